@@ -1,0 +1,46 @@
+"""What plugs into the flow: backends bring changes in, event sinks carry events out."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from koi_agent.core.changes import Event, Gone, Listing, Seen
+
+Deliver = Callable[[Seen | Gone], None]
+
+
+class Session(Protocol):
+    """One connection to a runtime whose event stream is already open.
+
+    ``relist`` is set by the session when events alone can't tell the truth any more (a
+    daemon-reload, an overrun): the engine clears it and lists.
+    """
+
+    relist: asyncio.Event
+
+    async def list(self) -> Listing:
+        """Ask the runtime for everything that runs; raises ``BackendLost``."""
+
+    async def lost(self) -> str:
+        """Wait until the connection is of no more use; returns why."""
+
+
+class Backend(Protocol):
+    """A runtime that can be followed."""
+
+    name: str
+
+    def session(self, deliver: Deliver) -> AbstractAsyncContextManager[Session]:
+        """Connect and open the event stream; raises ``BackendLost`` or ``BackendAbsent``.
+
+        ``deliver`` may be called from the moment the stream is open, before the context is
+        entered, and not after it is left.
+        """
+
+
+class EventSink(Protocol):
+    """Something that shows events; it must not block and never raises."""
+
+    def publish(self, events: Sequence[Event]) -> None:
+        """Take note of events, in order."""
