@@ -1,1 +1,1 @@
-"""What koi-runtime knows, and the rules it knows it by: pure and synchronous, standard library only."""
+"""What koi-runtime knows, by pure and synchronous rules: standard library only."""

@@ -1,6 +1,5 @@
 """What plugs into the flow: backends bring changes in, event sinks carry events out."""
 
-import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
@@ -11,16 +10,13 @@ Deliver = Callable[[Seen | Gone], None]
 
 
 class Session(Protocol):
-    """One connection to a runtime whose event stream is already open.
-
-    ``relist`` is set by the session when events alone can't tell the truth any more (a
-    daemon-reload, an overrun): the engine clears it and lists.
-    """
-
-    relist: asyncio.Event
+    """One connection to a runtime whose event stream is already open."""
 
     async def list(self) -> Listing:
         """Ask the runtime for everything that runs; raises ``BackendLost``."""
+
+    async def doubt(self) -> str:
+        """Wait until events alone can't tell the truth (a reload, an overrun); returns why."""
 
     async def lost(self) -> str:
         """Wait until the connection is of no more use; returns why."""
