@@ -1,7 +1,7 @@
 """The two vocabularies of the flow: what is said to the registry, and what the registry says.
 
 Backends say ``Listing``, ``Seen`` and ``Gone``; the engine that follows them adds
-``Connecting``, ``Lost`` and ``Absent``. The registry answers each with a list of ``Event``.
+``Lost`` and ``Absent``. The registry answers each with a list of ``Event``.
 """
 
 from collections.abc import Sequence
@@ -45,13 +45,6 @@ class Gone:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Connecting:
-    """The engine tries to reach a backend."""
-
-    backend: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Lost:
     """A backend that was, or should be, there does not answer."""
 
@@ -67,7 +60,7 @@ class Absent:
     reason: str
 
 
-Change = Listing | Seen | Gone | Connecting | Lost | Absent
+Change = Listing | Seen | Gone | Lost | Absent
 
 
 class BackendState(StrEnum):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Never, Protocol
 
 from koi_agent.core.changes import Event, Gone, Listing, Seen
 
@@ -18,8 +18,8 @@ class Session(Protocol):
     async def doubt(self) -> str:
         """Wait until events alone can't tell the truth (a reload, an overrun); returns why."""
 
-    async def lost(self) -> str:
-        """Wait until the connection is of no more use; returns why."""
+    async def run(self) -> Never:
+        """Do the session's own work; raises ``BackendLost`` when it is of no more use."""
 
 
 class Backend(Protocol):

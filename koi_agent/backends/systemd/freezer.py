@@ -1,0 +1,66 @@
+"""Whether units are frozen, where systemd does not say: before 257 it sends no signal for it.
+
+The kernel does: a control group's ``cgroup.events`` changes, and inotify tells.
+"""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from koi_agent.backends.systemd.control_groups import ROOT, unified
+from koi_agent.host.inotify import MODIFY, Inotify
+
+log = logging.getLogger(__name__)
+
+SIGNALS_FREEZER = 257
+"""The first version of systemd that sends PropertiesChanged when a unit freezes or thaws."""
+
+
+class Freezer:
+    """Watches the control groups of units; ``changed(path, state)`` gets FreezerState's words."""
+
+    def __init__(self, changed: Callable[[str, str], None]) -> None:
+        self.inotify = Inotify()
+        self._changed = changed
+        self._root = unified(ROOT)
+        self._watches: dict[str, int] = {}
+        self._units: dict[int, tuple[str, Path]] = {}
+
+    def watch(self, unit: str, group: str) -> None:
+        """Watch a unit that runs in a control group."""
+        if not (self._root and group) or unit in self._watches:
+            return
+        path = self._root / group.lstrip("/") / "cgroup.events"
+        try:
+            watch = self.inotify.add(str(path), MODIFY)
+        except OSError as error:
+            log.debug("%s: %s: not watched for freezing: %s", unit, path, error.strerror)
+            return
+        self._watches[unit] = watch
+        self._units[watch] = (unit, path)
+        self._look(watch)
+
+    def forget(self, unit: str) -> None:
+        """Watch a unit no more."""
+        watch = self._watches.pop(unit, None)
+        if watch is not None:
+            del self._units[watch]
+            self.inotify.remove(watch)
+
+    def read(self) -> None:
+        """Look at the groups that changed."""
+        for watch in {watch for watch, _, _ in self.inotify.read()}:
+            self._look(watch)
+
+    def _look(self, watch: int) -> None:
+        unit, path = self._units.get(watch, ("", Path()))
+        try:
+            frozen = "frozen 1" in path.read_text("ascii").splitlines() if unit else False
+        except OSError:
+            return
+        if unit:
+            self._changed(unit, "frozen" if frozen else "running")
+
+    def close(self) -> None:
+        """Drop all watches."""
+        self.inotify.close()

@@ -1,0 +1,212 @@
+"""From signals to changes: what is known of each unit that runs, and what is said of it.
+
+Synchronous throughout. What must be asked goes to ``ask``, what must wait to ``wake``; a dead
+unit counts as gone only after a moment without news, since systemd passes through death when
+it restarts a unit.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+from koi_agent.backends.systemd.census import Census
+from koi_agent.backends.systemd.details import Files
+from koi_agent.backends.systemd.freezer import Freezer
+from koi_agent.backends.systemd.listeners import Schedule, ephemeral_ports, unit_ports
+from koi_agent.backends.systemd.sockets import Sockets
+from koi_agent.backends.systemd.units import ACTIVE, BACKEND, Details, Patterns, Unit, unit_name
+from koi_agent.bus.signals import Changed, Signal
+from koi_agent.config import SystemdConfig
+from koi_agent.core.changes import Gone, Seen
+from koi_agent.core.contracts import Deliver
+from koi_agent.core.instance import Instance
+
+SETTLE = 0.008
+"""Seconds a unit must stay dead: one pause of the bus's reader and the read after it."""
+LOADED = 0.2
+"""Seconds after UnitNew within which a unit that changed says so by itself."""
+
+
+class Tracker:
+    """The units of one manager that run, by object path.
+
+    ``ask`` is called with a unit or the name and path of a socket whose properties are wanted,
+    ``wake`` with the seconds after which ``settle`` wants to be called, ``on_signal`` with the
+    manager's own signals.
+    """
+
+    def __init__(
+        self,
+        config: SystemdConfig,
+        deliver: Deliver,
+        ask: Callable[[Unit], None],
+        wake: Callable[[float], None],
+        on_signal: Callable[[Signal], None],
+    ) -> None:
+        self.units: dict[str, Unit] = {}
+        self.asking: set[str] = set()
+        self.loaded: dict[str, str] = {}
+        self.heard: set[str] = set()
+        self.files = Files()
+        self.sockets = Sockets()
+        self.census = Census()
+        self.schedule = Schedule()
+        self.freezer: Freezer | None = None
+        self.reloading = False
+        self._exited = config.track_exited
+        self.patterns = Patterns(config, self.sockets.accepting)
+        self._ephemeral = ephemeral_ports()
+        self._dying: dict[str, float] = {}
+        self._deliver = deliver
+        self._ask = ask
+        self._wake = wake
+        self._on_signal = on_signal
+
+    def receive(self, items: Sequence[Signal | Changed]) -> None:
+        """Take what one read of the bus brought, in order."""
+        touched: dict[str, Unit] = {}
+        for item in items:
+            if isinstance(item, Changed):
+                unit = self.units.get(item.path) or Unit(unit_name(item.path), item.path)
+                self.units[item.path] = touched[item.path] = unit
+                unit.note(item.values)
+                self.loaded.pop(item.path, None)
+            else:
+                self._take(item)
+        self.heard.update(touched)
+        for unit in touched.values():
+            self.judge(unit)
+
+    def _take(self, signal: Signal) -> None:
+        match signal.member, signal.body:
+            case "UnitNew", [str(name), str(path)]:
+                if not self.reloading and path not in self.units and self.patterns.match(name):
+                    self.loaded[path] = name
+                    self._wake(LOADED)
+            case "UnitRemoved", [str(name), str(path)]:
+                if not self.reloading:
+                    self._unload(name, path)
+            case _:
+                self._on_signal(signal)
+
+    def _unload(self, name: str, path: str) -> None:
+        self.loaded.pop(path, None)
+        self.files.forget(name)
+        if unit := self.units.get(path):
+            unit.note({"ActiveState": "inactive", "SubState": "dead", "MainPID": 0})
+            self.judge(unit)
+
+    def judge(self, unit: Unit) -> None:
+        """Act on what is known of a unit now."""
+        if unit.name.endswith(".socket"):
+            self._judge_socket(unit)
+        if not self.patterns.match(unit.name):
+            self.units.pop(unit.path, None)
+        elif unit.runs(track_exited=self._exited):
+            self._dying.pop(unit.path, None)
+            if details := self.files.get(unit.name):
+                self.tell(unit, details)
+            else:
+                self.want(unit)
+        elif unit.told or unit.path in self.asking:
+            self._dying.setdefault(unit.path, time.monotonic() + SETTLE)
+            self._wake(SETTLE)
+        else:
+            self.units.pop(unit.path, None)
+
+    def _judge_socket(self, unit: Unit) -> None:
+        if unit.active not in ACTIVE:
+            self.retell(self.sockets.closed(unit.name))
+        elif not self.sockets.fresh(unit.name):
+            self.want(unit)
+
+    def want(self, unit: Unit) -> None:
+        """Have a unit's properties asked for, once."""
+        if unit.path not in self.asking:
+            self.asking.add(unit.path)
+            self._ask(unit)
+
+    def answered(self, unit: Unit, details: Details) -> None:
+        """Take the answer to ``want``; a unit that died meanwhile has run all the same."""
+        self.asking.discard(unit.path)
+        if unit.path in self._dying or unit.runs(track_exited=self._exited):
+            self.tell(unit, details)
+
+    def tell(self, unit: Unit, details: Details) -> None:
+        """Say what a unit is now, where that is news."""
+        instance = self.instance(unit, details)
+        if unit.restarted():
+            self._deliver(Gone(backend=BACKEND, id=unit.name, reason="restarted"))
+            unit.told = None
+        first, news = unit.told is None, instance != unit.told
+        unit.say(instance)
+        if news:
+            self._deliver(Seen(instance))
+        if first:
+            self.begun(unit)
+
+    def instance(self, unit: Unit, details: Details) -> Instance:
+        """Make what others see of a unit, with its ports by the last look."""
+        ports = unit_ports(
+            unit.name,
+            self.census.of(unit.name),
+            details.metadata,
+            sockets=self.sockets.ports(unit.name),
+            ephemeral=self._ephemeral,
+        )
+        return unit.instance(details, ports)
+
+    def begun(self, unit: Unit) -> None:
+        """Look after a unit that has begun to run: its ports, and whether it is frozen."""
+        self.schedule.started(time.monotonic())
+        self._wake(Schedule.AFTER[0])
+        if self.freezer and unit.told:
+            self.freezer.watch(unit.path, unit.told.control_group)
+
+    def retell(self, names: Iterable[str]) -> None:
+        """Say what units are now, by name."""
+        wanted = set(names)
+        for unit in [unit for unit in self.units.values() if unit.name in wanted]:
+            if unit.told and (details := self.files.get(unit.name)):
+                self.tell(unit, details)
+
+    def freezes(self, path: str, state: str) -> None:
+        """Take a unit's FreezerState from where systemd does not send it."""
+        if unit := self.units.get(path):
+            unit.note({"FreezerState": state})
+            self.judge(unit)
+
+    def settle(self) -> float | None:
+        """Bury what stayed dead; returns the seconds until the next wants to be."""
+        now = time.monotonic()
+        for path in [path for path, due in self._dying.items() if due <= now]:
+            if path not in self.asking:
+                del self._dying[path]
+                self.bury(self.units[path])
+        return min(self._dying.values(), default=now) - now if self._dying else None
+
+    def bury(self, unit: Unit) -> None:
+        """Say that a unit runs no more, and forget it."""
+        told = unit.told
+        self.forget(unit)
+        if told:
+            self._deliver(Gone(backend=BACKEND, id=unit.name, reason=unit.active))
+
+    def forget(self, unit: Unit) -> None:
+        """Forget a unit, and say nothing."""
+        unit.told = None
+        self.units.pop(unit.path, None)
+        self._dying.pop(unit.path, None)
+        if self.freezer:
+            self.freezer.forget(unit.path)
+
+    def in_doubt(self) -> set[str]:
+        """Name the units of which events will say more than a list can."""
+        paths = self.asking | self._dying.keys() | (self.heard & self.units.keys())
+        return {unit_name(path) for path in paths} | set(self.loaded.values())
+
+    def look(self) -> None:
+        """Look at who listens where, and say what is news."""
+        self.schedule.taken(time.monotonic())
+        known = ((unit.name, self.files.get(unit.name)) for unit in self.units.values())
+        groups = {name: details.control_group for name, details in known if details}
+        self.retell(self.census.take(groups))

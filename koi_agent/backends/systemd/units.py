@@ -1,0 +1,138 @@
+"""What a unit's states mean, on every version of systemd: pure rules, no I/O."""
+
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+from koi_agent.bus.labels import decode
+from koi_agent.config import SystemdConfig
+from koi_agent.core.instance import Instance, InstanceState, KoiMetadata, PortMapping
+
+ROOT = "/org/freedesktop/systemd1/unit/"
+BACKEND = "systemd"
+ACTIVE = frozenset({"active", "reloading", "activating", "deactivating", "refreshing"})
+PAUSED = frozenset({"frozen", "frozen-by-parent"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Details:
+    """What changes with a unit's files only: systemd says it when asked, never by itself.
+
+    ``awaits`` names the backend that may claim the unit, as Quadlet's are Podman's.
+    """
+
+    fragment: str = ""
+    control_group: str = ""
+    metadata: KoiMetadata = field(default_factory=KoiMetadata)
+    awaits: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(slots=True, eq=False)
+class Unit:
+    """A unit as its signals tell of it; ``told`` is what was last said of it onwards."""
+
+    name: str
+    path: str
+    active: str = "inactive"
+    sub: str = "dead"
+    freezer: str = "running"
+    invocation: bytes = b""
+    main_pid: int = 0
+    restarts: int = 0
+    detail: str = ""
+    told: Instance | None = None
+    told_restarts: int = 0
+
+    def note(self, values: Mapping[str, Any]) -> None:
+        """Take properties of the Unit and Service interfaces by their own names."""
+        self.active = values.get("ActiveState", self.active)
+        self.sub = values.get("SubState", self.sub)
+        self.freezer = values.get("FreezerState", self.freezer)
+        self.invocation = bytes(values.get("InvocationID", self.invocation))
+        self.main_pid = values.get("MainPID", self.main_pid)
+        self.restarts = values.get("NRestarts", self.restarts)
+        self.told_restarts = min(self.told_restarts, self.restarts)
+
+    def runs(self, *, track_exited: bool) -> bool:
+        """Tell whether the unit is an instance now, and keep the words for it if so.
+
+        From systemd 254 on, a unit about to be restarted says so even while it is dead.
+        """
+        active = self.active in ACTIVE and (track_exited or self.sub != "exited")
+        runs = active or self.sub.endswith("-before-auto-restart")
+        if runs:
+            self.detail = f"{self.active}/{self.sub}"
+        return runs
+
+    def restarted(self) -> bool:
+        """Tell whether this run is another than the one told of.
+
+        A run that ``Restart=`` began counts in NRestarts and goes on under the same object;
+        one that somebody asked for does not count, and is a stop and a start.
+        """
+        told = self.told
+        if told is None or not told.invocation_id or not self.invocation:
+            return False
+        return told.invocation_id != self.invocation and self.restarts <= self.told_restarts
+
+    def state(self) -> InstanceState:
+        """Put systemd's words into ours."""
+        if "auto-restart" in self.sub:
+            return InstanceState.RESTARTING
+        return InstanceState.PAUSED if self.freezer in PAUSED else InstanceState.RUNNING
+
+    def instance(self, details: Details, ports: tuple[PortMapping, ...] = ()) -> Instance:
+        """Make what others see of this unit."""
+        return Instance(
+            id=self.name,
+            name=self.name.removesuffix(".service"),
+            backend=BACKEND,
+            state=self.state(),
+            state_detail=self.detail,
+            image=details.fragment,
+            ports=ports,
+            metadata=details.metadata,
+            unit=self.name,
+            control_group=details.control_group,
+            main_pid=self.main_pid,
+            invocation_id=self.invocation,
+            awaits=details.awaits,
+            notes=details.notes,
+        )
+
+    def say(self, instance: Instance) -> None:
+        """Note what is told of the unit from now on."""
+        if self.told is None or self.told.invocation_id != instance.invocation_id:
+            self.told_restarts = self.restarts
+        self.told = instance
+
+
+class Patterns:
+    """Which unit names are followed; ``accepting`` are sockets with a service a connection."""
+
+    def __init__(self, config: SystemdConfig, accepting: Container[str]) -> None:
+        self._config = config
+        self._accepting = accepting
+
+    def match(self, name: str) -> bool:
+        """Tell whether a unit of this name is followed."""
+        if not _any(name, self._config.units) or _any(name, self._config.exclude_units):
+            return False
+        prefix, at, _ = name.partition("@")
+        return not (at and f"{prefix}.socket" in self._accepting)
+
+    def wants(self, path: str) -> bool:
+        """Tell whether signals of a unit's object are worth reading."""
+        name = unit_name(path)
+        return name.endswith(".socket") or self.match(name)
+
+
+def _any(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def unit_name(path: str) -> str:
+    """Tell the name of the unit an object path is of; "" where it is none."""
+    return decode(path.removeprefix(ROOT)) if path.startswith(ROOT) else ""

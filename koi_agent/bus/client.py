@@ -1,0 +1,254 @@
+"""Calls and signals through one connection, and the loop that keeps a connection for ever."""
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Never
+
+from koi_agent.bus.signals import Changed, Message, Signal, Subscription
+from koi_agent.bus.transport import Transport
+from koi_agent.bus.wire import Flag, Header, Kind, encode, marshal, plain
+from koi_agent.bus.writer import BusLost
+from koi_agent.core.backoff import pauses
+from koi_agent.core.errors import ConfigError, KoiError
+from koi_agent.core.text import printable
+
+log = logging.getLogger(__name__)
+
+BUS = "org.freedesktop.DBus"
+BUS_PATH = "/org/freedesktop/DBus"
+CALL_TIMEOUT = 25.0
+"""Seconds a call may take, libdbus's own default."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
+"""Seconds between attempts to reach the bus: without it a host is broken, and a try is cheap."""
+OWN = 4
+"""RequestName flag DBUS_NAME_FLAG_DO_NOT_QUEUE."""
+PRIMARY_OWNER, ALREADY_OWNER = 1, 4
+
+
+class CallError(KoiError):
+    """A call was answered with an error; ``name`` is its D-Bus name."""
+
+    def __init__(self, name: str, text: str) -> None:
+        super().__init__(f"{name}: {printable(text)}")
+        self.name = name
+
+
+class Link:
+    """A live connection; everything on it fails with ``BusLost`` once it is gone."""
+
+    def __init__(self, transport: Transport, name: str, address: str) -> None:
+        self.name = name
+        self.address = address
+        self._transport = transport
+        self._subscriptions: list[Subscription] = []
+        self._owners = Subscription(
+            sender=BUS,
+            rules=(),
+            members=frozenset({(BUS, "NameOwnerChanged")}),
+            deliver=self._owner_changed,
+        )
+        transport.reader.believe(self._owners, BUS)
+
+    async def call(
+        self,
+        target: tuple[str, str, str],
+        member: str,
+        signature: str = "",
+        body: Sequence[Any] = (),
+        *,
+        within: float = CALL_TIMEOUT,
+        flags: int = 0,
+    ) -> list[Any]:
+        """Call a method of ``target`` (destination, path, interface); returns its plain values.
+
+        Raises ``CallError`` for an error reply, ``BusLost``, or ``TimeoutError`` after
+        ``within`` seconds.
+        """
+        destination, path, interface = target
+        header = Header(
+            kind=Kind.CALL,
+            flags=flags,
+            serial=self._transport.next_serial(),
+            path=path,
+            interface=interface,
+            member=member,
+            destination=destination,
+            signature=signature,
+        )
+        frame = encode(header, marshal(signature, body))
+        reply = await self._transport.ask(frame, header.serial, within=within)
+        values: list[Any] = plain(reply.values())
+        if reply.header.kind == Kind.ERROR:
+            text = values[0] if values and isinstance(values[0], str) else ""
+            raise CallError(reply.header.error_name, text)
+        return values
+
+    async def get(self, destination: str, path: str, interface: str, name: str) -> Any:
+        """Read a property; raises as ``call`` does."""
+        target = (destination, path, "org.freedesktop.DBus.Properties")
+        return (await self.call(target, "Get", "ss", (interface, name)))[0]
+
+    def send(self, header: Header, body: bytes = b"") -> None:
+        """Send a signal or a reply whose body is marshalled already; raises ``BusLost``."""
+        header.serial = self._transport.next_serial()
+        self._transport.write(encode(header, body))
+
+    async def room(self) -> None:
+        """Wait until the bus has read most of what was sent, or the link is gone."""
+        await self._transport.room()
+
+    async def lost(self) -> str:
+        """Wait until the link is gone; returns why."""
+        return await self._transport.wait_closed()
+
+    async def own(self, name: str) -> bool:
+        """Ask for a well-known name; False where another has it."""
+        (answer,) = await self._bus("RequestName", "su", (name, OWN))
+        return answer in (PRIMARY_OWNER, ALREADY_OWNER)
+
+    async def user_of(self, name: str) -> int:
+        """Tell the uid of a connection; raises as ``call`` does."""
+        (uid,) = await self._bus("GetConnectionUnixUser", "s", (name,))
+        return int(uid)
+
+    @asynccontextmanager
+    async def subscribed(self, subscription: Subscription) -> AsyncIterator[str]:
+        """Receive a subscription's signals; yields the sender's unique name, "" for none.
+
+        When the sender's name changes hands the subscription gets the bus's own
+        NameOwnerChanged, whole, and from then on believes the new owner.
+        """
+        self._subscriptions.append(subscription)
+        rules = (_owner_rule(subscription.sender), *subscription.rules)
+        try:
+            await self._bus("AddMatch", "s", rules[:1])
+            owner = await self._owner(subscription.sender)
+            self._transport.reader.believe(subscription, owner)
+            for rule in rules[1:]:
+                await self._bus("AddMatch", "s", (rule,))
+            yield owner
+        finally:
+            self._subscriptions.remove(subscription)
+            self._transport.reader.forget(subscription)
+            self._unmatch(rules)
+
+    async def _owner(self, name: str) -> str:
+        try:
+            return str((await self._bus("GetNameOwner", "s", (name,)))[0])
+        except CallError:
+            return ""
+
+    def _owner_changed(self, signals: Sequence[Signal | Changed]) -> None:
+        for signal in signals:
+            if not isinstance(signal, Signal):
+                continue
+            name, _, owner = signal.body
+            for subscription in self._subscriptions:
+                if subscription.sender == name:
+                    self._transport.reader.believe(subscription, owner)
+                    subscription.deliver([signal])
+
+    def _unmatch(self, rules: Sequence[str]) -> None:
+        """Take match rules back, without waiting: the answer would change nothing."""
+        for rule in rules if not self._transport.closed else ():
+            header = Header(
+                kind=Kind.CALL,
+                flags=Flag.NO_REPLY_EXPECTED,
+                path=BUS_PATH,
+                interface=BUS,
+                member="RemoveMatch",
+                destination=BUS,
+                signature="s",
+            )
+            self.send(header, marshal("s", (rule,)))
+
+    async def _bus(self, member: str, signature: str, body: Sequence[Any]) -> list[Any]:
+        return await self.call((BUS, BUS_PATH, BUS), member, signature, body)
+
+
+def _owner_rule(name: str) -> str:
+    return (
+        f"type='signal',sender='{BUS}',interface='{BUS}',path='{BUS_PATH}',"
+        f"member='NameOwnerChanged',arg0='{name}'"
+    )
+
+
+class Bus:
+    """The agent's place on one bus: connected, or about to be again.
+
+    ``on_call`` gets each method call with the link it came by.
+    """
+
+    def __init__(self, address: str, on_call: Callable[[Link, Message], None]) -> None:
+        self.address = address
+        self.reconnects = -1
+        self._on_call = on_call
+        self._link: Link | None = None
+        self._connected = asyncio.Condition()
+
+    async def run(self) -> Never:
+        """Connect, and connect again whenever the connection is lost."""
+        waits = pauses(FIRST_PAUSE, LONGEST_PAUSE)
+        while True:
+            try:
+                reason = await self._stay()
+                waits = pauses(FIRST_PAUSE, LONGEST_PAUSE)
+            except BusLost as lost:
+                reason = str(lost)
+            log.warning("bus %s: %s; trying again", self.address, reason)
+            await asyncio.sleep(next(waits))
+
+    async def _stay(self) -> str:
+        transport = Transport(self.address, self._call)
+        link = Link(transport, await transport.open(), self.address)
+        self.reconnects += 1
+        try:
+            self._link = link
+            async with self._connected:
+                self._connected.notify_all()
+            return await link.lost()
+        finally:
+            self._link = None
+            transport.close()
+
+    def _call(self, message: Message) -> None:
+        if self._link:
+            self._on_call(self._link, message)
+
+    async def link(self) -> Link:
+        """Wait for a live link."""
+        async with self._connected:
+            await self._connected.wait_for(lambda: self._link is not None)
+        if self._link is None:
+            raise BusLost("the bus was lost again at once")
+        return self._link
+
+
+@asynccontextmanager
+async def connected(address: str) -> AsyncIterator[Link]:
+    """Connect once, for a client that ends when the bus does; raises ``BusLost``."""
+    transport = Transport(address, lambda _message: None)
+    try:
+        yield Link(transport, await transport.open(), address)
+    finally:
+        transport.close()
+
+
+def address(scope: str) -> str:
+    """Tell the address of the ``system`` or the ``user`` bus; raises ``ConfigError``.
+
+    As sd-bus does: the environment, else the well-known socket.
+    """
+    if scope == "system":
+        return os.environ.get("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/run/dbus/system_bus_socket")
+    if given := os.environ.get("DBUS_SESSION_BUS_ADDRESS"):
+        return given
+    if runtime := os.environ.get("XDG_RUNTIME_DIR"):
+        return f"unix:path={runtime}/bus"
+    raise ConfigError(
+        "no user bus: neither DBUS_SESSION_BUS_ADDRESS nor XDG_RUNTIME_DIR is set"
+        " (use --system for the system's)"
+    )

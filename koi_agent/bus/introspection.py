@@ -1,0 +1,54 @@
+"""Introspection data, made of the same tables that calls are answered from."""
+
+from collections.abc import Iterable, Iterator
+from xml.sax.saxutils import quoteattr
+
+from koi_agent.bus.interfaces import Args, Emits, Interface, Property
+
+DOCTYPE = (
+    '<!DOCTYPE node PUBLIC "-//freedesktop//DTD D-BUS Object Introspection 1.0//EN"\n'
+    '"https://specifications.freedesktop.org/dbus/introspection-latest.dtd">\n'
+)
+EMITS = "org.freedesktop.DBus.Property.EmitsChangedSignal"
+
+
+def node(interfaces: Iterable[Interface], children: Iterable[str]) -> str:
+    """Draw one object: what it can do, and the names below it."""
+    lines = ["<node>"]
+    for shown in interfaces:
+        lines.extend(described(shown))
+    lines.extend(f" <node name={quoteattr(name)}/>" for name in children)
+    lines.append("</node>")
+    return DOCTYPE + "\n".join(lines) + "\n"
+
+
+def described(shown: Interface) -> Iterator[str]:
+    """Yield the lines of one interface."""
+    yield f" <interface name={quoteattr(shown.name)}>"
+    for method in shown.methods.values():
+        yield f"  <method name={quoteattr(method.name)}>"
+        yield from _args(method.takes, ' direction="in"')
+        yield from _args(method.returns, ' direction="out"')
+        yield "  </method>"
+    for prop in shown.properties.values():
+        yield from _property(prop)
+    for signal in shown.signals:
+        yield f"  <signal name={quoteattr(signal.name)}>"
+        yield from _args(signal.args, "")
+        yield "  </signal>"
+    yield " </interface>"
+
+
+def _args(args: Args, direction: str) -> Iterator[str]:
+    for name, kind in args:
+        yield f"   <arg name={quoteattr(name)} type={quoteattr(kind)}{direction}/>"
+
+
+def _property(prop: Property) -> Iterator[str]:
+    start = f"  <property name={quoteattr(prop.name)} type={quoteattr(prop.signature)}"
+    if prop.emits is Emits.TRUE:
+        yield f'{start} access="read"/>'
+        return
+    yield f'{start} access="read">'
+    yield f'   <annotation name="{EMITS}" value="{prop.emits}"/>'
+    yield "  </property>"

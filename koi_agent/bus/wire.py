@@ -1,0 +1,206 @@
+"""Messages as bytes: headers by our own hand, bodies by dbus-next's marshaller.
+
+A header costs dbus-next five times what its body does, and every signal of every unit has
+one. The format is the D-Bus Specification's "Message Format".
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from io import BytesIO
+from struct import Struct, unpack_from
+from struct import error as StructError  # noqa: N812 - the standard library's spelling
+from typing import Any
+
+from dbus_next._private.marshaller import Marshaller
+from dbus_next._private.unmarshaller import MarshallerStreamEndError, Unmarshaller
+from dbus_next.errors import InvalidMessageError
+from dbus_next.signature import SignatureTree, Variant
+
+from koi_agent.core.errors import BadInput
+
+__all__ = ["Header", "Kind", "Variant"]
+
+FIXED = Struct("<4BIII")
+U32 = Struct("<I")
+LITTLE, BIG = ord("l"), ord("B")
+MESSAGE_LIMIT = 128 * 1024 * 1024
+"""Bytes a message may have (D-Bus Specification, "Message Format")."""
+
+
+class Kind(IntEnum):
+    """Message types of the specification."""
+
+    CALL = 1
+    RETURN = 2
+    ERROR = 3
+    SIGNAL = 4
+
+
+class Flag(IntEnum):
+    """Message flags of the specification."""
+
+    NO_REPLY_EXPECTED = 1
+    ALLOW_INTERACTIVE_AUTHORIZATION = 4
+
+
+@dataclass(slots=True, kw_only=True)
+class Header:
+    """A message's header; absent fields are empty, as no field may be empty on the wire."""
+
+    kind: int
+    flags: int = 0
+    serial: int = 0
+    path: str = ""
+    interface: str = ""
+    member: str = ""
+    error_name: str = ""
+    reply_serial: int = 0
+    destination: str = ""
+    sender: str = ""
+    signature: str = ""
+
+
+UNREADABLE = (
+    EOFError,
+    IndexError,
+    InvalidMessageError,
+    KeyError,
+    MarshallerStreamEndError,
+    RecursionError,
+    StructError,
+    TypeError,
+    UnicodeDecodeError,
+    ValueError,
+)
+"""What reading bytes that are not what they claim to be may raise."""
+
+SIGNATURES_KEPT = 1024
+"""dbus-next remembers every signature it saw, for ever; strangers choose them in variants."""
+
+# Field code → attribute and type, in the specification's order.
+FIELDS = {
+    1: ("path", b"o"),
+    2: ("interface", b"s"),
+    3: ("member", b"s"),
+    4: ("error_name", b"s"),
+    5: ("reply_serial", b"u"),
+    6: ("destination", b"s"),
+    7: ("sender", b"s"),
+    8: ("signature", b"g"),
+}
+
+
+def padded(length: int) -> int:
+    """Round up to the 8 bytes at which bodies, structs and dict entries begin."""
+    return (length + 7) & ~7
+
+
+def encode(header: Header, body: bytes = b"") -> bytes:
+    """Make a little-endian message of a header and a body marshalled for its signature."""
+    array = bytearray()
+    for code, (name, kind) in FIELDS.items():
+        if value := getattr(header, name):
+            array.extend(bytes(-len(array) % 8))
+            array.extend(_field(code, kind, value))
+    fixed = FIXED.pack(LITTLE, header.kind, header.flags, 1, len(body), header.serial, len(array))
+    return b"".join((fixed, array, bytes(-len(array) % 8), body))
+
+
+def _field(code: int, kind: bytes, value: str | int) -> bytes:
+    start = bytes((code, 1)) + kind + b"\0"
+    if isinstance(value, int):
+        return start + U32.pack(value)
+    text = value.encode()
+    if kind == b"g":
+        return b"%b%c%b\0" % (start, len(text), text)
+    return b"%b%b%b\0" % (start, U32.pack(len(text)), text)
+
+
+def decode(data: bytes | bytearray, start: int) -> Header:
+    """Read the header of the message at ``start``; raises ``BadInput``."""
+    try:
+        return _decode(data, start)
+    except UNREADABLE as error:
+        raise BadInput(f"unreadable header: {type(error).__name__}") from error
+
+
+def _decode(data: bytes | bytearray, start: int) -> Header:
+    order = "<" if data[start] == LITTLE else ">"
+    _, kind, flags, _, _, serial, length = unpack_from(order + "4BIII", data, start)
+    header = Header(kind=kind, flags=flags, serial=serial)
+    array = data[start + 16 : start + 16 + length]
+    at = 0
+    while at < len(array):
+        at = _read_field(order, array, padded(at), header)
+    return header
+
+
+def _read_field(order: str, array: bytes | bytearray, at: int, header: Header) -> int:
+    code, kind = array[at], bytes(array[at + 2 : at + 3])
+    at += 4
+    if kind == b"u":
+        value: str | int = unpack_from(order + "I", array, at)[0]
+        end = at + 4
+    elif kind in b"sog" and kind:
+        width = 1 if kind == b"g" else 4
+        size = array[at] if kind == b"g" else unpack_from(order + "I", array, at)[0]
+        value = array[at + width : at + width + size].decode()
+        end = at + width + size + 1
+    else:
+        raise BadInput(f"header field {code} has type {kind!r}")
+    name, expected = FIELDS.get(code, ("", kind))
+    if name and kind == expected:
+        setattr(header, name, value)
+    return end
+
+
+def frame_length(data: bytes | bytearray, start: int) -> int:
+    """Tell the length of the message whose first 16 bytes stand at ``start``.
+
+    Raises ``BadInput`` where the stream can't be D-Bus: nothing after it can be trusted.
+    """
+    if data[start] not in (LITTLE, BIG) or data[start + 3] != 1:
+        raise BadInput(f"not a D-Bus message: {bytes(data[start : start + 4])!r}")
+    order = "<" if data[start] == LITTLE else ">"
+    body, _, array = unpack_from(order + "III", data, start + 4)
+    length: int = 16 + padded(array) + body
+    if length > MESSAGE_LIMIT:
+        raise BadInput(f"message of {length} bytes")
+    return length
+
+
+def body_start(data: bytes | bytearray, start: int) -> int:
+    """Tell where the body of the message at ``start`` begins."""
+    order = "<" if data[start] == LITTLE else ">"
+    return start + 16 + padded(unpack_from(order + "I", data, start + 12)[0])
+
+
+def marshal(signature: str, body: Sequence[Any]) -> bytes:
+    """Marshal a body; a value that does not fit its signature is our bug and raises."""
+    return bytes(Marshaller(signature, list(body)).marshall()) if signature else b""
+
+
+def unmarshal(signature: str, body: bytes, *, endian: int = LITTLE) -> list[Any]:
+    """Read a body; raises ``BadInput``."""
+    if len(SignatureTree._cache) > SIGNATURES_KEPT:
+        SignatureTree._cache.clear()
+    reader = Unmarshaller(BytesIO(body))
+    reader.endian = endian
+    try:
+        return [reader.read_argument(kind) for kind in SignatureTree._get(signature).types]
+    except UNREADABLE as error:
+        raise BadInput(f"body is not {signature!r}: {type(error).__name__}") from error
+
+
+def plain(value: object) -> Any:
+    """Take the variants out of a value."""
+    match value:
+        case Variant():
+            return plain(value.value)
+        case dict():
+            return {key: plain(item) for key, item in value.items()}
+        case list():
+            return [plain(item) for item in value]
+        case _:
+            return value

@@ -1,0 +1,225 @@
+"""What is tracked now: changes in, events out, nothing awaited.
+
+``apply`` is the only way in. Backends' words are kept as they were said (``_tracked``); what
+others may see of them (``visible``) is derived: a unit that a container claims is the
+container, and a unit that a container runtime may yet claim is held back.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from koi_agent.core.changes import (
+    Absent,
+    BackendDisconnected,
+    BackendReconnected,
+    BackendState,
+    BackendStatus,
+    BackendUpdated,
+    Change,
+    Event,
+    Gone,
+    Listing,
+    Lost,
+    Seen,
+    Started,
+    Stopped,
+    Updated,
+)
+from koi_agent.core.claims import Claims
+from koi_agent.core.instance import Instance
+from koi_agent.core.metadata import over
+
+Ids = dict[str, Instance]
+
+
+class Registry:
+    """The only mutable state of the core."""
+
+    def __init__(self, backends: Iterable[str]) -> None:
+        self.generation = 0
+        self._tracked: dict[str, Ids] = {name: {} for name in backends}
+        self._status = {name: BackendStatus(name=name) for name in self._tracked}
+        self._visible: dict[str, Instance] = {}
+        self._claims = Claims()
+
+    @property
+    def visible(self) -> Mapping[str, Instance]:
+        """What there is to see, by key."""
+        return self._visible
+
+    @property
+    def backends(self) -> Mapping[str, BackendStatus]:
+        """Where each backend stands, by name."""
+        return self._status
+
+    def of_unit(self, unit: str) -> list[Instance]:
+        """Find what a unit is: the containers that claim it, or itself."""
+        keys = self._claims.claimants(unit) or {f"systemd:{unit}"}
+        return [self._visible[key] for key in sorted(keys) if key in self._visible]
+
+    def differences(self, listing: Listing) -> dict[str, str]:
+        """Tell the ids on which a listing differs from what is tracked, and how."""
+        held = self._tracked[listing.backend]
+        listed = {instance.id: instance for instance in listing.instances}
+        return {
+            id_: _difference(held.get(id_), listed.get(id_))
+            for id_ in held.keys() | listed.keys()
+            if id_ not in listing.touched and not _same(held.get(id_), listed.get(id_))
+        }
+
+    def apply(self, change: Change, now: int) -> list[Event]:
+        """Take one change at ``now`` (microseconds since the epoch); returns what it meant."""
+        events = self._take(change, now)
+        self.generation += bool(events)
+        return events
+
+    def _take(self, change: Change, now: int) -> list[Event]:
+        match change:
+            case Listing():
+                return self._list(change, now)
+            case Seen(instance):
+                return self._put(instance, now)
+            case Gone():
+                return self._drop(change.backend, change.id, change.reason)
+            case Lost() | Absent():
+                return self._leave(change)
+
+    def _list(self, listing: Listing, now: int) -> list[Event]:
+        held = self._tracked[listing.backend]
+        before = self._status[listing.backend]
+        listed = {instance.id for instance in listing.instances}
+        again = before.last_sync and before.state is not BackendState.SYNCED
+        events: list[Event] = []
+        for id_ in [id_ for id_ in held if id_ not in listed and id_ not in listing.touched]:
+            events += self._drop(listing.backend, id_, "not listed")
+        for instance in listing.instances:
+            if instance.id not in listing.touched:
+                events += self._put(instance, now)
+        events += self._update_status(
+            replace(
+                self._status[listing.backend],
+                state=BackendState.SYNCED,
+                endpoint=listing.endpoint,
+                runtime_version=listing.runtime_version,
+                last_error="",
+                reconnects=before.reconnects + bool(again),
+                drift=before.drift + len(listing.drifted),
+                last_sync=now,
+            )
+        )
+        events += self._unhold(before)
+        if again:
+            events.append(BackendReconnected(listing.backend))
+        return events
+
+    def _put(self, said: Instance, now: int) -> list[Event]:
+        held = self._tracked[said.backend].get(said.id)
+        first = held.discovered_at if held else now
+        instance = replace(said, discovered_at=first, stale=False)
+        self._tracked[said.backend][said.id] = instance
+        return self._show({instance.key, *self._claims.put(instance)}, "claimed")
+
+    def _drop(self, backend: str, id_: str, reason: str) -> list[Event]:
+        instance = self._tracked[backend].pop(id_, None)
+        if instance is None:
+            return []
+        return self._show({instance.key, *self._claims.drop(instance)}, reason)
+
+    def _leave(self, change: Lost | Absent) -> list[Event]:
+        before = self._status[change.backend]
+        events: list[Event] = []
+        if before.state is BackendState.SYNCED:
+            events.append(BackendDisconnected(change.backend, change.reason))
+            events += self._mark_stale(change.backend)
+        state = BackendState.FAILED if isinstance(change, Lost) else BackendState.ABSENT
+        if before.last_sync:
+            state = BackendState.STALE
+        events += self._update_status(
+            replace(self._status[change.backend], state=state, last_error=change.reason)
+        )
+        return events + self._unhold(before)
+
+    def _mark_stale(self, backend: str) -> list[Event]:
+        held = self._tracked[backend]
+        for id_, instance in held.items():
+            held[id_] = replace(instance, stale=True)
+        return self._show({instance.key for instance in held.values()}, "")
+
+    def _unhold(self, before: BackendStatus) -> list[Event]:
+        """Look again at what was held back for a backend whose answer is known now."""
+        if _decided(before) or not _decided(self._status[before.name]):
+            return []
+        waiting = {
+            instance.key
+            for held in self._tracked.values()
+            for instance in held.values()
+            if instance.awaits == before.name
+        }
+        return self._show(waiting, "")
+
+    def _update_status(self, status: BackendStatus) -> list[Event]:
+        old = self._status[status.name]
+        self._status[status.name] = status
+        return [BackendUpdated(old, status)] if status != old else []
+
+    def _show(self, keys: Iterable[str], reason: str) -> list[Event]:
+        """Make the visible agree with the tracked for some keys; what goes, goes first."""
+        events: list[Event] = []
+        for key in sorted(keys, key=lambda key: (self._seen(key) is not None, key)):
+            old, new = self._visible.get(key), self._seen(key)
+            if old == new:
+                continue
+            if new is None:
+                del self._visible[key]
+            else:
+                self._visible[key] = new
+            events += self._told(old, new, reason)
+        return events
+
+    def _told(self, old: Instance | None, new: Instance | None, reason: str) -> list[Event]:
+        match old, new:
+            case None, Instance() as started:
+                return [Started(started), *self._count(started.backend, 1)]
+            case Instance() as stopped, None:
+                return [Stopped(stopped, reason), *self._count(stopped.backend, -1)]
+            case Instance() as before, Instance() as after:
+                return [Updated(before, after)]
+            case _:
+                return []
+
+    def _count(self, backend: str, by: int) -> list[Event]:
+        status = self._status[backend]
+        return self._update_status(replace(status, instances=status.instances + by))
+
+    def _seen(self, key: str) -> Instance | None:
+        """Derive what others may see of a tracked instance."""
+        backend, _, id_ = key.partition(":")
+        instance = self._tracked[backend].get(id_)
+        if instance is None or self._claims.claimed(instance):
+            return None
+        awaited = self._status.get(instance.awaits)
+        if awaited and not _decided(awaited):
+            return None
+        unit = self._tracked.get("systemd", {}).get(self._claims.unit_of(instance))
+        if unit is None:
+            return instance
+        return replace(instance, metadata=over(instance.metadata, unit.metadata))
+
+
+def _decided(status: BackendStatus) -> bool:
+    """Tell whether a backend has said what it claims, or is known to be absent."""
+    return bool(status.last_sync) or status.state in (BackendState.ABSENT, BackendState.FAILED)
+
+
+def _same(held: Instance | None, listed: Instance | None) -> bool:
+    if held is None or listed is None:
+        return held is listed
+    return replace(held, discovered_at=0, stale=False) == replace(
+        listed, discovered_at=0, stale=False
+    )
+
+
+def _difference(held: Instance | None, listed: Instance | None) -> str:
+    if held is None:
+        return "added"
+    return "changed" if listed else "removed"

@@ -1,0 +1,99 @@
+"""The only door to inotify(7): the standard library has none, so this calls the C library.
+
+``ctypes`` is loaded when the first watch is wanted, for it costs time and memory that an
+agent without one need not spend.
+"""
+
+import errno
+import os
+import struct
+from typing import TYPE_CHECKING, Final, Self
+
+if TYPE_CHECKING:
+    import ctypes
+
+MODIFY: Final = 0x2
+CREATE: Final = 0x100
+DELETE: Final = 0x200
+DELETE_SELF: Final = 0x400
+OVERFLOW: Final = 0x4000
+"""The kernel dropped events; comes with watch -1."""
+IGNORED: Final = 0x8000
+"""The last event of a watch: it was removed, or what it watched is gone."""
+
+_EVENT = struct.Struct("=iIII")
+_BUFFER = 64 * 1024
+
+
+class Inotify:
+    """Watches on files and folders, read without waiting; left, all are gone."""
+
+    def __init__(self) -> None:
+        """Open an empty one; raises ``OSError`` where the user may have no more."""
+        self._libc = _libc()
+        self._descriptor = _checked(self._libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def fileno(self) -> int:
+        """Name the descriptor that gets readable."""
+        return self._descriptor
+
+    def add(self, path: str, mask: int) -> int:
+        """Watch a path; the same one again changes its mask. Raises ``OSError``."""
+        return _checked(
+            self._libc.inotify_add_watch(self._descriptor, os.fsencode(path), mask), path
+        )
+
+    def remove(self, watch: int) -> None:
+        """Watch it no more; a watch that is gone already, as after a deletion, is fine."""
+        try:
+            _checked(self._libc.inotify_rm_watch(self._descriptor, watch))
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+
+    def read(self) -> list[tuple[int, int, str]]:
+        """Take what happened since: watch, mask and the name within a watched folder."""
+        try:
+            data = os.read(self._descriptor, _BUFFER)
+        except BlockingIOError:
+            return []
+        return events_from(data)
+
+    def close(self) -> None:
+        """Drop all watches; closing twice is fine."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def events_from(data: bytes) -> list[tuple[int, int, str]]:
+    """Take apart what one read gave; the kernel gives whole events only."""
+    events: list[tuple[int, int, str]] = []
+    at = 0
+    while at + _EVENT.size <= len(data):
+        watch, mask, _, length = _EVENT.unpack_from(data, at)
+        at += _EVENT.size
+        events.append((watch, mask, os.fsdecode(data[at : at + length].rstrip(b"\0"))))
+        at += length
+    return events
+
+
+def _libc() -> "ctypes.CDLL":
+    import ctypes  # noqa: PLC0415  # only where a watch is wanted
+
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _checked(result: int, path: str | None = None) -> int:
+    import ctypes  # noqa: PLC0415  # loaded by then
+
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), path)
+    return result

@@ -1,0 +1,1 @@
+"""OUT, showing: what the registry says, for whoever asks."""

@@ -1,0 +1,221 @@
+"""Tells the bus what the registry says, and owns our name there.
+
+While the bus is away nothing is kept for it: its clients will ask for everything anew. While
+it is slow events wait in an ``EventQueue``. Counts are told once a second at most.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, Never
+
+from koi_agent.bus.client import Bus, Link
+from koi_agent.bus.wire import Header, Kind, Variant, marshal
+from koi_agent.bus.writer import BusLost
+from koi_agent.core.changes import (
+    BackendDisconnected,
+    BackendReconnected,
+    BackendStatus,
+    BackendUpdated,
+    Event,
+    Started,
+    Stopped,
+    Updated,
+)
+from koi_agent.core.errors import KoiError
+from koi_agent.core.event_queue import EventQueue
+from koi_agent.core.instance import Instance
+from koi_agent.core.registry import Registry
+from koi_agent.publishers.dbus.interfaces import BACKEND_INTERFACE, INSTANCE_INTERFACE, changed
+from koi_agent.publishers.dbus.manager import Facts, Manager, Resync
+from koi_agent.publishers.dbus.names import (
+    INSTANCE,
+    MANAGER,
+    NAME,
+    ROOT,
+    backend_path,
+    instance_path,
+)
+from koi_agent.publishers.dbus.tree import Tree
+
+log = logging.getLogger(__name__)
+
+SLICE = 20
+"""Events sent before others get a turn: a few milliseconds."""
+COUNT_PAUSE = 1.0
+"""Seconds between two tellings of counts."""
+COUNTS = frozenset({"Instances", "LastSyncTimestamp"})
+"""Properties of a backend that are told with the counts."""
+
+
+class NameTaken(KoiError):
+    """Another agent has our name on the bus."""
+
+
+class DBusPublisher:
+    """An event sink; ``run`` serves it on ``bus`` for ever."""
+
+    def __init__(self, registry: Registry, version: str, resync: Resync) -> None:
+        self.ready = False
+        self.stopping = False
+        self.named = asyncio.Event()
+        self._registry = registry
+        self._version = version
+        self._queue = EventQueue()
+        self._work = asyncio.Event()
+        self._link: Link | None = None
+        self._backends: dict[str, BackendStatus] = dict(registry.backends)
+        manager = Manager(self._told, self._told_backends, self._of_unit, resync)
+        self._manager = manager.interface()
+        self._facts = self._present()
+        self._counting: asyncio.TimerHandle | None = None
+        self.tree = Tree(self._manager, self._present, self._told, self._told_backends)
+
+    def _told(self) -> Mapping[str, Instance]:
+        return self._queue.told
+
+    def _told_backends(self) -> Mapping[str, BackendStatus]:
+        return self._backends
+
+    def _of_unit(self, unit: str) -> Sequence[Instance]:
+        told = self._queue.told
+        return [told[i.key] for i in self._registry.of_unit(unit) if i.key in told]
+
+    def _present(self) -> Facts:
+        return Facts(
+            version=self._version,
+            ready=self.ready,
+            stopping=self.stopping,
+            backends=tuple(self._backends.values()),
+            instances=len(self._queue.told),
+            generation=self._registry.generation,
+        )
+
+    def publish(self, events: Sequence[Event]) -> None:
+        """Queue events for the bus, if there is one."""
+        if self._link:
+            self._queue.put(events)
+            self._work.set()
+
+    async def run(self, bus: Bus) -> Never:
+        """Serve for ever; raises ``NameTaken``."""
+        while True:
+            link = await bus.link()
+            try:
+                await self._serve(link)
+            except BusLost as lost:
+                log.debug("publishing stopped: %s", lost)
+            finally:
+                self._link = None
+                self.named.clear()
+                if self._counting:
+                    self._counting.cancel()
+                    self._counting = None
+
+    async def _serve(self, link: Link) -> None:
+        self._link = link
+        self._queue.begin(self._registry.visible)
+        self._backends = dict(self._registry.backends)
+        self._facts = self._present()
+        self.tree.managed.clear()
+        if not await link.own(NAME):
+            raise NameTaken(f"{NAME} is owned by another process: is an agent running already?")
+        self.named.set()
+        log.info("serving %s on %s", NAME, link.address)
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            await self._drain(link)
+
+    async def _drain(self, link: Link) -> None:
+        while self._queue:
+            for _ in range(min(SLICE, len(self._queue))):
+                self._tell(link, self._queue.take())
+            await link.room()
+            await asyncio.sleep(0)
+        self.changed()
+
+    def _tell(self, link: Link, event: Event) -> None:
+        match event:
+            case Started(instance):
+                self.tree.managed.added(link, instance_path(instance.key))
+                self._signal(link, "InstanceStarted", instance, {})
+            case Stopped(instance, reason):
+                self._signal(link, "InstanceStopped", instance, {"reason": Variant("s", reason)})
+                self.tree.managed.removed(link, instance_path(instance.key), [INSTANCE])
+            case Updated(old, new):
+                self._tell_update(link, old, new)
+            case BackendUpdated(new=status):
+                self._tell_backend(link, status)
+            case BackendDisconnected(backend, reason):
+                details = {"reason": Variant("s", reason)}
+                self._emit(link, "BackendDisconnected", "sa{sv}", (backend, details))
+            case BackendReconnected(backend):
+                self._emit(link, "BackendReconnected", "sa{sv}", (backend, {}))
+
+    def _tell_update(self, link: Link, old: Instance, new: Instance) -> None:
+        names = changed(INSTANCE_INTERFACE, old, new)
+        path = instance_path(new.key)
+        if not names:
+            self.tree.managed.forget(path)
+            return
+        self.tree.managed.changed(link, path, INSTANCE_INTERFACE, new, names)
+        self._signal(link, "InstanceUpdated", new, {"changed": Variant("as", names)})
+
+    def _tell_backend(self, link: Link, status: BackendStatus) -> None:
+        """Tell a backend's change at once, unless only its counts changed."""
+        names = changed(BACKEND_INTERFACE, self._backends[status.name], status)
+        if set(names) <= COUNTS:
+            return
+        self._backends[status.name] = status
+        path = backend_path(status.name)
+        self.tree.managed.changed(link, path, BACKEND_INTERFACE, status, names)
+
+    def changed(self) -> None:
+        """Tell what the agent as a whole is, at once where that is more than a count."""
+        if self._link is None:
+            return
+        now = self._present()
+        if (now.state, now.active) != (self._facts.state, self._facts.active):
+            self._tell_facts(self._link, now)
+        if self._counts_differ() and not self._counting:
+            loop = asyncio.get_running_loop()
+            self._counting = loop.call_later(COUNT_PAUSE, self._tell_counts)
+
+    def _counts_differ(self) -> bool:
+        return self._facts.instances != len(self._queue.told) or any(
+            status.instances != self._registry.backends[name].instances
+            for name, status in self._backends.items()
+        )
+
+    def _tell_counts(self) -> None:
+        self._counting = None
+        if self._link is None:
+            return
+        try:
+            for name, status in self._registry.backends.items():
+                path = backend_path(name)
+                names = changed(BACKEND_INTERFACE, self._backends[name], status)
+                self._backends[name] = status
+                if names:
+                    self.tree.managed.changed(self._link, path, BACKEND_INTERFACE, status, names)
+            self._tell_facts(self._link, self._present())
+        except BusLost as lost:
+            log.debug("counts not told: %s", lost)
+
+    def _tell_facts(self, link: Link, now: Facts) -> None:
+        shown = self._manager.properties
+        names = [name for name, prop in shown.items() if prop.get(now) != prop.get(self._facts)]
+        self._facts = now
+        if names:
+            self.tree.managed.changed(link, ROOT, self._manager, now, names)
+
+    def _signal(self, link: Link, member: str, instance: Instance, details: dict[str, Any]) -> None:
+        body = (instance.id, instance.name, instance_path(instance.key), details)
+        self._emit(link, member, "ssoa{sv}", body)
+
+    def _emit(self, link: Link, member: str, signature: str, body: Sequence[Any]) -> None:
+        header = Header(
+            kind=Kind.SIGNAL, path=ROOT, interface=MANAGER, member=member, signature=signature
+        )
+        link.send(header, marshal(signature, body))

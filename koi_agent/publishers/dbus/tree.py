@@ -1,0 +1,76 @@
+"""The objects clients see: looked up in what they have been told, at each call."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from koi_agent.bus.interfaces import Interface
+from koi_agent.bus.labels import decode, encode
+from koi_agent.bus.managed import Managed
+from koi_agent.core.changes import BackendStatus
+from koi_agent.core.instance import Instance
+from koi_agent.publishers.dbus.interfaces import BACKEND_INTERFACE, INSTANCE_INTERFACE
+from koi_agent.publishers.dbus.manager import Facts
+from koi_agent.publishers.dbus.names import (
+    BACKENDS,
+    INSTANCES,
+    ROOT,
+    backend_path,
+    instance_path,
+)
+
+ABOVE = {
+    ROOT.rsplit("/", depth)[0] or "/": ROOT.split("/")[-depth]
+    for depth in range(1, ROOT.count("/") + 1)
+}
+"""The nodes above the root, each with its one child."""
+
+
+class Tree:
+    """Objects by path; ``facts`` is what the root shows."""
+
+    def __init__(
+        self,
+        manager: Interface,
+        facts: Callable[[], Facts],
+        told: Callable[[], Mapping[str, Instance]],
+        backends: Callable[[], Mapping[str, BackendStatus]],
+    ) -> None:
+        self.managed = Managed(ROOT, self.interfaces)
+        self._manager = manager
+        self._facts = facts
+        self._told = told
+        self._backends = backends
+
+    def interfaces(self, path: str) -> Sequence[tuple[Interface, Any]]:
+        """Tell an object's interfaces and what their properties are read of."""
+        if path == ROOT:
+            return ((self._manager, self._facts()),)
+        folder, _, label = path.rpartition("/")
+        name = decode(label)
+        found: Instance | BackendStatus | None = None
+        if folder == INSTANCES and (found := self._told().get(name)):
+            shown = INSTANCE_INTERFACE
+        elif folder == BACKENDS and (found := self._backends().get(name)):
+            shown = BACKEND_INTERFACE
+        else:
+            return ()
+        return ((shown, found),) if encode(name) == label else ()
+
+    def children(self, path: str) -> Iterable[str]:
+        """Tell the nodes right below a path."""
+        match path:
+            case "/org/sylin/koi/Runtime1":
+                return ("backend", "instance")
+            case "/org/sylin/koi/Runtime1/instance":
+                return sorted(encode(key) for key in self._told())
+            case "/org/sylin/koi/Runtime1/backend":
+                return sorted(encode(name) for name in self._backends())
+            case _:
+                return (ABOVE[path],) if path in ABOVE else ()
+
+    def managed_paths(self) -> Sequence[str]:
+        """Tell all objects below the root."""
+        return [
+            *(instance_path(key) for key in self._told()),
+            *(backend_path(name) for name in self._backends()),
+        ]

@@ -1,0 +1,263 @@
+"""What single values may look like: the readers, asked through labels and unit keys."""
+
+import pytest
+
+from koi_agent.core.instance import KoiMetadata
+from koi_agent.core.metadata import from_labels, from_unit_keys
+
+
+def label(key: str, value: str) -> KoiMetadata:
+    return from_labels({f"koi.{key}": value}, {})
+
+
+def unit_key(key: str, value: str) -> KoiMetadata:
+    return from_unit_keys([("X-Koi", key, value)], {})
+
+
+def reason(metadata: KoiMetadata) -> str:
+    (refusal,) = metadata.refused
+    return refusal.reason
+
+
+@pytest.mark.parametrize("word", ["1", "yes", "Y", "true", "T", "ON"])
+def test_unit_files_have_all_of_systemds_words_for_yes(word: str) -> None:
+    assert unit_key("Enable", word).enable is True
+
+
+@pytest.mark.parametrize("word", ["0", "No", "n", "FALSE", "f", "off"])
+def test_unit_files_have_all_of_systemds_words_for_no(word: str) -> None:
+    assert unit_key("Enable", word).enable is False
+
+
+@pytest.mark.parametrize(("word", "meant"), [("TRUE", True), (" true ", True), ("False", False)])
+def test_labels_have_true_and_false_in_any_case(word: str, meant: bool) -> None:  # noqa: FBT001
+    assert label("enable", word).enable is meant
+
+
+@pytest.mark.parametrize("word", ["yes", "1", "on", "", "wahr"])
+def test_other_words_are_refused_in_labels(word: str) -> None:
+    metadata = label("enable", word)
+    assert (metadata.enable, len(metadata.refused)) == (None, 1)
+
+
+@pytest.mark.parametrize(
+    ("span", "seconds"),
+    [
+        ("30", 30),
+        ("1min 30s", 90),
+        ("1min30s", 90),
+        ("2 hours", 7200),
+        ("500ms", 1),
+        ("1.5s", 2),
+        (".5min", 30),
+        ("1 2s", 3),
+        ("1d", 86400),
+        ("1M", 2629800),
+        ("1m", 60),
+        ("3000000us", 3),
+        ("1µs", 1),
+        ("1μs", 1),
+    ],
+)
+def test_unit_files_have_systemds_time_spans_in_whole_seconds_rounded_up(
+    span: str, seconds: int
+) -> None:
+    assert unit_key("HealthInterval", span).health_interval == seconds
+
+
+@pytest.mark.parametrize(
+    "span",
+    ["0", "0ms", "infinity", "-1s", "5 parsecs", "12.34.56", "5.h", "1s,", "s", "9" * 30, "900y"],
+)
+def test_spans_of_nothing_for_ever_or_no_sense_are_refused(span: str) -> None:
+    metadata = unit_key("HealthTimeout", span)
+    assert (metadata.health_timeout, len(metadata.refused)) == (None, 1)
+
+
+@pytest.mark.parametrize("text", ["0", "30s", "-1", "1.5", "٣", "", "9" * 13, "9" * 11])
+def test_labels_take_whole_seconds_only(text: str) -> None:
+    metadata = label("health.interval", text)
+    assert (metadata.health_interval, len(metadata.refused)) == (None, 1)
+
+
+@pytest.mark.parametrize(("text", "port"), [("1", 1), ("65535", 65535), (" 80 ", 80)])
+def test_a_port_is_a_number_of_16_bits(text: str, port: int) -> None:
+    assert label("port", text).port == port
+
+
+@pytest.mark.parametrize("text", ["0", "65536", "-1", "+80", "http", "8o", "٨", "999999", ""])
+def test_what_is_no_port_is_refused(text: str) -> None:
+    assert label("proxy.port", text).proxy_port is None
+    assert len(label("proxy.port", text).refused) == 1
+
+
+def test_a_port_of_a_key_is_held_to_the_same() -> None:
+    assert "no port" in reason(label("65536.name", "x"))
+    assert "no port" in reason(label("0/udp.name", "x"))
+
+
+@pytest.mark.parametrize("name", ["a", "Web Shop", "a.b", "Büro 🖨", "é" * 31, "x" * 63])
+def test_a_service_name_is_any_text_of_63_bytes(name: str) -> None:
+    assert label("name", name).name == name
+
+
+@pytest.mark.parametrize("name", ["", " ", "x" * 64, "é" * 32, "a\nb", "\x1b[2J", "a\u202eb"])
+def test_a_service_name_that_is_empty_too_long_or_unsafe_is_refused(name: str) -> None:
+    metadata = label("name", name)
+    assert (metadata.name, len(metadata.refused)) == (None, 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "accepted"),
+    [
+        ("_http._tcp", "_http._tcp"),
+        ("_DNS-sd._udp", "_dns-sd._udp"),
+        ("_a._tcp", "_a._tcp"),
+        ("_9p._tcp", "_9p._tcp"),
+        ("_abcdefghijklmno._tcp", "_abcdefghijklmno._tcp"),
+    ],
+)
+def test_a_service_type_is_a_name_and_a_transport(given: str, accepted: str) -> None:
+    assert label("type", given).service_type == accepted
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "http",
+        "http.tcp",
+        "_http._sctp",
+        "_http._tcp.",
+        "_http._tcp.local",
+        "_x._sub._http._tcp",
+        "_http_x._tcp",
+        "_abcdefghijklmnop._tcp",
+        "_123._tcp",
+        "_-a._tcp",
+        "_a-._tcp",
+        "_a--b._tcp",
+        "_._tcp",
+        "_é._tcp",
+        "",
+    ],
+)
+def test_what_is_no_service_type_is_refused(given: str) -> None:
+    metadata = label("type", given)
+    assert (metadata.service_type, len(metadata.refused)) == (None, 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "accepted"),
+    [
+        ("web", "web"),
+        ("Web.Home.ARPA.", "web.home.arpa"),
+        ("3com.example", "3com.example"),
+        ("x" * 63 + ".lan", "x" * 63 + ".lan"),
+        ("xn--bcher-kva.example", "xn--bcher-kva.example"),
+        (".".join(["x" * 49] * 5) + ".abc", ".".join(["x" * 49] * 5) + ".abc"),
+    ],
+)
+def test_a_dns_name_is_lowered_and_loses_its_last_dot(given: str, accepted: str) -> None:
+    assert label("dns.name", given).dns_name == accepted
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "",
+        ".",
+        "a..b",
+        ".a",
+        "a.b..",
+        "my app",
+        "a_b",
+        "-a",
+        "a-",
+        "*.lan",
+        "bücher.example",
+        "x" * 64,
+        ".".join(["x" * 49] * 5) + ".abcd",
+        "192.168.1.2",
+        "::1",
+        "localhost",
+        "Localhost.",
+        "\u212ai.lan",
+    ],
+)
+def test_what_is_no_dns_name_is_refused(given: str) -> None:
+    metadata = label("dns.name", given)
+    assert (metadata.dns_name, len(metadata.refused)) == (None, 1)
+
+
+@pytest.mark.parametrize("path", ["/", "/a?b=c&d", "/%20", "/" + "x" * 1023])
+def test_a_health_path_is_what_a_request_may_carry(path: str) -> None:
+    assert label("health.path", path).health_path == path
+
+
+@pytest.mark.parametrize("path", ["live", "", "/a b", "/a\r\nHost: x", "/é", "/" + "x" * 1024])
+def test_what_is_no_path_is_refused(path: str) -> None:
+    metadata = label("health.path", path)
+    assert (metadata.health_path, len(metadata.refused)) == (None, 1)
+
+
+def test_the_words_of_health_are_read_in_any_case() -> None:
+    assert label("health.kind", " HTTP ").health_kind == "http"
+    assert label("health.scheme", "Https").health_scheme == "https"
+    assert "http or tcp" in reason(label("health.kind", "grpc"))
+    assert "http or https" in reason(label("health.scheme", "ftp"))
+
+
+def test_a_txt_value_may_be_empty_and_hold_an_equals_sign() -> None:
+    assert label("txt.flag", "").txt == (("flag", ""),)
+    assert label("txt.q", " a=b").txt == (("q", " a=b"),)
+
+
+@pytest.mark.parametrize("key", ["a=b", "é", "\x1b", "a\x7f"])
+def test_a_txt_key_is_printable_ascii_without_an_equals_sign(key: str) -> None:
+    assert "no TXT key" in reason(label(f"txt.{key}", "v"))
+
+
+def test_a_txt_string_has_at_most_255_bytes() -> None:
+    assert label("txt.k", "v" * 253).txt
+    assert "255" in reason(label("txt.k", "v" * 254))
+    assert "255" in reason(label("txt.k", "é" * 127))
+
+
+def test_txt_keys_that_differ_in_case_alone_are_one() -> None:
+    metadata = from_labels({"koi.txt.b": "1", "koi.txt.B": "2"}, {})
+    assert metadata.txt == (("B", "2"),)
+    assert metadata.refused[0].key == "koi.txt.b"
+
+
+def test_txt_strings_that_do_not_fit_the_record_are_refused_last_first() -> None:
+    metadata = from_labels({f"koi.txt.{key}": "v" * 250 for key in "gfedcba"}, {})
+    assert [key for key, _ in metadata.txt] == ["a", "b", "c", "d", "e"]
+    assert [refusal.key for refusal in metadata.refused] == ["koi.txt.f", "koi.txt.g"]
+
+
+def test_a_txt_record_has_at_most_1300_bytes_with_the_length_of_each_string() -> None:
+    full = {f"koi.txt.{key}": "v" * 253 for key in "abcde"} | {"koi.txt.f": "v" * 17}
+    assert not from_labels(full, {}).refused
+    assert len(from_labels(full | {"koi.txt.f": "v" * 18}, {}).refused) == 1
+
+
+def test_a_value_beyond_all_measure_is_refused_without_being_shown() -> None:
+    assert reason(label("name", "x" * 5000)) == "longer than 4096 characters"
+
+
+def test_a_reason_shows_a_long_value_clipped_and_a_hostile_one_escaped() -> None:
+    assert "…" in reason(label("port", "9" * 4000))
+    assert len(reason(label("port", "9" * 4000))) < 120
+    assert "\\x1b[2J" in reason(label("port", "\x1b[2J"))
+    assert "\\udc80" in reason(label("port", "\udc80"))
+
+
+def test_a_hostile_key_is_escaped_in_its_refusal() -> None:
+    (refusal,) = label("\x1b[2J\n", "x").refused
+    assert refusal.key == "koi.\\x1b[2J\\x0a"
+
+
+def test_ports_stand_in_order_however_they_are_said() -> None:
+    said = [("X-Koi", f"Port-{port}-Name", "n") for port in ("443", "53-udp", "53")]
+    ports = [port for port, _ in from_unit_keys(said, {}).ports]
+    assert ports == [(53, "tcp"), (53, "udp"), (443, "tcp")]

@@ -1,0 +1,64 @@
+import re
+
+import pytest
+
+from koi_agent.core.instance import KoiMetadata, PortMetadata, Protocol
+from koi_agent.core.names import service_type
+from koi_agent.core.service_types import FALLBACK, WELL_KNOWN, resolve
+
+SAYS_NOTHING = KoiMetadata()
+
+TCP = """
+80 http  3000 http  5000 http  8000 http  8080 http  8888 http  9000 http  443 https  8443 https
+3306 mysql  5432 postgresql  6379 redis  27017 mongodb  9042 cassandra  26257 cockroachdb
+1883 mqtt  5672 amqp  9092 kafka  4222 nats  9090 prometheus  3100 loki  4317 otel-grpc
+4318 otel-http  9200 elasticsearch  16686 jaeger  53 dns  22 ssh  25 smtp  587 smtp  143 imap
+993 imap  389 ldap  636 ldap  5900 vnc  5901 vnc  3389 rdp  8384 syncthing
+"""
+UDP = "53 dns  5353 mdns  1900 ssdp  51820 wireguard"
+
+
+def test_the_table_is_upstreams() -> None:
+    wanted = {
+        (int(port), protocol): f"_{name}._{protocol}"
+        for protocol, table in ((Protocol.TCP, TCP), (Protocol.UDP, UDP))
+        for port, name in re.findall(r"(\d+) (\S+)", table)
+    }
+    assert wanted == WELL_KNOWN
+
+
+def test_every_type_of_ours_is_one_we_accept() -> None:
+    for known in (*WELL_KNOWN.values(), *FALLBACK.values()):
+        assert service_type(known) == known
+
+
+@pytest.mark.parametrize(
+    ("port", "protocol", "wanted"),
+    [
+        (80, Protocol.TCP, "_http._tcp"),
+        (80, Protocol.UDP, "_koi-managed._udp"),
+        (53, Protocol.UDP, "_dns._udp"),
+        (12345, Protocol.TCP, "_koi-managed._tcp"),
+    ],
+)
+def test_a_port_nobody_spoke_of_goes_by_its_number(
+    port: int, protocol: Protocol, wanted: str
+) -> None:
+    assert resolve(port, protocol, SAYS_NOTHING) == wanted
+
+
+def test_the_owners_type_comes_before_the_number() -> None:
+    assert resolve(80, Protocol.TCP, KoiMetadata(service_type="_ipp._tcp")) == "_ipp._tcp"
+
+
+def test_the_ports_own_type_comes_before_the_owners_general_one() -> None:
+    ports = (((80, Protocol.TCP), PortMetadata(type="_a._tcp")),)
+    metadata = KoiMetadata(service_type="_b._tcp", ports=ports)
+    assert resolve(80, Protocol.TCP, metadata) == "_a._tcp"
+    assert resolve(81, Protocol.TCP, metadata) == "_b._tcp"
+
+
+def test_a_type_of_the_other_transport_says_nothing_about_a_port() -> None:
+    ports = (((53, Protocol.UDP), PortMetadata(type="_a._tcp")),)
+    metadata = KoiMetadata(service_type="_b._tcp", ports=ports)
+    assert resolve(53, Protocol.UDP, metadata) == "_dns._udp"

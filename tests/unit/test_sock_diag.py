@@ -1,0 +1,169 @@
+"""The kernel's list of sockets, with real sockets on loopback."""
+
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from koi_agent.core.instance import Protocol
+from koi_agent.host import sock_diag
+from koi_agent.host.sock_diag import Listener, listener_from, listeners, messages
+
+
+def at(port: int) -> list[tuple[Protocol, str, bool]]:
+    return sorted(
+        (one.protocol, one.address, one.v6only) for one in listeners() if one.port == port
+    )
+
+
+def bound(family: int, kind: int, address: str, *, v6only: bool = False) -> socket.socket:
+    made = socket.socket(family, kind)
+    if family == socket.AF_INET6:
+        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, v6only)
+    try:
+        made.bind((address, 0))
+    except OSError as error:
+        made.close()
+        pytest.skip(f"{address}: {error}")
+    if kind == socket.SOCK_STREAM:
+        made.listen()
+    return made
+
+
+@pytest.mark.usefixtures("leak_check")
+@pytest.mark.parametrize(
+    ("family", "address", "v6only", "shown"),
+    [
+        (socket.AF_INET, "127.0.0.1", False, "127.0.0.1"),
+        (socket.AF_INET, "0.0.0.0", False, "0.0.0.0"),
+        (socket.AF_INET6, "::1", True, "::1"),
+        (socket.AF_INET6, "::", False, "::"),
+        (socket.AF_INET6, "::", True, "::"),
+        (socket.AF_INET6, "::ffff:127.0.0.1", False, "127.0.0.1"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("kind", "protocol"), [(socket.SOCK_STREAM, Protocol.TCP), (socket.SOCK_DGRAM, Protocol.UDP)]
+)
+def test_listener_is_seen_while_it_is_there(
+    family: int, address: str, shown: str, kind: int, protocol: Protocol, *, v6only: bool
+) -> None:
+    with bound(family, kind, address, v6only=v6only) as made:
+        port = made.getsockname()[1]
+        assert at(port) == [(protocol, shown, v6only)]
+    assert at(port) == []
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM])
+def test_connected_socket_is_no_listener(kind: int) -> None:
+    with bound(socket.AF_INET, kind, "127.0.0.1") as server:
+        port = server.getsockname()[1]
+        with socket.socket(socket.AF_INET, kind) as client:
+            client.connect(("127.0.0.1", port))
+            assert at(client.getsockname()[1]) == []
+            assert len(at(port)) == 1
+
+
+def test_more_listeners_than_one_part_holds_are_all_seen() -> None:
+    made = [bound(socket.AF_INET, socket.SOCK_STREAM, "127.0.0.1") for _ in range(700)]
+    ports = {one.getsockname()[1] for one in made}
+    seen = {one.port for one in listeners()}
+    for one in made:
+        one.close()
+    assert ports <= seen
+
+
+def test_control_group_comes_with_a_listener() -> None:
+    with bound(socket.AF_INET, socket.SOCK_STREAM, "127.0.0.1") as made:
+        port = made.getsockname()[1]
+        assert next(one.cgroup_id for one in listeners() if one.port == port) > 0
+
+
+def test_no_privilege_is_needed() -> None:
+    with bound(socket.AF_INET6, socket.SOCK_STREAM, "::") as made, nobody():
+        assert len(at(made.getsockname()[1])) == 1
+
+
+@contextmanager
+def nobody() -> Iterator[None]:
+    """Be a user without any right, where we are root."""
+    before = os.geteuid()
+    os.seteuid(before or 65534)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
+
+
+def header(length: int, kind: int, flags: int, sequence: int) -> bytes:
+    return struct.pack("=IHHII", length, kind, flags, sequence, 0)
+
+
+class Kernel:
+    """The far end of the wire: answers each dump with what a test wrote, over a real socket."""
+
+    def __init__(self, *answers: bytes) -> None:
+        self.answers = list(answers)
+        self.asked = 0
+        self.door, self._far = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+
+    def close(self) -> None:
+        self.door.close()
+        self._far.close()
+
+    def sendto(self, _: bytes, __: tuple[int, int]) -> None:
+        self._far.send(self.answers[min(self.asked, len(self.answers) - 1)])
+        self.asked += 1
+
+    def recvmsg(self, size: int) -> tuple[bytes, list[object], int, tuple[int, int]]:
+        data, _, flags, _ = self.door.recvmsg(size)
+        sequence = struct.pack("=I", self.asked)
+        return data[:8] + sequence + data[12:], [], flags, (0, 0)
+
+
+@pytest.fixture
+def kernel(request: pytest.FixtureRequest) -> Iterator[Kernel]:
+    with closing(Kernel(*request.param)) as one:
+        yield one
+
+
+@pytest.mark.parametrize("kernel", [[header(20, 3, 0x10, 0) + bytes(4)]], indirect=True)
+def test_torn_dump_is_asked_for_again_and_not_for_ever(kernel: Kernel) -> None:
+    assert sock_diag._dumped(kernel, Protocol.TCP, socket.AF_INET) == []  # type: ignore[arg-type]
+    assert kernel.asked == 4
+
+
+@pytest.mark.parametrize(
+    "kernel", [[header(20, kind, 0, 0) + struct.pack("=i", -13)] for kind in (2, 3)], indirect=True
+)
+def test_error_of_the_kernel_is_raised(kernel: Kernel) -> None:
+    with pytest.raises(PermissionError):
+        sock_diag._dumped(kernel, Protocol.TCP, socket.AF_INET)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("data", [header(15, 3, 0, 1), header(17, 3, 0, 1), bytes(16)])
+def test_message_of_a_wrong_length_is_an_error(data: bytes) -> None:
+    with pytest.raises(OSError, match="wrong length"):
+        list(messages(data, 1))
+
+
+def test_short_listener_is_an_error() -> None:
+    with pytest.raises(OSError, match="wrong length"):
+        listener_from(bytes(71), Protocol.TCP)
+
+
+def test_listener_without_attributes_has_no_control_group() -> None:
+    payload = struct.pack("=4B2s", socket.AF_INET, 10, 0, 0, b"\0\x50") + bytes(66)
+    assert listener_from(payload, Protocol.TCP) == Listener(
+        port=80, protocol=Protocol.TCP, address="0.0.0.0"
+    )
+
+
+@given(st.binary(max_size=60))
+def test_no_attributes_end_a_dump(data: bytes) -> None:
+    listener_from(bytes(72) + data, Protocol.UDP)

@@ -1,0 +1,278 @@
+"""What the files of a unit say together, and what a bad file costs."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from koi_agent.backends.systemd.unit_files import LARGEST, Library, UnitFile
+
+Write = Callable[..., list[str]]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write(*texts: str) -> list[str]:
+        paths = [tmp_path / f"{number}.conf" for number in range(len(texts))]
+        for path, text in zip(paths, texts, strict=True):
+            path.write_text(text)
+        return [str(path) for path in paths]
+
+    return write
+
+
+def read(paths: list[str], name: str = "web.service") -> UnitFile:
+    return Library().read(name, paths[0], paths[1:])
+
+
+def test_only_our_keys_are_taken(write: Write) -> None:
+    text = """
+[Unit]
+Description=secret
+X-Koi-Name=Web
+[Service]
+ExecStart=/bin/true
+Environment=PASSWORD=hush
+X-Other=no
+[X-Koi]
+Type=_http._tcp
+[X-Other]
+Type=no
+"""
+    assert read(write(text)) == UnitFile(
+        assignments=(("Unit", "X-Koi-Name", "Web"), ("X-Koi", "Type", "_http._tcp")),
+    )
+
+
+def test_drop_ins_follow_the_fragment_and_resets_stay(write: Write) -> None:
+    paths = write("[Unit]\nX-Koi-Name=a", "[Service]\nX-Koi-Name=", "[Unit]\nX-Koi-Name=b")
+    assert read(paths).assignments == (
+        ("Unit", "X-Koi-Name", "a"),
+        ("Service", "X-Koi-Name", ""),
+        ("Unit", "X-Koi-Name", "b"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("lines", "value"),
+    [
+        ("Environment=KOI_MDNS_ANNOUNCE=_http._tcp:80 A=b", "_http._tcp:80"),
+        ('Environment=A=b "KOI_MDNS_ANNOUNCE=a b"', "a b"),
+        ("Environment=KOI_MDNS_ANNOUNCE=1\nEnvironment=KOI_MDNS_ANNOUNCE=2", "2"),
+        ("Environment=KOI_MDNS_ANNOUNCE=1\nEnvironment=A=b", "1"),
+        ("Environment=KOI_MDNS_ANNOUNCE=%p", "web"),
+        ("Environment=KOI_MDNS_ANNOUNCE=1\nEnvironment=", None),
+        ("Environment=KOI_MDNS_ANNOUNCE", None),
+        (r"Environment=KOI_MDNS_ANNOUNCE=\xff", None),
+        ("Environment=XKOI_MDNS_ANNOUNCE=1", None),
+    ],
+)
+def test_announce_is_all_that_is_taken_of_the_environment(
+    write: Write, lines: str, value: str | None
+) -> None:
+    file = read(write(f"[Service]\n{lines}\n"))
+    assert file.environment == (() if value is None else (("KOI_MDNS_ANNOUNCE", value),))
+    assert file.problems == ()
+
+
+def test_environment_with_an_open_quote_keeps_the_words_before(write: Write) -> None:
+    file = read(write('[Service]\nEnvironment=KOI_MDNS_ANNOUNCE=1 "A=b\n'))
+    assert file.environment == (("KOI_MDNS_ANNOUNCE", "1"),)
+    assert [problem.split(" line ")[1] for problem in file.problems] == [
+        "2: Environment=: a quote is left open"
+    ]
+
+
+def test_environment_of_another_section_is_not_the_services(write: Write) -> None:
+    assert read(write("[Socket]\nEnvironment=KOI_MDNS_ANNOUNCE=1\n")).environment == ()
+
+
+@pytest.mark.parametrize("section", ["X-Container", "X-Pod", "X-Kube"])
+def test_quadlet_leaves_its_section(write: Write, section: str) -> None:
+    assert read(write(f"[{section}]\nImage=x\n[Service]\n")).container
+
+
+def test_other_units_are_no_containers(write: Write) -> None:
+    assert not read(write("[Container]\n[Service]\n")).container
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ("PrivateNetwork=yes", True),
+        ("PrivateNetwork=True", True),
+        ("PrivateNetwork=yes\nPrivateNetwork=no", False),
+        ("PrivateNetwork=yes\nPrivateNetwork=maybe", True),
+        ("PrivateNetwork=no", False),
+        ("NetworkNamespacePath=/run/netns/a", True),
+        ("NetworkNamespacePath=/run/netns/a\nNetworkNamespacePath=", False),
+        ("NetworkNamespacePath=%t/netns/a", True),
+        ("NetworkNamespacePath=relative", False),
+        ("", False),
+    ],
+)
+def test_network_namespace_of_its_own(write: Write, lines: str, *, expected: bool) -> None:
+    assert read(write(f"[Service]\n{lines}\n")).private_network is expected
+
+
+def test_specifiers_are_expanded_in_values_for_the_unit_that_asks(write: Write) -> None:
+    library = Library()
+    (path,) = write("[Unit]\nX-Koi-Txt-%i=%p %i\n")
+    for instance in ("a", "b"):
+        file = library.read(f"web@{instance}.service", path)
+        assert file.assignments == (("Unit", "X-Koi-Txt-%i", f"web {instance}"),)
+
+
+def test_unknown_specifier_is_left_and_reported(write: Write) -> None:
+    file = read(write("[Unit]\nX-Koi-Name=%H\n"))
+    assert file.assignments == (("Unit", "X-Koi-Name", "%H"),)
+    (problem,) = file.problems
+    assert "line 2: X-Koi-Name: %H stays as it is" in problem
+
+
+def test_line_of_ours_without_an_equals_sign_is_reported(write: Write) -> None:
+    file = read(write("[Unit]\nExecStart\nX-Koi-Enable yes\n[X-Koi]\nEnable\n"))
+    assert [problem.split(" line ")[1] for problem in file.problems] == [
+        "3: has no =: ignored",
+        "5: has no =: ignored",
+    ]
+
+
+def test_problems_are_few_and_carry_no_control_characters(write: Write) -> None:
+    file = read(write("[X-Koi]\n" + "".join(f"\x1b[31m{n}=%H\n" for n in range(1000))))
+    assert 0 < len(file.problems) <= 8
+    assert all(problem.isprintable() for problem in file.problems)
+
+
+def costs(path: Path, reason: str) -> None:
+    """A bad file costs its unit what the good one says too, with one sentence."""
+    good = path.with_name("good.conf")
+    good.write_text("[X-Container]\n[Service]\nX-Koi-Name=a\nEnvironment=KOI_MDNS_ANNOUNCE=1\n")
+    file = Library().read("web.service", str(good), [str(path)])
+    assert (file.assignments, file.environment, file.container) == ((), (), True)
+    (problem,) = file.problems
+    assert problem.startswith(f"{path} ")
+    assert reason in problem
+    assert problem.endswith("web.service has no metadata from its files")
+
+
+def test_missing_file_costs_the_metadata(tmp_path: Path) -> None:
+    costs(tmp_path / "none.conf", "No such file")
+
+
+def test_symlink_loop_costs_the_metadata(tmp_path: Path) -> None:
+    path = tmp_path / "loop.conf"
+    path.symlink_to(path)
+    costs(path, "symbolic links")
+
+
+def test_folder_costs_the_metadata(tmp_path: Path) -> None:
+    path = tmp_path / "folder.conf"
+    path.mkdir()
+    costs(path, "not a regular file")
+
+
+@pytest.mark.timeout(5)
+def test_fifo_costs_the_metadata_and_no_time(tmp_path: Path) -> None:
+    path = tmp_path / "fifo.conf"
+    os.mkfifo(path)
+    costs(path, "not a regular file")
+
+
+def test_large_file_costs_the_metadata(tmp_path: Path) -> None:
+    path = tmp_path / "large.conf"
+    path.write_bytes(b"#" * (LARGEST + 1))
+    costs(path, "larger than 64 KiB")
+
+
+def test_file_without_a_size_is_bounded_too(tmp_path: Path) -> None:
+    path = tmp_path / "proc.conf"
+    path.symlink_to("/proc/kallsyms")
+    costs(path, "larger than 64 KiB")
+
+
+def test_file_that_is_not_utf8_costs_the_metadata(tmp_path: Path) -> None:
+    path = tmp_path / "latin.conf"
+    path.write_bytes(b"[Unit]\nDescription=caf\xe9\n")
+    costs(path, "line 2 is not UTF-8")
+
+
+def test_path_with_a_nul_costs_the_metadata() -> None:
+    assert "is not a path" in Library().read("web.service", "/a\0b").problems[0]
+
+
+def test_unreadable_file_costs_the_metadata(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        path = tmp_path / "shut.conf"
+        path.touch(mode=0)
+        costs(path, "Permission denied")
+        return
+    path = tmp_path / "shut.conf"
+    path.touch(mode=0)
+    path.with_name("good.conf").touch()
+    tmp_path.chmod(0o755)
+    os.seteuid(65534)
+    try:
+        file = Library().read("web.service", str(path))
+    finally:
+        os.seteuid(0)
+    assert "Permission denied" in file.problems[0]
+
+
+def test_largest_file_is_read(write: Write) -> None:
+    line = "[X-Koi]\nName=a\n"
+    assert read(write(line + "#" * (LARGEST - len(line)))).assignments
+
+
+def test_mask_and_empty_paths_say_nothing(tmp_path: Path) -> None:
+    (tmp_path / "web.service").symlink_to("/dev/null")
+    assert Library().read("web.service", str(tmp_path / "web.service"), [""]) == UnitFile()
+
+
+def test_symlinks_are_followed(write: Write, tmp_path: Path) -> None:
+    (target,) = write("[X-Koi]\nName=a\n")
+    (tmp_path / "linked.service").symlink_to(target)
+    assert read([str(tmp_path / "linked.service")]).assignments
+
+
+@given(data=st.binary(max_size=300))
+def test_no_file_raises(data: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.conf"
+    path.write_bytes(data)
+    Library().read("web@a.service", str(path), [str(path)])
+
+
+LINES = st.lists(
+    st.sampled_from(
+        [
+            "X-Koi-Name=a",
+            "X-Koi-Name=",
+            "X-Koi-Txt-a=b %i",
+            "Environment=KOI_MDNS_ANNOUNCE=1",
+            "Environment=",
+            "PrivateNetwork=yes",
+            "PrivateNetwork=no",
+            "NetworkNamespacePath=/a",
+            "NetworkNamespacePath=",
+            "# comment",
+            "",
+        ]
+    ),
+    max_size=12,
+)
+
+
+@given(before=LINES, after=LINES)
+def test_file_split_into_drop_ins_says_the_same(
+    before: list[str], after: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    texts = {"whole": [*before, *after], "first": before, "second": after}
+    for name, lines in texts.items():
+        (folder / name).write_text("\n".join(["[Service]", *lines]))
+    whole = Library().read("a@b.service", str(folder / "whole"))
+    split = Library().read("a@b.service", str(folder / "first"), [str(folder / "second")])
+    assert whole == split
