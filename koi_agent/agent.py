@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Never
 
 from koi_agent import __version__
@@ -75,14 +75,20 @@ class Agent:
             group.create_task(self._bus.run(), name="bus")
             group.create_task(self._server.run(), name="server")
             await self._await_bus()
-            for follower in self._followers.values():
+            tasks = [
                 group.create_task(follower.run(), name=f"follow {follower.name}")
-            await self._await_listings()
-            group.create_task(self._publisher.run(self._bus), name="publish on D-Bus")
-            await self._publisher.named.wait()
-            self._publisher.ready = True
-            self._publisher.changed()
-            log.info("ready: %d instances", len(self._registry.visible))
+                for follower in self._followers.values()
+            ]
+            try:
+                await self._await_listings()
+                publishing = self._publisher.run(self._bus)
+                tasks.append(group.create_task(publishing, name="publish on D-Bus"))
+                await self._publisher.named.wait()
+                self._publisher.begin()
+                log.info("ready: %d instances", len(self._registry.visible))
+                await asyncio.Event().wait()
+            finally:
+                await _ended(tasks)
         raise AssertionError("the agent's tasks have no end")
 
     async def _await_bus(self) -> None:
@@ -100,6 +106,19 @@ class Agent:
         except TimeoutError:
             late = [f.name for f in self._followers.values() if not f.settled.is_set()]
             log.warning("starting without %s: no list yet", ", ".join(late))
+
+
+async def _ended(tasks: Iterable[asyncio.Task[Never]]) -> None:
+    """End tasks while the bus is still there.
+
+    Once is not always enough: before Python 3.13 a task group that fails in the moment it is
+    cancelled forgets that it was.
+    """
+    waiting = set(tasks)
+    while waiting:
+        for task in waiting:
+            task.cancel()
+        _, waiting = await asyncio.wait(waiting, timeout=1.0)
 
 
 async def serve(config: Config) -> int:

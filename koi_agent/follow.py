@@ -7,8 +7,9 @@ each time, and begin anew. Backends know nothing of all this.
 
 import asyncio
 import logging
-import time
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Set
+from contextlib import contextmanager
 from dataclasses import replace
 from random import uniform
 from typing import Never
@@ -21,10 +22,14 @@ from koi_agent.core.errors import BackendAbsent, BackendLost
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 30.0
-STEADY = 60.0
-"""Seconds a session must have lasted for the next loss to count as a first one."""
+"""Seconds between attempts to reach a backend."""
+LONGEST_RETURN = 2.0
+"""Seconds before a backend that was lost is tried first, however often it was lost lately."""
+STEADY = 10.0
+"""Seconds after its first list that a session must last for its loss to count as a first one."""
 OPEN_TIMEOUT = 30.0
 LIST_TIMEOUT = 60.0
+CLOSE_TIMEOUT = 10.0
 SECOND_LOOK = 2.0
 """Seconds after which a difference that no event explains is looked at again."""
 
@@ -52,55 +57,70 @@ class Follower:
         self._early: dict[str, Seen | Gone] | None = None
         self._session: Session | None = None
         self._listing = asyncio.Lock()
+        self._steady_at = math.inf
 
     async def run(self) -> Never:
         """Follow for ever."""
-        waits = pauses(FIRST_PAUSE, LONGEST_PAUSE)
+        attempts = pauses(FIRST_PAUSE, LONGEST_PAUSE)
+        returns = pauses(FIRST_PAUSE, LONGEST_RETURN)
         while True:
-            began = time.monotonic()
-            try:
-                await self._follow()
-            except BackendAbsent as absent:
-                self._apply(Absent(backend=self.name, reason=str(absent)))
-            except BackendLost as lost:
-                log.warning("%s: %s; trying again", self.name, lost)
-                self._apply(Lost(backend=self.name, reason=str(lost)))
+            self._steady_at = math.inf
+            self._apply(await self._until_lost())
             self.settled.set()
-            if time.monotonic() - began > STEADY:
-                waits = pauses(FIRST_PAUSE, LONGEST_PAUSE)
-            await asyncio.sleep(next(waits))
+            if asyncio.get_running_loop().time() > self._steady_at:
+                returns = pauses(FIRST_PAUSE, LONGEST_RETURN)
+            had_listed = self._early is None
+            if had_listed:
+                attempts = pauses(FIRST_PAUSE, LONGEST_PAUSE)
+            await asyncio.sleep(next(returns if had_listed else attempts))
+
+    async def _until_lost(self) -> Lost | Absent:
+        try:
+            await self._follow()
+            ended: Lost | Absent = Lost(backend=self.name, reason="the session ended")
+        except BackendAbsent as absent:
+            ended = Absent(backend=self.name, reason=str(absent))
+        except BackendLost as lost:
+            log.warning("%s: %s; trying again", self.name, lost)
+            ended = Lost(backend=self.name, reason=str(lost))
+        return ended
 
     async def resync(self) -> Mapping[str, str]:
         """List now; returns what was different, as ``Registry.differences`` does.
 
         Raises ``BackendLost``.
         """
-        if self._session is None:
+        if self._session is None or self._early is not None:
             raise BackendLost(f"{self.name} is not connected")
         return await self._list(self._session)
 
     async def _follow(self) -> None:
+        loop = asyncio.get_running_loop()
         self._early = {}
+        self._listing = asyncio.Lock()
         try:
-            async with asyncio.timeout(OPEN_TIMEOUT) as opening:
-                async with self._backend.session(self._deliver) as session:
-                    opening.reschedule(None)
-                    await self._list(session)
-                    self._session = session
-                    self.settled.set()
-                    await self._keep(session)
+            async with asyncio.timeout(OPEN_TIMEOUT) as patience:
+                async with self._backend.session(self._deliver) as self._session:
+                    patience.reschedule(None)
+                    try:
+                        await self._keep(self._session)
+                    finally:
+                        patience.reschedule(loop.time() + CLOSE_TIMEOUT)
         except TimeoutError as error:
-            raise BackendLost(f"no connection within {OPEN_TIMEOUT:.0f} s") from error
+            raise BackendLost("it can't be connected to, or left, in time") from error
         finally:
             self._session = None
 
     async def _keep(self, session: Session) -> None:
         """Watch over a session until it is lost, which this raises."""
+        await self._list(session)
+        self._steady_at = asyncio.get_running_loop().time() + STEADY
+        self.settled.set()
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(session.run(), name=f"{self.name} session")
                 group.create_task(self._doubt(session), name=f"{self.name} doubt")
                 group.create_task(self._repair(session), name=f"{self.name} repair")
+                await session.run()
         except* BackendLost as group:
             raise group.exceptions[0] from None
 
@@ -113,40 +133,50 @@ class Follower:
     async def _repair(self, session: Session) -> None:
         while True:
             await asyncio.sleep(uniform(0.9, 1.1) * self._interval)  # noqa: S311 - jitter
-            async with self._listing:
-                first = self._differences(await self._ask(session))
+            with self._hearing() as explained:
+                async with self._listing:
+                    first = self._differences(await self._ask(session))
+                if first:
+                    await asyncio.sleep(SECOND_LOOK)
             if first:
-                await asyncio.sleep(SECOND_LOOK)
-                await self._list(session, suspects=first)
+                await self._list(session, suspects=first.keys() - explained)
 
-    async def _list(
-        self, session: Session, suspects: Mapping[str, str] | None = None
-    ) -> Mapping[str, str]:
+    async def _list(self, session: Session, suspects: Set[str] = frozenset()) -> Mapping[str, str]:
         """List and apply; of ``suspects``, those still different count as drift."""
         async with self._listing:
             listing = await self._ask(session)
+            if session is not self._session:
+                raise BackendLost(f"{self.name} was lost while it listed")
             different = self._differences(listing)
-            drifted = frozenset(suspects or ()) & different.keys()
+            drifted = frozenset(suspects & different.keys())
             if drifted:
                 log.warning("%s: drift, mended: %s", self.name, ", ".join(sorted(drifted)))
             self._apply(replace(listing, drifted=drifted))
             early, self._early = self._early or {}, None
-            for change in early.values():
-                self._apply(change)
+            for id_, change in early.items():
+                if id_ in listing.touched:  # else it came before the list, which is newer
+                    self._apply(change)
         return different
 
     async def _ask(self, session: Session) -> Listing:
         """List, and note the ids that events spoke of meanwhile."""
-        touched: set[str] = set()
-        self._touched.append(touched)
-        try:
-            async with asyncio.timeout(LIST_TIMEOUT):
-                listing = await session.list()
-        except TimeoutError as error:
-            raise BackendLost(f"no list within {LIST_TIMEOUT:.0f} s") from error
-        finally:
-            self._touched.remove(touched)
+        with self._hearing() as touched:
+            try:
+                async with asyncio.timeout(LIST_TIMEOUT):
+                    listing = await session.list()
+            except TimeoutError as error:
+                raise BackendLost(f"no list within {LIST_TIMEOUT:.0f} s") from error
         return replace(listing, touched=listing.touched | touched)
+
+    @contextmanager
+    def _hearing(self) -> Iterator[set[str]]:
+        """Note the ids that events speak of."""
+        heard: set[str] = set()
+        self._touched.append(heard)
+        try:
+            yield heard
+        finally:
+            self._touched = [other for other in self._touched if other is not heard]
 
     def _deliver(self, change: Seen | Gone) -> None:
         id_ = change.instance.id if isinstance(change, Seen) else change.id

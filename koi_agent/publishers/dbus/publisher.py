@@ -91,6 +91,11 @@ class DBusPublisher:
             generation=self._registry.generation,
         )
 
+    def begin(self) -> None:
+        """Take note that the start is over."""
+        self.ready = True
+        self.changed()
+
     def publish(self, events: Sequence[Event]) -> None:
         """Queue events for the bus, if there is one."""
         if self._link:

@@ -1,0 +1,187 @@
+"""The agent under test, as its users see it: a process in the world, and a client on its bus."""
+
+import asyncio
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from koi_agent.bus.client import CallError, Link, connected
+from koi_agent.bus.signals import Changed, Signal, Subscription
+from koi_agent.bus.writer import BusLost
+from koi_agent.publishers.dbus.names import MANAGER, NAME, ROOT
+from tests.world import World
+
+TARGET: Final = (NAME, ROOT, MANAGER)
+EVENTS: Final = ("InstanceStarted", "InstanceUpdated", "InstanceStopped")
+ACTIVE: Final = ("active", "activating", "deactivating", "reloading", "refreshing")
+
+
+@dataclass
+class Agent:
+    """A running agent; ``log`` is what it wrote to stderr."""
+
+    world: World
+    process: subprocess.Popen[str]
+    log_file: Path
+
+    def log(self) -> str:
+        return self.log_file.read_text()
+
+    def resident(self) -> int:
+        """Tell the agent's resident memory in bytes."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
+        return int(line.split()[1]) * 1024
+
+
+@asynccontextmanager
+async def agent(world: World, folder: Path, *arguments: str) -> AsyncIterator[Agent]:
+    """Run an agent in the world until the block is left; it must end well."""
+    log_file = folder / "agent.log"
+    with log_file.open("w") as log:
+        process = world.spawn(
+            sys.executable, "-m", "koi_agent", "run", "--user", *arguments, stderr=log
+        )
+        try:
+            running = Agent(world, process, log_file)
+            await eventually(lambda: answers(world), "the agent answers")
+            yield running
+        finally:
+            process.terminate()
+            code = await asyncio.to_thread(process.wait, 10)
+    text = running.log()
+    assert code == 0, text
+    assert "Traceback" not in text, text
+
+
+async def eventually(true: Callable[[], Any], what: str, *, seconds: float = 10.0) -> Any:
+    """Ask until the answer is true, and return it; the question may be a coroutine."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    while True:
+        answer = true()
+        if asyncio.iscoroutine(answer):
+            answer = await answer
+        if answer:
+            return answer
+        if asyncio.get_running_loop().time() > deadline:
+            raise AssertionError(f"waited {seconds:g} s for: {what}")
+        await asyncio.sleep(0.05)
+
+
+async def answers(world: World) -> bool:
+    try:
+        async with connected(world.bus_address) as link:
+            return str(await link.get(NAME, ROOT, MANAGER, "State")) in ("running", "degraded")
+    except (BusLost, CallError, TimeoutError):
+        return False
+
+
+async def call(world: World, member: str, signature: str = "", *body: Any) -> list[Any]:
+    """Call the agent's Manager."""
+    async with connected(world.bus_address) as link:
+        return await link.call(TARGET, member, signature, body)
+
+
+async def published(world: World) -> dict[str, str]:
+    """Tell what the agent publishes: state by unit name."""
+    (rows,) = await call(world, "ListInstances")
+    return {row[0]: row[3] for row in rows}
+
+
+async def instance(world: World, unit: str) -> dict[str, Any]:
+    """Read all properties of one instance."""
+    async with connected(world.bus_address) as link:
+        (path,) = await link.call(TARGET, "GetInstance", "s", (unit,))
+        target = (NAME, path, "org.freedesktop.DBus.Properties")
+        (values,) = await link.call(target, "GetAll", "s", (f"{NAME}.Instance",))
+    return dict(values)
+
+
+async def drift(world: World) -> int:
+    async with connected(world.bus_address) as link:
+        return int(await link.get(NAME, f"{ROOT}/backend/systemd", f"{NAME}.Backend", "Drift"))
+
+
+async def truth(world: World) -> set[str]:
+    """Name the manager's services that are instances, by its own list."""
+    arguments = ("list-units", "--type=service", "--all", "--output=json")
+    listed = json.loads((await on_manager(world, *arguments)).stdout)
+    return {row["unit"] for row in listed if row["active"] in ACTIVE and row["sub"] != "exited"}
+
+
+async def on_manager(world: World, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return await asyncio.to_thread(world.systemctl, *arguments)
+
+
+async def settle(world: World, *, seconds: float = 20.0) -> set[str]:
+    """Wait until what is published is what runs, for good: twice in a row."""
+
+    async def agrees() -> bool:
+        for _ in range(2):
+            before = await truth(world)
+            if set(await published(world)) != before or await truth(world) != before:
+                return False
+            await asyncio.sleep(0.2)
+        return True
+
+    try:
+        await eventually(agrees, "what is published is what runs", seconds=seconds)
+    except AssertionError as error:
+        told, real = set(await published(world)), await truth(world)
+        raise AssertionError(f"missing {real - told}, too many {told - real}") from error
+    return await truth(world)
+
+
+@dataclass
+class Observer:
+    """A client that lists once and then believes signals; ``known`` is its view."""
+
+    known: set[str] = field(default_factory=set)
+    events: list[tuple[str, str]] = field(default_factory=list)
+    unbalanced: list[tuple[str, str]] = field(default_factory=list)
+
+    def take(self, items: Sequence[Signal | Changed]) -> None:
+        for item in items:
+            if isinstance(item, Signal) and item.member in EVENTS:
+                self._note(item.member, str(item.body[0]))
+
+    def _note(self, member: str, id_: str) -> None:
+        self.events.append((member, id_))
+        if (member == "InstanceStarted") is (id_ in self.known):
+            self.unbalanced.append((member, id_))
+        if member == "InstanceStarted":
+            self.known.add(id_)
+        elif member == "InstanceStopped":
+            self.known.discard(id_)
+
+    def count(self, member: str, id_: str) -> int:
+        return self.events.count((member, id_))
+
+
+@asynccontextmanager
+async def observer(world: World) -> AsyncIterator[Observer]:
+    """Watch the agent as a client does: subscribe, then list."""
+    seen = Observer()
+    async with connected(world.bus_address) as link, subscribed(link, seen):
+        (rows,) = await link.call(TARGET, "ListInstances")
+        seen.known |= {row[0] for row in rows}
+        yield seen
+
+
+@asynccontextmanager
+async def subscribed(link: Link, seen: Observer) -> AsyncIterator[None]:
+    wanted = Subscription(
+        sender=NAME,
+        rules=(f"type='signal',sender='{NAME}',interface='{MANAGER}'",),
+        members=frozenset((MANAGER, member) for member in EVENTS),
+        deliver=seen.take,
+    )
+    async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(link.subscribed(wanted))
+        yield
