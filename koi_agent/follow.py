@@ -83,6 +83,10 @@ class Follower:
         except BackendLost as lost:
             log.warning("%s: %s; trying again", self.name, lost)
             ended = Lost(backend=self.name, reason=str(lost))
+        task = asyncio.current_task()
+        if task and task.cancelling():
+            # Cancelled while a loss was cleaned up after: the group told of the loss only.
+            raise asyncio.CancelledError
         return ended
 
     async def resync(self) -> Mapping[str, str]:

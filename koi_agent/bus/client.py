@@ -4,20 +4,23 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from time import monotonic
 from typing import Any, Never
+from urllib.parse import quote
 
 from koi_agent.bus.signals import Changed, Message, Signal, Subscription
 from koi_agent.bus.transport import Transport
 from koi_agent.bus.wire import Flag, Header, Kind, encode, marshal, plain
 from koi_agent.bus.writer import BusLost
 from koi_agent.core.backoff import pauses
-from koi_agent.core.errors import ConfigError, KoiError
+from koi_agent.core.errors import BadInput, ConfigError, KoiError
 from koi_agent.core.text import printable
 
 log = logging.getLogger(__name__)
 
 BUS = "org.freedesktop.DBus"
+SYSTEM_BUS = "unix:path=/run/dbus/system_bus_socket"
 BUS_PATH = "/org/freedesktop/DBus"
 CALL_TIMEOUT = 25.0
 """Seconds a call may take, libdbus's own default."""
@@ -25,6 +28,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 """Seconds between attempts to reach the bus: without it a host is broken, and a try is cheap."""
 OWN = 4
 """RequestName flag DBUS_NAME_FLAG_DO_NOT_QUEUE."""
+UNREADABLE_REPLY = "org.freedesktop.DBus.Error.InconsistentMessage"
 PRIMARY_OWNER, ALREADY_OWNER = 1, 4
 
 
@@ -43,7 +47,7 @@ class Link:
         self.name = name
         self.address = address
         self._transport = transport
-        self._subscriptions: list[Subscription] = []
+        self._subscriptions: dict[Subscription, str | None] = {}
         self._owners = Subscription(
             sender=BUS,
             rules=(),
@@ -51,6 +55,10 @@ class Link:
             deliver=self._owner_changed,
         )
         transport.reader.believe(self._owners, BUS)
+
+    @property
+    def closed(self) -> bool:
+        return self._transport.closed
 
     async def call(
         self,
@@ -80,7 +88,10 @@ class Link:
         )
         frame = encode(header, marshal(signature, body))
         reply = await self._transport.ask(frame, header.serial, within=within)
-        values: list[Any] = plain(reply.values())
+        try:
+            values: list[Any] = plain(reply.values())
+        except BadInput as error:
+            raise CallError(UNREADABLE_REPLY, str(error)) from error
         if reply.header.kind == Kind.ERROR:
             text = values[0] if values and isinstance(values[0], str) else ""
             raise CallError(reply.header.error_name, text)
@@ -121,19 +132,34 @@ class Link:
         When the sender's name changes hands the subscription gets the bus's own
         NameOwnerChanged, whole, and from then on believes the new owner.
         """
-        self._subscriptions.append(subscription)
-        rules = (_owner_rule(subscription.sender), *subscription.rules)
+        self._subscriptions[subscription] = None
+        matched: list[str] = []
         try:
-            await self._bus("AddMatch", "s", rules[:1])
+            await self._match(_owner_rule(subscription.sender), matched)
             owner = await self._owner(subscription.sender)
-            self._transport.reader.believe(subscription, owner)
-            for rule in rules[1:]:
-                await self._bus("AddMatch", "s", (rule,))
-            yield owner
+            # A change of hands that came with the answer is known already, and is newer.
+            if self._subscriptions[subscription] is None:
+                self._believe(subscription, owner)
+            for rule in subscription.rules:
+                await self._match(rule, matched)
+            yield self._subscriptions[subscription] or ""
         finally:
-            self._subscriptions.remove(subscription)
+            del self._subscriptions[subscription]
             self._transport.reader.forget(subscription)
-            self._unmatch(rules)
+            self._unmatch(matched)
+
+    async def _match(self, rule: str, matched: list[str]) -> None:
+        """Add a rule; what was not refused for sure is taken back in the end."""
+        matched.append(rule)
+        try:
+            await self._bus("AddMatch", "s", (rule,))
+        except CallError:
+            matched.remove(rule)
+            raise
+
+    def _believe(self, subscription: Subscription, owner: str) -> None:
+        self._subscriptions[subscription] = owner
+        self._transport.reader.believe(subscription, owner)
 
     async def _owner(self, name: str) -> str:
         try:
@@ -146,9 +172,9 @@ class Link:
             if not isinstance(signal, Signal):
                 continue
             name, _, owner = signal.body
-            for subscription in self._subscriptions:
+            for subscription in list(self._subscriptions):
                 if subscription.sender == name:
-                    self._transport.reader.believe(subscription, owner)
+                    self._believe(subscription, owner)
                     subscription.deliver([signal])
 
     def _unmatch(self, rules: Sequence[str]) -> None:
@@ -163,7 +189,8 @@ class Link:
                 destination=BUS,
                 signature="s",
             )
-            self.send(header, marshal("s", (rule,)))
+            with suppress(BusLost):
+                self.send(header, marshal("s", (rule,)))
 
     async def _bus(self, member: str, signature: str, body: Sequence[Any]) -> list[Any]:
         return await self.call((BUS, BUS_PATH, BUS), member, signature, body)
@@ -193,11 +220,13 @@ class Bus:
         """Connect, and connect again whenever the connection is lost."""
         waits = pauses(FIRST_PAUSE, LONGEST_PAUSE)
         while True:
+            began = monotonic()
             try:
                 reason = await self._stay()
-                waits = pauses(FIRST_PAUSE, LONGEST_PAUSE)
             except BusLost as lost:
                 reason = str(lost)
+            if monotonic() - began > LONGEST_PAUSE:
+                waits = pauses(FIRST_PAUSE, LONGEST_PAUSE)
             log.warning("bus %s: %s; trying again", self.address, reason)
             await asyncio.sleep(next(waits))
 
@@ -221,7 +250,7 @@ class Bus:
     async def link(self) -> Link:
         """Wait for a live link."""
         async with self._connected:
-            await self._connected.wait_for(lambda: self._link is not None)
+            await self._connected.wait_for(lambda: self._link and not self._link.closed)
         if self._link is None:
             raise BusLost("the bus was lost again at once")
         return self._link
@@ -243,11 +272,11 @@ def address(scope: str) -> str:
     As sd-bus does: the environment, else the well-known socket.
     """
     if scope == "system":
-        return os.environ.get("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/run/dbus/system_bus_socket")
+        return os.environ.get("DBUS_SYSTEM_BUS_ADDRESS") or SYSTEM_BUS
     if given := os.environ.get("DBUS_SESSION_BUS_ADDRESS"):
         return given
     if runtime := os.environ.get("XDG_RUNTIME_DIR"):
-        return f"unix:path={runtime}/bus"
+        return f"unix:path={quote(runtime, safe='/')}/bus"
     raise ConfigError(
         "no user bus: neither DBUS_SESSION_BUS_ADDRESS nor XDG_RUNTIME_DIR is set"
         " (use --system for the system's)"

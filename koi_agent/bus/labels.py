@@ -7,10 +7,13 @@ _ESCAPED = re.compile(rb"_([0-9a-f]{2})")
 
 
 def encode(text: str) -> str:
-    """Escape every byte that is no ASCII letter or digit, and a digit in first place."""
+    """Escape every byte that is no ASCII letter or digit, and a digit in first place.
+
+    Lone surrogates, which JSON can carry, are bytes as well: no two texts share a label.
+    """
     if not text:
         return "_"
-    data = text.encode(errors="surrogateescape")
+    data = text.encode(errors="surrogatepass")
     return _UNSAFE.sub(lambda found: b"_%02x" % found[0][0], data).decode()
 
 
@@ -19,4 +22,7 @@ def decode(label: str) -> str:
     if label == "_":
         return ""
     data = _ESCAPED.sub(lambda found: bytes.fromhex(found[1].decode()), label.encode())
-    return data.decode(errors="surrogateescape")
+    try:
+        return data.decode(errors="surrogatepass")
+    except UnicodeDecodeError:
+        return label

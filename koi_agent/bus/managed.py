@@ -39,12 +39,16 @@ class Managed:
 
     async def answer(self, paths: Callable[[], Sequence[str]]) -> bytes:
         """Marshal GetManagedObjects' answer, in slices; true at the moment it returns."""
-        while missing := [path for path in paths() if path not in self._entries]:
-            for path in missing[:SLICE]:
+        gone: set[str] = set()
+        while missing := [p for p in paths() if p not in self._entries and p not in gone]:
+            for at, path in enumerate(missing, 1):
                 if self._found(path):
                     self.entry(path)
-            await asyncio.sleep(0)
-        return joined([self._entries[path] for path in paths()])
+                else:
+                    gone.add(path)
+                if at % SLICE == 0:
+                    await asyncio.sleep(0)
+        return joined([self._entries[path] for path in paths() if path in self._entries])
 
     def added(self, link: Link, path: str) -> None:
         """Emit InterfacesAdded."""

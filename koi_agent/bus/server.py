@@ -6,7 +6,7 @@ the standard errors with a sentence of our own, never a traceback.
 
 import inspect
 import logging
-from asyncio import Event, TaskGroup
+from asyncio import TaskGroup
 from collections import Counter
 from collections.abc import Awaitable, Sequence
 from typing import Any
@@ -16,6 +16,7 @@ from koi_agent.bus.client import Link
 from koi_agent.bus.interfaces import Call, ErrorReply, Method
 from koi_agent.bus.signals import Message
 from koi_agent.bus.standard import ERROR, PEER, Objects, Standard
+from koi_agent.bus.turns import Turns
 from koi_agent.bus.wire import Flag, Header, Kind, marshal
 from koi_agent.bus.writer import BusLost
 from koi_agent.core.errors import BadInput
@@ -23,30 +24,41 @@ from koi_agent.core.text import printable
 
 log = logging.getLogger(__name__)
 
-BODY_LIMIT = 64 * 1024
-"""Bytes of arguments a call may bring; nothing we offer needs more, and reading costs."""
+BODY_LIMIT = 16 * 1024
+"""Bytes of arguments a call may bring: nothing we offer needs more, and these take 10 ms."""
 CALLS_A_SENDER, CALLS_IN_ALL = 16, 256
 """Calls answered at one time; more are refused, so that nobody fills our memory."""
+ANSWER_LIMIT = 31 * 1024 * 1024
+"""Bytes an answer may have: the system bus ends the connection for one of more than 32 MiB."""
 BUG = "bug: answering %s.%s"
 INTERNAL = ErrorReply(ERROR + "Failed", "internal error; the journal has more")
+TOO_MANY = ErrorReply(ERROR + "LimitsExceeded", "too many calls at one time")
 
 
 class Server:
-    """Dispatches method calls to ``objects``."""
+    """Dispatches method calls to ``objects``, while it runs."""
 
     def __init__(self, objects: Objects) -> None:
         self._standard = Standard(objects)
         self._group: TaskGroup | None = None
         self._under_way: Counter[str] = Counter()
+        self._turns = Turns(self._begin)
 
     async def run(self) -> None:
-        """Own the calls that take longer than one turn of the loop, until cancelled."""
+        """Answer calls, and own those that take longer than one turn, until cancelled."""
         async with TaskGroup() as group:
             self._group = group
-            await Event().wait()
+            await self._turns.run()
 
     def dispatch(self, link: Link, message: Message) -> None:
-        """Answer a call, now or later."""
+        """Have a call answered when it is its sender's turn."""
+        if len(message.body) > BODY_LIMIT:
+            text = f"more than {BODY_LIMIT} bytes of arguments"
+            _refuse(link, message.header, ErrorReply(ERROR + "LimitsExceeded", text))
+        elif not self._turns.add(link, message):
+            _refuse(link, message.header, TOO_MANY)
+
+    def _begin(self, link: Link, message: Message) -> None:
         header = message.header
         interactive = bool(header.flags & Flag.ALLOW_INTERACTIVE_AUTHORIZATION)
         call = Call(link, header.path, header.sender, interactive)
@@ -78,7 +90,8 @@ class Server:
         if not self._group or busy[call.sender] >= CALLS_A_SENDER or busy.total() >= CALLS_IN_ALL:
             if inspect.iscoroutine(result):
                 result.close()
-            raise ErrorReply(ERROR + "LimitsExceeded", "too many calls at one time")
+            _refuse(call.link, header, TOO_MANY)
+            return
         busy[call.sender] += 1
         answer = self._answer(call, header, method, result)
         self._group.create_task(answer, name=f"answer {header.member}")
@@ -120,9 +133,6 @@ def _arguments(method: Method, message: Message) -> Sequence[Any]:
     if given != method.signature:
         text = f"{method.name} takes '{method.signature}', not '{given}'"
         raise ErrorReply(ERROR + "InvalidArgs", text)
-    if len(message.body) > BODY_LIMIT:
-        text = f"{method.name}: more than {BODY_LIMIT} bytes of arguments"
-        raise ErrorReply(ERROR + "LimitsExceeded", text)
     try:
         return message.values()
     except BadInput as error:
@@ -131,6 +141,8 @@ def _arguments(method: Method, message: Message) -> Sequence[Any]:
 
 def _reply(link: Link, header: Header, method: Method, values: Sequence[Any] | bytes) -> None:
     body = values if isinstance(values, bytes) else marshal(method.answer, values)
+    if len(body) > ANSWER_LIMIT:
+        raise ErrorReply(ERROR + "LimitsExceeded", "the answer is too large for a bus")
     _send(link, header, Header(kind=Kind.RETURN, signature=method.answer), body)
 
 

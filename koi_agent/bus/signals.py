@@ -3,7 +3,8 @@
 A unit that starts and stops makes dozens of signals and all that matters is the last word of
 each. So a signal's header, which is the same to the byte for all signals of one object, is
 read once and remembered with what is to be done about it; of PropertiesChanged only the keys
-somebody asked for are picked, and only out of the last message of an object in one read.
+somebody asked for are picked, out of the last message of an object in one read, and out of
+earlier ones only what the last left out.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,22 +12,25 @@ from dataclasses import dataclass, field
 from struct import unpack_from
 from typing import Any
 
+from koi_agent.bus.picks import Pick
 from koi_agent.bus.wire import (
     LITTLE,
-    U32,
     UNREADABLE,
     Header,
     Kind,
     body_start,
     decode,
     frame_length,
-    plain,
     unmarshal,
 )
 from koi_agent.core.errors import BadInput
 
+__all__ = ["Changed", "Message", "Pick", "Signal", "SignalReader", "Subscription"]
+
 ROUTES_KEPT = 16384
 """Headers remembered; past that all are forgotten and read anew."""
+LONGEST_KEPT = 1024
+"""Bytes of a header that is remembered: a stranger's paths may be as long as he likes."""
 
 PROPERTIES = "org.freedesktop.DBus.Properties"
 
@@ -43,7 +47,10 @@ class Signal:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """What the last PropertiesChanged of an object and interface in one read said."""
+    """The last word on the picked properties of an object and interface in one read.
+
+    A property that no PropertiesChanged of that read told of is absent.
+    """
 
     path: str
     interface: str
@@ -61,72 +68,6 @@ class Message:
     def values(self) -> list[Any]:
         """Unmarshal the body; raises ``BadInput``."""
         return unmarshal(self.header.signature, self.body, endian=self.endian)
-
-
-class Pick:
-    """Properties of one interface, and where their values stand in PropertiesChanged.
-
-    A dict entry is its key as a string and then its variant's signature, with no gap: as
-    strings hold no NUL, no value can look like one.
-    """
-
-    def __init__(self, interface: str, keys: Mapping[str, str]) -> None:
-        self.interface = interface
-        self.prefix = U32.pack(len(interface)) + interface.encode() + b"\0"
-        self._keys = [
-            (
-                name,
-                kind,
-                U32.pack(len(name)) + b"%b\0%c%b\0" % (name.encode(), len(kind), kind.encode()),
-            )
-            for name, kind in keys.items()
-        ]
-
-    def read(self, data: bytearray, start: int, begin: int, end: int) -> dict[str, Any]:
-        """Pick the values out of the message at ``start`` with its body at ``begin``."""
-        values = {}
-        for name, kind, needle in self._keys:
-            found = data.find(needle, begin, end)
-            if found >= 0:
-                values[name] = READERS[kind](data, start, found + len(needle), end)
-        return values or self.read_whole(bytes(data[begin:end]), endian=LITTLE)
-
-    def read_whole(self, body: bytes, *, endian: int) -> dict[str, Any]:
-        """Unmarshal a body to the end, and keep what was asked for."""
-        interface, changed, _ = unmarshal("sa{sv}as", body, endian=endian)
-        if interface != self.interface:
-            return {}
-        return {name: plain(changed[name]) for name, *_ in self._keys if name in changed}
-
-
-def _read_bytes(data: bytearray, start: int, at: int, end: int) -> bytes:
-    at += -(at - start) % 4
-    stop = at + 4 + unpack_from("<I", data, at)[0]
-    if stop > end:
-        raise BadInput("a value reaches past its message")
-    return bytes(data[at + 4 : stop])
-
-
-def _read_text(data: bytearray, start: int, at: int, end: int) -> str:
-    return _read_bytes(data, start, at, end).decode()
-
-
-def _read_number(width: int, code: str) -> Callable[[bytearray, int, int, int], int]:
-    def read(data: bytearray, start: int, at: int, _end: int) -> int:
-        number: int = unpack_from(code, data, at + -(at - start) % width)[0]
-        return number
-
-    return read
-
-
-READERS: dict[str, Callable[[bytearray, int, int, int], Any]] = {
-    "s": _read_text,
-    "o": _read_text,
-    "ay": _read_bytes,
-    "u": _read_number(4, "<I"),
-    "b": _read_number(4, "<I"),
-    "t": _read_number(8, "<Q"),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -147,9 +88,18 @@ class Subscription:
     wants: Callable[[str], bool] = field(default=lambda _path: True)
 
 
-Route = tuple[Subscription, Header]
 Item = tuple[Subscription, Signal | Changed]
 Batch = list[Item]
+Span = tuple[int, int, int]
+"""Where a message begins, where its body does, and where both end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A signal's header, and who wants such signals."""
+
+    header: Header
+    takers: tuple[Subscription, ...]
 
 
 class SignalReader:
@@ -160,7 +110,7 @@ class SignalReader:
         self._data = bytearray()
         self._routes: dict[bytes, Route | None] = {}
         self._subscriptions: dict[Subscription, str] = {}
-        self._last: dict[tuple[str, Pick], tuple[Route, int, int, int]] = {}
+        self._words: dict[tuple[str, Subscription, Pick], list[Span]] = {}
 
     def believe(self, subscription: Subscription, owner: str) -> None:
         """Take the subscription's signals from this unique name only ("" for nobody)."""
@@ -209,46 +159,49 @@ class SignalReader:
         if route is None:
             return
         begin = body_start(data, start)
-        if route[1].interface == PROPERTIES and data[start] == LITTLE:
+        if route.header.interface == PROPERTIES and data[start] == LITTLE:
             self._note(route, (start, begin, end))
             return
         self._flush(batch)
-        batch.extend(self._whole(route, bytes(data[begin:end]), data[start]))
-
-    def _whole(self, route: Route, body: bytes, endian: int) -> Iterator[Item]:
-        subscription, header = route
-        if header.interface != PROPERTIES:
-            values = unmarshal(header.signature, body, endian=endian)
-            yield subscription, Signal(header.path, header.interface, header.member, values)
-            return
-        for pick in subscription.picks:
-            if picked := pick.read_whole(body, endian=endian):
-                yield subscription, Changed(header.path, pick.interface, picked)
+        batch.extend(_whole(route, bytes(data[begin:end]), data[start]))
 
     def _message(self, start: int, end: int) -> Message:
         data = self._data
         return Message(decode(data, start), bytes(data[body_start(data, start) : end]), data[start])
 
-    def _note(self, route: Route, span: tuple[int, int, int]) -> None:
-        """Remember where an object's last word stands; earlier words need no reading."""
-        for pick in route[0].picks:
-            if self._data.startswith(pick.prefix, span[1]):
-                self._last[route[1].path, pick] = (route, *span)
+    def _note(self, route: Route, span: Span) -> None:
+        """Remember where an object's last words stand, the object spoken of last at the end."""
+        for subscription in route.takers:
+            for pick in subscription.picks:
+                if self._data.startswith(pick.prefix, span[1]):
+                    key = (route.header.path, subscription, pick)
+                    spans = self._words.pop(key, [])
+                    spans.append(span)
+                    self._words[key] = spans
 
     def _flush(self, batch: Batch) -> None:
-        for (_, pick), ((subscription, header), start, begin, end) in self._last.items():
+        for (path, subscription, pick), spans in self._words.items():
+            if values := self._last_words(pick, spans):
+                batch.append((subscription, Changed(path, pick.interface, values)))
+        self._words.clear()
+
+    def _last_words(self, pick: Pick, spans: Sequence[Span]) -> Mapping[str, Any]:
+        values: dict[str, Any] = {}
+        for start, begin, end in reversed(spans):
             try:
-                values = pick.read(self._data, start, begin, end)
+                values = pick.read(self._data, start, begin, end) | values
             except (*UNREADABLE, BadInput):
                 self.bad += 1
-                continue
-            batch.append((subscription, Changed(header.path, pick.interface, values)))
-        self._last.clear()
+            if len(values) == len(pick):
+                break
+        return values
 
     def _route(self, start: int) -> Route | None:
         order = "<I" if self._data[start] == LITTLE else ">I"
-        end = start + 16 + unpack_from(order, self._data, start + 12)[0]
-        array = bytes(self._data[start + 16 : end])
+        length = unpack_from(order, self._data, start + 12)[0]
+        if length > LONGEST_KEPT:
+            return self._find(decode(self._data, start))
+        array = bytes(self._data[start + 16 : start + 16 + length])
         try:
             return self._routes[array]
         except KeyError:
@@ -258,13 +211,29 @@ class SignalReader:
             return route
 
     def _find(self, header: Header) -> Route | None:
-        for subscription, owner in self._subscriptions.items():
-            if owner == header.sender and _wanted(subscription, header):
-                return subscription, header
-        return None
+        takers = tuple(
+            subscription
+            for subscription, owner in self._subscriptions.items()
+            if owner and owner == header.sender and _wanted(subscription, header)
+        )
+        return Route(header, takers) if takers else None
 
 
 def _wanted(subscription: Subscription, header: Header) -> bool:
     if header.interface == PROPERTIES:
-        return bool(subscription.picks) and subscription.wants(header.path)
+        told = (header.member, header.signature) == ("PropertiesChanged", "sa{sv}as")
+        return told and bool(subscription.picks) and subscription.wants(header.path)
     return (header.interface, header.member) in subscription.members
+
+
+def _whole(route: Route, body: bytes, endian: int) -> Iterator[Item]:
+    header = route.header
+    if header.interface != PROPERTIES:
+        values = unmarshal(header.signature, body, endian=endian)
+        signal = Signal(header.path, header.interface, header.member, values)
+        yield from ((subscription, signal) for subscription in route.takers)
+        return
+    for subscription in route.takers:
+        for pick in subscription.picks:
+            if picked := pick.read_whole(body, endian=endian):
+                yield subscription, Changed(header.path, pick.interface, picked)

@@ -36,7 +36,8 @@ class Standard:
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
-        self._listing: WeakValueDictionary[str, Lock] = WeakValueDictionary()
+        self._listing = Lock()
+        self._asking: WeakValueDictionary[str, Lock] = WeakValueDictionary()
         self._introspectable = interface(
             "org.freedesktop.DBus.Introspectable",
             Method(name="Introspect", handle=self._introspect, returns=(("xml_data", "s"),)),
@@ -125,9 +126,11 @@ class Standard:
         return [pair for pair in found if name in ("", pair[0].name)]
 
     async def _get_managed_objects(self, call: Call) -> bytes:
-        """Answer one at a time for each sender: the last answer, which is large, goes first."""
-        lock = self._listing.setdefault(call.sender, Lock())
-        async with lock:
+        """Answer one at a time, and one of each sender in turn: answers are large.
+
+        The bus must have read most of one before the next is made.
+        """
+        async with self._asking.setdefault(call.sender, Lock()), self._listing:
             await call.link.room()
             return await self._objects.managed.answer(self._objects.managed_paths)
 

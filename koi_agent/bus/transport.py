@@ -8,10 +8,10 @@ overriding a private name, which is why the version is pinned; ``PRIVATE_NAMES``
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from dbus_next.aio.message_bus import MessageBus
-from dbus_next.errors import AuthError
+from dbus_next.errors import AuthError, InvalidAddressError
 
 from koi_agent.bus.signals import Batch, Changed, Message, Signal, SignalReader, Subscription
 from koi_agent.bus.wire import Header, Kind, encode
@@ -50,7 +50,11 @@ class Transport(MessageBus):
     """
 
     def __init__(self, address: str, on_call: Callable[[Message], None]) -> None:
-        super().__init__(bus_address=address)
+        try:
+            super().__init__(bus_address=address)
+        except InvalidAddressError as error:
+            raise BusLost(f"bus address {address!r}: {error}") from error
+        self._last_serial = 0
         self.reader = SignalReader()
         self.closed = False
         self.reason: BaseException | None = None
@@ -69,7 +73,7 @@ class Transport(MessageBus):
         except (OSError, AuthError, KoiError, ValueError) as error:
             self._finalize(error)
             raise BusLost(reason_of(error)) from error
-        except asyncio.CancelledError:
+        except BaseException:
             self._finalize(None)
             raise
 
@@ -123,6 +127,7 @@ class Transport(MessageBus):
                 reply.set_result(message)
 
         self.write(frame)
+        self.resume()
         self._method_return_handlers[serial] = settle
         try:
             async with asyncio.timeout(within):
@@ -132,12 +137,17 @@ class Transport(MessageBus):
 
     # What follows overrides MessageBus.
 
+    def next_serial(self) -> int:
+        """Count messages; after four billion the numbers begin again, as 0 is no serial."""
+        self._last_serial = self._last_serial % 0xFFFFFFFF + 1
+        return self._last_serial
+
     def _setup_socket(self) -> None:
         """Make the socket only: connecting may block, and belongs into ``open``."""
-        transport, options = self._bus_address[0]
-        if transport != "unix" or not ("path" in options or "abstract" in options):
-            raise BusLost(f"bus address: {transport}: only unix:path= and unix:abstract= are known")
-        self._target = options.get("path") or "\0" + options["abstract"]
+        places = (_place(*address) for address in self._bus_address)
+        self._target = next(filter(None, places), "")
+        if not self._target:
+            raise BusLost("bus address: only unix:path= and unix:abstract= are known")
         self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._sock.setblocking(False)  # noqa: FBT003 - the standard library's own signature
         self._stream = self._sock.makefile("rwb")
@@ -160,9 +170,14 @@ class Transport(MessageBus):
         except (OSError, EOFError, BadInput) as error:
             self._finalize(error)
             return
-        self._deliver(batch)
-        for message in messages:
-            self._dispatch(message)
+        try:
+            self._deliver(batch)
+            for message in messages:
+                self._dispatch(message)
+        except Exception as bug:
+            # Whoever has missed a signal must list again, as after any loss.
+            self._finalize(bug)
+            raise
         if batch and not messages and not self._method_return_handlers and not self.closed:
             self._pause()
 
@@ -180,9 +195,12 @@ class Transport(MessageBus):
             subscription.deliver(items)
 
     def _dispatch(self, message: Message) -> None:
-        if message.header.kind == Kind.CALL:
+        header = message.header
+        if header.kind == Kind.CALL:
             self._on_call(message)
-        elif handler := self._method_return_handlers.pop(message.header.reply_serial, None):
+            return
+        handler = self._method_return_handlers.get(header.reply_serial)
+        if handler and header.kind in (Kind.RETURN, Kind.ERROR):
             handler(message, None)
 
     def _pause(self) -> None:
@@ -213,6 +231,14 @@ class Transport(MessageBus):
             handler(None, err)
         if not self._disconnect_future.done():
             self._disconnect_future.set_result(None)
+
+
+def _place(transport: str, options: Mapping[str, str]) -> str:
+    """Tell where a socket is, "" for an address that is none of a unix socket we can reach."""
+    if transport != "unix":
+        return ""
+    abstract = options.get("abstract")
+    return "\0" + abstract if abstract else options.get("path", "")
 
 
 def reason_of(error: BaseException | None) -> str:

@@ -91,6 +91,9 @@ FIELDS = {
 }
 
 
+SIMPLE = frozenset(kind for _, kind in FIELDS.values())
+
+
 def padded(length: int) -> int:
     """Round up to the 8 bytes at which bodies, structs and dict entries begin."""
     return (length + 7) & ~7
@@ -137,22 +140,33 @@ def _decode(data: bytes | bytearray, start: int) -> Header:
 
 
 def _read_field(order: str, array: bytes | bytearray, at: int, header: Header) -> int:
-    code, kind = array[at], bytes(array[at + 2 : at + 3])
+    code, kind = array[at], bytes(array[at + 2 : at + 2 + array[at + 1]])
+    if kind not in SIMPLE:
+        return _skip_field(order, array, at + 1)
     at += 4
     if kind == b"u":
         value: str | int = unpack_from(order + "I", array, at)[0]
         end = at + 4
-    elif kind in b"sog" and kind:
+    else:
         width = 1 if kind == b"g" else 4
         size = array[at] if kind == b"g" else unpack_from(order + "I", array, at)[0]
         value = array[at + width : at + width + size].decode()
         end = at + width + size + 1
-    else:
-        raise BadInput(f"header field {code} has type {kind!r}")
+    if end > len(array):
+        raise BadInput(f"header field {code} reaches past its header")
     name, expected = FIELDS.get(code, ("", kind))
     if name and kind == expected:
         setattr(header, name, value)
     return end
+
+
+def _skip_field(order: str, array: bytes | bytearray, at: int) -> int:
+    """Pass over a variant of a type that no field we know has; a later version may have one."""
+    reader = Unmarshaller(BytesIO(array))
+    reader.endian = LITTLE if order == "<" else BIG
+    reader.read(at)
+    reader.read_variant()
+    return int(reader.offset)
 
 
 def frame_length(data: bytes | bytearray, start: int) -> int:
@@ -176,9 +190,20 @@ def body_start(data: bytes | bytearray, start: int) -> int:
     return start + 16 + padded(unpack_from(order + "I", data, start + 12)[0])
 
 
+class _Marshaller(Marshaller):
+    """dbus-next's, with strings a bus accepts: for one NUL it would end our connection."""
+
+    def write_string(self, value: str, _: object = None) -> int:
+        fit = value.replace("\0", "\ufffd").encode(errors="replace").decode()
+        return int(super().write_string(fit))
+
+
 def marshal(signature: str, body: Sequence[Any]) -> bytes:
-    """Marshal a body; a value that does not fit its signature is our bug and raises."""
-    return bytes(Marshaller(signature, list(body)).marshall()) if signature else b""
+    """Marshal a body; a value that does not fit its signature is our bug and raises.
+
+    What no D-Bus string may hold (NUL, lone surrogates) becomes a replacement character.
+    """
+    return bytes(_Marshaller(signature, list(body)).marshall()) if signature else b""
 
 
 def unmarshal(signature: str, body: bytes, *, endian: int = LITTLE) -> list[Any]:

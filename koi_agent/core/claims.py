@@ -31,7 +31,8 @@ class Claims:
             return affected | self.claimants(instance.id)
         claim = (instance.unit, _ancestors(instance.control_group))
         self._claims[instance.key] = claim
-        self._by_unit.setdefault(claim[0], set()).add(instance.key)
+        if instance.unit:
+            self._by_unit.setdefault(instance.unit, set()).add(instance.key)
         for group in claim[1]:
             self._by_group.setdefault(group, set()).add(instance.key)
         return affected | self._units(claim)
@@ -61,10 +62,10 @@ class Claims:
         return instance.backend == UNITS and bool(self.claimants(instance.id))
 
     def unit_of(self, instance: Instance) -> str:
-        """Tell the unit a container stands for: the one it names, or the one around it."""
+        """Tell the unit a container stands for: the one it names, or else the one around it."""
         named, groups = self._claims.get(instance.key, ("", ()))
         around = (self._unit_of[group] for group in groups if group in self._unit_of)
-        return named or next(around, "")
+        return named if named in self._group_of else next(around, "")
 
     def _units(self, claim: tuple[str, tuple[str, ...]]) -> set[str]:
         around = {self._unit_of[group] for group in claim[1] if group in self._unit_of}
@@ -72,9 +73,13 @@ class Claims:
 
 
 def _ancestors(group: str) -> tuple[str, ...]:
-    """Tell a control group and those around it, innermost first, without the root."""
+    """Tell a control group and those around it, innermost first, without root and slices.
+
+    A slice holds many workloads: one container in it does not stand for all of them.
+    """
     parts = [part for part in group.split("/") if part]
-    return tuple("/" + "/".join(parts[:length]) for length in range(len(parts), 0, -1))
+    around = ("/" + "/".join(parts[:length]) for length in range(len(parts), 0, -1))
+    return tuple(group for group in around if not group.endswith(".slice"))
 
 
 def _discard(index: dict[str, set[str]], name: str, key: str) -> None:

@@ -2,14 +2,16 @@
 
 ``told`` is what the other side knows once it has read all that was taken out. A queue that
 grows past its capacity is made shorter: of one instance's updates the last remains, and what
-started and stopped without a word having left is told of no more (``dropped`` counts it).
-What remains is bounded by the number of instances.
+started and stopped without a word having left is told of no more (``dropped`` counts it), as
+is a backend's loss that has ended. What remains is bounded by the number of instances.
 """
 
 from collections import deque
 from collections.abc import Iterable, Mapping
 
 from koi_agent.core.changes import (
+    BackendDisconnected,
+    BackendReconnected,
     BackendUpdated,
     Event,
     InstanceEvent,
@@ -56,18 +58,27 @@ class EventQueue:
                 self.told.pop(instance.key, None)
             case _:
                 pass
+        if not self._events:
+            self._limit = self._capacity
         return event
 
     def _shortened(self) -> deque[Event]:
         kept: dict[int, Event] = {}
         last: dict[str, list[int]] = {}
+        lost: dict[str, int] = {}
         for number, event in enumerate(self._events):
             match event:
                 case Started() | Updated() | Stopped():
                     self._shorten(kept, last.setdefault(_key(event), []), number, event)
                 case BackendUpdated(new=status):
                     self._replace(kept, last.setdefault(status.name, []), number, event)
-                case _:
+                case BackendReconnected(backend) if backend in lost:
+                    del kept[lost.pop(backend)]
+                    self.dropped += 1
+                case BackendDisconnected(backend):
+                    lost[backend] = number
+                    kept[number] = event
+                case BackendReconnected():
                     kept[number] = event
         return deque(kept.values())
 

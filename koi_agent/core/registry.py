@@ -78,9 +78,9 @@ class Registry:
             case Listing():
                 return self._list(change, now)
             case Seen(instance):
-                return self._put(instance, now)
+                return self._show(self._note(instance, now), "")
             case Gone():
-                return self._drop(change.backend, change.id, change.reason)
+                return self._show(self._forget(change.backend, change.id), change.reason)
             case Lost() | Absent():
                 return self._leave(change)
 
@@ -89,12 +89,13 @@ class Registry:
         before = self._status[listing.backend]
         listed = {instance.id for instance in listing.instances}
         again = before.last_sync and before.state is not BackendState.SYNCED
-        events: list[Event] = []
-        for id_ in [id_ for id_ in held if id_ not in listed and id_ not in listing.touched]:
-            events += self._drop(listing.backend, id_, "not listed")
+        affected: set[str] = set()
+        for id_ in held.keys() - listed - listing.touched:
+            affected |= self._forget(listing.backend, id_)
         for instance in listing.instances:
             if instance.id not in listing.touched:
-                events += self._put(instance, now)
+                affected |= self._note(instance, now)
+        events = self._show(affected, "not listed")
         events += self._update_status(
             replace(
                 self._status[listing.backend],
@@ -112,18 +113,18 @@ class Registry:
             events.append(BackendReconnected(listing.backend))
         return events
 
-    def _put(self, said: Instance, now: int) -> list[Event]:
+    def _note(self, said: Instance, now: int) -> set[str]:
+        """Keep what was said; returns the keys of what may look different now."""
         held = self._tracked[said.backend].get(said.id)
         first = held.discovered_at if held else now
         instance = replace(said, discovered_at=first, stale=False)
         self._tracked[said.backend][said.id] = instance
-        return self._show({instance.key, *self._claims.put(instance)}, "claimed")
+        return {instance.key, *self._claims.put(instance)}
 
-    def _drop(self, backend: str, id_: str, reason: str) -> list[Event]:
+    def _forget(self, backend: str, id_: str) -> set[str]:
+        """Keep an instance no more; returns the keys of what may look different now."""
         instance = self._tracked[backend].pop(id_, None)
-        if instance is None:
-            return []
-        return self._show({instance.key, *self._claims.drop(instance)}, reason)
+        return {instance.key, *self._claims.drop(instance)} if instance else set()
 
     def _leave(self, change: Lost | Absent) -> list[Event]:
         before = self._status[change.backend]
@@ -163,10 +164,14 @@ class Registry:
         return [BackendUpdated(old, status)] if status != old else []
 
     def _show(self, keys: Iterable[str], reason: str) -> list[Event]:
-        """Make the visible agree with the tracked for some keys; what goes, goes first."""
+        """Make the visible agree with the tracked for some keys; what goes, goes first.
+
+        ``reason`` is why what is tracked no more is gone.
+        """
         events: list[Event] = []
-        for key in sorted(keys, key=lambda key: (self._seen(key) is not None, key)):
-            old, new = self._visible.get(key), self._seen(key)
+        seen = {key: self._seen(key) for key in keys}
+        for key in sorted(seen, key=lambda key: (seen[key] is not None, key)):
+            old, new = self._visible.get(key), seen[key]
             if old == new:
                 continue
             if new is None:
@@ -181,7 +186,9 @@ class Registry:
             case None, Instance() as started:
                 return [Started(started), *self._count(started.backend, 1)]
             case Instance() as stopped, None:
-                return [Stopped(stopped, reason), *self._count(stopped.backend, -1)]
+                hidden = stopped.id in self._tracked[stopped.backend]
+                why = "claimed" if hidden else reason
+                return [Stopped(stopped, why), *self._count(stopped.backend, -1)]
             case Instance() as before, Instance() as after:
                 return [Updated(before, after)]
             case _:

@@ -13,7 +13,8 @@ start() {
 }
 
 keeper() {
-    mount -t cgroup2 cgroup2 /sys/fs/cgroup
+    # Where the host has no unified hierarchy in place, here it has.
+    [ -e /sys/fs/cgroup/cgroup.controllers ] || mount -t cgroup2 cgroup2 /sys/fs/cgroup
     group=$(mktemp -d /sys/fs/cgroup/koi-world.XXXXXX)
     HOME=$(mktemp -d "${TMPDIR:-/tmp}/koi-world.XXXXXX")
     export HOME

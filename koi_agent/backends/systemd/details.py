@@ -1,6 +1,10 @@
 """What is known of a unit beyond its signals: files, control group and what they mean."""
 
 import logging
+import os
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from koi_agent.backends.systemd.listeners import PRIVATE_NETWORK_NOTE
@@ -14,32 +18,61 @@ log = logging.getLogger(__name__)
 
 FILES = ((UNIT, "FragmentPath"), (UNIT, "DropInPaths"))
 
+KEPT = 16384
+"""Units remembered; past that the one asked after longest ago is forgotten."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Details, the files they come from, and when those were changed last."""
+
+    details: Details
+    paths: tuple[str, ...]
+    stamps: tuple[int, ...]
+
+
+def stamps(paths: Iterable[str]) -> tuple[int, ...]:
+    """Tell when files were changed last, in nanoseconds; 0 for a file that is not there."""
+    return tuple(_stamp(path) for path in paths)
+
+
+def _stamp(path: str) -> int:
+    try:
+        return os.stat(path).st_mtime_ns  # noqa: PTH116 - Path.stat is thrice the price, per unit
+    except OSError:
+        return 0
+
 
 class Files:
     """Details by unit name, good until systemd reads its files again."""
 
     def __init__(self) -> None:
         self._library = Library()
-        self._known: dict[str, Details] = {}
+        self._known: OrderedDict[str, Known] = OrderedDict()
         self._fresh: set[str] = set()
         self._complained: dict[str, tuple[str, ...]] = {}
 
     def get(self, name: str) -> Details | None:
-        """Tell what is known of a unit, be it from before the last reload."""
-        return self._known.get(name)
+        """Tell what is known of a unit, be it from before systemd read its files again.
+
+        Of a unit that was unloaded since, only if the files it had are as they were.
+        """
+        known = self._known.get(name)
+        if known is None or (name not in self._fresh and stamps(known.paths) != known.stamps):
+            return None
+        return known.details
 
     def fresh(self, name: str) -> bool:
-        """Tell whether what is known of a unit is from after the last reload."""
+        """Tell whether what is known of a unit is what systemd has loaded."""
         return name in self._fresh
 
     def reloaded(self) -> None:
         """Take note that systemd has read all files again."""
         self._fresh.clear()
 
-    def forget(self, name: str) -> None:
+    def unloaded(self, name: str) -> None:
         """Take note that systemd has unloaded a unit: loaded again, its files count anew."""
         self._fresh.discard(name)
-        self._known.pop(name, None)
 
     async def ask(self, queries: Queries, unit: Unit) -> Details:
         """Ask for a unit's files and control group, and read them; raises ``BackendLost``."""
@@ -47,9 +80,18 @@ class Files:
         group = ((kind, "ControlGroup"),) if kind else ()
         values = await queries.properties(unit.path, (*FILES, *group))
         details = self._read(unit.name, values)
-        self._known[unit.name] = details
-        self._fresh.add(unit.name)
+        paths = (values.get("FragmentPath", ""), *values.get("DropInPaths", ()))
+        self._remember(unit.name, Known(details, paths, stamps(paths)))
         return details
+
+    def _remember(self, name: str, known: Known) -> None:
+        self._known[name] = known
+        self._known.move_to_end(name)
+        self._fresh.add(name)
+        if len(self._known) > KEPT:
+            forgotten, _ = self._known.popitem(last=False)
+            self._fresh.discard(forgotten)
+            self._complained.pop(forgotten, None)
 
     def _read(self, name: str, values: dict[str, Any]) -> Details:
         fragment = values.get("FragmentPath", "")

@@ -22,6 +22,9 @@ from koi_agent.core.instance import Instance
 
 SETTLE = 0.008
 """Seconds a unit must stay dead: one pause of the bus's reader and the read after it."""
+CONFIRM = 1.0
+"""Seconds a unit that was unloaded must run again for its files to be asked after: until then
+what was known of it stands, if its files are as they were."""
 LOADED = 0.2
 """Seconds after UnitNew within which a unit that changed says so by itself."""
 
@@ -56,6 +59,7 @@ class Tracker:
         self.patterns = Patterns(config, self.sockets.accepting)
         self._ephemeral = ephemeral_ports()
         self._dying: dict[str, float] = {}
+        self._unconfirmed: dict[str, float] = {}
         self._deliver = deliver
         self._ask = ask
         self._wake = wake
@@ -90,7 +94,7 @@ class Tracker:
 
     def _unload(self, name: str, path: str) -> None:
         self.loaded.pop(path, None)
-        self.files.forget(name)
+        self.files.unloaded(name)
         if unit := self.units.get(path):
             unit.note({"ActiveState": "inactive", "SubState": "dead", "MainPID": 0})
             self.judge(unit)
@@ -143,6 +147,9 @@ class Tracker:
             self._deliver(Seen(instance))
         if first:
             self.begun(unit)
+            if not self.files.fresh(unit.name):
+                self._unconfirmed[unit.path] = time.monotonic() + CONFIRM
+                self._wake(CONFIRM)
 
     def instance(self, unit: Unit, details: Details) -> Instance:
         """Make what others see of a unit, with its ports by the last look."""
@@ -176,13 +183,17 @@ class Tracker:
             self.judge(unit)
 
     def settle(self) -> float | None:
-        """Bury what stayed dead; returns the seconds until the next wants to be."""
+        """Bury what stayed dead, confirm what lives; returns the seconds until there is more."""
         now = time.monotonic()
         for path in [path for path, due in self._dying.items() if due <= now]:
             if path not in self.asking:
                 del self._dying[path]
                 self.bury(self.units[path])
-        return min(self._dying.values(), default=now) - now if self._dying else None
+        for path in [path for path, due in self._unconfirmed.items() if due <= now]:
+            del self._unconfirmed[path]
+            self.want(self.units[path])
+        waiting = (*self._dying.values(), *self._unconfirmed.values())
+        return min(waiting) - now if waiting else None
 
     def bury(self, unit: Unit) -> None:
         """Say that a unit runs no more, and forget it."""
@@ -196,6 +207,7 @@ class Tracker:
         unit.told = None
         self.units.pop(unit.path, None)
         self._dying.pop(unit.path, None)
+        self._unconfirmed.pop(unit.path, None)
         if self.freezer:
             self.freezer.forget(unit.path)
 

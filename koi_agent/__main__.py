@@ -1,0 +1,22 @@
+"""``koi-runtime``: what was typed, to a command, to an exit code."""
+
+import sys
+
+from koi_agent.cli.commands import execute
+from koi_agent.config import Config
+
+
+def main() -> None:
+    """Do what the command line says."""
+    sys.exit(execute(sys.argv[1:], be_agent))
+
+
+def be_agent(config: Config) -> int:
+    """Run the agent, which is loaded only now: clients start sooner without it."""
+    from koi_agent.agent import run  # noqa: PLC0415
+
+    return run(config)
+
+
+if __name__ == "__main__":
+    main()

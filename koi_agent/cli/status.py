@@ -1,0 +1,67 @@
+"""``koi-runtime status``: how the agent itself is."""
+
+import asyncio
+from typing import Any
+
+from koi_agent.cli import records, wording
+from koi_agent.cli.arguments import Arguments
+from koi_agent.cli.output import Output
+from koi_agent.cli.service import BACKEND, MANAGER, ROOT, agent
+from koi_agent.cli.table import Cell, table
+from koi_agent.config import scope
+from koi_agent.core.text import printable
+
+HEADER = (
+    "BACKEND",
+    "STATE",
+    "INSTANCES",
+    "DRIFT",
+    "RECONNECTS",
+    "LAST LISTED",
+    "VERSION",
+    "ENDPOINT",
+    "LAST ERROR",
+)
+
+
+def act(arguments: Arguments, output: Output) -> int:
+    asked = scope(arguments.scope)
+    known = asyncio.run(ask(asked))
+    if output.mode != "off":
+        output.json(known)
+        return 0
+    dot = output.styled(output.dot, wording.style(known["state"]))
+    output.write(printable(f"{dot} koi-runtime {known['version']} on the {asked} bus"))
+    output.write(f"    State: {printable(known['state'])}")
+    output.write(f"Instances: {known['instance_count']}\n")
+    table(output, HEADER, map(row, known["backends"]), "backend")
+    return 0
+
+
+async def ask(scope: str) -> dict[str, Any]:
+    """Ask for what there is to know of the agent and its backends."""
+    async with agent(scope) as service:
+        shown = await service.properties(ROOT, MANAGER)
+        paths = await service.backend_paths()
+        backends = [records.backend(await service.properties(path, BACKEND)) for path in paths]
+    return {
+        "version": records.text(shown, "Version"),
+        "state": records.text(shown, "State"),
+        "active": shown.get("Active") is True,
+        "instance_count": records.number(shown, "InstanceCount"),
+        "backends": sorted(backends, key=lambda backend: str(backend["name"])),
+    }
+
+
+def row(backend: wording.Record) -> list[Cell]:
+    return [
+        Cell(backend["name"]),
+        Cell(backend["state"], wording.style(backend["state"])),
+        Cell(str(backend["instances"])),
+        Cell(str(backend["drift"])),
+        Cell(str(backend["reconnects"])),
+        Cell(wording.ago(backend["last_sync"])),
+        Cell(backend["runtime_version"] or ""),
+        Cell(backend["endpoint"] or ""),
+        Cell(backend["last_error"] or ""),
+    ]

@@ -1,0 +1,83 @@
+"""Tables as systemd's tools draw them: aligned columns, a header, a count below."""
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from koi_agent.cli.output import Output, Style
+from koi_agent.core.text import printable
+
+GAP = " "
+NARROWEST = 8
+"""Columns a column keeps however narrow the terminal is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A piece of text that may come from elsewhere, and how it stands out."""
+
+    text: str
+    style: Style = Style.PLAIN
+
+
+def table(output: Output, header: Sequence[str], rows: Iterable[Sequence[Cell]], noun: str) -> None:
+    """Write a table; on a terminal its widest columns are cut to make a row fit a line."""
+    body = [[_shown(cell) for cell in row] for row in rows]
+    if not body:
+        if output.legend:
+            output.write(f"No {noun}s.")
+        return
+    head = [Cell(title) for title in header]
+    widths = fitting(
+        [max(width(row[i].text) for row in (head, *body)) for i in range(len(head))], output.width
+    )
+    if output.legend:
+        output.write(output.styled(_line(output, head, widths, fill=True), Style.HEADER))
+    for row in body:
+        output.write(_line(output, row, widths))
+    if output.legend:
+        output.write(f"\n{len(body)} {noun}{'' if len(body) == 1 else 's'} listed.")
+
+
+def fitting(widths: Sequence[int], line: int) -> list[int]:
+    """Narrow the widest columns until all fit a line; a ``line`` of 0 has no end."""
+    fitted = list(widths)
+    while line and sum(fitted) + len(GAP) * (len(fitted) - 1) > line and max(fitted) > NARROWEST:
+        fitted[fitted.index(max(fitted))] -= 1
+    return fitted
+
+
+def width(text: str) -> int:
+    """Count the columns that text takes on a terminal."""
+    return len(text) if text.isascii() else sum(map(_columns, text))
+
+
+def _columns(character: str) -> int:
+    if unicodedata.combining(character) or unicodedata.category(character) in ("Me", "Mn", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def _shown(cell: Cell) -> Cell:
+    return Cell(printable(cell.text) or "-", cell.style)
+
+
+def _line(output: Output, row: Sequence[Cell], widths: Sequence[int], *, fill: bool = False) -> str:
+    parts: list[str] = []
+    for cell, columns in zip(row, widths, strict=True):
+        text = cut(cell.text, columns)
+        parts.append(output.styled(text, cell.style) + " " * (columns - width(text)))
+    line = GAP.join(parts)
+    return line if fill else line.rstrip(" ")
+
+
+def cut(text: str, columns: int) -> str:
+    """Shorten text to so many columns, with a mark where something is missing."""
+    if width(text) <= columns:
+        return text
+    kept = ""
+    for character in text:
+        if width(kept + character) > columns - 1:
+            break
+        kept += character
+    return kept + "…"

@@ -1,0 +1,162 @@
+"""The command against an agent whose registry the test fills: its own bus, no runtime."""
+
+import asyncio
+import os
+import sys
+import time
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+from koi_agent.bus.client import Bus
+from koi_agent.bus.server import Server
+from koi_agent.core.changes import Change, Gone, Listing, Seen
+from koi_agent.core.instance import (
+    Instance,
+    InstanceState,
+    KoiMetadata,
+    PortMapping,
+    PortSource,
+    Protocol,
+    Refusal,
+)
+from koi_agent.core.registry import Registry
+from koi_agent.publishers.dbus.publisher import DBusPublisher
+from tests.world.bus import PrivateBus
+
+VERSION = "1.2.3"
+WEB = Instance(
+    id="web.service",
+    name="web",
+    backend="systemd",
+    state=InstanceState.RUNNING,
+    state_detail="active/running",
+    image="/etc/systemd/system/web.service",
+    ports=(
+        PortMapping(
+            container_port=80,
+            protocol=Protocol.TCP,
+            host_port=80,
+            host_ip="::",
+            source=PortSource.LISTENING,
+        ),
+    ),
+    metadata=KoiMetadata(
+        enable=True, txt=(("path", "/x"),), refused=(Refusal(key="X-Koi-Port", reason="no port"),)
+    ),
+    unit="web.service",
+    main_pid=42,
+    control_group="/system.slice/web.service",
+    invocation_id=bytes(range(16)),
+)
+SHOP = Instance(
+    id="0123456789ab",
+    name="shop",
+    backend="docker",
+    state=InstanceState.PAUSED,
+    ips=("172.17.0.2",),
+    ports=(
+        PortMapping(
+            container_port=80,
+            protocol=Protocol.TCP,
+            host_port=8080,
+            host_ip="0.0.0.0",
+            source=PortSource.PUBLISHED,
+        ),
+    ),
+    created_at=1_700_000_000_000_000,
+)
+
+
+class Told:
+    """An agent that knows what it is told."""
+
+    def __init__(self, backends: Sequence[str] = ("docker", "systemd")) -> None:
+        self.registry = Registry(backends)
+        self.publisher = DBusPublisher(self.registry, VERSION, self._resync)
+
+    async def _resync(self, _backend: str) -> Mapping[str, Mapping[str, str]]:
+        return {}
+
+    def tell(self, change: Change) -> None:
+        self.publisher.publish(self.registry.apply(change, time.time_ns() // 1000))
+
+    def see(self, instance: Instance, **changes: object) -> None:
+        self.tell(Seen(replace(instance, **changes)))  # type: ignore[arg-type]
+
+    def lose(self, instance: Instance, reason: str) -> None:
+        self.tell(Gone(backend=instance.backend, id=instance.id, reason=reason))
+
+    def list(self, *instances: Instance) -> None:
+        for backend in self.registry.backends:
+            of_it = [i for i in instances if i.backend == backend]
+            self.tell(Listing(backend=backend, instances=of_it, endpoint="somewhere"))
+
+
+@asynccontextmanager
+async def agent(bus: PrivateBus, *instances: Instance) -> AsyncIterator[Told]:
+    """Serve instances on a bus until the block is left."""
+    told = Told()
+    server = Server(told.publisher.tree)
+    place = Bus(bus.address, server.dispatch)
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(job) for job in (place.run(), server.run())]
+        told.list(*instances)
+        tasks.append(group.create_task(told.publisher.run(place)))
+        try:
+            async with asyncio.timeout(5):
+                await told.publisher.named.wait()
+            told.publisher.ready = True
+            told.publisher.changed()
+            yield told
+        finally:
+            for task in tasks:
+                task.cancel()
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command said and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+async def start(
+    address: str, *arguments: str, env: Mapping[str, str] | None = None, stdout: int = PIPE
+) -> Process:
+    """Start the command on a bus, as the system's."""
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "koi_agent",
+        "--system",
+        *arguments,
+        env=os.environ | {"DBUS_SYSTEM_BUS_ADDRESS": address, "TZ": "UTC"} | dict(env or {}),
+        stdout=stdout,
+        stderr=PIPE,
+    )
+
+
+async def koi_runtime(
+    bus: PrivateBus, *arguments: str, env: Mapping[str, str] | None = None
+) -> Said:
+    """Run the command on a bus to its end."""
+    process = await start(bus.address, *arguments, env=env)
+    out, err = await finished(process)
+    assert process.returncode is not None
+    assert "Traceback" not in err, err
+    return Said(process.returncode, out, err)
+
+
+async def finished(process: Process) -> tuple[str, str]:
+    """Wait for a command's end; returns what it wrote that was not read yet."""
+    try:
+        async with asyncio.timeout(20):
+            out, err = await process.communicate()
+    except TimeoutError:
+        process.kill()
+        raise
+    return (out or b"").decode(), (err or b"").decode()

@@ -1,0 +1,96 @@
+"""Far ends of a bus connection: processes' worth of misbehaviour on a real socket, and stalls."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from time import monotonic
+
+from koi_agent.bus.wire import Kind, decode, frame_length
+from tests.bus.stock import frame
+
+Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def far_end(folder: Path, behave: Behaviour) -> AsyncIterator[str]:
+    """Serve one behaviour to all who connect; yields the address."""
+    async with asyncio.TaskGroup() as group:
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            try:
+                await behave(reader, writer)
+            except (ConnectionError, asyncio.IncompleteReadError):
+                pass  # the door closed, which is what it is asked to do
+            finally:
+                writer.close()
+
+        tasks: list[asyncio.Task[None]] = []
+
+        def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            tasks.append(group.create_task(serve(reader, writer)))
+
+        server = await asyncio.start_unix_server(connected, folder / "fake", limit=2**20)
+        try:
+            yield f"unix:path={folder / 'fake'}"
+        finally:
+            server.close()
+            for task in tasks:
+                task.cancel()
+
+
+async def authenticate(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Let anybody in."""
+    await reader.readuntil(b"\r\n")
+    writer.write(b"OK 0123456789abcdef0123456789abcdef\r\n")
+    await reader.readuntil(b"BEGIN\r\n")
+
+
+async def next_serial(reader: asyncio.StreamReader) -> int:
+    """Read a message; returns its serial."""
+    start = await reader.readexactly(16)
+    frame = start + await reader.readexactly(frame_length(start, 0) - 16)
+    header = decode(frame, 0)
+    assert header.kind == Kind.CALL
+    return header.serial
+
+
+async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Let anybody in, and answer Hello."""
+    await authenticate(reader, writer)
+    writer.write(answer(await next_serial(reader), "s", [":1.1"]))
+
+
+def answer(serial: int, signature: str, body: list[object]) -> bytes:
+    """Make a reply by dbus-next's own hand."""
+    return frame(2, {5: ("u", serial)}, signature, body)
+
+
+async def silence(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+    """Do nothing, for ever."""
+    await asyncio.Event().wait()
+
+
+class Stalls:
+    """The longest time the loop let a ready task wait."""
+
+    longest = 0.0
+
+
+@asynccontextmanager
+async def stalls() -> AsyncIterator[Stalls]:
+    """Watch the loop."""
+    seen = Stalls()
+
+    async def watch() -> None:
+        while True:
+            before = monotonic()
+            await asyncio.sleep(0.001)
+            seen.longest = max(seen.longest, monotonic() - before - 0.001)
+
+    async with asyncio.TaskGroup() as group:
+        watcher = group.create_task(watch())
+        try:
+            yield seen
+        finally:
+            watcher.cancel()

@@ -1,0 +1,132 @@
+"""Calls always end: with a reply, an error, or the connection."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from koi_agent.bus.client import BUS, BUS_PATH, CallError, Link, connected
+from koi_agent.bus.wire import Header, Kind, encode
+from koi_agent.bus.writer import BusLost
+from tests.bus.far_ends import far_end, greet, next_serial, silence
+from tests.world.bus import PrivateBus
+
+DRIVER = (BUS, BUS_PATH, BUS)
+
+
+def pending(link: Link) -> int:
+    return len(link._transport._method_return_handlers)
+
+
+async def test_reply_is_plain_values(bus: PrivateBus) -> None:
+    async with connected(bus.address) as link:
+        (names,) = await link.call(DRIVER, "ListNames")
+        assert link.name in names
+        assert await link.get(BUS, BUS_PATH, BUS, "Interfaces")
+
+
+async def test_error_reply_raises_its_name(bus: PrivateBus) -> None:
+    async with connected(bus.address) as link:
+        with pytest.raises(CallError, match="NameHasNoOwner") as raised:
+            await link.user_of("org.example.Nobody")
+        assert raised.value.name == "org.freedesktop.DBus.Error.NameHasNoOwner"
+        assert pending(link) == 0
+
+
+async def test_timed_out_calls_leave_no_handler(bus: PrivateBus) -> None:
+    async with connected(bus.address) as link, asyncio.TaskGroup() as group:
+        bus.stop()
+
+        async def ask() -> None:
+            with pytest.raises(TimeoutError):
+                await link.call(DRIVER, "ListNames", within=0.05)
+
+        for _ in range(50):
+            group.create_task(ask())
+        await asyncio.sleep(0)
+        assert pending(link) == 0 or pending(link) == 50
+        await ask()
+        await ask()
+        assert pending(link) == 0
+        bus.cont()
+        assert await link.call(DRIVER, "ListNames")
+
+
+async def test_late_reply_is_nobodys(bus: PrivateBus) -> None:
+    async with connected(bus.address) as link:
+        bus.stop()
+        with pytest.raises(TimeoutError):
+            await link.call(DRIVER, "ListNames", within=0.01)
+        bus.cont()
+        (answer,) = await link.call(DRIVER, "GetNameOwner", "s", (link.name,))
+        assert answer == link.name
+
+
+async def test_all_pending_calls_fail_when_the_bus_dies(bus: PrivateBus) -> None:
+    failed: list[str] = []
+    async with connected(bus.address) as link, asyncio.timeout(1), asyncio.TaskGroup() as group:
+
+        async def ask() -> None:
+            try:
+                await link.call(DRIVER, "ListNames")
+            except BusLost as lost:
+                failed.append(str(lost))
+
+        bus.stop()
+        for _ in range(20):
+            group.create_task(ask())
+        await asyncio.sleep(0)
+        bus.kill()
+        await link.lost()
+        with pytest.raises(BusLost):
+            await link.call(DRIVER, "ListNames")
+        with pytest.raises(BusLost):
+            await link.own("t.T")
+        await link.room()
+    assert len(failed) == 20
+    assert pending(link) == 0
+
+
+async def test_cancelled_call_leaves_nothing(bus: PrivateBus) -> None:
+    async with connected(bus.address) as link:
+        bus.stop()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await link.call(DRIVER, "ListNames")
+        assert pending(link) == 0
+        bus.cont()
+
+
+async def test_unreadable_reply_is_an_error_of_the_call(tmp_path: Path) -> None:
+    async def lie(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await greet(reader, writer)
+        serial = await next_serial(reader)
+        header = Header(kind=Kind.RETURN, serial=2, reply_serial=serial, signature="s")
+        writer.write(encode(header, b"\xff\0\0\0"))
+        await silence(reader, writer)
+
+    async with far_end(tmp_path, lie) as where, connected(where) as link:
+        with pytest.raises(CallError, match="InconsistentMessage"):
+            await link.call(DRIVER, "ListNames", within=1)
+
+
+async def test_call_made_while_reading_pauses_is_answered_at_once(bus: PrivateBus) -> None:
+    async with connected(bus.address) as link:
+        link._transport._pause()
+        await link.call(DRIVER, "ListNames")
+        assert link._transport._pausing is None
+
+
+async def test_serials_begin_again_and_are_never_zero(bus: PrivateBus) -> None:
+    async with connected(bus.address) as link:
+        link._transport._last_serial = 0xFFFFFFFE
+        for _ in range(3):
+            assert await link.call(DRIVER, "ListNames")
+        assert link._transport._last_serial == 2
+
+
+async def test_name_is_owned_by_one(bus: PrivateBus) -> None:
+    async with connected(bus.address) as one, connected(bus.address) as other:
+        assert await one.own("t.T")
+        assert await one.own("t.T")
+        assert not await other.own("t.T")

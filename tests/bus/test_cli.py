@@ -1,0 +1,364 @@
+"""The command against an agent on a bus."""
+
+import asyncio
+import json
+import os
+import signal
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from itertools import count
+from typing import Any
+
+import pytest
+
+from koi_agent.core.changes import Lost
+from koi_agent.core.instance import InstanceState
+from tests.bus.clients import SHOP, VERSION, WEB, Told, agent, koi_runtime, start
+from tests.world.bus import PrivateBus
+
+MANY = 5000
+PROBE = replace(WEB, id="probe.service", name="probe", unit="", control_group="/probe")
+
+
+async def test_list_shows_all_in_a_table_sorted_by_name(bus: PrivateBus) -> None:
+    async with agent(bus, WEB, SHOP):
+        said = await koi_runtime(bus, "list")
+    assert said.code == 0
+    assert said.out.splitlines() == [
+        "NAME BACKEND STATE   HEALTH PORTS        ADDRESSES ",
+        "shop docker  paused  none   8080->80/tcp 172.17.0.2",
+        "web  systemd running none   80/tcp       -",
+        "",
+        "2 instances listed.",
+    ]
+
+
+async def test_list_without_a_legend_has_a_row_an_instance(bus: PrivateBus) -> None:
+    async with agent(bus, WEB, SHOP):
+        said = await koi_runtime(bus, "list", "--no-legend")
+    assert [line.split()[0] for line in said.out.splitlines()] == ["shop", "web"]
+
+
+async def test_list_says_that_nothing_runs(bus: PrivateBus) -> None:
+    async with agent(bus):
+        assert (await koi_runtime(bus, "list")).out == "No instances.\n"
+        assert (await koi_runtime(bus, "list", "--no-legend")).out == ""
+        assert (await koi_runtime(bus, "list", "--json=short")).out == "[]\n"
+
+
+async def test_list_in_json_has_upstreams_keys_and_ours(bus: PrivateBus) -> None:
+    async with agent(bus, WEB, SHOP):
+        short = await koi_runtime(bus, "list", "--json=short")
+        pretty = await koi_runtime(bus, "--json=pretty", "list")
+    assert short.out.count("\n") == 1
+    assert json.loads(short.out) == json.loads(pretty.out)
+    shop, web = json.loads(short.out)
+    assert web.pop("discovered_at").endswith("Z")
+    assert web == {
+        "id": "web.service",
+        "name": "web",
+        "ports": [
+            {
+                "host_port": 80,
+                "container_port": 80,
+                "protocol": "tcp",
+                "host_ip": "::",
+                "source": "listening",
+                "type": "_http._tcp",
+            }
+        ],
+        "ips": [],
+        "metadata": {"enable": True, "txt": {"path": "/x"}},
+        "backend": "systemd",
+        "state": "running",
+        "image": "/etc/systemd/system/web.service",
+        "unit": "web.service",
+        "main_pid": 42,
+        "control_group": "/system.slice/web.service",
+        "health": "none",
+        "state_detail": "active/running",
+        "created_at": None,
+        "stale": False,
+        "invocation_id": "000102030405060708090a0b0c0d0e0f",
+    }
+    assert shop["created_at"] == "2023-11-14T22:13:20.000000Z"
+    assert "image" not in shop
+
+
+async def test_list_works_with_thousands(bus: PrivateBus) -> None:
+    many = [replace(WEB, id=f"u{n}.service", name=f"u{n}", unit="") for n in range(MANY)]
+    async with agent(bus, *many):
+        said = await koi_runtime(bus, "list")
+    assert said.out.endswith(f"\n{MANY} instances listed.\n")
+
+
+async def test_a_reader_who_has_enough_ends_it_quietly(bus: PrivateBus) -> None:
+    many = [replace(WEB, id=f"u{n}.service", name=f"u{n}", unit="") for n in range(2000)]
+    reading, writing = os.pipe()
+    async with agent(bus, *many):
+        process = await start(bus.address, "list", stdout=writing)
+        os.close(writing)
+        os.close(reading)
+        _, err = await process.communicate()
+    assert (process.returncode, err) == (0, b"")
+
+
+async def test_output_that_can_not_be_written_is_a_failure(bus: PrivateBus) -> None:
+    async with agent(bus, WEB):
+        full = os.open("/dev/full", os.O_WRONLY)
+        process = await start(bus.address, "list", stdout=full)
+        os.close(full)
+        _, err = await process.communicate()
+    assert process.returncode == 1
+    assert err == b"koi-runtime: can't write the output: No space left on device\n"
+
+
+@pytest.mark.parametrize("asked", ["web", "web.service", "systemd:web.service"])
+async def test_show_finds_by_name_id_and_key(bus: PrivateBus, asked: str) -> None:
+    async with agent(bus, WEB, SHOP):
+        said = await koi_runtime(bus, "show", asked)
+    assert said.code == 0
+    lines = said.out.splitlines()
+    assert lines[0] == "● web (systemd:web.service)"
+    assert "      State: running (active/running)" in lines
+    assert "   Main PID: 42" in lines
+    assert "     CGroup: /system.slice/web.service" in lines
+    assert "      Ports: [::]:80/tcp (listening, _http._tcp)" in lines
+    assert "   Metadata: enable=true" in lines
+    assert "             txt.path=/x" in lines
+    assert "    Refused: X-Koi-Port: no port" in lines
+
+
+async def test_show_finds_a_container_by_the_unit_it_stands_for(bus: PrivateBus) -> None:
+    async with agent(bus, WEB, replace(SHOP, unit="web.service")):
+        said = await koi_runtime(bus, "show", "web.service", "--json=short")
+    assert [record["id"] for record in json.loads(said.out)] == [SHOP.id]
+
+
+async def test_show_in_json_says_what_was_refused(bus: PrivateBus) -> None:
+    async with agent(bus, WEB, SHOP):
+        said = await koi_runtime(bus, "show", "web", "shop", "--json=short")
+    web, shop = json.loads(said.out)
+    assert web["refused"] == [{"key": "X-Koi-Port", "reason": "no port"}]
+    assert (shop["refused"], shop["notes"]) == ([], [])
+
+
+async def test_show_names_the_candidates_of_an_ambiguous_name(bus: PrivateBus) -> None:
+    async with agent(bus, WEB, replace(SHOP, name="web")):
+        said = await koi_runtime(bus, "show", "web")
+    assert (said.code, said.out) == (1, "")
+    assert said.err == (
+        "koi-runtime: 'web' is more than one instance, name one of:"
+        " docker:0123456789ab, systemd:web.service\n"
+    )
+
+
+async def test_show_shows_what_there_is_and_names_what_is_not(bus: PrivateBus) -> None:
+    async with agent(bus, WEB):
+        said = await koi_runtime(bus, "show", "nope", "web")
+    assert said.code == 1
+    assert said.out.startswith("● web ")
+    assert said.err.startswith("koi-runtime: no instance named 'nope' (")
+
+
+async def test_status_tells_of_the_agent_and_its_backends(bus: PrivateBus) -> None:
+    async with agent(bus, WEB, SHOP) as told:
+        told.tell(Lost(backend="docker", reason="socket closed"))
+        said = await koi_runtime(bus, "status")
+        record = json.loads((await koi_runtime(bus, "status", "--json=short")).out)
+    assert said.code == 0
+    assert said.out.startswith(f"● koi-runtime {VERSION} on the system bus\n    State: degraded\n")
+    assert "Instances: 2\n" in said.out
+    assert [backend["state"] for backend in record["backends"]] == ["stale", "synced"]
+    assert record["backends"][0]["last_error"] == "socket closed"
+    assert (record["version"], record["instance_count"]) == (VERSION, 2)
+
+
+@pytest.mark.parametrize("command", ["list", "status", "show web"])
+async def test_an_agent_that_is_not_there_is_said_with_what_to_do(
+    bus: PrivateBus, command: str
+) -> None:
+    said = await koi_runtime(bus, *command.split())
+    assert (said.code, said.out) == (1, "")
+    assert said.err == (
+        "koi-runtime: the agent does not answer on the system bus"
+        " (is koi-runtime.service running? systemctl status koi-runtime)\n"
+    )
+
+
+@pytest.mark.parametrize("command", ["list", "watch"])
+async def test_a_bus_that_is_not_there_is_said_with_where_it_should_be(
+    bus: PrivateBus, command: str
+) -> None:
+    said = await koi_runtime(bus, command, env={"DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/nowhere"})
+    assert (said.code, said.out) == (1, "")
+    assert said.err.startswith(
+        "koi-runtime: the system bus at unix:path=/nowhere does not answer:"
+        " No such file or directory ("
+    )
+    assert said.err.count("\n") == 1
+
+
+async def test_foreign_text_reaches_no_terminal_as_it_is(bus: PrivateBus) -> None:
+    evil = replace(SHOP, name="\x1b[31mevil\u202e", ips=("\x9b",))
+    async with agent(bus, evil):
+        for command in ("list", "show docker:0123456789ab", "show \x1b[31m"):
+            said = await koi_runtime(bus, *command.split(" ", 1))
+            assert not {"\x1b", "\x9b", "\u202e"} & set(said.out + said.err)
+        listed = await koi_runtime(bus, "list", "--json=short")
+    assert listed.out.isascii()
+    assert json.loads(listed.out)[0]["name"] == evil.name
+
+
+async def test_a_terminal_without_unicode_gets_what_it_can_show(bus: PrivateBus) -> None:
+    async with agent(bus, replace(WEB, name="café")):
+        said = await koi_runtime(bus, "show", "café", env={"PYTHONIOENCODING": "ascii"})
+    assert said.out.startswith("* caf\\xe9 (systemd:web.service)\n")
+
+
+async def test_a_terminal_gets_colour_and_lines_that_fit(bus: PrivateBus) -> None:
+    ours, theirs = os.openpty()
+    crowd = replace(SHOP, ips=tuple(f"10.0.0.{n}" for n in range(30)))
+    async with agent(bus, crowd):
+        process = await start(
+            bus.address, "list", stdout=theirs, env={"COLUMNS": "60", "TERM": "xterm"}
+        )
+        await process.wait()
+    out = os.read(ours, 65536).decode()
+    os.close(ours)
+    os.close(theirs)
+    head, row, *_ = out.splitlines()
+    assert head.startswith("\x1b[0;4mNAME")
+    assert "\x1b[0;1;38;5;185mpaused\x1b[0m" in row
+    assert row.endswith("…")
+
+
+@asynccontextmanager
+async def watching(bus: PrivateBus, told: Told | None, *arguments: str) -> AsyncIterator[Process]:
+    """Watch a bus, with an agent on it or none, from when the subscription stands."""
+    process = await start(bus.address, "watch", *arguments)
+    try:
+        await (subscribed(process, told) if told else waiting(process))
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def subscribed(process: Process, told: Told) -> None:
+    """Make things happen until the first is written, and read to the last."""
+    assert process.stdout is not None
+    heard = b""
+    for number in count():
+        told.see(PROBE, main_pid=number)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.05):
+                heard = await process.stdout.readline()
+        if heard or process.returncode is not None:
+            break
+    told.lose(PROBE, "heard")
+    while heard and b"heard" not in heard:
+        heard = await process.stdout.readline()
+
+
+async def waiting(process: Process) -> None:
+    """Read that there is no agent yet."""
+    assert process.stderr is not None
+    said = await process.stderr.readline()
+    assert said.startswith(b"koi-runtime: waiting for the agent on the system bus (")
+
+
+async def line(process: Process) -> str:
+    assert process.stdout is not None
+    async with asyncio.timeout(5):
+        return (await process.stdout.readline()).decode()
+
+
+async def event(process: Process) -> dict[str, Any]:
+    """Read a happening in JSON, without its time."""
+    happening: dict[str, Any] = json.loads(await line(process))
+    assert happening.pop("time").endswith("Z")
+    return happening
+
+
+async def ended(process: Process) -> tuple[int, str]:
+    async with asyncio.timeout(5):
+        _, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, err.decode()
+
+
+async def test_watch_writes_a_line_for_what_happens(bus: PrivateBus) -> None:
+    async with agent(bus, SHOP) as told, watching(bus, told) as process:
+        told.see(WEB)
+        told.see(WEB, state=InstanceState.PAUSED, ips=("10.0.0.1",))
+        told.lose(WEB, "exited")
+        lines = [(await line(process)).split()[1:] for _ in range(3)]
+        process.terminate()
+        assert await ended(process) == (0, "")
+    assert lines == [
+        ["started", "web", "systemd"],
+        ["updated", "web", "systemd", "state=paused", "ips"],
+        ["stopped", "web", "systemd", "exited"],
+    ]
+
+
+async def test_watch_in_json_writes_an_object_a_line(bus: PrivateBus) -> None:
+    async with agent(bus, SHOP) as told, watching(bus, told, "--json=short") as process:
+        told.see(SHOP, main_pid=7)
+        told.tell(Lost(backend="docker", reason="socket closed"))
+        shop = {"id": SHOP.id, "name": "shop", "backend": "docker"}
+        assert await event(process) == {
+            "event": "updated",
+            **shop,
+            "changed": ["main_pid"],
+            "values": {"main_pid": 7},
+        }
+        assert await event(process) == {
+            "event": "disconnected",
+            "backend": "docker",
+            "reason": "socket closed",
+        }
+        assert (await event(process))["values"] == {"stale": True}
+        process.send_signal(signal.SIGINT)
+        assert await ended(process) == (0, "")
+
+
+async def test_watch_lives_through_a_restart_of_the_agent(bus: PrivateBus) -> None:
+    async with watching(bus, None, "--json=short") as process:
+        async with agent(bus):
+            assert await event(process) == {"event": "agent-started"}
+        assert await event(process) == {"event": "agent-stopped"}
+        async with agent(bus) as told:
+            assert await event(process) == {"event": "agent-started"}
+            told.see(WEB)
+            assert (await event(process))["event"] == "started"
+        process.terminate()
+        assert await ended(process) == (0, "")
+
+
+async def test_watch_fails_when_the_bus_goes_away(bus: PrivateBus) -> None:
+    async with watching(bus, None) as process:
+        bus.kill()
+        code, err = await ended(process)
+    assert code == 1
+    assert err.startswith("koi-runtime: the system bus is gone: ")
+    bus.start()
+
+
+async def test_watch_ends_quietly_when_nobody_reads_any_more(bus: PrivateBus) -> None:
+    reading, writing = os.pipe()
+    async with agent(bus) as told:
+        process = await start(bus.address, "watch", stdout=writing)
+        os.close(writing)
+        os.close(reading)
+        async with asyncio.timeout(10):
+            for number in count():
+                told.see(WEB, main_pid=number)
+                await asyncio.sleep(0.05)
+                if process.returncode is not None:
+                    break
+        assert await ended(process) == (0, "")

@@ -1,0 +1,204 @@
+"""ObjectManager and PropertiesChanged, as clients of other makes see them."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from time import monotonic
+from typing import Any
+
+import pytest
+
+from koi_agent.bus.client import CallError, Link, connected
+from koi_agent.bus.signals import Changed, Signal, Subscription
+from koi_agent.bus.wire import Header, marshal, plain, unmarshal
+from tests.bus.far_ends import stalls
+from tests.bus.small_tree import (
+    ITEM,
+    ITEM_INTERFACE,
+    NAME,
+    ROOT,
+    Item,
+    Tree,
+    busctl,
+    path_of,
+    served,
+)
+from tests.world.bus import PrivateBus
+
+OBJECT_MANAGER = "org.freedesktop.DBus.ObjectManager"
+MANY = 5000
+SIGNATURE = "a{oa{sa{sv}}}"
+
+
+async def managed(link: Link) -> dict[str, Any]:
+    (objects,) = await link.call((NAME, ROOT, OBJECT_MANAGER), "GetManagedObjects")
+    assert isinstance(objects, dict)
+    return objects
+
+
+def truth(tree: Tree) -> dict[str, Any]:
+    """What the objects say, asked one by one."""
+    return {
+        path: {ITEM: {p.name: plain(p.get(item)) for p in ITEM_INTERFACE.properties.values()}}
+        for path, item in tree.items.items()
+    }
+
+
+async def test_all_objects_in_one_answer(bus: PrivateBus) -> None:
+    tree = Tree(3)
+    async with served(bus.address, tree), connected(bus.address) as link:
+        assert await managed(link) == truth(tree)
+        call = ("call", NAME, ROOT, OBJECT_MANAGER, "GetManagedObjects")
+        _, answer = await busctl(bus.address, "--json=short", *call)
+        (objects,) = json.loads(answer)["data"]
+        assert objects[path_of(1)][ITEM]["Name"]["data"] == "item1"
+        assert set(objects) == set(tree.items)
+        tree.items.clear()
+        assert await managed(link) == {}
+
+
+async def test_five_thousand_objects_in_time_and_without_a_stall(bus: PrivateBus) -> None:
+    asyncio.get_running_loop().set_debug(False)
+    tree = Tree(MANY)
+    async with served(bus.address, tree):
+        for _ in ("nothing is marshalled yet", "all is"):
+            async with stalls() as seen:
+                began = monotonic()
+                status, _ = await busctl(
+                    bus.address, "--quiet", "call", NAME, ROOT, OBJECT_MANAGER, "GetManagedObjects"
+                )
+                took = monotonic() - began
+            assert status == 0
+            assert seen.longest < 0.02 * SLACK
+            assert took < 0.5 * SLACK
+
+
+SLACK = 2
+"""A busy machine may take this many times as long as the budget says."""
+
+
+async def test_answer_is_the_truth_while_objects_come_and_go() -> None:
+    tree = Tree(500)
+
+    def change(number: int) -> None:
+        gone, new = path_of(number), path_of(1000 + number)
+        del tree.items[gone]
+        tree.items[new] = Item(new[-4:])
+        tree.managed.forget(gone)
+        tree.items[path_of(499)].state = new[-4:]
+        tree.managed.forget(path_of(499))
+
+    async with asyncio.TaskGroup() as group:
+        answer = group.create_task(tree.managed.answer(tree.managed_paths))
+        for number in range(20):
+            change(number)
+            await asyncio.sleep(0)
+        assert not answer.done()
+    assert plain(unmarshal(SIGNATURE, answer.result())) == [truth(tree)]
+
+
+async def test_path_without_an_object_is_left_out() -> None:
+    tree = Tree(2)
+    answer = await tree.managed.answer(lambda: [path_of(0), path_of(7)])
+    assert [*unmarshal(SIGNATURE, answer)[0]] == [path_of(0)]
+
+
+async def test_answers_of_many_senders_do_not_pile_up(bus: PrivateBus) -> None:
+    tree = Tree(MANY)
+    async with served(bus.address, tree) as ours, connected(bus.address) as link:
+        sizes: list[int] = []
+        send = ours.send
+
+        def watch(header: Header, body: bytes = b"") -> None:
+            send(header, body)
+            sizes.append(ours._transport._queue.size)
+
+        ours.send = watch  # type: ignore[method-assign]  # to look at the queue
+        asking = ("call", NAME, ROOT, OBJECT_MANAGER, "GetManagedObjects")
+        async with asyncio.TaskGroup() as group:
+            for _ in range(8):
+                group.create_task(busctl(bus.address, "--quiet", *asking))
+        await link.call((NAME, ROOT, "org.freedesktop.DBus.Peer"), "Ping")
+        one = len(await tree.managed.answer(tree.managed_paths))
+        assert len(sizes) == 9
+        assert max(sizes) < 1.5 * one
+
+
+def listener(got: list[Signal], came: asyncio.Event, count: int) -> Subscription:
+    def deliver(items: Sequence[Signal | Changed]) -> None:
+        got.extend(item for item in items if isinstance(item, Signal))
+        if len(got) >= count:
+            came.set()
+
+    members = {(OBJECT_MANAGER, "InterfacesAdded"), (OBJECT_MANAGER, "InterfacesRemoved")}
+    return Subscription(
+        sender=NAME,
+        rules=(f"type='signal',sender='{NAME}',path='{ROOT}',interface='{OBJECT_MANAGER}'",),
+        members=frozenset(members),
+        deliver=deliver,
+    )
+
+
+async def test_objects_come_and_go_by_signals_of_the_root(bus: PrivateBus) -> None:
+    tree, got, came = Tree(2), list[Signal](), asyncio.Event()
+    async with (
+        served(bus.address, tree) as ours,
+        connected(bus.address) as link,
+        link.subscribed(listener(got, came, 2)),
+    ):
+        tree.managed.added(ours, path_of(1))
+        tree.managed.removed(ours, path_of(1), [ITEM])
+        await came.wait()
+    added, removed = got
+    assert (added.path, removed.path) == (ROOT, ROOT)
+    assert plain(added.body) == [path_of(1), truth(tree)[path_of(1)]]
+    assert removed.body == [path_of(1), [ITEM]]
+
+
+async def test_changes_are_told_as_each_property_promises(bus: PrivateBus) -> None:
+    tree = Tree(1)
+    item = tree.items[path_of(0)]
+    sent: list[tuple[str, list[Any]]] = []
+    async with served(bus.address, tree) as ours, connected(bus.address) as link:
+        before = await managed(link)
+        item.state, item.tags = "paused", {"new": "tag"}
+        send = ours.send
+
+        def watch(header: Header, body: bytes = b"") -> None:
+            sent.append((header.path, plain(unmarshal(header.signature, body))))
+            send(header, body)
+
+        ours.send = watch  # type: ignore[method-assign]  # to look at it
+        for names in (["Name", "Seen"], ["State", "Tags", "Name"]):
+            tree.managed.changed(ours, path_of(0), ITEM_INTERFACE, item, names)
+        ours.send = send  # type: ignore[method-assign]
+        after = await managed(link)
+    assert sent == [(path_of(0), [ITEM, {"State": "paused"}, ["Tags"]])]
+    assert before[path_of(0)][ITEM]["State"] == "running"
+    assert after == truth(tree)
+
+
+async def test_change_that_nobody_is_told_of_can_be_forgotten(bus: PrivateBus) -> None:
+    tree = Tree(1)
+    async with served(bus.address, tree), connected(bus.address) as link:
+        await managed(link)
+        tree.items[path_of(0)].state = "paused"
+        tree.managed.forget(path_of(0))
+        assert await managed(link) == truth(tree)
+
+
+async def test_answer_too_large_for_a_bus_is_refused(
+    bus: PrivateBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("koi_agent.bus.server.ANSWER_LIMIT", 1000)
+    async with served(bus.address, Tree(10)), connected(bus.address) as link:
+        with pytest.raises(CallError, match="LimitsExceeded"):
+            await managed(link)
+
+
+def test_entry_is_the_body_of_its_signal() -> None:
+    tree = Tree(1)
+    shown = truth(tree)[path_of(0)]
+    path, said = plain(unmarshal("oa{sa{sv}}", tree.managed.entry(path_of(0))))
+    assert (path, said) == (path_of(0), shown)
+    assert marshal("o", (path,)) in tree.managed.entry(path_of(0))

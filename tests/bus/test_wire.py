@@ -1,0 +1,135 @@
+"""Messages as bytes, against dbus-next's own."""
+
+import struct
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from dbus_next.signature import SignatureTree
+from hypothesis import given
+from hypothesis import strategies as st
+
+from koi_agent.bus import wire
+from koi_agent.bus.wire import Header, Kind, Variant, decode, encode, marshal, plain, unmarshal
+from koi_agent.core.errors import BadInput
+from tests.bus.stock import bodies, body_of, frame, parsed, paths
+
+names = st.from_regex(r"[A-Za-z_]{1,9}(\.[A-Za-z_]{1,9}){1,3}", fullmatch=True)
+ATTRIBUTES = ("path", "interface", "member", "error_name", "destination", "sender", "signature")
+
+
+@st.composite
+def headers(draw: st.DrawFn) -> Header:
+    kind = draw(st.sampled_from(list(Kind)))
+    return Header(
+        kind=kind,
+        flags=draw(st.sampled_from([0, 1, 2, 4, 5])),
+        serial=draw(st.integers(1, 2**32 - 1)),
+        path=draw(paths()) if kind in (Kind.CALL, Kind.SIGNAL) else "",
+        interface=draw(names) if kind == Kind.SIGNAL else draw(st.just("") | names),
+        member=draw(st.from_regex("[A-Za-z_]{1,12}", fullmatch=True)),
+        error_name=draw(names) if kind == Kind.ERROR else "",
+        reply_serial=draw(st.integers(1, 2**32 - 1)) if kind in (2, 3) else 0,
+        destination=draw(st.sampled_from(["", ":1.5", "a.b"])),
+        sender=draw(st.sampled_from(["", ":1.77"])),
+    )
+
+
+@given(headers(), bodies())
+def test_what_we_write_dbus_next_reads(header: Header, body: tuple[str, list[Any]]) -> None:
+    header.signature = body[0]
+    message = parsed(encode(header, marshal(*body)))
+    assert message.message_type.value == header.kind
+    assert message.serial == header.serial
+    assert (message.reply_serial or 0) == header.reply_serial
+    for name in ATTRIBUTES:
+        assert (getattr(message, name) or "") == getattr(header, name)
+    assert message.body == body[1]
+
+
+@given(header=headers(), body=bodies(), big=st.booleans())
+def test_what_dbus_next_writes_we_read(
+    header: Header, body: tuple[str, list[Any]], *, big: bool
+) -> None:
+    header.signature = body[0]
+    values = {code: (kind.decode(), getattr(header, name)) for code, (name, kind) in FIELDS}
+    fields = {code: field for code, field in values.items() if field[1] and code != 8}
+    data = frame(header.kind, fields, *body, big=big, flags=header.flags)
+    header.serial = 7
+    assert decode(data, 0) == header
+    assert wire.frame_length(data, 0) == len(data)
+    assert unmarshal(body[0], data[wire.body_start(data, 0) :], endian=data[0]) == body[1]
+
+
+FIELDS = tuple(wire.FIELDS.items())
+
+
+@pytest.mark.parametrize("big", [False, True])
+def test_unknown_header_fields_are_passed_over(*, big: bool) -> None:
+    fields = {
+        1: ("o", "/a"),
+        42: ("s", "x"),
+        43: ("a{sv}", {"k": Variant("(ut)", [1, 2])}),
+        44: ("t", 2**40),
+        9: ("u", 3),
+        3: ("s", "M"),
+        45: ("v", Variant("y", 1)),
+        7: ("s", ":1.2"),
+    }
+    header = decode(frame(1, fields, big=big), 0)
+    assert (header.path, header.member, header.sender) == ("/a", "M", ":1.2")
+
+
+@given(st.binary(min_size=16, max_size=80), st.integers(0, 64))
+def test_unreadable_header_is_bad_input_and_nothing_else(noise: bytes, length: int) -> None:
+    data = b"l\1\0\1" + noise[:8] + struct.pack("<I", length) + noise[8:]
+    with suppress(BadInput):
+        decode(data, 0)
+
+
+@given(bodies(), st.data())
+def test_damaged_body_is_bad_input_and_nothing_else(
+    body: tuple[str, list[Any]], data: st.DataObject
+) -> None:
+    good = bytearray(body_of(*body))
+    for at in data.draw(st.lists(st.integers(0, max(0, len(good) - 1)), max_size=4)):
+        if good:
+            good[at] = data.draw(st.integers(0, 255))
+    with suppress(BadInput):
+        unmarshal(body[0], bytes(good))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"x\1\0\1" + bytes(12), b"l\1\0\2" + bytes(12), b"l\1\0\1" + b"\xff" * 12],
+    ids=["order", "version", "length"],
+)
+def test_stream_that_is_no_dbus_is_bad_input(data: bytes) -> None:
+    with pytest.raises(BadInput):
+        wire.frame_length(data, 0)
+
+
+def test_signatures_strangers_choose_are_not_kept_for_ever() -> None:
+    for number in range(3 * wire.SIGNATURES_KEPT):
+        kind = f"({'y' * (number % 200 + 1)}{'ybnqiuxtdso'[number // 200 % 11]}s)"
+        unmarshal("v", body_of("v", [Variant(kind, _zeros(kind))]))
+    assert len(SignatureTree._cache) < wire.SIGNATURES_KEPT + 3
+
+
+def _zeros(kind: str) -> list[Any]:
+    blank: dict[str, Any] = {"b": False, "d": 0.0, "s": "", "o": "/"}
+    return [blank.get(token, 0) for token in kind[1:-1]]
+
+
+def test_strings_that_a_bus_refuses_are_made_fit() -> None:
+    assert unmarshal("as", marshal("as", [["a\0b", "\ud800"]])) == [["a\ufffdb", "?"]]
+
+
+def test_value_of_the_wrong_type_is_our_bug() -> None:
+    with pytest.raises(ValueError, match="STRING"):
+        marshal("s", [7])
+
+
+def test_plain_values_hold_no_variants() -> None:
+    value = [Variant("a{sv}", {"a": Variant("v", Variant("av", [Variant("y", 1)]))}), (1,)]
+    assert plain(value) == [{"a": [1]}, (1,)]

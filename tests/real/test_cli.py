@@ -1,0 +1,139 @@
+"""The command against the real agent on a real manager, as an administrator types it."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.world import World, wait_until
+
+COMMAND = (sys.executable, "-m", "koi_agent")
+WEB = """\
+[Service]
+ExecStart=sleep infinity
+X-Koi-Enable=yes
+X-Koi-Type=_http._tcp
+X-Koi-Port=no port
+"""
+
+
+def koi_runtime(world: World, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return world.run(*COMMAND, "--user", *arguments, check=False)
+
+
+@contextmanager
+def running(world: World, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Run the command until the block is left, and then end it by SIGTERM, well."""
+    pipe = subprocess.PIPE
+    process = world.spawn(*COMMAND, "--user", *arguments, stdout=pipe, stderr=pipe)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        _, err = process.communicate(timeout=10)
+    assert process.returncode == 0, err
+    assert "Traceback" not in err, err
+
+
+@contextmanager
+def agent(world: World) -> Iterator[None]:
+    with running(world, "run"):
+        wait_until(lambda: koi_runtime(world, "status").returncode == 0, "the agent")
+        yield
+
+
+@pytest.fixture
+def web(world: World) -> World:
+    """A world in which web.service runs."""
+    world.unit("web.service", WEB)
+    world.systemctl("start", "web.service")
+    return world
+
+
+def test_a_unit_is_listed_and_shown_and_counted(web: World) -> None:
+    with agent(web):
+        listed = koi_runtime(web, "list", "--no-legend").stdout.splitlines()
+        (shown,) = json.loads(koi_runtime(web, "show", "web", "--json=short").stdout)
+        status = json.loads(koi_runtime(web, "status", "--json=short").stdout)
+    assert ["web", "systemd", "running", "none", "-", "-"] in [line.split() for line in listed]
+    assert shown["image"] == str(web.units / "web.service")
+    assert shown["metadata"]["service_type"] == "_http._tcp"
+    assert [refused["key"] for refused in shown["refused"]]
+    assert status["state"] == "running"
+    assert status["instance_count"] == len(listed)
+    assert status["backends"][0]["runtime_version"]
+
+
+def test_a_person_reads_what_a_unit_is(web: World) -> None:
+    with agent(web):
+        shown = koi_runtime(web, "show", "web.service")
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout.startswith("● web (systemd:web.service)\n      State: running (active/")
+    assert "\x1b" not in shown.stdout
+
+
+def test_watching_sees_a_unit_start_and_the_agent_restart(world: World) -> None:
+    world.unit("nap.service", "[Service]\nExecStart=sleep infinity\n")
+    with running(world, "watch", "--json=short") as watching:
+        assert watching.stdout is not None
+        assert watching.stderr is not None
+        assert "waiting for the agent on the user bus" in watching.stderr.readline()
+        for _ in range(2):
+            with agent(world):
+                world.systemctl("start", "nap.service")
+                world.systemctl("stop", "nap.service")
+                events = read_until(watching, "stopped")
+            assert [e["event"] for e in events if e["event"] != "updated"] == [
+                "agent-started",
+                "started",
+                "stopped",
+            ]
+            assert {e["name"] for e in events[1:]} == {"nap"}
+            assert read_until(watching, "agent-stopped")[-1]["event"] == "agent-stopped"
+
+
+def read_until(watching: subprocess.Popen[str], event: str) -> list[dict[str, str]]:
+    assert watching.stdout is not None
+    events: list[dict[str, str]] = []
+    while not events or events[-1]["event"] != event:
+        events.append(json.loads(watching.stdout.readline()))
+    return events
+
+
+def test_a_client_is_done_in_a_moment(web: World) -> None:
+    """The budget is 150 ms where nothing else runs; a busy machine may take some more."""
+    with agent(web):
+        assert min(seconds_to_list(web) for _ in range(10)) < 0.25
+
+
+def seconds_to_list(world: World) -> float:
+    environment = os.environ | {"DBUS_SESSION_BUS_ADDRESS": world.bus_address}
+    began = time.perf_counter()
+    subprocess.run([*COMMAND, "--user", "list"], check=True, capture_output=True, env=environment)
+    return time.perf_counter() - began
+
+
+def test_a_second_agent_is_refused(world: World) -> None:
+    with agent(world):
+        second = koi_runtime(world, "run")
+    assert second.returncode == os.EX_TEMPFAIL
+    assert "is an agent running already?" in second.stderr
+
+
+def test_an_agent_told_to_follow_nothing_says_so(world: World) -> None:
+    with running(world, "run", "--no-runtime", "--log-level=err") as process:
+        wait_until(lambda: koi_runtime(world, "status").returncode == 0, "the agent")
+        status = koi_runtime(world, "status")
+        assert process.poll() is None
+    assert "No backends." in status.stdout
+
+
+def test_a_runtime_that_can_not_be_followed_is_a_usage_error(world: World) -> None:
+    refused = koi_runtime(world, "run", "--runtime=docker")
+    assert refused.returncode == 2
+    assert refused.stderr.count("\n") == 1

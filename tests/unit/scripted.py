@@ -1,0 +1,170 @@
+"""A runtime that does what a test says, and the engine that follows it."""
+
+import asyncio
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Never
+
+from koi_agent.core.changes import Change, Event, Gone, Listing, Lost, Seen
+from koi_agent.core.contracts import Deliver
+from koi_agent.core.errors import BackendLost
+from koi_agent.core.instance import Instance
+from koi_agent.core.registry import Registry
+from koi_agent.follow import Follower
+from tests.unit.things import Reader, gone, listing
+from tests.unit.virtual_time import now
+
+Step = Callable[[], Awaitable[None]]
+
+
+class Runtime:
+    """The far end: ``truth`` is what runs, ``plan`` what happens at the next open, list, close.
+
+    Everything that is asked of it is in ``asked``, with the virtual time.
+    """
+
+    name = "systemd"
+
+    def __init__(self, *running: Instance) -> None:
+        self.truth = {instance.id: instance for instance in running}
+        self.plan: dict[str, deque[Step]] = defaultdict(deque)
+        self.asked: list[tuple[str, float]] = []
+        self.doubts: asyncio.Queue[str] = asyncio.Queue()
+        self.end: asyncio.Future[Never] = asyncio.Future()
+        self._deliver: Deliver | None = None
+
+    async def step(self, name: str) -> None:
+        self.asked.append((name, now()))
+        if self.plan[name]:
+            await self.plan[name].popleft()()
+
+    def times(self, name: str) -> list[float]:
+        """Tell when something was asked."""
+        return [at for asked, at in self.asked if asked == name]
+
+    def say(self, event: Seen | Gone) -> None:
+        """Send an event, if anybody listens."""
+        if self._deliver:
+            self._deliver(event)
+
+    def starts(self, instance: Instance) -> None:
+        """Let one start or change, and say so."""
+        self.truth[instance.id] = instance
+        self.say(Seen(instance))
+
+    def stops(self, instance: Instance) -> None:
+        """Let one stop, and say so."""
+        del self.truth[instance.id]
+        self.say(gone(instance))
+
+    def lose(self, reason: str = "closed") -> None:
+        """End the connection that is open."""
+        self.fail(BackendLost(reason))
+
+    def fail(self, error: Exception) -> None:
+        """Let the session's own work end with an error."""
+        self.end.set_exception(error)
+
+    @asynccontextmanager
+    async def session(self, deliver: Deliver) -> AsyncIterator["Scripted"]:
+        self._deliver, self.end = deliver, asyncio.Future()
+        try:
+            await self.step("open")
+            yield Scripted(self)
+        finally:
+            self._deliver = None
+            await self.step("close")
+
+
+class Scripted:
+    """A session with a ``Runtime``."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    async def list(self) -> Listing:
+        answer = list(self._runtime.truth.values())
+        await self._runtime.step("list")
+        return listing(self._runtime.name, *answer)
+
+    async def doubt(self) -> str:
+        return await self._runtime.doubts.get()
+
+    async def run(self) -> Never:
+        return await self._runtime.end
+
+
+class Following:
+    """A follower of a runtime, the registry it fills, and all that was said to that."""
+
+    def __init__(self, runtime: Runtime, interval: float) -> None:
+        self.registry = Registry([runtime.name])
+        self.changes: list[Change] = []
+        self.events: list[Event] = []
+        self.reader = Reader()
+        self.follower = Follower(runtime, self._apply, self.registry.differences, interval=interval)
+
+    def _apply(self, change: Change) -> None:
+        self.changes.append(change)
+        events = self.registry.apply(change, int(now() * 1e6))
+        self.reader.read(events)
+        self.events += events
+
+    @property
+    def ids(self) -> set[str]:
+        return {instance.id for instance in self.registry.visible.values()}
+
+    @property
+    def drift(self) -> int:
+        return self.registry.backends["systemd"].drift
+
+    @property
+    def losses(self) -> list[str]:
+        return [change.reason for change in self.changes if isinstance(change, Lost)]
+
+
+@asynccontextmanager
+async def following(
+    runtime: Runtime, *, interval: float = 1e9, settled: bool = True
+) -> AsyncIterator[Following]:
+    """Follow a runtime for as long as the block lasts."""
+    engine = Following(runtime, interval)
+    task = asyncio.create_task(engine.follower.run())  # noqa: TID251 - ended below
+    try:
+        if settled:
+            await engine.follower.settled.wait()
+        yield engine
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+def after(seconds: float, then: Callable[[], None] = lambda: None) -> Step:
+    """Make a step that takes its time and then does something."""
+
+    async def step() -> None:
+        await asyncio.sleep(seconds)
+        then()
+
+    return step
+
+
+def at_once(do: Callable[[], None]) -> Step:
+    """Make a step that only does something."""
+    return after(0, do)
+
+
+def failing(error: Exception) -> Step:
+    """Make a step that fails."""
+
+    async def step() -> None:
+        raise error
+
+    return step
+
+
+async def never() -> None:
+    """Hang for ever."""
+    await asyncio.Event().wait()

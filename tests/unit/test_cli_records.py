@@ -1,0 +1,130 @@
+"""Records and words made of what the agent answers."""
+
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from koi_agent.cli import records, service, wording
+from koi_agent.publishers.dbus import names
+
+KEYS = [
+    *("id", "name", "ports", "ips", "metadata", "backend", "state", "discovered_at"),
+    *("unit", "main_pid", "control_group", "health", "state_detail", "created_at", "stale"),
+    "invocation_id",
+]
+
+
+def test_client_and_agent_mean_the_same_names() -> None:
+    assert (service.NAME, service.ROOT, service.INSTANCES) == (
+        names.NAME,
+        names.ROOT,
+        names.INSTANCES,
+    )
+    assert (service.MANAGER, service.INSTANCE, service.BACKEND) == (
+        names.MANAGER,
+        names.INSTANCE,
+        names.BACKEND,
+    )
+
+
+@pytest.mark.parametrize("key", ["systemd:web.service", "incus:default/a:b", "docker:0123"])
+def test_a_path_tells_backend_and_id(key: str) -> None:
+    assert ":".join(service.key_at(names.instance_path(key))) == key
+
+
+def test_an_agent_that_says_little_still_makes_a_whole_record() -> None:
+    record = records.instance({})
+    assert list(record) == KEYS
+    assert record["stale"] is False
+
+
+def test_values_of_another_type_than_ours_are_not_known() -> None:
+    strange = dict.fromkeys(("Name", "Ports", "Metadata", "MainPID", "InvocationID"), 1.5)
+    record = records.instance(strange)
+    assert (record["name"], record["ports"], record["metadata"]) == ("", [], {})
+    assert (record["main_pid"], record["invocation_id"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("microseconds", "expected"),
+    [
+        (0, None),
+        (1, "1970-01-01T00:00:00.000001Z"),
+        (1_700_000_000_123_456, "2023-11-14T22:13:20.123456Z"),
+        (2**64 - 1, None),
+    ],
+)
+def test_times_are_rfc3339(microseconds: int, expected: str | None) -> None:
+    assert records.instance({"CreatedTimestamp": microseconds})["created_at"] == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [("StateDetail", "state_detail"), ("MainPID", "main_pid"), ("Addresses", "ips")],
+)
+def test_properties_are_spelled_as_in_json(name: str, key: str) -> None:
+    assert records.key_of(name) == key
+
+
+def test_every_property_of_a_record_is_spelled_as_its_key() -> None:
+    told = ("Id", "Name", "Unit", "ControlGroup", "Health", "StateDetail", "Stale", "InvocationID")
+    assert {records.key_of(name) for name in told} <= set(KEYS)
+
+
+def port(host_port: int, container_port: int, host_ip: str = "") -> dict[str, Any]:
+    return {
+        "host_port": host_port,
+        "container_port": container_port,
+        "protocol": "tcp",
+        "host_ip": host_ip,
+        "source": "published",
+        "type": "_http._tcp",
+    }
+
+
+def test_a_port_bound_twice_is_listed_once_and_lower_ports_first() -> None:
+    ports = [port(0, 9000), port(8080, 80, "0.0.0.0"), port(8080, 80, "::"), port(443, 443)]
+    assert wording.short_ports({"ports": ports}) == "8080->80/tcp,443/tcp,9000/tcp"
+
+
+def test_a_port_is_shown_with_where_and_how_it_is_bound() -> None:
+    ports = [port(8080, 80, "::"), port(443, 443, "0.0.0.0"), port(0, 9000)]
+    assert list(wording.long_ports({"ports": ports})) == [
+        "[::]:8080 -> 80/tcp (published, _http._tcp)",
+        "0.0.0.0:443/tcp (published, _http._tcp)",
+        "9000/tcp (published, _http._tcp)",
+    ]
+
+
+def test_metadata_is_written_a_line_a_value() -> None:
+    values = {"enable": True, "txt": {"path": "/"}, "ports": {"53/udp": {"type": "_dns._udp"}}}
+    assert list(wording.metadata(values)) == [
+        "enable=true",
+        "txt.path=/",
+        "ports.53/udp.type=_dns._udp",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (-5, "0s"),
+        (0, "0s"),
+        (59, "59s"),
+        (61, "1min 1s"),
+        (3600, "1h"),
+        (3661, "1h 1min"),
+        (90_000, "1d 1h"),
+        (86_400 * 400, "1y 34d"),
+    ],
+)
+def test_spans_have_their_two_largest_units(seconds: int, expected: str) -> None:
+    assert wording.span(seconds) == expected
+
+
+def test_times_are_told_with_how_long_ago_that_is() -> None:
+    stamp = wording.now().isoformat()
+    assert wording.since(stamp).endswith("; 0s ago")
+    assert datetime.fromisoformat(stamp).strftime("%Y-%m-%d") in wording.since(stamp)
+    assert wording.since(None) == ""

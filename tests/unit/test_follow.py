@@ -1,0 +1,269 @@
+"""How a backend is followed: open, list, listen, and begin anew when it is lost."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+
+from koi_agent.core.changes import Absent, BackendState, Gone, Listing, Lost, Seen
+from koi_agent.core.errors import BackendAbsent, BackendLost
+from koi_agent.follow import CLOSE_TIMEOUT, LIST_TIMEOUT, OPEN_TIMEOUT, STEADY
+from tests.unit.scripted import (
+    Following,
+    Runtime,
+    after,
+    at_once,
+    failing,
+    following,
+    never,
+)
+from tests.unit.things import told, unit
+from tests.unit.virtual_time import now, run
+
+A, B, C = unit("a.service"), unit("b.service"), unit("c.service")
+
+Scenario = Callable[[], Awaitable[None]]
+
+
+def in_virtual_time(scenario: Scenario) -> Callable[[], None]:
+    """Make a test of a coroutine whose time is virtual."""
+
+    def test() -> None:
+        async def whole() -> None:
+            await scenario()
+
+        run(whole())
+
+    return test
+
+
+def kinds(engine: Following) -> list[str]:
+    return [type(change).__name__ for change in engine.changes]
+
+
+@in_virtual_time
+async def test_stream_is_opened_before_the_list_is_asked() -> None:
+    runtime = Runtime(A)
+    async with following(runtime) as engine:
+        assert [name for name, _ in runtime.asked] == ["open", "list"]
+        assert engine.ids == {"a.service"}
+
+
+@in_virtual_time
+async def test_first_change_is_the_listing_whatever_came_early() -> None:
+    runtime = Runtime(A)
+    runtime.plan["open"].append(at_once(lambda: runtime.starts(B)))
+    runtime.plan["list"].append(at_once(lambda: runtime.starts(C)))
+    async with following(runtime) as engine:
+        assert kinds(engine) == ["Listing", "Seen"]
+        assert engine.ids == {"a.service", "b.service", "c.service"}
+
+
+@in_virtual_time
+async def test_event_from_before_the_list_is_not_believed_over_it() -> None:
+    runtime = Runtime(A)
+    runtime.plan["open"].append(at_once(lambda: runtime.say(Seen(B))))
+    async with following(runtime) as engine:
+        assert told(engine.events) == ["+a.service"]
+
+
+@in_virtual_time
+async def test_event_during_the_list_is_believed_over_it() -> None:
+    runtime = Runtime(A, B)
+    newer = replace(A, state_detail="new")
+    runtime.plan["list"].append(
+        at_once(lambda: (runtime.starts(newer), runtime.stops(B), runtime.starts(C))[0])
+    )
+    async with following(runtime) as engine:
+        assert told(engine.events) == ["+a.service", "+c.service"]
+        (first, *_) = engine.changes
+        assert isinstance(first, Listing)
+        assert first.touched == {"a.service", "b.service", "c.service"}
+        assert engine.registry.visible[A.key].state_detail == "new"
+
+
+@in_virtual_time
+async def test_events_go_on_as_they_come() -> None:
+    runtime = Runtime(A)
+    async with following(runtime) as engine:
+        runtime.starts(B)
+        runtime.stops(A)
+        assert told(engine.events) == ["+a.service", "+b.service", "-a.service"]
+
+
+@in_virtual_time
+async def test_doubt_is_a_reason_to_list() -> None:
+    runtime = Runtime(A)
+    async with following(runtime) as engine:
+        runtime.truth[B.id] = B
+        runtime.doubts.put_nowait("reloaded")
+        await asyncio.sleep(1)
+        assert engine.ids == {"a.service", "b.service"}
+        assert engine.drift == 0
+        assert len(runtime.times("list")) == 2
+
+
+@in_virtual_time
+async def test_loss_is_told_and_made_good() -> None:
+    runtime = Runtime(A)
+    async with following(runtime) as engine:
+        runtime.lose("bus: closed")
+        await asyncio.sleep(0)
+        await asyncio.sleep(0.04)
+        assert engine.losses == ["bus: closed"]
+        assert engine.registry.backends["systemd"].state is BackendState.STALE
+        runtime.truth = {B.id: B}
+        await asyncio.sleep(1)
+        assert kinds(engine) == ["Listing", "Lost", "Listing"]
+        assert engine.ids == {"b.service"}
+
+
+@in_virtual_time
+async def test_nobody_listens_while_it_is_lost_and_early_events_wait_again() -> None:
+    runtime = Runtime(A)
+    async with following(runtime) as engine:
+        runtime.plan["list"].append(at_once(lambda: runtime.starts(B)))
+        runtime.lose()
+        await asyncio.sleep(1)
+        assert kinds(engine) == ["Listing", "Lost", "Listing", "Seen"]
+
+
+@in_virtual_time
+async def test_absent_runtime_is_told_so_and_found_when_it_appears() -> None:
+    runtime = Runtime(A)
+    runtime.plan["open"].extend(failing(BackendAbsent("no socket")) for _ in range(3))
+    async with following(runtime) as engine:
+        assert engine.changes == [Absent(backend="systemd", reason="no socket")]
+        await asyncio.sleep(2)
+        assert engine.ids == {"a.service"}
+
+
+@in_virtual_time
+async def test_waits_for_a_runtime_that_is_away_grow_with_jitter_to_a_bound() -> None:
+    runtime = Runtime()
+    runtime.plan["open"].extend(failing(BackendLost("refused")) for _ in range(15))
+    async with following(runtime):
+        await asyncio.sleep(400)
+    opened = runtime.times("open")
+    waits = [later - earlier for earlier, later in pairwise(opened)]
+    for number, wait in enumerate(waits):
+        longest = min(0.1 * 2**number, 30)
+        assert longest / 2 - 1e-6 <= wait <= longest + 1e-6
+    assert len({round(wait, 6) for wait in waits[10:]}) > 1
+
+
+@in_virtual_time
+async def test_runtime_that_is_lost_is_back_soon_even_if_it_was_away_for_long() -> None:
+    runtime = Runtime(A)
+    runtime.plan["open"].extend(failing(BackendLost("refused")) for _ in range(12))
+    async with following(runtime) as engine:
+        await asyncio.sleep(300)
+        assert engine.ids
+        runtime.lose()
+        await asyncio.sleep(0.2)
+        assert kinds(engine)[-2:] == ["Lost", "Listing"]
+
+
+@in_virtual_time
+async def test_runtime_that_is_lost_again_and_again_is_not_tried_in_a_hurry() -> None:
+    runtime = Runtime(A)
+    async with following(runtime):
+        for _ in range(600):
+            if not runtime.end.done():
+                runtime.lose()
+            await asyncio.sleep(0.1)
+    assert len(runtime.times("open")) < 60 + 10
+
+
+@in_virtual_time
+async def test_session_that_lasted_is_tried_at_once_when_it_is_lost() -> None:
+    runtime = Runtime(A)
+    async with following(runtime):
+        for _ in range(20):
+            lost = now()
+            runtime.lose()
+            await asyncio.sleep(STEADY + 5)
+            assert runtime.times("open")[-1] - lost <= 0.4
+
+
+@in_virtual_time
+async def test_time_it_took_to_connect_is_no_time_it_lasted() -> None:
+    runtime = Runtime(A)
+    runtime.plan["open"].extend(after(OPEN_TIMEOUT - 1) for _ in range(12))
+    async with following(runtime):
+        for _ in range(12):
+            if not runtime.end.done() and runtime.times("list"):
+                runtime.lose()
+            await asyncio.sleep(OPEN_TIMEOUT + 4)
+    closed, opened = runtime.times("close"), runtime.times("open")
+    assert opened[-1] - closed[len(opened) - 2] > 0.5
+
+
+@in_virtual_time
+async def test_runtime_that_hangs_while_it_opens_is_given_up() -> None:
+    runtime = Runtime(A)
+    runtime.plan["open"].append(never)
+    async with following(runtime) as engine:
+        assert runtime.times("close")[0] - runtime.times("open")[0] == pytest.approx(OPEN_TIMEOUT)
+        assert isinstance(engine.changes[0], Lost)
+        await asyncio.sleep(1)
+        assert engine.ids == {"a.service"}
+
+
+@in_virtual_time
+async def test_runtime_that_hangs_while_it_lists_is_given_up() -> None:
+    runtime = Runtime(A)
+    runtime.plan["list"].append(never)
+    async with following(runtime) as engine:
+        assert runtime.times("close")[0] - runtime.times("list")[0] == pytest.approx(LIST_TIMEOUT)
+        assert engine.losses == ["no list within 60 s"]
+        await asyncio.sleep(1)
+        assert engine.ids == {"a.service"}
+
+
+@in_virtual_time
+async def test_session_that_hangs_while_it_closes_is_given_up() -> None:
+    runtime = Runtime(A)
+    runtime.plan["close"].append(never)
+    async with following(runtime) as engine:
+        runtime.lose()
+        await asyncio.sleep(CLOSE_TIMEOUT + 1)
+        assert kinds(engine) == ["Listing", "Lost", "Listing"]
+
+
+@in_virtual_time
+async def test_open_session_has_all_the_time_it_wants() -> None:
+    runtime = Runtime(A)
+    async with following(runtime) as engine:
+        await asyncio.sleep(10 * (OPEN_TIMEOUT + LIST_TIMEOUT))
+        assert kinds(engine) == ["Listing"]
+
+
+@in_virtual_time
+async def test_list_that_is_refused_is_a_loss() -> None:
+    runtime = Runtime(A)
+    runtime.plan["list"].append(failing(BackendLost("refused")))
+    async with following(runtime) as engine:
+        assert engine.losses == ["refused"]
+        assert engine.registry.backends["systemd"].state is BackendState.FAILED
+
+
+@in_virtual_time
+async def test_runtime_that_is_away_does_not_hold_up_the_start() -> None:
+    runtime = Runtime()
+    runtime.plan["open"].append(failing(BackendAbsent("no socket")))
+    async with following(runtime, settled=False) as engine:
+        assert not engine.follower.settled.is_set()
+        await asyncio.sleep(0.01)
+        assert engine.follower.settled.is_set()
+
+
+@in_virtual_time
+async def test_events_of_a_gone_backend_reach_the_registry_once() -> None:
+    runtime = Runtime(A)
+    async with following(runtime) as engine:
+        runtime.stops(A)
+        runtime.say(Gone(backend="systemd", id=A.id, reason="again"))
+        assert told(engine.events) == ["+a.service", "-a.service"]

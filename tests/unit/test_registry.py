@@ -1,0 +1,239 @@
+"""What the registry makes of what backends say."""
+
+import time
+from dataclasses import replace
+
+import pytest
+
+from koi_agent.core.changes import (
+    Absent,
+    BackendDisconnected,
+    BackendReconnected,
+    BackendState,
+    BackendUpdated,
+    Change,
+    Event,
+    Lost,
+    Seen,
+    Started,
+    Stopped,
+)
+from koi_agent.core.registry import Registry
+from tests.unit.things import Reader, container, gone, listing, told, unit
+
+A, B, C = unit("a.service"), unit("b.service"), unit("c.service")
+LOST = Lost(backend="systemd", reason="bus: closed")
+
+
+def registry(*changes: Change) -> Registry:
+    made = Registry(["systemd", "podman"])
+    for now, change in enumerate(changes, 1):
+        made.apply(change, now)
+    return made
+
+
+def ids(of: Registry) -> set[str]:
+    return {instance.id for instance in of.visible.values()}
+
+
+def links(events: list[Event]) -> list[Event]:
+    return [e for e in events if isinstance(e, BackendDisconnected | BackendReconnected)]
+
+
+def test_listing_is_told_as_the_difference() -> None:
+    here = registry(listing("systemd", A, B))
+    events = here.apply(listing("systemd", replace(B, state_detail="x"), C), 2)
+    assert told(events) == ["-a.service", "~b.service", "+c.service"]
+    assert [e.reason for e in events if isinstance(e, Stopped)] == ["not listed"]
+    assert ids(here) == {"b.service", "c.service"}
+
+
+def test_same_listing_again_is_no_news_of_instances() -> None:
+    here = registry(listing("systemd", A, B))
+    assert told(here.apply(listing("systemd", A, B), 2)) == []
+
+
+def test_listing_leaves_alone_what_events_spoke_of() -> None:
+    here = registry(listing("systemd", A, B))
+    old = replace(B, state_detail="old")
+    events = here.apply(listing("systemd", old, C, touched=[A.id, B.id, C.id]), 2)
+    assert told(events) == []
+    assert ids(here) == {"a.service", "b.service"}
+
+
+def test_seen_twice_the_same_is_no_event() -> None:
+    here = registry(Seen(A))
+    generation = here.generation
+    assert here.apply(Seen(A), 9) == []
+    assert here.generation == generation
+
+
+def test_gone_of_the_unknown_is_no_event() -> None:
+    assert registry(listing("systemd", A)).apply(gone(B), 2) == []
+
+
+def test_gone_is_told_with_the_last_state_and_the_reason() -> None:
+    here = registry(Seen(A))
+    last = here.visible[A.key]
+    assert here.apply(gone(A, "failed"), 2)[0] == Stopped(last, "failed")
+
+
+def test_first_seen_stays_until_gone() -> None:
+    here = registry(Seen(A))
+    for now, change in enumerate(
+        [Seen(replace(A, state_detail="x")), LOST, listing("systemd", A), listing("systemd", A)],
+        2,
+    ):
+        here.apply(change, now)
+        assert here.visible[A.key].discovered_at == 1
+    here.apply(gone(A), 7)
+    here.apply(Seen(A), 8)
+    assert here.visible[A.key].discovered_at == 8
+
+
+def test_what_a_lost_backend_tracked_stays_and_is_stale_until_listed() -> None:
+    here = registry(listing("systemd", A, B))
+    assert told(here.apply(LOST, 2)) == ["~a.service", "~b.service"]
+    assert all(instance.stale for instance in here.visible.values())
+    assert told(here.apply(listing("systemd", A), 3)) == ["-b.service", "~a.service"]
+    assert not any(instance.stale for instance in here.visible.values())
+
+
+def test_event_takes_the_stale_mark_off() -> None:
+    here = registry(listing("systemd", A, B), LOST)
+    here.apply(listing("systemd", touched=[A.id, B.id]), 3)
+    here.apply(Seen(A), 4)
+    assert [i.stale for i in here.visible.values()] == [False, True]
+
+
+def test_loss_and_return_are_told_in_pairs() -> None:
+    here = registry(listing("systemd", A))
+    assert links(here.apply(LOST, 2)) == [BackendDisconnected("systemd", "bus: closed")]
+    assert links(here.apply(LOST, 3)) == []
+    assert links(here.apply(listing("systemd", A), 4)) == [BackendReconnected("systemd")]
+    assert links(here.apply(listing("systemd", A), 5)) == []
+    assert here.backends["systemd"].reconnects == 1
+
+
+def test_disconnection_is_told_before_its_marks_and_return_after_all_news() -> None:
+    here = registry(listing("systemd", A))
+    assert isinstance(here.apply(LOST, 2)[0], BackendDisconnected)
+    events = here.apply(listing("systemd", B), 3)
+    assert isinstance(events[-1], BackendReconnected)
+
+
+def test_backend_that_never_listed_has_not_disconnected() -> None:
+    here = registry()
+    assert links(here.apply(LOST, 1)) == []
+    assert here.backends["systemd"].state is BackendState.FAILED
+    assert links(here.apply(listing("systemd"), 2)) == []
+    assert here.backends["systemd"].reconnects == 0
+
+
+def test_absent_backend_that_appears_has_not_reconnected() -> None:
+    here = registry(Absent(backend="podman", reason="no socket"))
+    assert here.backends["podman"].state is BackendState.ABSENT
+    assert here.backends["podman"].last_error == "no socket"
+    assert links(here.apply(listing("podman"), 2)) == []
+    assert here.backends["podman"].last_error == ""
+
+
+def test_backend_that_vanishes_keeps_its_instances() -> None:
+    here = registry(listing("podman", container("c")))
+    here.apply(Absent(backend="podman", reason="no socket"), 2)
+    assert here.backends["podman"].state is BackendState.STALE
+    assert ids(here) == {"c"}
+
+
+def test_status_counts_what_is_visible_of_the_backend() -> None:
+    here = registry(
+        listing("systemd", A, B), listing("podman", container("x", claims=A.id), container("y"))
+    )
+    assert {name: status.instances for name, status in here.backends.items()} == {
+        "systemd": 1,
+        "podman": 2,
+    }
+
+
+def test_status_changes_span_without_a_gap() -> None:
+    here = registry()
+    before = here.backends["systemd"]
+    for now, change in enumerate([listing("systemd", A, B), LOST, gone(A), Seen(C)], 1):
+        for event in here.apply(change, now):
+            if isinstance(event, BackendUpdated):
+                assert event.old == before
+                before = event.new
+    assert before == here.backends["systemd"]
+
+
+def test_only_drifted_ids_count_as_drift() -> None:
+    here = registry(listing("systemd", A, B), listing("systemd", C))
+    assert here.backends["systemd"].drift == 0
+    here.apply(listing("systemd", A, drifted=[A.id, C.id]), 3)
+    assert here.backends["systemd"].drift == 2
+    here.apply(LOST, 4)
+    here.apply(listing("systemd", B), 5)
+    assert here.backends["systemd"].drift == 2
+
+
+def test_differences_tell_what_how_and_nothing_of_the_touched() -> None:
+    here = registry(listing("systemd", A, B), LOST)
+    changed = replace(A, main_pid=7)
+    assert here.differences(listing("systemd", changed, C)) == {
+        A.id: "changed",
+        B.id: "removed",
+        C.id: "added",
+    }
+    assert here.differences(listing("systemd", changed, C, touched=[A.id, B.id, C.id])) == {}
+
+
+def test_marks_of_the_registry_are_no_differences() -> None:
+    here = registry(listing("systemd", A), LOST)
+    assert here.differences(listing("systemd", A)) == {}
+
+
+def test_generation_moves_with_every_change_that_meant_something() -> None:
+    here = registry()
+    seen = [here.generation]
+    for now, change in enumerate([Seen(A), Seen(A), gone(A), gone(A)], 1):
+        here.apply(change, now)
+        seen.append(here.generation)
+    assert seen == [0, 1, 1, 2, 2]
+
+
+def test_instances_named_alike_in_two_backends_are_two() -> None:
+    here = registry(Seen(A), Seen(replace(container(A.id), id=A.id)))
+    assert set(here.visible) == {"systemd:a.service", "podman:a.service"}
+
+
+def test_replay_of_all_events_is_what_is_visible() -> None:
+    here, reader = registry(), Reader()
+    changes: list[Change] = [Seen(A), listing("systemd", B), LOST, Seen(C), gone(B)]
+    for now, change in enumerate(changes, 1):
+        reader.read(here.apply(change, now))
+    assert reader.known == here.visible
+
+
+def test_started_carries_what_is_visible() -> None:
+    here = registry()
+    assert here.apply(Seen(A), 5)[0] == Started(here.visible[A.key])
+
+
+@pytest.mark.timeout(60)
+def test_event_costs_the_same_however_many_are_tracked() -> None:
+    def cost(tracked: int) -> float:
+        here = registry(
+            listing("systemd", *(unit(f"{n}.service", group=f"/s/{n}") for n in range(tracked))),
+            listing("podman", *(container(str(n), claims=f"{n}.service") for n in range(tracked))),
+        )
+        fresh = [container(f"x{n}", claims=f"{n % 9}.service", group="/s/1/y") for n in range(500)]
+        best = float("inf")
+        for _ in range(5):
+            began = time.perf_counter()
+            for one in fresh:
+                here.apply(Seen(one), 3)
+                here.apply(gone(one), 3)
+            best = min(best, time.perf_counter() - began)
+        return best
+
+    assert cost(10_000) < 3 * cost(10)
