@@ -35,7 +35,7 @@ PRIVATE_NAMES = (
 """What this class uses of MessageBus that is not promised to stay."""
 
 READ_SIZE = 256 * 1024
-READ_PAUSE = 0.005
+READ_PAUSE = 0.01
 """Seconds the socket is left alone after signals were read. Signals come in flocks, and a
 wake-up costs more than reading ten of them: the first is seen at once, its followers together.
 """
@@ -60,6 +60,7 @@ class Transport(MessageBus):
         self.reason: BaseException | None = None
         self._on_call = on_call
         self._pausing: asyncio.TimerHandle | None = None
+        self._listening = False
         self._queue = Writer(self._loop, self._sock, self._finalize)
 
     async def open(self) -> str:
@@ -68,7 +69,7 @@ class Transport(MessageBus):
             async with asyncio.timeout(OPEN_TIMEOUT):
                 await self._loop.sock_connect(self._sock, self._target)
                 await self._authenticate()
-                self._loop.add_reader(self._fd, self._message_reader)
+                self._listen()
                 return await self._hello()
         except (OSError, AuthError, KoiError, ValueError) as error:
             self._finalize(error)
@@ -163,9 +164,12 @@ class Transport(MessageBus):
         return line[:-2].decode()
 
     def _message_reader(self) -> None:
+        """Read once, be it that the socket is readable or that a pause is over."""
+        self._pausing = None
         try:
             batch, messages = self.reader.feed(self._receive())
         except (BlockingIOError, InterruptedError):
+            self._listen()
             return
         except (OSError, EOFError, BadInput) as error:
             self._finalize(error)
@@ -178,8 +182,12 @@ class Transport(MessageBus):
             # Whoever has missed a signal must list again, as after any loss.
             self._finalize(bug)
             raise
-        if batch and not messages and not self._method_return_handlers and not self.closed:
+        if self.closed:
+            return
+        if batch and not messages and not self._method_return_handlers:
             self._pause()
+        else:
+            self._listen()
 
     def _receive(self) -> bytes:
         received = self._sock.recv(READ_SIZE)
@@ -203,16 +211,23 @@ class Transport(MessageBus):
         if handler and header.kind in (Kind.RETURN, Kind.ERROR):
             handler(message, None)
 
+    def _listen(self) -> None:
+        if not self._listening:
+            self._listening = True
+            self._loop.add_reader(self._fd, self._message_reader)
+
     def _pause(self) -> None:
-        self._loop.remove_reader(self._fd)
-        self._pausing = self._loop.call_later(READ_PAUSE, self.resume)
+        if self._listening:
+            self._listening = False
+            self._loop.remove_reader(self._fd)
+        self._pausing = self._loop.call_later(READ_PAUSE, self._message_reader)
 
     def resume(self) -> None:
         """Read again at once, where reading was paused."""
-        if self._pausing and not self.closed:
+        if self._pausing:
             self._pausing.cancel()
             self._pausing = None
-            self._loop.add_reader(self._fd, self._message_reader)
+            self._listen()
 
     def _finalize(self, err: BaseException | None = None) -> None:
         if self.closed:

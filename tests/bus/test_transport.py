@@ -72,7 +72,7 @@ async def test_burst_into_a_stopped_bus_arrives_in_order(bus: PrivateBus) -> Non
 async def test_room_is_waited_for_and_found_again(bus: PrivateBus) -> None:
     async with connected(bus.address) as sender:
         bus.stop()
-        while sender._transport._queue.size < writer.QUEUE_MARK:
+        while sender._transport._queue.size < 4 * writer.QUEUE_MARK:
             sender.send(*signal("x" * 10_000))
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):

@@ -31,7 +31,7 @@ class Runtime:
         self.plan: dict[str, deque[Step]] = defaultdict(deque)
         self.asked: list[tuple[str, float]] = []
         self.doubts: asyncio.Queue[str] = asyncio.Queue()
-        self.end: asyncio.Future[Never] = asyncio.Future()
+        self.end: asyncio.Future[None] = asyncio.Future()
         self._deliver: Deliver | None = None
 
     async def step(self, name: str) -> None:
@@ -92,7 +92,8 @@ class Scripted:
         return await self._runtime.doubts.get()
 
     async def run(self) -> Never:
-        return await self._runtime.end
+        await self._runtime.end
+        raise AssertionError("a session ends by an error")
 
 
 class Following:

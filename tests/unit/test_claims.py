@@ -208,12 +208,15 @@ containers = st.builds(
     st.sampled_from(["", "/s/a/p", "/s/b", "/s/c/p/q"]),
     st.sampled_from(["", "label"]),
 )
-by_id = {"unique_by": lambda instance: instance.id}
+
+
+def by_id(some: st.SearchStrategy[Instance]) -> st.SearchStrategy[list[Instance]]:
+    return st.lists(some, unique_by=lambda instance: instance.id)
 
 
 @given(
-    st.lists(units, **by_id),
-    st.lists(containers, **by_id),
+    by_id(units),
+    by_id(containers),
     st.lists(units | containers, max_size=6),
     st.data(),
 )
@@ -255,7 +258,7 @@ def test_no_change_makes_anything_flicker(steps: Sequence[tuple[bool, Instance]]
         assert len({event[1:] for event in events}) == len(events)
 
 
-@given(st.lists(containers, **by_id), st.lists(containers, **by_id), st.lists(units, **by_id))
+@given(by_id(containers), by_id(containers), by_id(units))
 def test_no_listing_makes_anything_flicker(
     before: Sequence[Instance], after: Sequence[Instance], running: Sequence[Instance]
 ) -> None:

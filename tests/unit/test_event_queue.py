@@ -43,7 +43,7 @@ def shortened(*events: Event) -> tuple[list[Event], int]:
 
 def test_events_come_out_in_order() -> None:
     queue = EventQueue()
-    events = [Started(A), Started(B), Updated(A, A2), Stopped(A2, "x"), Started(A)]
+    events: list[Event] = [Started(A), Started(B), Updated(A, A2), Stopped(A2, "x"), Started(A)]
     queue.put(events)
     assert drained(queue) == events
     assert queue.told == {A.key: A, B.key: B}
@@ -62,12 +62,18 @@ def test_full_queue_keeps_the_last_of_an_instances_updates() -> None:
 
 
 def test_full_queue_forgets_what_came_and_went_and_counts_it() -> None:
-    events = [Started(A), Updated(A, A2), Started(B), Stopped(A2, "x")]
+    events: list[Event] = [Started(A), Updated(A, A2), Started(B), Stopped(A2, "x")]
     assert shortened(*events) == ([Started(B)], 1)
 
 
 def test_full_queue_keeps_an_end_whose_beginning_was_told() -> None:
-    events = [Updated(A, A2), Stopped(A2, "x"), Started(A), Stopped(A, "x"), Started(A)]
+    events: list[Event] = [
+        Updated(A, A2),
+        Stopped(A2, "x"),
+        Started(A),
+        Stopped(A, "x"),
+        Started(A),
+    ]
     assert shortened(*events) == ([Updated(A, A2), Stopped(A2, "x"), Started(A)], 1)
 
 

@@ -73,9 +73,13 @@ async def test_event_from_before_the_list_is_not_believed_over_it() -> None:
 async def test_event_during_the_list_is_believed_over_it() -> None:
     runtime = Runtime(A, B)
     newer = replace(A, state_detail="new")
-    runtime.plan["list"].append(
-        at_once(lambda: (runtime.starts(newer), runtime.stops(B), runtime.starts(C))[0])
-    )
+
+    def changes() -> None:
+        runtime.starts(newer)
+        runtime.stops(B)
+        runtime.starts(C)
+
+    runtime.plan["list"].append(at_once(changes))
     async with following(runtime) as engine:
         assert told(engine.events) == ["+a.service", "+c.service"]
         (first, *_) = engine.changes

@@ -80,10 +80,9 @@ def test_gone_is_told_with_the_last_state_and_the_reason() -> None:
 
 def test_first_seen_stays_until_gone() -> None:
     here = registry(Seen(A))
-    for now, change in enumerate(
-        [Seen(replace(A, state_detail="x")), LOST, listing("systemd", A), listing("systemd", A)],
-        2,
-    ):
+    again = Seen(replace(A, state_detail="x"))
+    changes: list[Change] = [again, LOST, listing("systemd", A), listing("systemd", A)]
+    for now, change in enumerate(changes, 2):
         here.apply(change, now)
         assert here.visible[A.key].discovered_at == 1
     here.apply(gone(A), 7)
@@ -158,7 +157,8 @@ def test_status_counts_what_is_visible_of_the_backend() -> None:
 def test_status_changes_span_without_a_gap() -> None:
     here = registry()
     before = here.backends["systemd"]
-    for now, change in enumerate([listing("systemd", A, B), LOST, gone(A), Seen(C)], 1):
+    changes: list[Change] = [listing("systemd", A, B), LOST, gone(A), Seen(C)]
+    for now, change in enumerate(changes, 1):
         for event in here.apply(change, now):
             if isinstance(event, BackendUpdated):
                 assert event.old == before
@@ -195,7 +195,8 @@ def test_marks_of_the_registry_are_no_differences() -> None:
 def test_generation_moves_with_every_change_that_meant_something() -> None:
     here = registry()
     seen = [here.generation]
-    for now, change in enumerate([Seen(A), Seen(A), gone(A), gone(A)], 1):
+    changes: list[Change] = [Seen(A), Seen(A), gone(A), gone(A)]
+    for now, change in enumerate(changes, 1):
         here.apply(change, now)
         seen.append(here.generation)
     assert seen == [0, 1, 1, 2, 2]

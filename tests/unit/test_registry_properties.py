@@ -16,6 +16,8 @@ from koi_agent.core.changes import (
     Listing,
     Lost,
     Seen,
+    Started,
+    Updated,
 )
 from koi_agent.core.instance import Instance
 from koi_agent.core.registry import Registry
@@ -49,7 +51,6 @@ class Following(RuleBasedStateMachine):
         self.registry = Registry(["systemd", "podman"])
         self.reader = Reader()
         self.late = Reader()
-        self.since: dict[str, int] = {}
         self.now = 0
         self.away = False
 
@@ -62,6 +63,10 @@ class Following(RuleBasedStateMachine):
             if isinstance(event, BackendDisconnected | BackendReconnected):
                 assert self.away is isinstance(event, BackendReconnected)
                 self.away = not self.away
+            if isinstance(event, Started):
+                assert event.instance.discovered_at == self.now
+            if isinstance(event, Updated):
+                assert event.new.discovered_at == event.old.discovered_at
 
     def say(self, event: Seen | Gone) -> None:
         if self.open:
@@ -156,17 +161,6 @@ class Following(RuleBasedStateMachine):
     @invariant()
     def status_counts_what_is_visible(self) -> None:
         assert self.registry.backends["systemd"].instances == len(self.registry.visible)
-
-    @invariant()
-    def first_seen_stays_until_gone(self) -> None:
-        now = {key: i.discovered_at for key, i in self.registry.visible.items()}
-        assert all(now[key] == self.since[key] for key in now.keys() & self.since.keys() - self.new)
-        self.since = now
-
-    @property
-    def new(self) -> set[str]:
-        """Keys that were gone for a moment within one rule have been seen anew."""
-        return {key for key, i in self.registry.visible.items() if i.discovered_at == self.now}
 
     @invariant()
     def stale_are_only_those_of_a_backend_that_was_lost(self) -> None:

@@ -103,6 +103,7 @@ class Files:
             control_group=printable(values.get("ControlGroup", "")),
             metadata=from_unit_keys(file.assignments, dict(file.environment)),
             awaits="podman" if file.container else "",
+            restarts=file.restarts or not fragment,
             notes=(*file.problems, *private),
         )
 

@@ -20,7 +20,7 @@ from koi_agent.core.changes import Gone, Seen
 from koi_agent.core.contracts import Deliver
 from koi_agent.core.instance import Instance
 
-SETTLE = 0.008
+SETTLE = 0.013
 """Seconds a unit must stay dead: one pause of the bus's reader and the read after it."""
 CONFIRM = 1.0
 """Seconds a unit that was unloaded must run again for its files to be asked after: until then
@@ -111,11 +111,18 @@ class Tracker:
                 self.tell(unit, details)
             else:
                 self.want(unit)
+        elif unit.told and self._dies_at_once(unit):
+            self.bury(unit)
         elif unit.told or unit.path in self.asking:
             self._dying.setdefault(unit.path, time.monotonic() + SETTLE)
             self._wake(SETTLE)
         else:
             self.units.pop(unit.path, None)
+
+    def _dies_at_once(self, unit: Unit) -> bool:
+        """Tell whether a dead unit can't be on its way to a restart of its own."""
+        details = self.files.get(unit.name)
+        return bool(details and not details.restarts and not unit.main_pid)
 
     def _judge_socket(self, unit: Unit) -> None:
         if unit.active not in ACTIVE:

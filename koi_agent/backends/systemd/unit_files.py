@@ -29,7 +29,7 @@ ANNOUNCE: Final = "KOI_MDNS_ANNOUNCE"
 _PREFIX = "X-Koi-"
 _SECTION = "X-Koi"
 _QUADLET = frozenset({"X-Container", "X-Pod", "X-Kube"})
-_SERVICE_KEYS = frozenset({"Environment", "PrivateNetwork", "NetworkNamespacePath"})
+_SERVICE_KEYS = frozenset({"Environment", "PrivateNetwork", "NetworkNamespacePath", "Restart"})
 _MOST_PROBLEMS = 8
 _NULL_DEVICE = os.makedev(1, 3)
 # A time stamp is as coarse as the kernel's tick: a file may change twice within one.
@@ -42,13 +42,15 @@ class UnitFile:
 
     ``assignments`` are (section, key, value) in order, resets included: whoever reads them
     merges them. ``container`` means Quadlet made the unit. ``private_network`` means the
-    service has a network namespace of its own or joins one.
+    service has a network namespace of its own or joins one. ``restarts`` means that systemd
+    may start it again by itself; where a file could not be read, so it may.
     """
 
     assignments: tuple[tuple[str, str, str], ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
     container: bool = False
     private_network: bool = False
+    restarts: bool = False
     problems: tuple[str, ...] = ()
 
 
@@ -199,6 +201,7 @@ def _merged(name: str, pages: Sequence[_Page], unread: Sequence[str]) -> UnitFil
         environment=() if unread else tuple(reading.environment.items()),
         container=any(page.container for page in pages),
         private_network=reading.own_namespace or bool(reading.namespace_path),
+        restarts=bool(unread) or reading.restart != "no",
         problems=problems,
     )
 
@@ -212,6 +215,7 @@ class _Reading:
         self.environment: dict[str, str] = {}
         self.own_namespace = False
         self.namespace_path = ""
+        self.restart = "no"
         self.problems: list[str] = []
 
     def take(self, page: _Page) -> None:
@@ -223,6 +227,8 @@ class _Reading:
                 self.assignments.append((entry.section, entry.key, value))
             elif entry.key == "Environment":
                 self._take_environment(page, entry)
+            elif entry.key == "Restart":
+                self.restart = entry.value or self.restart
             else:
                 self._take_network(entry)
 

@@ -20,12 +20,14 @@ class Details:
     """What changes with a unit's files only: systemd says it when asked, never by itself.
 
     ``awaits`` names the backend that may claim the unit, as Quadlet's are Podman's.
+    ``restarts`` says that systemd may start the unit again by itself.
     """
 
     fragment: str = ""
     control_group: str = ""
     metadata: KoiMetadata = field(default_factory=KoiMetadata)
     awaits: str = ""
+    restarts: bool = True
     notes: tuple[str, ...] = ()
 
 

@@ -137,7 +137,8 @@ class DBusPublisher:
             for _ in range(min(SLICE, len(self._queue))):
                 self._tell(link, self._queue.take())
             await link.room()
-            await asyncio.sleep(0)
+            if self._queue:
+                await asyncio.sleep(0)
         self.changed()
 
     def _tell(self, link: Link, event: Event) -> None:
