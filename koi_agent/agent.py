@@ -148,5 +148,4 @@ async def _run(config: Config) -> Never:
 
 def run(config: Config) -> int:
     """Run an agent in the foreground; returns its exit code."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     return asyncio.run(serve(config))

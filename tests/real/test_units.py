@@ -115,9 +115,11 @@ async def test_a_unit_that_lives_for_a_moment_has_started_and_stopped(
     async with agent(world, tmp_path), observer(world) as seen:
         for number in range(30):
             await asyncio.to_thread(
-                world.run, "systemd-run", "--user", f"--unit=moment-{number}", "/bin/sleep", "0.02"
+                world.run, "systemd-run", "--user", f"--unit=moment-{number}", "/bin/true"
             )
         await settle(world)
+        last = "moment-29.service"
+        await eventually(lambda: seen.count("InstanceStopped", last) == 1, "the last has ended")
         for number in range(30):
             name = f"moment-{number}.service"
             assert seen.count("InstanceStarted", name) == 1, name

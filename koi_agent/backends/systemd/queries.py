@@ -34,7 +34,16 @@ WITH_GROUP = {
 """Unit types that have a control group, and the interface that tells it."""
 
 PICKS = (
-    Pick(UNIT, {"ActiveState": "s", "SubState": "s", "FreezerState": "s", "InvocationID": "ay"}),
+    Pick(
+        UNIT,
+        {
+            "ActiveState": "s",
+            "SubState": "s",
+            "FreezerState": "s",
+            "InvocationID": "ay",
+            "InactiveExitTimestampMonotonic": "t",
+        },
+    ),
     Pick(SERVICE, {"MainPID": "u", "NRestarts": "u"}),
 )
 SIGNALS = ("UnitNew", "UnitRemoved", "Reloading")

@@ -20,7 +20,11 @@ class Opened:
 
 
 class Sockets:
-    """The socket units that listen now; ``accepting`` have a service for each connection."""
+    """The socket units that listen now.
+
+    ``accepting`` have, or had when they listened last, a service for each connection: such
+    services outlive their socket.
+    """
 
     def __init__(self) -> None:
         self.accepting: set[str] = set()
@@ -33,6 +37,7 @@ class Sockets:
         if values.get("Accept"):
             self.accepting.add(name)
             return frozenset()
+        self.accepting.discard(name)
         ports = socket_ports([(kind, where) for kind, where in values.get("Listen", ())])
         opened = Opened(ports, frozenset(values.get("Triggers", ())))
         self._opened[name] = opened
@@ -41,7 +46,6 @@ class Sockets:
     def closed(self, name: str) -> frozenset[str]:
         """Forget a socket; returns the services it concerned."""
         self._fresh.discard(name)
-        self.accepting.discard(name)
         opened = self._opened.pop(name, None)
         return opened.services if opened else frozenset()
 

@@ -6,6 +6,7 @@ it restarts a unit.
 """
 
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 
 from koi_agent.backends.systemd.census import Census
@@ -25,6 +26,11 @@ SETTLE = 0.013
 CONFIRM = 1.0
 """Seconds a unit that was unloaded must run again for its files to be asked after: until then
 what was known of it stands, if its files are as they were."""
+MOMENT = 0.1
+"""Seconds ago that a run, of which only the end was seen, may have begun and be news: signals
+of one read are believed by their last word, and a short run may begin and end within."""
+LIVES_KEPT = 4096
+"""Runs remembered as ended, so that none is told of twice."""
 LOADED = 0.2
 """Seconds after UnitNew within which a unit that changed says so by itself."""
 
@@ -60,6 +66,7 @@ class Tracker:
         self._ephemeral = ephemeral_ports()
         self._dying: dict[str, float] = {}
         self._unconfirmed: dict[str, float] = {}
+        self._ended: OrderedDict[bytes, None] = OrderedDict()
         self._deliver = deliver
         self._ask = ask
         self._wake = wake
@@ -111,13 +118,36 @@ class Tracker:
                 self.tell(unit, details)
             else:
                 self.want(unit)
-        elif unit.told and self._dies_at_once(unit):
+        else:
+            self._judge_dead(unit)
+
+    def _judge_dead(self, unit: Unit) -> None:
+        if unit.told and self._dies_at_once(unit):
             self.bury(unit)
         elif unit.told or unit.path in self.asking:
             self._dying.setdefault(unit.path, time.monotonic() + SETTLE)
             self._wake(SETTLE)
         else:
             self.units.pop(unit.path, None)
+            if self._lived(unit):
+                self._tell_life(unit)
+
+    def _lived(self, unit: Unit) -> bool:
+        """Tell whether a dead unit had a run, just now, of which nothing was told."""
+        recent = time.monotonic() - unit.began < MOMENT
+        return recent and bool(unit.invocation) and unit.invocation not in self._ended
+
+    def _tell_life(self, unit: Unit) -> None:
+        """Say that a unit ran and runs no more; of a dead one nothing is asked."""
+        details = self.files.get(unit.name) or Details()
+        self._end(unit.invocation)
+        self._deliver(Seen(unit.instance(details)))
+        self._deliver(Gone(backend=BACKEND, id=unit.name, reason=unit.active))
+
+    def _end(self, invocation: bytes) -> None:
+        self._ended[invocation] = None
+        if len(self._ended) > LIVES_KEPT:
+            self._ended.popitem(last=False)
 
     def _dies_at_once(self, unit: Unit) -> bool:
         """Tell whether a dead unit can't be on its way to a restart of its own."""
@@ -145,7 +175,8 @@ class Tracker:
     def tell(self, unit: Unit, details: Details) -> None:
         """Say what a unit is now, where that is news."""
         instance = self.instance(unit, details)
-        if unit.restarted():
+        if unit.restarted() and unit.told:
+            self._end(unit.told.invocation_id)
             self._deliver(Gone(backend=BACKEND, id=unit.name, reason="restarted"))
             unit.told = None
         first, news = unit.told is None, instance != unit.told
@@ -207,6 +238,7 @@ class Tracker:
         told = unit.told
         self.forget(unit)
         if told:
+            self._end(unit.invocation)
             self._deliver(Gone(backend=BACKEND, id=unit.name, reason=unit.active))
 
     def forget(self, unit: Unit) -> None:

@@ -33,7 +33,10 @@ class Details:
 
 @dataclass(slots=True, eq=False)
 class Unit:
-    """A unit as its signals tell of it; ``told`` is what was last said of it onwards."""
+    """A unit as its signals tell of it; ``told`` is what was last said of it onwards.
+
+    ``began`` is when it last left ``inactive``, in seconds of the monotonic clock.
+    """
 
     name: str
     path: str
@@ -43,6 +46,7 @@ class Unit:
     invocation: bytes = b""
     main_pid: int = 0
     restarts: int = 0
+    began: float = 0.0
     detail: str = ""
     told: Instance | None = None
     told_restarts: int = 0
@@ -53,6 +57,8 @@ class Unit:
         self.sub = values.get("SubState", self.sub)
         self.freezer = values.get("FreezerState", self.freezer)
         self.invocation = bytes(values.get("InvocationID", self.invocation))
+        if began := values.get("InactiveExitTimestampMonotonic"):
+            self.began = began / 1_000_000
         self.main_pid = values.get("MainPID", self.main_pid)
         self.restarts = values.get("NRestarts", self.restarts)
         self.told_restarts = min(self.told_restarts, self.restarts)

@@ -1,0 +1,40 @@
+"""Foreign text, made fit to show."""
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from koi_agent.core.text import printable
+
+
+@pytest.mark.parametrize(
+    ("foreign", "shown"),
+    [
+        ("plain — ünïcödé 🙂", "plain — ünïcödé 🙂"),
+        ("a\nb\tc", "a\\x0ab\\x09c"),
+        ("\x1b[31mred", "\\x1b[31mred"),
+        ("\x9b31m", "\\x9b31m"),
+        ("\x00\x7f", "\\x00\\x7f"),
+        ("\ud800", "\\ud800"),
+        ("abc\u202etxt", "abc\\u202etxt"),
+        ("\u2028\u2066", "\\u2028\\u2066"),
+        ("\u200f\u200e\u061c", "\\u200f\\u200e\\u061c"),
+    ],
+)
+def test_what_can_not_be_shown_is_spelled(foreign: str, shown: str) -> None:
+    assert printable(foreign) == shown
+
+
+def test_long_text_is_cut() -> None:
+    assert printable("a" * 10, limit=4) == "aaa…"
+    assert printable("aaaa", limit=4) == "aaaa"
+
+
+@given(st.text(st.characters(), max_size=50))
+def test_shown_text_has_no_controls_and_can_be_encoded(foreign: str) -> None:
+    shown = printable(foreign)
+    shown.encode()
+    assert not any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in shown)
+    assert printable(shown) == shown
