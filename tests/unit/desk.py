@@ -115,6 +115,7 @@ def changed(
     run: bytes | None = None,
     restarts: int | None = None,
     freezer: str | None = None,
+    began: float | None = None,
 ) -> list[Signal | Changed]:
     """Make the pair of signals a change of a unit sends: the service's first."""
     active, _, sub = states.partition("/")
@@ -124,6 +125,7 @@ def changed(
         "SubState": sub,
         "InvocationID": run,
         "FreezerState": freezer,
+        "InactiveExitTimestampMonotonic": None if began is None else int(began * 1e6),
     }
     return [
         Changed(path(name), interface, {k: v for k, v in values.items() if v is not None})

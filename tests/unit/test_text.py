@@ -20,7 +20,6 @@ from koi_agent.core.text import printable
         ("\ud800", "\\ud800"),
         ("abc\u202etxt", "abc\\u202etxt"),
         ("\u2028\u2066", "\\u2028\\u2066"),
-        ("\u200f\u200e\u061c", "\\u200f\\u200e\\u061c"),
     ],
 )
 def test_what_can_not_be_shown_is_spelled(foreign: str, shown: str) -> None:

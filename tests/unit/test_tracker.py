@@ -1,5 +1,7 @@
 """What is said of units as their signals come, as recorded from systemd 252 and 257."""
 
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -248,6 +250,31 @@ def test_unit_that_dies_within_one_read_was_never_there() -> None:
     made = Desk()
     made.read(*changed("active/running", pid=5), *changed("inactive/dead", pid=0))
     assert (made.wanted, made.said, made.tracker.units) == ([], [], {})
+
+
+def test_short_life_within_one_read_is_told_once() -> None:
+    made = Desk()
+    dead = changed("inactive/dead", pid=0, run=b"a", began=time.monotonic())
+    made.read(*dead)
+    start, end = made.told()
+    assert start.startswith("web")
+    assert end == "web gone"
+    made.read(*dead)
+    assert made.told() == []
+
+
+def test_life_that_was_told_is_not_told_again_with_its_end() -> None:
+    made = Desk()
+    made.read(*changed("active/running", pid=5, run=b"a", began=time.monotonic()))
+    made.answer()
+    play(made, changed("inactive/dead", pid=0, run=b"a"))
+    assert play(made, changed("inactive/dead", pid=0, run=b"a")) == []
+
+
+def test_life_of_long_ago_is_no_news() -> None:
+    made = Desk()
+    made.read(*changed("failed/failed", pid=0, run=b"a", began=time.monotonic() - 5))
+    assert made.told() == []
 
 
 def test_condition_that_failed_is_no_start() -> None:
