@@ -9,8 +9,8 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Never
+from collections.abc import Collection, Coroutine, Mapping, Sequence
+from typing import Any, Never
 
 from koi_agent import __version__
 from koi_agent.backends.systemd import Systemd
@@ -72,16 +72,16 @@ class Agent:
     async def run(self) -> Never:
         """Run until cancelled; raises ``NameTaken`` or ``NoBus`` in a group."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._bus.run(), name="bus")
-            group.create_task(self._server.run(), name="server")
+            group.create_task(_endless(self._bus.run()), name="bus")
+            group.create_task(_endless(self._server.run()), name="server")
             await self._await_bus()
             tasks = [
-                group.create_task(follower.run(), name=f"follow {follower.name}")
+                group.create_task(_endless(follower.run()), name=f"follow {follower.name}")
                 for follower in self._followers.values()
             ]
             try:
                 await self._await_listings()
-                publishing = self._publisher.run(self._bus)
+                publishing = _endless(self._publisher.run(self._bus))
                 tasks.append(group.create_task(publishing, name="publish on D-Bus"))
                 await self._publisher.named.wait()
                 self._publisher.begin()
@@ -108,17 +108,18 @@ class Agent:
             log.warning("starting without %s: no list yet", ", ".join(late))
 
 
-async def _ended(tasks: Iterable[asyncio.Task[Never]]) -> None:
-    """End tasks while the bus is still there.
+async def _endless(work: Coroutine[Any, Any, None]) -> None:
+    """Do what has no end: that it ends is a bug, and ends the agent."""
+    await work
+    raise RuntimeError(f"{work} ended")
 
-    Once is not always enough: before Python 3.13 a task group that fails in the moment it is
-    cancelled forgets that it was.
-    """
-    waiting = set(tasks)
-    while waiting:
-        for task in waiting:
-            task.cancel()
-        _, waiting = await asyncio.wait(waiting, timeout=1.0)
+
+async def _ended(tasks: Collection[asyncio.Task[None]]) -> None:
+    """End tasks while the bus is still there."""
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)
 
 
 async def serve(config: Config) -> int:

@@ -65,7 +65,11 @@ class Follower:
         returns = pauses(FIRST_PAUSE, LONGEST_RETURN)
         while True:
             self._steady_at = math.inf
-            self._apply(await self._until_lost())
+            # In a task of its own: before Python 3.13 a task group that fails while its task is
+            # cancelled forgets the cancelling, and this task would follow on for ever.
+            async with asyncio.TaskGroup() as group:
+                following = group.create_task(self._until_lost(), name=f"{self.name} following")
+            self._apply(following.result())
             self.settled.set()
             if asyncio.get_running_loop().time() > self._steady_at:
                 returns = pauses(FIRST_PAUSE, LONGEST_RETURN)
@@ -83,10 +87,6 @@ class Follower:
         except BackendLost as lost:
             log.warning("%s: %s; trying again", self.name, lost)
             ended = Lost(backend=self.name, reason=str(lost))
-        task = asyncio.current_task()
-        if task and task.cancelling():
-            # Cancelled while a loss was cleaned up after: the group told of the loss only.
-            raise asyncio.CancelledError
         return ended
 
     async def resync(self) -> Mapping[str, str]:

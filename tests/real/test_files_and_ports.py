@@ -75,7 +75,7 @@ async def test_listeners_are_found_by_control_group(world: World, tmp_path: Path
             wanted = [(9000, "tcp", address, "listening")]
 
             async def listening(name: str = name, wanted: Any = wanted) -> bool:
-                return await ports(world, f"{name}.service") == wanted
+                return bool(await ports(world, f"{name}.service") == wanted)
 
             await eventually(listening, f"{name} listens")
             await on_manager(world, "stop", f"{name}.service")

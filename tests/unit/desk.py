@@ -107,7 +107,7 @@ def path(name: str) -> str:
     return ROOT + encode(name)
 
 
-def changed(
+def changed(  # noqa: PLR0913 - what a pair of signals can say
     states: str,
     name: str = "web.service",
     *,

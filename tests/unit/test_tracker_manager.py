@@ -55,7 +55,7 @@ def test_look_at_a_unit_that_does_not_run_loads_nothing() -> None:
     made.read(unit_new("web.service"))
     made.answers.rows = [row("web.service", "inactive/dead")]
     asyncio.run(made.lister.verify())
-    assert (made.said, made.answers.asked) == ([], [])
+    assert (made.said, made.answers.asked) == (["web gone"], [])
 
 
 def test_unit_that_is_unloaded_while_it_runs_is_gone() -> None:

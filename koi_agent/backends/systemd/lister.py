@@ -43,6 +43,7 @@ class Lister:
         async with self._looking:
             tracker.heard.clear()
             rows = await self._queries.units(self._patterns)
+            tracker.loaded.clear()  # the list has looked at them
             await each([partial(self._adopt_socket, row) for row in rows])
             await each([partial(self._adopt, row) for row in rows])
             tracker.look()
@@ -58,16 +59,19 @@ class Lister:
         """Look at units that were loaded and then said nothing: without loading them again."""
         tracker = self._tracker
         async with self._looking:
-            names = list(tracker.loaded.values())
+            loaded = dict(tracker.loaded)
             tracker.loaded.clear()
-            if not names:
+            if not loaded:
                 return
             tracker.heard.clear()
-            for row in await self._queries.units(names):
+            for row in await self._queries.units(list(loaded.values())):
                 await self._adopt(row)
                 unit = tracker.units.get(row[6])
                 if unit and not unit.told:
                     tracker.judge(unit)
+            # A list may have left them out as in doubt, and be it since before a loss.
+            for path in loaded.keys() - tracker.units.keys():
+                tracker.absent(loaded[path])
 
     async def open_socket(self, name: str, path: str) -> None:
         """Ask for a socket's properties; its services have its ports."""

@@ -124,11 +124,13 @@ class Tracker:
     def _judge_dead(self, unit: Unit) -> None:
         if unit.told and self._dies_at_once(unit):
             self.bury(unit)
+        elif unit.main_pid and unit.sub == "dead" and unit.told:
+            self._dying.pop(unit.path, None)  # 252 says so of one that it has just started
         elif unit.told or unit.path in self.asking:
             self._dying.setdefault(unit.path, time.monotonic() + SETTLE)
             self._wake(SETTLE)
         else:
-            self.units.pop(unit.path, None)
+            self.forget(unit)
             if self._lived(unit):
                 self._tell_life(unit)
 
@@ -169,8 +171,11 @@ class Tracker:
     def answered(self, unit: Unit, details: Details) -> None:
         """Take the answer to ``want``; a unit that died meanwhile has run all the same."""
         self.asking.discard(unit.path)
-        if unit.path in self._dying or unit.runs(track_exited=self._exited):
-            self.tell(unit, details)
+        now = self.units.get(unit.path)  # it may be followed no more, or have begun anew
+        if now and (now.path in self._dying or now.runs(track_exited=self._exited)):
+            self.tell(now, details)
+        if unit.path in self._dying:
+            self._wake(SETTLE)
 
     def tell(self, unit: Unit, details: Details) -> None:
         """Say what a unit is now, where that is news."""
@@ -214,6 +219,10 @@ class Tracker:
             if unit.told and (details := self.files.get(unit.name)):
                 self.tell(unit, details)
 
+    def absent(self, name: str) -> None:
+        """Say that a unit does not run, though nobody here knows of a time when it did."""
+        self._deliver(Gone(backend=BACKEND, id=name, reason="not listed"))
+
     def freezes(self, path: str, state: str) -> None:
         """Take a unit's FreezerState from where systemd does not send it."""
         if unit := self.units.get(path):
@@ -230,7 +239,8 @@ class Tracker:
         for path in [path for path, due in self._unconfirmed.items() if due <= now]:
             del self._unconfirmed[path]
             self.want(self.units[path])
-        waiting = (*self._dying.values(), *self._unconfirmed.values())
+        dying = [due for path, due in self._dying.items() if path not in self.asking]
+        waiting = (*dying, *self._unconfirmed.values())
         return min(waiting) - now if waiting else None
 
     def bury(self, unit: Unit) -> None:

@@ -59,6 +59,16 @@ class Facts:
         return "running" if all(b.state in fine for b in self.backends) else "degraded"
 
 
+FACTS = (
+    Property("Version", "s", Emits.CONST, lambda facts: facts.version),
+    Property("Active", "b", Emits.TRUE, lambda facts: facts.active),
+    Property("State", "s", Emits.TRUE, lambda facts: facts.state),
+    Property("Backends", "as", Emits.TRUE, lambda facts: [b.name for b in facts.backends]),
+    Property("InstanceCount", "u", Emits.TRUE, lambda facts: facts.instances),
+    Property("Generation", "t", Emits.FALSE, lambda facts: facts.generation),
+)
+
+
 class Manager:
     """Methods of the root object.
 
@@ -79,13 +89,12 @@ class Manager:
         self._resync = resync
 
     def interface(self) -> Interface:
-        """Write the methods and properties down."""
-        path = (("path", "o"),)
-        listed = (("instances", "a(ssssso)"),)
-        options = ("options", "a{sv}")
-        return interface(
-            MANAGER,
-            Method(name="ListInstances", handle=self._list, returns=listed),
+        """Write the methods, properties and signals down."""
+        return interface(MANAGER, *self._lists(), *self._questions(), *FACTS, *EVENTS)
+
+    def _lists(self) -> Sequence[Method]:
+        return (
+            Method(name="ListInstances", handle=self._list, returns=(("instances", "a(ssssso)"),)),
             Method(
                 name="FindInstances",
                 handle=self._find,
@@ -95,6 +104,19 @@ class Manager:
             Method(
                 name="ListBackends", handle=self._list_backends, returns=(("backends", "a(ssuo)"),)
             ),
+            Method(
+                name="Resync",
+                handle=self._resynced,
+                takes=(("backend", "s"), ("options", "a{sv}")),
+                returns=(("result", "a{sv}"),),
+                action=f"{NAME}.resync",
+            ),
+        )
+
+    def _questions(self) -> Sequence[Method]:
+        path = (("path", "o"),)
+        text = (("explanation", "s"),)
+        return (
             Method(name="GetInstance", handle=self._get, takes=(("id", "s"),), returns=path),
             Method(
                 name="GetInstanceByName", handle=self._by_name, takes=(("name", "s"),), returns=path
@@ -105,26 +127,7 @@ class Manager:
             Method(
                 name="GetInstanceByPID", handle=self._by_pid, takes=(("pid", "u"),), returns=path
             ),
-            Method(
-                name="Explain",
-                handle=self._explain,
-                takes=(("id", "s"),),
-                returns=(("explanation", "s"),),
-            ),
-            Method(
-                name="Resync",
-                handle=self._resynced,
-                takes=(("backend", "s"), options),
-                returns=(("result", "a{sv}"),),
-                action=f"{NAME}.resync",
-            ),
-            Property("Version", "s", Emits.CONST, lambda facts: facts.version),
-            Property("Active", "b", Emits.TRUE, lambda facts: facts.active),
-            Property("State", "s", Emits.TRUE, lambda facts: facts.state),
-            Property("Backends", "as", Emits.TRUE, lambda f: [b.name for b in f.backends]),
-            Property("InstanceCount", "u", Emits.TRUE, lambda facts: facts.instances),
-            Property("Generation", "t", Emits.FALSE, lambda facts: facts.generation),
-            *EVENTS,
+            Method(name="Explain", handle=self._explain, takes=(("id", "s"),), returns=text),
         )
 
     def _list(self, _call: Call) -> Sequence[Any]:

@@ -99,7 +99,10 @@ class DBusPublisher:
     def publish(self, events: Sequence[Event]) -> None:
         """Queue events for the bus, if there is one."""
         if self._link:
+            dropped = self._queue.dropped
             self._queue.put(events)
+            if self._queue.dropped > dropped:
+                log.warning("the bus is slow: %d short runs not told of", self._queue.dropped)
             self._work.set()
 
     async def run(self, bus: Bus) -> Never:
