@@ -77,12 +77,14 @@ class Lister:
         """Ask for a socket's properties; its services have its ports."""
         tracker = self._tracker
         values = await self._queries.properties(path, WANTED)
-        tracker.asking.discard(path)
         tracker.retell(tracker.sockets.opened(name, values))
         if values.get("Accept"):
             for unit in list(tracker.units.values()):
                 if not tracker.patterns.match(unit.name):
                     tracker.bury(unit)
+        if followed := tracker.units.get(path):
+            tracker.answered(followed, await tracker.files.ask(self._queries, followed))
+        tracker.asking.discard(path)
 
     async def _adopt_socket(self, row: Row) -> None:
         unit = _listed(row)
