@@ -67,6 +67,7 @@ async def test_burst_into_a_stopped_bus_arrives_in_order(bus: PrivateBus) -> Non
                 await complete
     assert got == [str(number) for number in range(BURST)]
     assert seen.longest < 0.2
+    assert seen.waited < 2
 
 
 async def test_room_is_waited_for_and_found_again(bus: PrivateBus) -> None:
