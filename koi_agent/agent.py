@@ -22,7 +22,7 @@ from koi_agent.core.contracts import Backend, EventSink
 from koi_agent.core.errors import KoiError
 from koi_agent.core.registry import Registry
 from koi_agent.follow import Follower
-from koi_agent.publishers.dbus.publisher import DBusPublisher, NameTaken
+from koi_agent.publishers.dbus.publisher import DBusPublisher, NameRefused, NameTaken
 from koi_agent.publishers.journal import JournalPublisher
 
 log = logging.getLogger(__name__)
@@ -35,6 +35,14 @@ LISTING_PATIENCE = 10.0
 
 class NoBus(KoiError):
     """There was no bus to start on."""
+
+
+EXIT_CODES: dict[type[Exception], int] = {
+    NameTaken: os.EX_TEMPFAIL,
+    NameRefused: os.EX_NOPERM,
+    NoBus: os.EX_UNAVAILABLE,
+}
+"""What ends an agent by itself, and its exit code (sysexits.h)."""
 
 
 class Agent:
@@ -70,7 +78,7 @@ class Agent:
         return {f.name: await f.resync() for f in followers if backend in ("", f.name)}
 
     async def run(self) -> Never:
-        """Run until cancelled; raises ``NameTaken`` or ``NoBus`` in a group."""
+        """Run until cancelled; raises what ``EXIT_CODES`` has, in a group."""
         async with asyncio.TaskGroup() as group:
             group.create_task(_endless(self._bus.run()), name="bus")
             group.create_task(_endless(self._server.run()), name="server")
@@ -88,6 +96,7 @@ class Agent:
                 log.info("ready: %d instances", len(self._registry.visible))
                 await asyncio.Event().wait()
             finally:
+                self._publisher.end()
                 await _ended(tasks)
         raise AssertionError("the agent's tasks have no end")
 
@@ -132,9 +141,9 @@ async def serve(config: Config) -> int:
         await _run(config)
     except asyncio.CancelledError:
         log.info("stopped")
-    except (NameTaken, NoBus) as trouble:
+    except tuple(EXIT_CODES) as trouble:
         log.error("%s", trouble)  # noqa: TRY400 - the operator's trouble, no bug of ours
-        return os.EX_TEMPFAIL if isinstance(trouble, NameTaken) else os.EX_UNAVAILABLE
+        return EXIT_CODES[type(trouble)]
     return 0
 
 
@@ -142,7 +151,7 @@ async def _run(config: Config) -> Never:
     """Run an agent; raises what stopped it by itself."""
     try:
         await Agent(config).run()
-    except* (NameTaken, NoBus) as troubles:
+    except* tuple(EXIT_CODES) as troubles:
         raise troubles.exceptions[0] from None
     raise AssertionError("an agent has no end")
 

@@ -139,7 +139,10 @@ class Follower:
             await asyncio.sleep(uniform(0.9, 1.1) * self._interval)  # noqa: S311 - jitter
             with self._hearing() as explained:
                 async with self._listing:
-                    first = self._differences(await self._ask(session))
+                    listing = await self._ask(session)
+                    first = self._differences(listing)
+                    if not first:
+                        self._apply(listing)
                 if first:
                     await asyncio.sleep(SECOND_LOOK)
             if first:

@@ -34,7 +34,7 @@ class Answers(Queries):
         await asyncio.sleep(0)
         self.asked.append(path)
         self._pass(path)
-        known = self.values.get(path, {})
+        known: dict[str, Any] = {"ControlGroup": path, **self.values.get(path, {})}
         return {name: known[name] for _, name in wanted if name in known}
 
     def _pass(self, where: str) -> None:

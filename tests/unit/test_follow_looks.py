@@ -24,12 +24,13 @@ INTERVAL = 60.0
 
 
 @in_virtual_time
-async def test_look_at_what_is_as_it_was_says_nothing() -> None:
+async def test_look_at_what_is_as_it_was_says_only_that_it_was_taken() -> None:
     runtime = Runtime(A)
     async with following(runtime, interval=INTERVAL) as engine:
         await asyncio.sleep(10 * INTERVAL)
         assert 9 <= len(runtime.times("list")) <= 12
-        assert kinds(engine) == ["Listing"]
+        assert set(kinds(engine)) == {"Listing"}
+        assert engine.drift == 0
 
 
 @in_virtual_time
@@ -51,9 +52,8 @@ async def test_difference_that_stays_is_counted_and_mended() -> None:
         await asyncio.sleep(2 * INTERVAL)
         assert engine.drift == 3
         assert engine.ids == {"a.service", "c.service"}
-        listed = engine.changes[-1]
-        assert isinstance(listed, Listing)
-        assert listed.drifted == {"a.service", "b.service", "c.service"}
+        drifted = [one.drifted for one in engine.changes if isinstance(one, Listing)]
+        assert frozenset({"a.service", "b.service", "c.service"}) in drifted
         await asyncio.sleep(10 * INTERVAL)
         assert engine.drift == 3
 
@@ -132,7 +132,7 @@ async def test_event_while_a_look_is_taken_is_no_difference() -> None:
         runtime.plan["list"].append(after(1, lambda: runtime.starts(B)))
         await asyncio.sleep(2 * INTERVAL)
         assert engine.drift == 0
-        assert kinds(engine) == ["Listing", "Seen"]
+        assert [kind for kind in kinds(engine) if kind != "Listing"] == ["Seen"]
 
 
 @in_virtual_time

@@ -238,3 +238,12 @@ def test_unit_that_was_unloaded_is_confirmed_when_it_runs_again() -> None:
     time.sleep(1.01)
     made.tracker.settle()
     assert [unit.name for unit in made.wanted] == ["web.service"]
+
+
+@pytest.mark.parametrize("restarts", [0, 1], ids=["asked for", "automatic"])
+def test_ports_of_a_unit_that_was_restarted_are_looked_for_soon(restarts: int) -> None:
+    made = running()
+    made.tracker.schedule.taken(time.monotonic() + 60)
+    assert made.tracker.schedule.due() is None
+    made.read(*changed("active/running", pid=101, run=b"b", restarts=restarts))
+    assert made.tracker.schedule.due() is not None

@@ -111,7 +111,7 @@ def said(one: Unit) -> None:
 @pytest.mark.parametrize(
     ("news", "restarted"),
     [
-        ({"InvocationID": b"b"}, True),
+        ({"InvocationID": b"b"}, False),
         ({"InvocationID": b"b", "NRestarts": 4}, False),
         ({"InvocationID": b"b", "NRestarts": 0}, True),
         ({"NRestarts": 4}, False),
@@ -139,7 +139,7 @@ def test_count_of_restarts_may_come_before_the_new_run() -> None:
     one.note({"InvocationID": b"b"})
     assert not one.restarted()
     said(one)
-    one.note({"InvocationID": b"c"})
+    one.note({"InvocationID": b"c", "NRestarts": 0})
     assert one.restarted()
 
 

@@ -50,6 +50,7 @@ class Files:
         self._library = Library()
         self._known: OrderedDict[str, Known] = OrderedDict()
         self._fresh: set[str] = set()
+        self._epoch = 0
         self._complained: dict[str, tuple[str, ...]] = {}
 
     def get(self, name: str) -> Details | None:
@@ -68,26 +69,30 @@ class Files:
 
     def reloaded(self) -> None:
         """Take note that systemd has read all files again."""
+        self._epoch += 1
         self._fresh.clear()
 
     def unloaded(self, name: str) -> None:
         """Take note that systemd has unloaded a unit: loaded again, its files count anew."""
+        self._epoch += 1
         self._fresh.discard(name)
 
     async def ask(self, queries: Queries, unit: Unit) -> Details:
         """Ask for a unit's files and control group, and read them; raises ``BackendLost``."""
+        epoch = self._epoch
         kind = WITH_GROUP.get(unit.name[unit.name.rfind(".") :])
         group = ((kind, "ControlGroup"),) if kind else ()
         values = await queries.properties(unit.path, (*FILES, *group))
         details = self._read(unit.name, values)
         paths = (values.get("FragmentPath", ""), *values.get("DropInPaths", ()))
         self._remember(unit.name, Known(details, paths, stamps(paths)))
+        if epoch == self._epoch:  # else the answers may be from before systemd read them again
+            self._fresh.add(unit.name)
         return details
 
     def _remember(self, name: str, known: Known) -> None:
         self._known[name] = known
         self._known.move_to_end(name)
-        self._fresh.add(name)
         if len(self._known) > KEPT:
             forgotten, _ = self._known.popitem(last=False)
             self._fresh.discard(forgotten)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from koi_agent.backends.systemd.control_groups import ROOT, unified
-from koi_agent.host.inotify import MODIFY, Inotify
+from koi_agent.host.inotify import IGNORED, MODIFY, OVERFLOW, Inotify
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +49,19 @@ class Freezer:
 
     def read(self) -> None:
         """Look at the groups that changed."""
-        for watch in {watch for watch, _, _ in self.inotify.read()}:
+        changed: set[int] = set()
+        for watch, mask, _ in self.inotify.read():
+            if mask & IGNORED:
+                self._drop(watch)
+            changed |= set(self._units) if mask & OVERFLOW else {watch}
+        for watch in changed:
             self._look(watch)
+
+    def _drop(self, watch: int) -> None:
+        """Forget a watch whose group is gone."""
+        unit, _ = self._units.pop(watch, ("", Path()))
+        if self._watches.get(unit) == watch:
+            del self._watches[unit]
 
     def _look(self, watch: int) -> None:
         unit, path = self._units.get(watch, ("", Path()))

@@ -6,13 +6,14 @@ list has and no signal told of, or the other way round, is for the registry to j
 """
 
 import asyncio
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
 from koi_agent.backends.systemd.queries import SERVICE, UNIT, Queries, each
 from koi_agent.backends.systemd.sockets import WANTED
 from koi_agent.backends.systemd.tracker import Tracker
-from koi_agent.backends.systemd.units import ACTIVE, Unit
+from koi_agent.backends.systemd.units import ACTIVE, Unit, unit_name
 from koi_agent.config import SystemdConfig
 from koi_agent.core.instance import Instance
 
@@ -44,6 +45,7 @@ class Lister:
             tracker.heard.clear()
             rows = await self._queries.units(self._patterns)
             tracker.loaded.clear()  # the list has looked at them
+            self._close_sockets(rows)
             await each([partial(self._adopt_socket, row) for row in rows])
             await each([partial(self._adopt, row) for row in rows])
             tracker.look()
@@ -85,6 +87,14 @@ class Lister:
         if followed := tracker.units.get(path):
             tracker.answered(followed, await tracker.files.ask(self._queries, followed))
         tracker.asking.discard(path)
+
+    def _close_sockets(self, rows: Iterable[Row]) -> None:
+        """Close what listens no more, where its last signal was lost in a reload."""
+        tracker = self._tracker
+        heard = {unit_name(path) for path in tracker.heard}
+        listening = {row[0] for row in rows if row[3] in ACTIVE}
+        for name in tracker.sockets.names() - listening - heard:
+            tracker.retell(tracker.sockets.closed(name))
 
     async def _adopt_socket(self, row: Row) -> None:
         unit = _listed(row)

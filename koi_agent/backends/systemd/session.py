@@ -38,6 +38,7 @@ class Session:
         self._gone = asyncio.Event()
         self._away: asyncio.TimerHandle | None = None
         self._alarm: asyncio.TimerHandle | None = None
+        self._closed = False
         self.tracker = Tracker(config, deliver, self._ask, self._wake, self._take)
         self._lister = Lister(config, self.queries, self.tracker)
 
@@ -59,13 +60,14 @@ class Session:
         asyncio.get_running_loop().add_reader(freezer.inotify.fileno(), freezer.read)
 
     def close(self) -> None:
-        """Stop all that this session has going."""
+        """Stop all that this session has going; a list under way has no more effect."""
+        self._closed = True
         for timer in (self._away, self._alarm):
             if timer:
                 timer.cancel()
         if freezer := self.tracker.freezer:
             asyncio.get_running_loop().remove_reader(freezer.inotify.fileno())
-            freezer.close()
+        self.tracker.close()
 
     async def doubt(self) -> str:
         """Wait until only a list can tell the truth; returns why."""
@@ -139,6 +141,8 @@ class Session:
 
     def _wake(self, seconds: float) -> None:
         """Have ``_tick`` called in time; the earliest wish counts."""
+        if self._closed:
+            return
         loop = asyncio.get_running_loop()
         if self._alarm and self._alarm.when() <= loop.time() + seconds:
             return
@@ -150,8 +154,10 @@ class Session:
         self._alarm = None
         loop = asyncio.get_running_loop()
         wishes = [self.tracker.settle()]
-        if self.tracker.loaded:
+        if self.tracker.loaded and self.tracker.verify_at <= loop.time():
             self._jobs.put_nowait(self._verify)
+        elif self.tracker.loaded:
+            wishes.append(self.tracker.verify_at - loop.time())
         due = self.tracker.schedule.due()
         if due is not None and due <= loop.time():
             self.tracker.look()

@@ -49,6 +49,10 @@ class Sockets:
         opened = self._opened.pop(name, None)
         return opened.services if opened else frozenset()
 
+    def names(self) -> set[str]:
+        """Name the sockets that are thought to listen."""
+        return set(self._opened)
+
     def fresh(self, name: str) -> bool:
         """Tell whether a socket's properties are known from after the last reload."""
         return name in self._fresh

@@ -54,6 +54,7 @@ class Tracker:
         self.units: dict[str, Unit] = {}
         self.asking: set[str] = set()
         self.loaded: dict[str, str] = {}
+        self.verify_at = 0.0
         self.heard: set[str] = set()
         self.files = Files()
         self.sockets = Sockets()
@@ -85,12 +86,14 @@ class Tracker:
                 self._take(item)
         self.heard.update(touched)
         for unit in touched.values():
-            self.judge(unit)
+            if self.units.get(unit.path) is unit:  # else it was unloaded and judged already
+                self.judge(unit)
 
     def _take(self, signal: Signal) -> None:
         match signal.member, signal.body:
             case "UnitNew", [str(name), str(path)]:
                 if not self.reloading and path not in self.units and self.patterns.match(name):
+                    self.verify_at = self.verify_at if self.loaded else time.monotonic() + LOADED
                     self.loaded[path] = name
                     self._wake(LOADED)
             case "UnitRemoved", [str(name), str(path)]:
@@ -114,9 +117,10 @@ class Tracker:
             self.units.pop(unit.path, None)
         elif unit.runs(track_exited=self._exited):
             self._dying.pop(unit.path, None)
-            if details := self.files.get(unit.name):
+            details = self.files.get(unit.name)
+            if details:
                 self.tell(unit, details)
-            else:
+            if details is None or unit.wants_group(details):
                 self.want(unit)
         else:
             self._judge_dead(unit)
@@ -126,7 +130,7 @@ class Tracker:
             self.bury(unit)
         elif unit.main_pid and unit.sub == "dead" and unit.told:
             self._dying.pop(unit.path, None)  # 252 says so of one that it has just started
-        elif unit.told or unit.path in self.asking:
+        elif unit.told or (unit.path in self.asking and unit.invocation not in self._ended):
             self._dying.setdefault(unit.path, time.monotonic() + SETTLE)
             self._wake(SETTLE)
         else:
@@ -184,15 +188,18 @@ class Tracker:
             self._end(unit.told.invocation_id)
             self._deliver(Gone(backend=BACKEND, id=unit.name, reason="restarted"))
             unit.told = None
-        first, news = unit.told is None, instance != unit.told
+        told, news = unit.told, instance != unit.told
         unit.say(instance)
         if news:
             self._deliver(Seen(instance))
-        if first:
+        if told is None or (told.invocation_id, told.control_group) != (
+            instance.invocation_id,
+            instance.control_group,
+        ):
             self.begun(unit)
-            if not self.files.fresh(unit.name):
-                self._unconfirmed[unit.path] = time.monotonic() + CONFIRM
-                self._wake(CONFIRM)
+        if told is None and not self.files.fresh(unit.name):
+            self._unconfirmed[unit.path] = time.monotonic() + CONFIRM
+            self._wake(CONFIRM)
 
     def instance(self, unit: Unit, details: Details) -> Instance:
         """Make what others see of a unit, with its ports by the last look."""
@@ -210,6 +217,7 @@ class Tracker:
         self.schedule.started(time.monotonic())
         self._wake(Schedule.AFTER[0])
         if self.freezer and unit.told:
+            self.freezer.forget(unit.path)  # each run has a control group of its own
             self.freezer.watch(unit.path, unit.told.control_group)
 
     def retell(self, names: Iterable[str]) -> None:
@@ -264,6 +272,12 @@ class Tracker:
         """Name the units of which events will say more than a list can."""
         paths = self.asking | self._dying.keys() | (self.heard & self.units.keys())
         return {unit_name(path) for path in paths} | set(self.loaded.values())
+
+    def close(self) -> None:
+        """Say nothing any more: the session is over."""
+        self._deliver = lambda _change: None
+        if self.freezer:
+            self.freezer.close()
 
     def look(self) -> None:
         """Look at who listens where, and say what is news."""

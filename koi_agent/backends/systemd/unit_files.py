@@ -29,7 +29,9 @@ ANNOUNCE: Final = "KOI_MDNS_ANNOUNCE"
 _PREFIX = "X-Koi-"
 _SECTION = "X-Koi"
 _QUADLET = frozenset({"X-Container", "X-Pod", "X-Kube"})
-_SERVICE_KEYS = frozenset({"Environment", "PrivateNetwork", "NetworkNamespacePath", "Restart"})
+_SERVICE_KEYS = frozenset(
+    {"Environment", "PrivateNetwork", "NetworkNamespacePath", "Restart", "RestartForceExitStatus"}
+)
 _MOST_PROBLEMS = 8
 _NULL_DEVICE = os.makedev(1, 3)
 # A time stamp is as coarse as the kernel's tick: a file may change twice within one.
@@ -201,7 +203,7 @@ def _merged(name: str, pages: Sequence[_Page], unread: Sequence[str]) -> UnitFil
         environment=() if unread else tuple(reading.environment.items()),
         container=any(page.container for page in pages),
         private_network=reading.own_namespace or bool(reading.namespace_path),
-        restarts=bool(unread) or reading.restart != "no",
+        restarts=bool(unread) or reading.forced_restart or reading.restart != "no",
         problems=problems,
     )
 
@@ -216,6 +218,7 @@ class _Reading:
         self.own_namespace = False
         self.namespace_path = ""
         self.restart = "no"
+        self.forced_restart = False
         self.problems: list[str] = []
 
     def take(self, page: _Page) -> None:
@@ -229,6 +232,8 @@ class _Reading:
                 self._take_environment(page, entry)
             elif entry.key == "Restart":
                 self.restart = entry.value or self.restart
+            elif entry.key == "RestartForceExitStatus":
+                self.forced_restart = bool(entry.value)
             else:
                 self._take_network(entry)
 

@@ -49,7 +49,7 @@ class Unit:
     began: float = 0.0
     detail: str = ""
     told: Instance | None = None
-    told_restarts: int = 0
+    group_asked: bytes = b""
 
     def note(self, values: Mapping[str, Any]) -> None:
         """Take properties of the Unit and Service interfaces by their own names."""
@@ -61,7 +61,6 @@ class Unit:
             self.began = began / 1_000_000
         self.main_pid = values.get("MainPID", self.main_pid)
         self.restarts = values.get("NRestarts", self.restarts)
-        self.told_restarts = min(self.told_restarts, self.restarts)
 
     def runs(self, *, track_exited: bool) -> bool:
         """Tell whether the unit is an instance now, and keep the words for it if so.
@@ -78,12 +77,22 @@ class Unit:
         """Tell whether this run is another than the one told of.
 
         A run that ``Restart=`` began counts in NRestarts and goes on under the same object;
-        one that somebody asked for does not count, and is a stop and a start.
+        one that somebody asked for sets it to 0, and is a stop and a start.
         """
         told = self.told
         if told is None or not told.invocation_id or not self.invocation:
             return False
-        return told.invocation_id != self.invocation and self.restarts <= self.told_restarts
+        return told.invocation_id != self.invocation and self.restarts == 0
+
+    def wants_group(self, details: Details) -> bool:
+        """Tell, once for each run, whether to ask for the control group.
+
+        systemd 252 has none for a unit between two runs, when it may have been asked first.
+        """
+        if details.control_group or not self.main_pid or self.group_asked == self.invocation:
+            return False
+        self.group_asked = self.invocation
+        return True
 
     def state(self) -> InstanceState:
         """Put systemd's words into ours."""
@@ -112,8 +121,6 @@ class Unit:
 
     def say(self, instance: Instance) -> None:
         """Note what is told of the unit from now on."""
-        if self.told is None or self.told.invocation_id != instance.invocation_id:
-            self.told_restarts = self.restarts
         self.told = instance
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from koi_agent.bus.client import CallError
 from koi_agent.bus.interfaces import Call, Emits, ErrorReply, Interface, Method, Property, interface
 from koi_agent.bus.wire import Variant
+from koi_agent.bus.writer import BusLost
 from koi_agent.core.changes import BackendState, BackendStatus
 from koi_agent.core.errors import BackendLost
 from koi_agent.core.instance import Instance
@@ -175,8 +176,11 @@ class Manager:
         try:
             (path,) = await call.link.call(SYSTEMD, "GetUnitByPID", "u", (pid,))
             unit = await call.link.get(SYSTEMD[0], path, "org.freedesktop.systemd1.Unit", "Id")
-        except (CallError, TimeoutError) as error:
+        except CallError as error:
             raise missing from error
+        except (BusLost, TimeoutError) as error:
+            text = "systemd does not answer"
+            raise ErrorReply(f"{NAME}.BackendUnavailable", text) from error
         found = list(self._of_unit(str(unit)))
         if not found:
             raise missing

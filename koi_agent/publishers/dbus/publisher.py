@@ -7,9 +7,10 @@ it is slow events wait in an ``EventQueue``. Counts are told once a second at mo
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Never
 
-from koi_agent.bus.client import Bus, Link
+from koi_agent.bus.client import Bus, CallError, Link
 from koi_agent.bus.wire import Header, Kind, Variant, marshal
 from koi_agent.bus.writer import BusLost
 from koi_agent.core.changes import (
@@ -44,12 +45,16 @@ SLICE = 20
 """Events sent before others get a turn: a few milliseconds."""
 COUNT_PAUSE = 1.0
 """Seconds between two tellings of counts."""
-COUNTS = frozenset({"Instances", "LastSyncTimestamp"})
+COUNTS = frozenset({"Instances"})
 """Properties of a backend that are told with the counts."""
 
 
 class NameTaken(KoiError):
     """Another agent has our name on the bus."""
+
+
+class NameRefused(KoiError):
+    """The bus's policy does not let us have our name."""
 
 
 class DBusPublisher:
@@ -96,6 +101,11 @@ class DBusPublisher:
         self.ready = True
         self.changed()
 
+    def end(self) -> None:
+        """Take note that the end has begun."""
+        self.stopping = True
+        self.changed()
+
     def publish(self, events: Sequence[Event]) -> None:
         """Queue events for the bus, if there is one."""
         if self._link:
@@ -106,7 +116,7 @@ class DBusPublisher:
             self._work.set()
 
     async def run(self, bus: Bus) -> Never:
-        """Serve for ever; raises ``NameTaken``."""
+        """Serve for ever; raises ``NameTaken`` or ``NameRefused``."""
         while True:
             link = await bus.link()
             try:
@@ -126,14 +136,24 @@ class DBusPublisher:
         self._backends = dict(self._registry.backends)
         self._facts = self._present()
         self.tree.managed.clear()
-        if not await link.own(NAME):
-            raise NameTaken(f"{NAME} is owned by another process: is an agent running already?")
+        await self._own_name(link)
         self.named.set()
         log.info("serving %s on %s", NAME, link.address)
         while True:
             await self._work.wait()
             self._work.clear()
             await self._drain(link)
+
+    async def _own_name(self, link: Link) -> None:
+        try:
+            owned = await link.own(NAME)
+        except TimeoutError as error:
+            raise BusLost("the bus does not answer") from error
+        except CallError as error:
+            text = f"{NAME} can't be owned: {error} (is the D-Bus policy installed?)"
+            raise NameRefused(text) from error
+        if not owned:
+            raise NameTaken(f"{NAME} is owned by another process: is an agent running already?")
 
     async def _drain(self, link: Link) -> None:
         while self._queue:
@@ -173,8 +193,11 @@ class DBusPublisher:
 
     def _tell_backend(self, link: Link, status: BackendStatus) -> None:
         """Tell a backend's change at once, unless only its counts changed."""
-        names = changed(BACKEND_INTERFACE, self._backends[status.name], status)
+        told = self._backends[status.name]
+        names = changed(BACKEND_INTERFACE, told, status)
         if set(names) <= COUNTS:
+            self._backends[status.name] = replace(told, last_sync=status.last_sync)
+            self.tree.managed.forget(backend_path(status.name))
             return
         self._backends[status.name] = status
         path = backend_path(status.name)
@@ -203,11 +226,12 @@ class DBusPublisher:
             return
         try:
             for name, status in self._registry.backends.items():
+                told = self._backends[name]
+                now = self._backends[name] = replace(told, instances=status.instances)
+                names = changed(BACKEND_INTERFACE, told, now)
                 path = backend_path(name)
-                names = changed(BACKEND_INTERFACE, self._backends[name], status)
-                self._backends[name] = status
                 if names:
-                    self.tree.managed.changed(self._link, path, BACKEND_INTERFACE, status, names)
+                    self.tree.managed.changed(self._link, path, BACKEND_INTERFACE, now, names)
             self._tell_facts(self._link, self._present())
         except BusLost as lost:
             log.debug("counts not told: %s", lost)
