@@ -6,7 +6,7 @@
 #   make lint                   the linters alone
 #   make clean                  remove what these commands made here
 
-PACKAGES = python3 python3-venv dbus-daemon systemd util-linux mount iproute2
+PACKAGES = python3 python3-venv dbus dbus-daemon systemd util-linux mount iproute2
 PYTHON = python3 /usr/bin/python3
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 BIN = .venv/bin
