@@ -4,9 +4,15 @@
 #   make run                    the agent in the foreground, on this systemd or a private one
 #   make enter [CMD="..."]      a shell, or one command, in the private world of make run
 #   make lint                   the linters alone
+#   make machine-test [ARGS=]   the installed service in booted Debian machines; as root
+#   make install                all to its place; PREFIX=/usr, DESTDIR= for a package's tree
+#   make uninstall              what that put there away again; configuration stays
+#   make interfaces             the D-Bus interface files anew, after the interface has changed
 #   make clean                  remove what these commands made here
 
-PACKAGES = python3 python3-venv dbus dbus-daemon systemd util-linux mount iproute2
+PACKAGES = python3 python3-dev python3-venv gcc pkg-config libsystemd-dev \
+	dbus dbus-daemon systemd util-linux mount iproute2 \
+	$(if $(filter machine-test,$(MAKECMDGOALS)),mmdebstrap systemd-container)
 PYTHON = python3 /usr/bin/python3
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 BIN = .venv/bin
@@ -14,11 +20,41 @@ CLEAN = .venv build koi_agent.egg-info .mypy_cache .pytest_cache .ruff_cache .hy
 	.import_linter_cache
 export CMD
 
-.PHONY: test run enter lint clean packages
+PREFIX = /usr
+DESTDIR =
+INTERPRETER = /usr/bin/python3
+CODE = $(PREFIX)/lib/koi-runtime
+DBUS = $(PREFIX)/share/dbus-1
+NAME = org.sylin.koi.Runtime1
+# What is installed besides the code, and where.
+PLACES = \
+	packaging/koi-runtime:$(PREFIX)/bin/koi-runtime \
+	packaging/koi-runtime.conf:$(CODE)/koi-runtime.conf \
+	packaging/koi-runtime.catalog:$(PREFIX)/lib/systemd/catalog/koi-runtime.catalog \
+	packaging/koi-runtime.sysusers:$(PREFIX)/lib/sysusers.d/koi-runtime.conf \
+	packaging/completion/bash/koi-runtime:$(PREFIX)/share/bash-completion/completions/koi-runtime \
+	packaging/$(NAME).conf:$(DBUS)/system.d/$(NAME).conf \
+	packaging/$(NAME).service:$(DBUS)/system-services/$(NAME).service \
+	packaging/$(NAME).service:$(DBUS)/services/$(NAME).service \
+	packaging/$(NAME).policy:$(PREFIX)/share/polkit-1/actions/$(NAME).policy \
+	$(foreach file,$(notdir $(wildcard packaging/$(NAME).*.xml)), \
+		packaging/$(file):$(DBUS)/interfaces/$(file)) \
+	$(foreach unit,koi-runtime.service koi-runtime.socket, \
+		systemd/$(unit):$(PREFIX)/lib/systemd/system/$(unit) \
+		systemd/user/$(unit):$(PREFIX)/lib/systemd/user/$(unit))
+# A manager and a bus that run are told of what changed on disk.
+TELL = [ ! -d /run/systemd/system ] || { systemctl daemon-reload; \
+	busctl call org.freedesktop.DBus /org/freedesktop/DBus org.freedesktop.DBus ReloadConfig; }
+
+.PHONY: test machine-test run enter lint install uninstall interfaces clean packages
 .DEFAULT_GOAL := test
 
 test: .venv/ready
-	$(if $(SUDO),$(SUDO) -E) $(BIN)/python -m pytest $(ARGS)
+	$(if $(SUDO),$(SUDO) -E) $(BIN)/python -m pytest --ignore=tests/system $(ARGS)
+
+machine-test: .venv/ready packages
+	$(if $(SUDO),$(SUDO) -E) env KOI_TEST_REQUIRE=machine \
+		$(BIN)/python -m pytest tests/system $(ARGS)
 
 lint: .venv/ready
 	$(BIN)/python -m pytest tests/test_linters.py $(ARGS)
@@ -28,6 +64,30 @@ run: .venv/ready
 
 enter:
 	@$(BIN)/python -m tests.world enter $(if $(CMD),sh -c "$$CMD")
+
+interfaces: .venv/ready
+	$(BIN)/python -m tests.unit.interface_files
+
+# What was there of an older version goes. The running system is told at once; a package's
+# scripts tell theirs, and compile the code for the Python that they find.
+install:
+	@set -e; umask 022; rm -rf '$(DESTDIR)$(CODE)/koi_agent'; \
+	for file in $$(find koi_agent -name '*.py'); do \
+		install -Dm644 "$$file" "$(DESTDIR)$(CODE)/$$file"; \
+	done; \
+	for place in $(PLACES); do \
+		source="$${place%%:*}"; mode=644; [ ! -x "$$source" ] || mode=755; \
+		[ -r "$$source" ] || { echo "$$source is missing"; exit 1; }; \
+		sed 's,/usr/\(bin\|lib\)/koi-runtime,$(PREFIX)/\1/koi-runtime,g' "$$source" \
+			| install -Dm$$mode /dev/stdin "$(DESTDIR)$${place#*:}"; \
+	done
+	$(if $(DESTDIR),,@set -e; $(INTERPRETER) -m compileall -q '$(CODE)/koi_agent'; \
+		systemd-sysusers '$(PREFIX)/lib/sysusers.d/koi-runtime.conf'; \
+		journalctl --update-catalog; $(TELL))
+
+uninstall:
+	rm -rf '$(DESTDIR)$(CODE)' $(foreach place,$(PLACES),'$(DESTDIR)$(lastword $(subst :, ,$(place)))')
+	$(if $(DESTDIR),,@$(TELL))
 
 clean:
 	$(SUDO) rm -rf $(CLEAN)

@@ -3,7 +3,8 @@
 import sys
 
 from koi_agent.cli.commands import execute
-from koi_agent.config import Config
+from koi_agent.cli.run import LoadAgain
+from koi_agent.config import Loaded
 
 
 def main() -> None:
@@ -11,11 +12,11 @@ def main() -> None:
     sys.exit(execute(sys.argv[1:], be_agent))
 
 
-def be_agent(config: Config) -> int:
+def be_agent(load_again: LoadAgain, loaded: Loaded) -> int:
     """Run the agent, which is loaded only now: clients start sooner without it."""
     from koi_agent.agent import run  # noqa: PLC0415
 
-    return run(config)
+    return run(load_again, loaded)
 
 
 if __name__ == "__main__":

@@ -5,67 +5,109 @@ told to is a bug, and ends the agent for systemd to start it again.
 """
 
 import asyncio
+import errno
 import logging
 import os
 import signal
 import time
-from collections.abc import Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
 from typing import Any, Never
 
 from koi_agent import __version__
-from koi_agent.backends.systemd import Systemd
+from koi_agent.backends import BACKENDS
 from koi_agent.bus.client import Bus, address
 from koi_agent.bus.server import Server
-from koi_agent.config import Config
+from koi_agent.config import Config, Loaded
 from koi_agent.core.changes import Change
 from koi_agent.core.contracts import Backend, EventSink
-from koi_agent.core.errors import KoiError
+from koi_agent.core.errors import ConfigError, KoiError
+from koi_agent.core.messages import Kind, level_word, marked
 from koi_agent.core.registry import Registry
-from koi_agent.follow import Follower
+from koi_agent.followers import Followers
+from koi_agent.host.logs import LogOutput
+from koi_agent.host.notify import Notifier, extending
+from koi_agent.host.sockets import NoSocket
+from koi_agent.host.watchdog import Watchdog, interval
+from koi_agent.listening import Listening
+from koi_agent.publishers.dbus.manager import Wishes
 from koi_agent.publishers.dbus.publisher import DBusPublisher, NameRefused, NameTaken
 from koi_agent.publishers.journal import JournalPublisher
+from koi_agent.publishers.status import StatusPublisher
+from koi_agent.web import Web
 
 log = logging.getLogger(__name__)
 
 BUS_PATIENCE = 10.0
 """Seconds a start waits for the bus."""
 LISTING_PATIENCE = 10.0
-"""Seconds a start waits for backends to have listed once."""
+"""Seconds a start, or a reload, waits for backends to have listed once."""
+EXTENSION = 10.0
+"""Seconds asked of systemd at a time while a start or an end is slow for a good reason."""
+
+Load = Callable[[], Loaded]
 
 
 class NoBus(KoiError):
     """There was no bus to start on."""
 
 
-EXIT_CODES: dict[type[Exception], int] = {
-    NameTaken: os.EX_TEMPFAIL,
-    NameRefused: os.EX_NOPERM,
-    NoBus: os.EX_UNAVAILABLE,
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What systemd is told of an agent that ends by itself: exit code, errno, D-Bus error."""
+
+    code: int
+    errno: int = 0
+    bus_error: str = ""
+
+
+BUS_ERROR = "org.freedesktop.DBus.Error."
+ENDINGS: dict[type[Exception], Ending] = {
+    NameTaken: Ending(os.EX_TEMPFAIL, bus_error=BUS_ERROR + "AddressInUse"),
+    NameRefused: Ending(os.EX_NOPERM, bus_error=BUS_ERROR + "AccessDenied"),
+    NoBus: Ending(os.EX_UNAVAILABLE, bus_error=BUS_ERROR + "NoServer"),
+    NoSocket: Ending(os.EX_TEMPFAIL, errno=errno.EADDRINUSE),
+    ConfigError: Ending(os.EX_CONFIG, errno=errno.EINVAL),
 }
-"""What ends an agent by itself, and its exit code (sysexits.h)."""
+"""What ends an agent by itself, and how (sysexits.h)."""
 
 
 class Agent:
-    """All parts of one agent."""
+    """All parts of one agent; ``load`` reads its configuration anew. Raises ``NoBus``."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(
+        self,
+        load: Load,
+        config: Config,
+        listening: Listening,
+        notifier: Notifier,
+        output: LogOutput,
+    ) -> None:
+        self.hung_up = asyncio.Event()
+        self._load = load
+        self._config = config
+        self._notifier = notifier
+        self._output = output
         self._registry = Registry(config.backends)
-        self._publisher = DBusPublisher(self._registry, __version__, self._resync)
+        self._status = StatusPublisher(self._registry, notifier)
+        wishes = Wishes(resync=self._resync, reload=self._reload)
+        self._publisher = DBusPublisher(self._registry, __version__, wishes, output)
+        self._web = Web(listening, self._registry, self._publisher)
         self._server = Server(self._publisher.tree)
-        self._bus = Bus(address(config.scope), self._server.dispatch)
-        self._sinks: Sequence[EventSink] = (JournalPublisher(), self._publisher)
-        self._followers = {
-            name: Follower(
-                self._backend(name, config),
-                self._apply,
-                self._registry.differences,
-                interval=config.resync_interval,
-            )
-            for name in config.backends
-        }
+        self._bus = Bus(_bus_address(config), self._server.dispatch)
+        self._followers = Followers(config, self._registry, self._apply, self._backend)
+        self._sinks: Sequence[EventSink] = (
+            JournalPublisher(),
+            self._publisher,
+            self._web,
+            self._status,
+        )
+        self._configuring = asyncio.Lock()
+        self._tasks: list[asyncio.Task[None]] = []
 
     def _backend(self, name: str, config: Config) -> Backend:
-        return {"systemd": lambda: Systemd(self._bus, config.systemd)}[name]()
+        return BACKENDS[name](self._bus, config)
 
     def _apply(self, change: Change) -> None:
         events = self._registry.apply(change, time.time_ns() // 1000)
@@ -74,31 +116,58 @@ class Agent:
                 sink.publish(events)
 
     async def _resync(self, backend: str) -> Mapping[str, Mapping[str, str]]:
-        followers = self._followers.values()
-        return {f.name: await f.resync() for f in followers if backend in ("", f.name)}
+        return await self._followers.resync(backend)
 
     async def run(self) -> Never:
-        """Run until cancelled; raises what ``EXIT_CODES`` has, in a group."""
+        """Run until cancelled; raises what ``ENDINGS`` has, in a group."""
         async with asyncio.TaskGroup() as group:
             group.create_task(_endless(self._bus.run()), name="bus")
             group.create_task(_endless(self._server.run()), name="server")
-            await self._await_bus()
-            tasks = [
-                group.create_task(_endless(follower.run()), name=f"follow {follower.name}")
-                for follower in self._followers.values()
-            ]
             try:
-                await self._await_listings()
-                publishing = _endless(self._publisher.run(self._bus))
-                tasks.append(group.create_task(publishing, name="publish on D-Bus"))
-                await self._publisher.named.wait()
-                self._publisher.begin()
-                log.info("ready: %d instances", len(self._registry.visible))
-                await asyncio.Event().wait()
+                with extending(self._notifier, by=EXTENSION):
+                    await self._start(group)
+                await self._live(group)
             finally:
-                self._publisher.end()
-                await _ended(tasks)
+                with extending(self._notifier, by=EXTENSION):
+                    await self._end()
         raise AssertionError("the agent's tasks have no end")
+
+    async def _start(self, group: asyncio.TaskGroup) -> None:
+        """Follow, list, publish, accept: whoever asks first is answered with data."""
+        await self._await_bus()
+        self._own(group, "follow", self._followers.run())
+        await self._await_listings()
+        self._own(group, "publish on D-Bus", self._publisher.run(self._bus))
+        await self._publisher.named.wait()
+        self._own(group, "serve HTTP", self._web.run())
+        self._publisher.enter("")
+        self._notifier.ready(self._status.text())
+        log.info("ready: %s", self._status.text(), extra=marked(Kind.READY))
+
+    async def _live(self, group: asyncio.TaskGroup) -> Never:
+        watchdog = Watchdog(self._notifier, interval(os.environ), self._stuck)
+        group.create_task(watchdog.run(), name="watchdog")
+        while True:
+            await self.hung_up.wait()
+            self.hung_up.clear()
+            with suppress(ConfigError):  # which is logged, and there is nobody else to tell
+                await self._reload()
+
+    async def _end(self) -> None:
+        """Answer who waits for an answer, tell the bus that we go, and go."""
+        self._notifier.stopping("Stopping")
+        self._publisher.enter("stopping")
+        for task in reversed(self._tasks):
+            task.cancel()
+            await asyncio.wait([task])
+
+    def _own(self, group: asyncio.TaskGroup, name: str, work: Coroutine[Any, Any, Never]) -> None:
+        """Begin what is to be ended in order, while the bus is still there."""
+        self._tasks.append(group.create_task(_endless(work), name=name))
+
+    def _stuck(self) -> str:
+        """Say what a watchdog should not let pass: our own bugs, and no runtime's silence."""
+        return self._registry.contradiction() or self._followers.overdue()
 
     async def _await_bus(self) -> None:
         try:
@@ -110,11 +179,48 @@ class Agent:
     async def _await_listings(self) -> None:
         try:
             async with asyncio.timeout(LISTING_PATIENCE):
-                for follower in self._followers.values():
-                    await follower.settled.wait()
+                await self._followers.settled()
         except TimeoutError:
-            late = [f.name for f in self._followers.values() if not f.settled.is_set()]
-            log.warning("starting without %s: no list yet", ", ".join(late))
+            late = ", ".join(self._followers.late)
+            log.warning("going on without %s: no list yet", late, extra=marked(Kind.READY_WITHOUT))
+
+    async def _reload(self) -> None:
+        """Read the configuration anew and follow it; raises ``ConfigError``, all as it was."""
+        async with self._configuring:
+            self._publisher.enter("reloading")
+            self._notifier.reloading("Reloading the configuration")
+            try:
+                await self._configure(self._load())
+            except ConfigError as error:
+                text = "configuration refused, the one before is kept: %s"
+                log.error(text, error, extra=marked(Kind.CONFIG_REFUSED))  # noqa: TRY400
+                raise
+            finally:
+                self._publisher.enter("")
+                self._notifier.ready(self._status.text())
+
+    async def _configure(self, loaded: Loaded) -> None:
+        _warn(loaded)
+        config = loaded.config
+        self._web.change(config)  # the one that can refuse
+        if config.log_level != self._config.log_level:
+            self._output.level = level_word(config.log_level)
+        self._config = config
+        await self._followers.change(config)
+        await self._await_listings()
+        log.info("configuration reloaded", extra=marked(Kind.RELOADED))
+
+
+def _bus_address(config: Config) -> str:
+    try:
+        return address(config.scope)
+    except ConfigError as error:
+        raise NoBus(str(error)) from error
+
+
+def _warn(loaded: Loaded) -> None:
+    for warning in loaded.warnings:
+        log.warning("%s", warning)
 
 
 async def _endless(work: Coroutine[Any, Any, None]) -> None:
@@ -123,39 +229,41 @@ async def _endless(work: Coroutine[Any, Any, None]) -> None:
     raise RuntimeError(f"{work} ended")
 
 
-async def _ended(tasks: Collection[asyncio.Task[None]]) -> None:
-    """End tasks while the bus is still there."""
-    for task in tasks:
-        task.cancel()
-    if tasks:
-        await asyncio.wait(tasks)
-
-
-async def serve(config: Config) -> int:
+async def serve(load: Load, config: Config, output: LogOutput) -> int:
     """Run an agent until SIGTERM or SIGINT; returns its exit code."""
-    running = asyncio.current_task()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        if running:
-            asyncio.get_running_loop().add_signal_handler(number, running.cancel)
+    by_hand = "NOTIFY_SOCKET" not in os.environ
+    notifier = Notifier(os.environ)
     try:
-        await _run(config)
+        with closing(Listening(config, os.environ, by_hand=by_hand)) as listening:
+            await _run(Agent(load, config, listening, notifier, output))
     except asyncio.CancelledError:
         log.info("stopped")
-    except tuple(EXIT_CODES) as trouble:
+    except tuple(ENDINGS) as trouble:
         log.error("%s", trouble)  # noqa: TRY400 - the operator's trouble, no bug of ours
-        return EXIT_CODES[type(trouble)]
+        ending = next(ending for kind, ending in ENDINGS.items() if isinstance(trouble, kind))
+        notifier.failed(str(trouble), errno=ending.errno, bus_error=ending.bus_error)
+        return ending.code
+    finally:
+        notifier.close()
     return 0
 
 
-async def _run(config: Config) -> Never:
+async def _run(agent: Agent) -> Never:
     """Run an agent; raises what stopped it by itself."""
+    loop, running = asyncio.get_running_loop(), asyncio.current_task()
+    loop.add_signal_handler(signal.SIGHUP, agent.hung_up.set)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        if running:
+            loop.add_signal_handler(number, running.cancel)
     try:
-        await Agent(config).run()
-    except* tuple(EXIT_CODES) as troubles:
+        await agent.run()
+    except* tuple(ENDINGS) as troubles:
         raise troubles.exceptions[0] from None
     raise AssertionError("an agent has no end")
 
 
-def run(config: Config) -> int:
+def run(load: Load, loaded: Loaded) -> int:
     """Run an agent in the foreground; returns its exit code."""
-    return asyncio.run(serve(config))
+    with LogOutput(loaded.config.log_level, "auto", os.environ) as output:
+        _warn(loaded)
+        return asyncio.run(serve(load, loaded.config, output))

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Set
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from random import uniform
 from typing import Never
@@ -18,6 +18,7 @@ from koi_agent.core.backoff import pauses
 from koi_agent.core.changes import Absent, Change, Gone, Listing, Lost, Seen
 from koi_agent.core.contracts import Backend, Session
 from koi_agent.core.errors import BackendAbsent, BackendLost
+from koi_agent.core.messages import Kind, marked
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +59,23 @@ class Follower:
         self._session: Session | None = None
         self._listing = asyncio.Lock()
         self._steady_at = math.inf
+        self._following: asyncio.Task[Lost | Absent] | None = None
+        self._renewed = asyncio.Event()
+        self._deadlines: dict[str, float] = {}
+
+    def renew(self, backend: Backend, *, interval: float) -> None:
+        """Follow anew as configured now; what is tracked stays, until the next list corrects it."""
+        self._backend, self._interval = backend, interval
+        self.settled.clear()
+        self._renewed.set()
+        if self._following:
+            self._following.cancel()
+
+    def overdue(self) -> str:
+        """Say what has overrun its own deadline twofold, which is a bug; "" if nothing has."""
+        now = asyncio.get_running_loop().time()
+        late = [what for what, due in self._deadlines.items() if now > due]
+        return f"{self.name}: {' and '.join(late)} did not end in time" if late else ""
 
     async def run(self) -> Never:
         """Follow for ever."""
@@ -65,10 +83,14 @@ class Follower:
         returns = pauses(FIRST_PAUSE, LONGEST_RETURN)
         while True:
             self._steady_at = math.inf
+            self._renewed.clear()
             # In a task of its own: before Python 3.13 a task group that fails while its task is
             # cancelled forgets the cancelling, and this task would follow on for ever.
             async with asyncio.TaskGroup() as group:
                 following = group.create_task(self._until_lost(), name=f"{self.name} following")
+                self._following = following
+            if following.cancelled():  # renewed
+                continue
             self._apply(following.result())
             self.settled.set()
             if asyncio.get_running_loop().time() > self._steady_at:
@@ -76,7 +98,13 @@ class Follower:
             had_listed = self._early is None
             if had_listed:
                 attempts = pauses(FIRST_PAUSE, LONGEST_PAUSE)
-            await asyncio.sleep(next(returns if had_listed else attempts))
+            await self._rest(next(returns if had_listed else attempts))
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait, unless there is a new configuration to be tried at once."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._renewed.wait()
 
     async def _until_lost(self) -> Lost | Absent:
         try:
@@ -103,17 +131,25 @@ class Follower:
         self._early = {}
         self._listing = asyncio.Lock()
         try:
+            self._expect("connecting", OPEN_TIMEOUT)
             async with asyncio.timeout(OPEN_TIMEOUT) as patience:
                 async with self._backend.session(self._deliver) as self._session:
+                    del self._deadlines["connecting"]
                     patience.reschedule(None)
                     try:
                         await self._keep(self._session)
                     finally:
+                        self._expect("leaving", CLOSE_TIMEOUT)
                         patience.reschedule(loop.time() + CLOSE_TIMEOUT)
         except TimeoutError as error:
             raise BackendLost("it can't be connected to, or left, in time") from error
         finally:
             self._session = None
+            self._deadlines.clear()
+
+    def _expect(self, what: str, within: float) -> None:
+        """Note when something with a deadline is twofold late: the deadline itself has failed."""
+        self._deadlines[what] = asyncio.get_running_loop().time() + 2 * within
 
     async def _keep(self, session: Session) -> None:
         """Watch over a session until it is lost, which this raises."""
@@ -157,7 +193,9 @@ class Follower:
             different = self._differences(listing)
             drifted = frozenset(suspects & different.keys())
             if drifted:
-                log.warning("%s: drift, mended: %s", self.name, ", ".join(sorted(drifted)))
+                extra = marked(Kind.DRIFT, KOI_BACKEND=self.name)
+                ids = ", ".join(sorted(drifted))
+                log.warning("%s: drift, mended: %s", self.name, ids, extra=extra)
             self._apply(replace(listing, drifted=drifted))
             early, self._early = self._early or {}, None
             for id_, change in early.items():
@@ -168,11 +206,14 @@ class Follower:
     async def _ask(self, session: Session) -> Listing:
         """List, and note the ids that events spoke of meanwhile."""
         with self._hearing() as touched:
+            self._expect("listing", LIST_TIMEOUT)
             try:
                 async with asyncio.timeout(LIST_TIMEOUT):
                     listing = await session.list()
             except TimeoutError as error:
                 raise BackendLost(f"no list within {LIST_TIMEOUT:.0f} s") from error
+            finally:
+                self._deadlines.pop("listing", None)
         return replace(listing, touched=listing.touched | touched)
 
     @contextmanager

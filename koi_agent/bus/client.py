@@ -13,6 +13,7 @@ from koi_agent.bus.signals import Changed, Message, Signal, Subscription
 from koi_agent.bus.transport import Transport
 from koi_agent.bus.wire import Flag, Header, Kind, encode, marshal, plain
 from koi_agent.bus.writer import BusLost
+from koi_agent.core import messages
 from koi_agent.core.backoff import pauses
 from koi_agent.core.errors import BadInput, ConfigError, KoiError
 from koi_agent.core.text import printable
@@ -106,6 +107,11 @@ class Link:
         """Send a signal or a reply whose body is marshalled already; raises ``BusLost``."""
         header.serial = self._transport.next_serial()
         self._transport.write(encode(header, body))
+
+    @property
+    def roomy(self) -> bool:
+        """Whether ``room`` would return at once."""
+        return self._transport.roomy
 
     async def room(self) -> None:
         """Wait until the bus has read most of what was sent, or the link is gone."""
@@ -227,7 +233,8 @@ class Bus:
                 reason = str(lost)
             if monotonic() - began > LONGEST_PAUSE:
                 waits = pauses(FIRST_PAUSE, LONGEST_PAUSE)
-            log.warning("bus %s: %s; trying again", self.address, reason)
+            extra = messages.marked(messages.Kind.BUS_LOST)
+            log.warning("bus %s: %s; trying again", self.address, reason, extra=extra)
             await asyncio.sleep(next(waits))
 
     async def _stay(self) -> str:

@@ -68,12 +68,19 @@ class Method:
 
 @dataclass(frozen=True, slots=True)
 class Property:
-    """A read-only property: ``get(subject)`` of the object it is asked of."""
+    """A property: ``get(subject)`` of the object it is asked of; read-only without ``set``.
+
+    ``set(subject, value)`` gets a value of the right type, and raises ``BadInput`` for one it
+    does not take. ``action`` names the polkit action that who sets it must be allowed, "" where
+    everybody may.
+    """
 
     name: str
     signature: str
     emits: Emits
     get: Callable[[Any], Any]
+    set: Callable[[Any, Any], None] | None = field(default=None, kw_only=True)
+    action: str = field(default="", kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

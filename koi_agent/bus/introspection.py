@@ -45,10 +45,11 @@ def _args(args: Args, direction: str) -> Iterator[str]:
 
 
 def _property(prop: Property) -> Iterator[str]:
-    start = f"  <property name={quoteattr(prop.name)} type={quoteattr(prop.signature)}"
+    access = "readwrite" if prop.set else "read"
+    start = f'  <property name={quoteattr(prop.name)} type="{prop.signature}" access="{access}"'
     if prop.emits is Emits.TRUE:
-        yield f'{start} access="read"/>'
+        yield f"{start}/>"
         return
-    yield f'{start} access="read">'
+    yield f"{start}>"
     yield f'   <annotation name="{EMITS}" value="{prop.emits}"/>'
     yield "  </property>"

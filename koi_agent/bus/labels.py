@@ -1,11 +1,13 @@
 """Any text as one element of an object path, as sd_bus_path_encode(3) does it."""
 
 import re
+from functools import lru_cache
 
 _UNSAFE = re.compile(rb"^[0-9]|[^A-Za-z0-9]")
 _ESCAPED = re.compile(rb"_([0-9a-f]{2})")
 
 
+@lru_cache(maxsize=1024)
 def encode(text: str) -> str:
     """Escape every byte that is no ASCII letter or digit, and a digit in first place.
 
@@ -17,6 +19,7 @@ def encode(text: str) -> str:
     return _UNSAFE.sub(lambda found: b"_%02x" % found[0][0], data).decode()
 
 
+@lru_cache(maxsize=1024)
 def decode(label: str) -> str:
     """Undo ``encode``; what it can't have made comes back with its escapes as they are."""
     if label == "_":

@@ -11,7 +11,8 @@ from typing import Any
 
 from koi_agent.bus.client import Link
 from koi_agent.bus.interfaces import Emits, Interface
-from koi_agent.bus.wire import U32, Header, Kind, Variant, marshal, padded
+from koi_agent.bus.marshalling import U32, Typed, marshal
+from koi_agent.bus.wire import Header, Kind, padded
 
 OBJECT_MANAGER = "org.freedesktop.DBus.ObjectManager"
 PROPERTIES = "org.freedesktop.DBus.Properties"
@@ -67,7 +68,7 @@ class Managed:
         self._entries.pop(path, None)
         emits = {name: shown.properties[name].emits for name in names}
         values = {
-            name: Variant(shown.properties[name].signature, shown.properties[name].get(subject))
+            name: Typed(shown.properties[name].signature, shown.properties[name].get(subject))
             for name, how in emits.items()
             if how is Emits.TRUE
         }
@@ -102,10 +103,10 @@ class Managed:
         link.send(header, body)
 
 
-def properties(shown: Interface, subject: Any) -> dict[str, Variant]:
+def properties(shown: Interface, subject: Any) -> dict[str, Typed]:
     """Read all properties of an interface."""
     return {
-        prop.name: Variant(prop.signature, prop.get(subject)) for prop in shown.properties.values()
+        prop.name: Typed(prop.signature, prop.get(subject)) for prop in shown.properties.values()
     }
 
 

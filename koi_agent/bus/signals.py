@@ -9,7 +9,6 @@ earlier ones only what the last left out.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from struct import unpack_from
 from typing import Any
 
 from koi_agent.bus.picks import Pick
@@ -18,9 +17,8 @@ from koi_agent.bus.wire import (
     UNREADABLE,
     Header,
     Kind,
-    body_start,
     decode,
-    frame_length,
+    extent,
     unmarshal,
 )
 from koi_agent.core.errors import BadInput
@@ -33,6 +31,7 @@ LONGEST_KEPT = 1024
 """Bytes of a header that is remembered: a stranger's paths may be as long as he likes."""
 
 PROPERTIES = "org.freedesktop.DBus.Properties"
+SIGNAL = int(Kind.SIGNAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +89,8 @@ class Subscription:
 
 Item = tuple[Subscription, Signal | Changed]
 Batch = list[Item]
-Span = tuple[int, int, int]
-"""Where a message begins, where its body does, and where both end."""
+Span = tuple[int, int, int, int]
+"""Where a message begins, where its header's fields end, where its body begins and ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,48 +131,47 @@ class SignalReader:
         batch: Batch = []
         messages: list[Message] = []
         end = 0
-        for start, end in self._frames():
+        for span in self._frames():
+            end = span[3]
             try:
-                self._take(start, end, batch, messages)
+                if data[span[0] + 1] != SIGNAL:
+                    messages.append(self._message(span))
+                elif route := self._route(span):
+                    self._take(route, span, batch)
             except BadInput:
                 self.bad += 1
         self._flush(batch)
         del data[:end]
         return batch, messages
 
-    def _frames(self) -> Iterator[tuple[int, int]]:
-        data, start = self._data, 0
-        while len(data) - start >= 16:
-            end = start + frame_length(data, start)
-            if end > len(data):
+    def _frames(self) -> Iterator[Span]:
+        data, start, size = self._data, 0, len(self._data)
+        while size - start >= 16:
+            fields, begin, end = extent(data, start)
+            if end > size:
                 return
-            yield start, end
+            yield start, fields, begin, end
             start = end
 
-    def _take(self, start: int, end: int, batch: Batch, messages: list[Message]) -> None:
+    def _take(self, route: Route, span: Span, batch: Batch) -> None:
+        start, _, begin, end = span
         data = self._data
-        if data[start + 1] != Kind.SIGNAL:
-            messages.append(self._message(start, end))
-            return
-        route = self._route(start)
-        if route is None:
-            return
-        begin = body_start(data, start)
         if route.header.interface == PROPERTIES and data[start] == LITTLE:
-            self._note(route, (start, begin, end))
+            self._note(route, span)
             return
         self._flush(batch)
         batch.extend(_whole(route, bytes(data[begin:end]), data[start]))
 
-    def _message(self, start: int, end: int) -> Message:
+    def _message(self, span: Span) -> Message:
+        start, _, begin, end = span
         data = self._data
-        return Message(decode(data, start), bytes(data[body_start(data, start) : end]), data[start])
+        return Message(decode(data, start), bytes(data[begin:end]), data[start])
 
     def _note(self, route: Route, span: Span) -> None:
         """Remember where an object's last words stand, the object spoken of last at the end."""
         for subscription in route.takers:
             for pick in subscription.picks:
-                if self._data.startswith(pick.prefix, span[1]):
+                if self._data.startswith(pick.prefix, span[2]):
                     key = (route.header.path, subscription, pick)
                     spans = self._words.pop(key, [])
                     spans.append(span)
@@ -187,7 +185,7 @@ class SignalReader:
 
     def _last_words(self, pick: Pick, spans: Sequence[Span]) -> Mapping[str, Any]:
         values: dict[str, Any] = {}
-        for start, begin, end in reversed(spans):
+        for start, _, begin, end in reversed(spans):
             try:
                 values = pick.read(self._data, start, begin, end) | values
             except (*UNREADABLE, BadInput):
@@ -196,12 +194,11 @@ class SignalReader:
                 break
         return values
 
-    def _route(self, start: int) -> Route | None:
-        order = "<I" if self._data[start] == LITTLE else ">I"
-        length = unpack_from(order, self._data, start + 12)[0]
-        if length > LONGEST_KEPT:
+    def _route(self, span: Span) -> Route | None:
+        start, fields = span[:2]
+        if fields - start > LONGEST_KEPT:
             return self._find(decode(self._data, start))
-        array = bytes(self._data[start + 16 : start + 16 + length])
+        array = bytes(self._data[start + 16 : fields])
         try:
             return self._routes[array]
         except KeyError:

@@ -6,10 +6,20 @@ from pathlib import Path
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
-from koi_agent.bus import introspection
-from koi_agent.bus.interfaces import Call, ErrorReply, Interface, Method, SignalType, interface
+from koi_agent.bus import authority, introspection
+from koi_agent.bus.interfaces import (
+    Call,
+    ErrorReply,
+    Interface,
+    Method,
+    Property,
+    SignalType,
+    interface,
+)
 from koi_agent.bus.managed import OBJECT_MANAGER, PROPERTIES, Managed, properties
+from koi_agent.bus.marshalling import Typed
 from koi_agent.bus.wire import Variant
+from koi_agent.core.errors import BadInput
 
 PEER = "org.freedesktop.DBus.Peer"
 ERROR = "org.freedesktop.DBus.Error."
@@ -24,8 +34,8 @@ class Objects(Protocol):
     def interfaces(self, path: str) -> Sequence[tuple[Interface, Any]]:
         """Tell an object's interfaces, each with what its properties are read of; () for none."""
 
-    def children(self, path: str) -> Iterable[str]:
-        """Tell the names of the nodes right below a path."""
+    def children(self, path: str) -> Iterable[str] | None:
+        """Tell the names of the nodes right below one on the way to objects, ``None`` elsewhere."""
 
     def managed_paths(self) -> Sequence[str]:
         """Tell the paths of all objects below the ObjectManager."""
@@ -91,7 +101,7 @@ class Standard:
         """
         own = [shown for shown, _ in self._objects.interfaces(path)]
         if not own:
-            on_the_way = any(True for _ in self._objects.children(path))
+            on_the_way = self._objects.children(path) is not None
             return [self._introspectable, self.peer] if on_the_way else []
         standard = [self._introspectable, self.peer, self._properties]
         if path == self._objects.managed.root:
@@ -99,24 +109,39 @@ class Standard:
         return standard + own
 
     def _introspect(self, call: Call) -> Sequence[str]:
-        children = self._objects.children(call.path)
+        children = self._objects.children(call.path) or ()
         return (introspection.node(self.offered(call.path), children),)
 
     def _get(self, call: Call, name: str, member: str) -> Sequence[Variant]:
+        prop, subject = self._property(call, name, member)
+        return (Variant(prop.signature, prop.get(subject)),)
+
+    def _property(self, call: Call, name: str, member: str) -> tuple[Property, Any]:
         for shown, subject in self._subjects(call.path, name):
             if prop := shown.properties.get(member):
-                return (Variant(prop.signature, prop.get(subject)),)
+                return prop, subject
         raise ErrorReply(ERROR + "UnknownProperty", f"no property {member} in {name or 'any'}")
 
-    def _get_all(self, call: Call, name: str) -> Sequence[dict[str, Variant]]:
-        values: dict[str, Variant] = {}
+    def _get_all(self, call: Call, name: str) -> Sequence[dict[str, Typed]]:
+        values: dict[str, Typed] = {}
         for shown, subject in self._subjects(call.path, name):
             values |= properties(shown, subject)
         return (values,)
 
-    def _set(self, call: Call, name: str, member: str, _value: Variant) -> Sequence[Any]:
-        self._get(call, name, member)
-        raise ErrorReply(ERROR + "PropertyReadOnly", f"{member} can only be read")
+    async def _set(self, call: Call, name: str, member: str, value: Variant) -> Sequence[Any]:
+        prop, subject = self._property(call, name, member)
+        if prop.set is None:
+            raise ErrorReply(ERROR + "PropertyReadOnly", f"{member} can only be read")
+        if value.signature != prop.signature:
+            text = f"{member} is '{prop.signature}', not '{value.signature}'"
+            raise ErrorReply(ERROR + "InvalidArgs", text)
+        if prop.action:
+            await authority.check(call, prop.action)
+        try:
+            prop.set(subject, value.value)
+        except BadInput as error:
+            raise ErrorReply(ERROR + "InvalidArgs", str(error)) from error
+        return ()
 
     def _subjects(self, path: str, name: str) -> Sequence[tuple[Interface, Any]]:
         """Find an interface by name; the empty name stands for all, as the specification says."""

@@ -107,6 +107,11 @@ class Transport(MessageBus):
             raise BusLost(reason_of(self.reason))
         self._queue.write(frame)
 
+    @property
+    def roomy(self) -> bool:
+        """Whether ``room`` would return at once."""
+        return self._queue.roomy
+
     async def room(self) -> None:
         """Wait until little is queued, or the connection is gone."""
         if not self.closed:
@@ -174,6 +179,7 @@ class Transport(MessageBus):
         except (OSError, EOFError, BadInput) as error:
             self._finalize(error)
             return
+        self._queue.hold()
         try:
             self._deliver(batch)
             for message in messages:
@@ -182,6 +188,8 @@ class Transport(MessageBus):
             # Whoever has missed a signal must list again, as after any loss.
             self._finalize(bug)
             raise
+        if not self.closed:
+            self._queue.release()
         if self.closed:
             return
         if batch and not messages and not self._method_return_handlers:

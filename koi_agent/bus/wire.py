@@ -1,28 +1,27 @@
-"""Messages as bytes: headers by our own hand, bodies by dbus-next's marshaller.
+"""Messages as bytes: headers by our own hand, bodies that are read by dbus-next's.
 
 A header costs dbus-next five times what its body does, and every signal of every unit has
 one. The format is the D-Bus Specification's "Message Format".
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from io import BytesIO
 from struct import Struct, unpack_from
 from struct import error as StructError  # noqa: N812 - the standard library's spelling
 from typing import Any
 
-from dbus_next._private.marshaller import Marshaller
 from dbus_next._private.unmarshaller import MarshallerStreamEndError, Unmarshaller
 from dbus_next.errors import InvalidMessageError
 from dbus_next.signature import SignatureTree, Variant
 
+from koi_agent.bus.marshalling import U32, marshal
 from koi_agent.core.errors import BadInput
 
-__all__ = ["Header", "Kind", "Variant"]
+__all__ = ["U32", "Header", "Kind", "Variant", "marshal"]
 
 FIXED = Struct("<4BIII")
-U32 = Struct("<I")
 LITTLE, BIG = ord("l"), ord("B")
 MESSAGE_LIMIT = 128 * 1024 * 1024
 """Bytes a message may have (D-Bus Specification, "Message Format")."""
@@ -103,13 +102,23 @@ def padded(length: int) -> int:
 
 def encode(header: Header, body: bytes = b"") -> bytes:
     """Make a little-endian message of a header and a body marshalled for its signature."""
-    array = bytearray()
-    for code, (name, kind) in FIELDS.items():
-        if value := getattr(header, name):
-            array.extend(bytes(-len(array) % 8))
-            array.extend(_field(code, kind, value))
+    fields = _fields if header.destination else _fields_again
+    array = fields(*[getattr(header, name) for name, _ in FIELDS.values()])
     fixed = FIXED.pack(LITTLE, header.kind, header.flags, 1, len(body), header.serial, len(array))
     return b"".join((fixed, array, bytes(-len(array) % 8), body))
+
+
+def _fields(*values: str | int) -> bytes:
+    array = bytearray()
+    for (code, (_, kind)), value in zip(FIELDS.items(), values, strict=True):
+        if value:
+            array.extend(bytes(-len(array) % 8))
+            array.extend(_field(code, kind, value))
+    return bytes(array)
+
+
+_fields_again = lru_cache(maxsize=256)(_fields)
+"""For signals, of which most have the same few headers: a new one costs ten times as much."""
 
 
 def _field(code: int, kind: bytes, value: str | int) -> bytes:
@@ -171,42 +180,24 @@ def _skip_field(order: str, array: bytes | bytearray, at: int) -> int:
     return int(reader.offset)
 
 
-def frame_length(data: bytes | bytearray, start: int) -> int:
-    """Tell the length of the message whose first 16 bytes stand at ``start``.
+def extent(data: bytes | bytearray, start: int) -> tuple[int, int, int]:
+    """Tell of the message at ``start`` where its header's fields end, its body begins and ends.
+
+    Its first 16 bytes must be there.
 
     Raises ``BadInput`` where the stream can't be D-Bus: nothing after it can be trusted.
     """
-    if data[start] not in (LITTLE, BIG) or data[start + 3] != 1:
+    order, _, _, version, body, _, array = FIXED.unpack_from(data, start)
+    if order == BIG:
+        body, _, array = unpack_from(">III", data, start + 4)
+    if order not in (LITTLE, BIG) or version != 1:
         raise BadInput(f"not a D-Bus message: {bytes(data[start : start + 4])!r}")
-    order = "<" if data[start] == LITTLE else ">"
-    body, _, array = unpack_from(order + "III", data, start + 4)
-    length: int = 16 + padded(array) + body
-    if length > MESSAGE_LIMIT:
-        raise BadInput(f"message of {length} bytes")
-    return length
-
-
-def body_start(data: bytes | bytearray, start: int) -> int:
-    """Tell where the body of the message at ``start`` begins."""
-    order = "<" if data[start] == LITTLE else ">"
-    return start + 16 + padded(unpack_from(order + "I", data, start + 12)[0])
-
-
-class _Marshaller(Marshaller):
-    """dbus-next's, with strings a bus accepts: for one NUL it would end our connection."""
-
-    def write_string(self, value: str, _: object = None) -> int:
-        if "\0" in value or not value.isascii():
-            value = value.replace("\0", "\ufffd").encode(errors="replace").decode()
-        return int(super().write_string(value))
-
-
-def marshal(signature: str, body: Sequence[Any]) -> bytes:
-    """Marshal a body; a value that does not fit its signature is our bug and raises.
-
-    What no D-Bus string may hold (NUL, lone surrogates) becomes a replacement character.
-    """
-    return bytes(_Marshaller(signature, list(body)).marshall()) if signature else b""
+    fields = start + 16 + array
+    begin = start + 16 + padded(array)
+    end: int = begin + body
+    if end - start > MESSAGE_LIMIT:
+        raise BadInput(f"message of {end - start} bytes")
+    return fields, begin, end
 
 
 def unmarshal(signature: str, body: bytes, *, endian: int = LITTLE) -> list[Any]:

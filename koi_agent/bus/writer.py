@@ -36,6 +36,7 @@ class Writer:
         self._sent = 0
         self._soon: asyncio.Handle | None = None
         self._waiting = False
+        self._held = False
         self._room: list[asyncio.Future[None]] = []
         self.size = 0
 
@@ -47,8 +48,23 @@ class Writer:
             raise lost
         self._frames.append(frame)
         self.size += len(frame)
-        if not self._soon and not self._waiting:
+        if not (self._soon or self._waiting or self._held):
             self._soon = self._loop.call_soon(self._flush)
+
+    @property
+    def roomy(self) -> bool:
+        """Whether so little is queued that nobody need wait."""
+        return self.size < QUEUE_MARK
+
+    def hold(self) -> None:
+        """Send nothing until ``release``: who knows when he is done saves a turn of the loop."""
+        self._held = True
+
+    def release(self) -> None:
+        """Send what was queued since ``hold``."""
+        self._held = False
+        if self._frames and not (self._soon or self._waiting):
+            self._flush()
 
     def _flush(self) -> None:
         self._soon = None
@@ -60,8 +76,8 @@ class Writer:
             self._fail(error)
             return
         self._wait(until_writable=bool(self._frames))
-        if self.size < QUEUE_MARK:
-            self._release()
+        if self.roomy:
+            self._wake()
 
     def _send(self) -> None:
         """Send some messages by one call to the kernel, which costs more than they do."""
@@ -81,7 +97,7 @@ class Writer:
 
     async def room(self) -> None:
         """Wait until little is queued, or the connection is gone."""
-        if self.size < QUEUE_MARK:
+        if self.roomy:
             return
         waiting = self._loop.create_future()
         self._room.append(waiting)
@@ -92,9 +108,9 @@ class Writer:
         if self._soon:
             self._soon.cancel()
         self._wait(until_writable=False)
-        self._release()
+        self._wake()
 
-    def _release(self) -> None:
+    def _wake(self) -> None:
         for waiting in self._room:
             if not waiting.done():
                 waiting.set_result(None)

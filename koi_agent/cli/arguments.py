@@ -21,9 +21,10 @@ class Misuse(KoiError):
 
 
 class Arguments(Namespace):
-    """What was typed; ``scope`` is ``None`` where it is to be decided, ``names`` are of ``show``.
+    """What was typed; ``scope`` is ``None`` where it is to be decided.
 
-    ``runtime``, ``no_runtime`` and ``log_level`` are those of ``run``.
+    ``names`` are of ``show`` and ``explain``, ``backend`` is of ``resync``; ``runtime``,
+    ``no_runtime`` and ``log_level`` are those of ``run``.
     """
 
     command: str
@@ -31,6 +32,7 @@ class Arguments(Namespace):
     json: str = "off"
     no_legend: bool = False
     names: Sequence[str] = ()
+    backend: str | None = None
     runtime: str | None = None
     no_runtime: bool = False
     log_level: str | None = None

@@ -3,8 +3,19 @@
 from collections.abc import Sequence
 from functools import partial
 
-from koi_agent.cli import listing, run, show, status, watch
-from koi_agent.cli.arguments import Command, Misuse, no_arguments, parsed
+from koi_agent.cli import (
+    cat_config,
+    explain,
+    listing,
+    naming,
+    reload,
+    resync,
+    run,
+    show,
+    status,
+    watch,
+)
+from koi_agent.cli.arguments import Arguments, Command, Misuse, no_arguments, parsed
 from koi_agent.cli.output import Output, ReaderGone, complain
 from koi_agent.core.errors import KoiError
 
@@ -16,12 +27,24 @@ def commands(be_agent: run.BeAgent) -> Sequence[Command]:
     """Make the table; a new command is a new row."""
     rows = (
         ("list", "List all instances", listing.act, no_arguments),
-        ("show", "Show all that is known of instances", show.act, show.takes),
+        ("show", "Show all that is known of instances", show.act, naming.takes),
+        ("explain", "Explain why instances are announced, or not", explain.act, naming.takes),
         ("status", "Show how the agent and its backends are", status.act, no_arguments),
         ("watch", "Print what happens as it happens", watch.act, no_arguments),
+        ("resync", "List what runs anew, now", resync.act, resync.takes),
+        ("reload", "Have the agent read its configuration anew", reload.act, no_arguments),
+        ("doctor", "Find out what is wrong, and what to do", _doctor, no_arguments),
+        ("cat-config", "Show what is set, and who set it", cat_config.act, no_arguments),
         ("run", "Run the agent in the foreground", partial(run.act, be_agent), run.takes),
     )
     return [Command(*row) for row in rows]
+
+
+def _doctor(arguments: Arguments, output: Output) -> int:
+    """Examine, by what is loaded only now: other commands start sooner without it."""
+    from koi_agent.cli.doctor import report  # noqa: PLC0415
+
+    return report.act(arguments, output)
 
 
 def execute(argv: Sequence[str], be_agent: run.BeAgent) -> int:

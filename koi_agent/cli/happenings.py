@@ -10,7 +10,8 @@ from koi_agent.bus.client import Link
 from koi_agent.bus.signals import Changed, Pick, Signal, Subscription
 from koi_agent.bus.wire import plain
 from koi_agent.cli import records, wording
-from koi_agent.cli.service import INSTANCE, INSTANCES, MANAGER, NAME, key_at
+from koi_agent.cli.service import key_at
+from koi_agent.core.api import INSTANCE, INSTANCES, MANAGER, NAME
 
 INSTANCE_EVENTS = {
     "InstanceStarted": "started",

@@ -25,7 +25,7 @@ def instance(shown: Properties) -> dict[str, Any]:
     record = {
         "id": text(shown, "Id"),
         "name": text(shown, "Name"),
-        "ports": [port for port in items(shown, "Ports") if isinstance(port, dict)],
+        "ports": dicts(shown, "Ports"),
         "ips": [ip for ip in items(shown, "Addresses") if isinstance(ip, str)],
         "metadata": mapping(shown, "Metadata"),
         "backend": text(shown, "Backend"),
@@ -84,6 +84,18 @@ def number(shown: Properties, name: str) -> int:
 def items(shown: Properties, name: str) -> list[Any]:
     value = shown.get(name)
     return value if isinstance(value, list) else []
+
+
+def dicts(shown: Properties, name: str) -> list[dict[str, Any]]:
+    return [item for item in items(shown, name) if isinstance(item, dict)]
+
+
+def refusals(said: Properties) -> list[dict[str, Any]]:
+    """Take what an explanation says was refused, each with ``key`` and ``reason``."""
+    return [
+        {"key": text(item, "key"), "reason": text(item, "reason")}
+        for item in dicts(said, "refused")
+    ]
 
 
 def mapping(shown: Properties, name: str) -> dict[str, Any]:

@@ -1,16 +1,19 @@
 """``koi-runtime run``: be the agent."""
 
-import logging
 import os
 from argparse import ArgumentParser
 from collections.abc import Callable
+from functools import partial
 
-from koi_agent import config
 from koi_agent.cli.arguments import Arguments, Misuse
-from koi_agent.cli.output import Output
+from koi_agent.cli.output import Output, complain
+from koi_agent.config import ACCEPTED, FlagError, Flags, Loaded, load
 from koi_agent.core.errors import ConfigError
+from koi_agent.core.messages import LEVELS
 
-BeAgent = Callable[[config.Config], int]
+LoadAgain = Callable[[], Loaded]
+"""Reads the configuration anew, for the same flags and environment; raises ``ConfigError``."""
+BeAgent = Callable[[LoadAgain, Loaded], int]
 """Runs an agent to its end; returns its exit code."""
 
 
@@ -18,7 +21,7 @@ def takes(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--runtime",
         metavar="NAME[,NAME…]",
-        help=f"the runtimes to follow: {', '.join(config.ACCEPTED)} ($KOI_RUNTIME)",
+        help=f"the runtimes to follow: {', '.join(ACCEPTED)} ($KOI_RUNTIME)",
     )
     parser.add_argument(
         "--no-runtime", action="store_true", help="follow no runtime ($KOI_NO_RUNTIME)"
@@ -26,20 +29,27 @@ def takes(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--log-level",
         metavar="LEVEL",
-        help=f"{', '.join(config.LOG_LEVELS)} ($KOI_LOG_LEVEL)",
+        help=f"{', '.join(LEVELS)} ($KOI_LOG_LEVEL)",
     )
 
 
 def act(be_agent: BeAgent, arguments: Arguments, _output: Output) -> int:
+    """Read the configuration and be the agent; what is wrong is told by sysexits.h's codes."""
+    load_again = partial(load, flags(arguments), dict(os.environ))
     try:
-        wanted = config.config(
-            arguments.scope,
-            arguments.runtime,
-            os.environ,
-            no_runtime=arguments.no_runtime,
-            log_level=arguments.log_level,
-        )
-    except ConfigError as error:
+        loaded = load_again()
+    except FlagError as error:
         raise Misuse(str(error)) from error
-    logging.basicConfig(level=wanted.log_level, format="%(message)s")
-    return be_agent(wanted)
+    except ConfigError as error:
+        complain(str(error))
+        return os.EX_CONFIG
+    return be_agent(load_again, loaded)
+
+
+def flags(arguments: Arguments) -> Flags:
+    return Flags(
+        scope=arguments.scope,
+        runtime=arguments.runtime,
+        no_runtime=arguments.no_runtime,
+        log_level=arguments.log_level,
+    )

@@ -1,7 +1,7 @@
-"""The agent as its clients see it: its names on the bus, and the questions they ask."""
+"""The agent as its clients see it: the questions they ask, and what they wish it did."""
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
 from itertools import starmap
@@ -9,20 +9,18 @@ from typing import Any, TypeVar
 
 from koi_agent.bus.client import CallError, Link, address, connected
 from koi_agent.bus.labels import decode
+from koi_agent.bus.wire import Flag
 from koi_agent.bus.writer import BusLost
+from koi_agent.core.api import INSTANCE, MANAGER, NAME, ROOT
 from koi_agent.core.errors import BadInput, KoiError
-
-NAME = "org.sylin.koi.Runtime1"
-ROOT = "/org/sylin/koi/Runtime1"
-MANAGER = f"{NAME}.Manager"
-INSTANCE = f"{NAME}.Instance"
-BACKEND = f"{NAME}.Backend"
-INSTANCES = f"{ROOT}/instance"
 
 BUS_ERROR = "org.freedesktop.DBus.Error."
 ABSENT = (BUS_ERROR + "ServiceUnknown", BUS_ERROR + "NameHasNoOwner")
 WENT_AWAY = (BUS_ERROR + "NoReply", BUS_ERROR + "Disconnected")
 DENIED = BUS_ERROR + "AccessDenied"
+UNAUTHORIZED = (DENIED, BUS_ERROR + "InteractiveAuthorizationRequired")
+WISH_TIMEOUT = 180.0
+"""Seconds a wish may take: polkit gives somebody 120 to type a password."""
 OTHER = {
     "system": "is dbus running here? --user asks the user's agent",
     "user": "is this a login session? --system asks the system's agent",
@@ -35,6 +33,10 @@ T = TypeVar("T")
 
 class NoAnswer(KoiError):
     """The agent can't be asked, or said no."""
+
+
+class Refused(KoiError):
+    """The agent will not do, or can't do, what was wished."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +95,18 @@ class Service:
         return await self._call(ROOT, MANAGER, "GetInstanceByUnit", unit, returns=str)
 
     async def backend_paths(self) -> list[str]:
+        return [row[-1] for row in await self._backends()]
+
+    async def backend_states(self) -> Mapping[str, str]:
+        """Read how the backends are, by name."""
+        return {row[0]: row[1] for row in await self._backends()}
+
+    async def _backends(self) -> list[list[Any]]:
+        """Read the short list of all backends: name, state, instances, path."""
         rows = await self._call(ROOT, MANAGER, "ListBackends", returns=list)
-        return [row[-1] for row in rows]
+        if any(len(row) != 4 for row in rows):
+            raise nonsense("ListBackends")
+        return rows
 
     async def explanation(self, key: str) -> Mapping[str, Any]:
         """Ask for an instance's explanation."""
@@ -104,6 +116,31 @@ class Service:
         except ValueError as error:
             raise nonsense("Explain") from error
         return said if isinstance(said, dict) else {}
+
+    async def resync(self, backend: str) -> Mapping[str, Any]:
+        """Have a backend listed anew; returns how much was different. Raises ``Refused``."""
+        (different,) = await self._wish("Resync", "sa{sv}", (backend, {}))
+        if not isinstance(different, dict):
+            raise nonsense("Resync")
+        return different
+
+    async def reload(self) -> None:
+        """Have the configuration read anew; raises ``Refused``."""
+        await self._wish("Reload", "", ())
+
+    async def _wish(self, member: str, signature: str, body: Sequence[Any]) -> list[Any]:
+        """Call a method that not everybody may; whoever is at the terminal may be asked."""
+        flags = Flag.ALLOW_INTERACTIVE_AUTHORIZATION
+        try:
+            return await self._link.call(
+                (NAME, ROOT, MANAGER), member, signature, body, within=WISH_TIMEOUT, flags=flags
+            )
+        except CallError as error:
+            if error.name in UNAUTHORIZED:
+                raise Refused(f"{text_of(error)} (try with sudo)") from error
+            if error.name.startswith(f"{NAME}."):
+                raise Refused(text_of(error)) from error
+            raise
 
 
 def nonsense(member: str) -> BadInput:
@@ -149,10 +186,15 @@ def _refusal(error: CallError, scope: str) -> str:
         return f"the agent does not answer on the {scope} bus ({advice(scope)})"
     if error.name in WENT_AWAY:
         return f"the agent on the {scope} bus went away before it answered ({advice(scope)})"
-    text = str(error).removeprefix(f"{error.name}: ")
+    text = text_of(error)
     if error.name == DENIED:
         return f"the {scope} bus denies access to the agent: {text}"
     return f"the agent refused: {text}"
+
+
+def text_of(error: CallError) -> str:
+    """Tell what an error says, without its name."""
+    return str(error).removeprefix(f"{error.name}: ")
 
 
 def _reason(lost: BusLost) -> str:

@@ -6,9 +6,10 @@ from typing import Any
 from koi_agent.cli import records, wording
 from koi_agent.cli.arguments import Arguments
 from koi_agent.cli.output import Output
-from koi_agent.cli.service import BACKEND, MANAGER, ROOT, agent
+from koi_agent.cli.service import agent
 from koi_agent.cli.table import Cell, table
 from koi_agent.config import scope
+from koi_agent.core.api import BACKEND, MANAGER, ROOT
 from koi_agent.core.text import printable
 
 HEADER = (

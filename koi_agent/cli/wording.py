@@ -60,11 +60,17 @@ def _short(port: Record) -> str:
 def long_ports(record: Record) -> Iterator[str]:
     """Say of each port where it is bound, how it is known and what it would be announced as."""
     for port in record["ports"]:
-        host, known = str(port.get("host_ip", "")), (port.get("source"), port.get("type"))
-        bound = f"[{host}]:" if ":" in host else f"{host}:" if host else ""
-        inside, outside = port.get("container_port", 0), port.get("host_port", 0)
-        way = f"{bound}{outside} -> {inside}" if outside not in (0, inside) else f"{bound}{inside}"
-        yield f"{way}/{port.get('protocol', '')} ({', '.join(str(k) for k in known if k)})"
+        known = (port.get("source"), port.get("type"))
+        yield f"{way(port)} ({', '.join(str(k) for k in known if k)})"
+
+
+def way(port: Record) -> str:
+    """Say where a port is bound: ``0.0.0.0:8080 -> 80/tcp``."""
+    host = str(port.get("host_ip", ""))
+    bound = f"[{host}]:" if ":" in host else f"{host}:" if host else ""
+    inside, outside = port.get("container_port", 0), port.get("host_port", 0)
+    to = f"{bound}{outside} -> {inside}" if outside not in (0, inside) else f"{bound}{inside}"
+    return f"{to}/{port.get('protocol', '')}"
 
 
 def metadata(values: Record, prefix: str = "") -> Iterator[str]:

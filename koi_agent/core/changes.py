@@ -1,7 +1,8 @@
 """The two vocabularies of the flow: what is said to the registry, and what the registry says.
 
 Backends say ``Listing``, ``Seen`` and ``Gone``; the engine that follows them adds
-``Lost`` and ``Absent``. The registry answers each with a list of ``Event``.
+``Lost`` and ``Absent``, and the agent ``Followed`` and ``Unfollowed`` when it is configured anew.
+The registry answers each with a list of ``Event``.
 """
 
 from collections.abc import Sequence
@@ -60,7 +61,21 @@ class Absent:
     reason: str
 
 
-Change = Listing | Seen | Gone | Lost | Absent
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """A backend is followed from now on."""
+
+    backend: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unfollowed:
+    """A backend is followed no more; what is known of it is forgotten."""
+
+    backend: str
+
+
+Change = Listing | Seen | Gone | Lost | Absent | Followed | Unfollowed
 
 
 class BackendState(StrEnum):
@@ -112,6 +127,20 @@ class Stopped:
 
 
 @dataclass(frozen=True, slots=True)
+class BackendAdded:
+    """A backend is followed from now on."""
+
+    status: BackendStatus
+
+
+@dataclass(frozen=True, slots=True)
+class BackendRemoved:
+    """A backend is followed no more; its instances have stopped before."""
+
+    backend: str
+
+
+@dataclass(frozen=True, slots=True)
 class BackendUpdated:
     """What is known of a backend changed."""
 
@@ -135,4 +164,7 @@ class BackendReconnected:
 
 
 InstanceEvent = Started | Updated | Stopped
-Event = InstanceEvent | BackendUpdated | BackendDisconnected | BackendReconnected
+BackendEvent = (
+    BackendAdded | BackendRemoved | BackendUpdated | BackendDisconnected | BackendReconnected
+)
+Event = InstanceEvent | BackendEvent

@@ -10,8 +10,10 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 
 from koi_agent.core.changes import (
+    BackendAdded,
     BackendDisconnected,
     BackendReconnected,
+    BackendRemoved,
     BackendUpdated,
     Event,
     InstanceEvent,
@@ -78,7 +80,11 @@ class EventQueue:
                 case BackendDisconnected(backend):
                     lost[backend] = number
                     kept[number] = event
-                case BackendReconnected():
+                case BackendRemoved(backend):
+                    last.pop(backend, None)
+                    lost.pop(backend, None)
+                    kept[number] = event
+                case BackendAdded() | BackendReconnected():
                     kept[number] = event
         return deque(kept.values())
 

@@ -10,19 +10,23 @@ from dataclasses import replace
 
 from koi_agent.core.changes import (
     Absent,
+    BackendAdded,
     BackendDisconnected,
     BackendReconnected,
+    BackendRemoved,
     BackendState,
     BackendStatus,
     BackendUpdated,
     Change,
     Event,
+    Followed,
     Gone,
     Listing,
     Lost,
     Seen,
     Started,
     Stopped,
+    Unfollowed,
     Updated,
 )
 from koi_agent.core.claims import Claims
@@ -51,6 +55,12 @@ class Registry:
     def backends(self) -> Mapping[str, BackendStatus]:
         """Where each backend stands, by name."""
         return self._status
+
+    def contradiction(self) -> str:
+        """Say what does not add up here, which is a bug; "" where all does."""
+        counted = sum(status.instances for status in self._status.values())
+        seen = len(self._visible)
+        return "" if counted == seen else f"registry: {counted} instances counted, {seen} visible"
 
     def of_unit(self, unit: str) -> list[Instance]:
         """Find what a unit is: the containers that claim it, or itself."""
@@ -83,6 +93,25 @@ class Registry:
                 return self._show(self._forget(change.backend, change.id), change.reason)
             case Lost() | Absent():
                 return self._leave(change)
+            case Followed(backend):
+                return self._follow(backend)
+            case Unfollowed(backend):
+                return self._unfollow(backend)
+
+    def _follow(self, backend: str) -> list[Event]:
+        self._tracked[backend] = {}
+        self._status[backend] = BackendStatus(name=backend)
+        return [BackendAdded(self._status[backend])]
+
+    def _unfollow(self, backend: str) -> list[Event]:
+        """Forget a backend; what it claimed or held back is judged without it."""
+        affected: set[str] = set()
+        for id_ in list(self._tracked[backend]):
+            affected |= self._forget(backend, id_)
+        events = self._show(affected, "followed no more")
+        del self._tracked[backend], self._status[backend]
+        events += self._show(self._waiting_for(backend), "")
+        return [*events, BackendRemoved(backend)]
 
     def _list(self, listing: Listing, now: int) -> list[Event]:
         held = self._tracked[listing.backend]
@@ -150,13 +179,15 @@ class Registry:
         """Look again at what was held back for a backend whose answer is known now."""
         if _decided(before) or not _decided(self._status[before.name]):
             return []
-        waiting = {
+        return self._show(self._waiting_for(before.name), "")
+
+    def _waiting_for(self, backend: str) -> set[str]:
+        return {
             instance.key
             for held in self._tracked.values()
             for instance in held.values()
-            if instance.awaits == before.name
+            if instance.awaits == backend
         }
-        return self._show(waiting, "")
 
     def _update_status(self, status: BackendStatus) -> list[Event]:
         old = self._status[status.name]

@@ -75,6 +75,18 @@ def span(value: str) -> int:
     A part of a second is rounded up to a whole one: what is asked for every 500ms is done every
     second, and no span that is more than nothing becomes zero.
     """
+    return _bounded_seconds(-(-_span_microseconds(value) // 1_000_000), value)
+
+
+def exact_span(value: str, least: int, most: int) -> float:
+    """Read a systemd.time(7) time span as seconds, from ``least`` to ``most``."""
+    microseconds = _span_microseconds(value)
+    if not least * 1_000_000 <= microseconds <= most * 1_000_000:
+        raise BadInput(f"{shown(value)} is out of range: it may be {least} to {most} seconds")
+    return microseconds / 1_000_000
+
+
+def _span_microseconds(value: str) -> int:
     text = filled_text(value)
     microseconds = position = 0
     while position < len(text):
@@ -85,7 +97,7 @@ def span(value: str) -> int:
         fraction = int((part[2] or "")[:6].ljust(6, "0"))
         microseconds += int(part[1] or 0) * unit + fraction * unit // 1_000_000
         position = part.end()
-    return _bounded_seconds(-(-microseconds // 1_000_000), value)
+    return microseconds
 
 
 def _bounded_seconds(number: int, value: str) -> int:

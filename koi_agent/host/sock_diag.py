@@ -2,15 +2,19 @@
 
 A listener comes with the id of the control group of the task that made it (since Linux 5.8):
 that is how a port finds its unit, without privilege and without /proc. Four dumps take about
-0.2 ms, so this is synchronous. Only sockets of our own network namespace are seen.
+0.1 ms; somebody may have tens of thousands of sockets, so others get a turn between the parts
+of a dump. Only sockets of our own network namespace are seen.
 """
 
+import asyncio
 import errno
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv6Address
 from typing import Final
 
@@ -40,7 +44,12 @@ _STATES = {
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
 _LARGEST_PART = 64 * 1024
 _TRIES = 4
-_PATIENCE = 1.0
+_PATIENCE = struct.pack("@ll", 1, 0)
+"""One second, as ``SO_RCVTIMEO`` takes it."""
+_MANY = 100
+"""Sockets in one part of a dump after which others get a turn."""
+_MOST_OF_A_GROUP = 1024
+"""Listeners of one control group; whoever has more hides some of his own only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -61,40 +70,54 @@ class Listener:
     ifindex: int = 0
 
 
-def listeners() -> list[Listener]:
+async def listeners() -> list[Listener]:
     """Ask the kernel for TCP sockets that listen and UDP sockets without a peer.
 
     Raises ``OSError`` if the kernel refuses or does not answer. A kernel without UDP's part
     of sock_diag shows no UDP.
     """
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG) as door:
-        door.settimeout(_PATIENCE)
+        # Not settimeout, which costs a poll before each of a dozen calls.
+        door.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _PATIENCE)
         door.bind((0, 0))
-        found = _of(door, Protocol.TCP)
+        found = await _of(door, Protocol.TCP)
         try:
-            return found + _of(door, Protocol.UDP)
+            return found + await _of(door, Protocol.UDP)
         except FileNotFoundError:
             return found
 
 
-def _of(door: socket.socket, protocol: Protocol) -> list[Listener]:
-    return [one for family in _FAMILIES for one in _dumped(door, protocol, family)]
+async def _of(door: socket.socket, protocol: Protocol) -> list[Listener]:
+    return [one for family in _FAMILIES for one in await _dumped(door, protocol, family)]
 
 
-def _dumped(door: socket.socket, protocol: Protocol, family: int) -> list[Listener]:
+async def _dumped(door: socket.socket, protocol: Protocol, family: int) -> list[Listener]:
     """Dump until a dump is whole; a host too busy for that gives what the last one saw."""
     found: list[Listener] = []
     for sequence in range(1, _TRIES + 1):
         _ask(door, protocol, family, sequence)
-        interrupted = False
-        found = []
-        for flags, payload in _answers(door, sequence):
-            interrupted |= bool(flags & _INTERRUPTED)
-            if payload:
-                found.append(listener_from(payload, protocol))
+        found, interrupted, done = [], 0, False
+        groups: Counter[int] = Counter()
+        while not done:
+            payloads, flags, done = _part(door, sequence)
+            interrupted |= flags & _INTERRUPTED
+            found += _some_of_each(payloads, protocol, groups)
+            if len(payloads) >= _MANY:
+                await asyncio.sleep(0)
         if not interrupted:
             break
     return found
+
+
+def _some_of_each(
+    payloads: Iterable[bytes], protocol: Protocol, groups: Counter[int]
+) -> Iterator[Listener]:
+    """Read listeners, no more of one control group than anybody can want to know."""
+    for payload in payloads:
+        one = listener_from(payload, protocol)
+        groups[one.cgroup_id] += 1
+        if groups[one.cgroup_id] <= _MOST_OF_A_GROUP:
+            yield one
 
 
 def _ask(door: socket.socket, protocol: Protocol, family: int, sequence: int) -> None:
@@ -104,23 +127,21 @@ def _ask(door: socket.socket, protocol: Protocol, family: int, sequence: int) ->
     door.sendto(header + _REQUEST.pack(family, number, 0, 1 << state), (0, 0))
 
 
-def _answers(door: socket.socket, sequence: int) -> Iterator[tuple[int, bytes]]:
-    """Yield flags and payload of each message of one dump; the last has no payload."""
-    while True:
-        data, _, flags, sender = door.recvmsg(_LARGEST_PART)
-        if flags & socket.MSG_TRUNC:
-            raise OSError(errno.EMSGSIZE, "sock_diag: a part of the dump was cut")
-        if sender[0] != 0:
-            continue
-        for kind, flags, payload in messages(data, sequence):
-            if kind == _DONE:
-                _raise_error(payload)
-                yield flags, b""
-                return
-            if kind == _ERROR:
-                _raise_error(payload)
-            if kind == _SOCK_DIAG_BY_FAMILY:
-                yield flags, payload
+def _part(door: socket.socket, sequence: int) -> tuple[list[bytes], int, bool]:
+    """Receive a part of a dump: payloads, their flags together, and whether it was the last."""
+    data, _, cut, sender = door.recvmsg(_LARGEST_PART)
+    if cut & socket.MSG_TRUNC:
+        raise OSError(errno.EMSGSIZE, "sock_diag: a part of the dump was cut")
+    payloads: list[bytes] = []
+    together, done = 0, False
+    for kind, flags, payload in messages(data, sequence) if sender[0] == 0 else ():
+        if kind in (_DONE, _ERROR):
+            _raise_error(payload)
+        together |= flags
+        done |= kind == _DONE
+        if kind == _SOCK_DIAG_BY_FAMILY:
+            payloads.append(payload)
+    return payloads, together, done
 
 
 def messages(data: bytes, sequence: int) -> Iterator[tuple[int, int, bytes]]:
@@ -140,7 +161,15 @@ def listener_from(payload: bytes, protocol: Protocol) -> Listener:
     if len(payload) < _MESSAGE.size:
         raise OSError(errno.EBADMSG, "sock_diag: a message of a wrong length")
     family, _, _, _, port, _, source, _, ifindex, *_ = _MESSAGE.unpack_from(payload)
-    attributes = dict(_attributes(payload[_MESSAGE.size :]))
+    return _listener(protocol, family, port, source, ifindex, payload[_MESSAGE.size :])
+
+
+@lru_cache(maxsize=4096)
+def _listener(
+    protocol: Protocol, family: int, port: bytes, source: bytes, ifindex: int, rest: bytes
+) -> Listener:
+    """Read what the kernel mostly says anew each time."""
+    attributes = dict(_attributes(rest))
     return Listener(
         port=int.from_bytes(port, "big"),
         protocol=protocol,

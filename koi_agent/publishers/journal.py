@@ -1,17 +1,22 @@
-"""Events as log records, one line each."""
+"""Events as log records: a line each, with the fields that a journal finds them by."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from koi_agent.core.changes import (
+    BackendAdded,
     BackendDisconnected,
+    BackendEvent,
     BackendReconnected,
+    BackendRemoved,
     BackendUpdated,
     Event,
     Started,
     Stopped,
     Updated,
 )
+from koi_agent.core.instance import Instance
+from koi_agent.core.messages import Kind, marked
 
 log = logging.getLogger(__name__)
 
@@ -27,17 +32,55 @@ class JournalPublisher:
 
 def _log(event: Event) -> None:
     match event:
-        case Started(instance):
-            log.info("started %s (%s)", instance.key, instance.state_detail)
-        case Stopped(instance, reason):
-            log.info("stopped %s (%s)", instance.key, reason)
+        case Started(new):
+            if log.isEnabledFor(logging.INFO):
+                extra = _about(new, Kind.STARTED, "started")
+                log.info("started %s (%s)", new.key, new.state_detail, extra=extra)
+        case Stopped(last, reason):
+            if log.isEnabledFor(logging.INFO):
+                extra = _about(last, Kind.STOPPED, "stopped")
+                log.info("stopped %s (%s)", last.key, reason, extra=extra)
         case Updated(_, new):
-            log.debug("updated %s (%s)", new.key, new.state_detail)
+            if log.isEnabledFor(logging.DEBUG):
+                extra = _about(new, Kind.UPDATED, "updated")
+                log.debug("updated %s (%s)", new.key, new.state_detail, extra=extra)
+        case _:
+            _log_backend(event)
+
+
+def _about(instance: Instance, kind: Kind, event: str) -> Mapping[str, object]:
+    """Make the fields of a record about an instance."""
+    fields = {
+        "KOI_EVENT": event,
+        "KOI_BACKEND": instance.backend,
+        "KOI_INSTANCE": instance.key,
+        "KOI_NAME": instance.name,
+    }
+    if instance.unit:
+        fields["KOI_UNIT"] = instance.unit
+    return marked(kind, **fields)
+
+
+def _log_backend(
+    event: BackendEvent,
+) -> None:
+    match event:
+        case BackendAdded(status):
+            log.info("%s: followed from now on", status.name, extra=_of(status.name))
+        case BackendRemoved(backend):
+            log.info("%s: followed no more", backend, extra=_of(backend))
         case BackendUpdated(old, new) if old.state is not new.state:
-            log.info("%s: %s, was %s", new.name, new.state, old.state)
+            log.info("%s: %s, was %s", new.name, new.state, old.state, extra=_of(new.name))
         case BackendDisconnected(backend, reason):
-            log.warning("%s: disconnected: %s", backend, reason)
+            extra = _of(backend, Kind.DISCONNECTED, "disconnected")
+            log.warning("%s: disconnected: %s", backend, reason, extra=extra)
         case BackendReconnected(backend):
-            log.info("%s: reconnected", backend)
+            extra = _of(backend, Kind.RECONNECTED, "reconnected")
+            log.info("%s: reconnected", backend, extra=extra)
         case BackendUpdated():
             pass
+
+
+def _of(backend: str, kind: Kind = Kind.BACKEND, event: str = "backend") -> Mapping[str, object]:
+    """Make the fields of a record about a backend."""
+    return marked(kind, KOI_EVENT=event, KOI_BACKEND=backend)

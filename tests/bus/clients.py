@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from koi_agent.bus.client import Bus
 from koi_agent.bus.server import Server
 from koi_agent.core.changes import Change, Gone, Listing, Seen
+from koi_agent.core.errors import ConfigError
 from koi_agent.core.instance import (
     Instance,
     InstanceState,
@@ -22,6 +23,7 @@ from koi_agent.core.instance import (
     Refusal,
 )
 from koi_agent.core.registry import Registry
+from koi_agent.publishers.dbus.manager import Wishes
 from koi_agent.publishers.dbus.publisher import DBusPublisher
 from tests.world.bus import PrivateBus
 
@@ -69,15 +71,35 @@ SHOP = Instance(
 )
 
 
+@dataclass
+class Control:
+    """What LogControl1 shows and sets."""
+
+    level: str = "info"
+    target: str = "auto"
+
+
 class Told:
-    """An agent that knows what it is told."""
+    """An agent that knows what it is told.
+
+    ``different`` is what a resync finds, ``refusal`` why a reload is refused, "" if it is not.
+    """
 
     def __init__(self, backends: Sequence[str] = ("docker", "systemd")) -> None:
         self.registry = Registry(backends)
-        self.publisher = DBusPublisher(self.registry, VERSION, self._resync)
+        wishes = Wishes(resync=self._resync, reload=self._reload)
+        self.publisher = DBusPublisher(self.registry, VERSION, wishes, Control())
+        self.different: dict[str, dict[str, str]] = {}
+        self.refusal = ""
+        self.reloads = 0
 
     async def _resync(self, _backend: str) -> Mapping[str, Mapping[str, str]]:
-        return {}
+        return self.different
+
+    async def _reload(self) -> None:
+        if self.refusal:
+            raise ConfigError(self.refusal)
+        self.reloads += 1
 
     def tell(self, change: Change) -> None:
         self.publisher.publish(self.registry.apply(change, time.time_ns() // 1000))
@@ -107,8 +129,7 @@ async def agent(bus: PrivateBus, *instances: Instance) -> AsyncIterator[Told]:
         try:
             async with asyncio.timeout(5):
                 await told.publisher.named.wait()
-            told.publisher.ready = True
-            told.publisher.changed()
+            told.publisher.enter("")
             yield told
         finally:
             for task in tasks:

@@ -1,5 +1,6 @@
 """A real bus for each test, and none of its sockets left open."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,3 +24,15 @@ def bus(tmp_path: Path) -> Iterator[private_bus.PrivateBus]:
     daemon.start()
     yield daemon
     daemon.kill()
+
+
+@pytest.fixture
+def open_bus(bus: private_bus.PrivateBus, tmp_path: Path) -> private_bus.PrivateBus:
+    """A bus that another user can reach."""
+    if os.geteuid() != 0:
+        require("root", "another user's call needs setuid")
+    (tmp_path / "bus").chmod(0o666)
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder != Path("/tmp") and folder.is_relative_to("/tmp"):
+            folder.chmod(0o711)
+    return bus

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from time import monotonic, thread_time
 
-from koi_agent.bus.wire import Kind, decode, frame_length
+from koi_agent.bus.wire import Kind, decode, extent
 from tests.bus.stock import frame
 
 Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -49,7 +49,7 @@ async def authenticate(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
 async def next_serial(reader: asyncio.StreamReader) -> int:
     """Read a message; returns its serial."""
     start = await reader.readexactly(16)
-    frame = start + await reader.readexactly(frame_length(start, 0) - 16)
+    frame = start + await reader.readexactly(extent(start, 0)[2] - 16)
     header = decode(frame, 0)
     assert header.kind == Kind.CALL
     return header.serial

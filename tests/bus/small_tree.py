@@ -91,12 +91,16 @@ class Tree:
         item = self.items.get(path)
         return ((ITEM_INTERFACE, item),) if item else ()
 
-    def children(self, path: str) -> Iterable[str]:
+    def children(self, path: str) -> Iterable[str] | None:
         if path == ITEMS:
             return [item.rpartition("/")[2] for item in self.items]
         whole = [*ITEMS.split("/")[1:]]
         above = [part for part in path.split("/") if part]
-        return [whole[len(above)]] if above == whole[: len(above)] else []
+        return (
+            [whole[len(above)]]
+            if above == whole[: len(above)] and len(above) < len(whole)
+            else None
+        )
 
     def managed_paths(self) -> Sequence[str]:
         return list(self.items)

@@ -1,10 +1,8 @@
 """Who may do what changes something, asked of a real bus and a far end that plays polkit."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +15,6 @@ from koi_agent.bus.managed import Managed
 from koi_agent.bus.wire import Variant
 from tests.bus import small_tree
 from tests.bus.small_tree import ACTION, MANAGER, NAME, ROOT, Tree, served
-from tests.conftest import require
 from tests.world.bus import PrivateBus
 
 NOBODY = 65534
@@ -44,8 +41,8 @@ class Polkit:
     def interfaces(self, path: str) -> Sequence[tuple[Interface, Any]]:
         return ((self._authority, self),) if path == POLKIT[1] else ()
 
-    def children(self, _path: str) -> Sequence[str]:
-        return ()
+    def children(self, _path: str) -> None:
+        return None
 
     def managed_paths(self) -> Sequence[str]:
         return ()
@@ -63,18 +60,6 @@ async def playing(
     monkeypatch.setattr(small_tree, "NAME", POLKIT[0])
     async with served(address, polkit):  # type: ignore[arg-type]  # it is no Tree, and is served alike
         yield
-
-
-@pytest.fixture
-def open_bus(bus: PrivateBus, tmp_path: Path) -> PrivateBus:
-    """A bus that another user can reach."""
-    if os.geteuid() != 0:
-        require("root", "another user's call needs setuid")
-    (tmp_path / "bus").chmod(0o666)
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder != Path("/tmp") and folder.is_relative_to("/tmp"):
-            folder.chmod(0o711)
-    return bus
 
 
 async def nobody_calls(address: str, *options: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any, Final
 from koi_agent.bus.client import CallError, Link, connected
 from koi_agent.bus.signals import Changed, Signal, Subscription
 from koi_agent.bus.writer import BusLost
-from koi_agent.publishers.dbus.names import MANAGER, NAME, ROOT
+from koi_agent.core.api import MANAGER, NAME, ROOT
 from tests.world import World
 
 TARGET: Final = (NAME, ROOT, MANAGER)

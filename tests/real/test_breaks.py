@@ -9,10 +9,10 @@ from koi_agent.backends.systemd import Systemd
 from koi_agent.bus.client import Bus, connected
 from koi_agent.bus.signals import Changed, Signal, Subscription
 from koi_agent.config import SystemdConfig
+from koi_agent.core.api import MANAGER, NAME, ROOT
 from koi_agent.core.changes import BackendState
 from koi_agent.core.registry import Registry
 from koi_agent.follow import Follower
-from koi_agent.publishers.dbus.names import MANAGER, NAME, ROOT
 from tests.real.agents import (
     agent,
     drift,
@@ -116,10 +116,14 @@ async def test_a_bus_that_stops_for_a_while_costs_nothing(world: World, tmp_path
         assert seen.unbalanced == []
 
 
+ELSEWHERE = {"XDG_RUNTIME_DIR": "/run"}
+"""Where the other agent's socket is not, on the same bus."""
+
+
 async def test_a_second_agent_on_one_bus_gives_up(world: World, tmp_path: Path) -> None:
     async with agent(world, tmp_path):
         process = await asyncio.to_thread(
-            world.run, "python", "-m", "koi_agent", "run", "--user", check=False
+            world.run, "python", "-m", "koi_agent", "run", "--user", check=False, env=ELSEWHERE
         )
         assert process.returncode == 75
         assert "owned by another process" in process.stderr

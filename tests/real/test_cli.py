@@ -122,7 +122,7 @@ def test_a_second_agent_is_refused(world: World) -> None:
     with agent(world):
         second = koi_runtime(world, "run")
     assert second.returncode == os.EX_TEMPFAIL
-    assert "is an agent running already?" in second.stderr
+    assert "another koi-runtime runs" in second.stderr
 
 
 def test_an_agent_told_to_follow_nothing_says_so(world: World) -> None:

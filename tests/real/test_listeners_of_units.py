@@ -19,10 +19,10 @@ time.sleep(1000)
 """
 
 OWNERS = """
-import json, sys
+import asyncio, json, sys
 from koi_agent.backends.systemd.control_groups import ControlGroups
 from koi_agent.host.sock_diag import listeners
-found = listeners()
+found = asyncio.run(listeners())
 owners = ControlGroups().owners({one.cgroup_id for one in found}, json.loads(sys.argv[1]))
 print(json.dumps({one.port: owners.get(one.cgroup_id, "") for one in found}))
 """

@@ -9,7 +9,7 @@ from koi_agent.cli.arguments import Arguments, Misuse, parsed
 from koi_agent.cli.commands import DEFAULT, commands
 from koi_agent.cli.output import complain
 
-TABLE = commands(lambda _config: 0)
+TABLE = commands(lambda _load_again, _loaded: 0)
 
 
 def typed(*argv: str) -> Arguments:

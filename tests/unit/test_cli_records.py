@@ -15,19 +15,6 @@ KEYS = [
 ]
 
 
-def test_client_and_agent_mean_the_same_names() -> None:
-    assert (service.NAME, service.ROOT, service.INSTANCES) == (
-        names.NAME,
-        names.ROOT,
-        names.INSTANCES,
-    )
-    assert (service.MANAGER, service.INSTANCE, service.BACKEND) == (
-        names.MANAGER,
-        names.INSTANCE,
-        names.BACKEND,
-    )
-
-
 @pytest.mark.parametrize("key", ["systemd:web.service", "incus:default/a:b", "docker:0123"])
 def test_a_path_tells_backend_and_id(key: str) -> None:
     assert ":".join(service.key_at(names.instance_path(key))) == key

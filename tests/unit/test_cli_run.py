@@ -1,42 +1,49 @@
 """How the agent is started: flags over environment over what is usual."""
 
 import logging
+import os
+from pathlib import Path
 
 import pytest
 
-from koi_agent.cli.commands import FAILURE, USAGE, execute
-from koi_agent.config import Config
+from koi_agent.cli.commands import USAGE, execute
+from koi_agent.cli.run import LoadAgain
+from koi_agent.config import Config, Loaded
 from koi_agent.core.errors import ConfigError
+from tests.unit.home import Home
 
 
 class Agent:
     """Stands where the agent would be, and remembers how it was started."""
 
-    config: Config | None = None
+    loaded: Loaded | None = None
+    load_again: LoadAgain | None = None
 
-    def be(self, config: Config) -> int:
-        self.config = config
+    def be(self, load_again: LoadAgain, loaded: Loaded) -> int:
+        self.load_again, self.loaded = load_again, loaded
         return 7
 
 
 @pytest.fixture(autouse=True)
-def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logging, "basicConfig", lambda **_: None)
-    for name in ("KOI_RUNTIME", "KOI_NO_RUNTIME", "KOI_LOG_LEVEL"):
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Home:
+    """Nothing is set, and a user's files are those of the test."""
+    for name in ("KOI_RUNTIME", "KOI_NO_RUNTIME", "KOI_LOG_LEVEL", "XDG_RUNTIME_DIR"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    return Home(tmp_path)
 
 
 def started(*argv: str) -> Config:
     agent = Agent()
-    assert execute(["run", *argv], agent.be) == 7
-    assert agent.config is not None
-    return agent.config
+    assert execute(["run", "--user", *argv], agent.be) == 7
+    assert agent.loaded is not None
+    return agent.loaded.config
 
 
-def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+def refused(capsys: pytest.CaptureFixture[str], *argv: str, code: int = USAGE) -> str:
     agent = Agent()
-    assert execute(["run", *argv], agent.be) == USAGE
-    assert agent.config is None
+    assert execute(["run", "--user", *argv], agent.be) == code
+    assert agent.loaded is None
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     return error
@@ -88,7 +95,7 @@ def test_the_environment_speaks_where_no_flag_does(
 ) -> None:
     monkeypatch.setenv("KOI_RUNTIME", "bhyve")
     monkeypatch.setenv("KOI_LOG_LEVEL", "debug")
-    assert "KOI_RUNTIME: 'bhyve'" in refused(capsys)
+    assert "KOI_RUNTIME: 'bhyve'" in refused(capsys, code=os.EX_CONFIG)
     assert started("--runtime=systemd").log_level == logging.DEBUG
     assert started("--runtime=systemd", "--log-level=err").log_level == logging.ERROR
 
@@ -111,28 +118,47 @@ def test_a_variable_that_can_not_be_read_is_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("KOI_NO_RUNTIME", "perhaps")
-    assert "KOI_NO_RUNTIME: 'perhaps' is no boolean" in refused(capsys)
+    assert "KOI_NO_RUNTIME: 'perhaps' is no boolean" in refused(capsys, code=os.EX_CONFIG)
 
 
 def test_a_level_nobody_knows_is_refused_with_those_accepted(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     error = refused(capsys, "--log-level=loud")
-    assert (
-        "--log-level: 'loud' is no log level; accepted: debug, info, notice, warning, err" in error
-    )
+    assert "--log-level: 'loud' is no log level; accepted: emerg, alert, crit, err," in error
 
 
 @pytest.mark.parametrize("scope", ["system", "user"])
 def test_the_scope_is_as_asked(scope: str) -> None:
-    assert started(f"--{scope}").scope == scope
+    agent = Agent()
+    assert execute(["run", f"--{scope}"], agent.be) == 7
+    assert agent.loaded is not None
+    assert agent.loaded.config.scope == scope
 
 
-def test_an_agent_that_can_not_start_is_a_failure_in_one_line(
-    capsys: pytest.CaptureFixture[str],
+def test_a_file_speaks_where_nobody_else_does(home: Home) -> None:
+    home.write("[Runtime]", "LogLevel=debug", "Backends=none")
+    assert started().log_level == logging.DEBUG
+    assert started().backends == ()
+    assert started("--runtime=systemd").backends == ("systemd",)
+
+
+def test_a_bad_file_is_a_bad_configuration_in_one_line(
+    home: Home, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(_config: Config) -> int:
-        raise ConfigError("no user bus")
+    home.write("[Runtime]", "ResyncInterval=soon")
+    error = refused(capsys, code=os.EX_CONFIG)
+    assert f"{home.main}:2: [Runtime] ResyncInterval=: 'soon' is no time span" in error
 
-    assert execute(["run"], fail) == FAILURE
-    assert capsys.readouterr().err == "koi-runtime: no user bus\n"
+
+def test_the_agent_can_read_it_again_under_the_same_flags(home: Home) -> None:
+    agent = Agent()
+    assert execute(["run", "--user", "--runtime=systemd"], agent.be) == 7
+    assert agent.load_again is not None
+    assert agent.load_again() == agent.loaded
+    home.write("[Runtime]", "ResyncInterval=2min", "Backends=none")
+    again = agent.load_again().config
+    assert (again.resync_interval, again.backends) == (120.0, ("systemd",))
+    home.write("[Runtime]", "ResyncInterval=soon")
+    with pytest.raises(ConfigError, match=f"{home.main}:2: "):
+        agent.load_again()

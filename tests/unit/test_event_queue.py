@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from koi_agent.core.changes import (
+    BackendAdded,
     BackendDisconnected,
     BackendReconnected,
+    BackendRemoved,
     BackendState,
     BackendStatus,
     BackendUpdated,
@@ -84,6 +86,17 @@ def test_full_queue_spans_a_backends_updates() -> None:
         [other, BackendUpdated(one, three)],
         0,
     )
+
+
+def test_full_queue_keeps_apart_what_is_told_of_a_backend_before_and_after_it_was_removed() -> None:
+    one, two = BackendStatus(name="podman"), BackendStatus(name="podman", drift=1)
+    events = (
+        BackendUpdated(one, two),
+        BackendRemoved("podman"),
+        BackendAdded(one),
+        BackendUpdated(one, two),
+    )
+    assert shortened(*events) == (list(events), 0)
 
 
 def test_full_queue_forgets_a_loss_that_has_ended() -> None:

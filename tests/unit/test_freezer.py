@@ -38,6 +38,7 @@ class Kernel:
     def runs(self, run: bytes, *, restarts: int = 0) -> None:
         self.desk.read(*changed("active/running", pid=1, run=run, restarts=restarts))
         self.desk.answer()
+        self.desk.tracker.look_after()
 
     def is_paused(self) -> bool:
         return self.desk.last["web.service"].state is InstanceState.PAUSED

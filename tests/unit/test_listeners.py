@@ -209,6 +209,13 @@ def test_look_taken_for_another_reason_counts() -> None:
     assert schedule.due() == pytest.approx(10)
 
 
+def test_look_that_took_long_is_not_repeated_soon() -> None:
+    schedule = Schedule()
+    schedule.started(0)
+    schedule.taken(0.1, took=0.2)
+    assert looks(schedule, 5)[0] == pytest.approx(4.1)
+
+
 STARTS = st.lists(st.floats(0, 40, allow_nan=False), max_size=300).map(sorted)
 
 

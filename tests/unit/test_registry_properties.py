@@ -12,11 +12,13 @@ from koi_agent.core.changes import (
     BackendReconnected,
     BackendState,
     Change,
+    Followed,
     Gone,
     Listing,
     Lost,
     Seen,
     Started,
+    Unfollowed,
     Updated,
 )
 from koi_agent.core.instance import Instance
@@ -130,6 +132,15 @@ class Following(RuleBasedStateMachine):
         self.open, self.request = False, None
         self.stream.clear()
         self.apply(Lost(backend="systemd", reason="test"))
+
+    @rule()
+    def is_followed_anew(self) -> None:
+        self.open, self.request, self.early = False, None, None
+        self.stream.clear()
+        self.apply(Unfollowed("systemd"))
+        self.away = False
+        assert self.registry.visible == {}
+        self.apply(Followed("systemd"))
 
     @rule()
     def reader_begins_anew_from_what_is_visible(self) -> None:

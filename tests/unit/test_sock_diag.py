@@ -1,10 +1,12 @@
 """The kernel's list of sockets, with real sockets on loopback."""
 
+import asyncio
 import os
 import socket
 import struct
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 
 import pytest
 from hypothesis import given
@@ -12,7 +14,11 @@ from hypothesis import strategies as st
 
 from koi_agent.core.instance import Protocol
 from koi_agent.host import sock_diag
-from koi_agent.host.sock_diag import Listener, listener_from, listeners, messages
+from koi_agent.host.sock_diag import Listener, listener_from, messages
+
+
+def listeners() -> list[Listener]:
+    return asyncio.run(sock_diag.listeners())
 
 
 def at(port: int) -> list[tuple[Protocol, str, bool]]:
@@ -78,6 +84,21 @@ def test_more_listeners_than_one_part_holds_are_all_seen() -> None:
     assert ports <= seen
 
 
+async def test_many_sockets_hold_nobody_up_and_hide_nobody_else() -> None:
+    with ExitStack() as sockets:
+        for _ in range(1200):
+            sockets.enter_context(bound(socket.AF_INET, socket.SOCK_DGRAM, "127.0.0.1"))
+        turns = 0
+        async with asyncio.TaskGroup() as group:
+            looking = group.create_task(sock_diag.listeners(), name="look")
+            while not looking.done():
+                await asyncio.sleep(0)
+                turns += 1
+    seen = Counter((one.cgroup_id, one.protocol) for one in looking.result())
+    assert turns > 4
+    assert max(seen.values()) == 1024
+
+
 def test_control_group_comes_with_a_listener() -> None:
     with bound(socket.AF_INET, socket.SOCK_STREAM, "127.0.0.1") as made:
         port = made.getsockname()[1]
@@ -126,6 +147,11 @@ class Kernel:
         return data[:8] + sequence + data[12:], [], flags, (0, 0)
 
 
+def dumped(kernel: Kernel) -> list[Listener]:
+    dump = sock_diag._dumped(kernel, Protocol.TCP, socket.AF_INET)  # type: ignore[arg-type]
+    return asyncio.run(dump)
+
+
 @pytest.fixture
 def kernel(request: pytest.FixtureRequest) -> Iterator[Kernel]:
     with closing(Kernel(*request.param)) as one:
@@ -134,7 +160,7 @@ def kernel(request: pytest.FixtureRequest) -> Iterator[Kernel]:
 
 @pytest.mark.parametrize("kernel", [[header(20, 3, 0x10, 0) + bytes(4)]], indirect=True)
 def test_torn_dump_is_asked_for_again_and_not_for_ever(kernel: Kernel) -> None:
-    assert sock_diag._dumped(kernel, Protocol.TCP, socket.AF_INET) == []  # type: ignore[arg-type]
+    assert dumped(kernel) == []
     assert kernel.asked == 4
 
 
@@ -143,7 +169,7 @@ def test_torn_dump_is_asked_for_again_and_not_for_ever(kernel: Kernel) -> None:
 )
 def test_error_of_the_kernel_is_raised(kernel: Kernel) -> None:
     with pytest.raises(PermissionError):
-        sock_diag._dumped(kernel, Protocol.TCP, socket.AF_INET)  # type: ignore[arg-type]
+        dumped(kernel)
 
 
 @pytest.mark.parametrize("data", [header(15, 3, 0, 1), header(17, 3, 0, 1), bytes(16)])

@@ -1,7 +1,7 @@
 """Which unit listens where, by the last look at the kernel's table of sockets."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from koi_agent.backends.systemd.control_groups import ControlGroups
 from koi_agent.core.errors import BadInput
@@ -22,16 +22,20 @@ class Census:
         """Tell a unit's listeners."""
         return self._of.get(unit, ())
 
-    def take(self, groups: Mapping[str, str]) -> set[str]:
-        """Look now at the units in these control groups; returns those that changed."""
+    async def look(self) -> Sequence[Listener] | None:
+        """See who listens now; None where that can't be seen."""
         try:
-            seen = listeners()
+            seen = await listeners()
         except (OSError, BadInput) as error:
             if not self._failing:
                 log.warning("listening ports can't be seen: sock_diag: %s", error)
             self._failing = True
-            return set()
+            return None
         self._failing = False
+        return seen
+
+    def take(self, seen: Sequence[Listener], groups: Mapping[str, str]) -> set[str]:
+        """Find the units, in these control groups, of what was seen; returns those changed."""
         owners = self._groups.owners((one.cgroup_id for one in seen if one.cgroup_id), groups)
         now: dict[str, tuple[Listener, ...]] = {}
         for one in seen:

@@ -4,8 +4,8 @@ The kernel does: a control group's ``cgroup.events`` changes, and inotify tells.
 """
 
 import logging
+import os
 from collections.abc import Callable
-from pathlib import Path
 
 from koi_agent.backends.systemd.control_groups import ROOT, unified
 from koi_agent.host.inotify import IGNORED, MODIFY, OVERFLOW, Inotify
@@ -24,15 +24,15 @@ class Freezer:
         self._changed = changed
         self._root = unified(ROOT)
         self._watches: dict[str, int] = {}
-        self._units: dict[int, tuple[str, Path]] = {}
+        self._units: dict[int, tuple[str, str]] = {}
 
     def watch(self, unit: str, group: str) -> None:
         """Watch a unit that runs in a control group."""
         if not (self._root and group) or unit in self._watches:
             return
-        path = self._root / group.lstrip("/") / "cgroup.events"
+        path = f"{self._root}/{group.lstrip('/')}/cgroup.events"
         try:
-            watch = self.inotify.add(str(path), MODIFY)
+            watch = self.inotify.add(path, MODIFY)
         except OSError as error:
             log.debug("%s: %s: not watched for freezing: %s", unit, path, error.strerror)
             return
@@ -59,19 +59,29 @@ class Freezer:
 
     def _drop(self, watch: int) -> None:
         """Forget a watch whose group is gone."""
-        unit, _ = self._units.pop(watch, ("", Path()))
+        unit, _ = self._units.pop(watch, ("", ""))
         if self._watches.get(unit) == watch:
             del self._watches[unit]
 
     def _look(self, watch: int) -> None:
-        unit, path = self._units.get(watch, ("", Path()))
+        unit, path = self._units.get(watch, ("", ""))
+        if not unit:
+            return
         try:
-            frozen = "frozen 1" in path.read_text("ascii").splitlines() if unit else False
+            frozen = b"frozen 1" in _content(path).splitlines()
         except OSError:
             return
-        if unit:
-            self._changed(unit, "frozen" if frozen else "running")
+        self._changed(unit, "frozen" if frozen else "running")
 
     def close(self) -> None:
         """Drop all watches."""
         self.inotify.close()
+
+
+def _content(path: str) -> bytes:
+    """Read a small file of the kernel's; pathlib takes four times as long, at every start."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, 4096)
+    finally:
+        os.close(descriptor)

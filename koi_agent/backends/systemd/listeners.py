@@ -160,6 +160,7 @@ class Schedule:
 
     AFTER: Final = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
     SPACING: Final = 0.1
+    REST: Final = 20
 
     def __init__(self) -> None:
         self._due: dict[int, float] = {}
@@ -178,7 +179,11 @@ class Schedule:
             return None
         return max(self._due[min(self._due)], self._free)
 
-    def taken(self, now: float) -> None:
-        """Note that a look was taken, for all that wanted one until now."""
+    def taken(self, now: float, *, took: float = 0.0) -> None:
+        """Note that a look was taken, for all that wanted one until now.
+
+        ``took`` is how many seconds it lasted: on a host with so many sockets that a look
+        takes long, the next is as much later.
+        """
         self._due = {tenth: due for tenth, due in self._due.items() if due > now}
-        self._free = now + self.SPACING
+        self._free = now + max(self.SPACING, took * self.REST)

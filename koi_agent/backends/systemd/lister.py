@@ -6,6 +6,7 @@ list has and no signal told of, or the other way round, is for the registry to j
 """
 
 import asyncio
+import time
 from collections.abc import Iterable
 from functools import partial
 from typing import Any
@@ -37,6 +38,7 @@ class Lister:
         self._queries = queries
         self._tracker = tracker
         self._looking = asyncio.Lock()
+        self._seeing = asyncio.Lock()
 
     async def list(self) -> tuple[list[Instance], set[str]]:
         """List what runs; the second are names of which events will say more."""
@@ -48,7 +50,7 @@ class Lister:
             self._close_sockets(rows)
             await each([partial(self._adopt_socket, row) for row in rows])
             await each([partial(self._adopt, row) for row in rows])
-            tracker.look()
+            await self.look()
             in_doubt = tracker.in_doubt()
             listed = {row[6]: row for row in rows}
             for unit in list(tracker.units.values()):
@@ -56,6 +58,17 @@ class Lister:
                     self._compare(unit, listed.get(unit.path))
             told = [u.told for u in tracker.units.values() if u.name not in in_doubt]
         return [instance for instance in told if instance], in_doubt
+
+    async def look(self) -> None:
+        """Look at who listens where and what has begun; the tracker says what is news."""
+        tracker = self._tracker
+        async with self._seeing:
+            began = time.monotonic()
+            tracker.look_after()
+            seen = await tracker.census.look()
+            if seen is not None:
+                tracker.listening(seen)
+            tracker.schedule.taken(began, took=time.monotonic() - began)
 
     async def verify(self) -> None:
         """Look at units that were loaded and then said nothing: without loading them again."""
@@ -115,7 +128,7 @@ class Lister:
                 tracker.answered(known, await tracker.files.ask(self._queries, known))
             return
         unit.note(await self._queries.properties(unit.path, STANDING))
-        await tracker.files.ask(self._queries, unit)
+        unit.group = (await tracker.files.ask(self._queries, unit)).control_group
         if unit.path not in tracker.heard and tracker.patterns.match(unit.name):
             tracker.units[unit.path] = unit
 

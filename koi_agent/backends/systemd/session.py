@@ -160,7 +160,8 @@ class Session:
             wishes.append(self.tracker.verify_at - loop.time())
         due = self.tracker.schedule.due()
         if due is not None and due <= loop.time():
-            self.tracker.look()
+            self.tracker.schedule.taken(loop.time())
+            self._jobs.put_nowait(self._lister.look)
             due = self.tracker.schedule.due()
         wishes.append(due - loop.time() if due is not None else None)
         for wish in wishes:

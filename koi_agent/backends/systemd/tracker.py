@@ -20,6 +20,7 @@ from koi_agent.config import SystemdConfig
 from koi_agent.core.changes import Gone, Seen
 from koi_agent.core.contracts import Deliver
 from koi_agent.core.instance import Instance
+from koi_agent.host.sock_diag import Listener
 
 SETTLE = 0.013
 """Seconds a unit must stay dead: one pause of the bus's reader and the read after it."""
@@ -67,6 +68,7 @@ class Tracker:
         self._ephemeral = ephemeral_ports()
         self._dying: dict[str, float] = {}
         self._unconfirmed: dict[str, float] = {}
+        self._begun: set[str] = set()
         self._ended: OrderedDict[bytes, None] = OrderedDict()
         self._deliver = deliver
         self._ask = ask
@@ -203,6 +205,7 @@ class Tracker:
 
     def instance(self, unit: Unit, details: Details) -> Instance:
         """Make what others see of a unit, with its ports by the last look."""
+        unit.group = details.control_group
         ports = unit_ports(
             unit.name,
             self.census.of(unit.name),
@@ -213,12 +216,21 @@ class Tracker:
         return unit.instance(details, ports)
 
     def begun(self, unit: Unit) -> None:
-        """Look after a unit that has begun to run: its ports, and whether it is frozen."""
+        """Have a unit that has begun to run looked after, in a moment."""
         self.schedule.started(time.monotonic())
         self._wake(Schedule.AFTER[0])
-        if self.freezer and unit.told:
-            self.freezer.forget(unit.path)  # each run has a control group of its own
-            self.freezer.watch(unit.path, unit.told.control_group)
+        self._begun.add(unit.path)
+
+    def look_after(self) -> None:
+        """Watch units that have begun to run and did not end at once for being frozen.
+
+        The kernel tells of the end of each watch as well, by a wake-up of its own.
+        """
+        begun, self._begun = self._begun, set()
+        for unit in [self.units[path] for path in begun & self.units.keys()]:
+            if self.freezer and unit.told:
+                self.freezer.forget(unit.path)  # each run has a control group of its own
+                self.freezer.watch(unit.path, unit.told.control_group)
 
     def retell(self, names: Iterable[str]) -> None:
         """Say what units are now, by name."""
@@ -279,9 +291,7 @@ class Tracker:
         if self.freezer:
             self.freezer.close()
 
-    def look(self) -> None:
-        """Look at who listens where, and say what is news."""
-        self.schedule.taken(time.monotonic())
-        known = ((unit.name, self.files.get(unit.name)) for unit in self.units.values())
-        groups = {name: details.control_group for name, details in known if details}
-        self.retell(self.census.take(groups))
+    def listening(self, seen: Sequence[Listener]) -> None:
+        """Take who listens where, and say what is news."""
+        groups = {unit.name: unit.group for unit in self.units.values()}
+        self.retell(self.census.take(seen, groups))

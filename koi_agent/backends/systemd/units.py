@@ -3,6 +3,7 @@
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Any
 
 from koi_agent.bus.labels import decode
@@ -13,6 +14,8 @@ ROOT = "/org/freedesktop/systemd1/unit/"
 BACKEND = "systemd"
 ACTIVE = frozenset({"active", "reloading", "activating", "deactivating", "refreshing"})
 PAUSED = frozenset({"frozen", "frozen-by-parent"})
+NAMES_KEPT = 1024
+"""Unit names of which is remembered whether they are followed: one event asks several times."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +38,8 @@ class Details:
 class Unit:
     """A unit as its signals tell of it; ``told`` is what was last said of it onwards.
 
+    ``group`` is its control group, as far as it was asked for.
+
     ``began`` is when it last left ``inactive``, in seconds of the monotonic clock.
     """
 
@@ -48,6 +53,7 @@ class Unit:
     restarts: int = 0
     began: float = 0.0
     detail: str = ""
+    group: str = ""
     told: Instance | None = None
     group_asked: bytes = b""
 
@@ -130,13 +136,17 @@ class Patterns:
     def __init__(self, config: SystemdConfig, accepting: Container[str]) -> None:
         self._config = config
         self._accepting = accepting
+        self._named = lru_cache(maxsize=NAMES_KEPT)(self._is_named)
 
     def match(self, name: str) -> bool:
         """Tell whether a unit of this name is followed."""
-        if not _any(name, self._config.units) or _any(name, self._config.exclude_units):
+        if not self._named(name):
             return False
         prefix, at, _ = name.partition("@")
         return not (at and f"{prefix}.socket" in self._accepting)
+
+    def _is_named(self, name: str) -> bool:
+        return _any(name, self._config.units) and not _any(name, self._config.exclude_units)
 
     def wants(self, path: str) -> bool:
         """Tell whether signals of a unit's object are worth reading."""

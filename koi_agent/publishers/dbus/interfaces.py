@@ -4,10 +4,10 @@ from typing import Any
 
 from koi_agent.bus.interfaces import Emits, Interface, Property, SignalType, interface
 from koi_agent.bus.wire import Variant
+from koi_agent.core.api import BACKEND, INSTANCE
 from koi_agent.core.changes import BackendStatus
 from koi_agent.core.instance import Instance
 from koi_agent.core.views import metadata_of, port_of
-from koi_agent.publishers.dbus.names import BACKEND, INSTANCE
 
 SIGNATURES = {
     "enable": "b",

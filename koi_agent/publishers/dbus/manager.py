@@ -9,12 +9,13 @@ from koi_agent.bus.client import CallError
 from koi_agent.bus.interfaces import Call, Emits, ErrorReply, Interface, Method, Property, interface
 from koi_agent.bus.wire import Variant
 from koi_agent.bus.writer import BusLost
+from koi_agent.core.api import MANAGER, NAME
 from koi_agent.core.changes import BackendState, BackendStatus
-from koi_agent.core.errors import BackendLost
+from koi_agent.core.errors import BackendLost, ConfigError
 from koi_agent.core.instance import Instance
 from koi_agent.core.views import explanation_of
 from koi_agent.publishers.dbus.interfaces import EVENTS
-from koi_agent.publishers.dbus.names import MANAGER, NAME, backend_path, instance_path
+from koi_agent.publishers.dbus.names import backend_path, instance_path
 
 SYSTEMD = (
     "org.freedesktop.systemd1",
@@ -31,16 +32,28 @@ FILTERS: dict[str, Callable[[Instance], str]] = {
 }
 """What FindInstances can ask for."""
 
-Resync = Callable[[str], Awaitable[Mapping[str, Mapping[str, str]]]]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What privileged clients may ask of the agent.
+
+    ``resync`` lists a backend, or all for "", and tells what was different; it raises
+    ``BackendLost``. ``reload`` reads the configuration anew; it raises ``ConfigError``.
+    """
+
+    resync: Callable[[str], Awaitable[Mapping[str, Mapping[str, str]]]]
+    reload: Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What the Manager object shows of the agent as a whole."""
+    """What the Manager object shows of the agent as a whole.
+
+    ``phase`` is starting, reloading or stopping, "" while the agent serves.
+    """
 
     version: str
-    ready: bool
-    stopping: bool
+    phase: str
     backends: tuple[BackendStatus, ...]
     instances: int
     generation: int
@@ -50,14 +63,16 @@ class Facts:
         return any(backend.state is BackendState.SYNCED for backend in self.backends)
 
     @property
+    def words(self) -> tuple[str, bool, list[str]]:
+        """Tell what is more than a count, and told at once."""
+        return self.state, self.active, [backend.name for backend in self.backends]
+
+    @property
     def state(self) -> str:
-        """Put the backends' states into one word."""
-        if self.stopping:
-            return "stopping"
-        if not self.ready:
-            return "starting"
+        """Put the phase and the backends' states into one word."""
         fine = (BackendState.SYNCED, BackendState.ABSENT)
-        return "running" if all(b.state in fine for b in self.backends) else "degraded"
+        serving = "running" if all(b.state in fine for b in self.backends) else "degraded"
+        return self.phase or serving
 
 
 FACTS = (
@@ -73,8 +88,7 @@ FACTS = (
 class Manager:
     """Methods of the root object.
 
-    ``told`` is what clients have been told of, by key; ``of_unit`` finds what a unit is;
-    ``resync`` lists a backend, or all for "", and tells what was different.
+    ``told`` is what clients have been told of, by key; ``of_unit`` finds what a unit is.
     """
 
     def __init__(
@@ -82,16 +96,17 @@ class Manager:
         told: Callable[[], Mapping[str, Instance]],
         backends: Callable[[], Mapping[str, BackendStatus]],
         of_unit: Callable[[str], Sequence[Instance]],
-        resync: Resync,
+        wishes: Wishes,
     ) -> None:
         self._told = told
         self._backends = backends
         self._of_unit = of_unit
-        self._resync = resync
+        self._wishes = wishes
 
     def interface(self) -> Interface:
         """Write the methods, properties and signals down."""
-        return interface(MANAGER, *self._lists(), *self._questions(), *FACTS, *EVENTS)
+        members = (*self._lists(), *self._questions(), *self._privileged())
+        return interface(MANAGER, *members, *FACTS, *EVENTS)
 
     def _lists(self) -> Sequence[Method]:
         return (
@@ -105,13 +120,18 @@ class Manager:
             Method(
                 name="ListBackends", handle=self._list_backends, returns=(("backends", "a(ssuo)"),)
             ),
+        )
+
+    def _privileged(self) -> Sequence[Method]:
+        return (
             Method(
                 name="Resync",
-                handle=self._resynced,
+                handle=self._resync,
                 takes=(("backend", "s"), ("options", "a{sv}")),
                 returns=(("result", "a{sv}"),),
                 action=f"{NAME}.resync",
             ),
+            Method(name="Reload", handle=self._reload, action=f"{NAME}.reload"),
         )
 
     def _questions(self) -> Sequence[Method]:
@@ -189,18 +209,25 @@ class Manager:
     def _explain(self, _call: Call, asked: str) -> Sequence[str]:
         return (json.dumps(explanation_of(self._instance(asked)), ensure_ascii=False),)
 
-    async def _resynced(
+    async def _resync(
         self, _call: Call, backend: str, _options: Mapping[str, Variant]
     ) -> Sequence[Any]:
         if backend and backend not in self._backends():
             raise ErrorReply(INVALID, f"no backend '{backend}'")
         try:
-            different = await self._resync(backend)
+            different = await self._wishes.resync(backend)
         except BackendLost as lost:
             raise ErrorReply(f"{NAME}.BackendUnavailable", str(lost)) from lost
         ways = [way for ids in different.values() for way in ids.values()]
         result = {way: Variant("u", ways.count(way)) for way in ("added", "changed", "removed")}
         return (result,)
+
+    async def _reload(self, _call: Call) -> Sequence[Any]:
+        try:
+            await self._wishes.reload()
+        except ConfigError as error:
+            raise ErrorReply(f"{NAME}.BadConfiguration", str(error)) from error
+        return ()
 
     def _instance(self, asked: str) -> Instance:
         """Find an instance by ``backend:id``, or by an id of whatever backend."""

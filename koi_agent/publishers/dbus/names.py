@@ -1,14 +1,7 @@
-"""Names of the D-Bus API, and the one place where object paths are made."""
+"""The one place where object paths are made."""
 
 from koi_agent.bus.labels import encode
-
-NAME = "org.sylin.koi.Runtime1"
-ROOT = "/org/sylin/koi/Runtime1"
-MANAGER = f"{NAME}.Manager"
-INSTANCE = f"{NAME}.Instance"
-BACKEND = f"{NAME}.Backend"
-INSTANCES = f"{ROOT}/instance"
-BACKENDS = f"{ROOT}/backend"
+from koi_agent.core.api import BACKENDS, INSTANCES
 
 
 def instance_path(key: str) -> str:

@@ -7,15 +7,21 @@ it is slow events wait in an ``EventQueue``. Counts are told once a second at mo
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Never
 
 from koi_agent.bus.client import Bus, CallError, Link
 from koi_agent.bus.wire import Header, Kind, Variant, marshal
 from koi_agent.bus.writer import BusLost
+from koi_agent.core import messages
+from koi_agent.core.api import BACKEND, INSTANCE, MANAGER, NAME, ROOT
 from koi_agent.core.changes import (
+    BackendAdded,
     BackendDisconnected,
+    BackendEvent,
     BackendReconnected,
+    BackendRemoved,
     BackendStatus,
     BackendUpdated,
     Event,
@@ -28,15 +34,9 @@ from koi_agent.core.event_queue import EventQueue
 from koi_agent.core.instance import Instance
 from koi_agent.core.registry import Registry
 from koi_agent.publishers.dbus.interfaces import BACKEND_INTERFACE, INSTANCE_INTERFACE, changed
-from koi_agent.publishers.dbus.manager import Facts, Manager, Resync
-from koi_agent.publishers.dbus.names import (
-    INSTANCE,
-    MANAGER,
-    NAME,
-    ROOT,
-    backend_path,
-    instance_path,
-)
+from koi_agent.publishers.dbus.log_control import LogControl
+from koi_agent.publishers.dbus.manager import Facts, Manager, Wishes
+from koi_agent.publishers.dbus.names import backend_path, instance_path
 from koi_agent.publishers.dbus.tree import Tree
 
 log = logging.getLogger(__name__)
@@ -60,21 +60,37 @@ class NameRefused(KoiError):
 class DBusPublisher:
     """An event sink; ``run`` serves it on ``bus`` for ever."""
 
-    def __init__(self, registry: Registry, version: str, resync: Resync) -> None:
-        self.ready = False
-        self.stopping = False
+    def __init__(
+        self, registry: Registry, version: str, wishes: Wishes, log_control: LogControl
+    ) -> None:
         self.named = asyncio.Event()
+        self._phase = "starting"
         self._registry = registry
         self._version = version
         self._queue = EventQueue()
         self._work = asyncio.Event()
         self._link: Link | None = None
         self._backends: dict[str, BackendStatus] = dict(registry.backends)
-        manager = Manager(self._told, self._told_backends, self._of_unit, resync)
+        manager = Manager(self._told, self._told_backends, self._of_unit, wishes)
         self._manager = manager.interface()
         self._facts = self._present()
         self._counting: asyncio.TimerHandle | None = None
-        self.tree = Tree(self._manager, self._present, self._told, self._told_backends)
+        self.tree = Tree(self._manager, self._present, self._told, self._told_backends, log_control)
+
+    @property
+    def state(self) -> str:
+        """The agent's state, in the word that clients read."""
+        return self._present().state
+
+    @property
+    def waiting(self) -> int:
+        """Count the events that were not told yet."""
+        return len(self._queue)
+
+    @property
+    def dropped(self) -> int:
+        """Count what started and stopped without a word having left."""
+        return self._queue.dropped
 
     def _told(self) -> Mapping[str, Instance]:
         return self._queue.told
@@ -89,31 +105,34 @@ class DBusPublisher:
     def _present(self) -> Facts:
         return Facts(
             version=self._version,
-            ready=self.ready,
-            stopping=self.stopping,
+            phase=self._phase,
             backends=tuple(self._backends.values()),
             instances=len(self._queue.told),
             generation=self._registry.generation,
         )
 
-    def begin(self) -> None:
-        """Take note that the start is over."""
-        self.ready = True
-        self.changed()
-
-    def end(self) -> None:
-        """Take note that the end has begun."""
-        self.stopping = True
+    def enter(self, phase: str) -> None:
+        """Take note of the agent's phase: starting, reloading, stopping, or "" while it serves."""
+        self._phase = phase
         self.changed()
 
     def publish(self, events: Sequence[Event]) -> None:
-        """Queue events for the bus, if there is one."""
-        if self._link:
-            dropped = self._queue.dropped
-            self._queue.put(events)
-            if self._queue.dropped > dropped:
-                log.warning("the bus is slow: %d short runs not told of", self._queue.dropped)
-            self._work.set()
+        """Tell the bus of events, if there is one: at once where it keeps up, else in time."""
+        if self._link is None:
+            return
+        keeps_up = not self._queue and self.named.is_set() and self._link.roomy
+        dropped = self._queue.dropped
+        self._queue.put(events)
+        if self._queue.dropped > dropped:
+            extra = messages.marked(messages.Kind.EVENTS_DROPPED)
+            text = "the bus is slow: %d short runs not told of"
+            log.warning(text, self._queue.dropped, extra=extra)
+        if keeps_up and len(self._queue) <= SLICE:
+            with suppress(BusLost):  # the task finds out by itself
+                self._tell_some(self._link)
+                self.changed()
+                return
+        self._work.set()
 
     async def run(self, bus: Bus) -> Never:
         """Serve for ever; raises ``NameTaken`` or ``NameRefused``."""
@@ -139,7 +158,7 @@ class DBusPublisher:
         await self._own_name(link)
         self.named.set()
         log.info("serving %s on %s", NAME, link.address)
-        while True:
+        while not link.closed:
             await self._work.wait()
             self._work.clear()
             await self._drain(link)
@@ -157,12 +176,15 @@ class DBusPublisher:
 
     async def _drain(self, link: Link) -> None:
         while self._queue:
-            for _ in range(min(SLICE, len(self._queue))):
-                self._tell(link, self._queue.take())
+            self._tell_some(link)
             await link.room()
             if self._queue:
                 await asyncio.sleep(0)
         self.changed()
+
+    def _tell_some(self, link: Link) -> None:
+        for _ in range(min(SLICE, len(self._queue))):
+            self._tell(link, self._queue.take())
 
     def _tell(self, link: Link, event: Event) -> None:
         match event:
@@ -174,11 +196,22 @@ class DBusPublisher:
                 self.tree.managed.removed(link, instance_path(instance.key), [INSTANCE])
             case Updated(old, new):
                 self._tell_update(link, old, new)
+            case _:
+                self._tell_of_backend(link, event)
+
+    def _tell_of_backend(self, link: Link, event: BackendEvent) -> None:
+        match event:
             case BackendUpdated(new=status):
                 self._tell_backend(link, status)
             case BackendDisconnected(backend, reason):
                 details = {"reason": Variant("s", reason)}
                 self._emit(link, "BackendDisconnected", "sa{sv}", (backend, details))
+            case BackendAdded(status):
+                self._backends[status.name] = status
+                self.tree.managed.added(link, backend_path(status.name))
+            case BackendRemoved(backend):
+                del self._backends[backend]
+                self.tree.managed.removed(link, backend_path(backend), [BACKEND])
             case BackendReconnected(backend):
                 self._emit(link, "BackendReconnected", "sa{sv}", (backend, {}))
 
@@ -194,13 +227,15 @@ class DBusPublisher:
     def _tell_backend(self, link: Link, status: BackendStatus) -> None:
         """Tell a backend's change at once, unless only its counts changed."""
         told = self._backends[status.name]
+        path = backend_path(status.name)
+        if replace(told, instances=status.instances) == status:
+            return
         names = changed(BACKEND_INTERFACE, told, status)
         if set(names) <= COUNTS:
             self._backends[status.name] = replace(told, last_sync=status.last_sync)
-            self.tree.managed.forget(backend_path(status.name))
+            self.tree.managed.forget(path)
             return
         self._backends[status.name] = status
-        path = backend_path(status.name)
         self.tree.managed.changed(link, path, BACKEND_INTERFACE, status, names)
 
     def changed(self) -> None:
@@ -208,7 +243,8 @@ class DBusPublisher:
         if self._link is None:
             return
         now = self._present()
-        if (now.state, now.active) != (self._facts.state, self._facts.active):
+        moved = now.phase != self._facts.phase or now.backends != self._facts.backends
+        if moved and now.words != self._facts.words:
             self._tell_facts(self._link, now)
         if self._counts_differ() and not self._counting:
             loop = asyncio.get_running_loop()
@@ -216,8 +252,9 @@ class DBusPublisher:
 
     def _counts_differ(self) -> bool:
         return self._facts.instances != len(self._queue.told) or any(
-            status.instances != self._registry.backends[name].instances
-            for name, status in self._backends.items()
+            status.instances != self._backends[name].instances
+            for name, status in self._registry.backends.items()
+            if name in self._backends
         )
 
     def _tell_counts(self) -> None:
@@ -226,7 +263,8 @@ class DBusPublisher:
             return
         try:
             for name, status in self._registry.backends.items():
-                told = self._backends[name]
+                if not (told := self._backends.get(name)):
+                    continue  # what there is to tell of it is on its way
                 now = self._backends[name] = replace(told, instances=status.instances)
                 names = changed(BACKEND_INTERFACE, told, now)
                 path = backend_path(name)

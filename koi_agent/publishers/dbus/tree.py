@@ -6,27 +6,38 @@ from typing import Any
 from koi_agent.bus.interfaces import Interface
 from koi_agent.bus.labels import decode, encode
 from koi_agent.bus.managed import Managed
+from koi_agent.core.api import BACKENDS, INSTANCES, ROOT
 from koi_agent.core.changes import BackendStatus
 from koi_agent.core.instance import Instance
 from koi_agent.publishers.dbus.interfaces import BACKEND_INTERFACE, INSTANCE_INTERFACE
-from koi_agent.publishers.dbus.manager import Facts
-from koi_agent.publishers.dbus.names import (
-    BACKENDS,
-    INSTANCES,
-    ROOT,
-    backend_path,
-    instance_path,
+from koi_agent.publishers.dbus.log_control import (
+    LOG_CONTROL,
+    LOG_CONTROL_INTERFACE,
+    LogControl,
 )
+from koi_agent.publishers.dbus.manager import Facts
+from koi_agent.publishers.dbus.names import backend_path, instance_path
 
-ABOVE = {
-    ROOT.rsplit("/", depth)[0] or "/": ROOT.split("/")[-depth]
-    for depth in range(1, ROOT.count("/") + 1)
-}
-"""The nodes above the root, each with its one child."""
+
+def _above(*paths: str) -> dict[str, tuple[str, ...]]:
+    """Tell the nodes above objects, each with the names right below it."""
+    below: dict[str, set[str]] = {}
+    for path in paths:
+        names = path.split("/")
+        for depth in range(1, len(names)):
+            below.setdefault("/".join(names[:depth]) or "/", set()).add(names[depth])
+    return {path: tuple(sorted(names)) for path, names in below.items()}
+
+
+ABOVE = _above(ROOT, LOG_CONTROL)
 
 
 class Tree:
-    """Objects by path; ``facts`` is what the root shows."""
+    """Objects by path; ``facts`` is what the root shows, ``log_control`` where records go.
+
+    The object for that stands beside the root, at the path that systemd knows: no client of
+    ours finds it among the managed objects.
+    """
 
     def __init__(
         self,
@@ -34,17 +45,21 @@ class Tree:
         facts: Callable[[], Facts],
         told: Callable[[], Mapping[str, Instance]],
         backends: Callable[[], Mapping[str, BackendStatus]],
+        log_control: LogControl,
     ) -> None:
         self.managed = Managed(ROOT, self.interfaces)
         self._manager = manager
         self._facts = facts
         self._told = told
         self._backends = backends
+        self._log_control = log_control
 
     def interfaces(self, path: str) -> Sequence[tuple[Interface, Any]]:
         """Tell an object's interfaces and what their properties are read of."""
         if path == ROOT:
             return ((self._manager, self._facts()),)
+        if path == LOG_CONTROL:
+            return ((LOG_CONTROL_INTERFACE, self._log_control),)
         folder, _, label = path.rpartition("/")
         name = decode(label)
         found: Instance | BackendStatus | None = None
@@ -56,8 +71,8 @@ class Tree:
             return ()
         return ((shown, found),) if encode(name) == label else ()
 
-    def children(self, path: str) -> Iterable[str]:
-        """Tell the nodes right below a path."""
+    def children(self, path: str) -> Iterable[str] | None:
+        """Tell the nodes right below one on the way to objects, ``None`` elsewhere."""
         match path:
             case "/org/sylin/koi/Runtime1":
                 return ("backend", "instance")
@@ -66,7 +81,7 @@ class Tree:
             case "/org/sylin/koi/Runtime1/backend":
                 return sorted(encode(name) for name in self._backends())
             case _:
-                return (ABOVE[path],) if path in ABOVE else ()
+                return ABOVE.get(path)
 
     def managed_paths(self) -> Sequence[str]:
         """Tell all objects below the root."""

@@ -1,0 +1,110 @@
+"""Checks of what is installed around the agent: unit, policy, activation, systemd, polkit."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from koi_agent.bus.client import CallError
+from koi_agent.cli.doctor.findings import Bus, Case, Finding, doubtful, fine, wrong
+from koi_agent.core.api import NAME
+
+UNIT = "koi-runtime.service"
+SYSTEMD = "org.freedesktop.systemd1"
+MANAGER = (SYSTEMD, "/org/freedesktop/systemd1", f"{SYSTEMD}.Manager")
+POLKIT = "org.freedesktop.PolicyKit1"
+AUTHORITY = (POLKIT, "/org/freedesktop/PolicyKit1/Authority", f"{POLKIT}.Authority")
+OLDEST_SYSTEMD = 252
+STARTS = ("enabled", "enabled-runtime", "static", "linked", "alias", "indirect", "generated")
+"""States of a unit's file in which it starts without being told to, or is started by others."""
+PASSING = ("activating", "deactivating", "reloading", "maintenance")
+POLICIES = ("/etc/dbus-1/system.d", "/usr/share/dbus-1/system.d")
+"""Where the system bus reads policies (dbus-daemon(1))."""
+
+
+async def service(case: Case, bus: Bus) -> Sequence[Finding]:
+    """See whether the unit is installed, runs and will run; it is not loaded for that."""
+    if SYSTEMD not in bus.names:
+        return []
+    file = await _file_state(bus)
+    active = await _active_state(bus)
+    if not file:
+        return [_uninstalled(case)]
+    said = f"{UNIT} is {active} and {file}"
+    if file.startswith("masked"):
+        return [wrong(said, f"{case.systemctl} unmask koi-runtime")]
+    if active == "failed":
+        return [wrong(said, f"{case.journal}; {case.systemctl} restart koi-runtime")]
+    if active == "inactive" and not case.served:
+        return [wrong(said, f"{case.systemctl} enable --now koi-runtime")]
+    if active in PASSING:
+        return [doubtful(said, case.journal)]
+    if file not in STARTS:
+        return [doubtful(said, f"{case.systemctl} enable koi-runtime")]
+    return [fine(said)]
+
+
+def _uninstalled(case: Case) -> Finding:
+    text = f"{UNIT} is not installed"
+    return doubtful(f"{text}; the agent was started otherwise") if case.served else wrong(text)
+
+
+async def _file_state(bus: Bus) -> str:
+    """Ask for the state of the unit's file; "" is none."""
+    try:
+        (state,) = await bus.link.call(MANAGER, "GetUnitFileState", "s", (UNIT,))
+    except CallError:
+        return ""
+    return str(state)
+
+
+async def _active_state(bus: Bus) -> str:
+    """Ask for the unit's state; a unit that is not loaded has no object."""
+    try:
+        (path,) = await bus.link.call(MANAGER, "GetUnit", "s", (UNIT,))
+    except CallError:
+        return "inactive"
+    return str(await bus.link.get(SYSTEMD, path, f"{SYSTEMD}.Unit", "ActiveState"))
+
+
+async def policy(case: Case, bus: Bus) -> Sequence[Finding]:
+    """See whether the system bus would let the agent have its name; one that has it may."""
+    if bus.owner or case.scope == "user":
+        return []
+    places = [Path(folder, f"{NAME}.conf") for folder in POLICIES]
+    found = [str(place) for place in places if place.exists()]
+    if found:
+        return [fine(f"{found[0]} is installed")]
+    return [wrong(f"no D-Bus policy lets an agent own {NAME}", f"install {places[-1]}")]
+
+
+async def activation(case: Case, bus: Bus) -> Sequence[Finding]:
+    """See whether who asks an agent that is down gets an answer."""
+    if NAME in bus.activatable:
+        return [fine(f"{NAME} is started when it is asked for")]
+    folder = "system-services" if case.scope == "system" else "services"
+    advice = f"install /usr/share/dbus-1/{folder}/{NAME}.service"
+    return [doubtful(f"{NAME} is not started when it is asked for", advice)]
+
+
+async def systemd(case: Case, bus: Bus) -> Sequence[Finding]:
+    """See whether there is a systemd that is new enough."""
+    if SYSTEMD not in bus.names:
+        return [doubtful(f"no systemd on the {case.scope} bus: its units can't be followed")]
+    version = str(await bus.link.get(*MANAGER, "Version"))
+    number = re.match(r"\d+", version)
+    if number and int(number[0]) < OLDEST_SYSTEMD:
+        return [doubtful(f"systemd {version} is older than {OLDEST_SYSTEMD}, which is needed")]
+    return [fine(f"systemd {version}")]
+
+
+async def polkit(case: Case, bus: Bus) -> Sequence[Finding]:
+    """See who may resync and reload; of a user's agent nobody else asks."""
+    if case.scope == "user":
+        return []
+    if POLKIT not in bus.names | bus.activatable:
+        return [fine("not here: only root and the agent's own user may resync and reload")]
+    (actions,) = await bus.link.call(AUTHORITY, "EnumerateActions", "s", ("",))
+    if any(str(action[0]).startswith(f"{NAME}.") for action in actions):
+        return [fine("it decides who else than root may resync and reload")]
+    advice = f"install /usr/share/polkit-1/actions/{NAME}.policy"
+    return [doubtful("it does not know our actions: only root may resync and reload", advice)]

@@ -1,0 +1,103 @@
+"""The one table of all that can be set: a new key is a new row.
+
+Files are read by it, and ``koi-runtime cat-config`` and the tests follow it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Final
+
+from koi_agent.config import readers
+from koi_agent.config.settings import Config
+from koi_agent.core.values import unit_boolean
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """One key of the file, and what else may say its value.
+
+    ``attribute`` is the value's place in ``Config``. The assignments of ``many`` add up until an
+    empty one; of others the last one counts. An empty assignment means ``emptied``, or the
+    default where that is ``None``. ``said`` reads ``variable`` and ``flag`` where these speak
+    otherwise than the file.
+    """
+
+    section: str
+    key: str
+    default: str
+    read: Callable[[str], object]
+    attribute: str
+    many: bool = False
+    emptied: str | None = None
+    variable: str = ""
+    flag: str = ""
+    said: Callable[[str], object] | None = None
+
+    def of(self, config: Config) -> object:
+        """Find this key's value."""
+        return attrgetter(self.attribute)(config)
+
+
+KEYS: Final = (
+    Key(
+        section="Runtime",
+        key="Backends",
+        default="auto",
+        read=readers.listed_backends,
+        attribute="backends",
+        variable="KOI_RUNTIME",
+        flag="--runtime",
+        said=readers.backends,
+    ),
+    Key(
+        section="Runtime",
+        key="ResyncInterval",
+        default="60s",
+        read=readers.resync_interval,
+        attribute="resync_interval",
+    ),
+    Key(
+        section="Runtime",
+        key="LogLevel",
+        default="info",
+        read=readers.log_level,
+        attribute="log_level",
+        variable="KOI_LOG_LEVEL",
+        flag="--log-level",
+    ),
+    Key(
+        section="Systemd",
+        key="Units",
+        default="*.service",
+        read=readers.unit_patterns,
+        attribute="systemd.units",
+        many=True,
+    ),
+    Key(
+        section="Systemd",
+        key="ExcludeUnits",
+        default="user@*.service user-runtime-dir@*.service systemd-*.service",
+        read=readers.unit_patterns,
+        attribute="systemd.exclude_units",
+        many=True,
+        emptied="",
+    ),
+    Key(
+        section="Systemd",
+        key="TrackExited",
+        default="no",
+        read=unit_boolean,
+        attribute="systemd.track_exited",
+    ),
+    Key(
+        section="HTTP",
+        key="Listen",
+        default="",
+        read=readers.listeners,
+        attribute="http.listen",
+        many=True,
+        emptied="",
+    ),
+)
+SECTIONS: Final = tuple(dict.fromkeys(row.section for row in KEYS))

@@ -1,0 +1,28 @@
+"""An agent's HTTP half as a process of its own: serves on a descriptor until SIGTERM."""
+
+import asyncio
+import signal
+import socket
+import sys
+
+from tests.http.serving import Told
+from tests.unit.things import unit
+
+
+async def serve(listening: socket.socket) -> None:
+    told = Told(unit("web.service"))
+    task = asyncio.current_task()
+    assert task
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    sys.stdout.write("serving\n")
+    sys.stdout.flush()
+    try:
+        await told.publisher.serve([listening])
+    except asyncio.CancelledError:
+        sys.stdout.write("stopped\n")
+
+
+if __name__ == "__main__":
+    with socket.socket(fileno=int(sys.argv[1])) as passed:
+        passed.settimeout(0)
+        asyncio.run(serve(passed))

@@ -1,0 +1,281 @@
+"""Clients that are slow, many, broken or hostile."""
+
+import asyncio
+import logging
+import resource
+import socket
+from contextlib import AsyncExitStack
+from dataclasses import replace
+
+import pytest
+
+from koi_agent.publishers.http import connection, listener
+from koi_agent.publishers.http.listener import CONNECTIONS
+from tests.http.serving import Client, Told, ask, client, serving
+from tests.unit.things import unit
+
+WEB = unit("web.service")
+PUBLISHER = "koi_agent.publishers.http.publisher"
+
+
+async def test_many_requests_go_over_one_connection(path: socket.socket) -> None:
+    async with serving(Told(WEB), path), client(path) as one:
+        for _ in range(100):
+            assert (await one.ask("/v1/runtime/instances")).status == 200
+
+
+async def test_requests_sent_together_are_answered_in_order(path: socket.socket) -> None:
+    async with serving(Told(), path), client(path) as one:
+        for target in ("/healthz", "/nowhere", "/v1/status"):
+            one.send(target)
+        assert [(await one.reply()).status for _ in range(3)] == [200, 404, 200]
+
+
+async def test_a_request_may_come_in_pieces(path: socket.socket) -> None:
+    async with serving(Told(), path), client(path) as one:
+        for byte in b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n":
+            one.writer.write(bytes([byte]))
+            await asyncio.sleep(0.001)
+        assert (await one.reply()).status == 200
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /healthz HTTP/1.1\r\nHost: x\r\n"])
+async def test_who_sends_no_request_is_cut_off(
+    path: socket.socket, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    monkeypatch.setattr(connection, "HEAD_PATIENCE", 0.1)
+    async with serving(Told(), path), client(path) as one:
+        one.writer.write(sent)
+        assert await one.ended()
+
+
+async def test_dribbling_does_not_make_patience_longer(
+    path: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "HEAD_PATIENCE", 0.3)
+    async with serving(Told(), path), client(path) as one, asyncio.TaskGroup() as group:
+        await one.ask("/healthz")
+        one.writer.write(b"GET /healthz HTTP/1.1\r\n")
+        dribbling = group.create_task(dribble(one))
+        async with asyncio.timeout(2):
+            assert await one.ended()
+        dribbling.cancel()
+
+
+async def dribble(one: Client) -> None:
+    while True:
+        one.writer.write(b"X: x\r\n")
+        await asyncio.sleep(0.02)
+
+
+async def test_who_rests_too_long_is_cut_off(
+    path: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "IDLE_PATIENCE", 0.1)
+    async with serving(Told(), path), client(path) as one:
+        assert (await one.ask("/healthz")).status == 200
+        assert await one.ended()
+
+
+async def test_an_answer_that_nobody_reads_is_given_up(
+    path: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{PUBLISHER}.WRITE_PATIENCE", 0.2)
+    told = Told(*(unit(f"u{number}.service") for number in range(3000)))
+    async with serving(told, path), client(path) as one:
+        one.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        one.send("/v1/runtime/instances")
+        await asyncio.sleep(0.5)
+        one.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        with pytest.raises(asyncio.IncompleteReadError):
+            await one.reply()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"HELO\r\n\r\n",
+        b"GET / HTTP/1.1\r\nContent-Length: x\r\n\r\n",
+        b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nX: " + b"a" * 9000 + b"\r\n\r\n",
+    ],
+)
+async def test_nonsense_is_refused_without_a_word_in_the_journal(
+    path: socket.socket, caplog: pytest.LogCaptureFixture, sent: bytes
+) -> None:
+    async with serving(Told(), path), client(path) as one:
+        one.writer.write(sent)
+        one.writer.write_eof()
+        reply = await one.reply()
+        assert (reply.status, reply.json["error"]) == (400, "invalid_request")
+        assert reply.headers["connection"] == "close"
+        assert reply.headers["server"] == "koi-runtime"
+        assert await one.ended()
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+async def test_a_head_without_end_is_cut_off(path: socket.socket) -> None:
+    async with serving(Told(), path), client(path) as one:
+        one.writer.write(b"GET / HTTP/1.1\r\n")
+        for number in range(10_000):
+            one.writer.write(b"X-%d: aaaaaaaaaaaaaaaaaaaa\r\n" % number)
+        assert await one.cut()
+
+
+async def test_requests_that_pile_up_behind_a_stream_are_not_all_taken(path: socket.socket) -> None:
+    async with serving(Told(), path), client(path) as one:
+        one.send("/v1/runtime/events")
+        await one.head()
+        one.writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 50_000)
+        with pytest.raises((TimeoutError, ConnectionError)):
+            await drained(one)
+        one.writer.transport.abort()
+
+
+async def drained(one: Client) -> None:
+    async with asyncio.timeout(1):
+        await one.writer.drain()
+
+
+@pytest.mark.parametrize("target", ["/healthz", "/v1/runtime/instances"])
+async def test_who_only_listens_any_more_is_answered(path: socket.socket, target: str) -> None:
+    async with serving(Told(WEB), path), client(path) as one:
+        one.send(target)
+        one.writer.write_eof()
+        reply = await one.reply()
+        assert reply.status == 200
+        assert await one.ended()
+
+
+async def test_half_a_request_and_an_end_is_no_request(path: socket.socket) -> None:
+    async with serving(Told(), path), client(path) as one:
+        one.writer.write(b"GET /healthz HTTP/1.1\r\n")
+        one.writer.write_eof()
+        assert await one.ended()
+
+
+async def test_a_bug_is_answered_and_logged_but_not_shown(
+    path: socket.socket, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = Told(replace(WEB, ports=7))  # type: ignore[arg-type]
+    async with serving(told, path), client(path) as one:
+        reply = await one.ask("/v1/runtime/instances")
+        assert (reply.status, reply.json["error"]) == (500, "internal")
+        assert b"Traceback" not in reply.body
+        assert b"int" not in reply.body.replace(b"internal", b"")
+        assert await one.ended()
+        assert (await ask(path, "/healthz")).status == 200
+    assert "TypeError" in caplog.text
+    caplog.clear()
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost", 200),
+        ("LocalHost:80", 200),
+        ("127.0.0.1", 200),
+        ("127.0.0.1:1234", 200),
+        ("[::1]", 200),
+        ("[::1]:80", 200),
+        ("evil.example", 403),
+        ("evil.example:80", 403),
+        ("localhost.evil.example", 403),
+        ("localhost@evil.example", 403),
+        ("127.0.0.2", 403),
+        ("[::2]", 403),
+        ("::1]", 403),
+        ("", 403),
+    ],
+)
+async def test_a_foreign_host_is_refused_over_tcp(
+    loopback: socket.socket, host: str, status: int
+) -> None:
+    async with serving(Told(), loopback), client(loopback) as one:
+        one.writer.write(f"GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        reply = await one.reply()
+    assert reply.status == status
+    if status == 403:
+        assert reply.json["error"] == "forbidden_host"
+
+
+@pytest.mark.parametrize("hosts", ["", "Host: localhost\r\nHost: localhost\r\n"])
+async def test_one_host_must_be_named_over_tcp(loopback: socket.socket, hosts: str) -> None:
+    async with serving(Told(), loopback), client(loopback) as one:
+        one.writer.write(f"GET /healthz HTTP/1.1\r\n{hosts}\r\n".encode())
+        assert (await one.reply()).status in {400, 403}
+
+
+async def test_any_host_will_do_at_a_path(path: socket.socket) -> None:
+    async with serving(Told(), path), client(path) as one:
+        for said in (b"1.1\r\nHost: whatever.example", b"1.0"):
+            one.writer.write(b"GET /healthz HTTP/" + said + b"\r\n\r\n")
+            assert (await one.reply()).status == 200
+
+
+async def test_both_kinds_of_sockets_are_served_at_once(
+    path: socket.socket, loopback: socket.socket
+) -> None:
+    async with serving(Told(), path, loopback):
+        assert (await ask(path, "/healthz")).status == 200
+        assert (await ask(loopback, "/healthz")).status == 200
+
+
+async def test_more_clients_than_there_are_places_are_all_served(path: socket.socket) -> None:
+    async with serving(Told(), path), asyncio.TaskGroup() as group:
+        asked = [group.create_task(ask(path, "/healthz")) for _ in range(4 * CONNECTIONS)]
+    assert {task.result().status for task in asked} == {200}
+
+
+async def test_who_is_idle_makes_room_for_who_waits(path: socket.socket) -> None:
+    async with serving(Told(), path), AsyncExitStack() as opened:
+        clients = [await opened.enter_async_context(client(path)) for _ in range(CONNECTIONS)]
+        for one in clients:
+            assert (await one.ask("/healthz")).status == 200
+        assert (await ask(path, "/healthz")).status == 200
+        assert await clients[0].ended()
+        assert (await clients[1].ask("/healthz")).status == 200
+
+
+async def test_who_has_no_answer_yet_is_not_sent_away(path: socket.socket) -> None:
+    async with serving(Told(), path), AsyncExitStack() as opened:
+        clients = [await opened.enter_async_context(client(path)) for _ in range(CONNECTIONS)]
+        async with client(path) as waiting:
+            waiting.send("/healthz")
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.2):
+                    await waiting.head()
+            assert (await clients[5].ask("/healthz")).status == 200
+            assert (await waiting.reply()).status == 200
+
+
+async def test_a_lack_of_descriptors_is_told_once_and_outlived(
+    path: socket.socket, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(listener, "PAUSE", 0.1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with serving(Told(), path), client(path) as one:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+        try:
+            one.send("/healthz")
+            await asyncio.sleep(0.5)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert (await one.reply()).status == 200
+    warnings = [r for r in caplog.records if "can't accept connections now" in r.message]
+    assert len(warnings) == 1
+
+
+async def test_clients_that_vanish_at_any_point_leave_nothing_behind(path: socket.socket) -> None:
+    told = Told(*(unit(f"u{number}.service") for number in range(500)))
+    whole = b"GET /v1/runtime/instances HTTP/1.1\r\nHost: x\r\n\r\n"
+    async with serving(told, path):
+        for length in range(0, len(whole) + 1, 3):
+            async with client(path) as one:
+                one.writer.write(whole[:length])
+                await one.writer.drain()
+        async with client(path) as one:
+            one.writer.write(whole)
+            await one.reader.readexactly(1000)
+        assert (await ask(path, "/healthz")).status == 200

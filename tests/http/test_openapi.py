@@ -1,0 +1,119 @@
+"""The document is true: a valid one, of all that is routed, and of what is really answered."""
+
+import socket
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from jsonschema import (  # type: ignore[import-untyped]
+    Draft202012Validator,
+    FormatChecker,
+)
+from openapi_spec_validator import validate
+
+from koi_agent.core.changes import Lost
+from koi_agent.publishers.http.openapi import EVERYWHERE
+from koi_agent.publishers.http.pages import Pages
+from koi_agent.publishers.http.routes import Route, Routes
+from tests.http.serving import Reply, Told, ask, client, events, serving
+from tests.http.things import HOSTILE, SHOP, WEB
+
+TARGETS = {
+    "/v1/runtime/instances/{id}": f"/v1/runtime/instances/{SHOP.id}",
+    "/v1/sd/prometheus": "/v1/sd/prometheus?include=discovered",
+}
+"""What is asked where the path itself can't be."""
+
+
+def everything() -> Told:
+    """Tell of all that a page can show."""
+    stale = replace(WEB, created_at=5, invocation_id=bytes(16), main_pid=7)
+    told = Told(SHOP, HOSTILE, stale)
+    told.apply(Lost(backend="systemd", reason="gone"))
+    return told
+
+
+def routes() -> tuple[Route, ...]:
+    told = Told()
+    return Routes(Pages(told.registry, lambda: told.facts), "1.2.3").table
+
+
+async def described(path: socket.socket) -> dict[str, Any]:
+    document: dict[str, Any] = (await ask(path, "/openapi.json")).json
+    return document
+
+
+def check(document: dict[str, Any], schema: dict[str, Any], said: object) -> None:
+    """Hold an answer against a schema of the document."""
+    rooted = {**schema, "components": document["components"]}
+    Draft202012Validator(rooted, format_checker=FormatChecker()).validate(said)
+
+
+async def test_the_document_is_valid(path: socket.socket) -> None:
+    async with serving(Told(), path):
+        validate(await described(path))
+
+
+async def test_the_document_has_each_route_and_no_other(path: socket.socket) -> None:
+    async with serving(Told(), path):
+        paths = (await described(path))["paths"]
+    named = {(route.path, method.lower()) for route in routes() for method in route.methods}
+    assert {(name, method) for name, said in paths.items() for method in said} == named
+
+
+async def test_what_is_described_is_answered_so(path: socket.socket) -> None:
+    async with serving(everything(), path):
+        document = await described(path)
+        for name, said in document["paths"].items():
+            content = said["get"]["responses"]["200"]["content"]
+            if name == "/v1/runtime/events":
+                assert list(content) == ["text/event-stream"]
+                continue
+            reply = await ask(path, TARGETS.get(name, name))
+            assert reply.status == 200, name
+            kind = reply.headers["content-type"]
+            assert kind in {media.lower() for media in content}, name
+            if kind == "application/json":
+                check(document, content[kind]["schema"], reply.json)
+
+
+async def test_events_are_as_described(path: socket.socket) -> None:
+    told = everything()
+    async with serving(told, path), events(path) as stream:
+        document = await described(path)
+        told.see(replace(SHOP, main_pid=1))
+        schemas = document["components"]["schemas"]
+        snapshot, updated = [(await stream.next())["data"] for _ in range(2)]
+        for event in (snapshot, updated):
+            check(document, schemas["Event"], event)
+        check(document, schemas["Instance"], updated["data"])
+
+
+@pytest.mark.parametrize(
+    ("target", "method", "status"),
+    [
+        ("/v1/runtime/instances/nobody", "GET", 404),
+        ("/v1/runtime/instances", "POST", 405),
+        ("/v1/status", "BAD\x01", 400),
+    ],
+)
+async def test_errors_are_as_described(
+    path: socket.socket, target: str, method: str, status: int
+) -> None:
+    async with serving(Told(), path):
+        document = await described(path)
+        reply: Reply = await ask(path, target, method=method)
+    assert reply.status == status
+    check(document, document["components"]["schemas"]["Error"], reply.json)
+
+
+async def test_each_error_that_a_page_raises_is_described(path: socket.socket) -> None:
+    told = Told()
+    told.facts = replace(told.facts, state="stopping")
+    async with serving(told, path):
+        document = await described(path)
+        async with client(path) as one:
+            reply = await one.ask("/healthz")
+    responses = document["paths"]["/healthz"]["get"]["responses"]
+    assert str(reply.status) in responses
+    assert {str(code) for code in EVERYWHERE} < responses.keys()

@@ -1,0 +1,236 @@
+"""What each page says, asked over real sockets."""
+
+import socket
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from koi_agent.core.changes import Absent, Lost
+from tests.http.serving import Told, ask, client, serving
+from tests.http.things import HOSTILE, SHOP, WEB
+from tests.unit.things import container, unit
+
+
+async def test_the_status_has_upstreams_shape(path: socket.socket) -> None:
+    told = Told(SHOP, WEB)
+    async with serving(told, path):
+        assert (await ask(path, "/v1/runtime/status")).json == {
+            "active": True,
+            "backend": "systemd,podman",
+            "instance_count": 2,
+        }
+
+
+async def test_the_status_of_nothing_names_no_backend(path: socket.socket) -> None:
+    told = Told(backends=())
+    told.apply(Absent(backend="systemd", reason="no bus"))
+    async with serving(told, path):
+        status = (await ask(path, "/v1/runtime/status")).json
+        assert status == {"active": False, "backend": None, "instance_count": 0}
+
+
+async def test_an_instance_has_upstreams_fields_and_ours(path: socket.socket) -> None:
+    told = Told(SHOP)
+    async with serving(told, path):
+        reply = await ask(path, "/v1/runtime/instances")
+    assert reply.headers["content-type"] == "application/json"
+    (shown,) = reply.json
+    discovered = shown.pop("discovered_at")
+    assert discovered.endswith("Z")
+    assert discovered[10] == "T"
+    assert shown == {
+        "id": SHOP.id,
+        "name": "shop",
+        "ports": [
+            {
+                "host_port": 8080,
+                "container_port": 80,
+                "protocol": "tcp",
+                "host_ip": "0.0.0.0",
+                "source": "published",
+                "type": "_http._tcp",
+            }
+        ],
+        "ips": ["172.17.0.2"],
+        "metadata": {
+            "enable": True,
+            "name": "The shop",
+            "txt": {"path": "/"},
+            "enabled_by": "explicit",
+            "ports": {"53/udp": {"type": "_dns._udp"}},
+        },
+        "backend": "podman",
+        "state": "running",
+        "image": "docker.io/library/shop:1",
+        "key": f"podman:{SHOP.id}",
+        "state_detail": "running",
+        "health": "unhealthy",
+        "health_detail": "exit 1",
+        "unit": "",
+        "control_group": "",
+        "main_pid": 0,
+        "invocation_id": "",
+        "created_at": "2023-11-14T22:13:20.000001Z",
+        "stale": False,
+    }
+
+
+async def test_what_has_no_image_and_no_time_says_none(path: socket.socket) -> None:
+    told = Told(replace(WEB, created_at=2**62))
+    async with serving(told, path):
+        (shown,) = (await ask(path, "/v1/runtime/instances")).json
+    assert "image" not in shown
+    assert shown["created_at"] is None
+
+
+async def test_a_list_is_current_after_each_event(path: socket.socket) -> None:
+    told = Told(WEB)
+    async with serving(told, path), client(path) as one:
+        for pid in (1, 2):
+            told.see(replace(WEB, main_pid=pid))
+            (shown,) = (await one.ask("/v1/runtime/instances")).json
+            assert shown["main_pid"] == pid
+        told.lose(WEB)
+        assert (await one.ask("/v1/runtime/instances")).json == []
+
+
+@pytest.mark.parametrize("asked", ["web.service", "systemd:web.service", "systemd%3Aweb%2Eservice"])
+async def test_an_instance_is_found_by_id_and_by_key(path: socket.socket, asked: str) -> None:
+    async with serving(Told(WEB), path):
+        reply = await ask(path, f"/v1/runtime/instances/{asked}")
+    assert reply.json["key"] == "systemd:web.service"
+
+
+@pytest.mark.parametrize("asked", ["default/web", "default%2Fweb", "podman:default/web"])
+async def test_an_id_may_have_slashes(path: socket.socket, asked: str) -> None:
+    async with serving(Told(container("default/web")), path):
+        reply = await ask(path, f"/v1/runtime/instances/{asked}")
+    assert reply.json["id"] == "default/web"
+
+
+async def test_hostile_names_stay_inside_their_strings(path: socket.socket) -> None:
+    async with serving(Told(HOSTILE), path):
+        (shown,) = (await ask(path, "/v1/runtime/instances")).json
+        reply = await ask(path, "/v1/runtime/instances/a%5Cx2db/../%1B")
+    assert shown["name"] == HOSTILE.name
+    assert shown["id"] == HOSTILE.id
+    assert reply.status == 404
+    assert b"\x1b" not in reply.body
+
+
+async def test_an_id_of_two_backends_is_ambiguous(path: socket.socket) -> None:
+    async with serving(Told(unit("twin"), container("twin")), path):
+        reply = await ask(path, "/v1/runtime/instances/twin")
+    assert reply.status == 409
+    assert reply.json == {
+        "error": "ambiguous_id",
+        "message": "more than one instance has this id: systemd:twin, podman:twin",
+    }
+
+
+@pytest.mark.parametrize("asked", ["nobody", "systemd:", "%", "%zz", "\u00e9".encode().hex()])
+async def test_an_unknown_id_is_not_found(path: socket.socket, asked: str) -> None:
+    async with serving(Told(WEB), path):
+        reply = await ask(path, f"/v1/runtime/instances/{asked}")
+    assert reply.status == 404
+    assert reply.json["error"] == "not_found"
+
+
+async def test_backends_say_where_they_stand(path: socket.socket) -> None:
+    told = Told(WEB)
+    told.apply(Lost(backend="systemd", reason="gone"))
+    async with serving(told, path):
+        systemd, podman = (await ask(path, "/v1/runtime/backends")).json
+    assert systemd["state"] == "stale"
+    assert systemd["last_error"] == "gone"
+    assert systemd["instances"] == 1
+    assert podman["state"] == "synced"
+    assert podman["last_sync"].endswith("Z")
+
+
+async def test_health_says_what_runtimes_check(path: socket.socket) -> None:
+    async with serving(Told(SHOP, WEB), path):
+        shown = (await ask(path, "/v1/health/status")).json
+    health = {"key": SHOP.key, "name": "shop", "health": "unhealthy", "detail": "exit 1"}
+    assert shown == {"machines": [], "services": [], "instances": [health]}
+
+
+async def test_the_agents_status_has_upstreams_shape(path: socket.socket) -> None:
+    async with serving(Told(SHOP), path):
+        shown = (await ask(path, "/v1/status")).json
+    assert shown.pop("uptime_secs") < 60
+    summary = "systemd: 0 instances, podman: 1 instances"
+    assert shown == {
+        "version": "1.2.3",
+        "platform": "linux",
+        "daemon": True,
+        "state": "running",
+        "capabilities": [{"name": "runtime", "summary": summary, "healthy": True}],
+    }
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "said"),
+    [
+        ("running", 200, {"status": "ok"}),
+        ("reloading", 200, {"status": "ok"}),
+        ("degraded", 200, {"status": "degraded"}),
+        ("starting", 503, {"error": "not_serving", "message": "koi-runtime is starting"}),
+        ("stopping", 503, {"error": "not_serving", "message": "koi-runtime is stopping"}),
+    ],
+)
+async def test_healthz_tells_whether_to_send_anybody(
+    path: socket.socket, state: str, status: int, said: dict[str, Any]
+) -> None:
+    told = Told()
+    told.facts = replace(told.facts, state=state)
+    async with serving(told, path):
+        reply = await ask(path, "/healthz")
+    assert (reply.status, reply.json) == (status, said)
+
+
+async def test_nothing_is_kept_by_caches_and_no_version_is_told(path: socket.socket) -> None:
+    async with serving(Told(), path):
+        for target in ("/v1/runtime/status", "/nowhere"):
+            headers = (await ask(path, target)).headers
+            assert headers["server"] == "koi-runtime"
+            assert headers["cache-control"] == "no-store"
+            assert not any(name.startswith("access-control") for name in headers)
+
+
+async def test_what_is_not_there_is_said_in_upstreams_shape(path: socket.socket) -> None:
+    async with serving(Told(), path), client(path) as one:
+        for target in ("/", "/v1", "/v1/runtime/instances/", "/v1/runtime/status/", "//healthz"):
+            reply = await one.ask(target)
+            assert (reply.status, reply.json["error"]) == (404, "not_found"), target
+            assert reply.json["message"]
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
+async def test_nothing_can_be_changed(path: socket.socket, method: str) -> None:
+    async with serving(Told(), path):
+        reply = await ask(path, "/v1/runtime/instances", method=method)
+    assert (reply.status, reply.json["error"]) == (405, "method_not_allowed")
+    assert reply.headers["allow"] == "get, head"
+
+
+async def test_a_body_is_refused(path: socket.socket) -> None:
+    async with serving(Told(), path), client(path) as one:
+        one.send("/v1/status", "Content-Length: 2")
+        one.writer.write(b"{}")
+        reply = await one.reply()
+        assert (reply.status, reply.json["error"]) == (400, "invalid_payload")
+        assert await one.ended()
+
+
+async def test_head_tells_the_same_without_a_body(path: socket.socket) -> None:
+    async with serving(Told(SHOP, WEB), path), client(path) as one:
+        for target in ("/v1/runtime/instances", "/v1/runtime/status", "/metrics", "/nowhere"):
+            head = await one.ask(target, method="HEAD")
+            get = await one.ask(target)
+            assert head.status == get.status
+            if target != "/metrics":  # its numbers have grown by then
+                assert head.headers["content-length"] == get.headers["content-length"]
+        events = await one.ask("/v1/runtime/events", method="HEAD")
+        assert events.headers["allow"] == "get"

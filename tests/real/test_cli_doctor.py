@@ -1,0 +1,58 @@
+"""The doctor on a real manager, with the agent as a unit of it."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+from tests.world import CHECKOUT, World, wait_until
+
+COMMAND = (sys.executable, "-m", "koi_agent", "--user")
+UNIT = f"""\
+[Service]
+Environment=PYTHONPATH={CHECKOUT}
+ExecStart={" ".join(COMMAND)} run
+
+[Install]
+WantedBy=default.target
+"""
+
+
+def koi_runtime(world: World, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return world.run(*COMMAND, *arguments, check=False)
+
+
+def examined(world: World) -> tuple[int, dict[str, dict[str, Any]]]:
+    """Examine; returns the exit code, and the last finding of each check."""
+    done = koi_runtime(world, "doctor", "--json=short")
+    return done.returncode, {record["check"]: record for record in json.loads(done.stdout)}
+
+
+def test_the_doctor_follows_the_unit_through_its_states(world: World) -> None:
+    code, found = examined(world)
+    assert code == 1
+    assert found["service"]["text"] == "koi-runtime.service is not installed"
+
+    world.unit("koi-runtime.service", UNIT)
+    world.reload()
+    code, found = examined(world)
+    assert (code, found["agent"]["verdict"]) == (1, "fail")
+    assert found["service"]["text"] == "koi-runtime.service is inactive and disabled"
+    assert found["service"]["advice"] == "systemctl --user enable --now koi-runtime"
+
+    world.systemctl("enable", "--now", "koi-runtime.service")
+    wait_until(lambda: koi_runtime(world, "status").returncode == 0, "the agent")
+    _, found = examined(world)
+    assert found["service"]["text"] == "koi-runtime.service is active and enabled"
+    assert found["backends"]["text"].startswith("systemd: ")
+    assert {found[check]["verdict"] for check in ("service", "agent", "systemd", "backends")} == {
+        "ok"
+    }
+
+
+def test_the_doctor_starts_nothing(world: World) -> None:
+    world.unit("koi-runtime.service", UNIT)
+    world.reload()
+    examined(world)
+    loaded = world.systemctl("list-units", "--all", "--plain", "--no-legend").stdout
+    assert "koi-runtime" not in loaded

@@ -1,0 +1,132 @@
+"""koi-runtime.service in a booted machine, as an administrator handles it."""
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from tests.machine import Machine, wait_until
+from tests.machine.images import USER
+
+UNIT: Final = "koi-runtime.service"
+SOCKET_UNIT: Final = "koi-runtime.socket"
+SOCKET: Final = "/run/koi-runtime/http.sock"
+NAME: Final = "org.sylin.koi.Runtime1"
+ROOT: Final = "/org/sylin/koi/Runtime1"
+MANAGER: Final = f"{NAME}.Manager"
+UNITS: Final = "/run/systemd/system"
+DROP_INS: Final = f"{UNITS}/{UNIT}.d"
+CONFIGURATION: Final = "/etc/koi-runtime"
+RULES: Final = "/etc/polkit-1/rules.d/10-koi-test.rules"
+WORKER: Final = "koi-test-worker.service"
+"""A service for the agent to see."""
+WORKER_UNIT: Final = "[Service]\nExecStart=sleep infinity\nRestart=always\nRestartSec=50ms\n"
+
+
+class Service:
+    """The service, what it says, and what is around it."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+
+    def reset(self) -> None:
+        """Make everything as it is after a first ``systemctl enable --now``."""
+        self.forget()
+        self.machine.write(f"{UNITS}/{WORKER}", WORKER_UNIT)
+        self.machine.systemctl("daemon-reload")
+        self.machine.systemctl("reset-failed")
+        self.machine.systemctl("enable", UNIT)
+        self.machine.systemctl("restart", UNIT)
+        self.since = now()
+
+    def forget(self) -> None:
+        """Undo what a test did to the machine's files."""
+        self.machine.systemctl("stop", WORKER, check=False)
+        for path in (DROP_INS, CONFIGURATION, RULES):
+            self.machine.remove(path)
+
+    # The unit
+
+    def show(self, name: str) -> str:
+        return self.machine.show(UNIT, name)
+
+    @property
+    def pid(self) -> int:
+        return int(self.show("MainPID"))
+
+    @property
+    def status(self) -> str:
+        return self.show("StatusText")
+
+    def systemctl(self, verb: str, *, check: bool = True) -> subprocess.CompletedProcess[str]:
+        return self.machine.systemctl(verb, UNIT, check=check)
+
+    def drop_in(self, text: str) -> None:
+        """Lay a drop-in over the unit; it is in force after a restart."""
+        self.machine.write(f"{DROP_INS}/test.conf", text)
+        self.machine.systemctl("daemon-reload")
+
+    def configure(self, text: str) -> str:
+        """Write a drop-in of the configuration; returns its path."""
+        path = f"{CONFIGURATION}/koi-runtime.conf.d/10-test.conf"
+        self.machine.write(path, text)
+        return path
+
+    @contextmanager
+    def worker(self) -> Iterator[str]:
+        """Have a service run meanwhile; yields its name."""
+        self.machine.systemctl("start", WORKER)
+        yield WORKER
+        self.machine.systemctl("stop", WORKER)
+
+    # What it answers
+
+    def listed(self, user: str = "root") -> set[str]:
+        """Tell the ids of what is listed, by the command."""
+        shown = self.machine.run("koi-runtime", "--system", "list", "--json=short", user=user)
+        return {row["id"] for row in json.loads(shown.stdout)}
+
+    def await_listed(self, *ids: str) -> None:
+        wait_until(lambda: self.listed() == set(ids), f"only these are listed: {ids}")
+
+    def call(
+        self, member: str, *arguments: str, user: str = "root"
+    ) -> subprocess.CompletedProcess[str]:
+        """Call the Manager by busctl, whether it likes it or not."""
+        target = (NAME, ROOT, MANAGER)
+        return self.machine.run(
+            "busctl", "--system", "call", *target, member, *arguments, user=user, check=False
+        )
+
+    def resync(self, user: str = "root") -> subprocess.CompletedProcess[str]:
+        return self.call("Resync", "sa{sv}", "", "0", user=user)
+
+    def get(self, page: str, user: str = "root") -> Any:
+        """Ask for a page on the socket."""
+        return json.loads(fetch(self.machine, SOCKET, page, user))
+
+    # What it writes
+
+    def journal(self, *arguments: str) -> str:
+        """Read what the unit wrote, and systemd of it, since the test began."""
+        self.machine.run("journalctl", "--sync")
+        ours = (f"--unit={UNIT}", f"--since={self.since}")
+        return self.machine.run("journalctl", "--quiet", *ours, *arguments).stdout
+
+    def records(self, *matches: str) -> list[dict[str, Any]]:
+        """Read records with all their fields."""
+        lines = self.journal("--output=json", "--all", *matches).splitlines()
+        return [json.loads(line) for line in lines]
+
+
+def now() -> str:
+    """Tell the time as journalctl takes it; a machine's clock is the host's."""
+    return f"@{time.time():.6f}"
+
+
+def fetch(machine: Machine, socket: str, page: str, user: str = USER) -> str:
+    """Ask for a page on a socket."""
+    address = f"http://localhost{page}"
+    return machine.run("curl", "-sSf", "--unix-socket", socket, address, user=user).stdout

@@ -1,0 +1,51 @@
+"""What the agent writes into the journal, as journalctl finds and explains it."""
+
+from koi_agent.core.messages import Kind
+from tests.machine import wait_until
+from tests.system.service import Service
+
+SENT_BY_US = ("KOI_", "MESSAGE_ID", "CONTAINER_")
+OURS = {"KOI_EVENT", "KOI_BACKEND", "KOI_INSTANCE", "KOI_NAME", "KOI_UNIT", "MESSAGE_ID"}
+
+
+def test_a_run_is_two_records_with_fields_to_find_them_by(service: Service) -> None:
+    with service.worker() as worker:
+        about = f"KOI_INSTANCE=systemd:{worker}"
+        wait_until(lambda: service.records(about), "a record of the start")
+    wait_until(lambda: len(service.records(about)) == 2, "a record of the end")
+
+    started, stopped = service.records(about)
+
+    assert {field for field in started if field.startswith(SENT_BY_US)} == OURS
+    assert (started["KOI_EVENT"], stopped["KOI_EVENT"]) == ("started", "stopped")
+    assert (started["MESSAGE_ID"], stopped["MESSAGE_ID"]) == (Kind.STARTED, Kind.STOPPED)
+    for record in (started, stopped):
+        assert record["KOI_BACKEND"] == "systemd"
+        assert record["KOI_NAME"] == worker.removesuffix(".service")
+        assert record["KOI_UNIT"] == worker
+        assert record["PRIORITY"] == "6"
+        assert record["SYSLOG_IDENTIFIER"] == "koi-runtime"
+        assert record["_TRANSPORT"] == "journal"
+        assert record["_SYSTEMD_UNIT"] == "koi-runtime.service"
+
+
+def test_journalctl_explains_the_records(service: Service) -> None:
+    with service.worker() as worker:
+        about = f"KOI_INSTANCE=systemd:{worker}"
+        wait_until(lambda: service.records(about), "a record of the start")
+    explained = service.journal("--catalog", "--no-hostname", about)
+    assert f"Subject: systemd:{worker} runs" in explained
+    assert "Defined-By: koi-runtime" in explained
+    assert "@KOI" not in explained
+
+
+def test_every_kind_of_record_has_its_catalog_entry(service: Service) -> None:
+    for kind in Kind:
+        shown = service.machine.run("journalctl", "--dump-catalog", kind)
+        assert "Defined-By: koi-runtime" in shown.stdout
+
+
+def test_a_start_says_when_it_is_ready(service: Service) -> None:
+    service.systemctl("restart")
+    (ready,) = service.records(f"MESSAGE_ID={Kind.READY}")
+    assert "instances: systemd" in ready["MESSAGE"]

@@ -1,0 +1,73 @@
+"""Starting, serving and ending, as systemd and the administrator see it."""
+
+import re
+import time
+
+from tests.machine import wait_until
+from tests.system.service import NAME, SOCKET_UNIT, Service
+
+BAD_CONFIG = 78
+
+
+def test_a_quiet_run_warns_of_nothing(service: Service) -> None:
+    with service.worker() as worker:
+        wait_until(lambda: worker in service.listed(), f"{worker} is listed")
+    service.get("/v1/runtime/status")
+    service.systemctl("reload")
+    service.systemctl("stop")
+    assert "started systemd:" in service.journal()
+    assert not service.journal("--priority=warning")
+
+
+def test_it_stops_within_a_second(service: Service) -> None:
+    service.get("/v1/runtime/status")
+    began = time.monotonic()
+    service.systemctl("stop")
+    assert time.monotonic() - began < 1.0
+    assert service.show("Result") == "success"
+    assert service.show("ExecMainStatus") == "0"
+
+
+def test_its_status_follows_what_runs(service: Service) -> None:
+    before = service.status
+    with service.worker():
+        wait_until(lambda: service.status == counted(before, 1), "one more in the status")
+    wait_until(lambda: service.status == before, "one less in the status")
+
+
+def test_a_killed_agent_is_started_again(service: Service) -> None:
+    first = service.pid
+    service.machine.systemctl("kill", "--signal=KILL", "koi-runtime.service")
+    wait_until(lambda: service.pid not in (0, first), "another process")
+    wait_until(lambda: service.show("ActiveState") == "active", "ready again")
+    assert service.show("NRestarts") == "1"
+
+
+def test_a_bad_configuration_stops_the_start_once_and_for_all(service: Service) -> None:
+    path = service.configure("[Systemd]\nTrackExited=perhaps\n")
+    assert service.systemctl("restart", check=False).returncode != 0
+    time.sleep(1.5)  # RestartSec= and more
+    assert service.show("ActiveState") == "failed"
+    assert service.show("ExecMainStatus") == str(BAD_CONFIG)
+    assert service.show("NRestarts") == "0"
+    journal = service.journal()
+    assert f"{path}:2" in journal
+    assert "perhaps" in journal
+
+
+def test_a_taken_name_is_told_and_waited_for(service: Service) -> None:
+    machine = service.machine
+    machine.systemctl("stop", "koi-runtime.service", SOCKET_UNIT)
+    with machine.spawn("timeout", "60", "koi-runtime", "--system", "run") as other:
+        ask = ("busctl", "--system", "status", NAME)
+        wait_until(lambda: machine.run(*ask, check=False).returncode == 0, "the other one serves")
+        assert service.systemctl("start", check=False).returncode != 0
+        assert service.show("ExecMainStatus") == "75"
+        machine.run("pkill", "--full", "koi-runtime --system run")
+        other.wait()
+    wait_until(lambda: service.show("ActiveState") == "active", "it has the name")
+
+
+def counted(status: str, more: int) -> str:
+    """Add to every number of a status."""
+    return re.sub(r"\d+", lambda number: str(int(number[0]) + more), status)

@@ -1,0 +1,141 @@
+"""How the text of one setting is read."""
+
+import pytest
+
+from koi_agent.config import Listen
+from koi_agent.config.readers import (
+    listed_backends,
+    listeners,
+    resync_interval,
+    unit_patterns,
+)
+from koi_agent.core.errors import BadInput
+
+LOOPBACK = [Listen(host="127.0.0.1", port=8080), Listen(host="::1", port=8080)]
+
+
+@pytest.mark.parametrize(
+    ("text", "followed"),
+    [
+        ("auto", ("systemd",)),
+        ("systemd", ("systemd",)),
+        ("SystemD,systemd", ("systemd",)),
+        ("systemd, auto\tsystemd", ("systemd",)),
+        ("none", ()),
+        ("None", ()),
+    ],
+)
+def test_backends_are_named_with_spaces_or_commas(text: str, followed: tuple[str, ...]) -> None:
+    assert listed_backends(text) == followed
+
+
+@pytest.mark.parametrize("text", ["none systemd", "docker", "systemd;auto", "\x1b", "systemd\x0b"])
+def test_backends_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(BadInput):
+        listed_backends(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("1", 1.0), ("1.5s", 1.5), ("2min 500ms", 120.5), ("1d", 86400.0), ("1000000us", 1.0)],
+)
+def test_an_interval_is_a_span_to_the_fraction_of_a_second(text: str, seconds: float) -> None:
+    assert resync_interval(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["0", "999999us", "1d 1us", "infinity", "-1", "1 fortnight", "1e3"]
+)
+def test_an_interval_out_of_bounds_is_refused(text: str) -> None:
+    with pytest.raises(BadInput, match=r"is out of range: it may be 1 to 86400 seconds|is no time"):
+        resync_interval(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "patterns"),
+    [
+        ("", ()),
+        ("web.service", ("web.service",)),
+        ("a.service  'b.service' \"c.service\" a.service", ("a.service", "b.service", "c.service")),
+        ("*", ("*",)),
+        ("web*", ("web*",)),
+        ("web-?.service", ("web-?.service",)),
+        ("web*.serv[!x]ce", ("web*.serv[!x]ce",)),
+        (r"dev-\x2d.service", (r"dev-\x2d.service",)),
+        ("getty@tty[1-4].service", ("getty@tty[1-4].service",)),
+    ],
+)
+def test_patterns_are_names_and_globs_of_services(text: str, patterns: tuple[str, ...]) -> None:
+    assert unit_patterns(text) == patterns
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("web", "matches no service: write it like web.service"),
+        ("web.socket", "matches no service"),
+        ("*.socket", "matches no service"),
+        ("web[12]", "matches no service"),
+        ("web?", "matches no service"),
+        ("/etc/*.service", "matches no unit"),
+        ("é.service", "matches no unit"),
+        ("a[.service", "matches no unit"),
+        ("'a b.service'", "matches no unit"),
+        ("''", "matches no unit"),
+        ("'a.service", "a quote is left open"),
+        ("a" * 300, "is longer than the 255 characters"),
+        ("\x1b[31m.service", "matches no unit"),
+        (" ".join(f"{i}.service" for i in range(257)), "257 patterns are too many"),
+    ],
+)
+def test_patterns_that_match_nothing_are_refused(text: str, reason: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        unit_patterns(text)
+    assert reason in str(refused.value)
+    assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("", []),
+        ("8080", LOOPBACK),
+        ("8080 127.0.0.1:8080", LOOPBACK),
+        ("192.0.2.1:80", [Listen(host="192.0.2.1", port=80)]),
+        ("[2001:DB8:0::1]:80", [Listen(host="2001:db8::1", port=80)]),
+        ("*:65535", [Listen(host="0.0.0.0", port=65535), Listen(host="::", port=65535)]),
+        ("'/run/a b/http.sock'", [Listen(path="/run/a b/http.sock")]),
+    ],
+)
+def test_it_listens_where_it_is_told_to(text: str, meant: list[Listen]) -> None:
+    assert list(listeners(text)) == meant
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0",
+        "65536",
+        "localhost:80",
+        ":80",
+        "::1:80",
+        "[::1]",
+        "256.0.0.1:80",
+        "[::g]:80",
+        "[1:2]:80",
+        "1.2.3:80",
+        "http.sock",
+        "@abstract",
+        "/run/../http.sock",
+        "/run/",
+        "/",
+        "/" + "x" * 107,
+        "'/run/\\x1b.sock'",
+        "'",
+        " ".join(f"127.0.0.1:{port}" for port in range(1, 18)),
+    ],
+)
+def test_what_is_nothing_to_listen_on_is_refused(text: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        listeners(text)
+    assert str(refused.value).isprintable()

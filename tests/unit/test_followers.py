@@ -1,0 +1,97 @@
+"""Backends followed as configured: what changes is followed anew, nothing else is disturbed."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+
+from koi_agent.config import Config, SystemdConfig
+from koi_agent.core.changes import Change
+from koi_agent.core.contracts import Backend
+from koi_agent.core.registry import Registry
+from koi_agent.followers import Followers
+from tests.unit.scripted import Runtime
+from tests.unit.test_follow import in_virtual_time
+from tests.unit.things import Reader, unit
+from tests.unit.virtual_time import now
+
+BEFORE = Config(scope="system", backends=("systemd",))
+NONE = replace(BEFORE, backends=())
+OTHER_UNITS = replace(BEFORE, systemd=SystemdConfig(units=("b.service",)))
+
+
+class Host:
+    """A runtime, and all that is followed there."""
+
+    def __init__(self, config: Config) -> None:
+        self.runtime = Runtime(unit("a.service"))
+        self.registry = Registry(config.backends)
+        self.reader = Reader()
+        self.made: list[Config] = []
+        self.followers = Followers(config, self.registry, self._apply, self._make)
+
+    def _apply(self, change: Change) -> None:
+        self.reader.read(self.registry.apply(change, int(now() * 1e6)))
+
+    def _make(self, _name: str, config: Config) -> Backend:
+        self.made.append(config)
+        return self.runtime
+
+
+@asynccontextmanager
+async def host(config: Config) -> AsyncIterator[Host]:
+    made = Host(config)
+    task = asyncio.create_task(made.followers.run())  # noqa: TID251 - ended below
+    await asyncio.sleep(0)
+    await made.followers.settled()
+    yield made
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+@in_virtual_time
+async def test_backend_switched_off_is_closed_and_forgotten() -> None:
+    async with host(BEFORE) as it:
+        await it.followers.change(NONE)
+        assert [name for name, _ in it.runtime.asked] == ["open", "list", "close"]
+        assert it.reader.known == {}
+        assert it.registry.backends == {}
+        assert await it.followers.resync("") == {}
+
+
+@in_virtual_time
+async def test_backend_switched_on_is_followed() -> None:
+    async with host(NONE) as it:
+        await it.followers.change(BEFORE)
+        assert it.followers.late == ["systemd"]
+        await it.followers.settled()
+        assert set(it.reader.known) == {"systemd:a.service"}
+
+
+@in_virtual_time
+async def test_same_configuration_again_disturbs_nothing() -> None:
+    async with host(BEFORE) as it:
+        await it.followers.change(replace(BEFORE, log_level=10))
+        await asyncio.sleep(1)
+        assert [name for name, _ in it.runtime.asked] == ["open", "list"]
+
+
+@in_virtual_time
+async def test_other_units_are_followed_without_a_stop_of_those_that_stay() -> None:
+    async with host(BEFORE) as it:
+        seen = dict(it.reader.known)
+        await it.followers.change(OTHER_UNITS)
+        await it.followers.settled()
+        assert it.made == [BEFORE, OTHER_UNITS]
+        assert it.reader.known == seen
+        assert it.registry.backends["systemd"].reconnects == 0
+
+
+@in_virtual_time
+async def test_backend_off_and_on_again_begins_anew() -> None:
+    async with host(BEFORE) as it:
+        await it.followers.change(NONE)
+        await it.followers.change(BEFORE)
+        await it.followers.settled()
+        assert set(it.reader.known) == {"systemd:a.service"}

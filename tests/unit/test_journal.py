@@ -1,0 +1,339 @@
+"""Log records as a journald gets them: a real datagram socket whose far end the test reads."""
+
+import asyncio
+import logging
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from struct import unpack
+
+import pytest
+
+from koi_agent.core.changes import BackendDisconnected, Started, Stopped, Updated
+from koi_agent.core.errors import BadInput
+from koi_agent.core.messages import LEVELS, Kind, marked
+from koi_agent.host import backlog, journal
+from koi_agent.host.logs import LogOutput
+from koi_agent.publishers.journal import JournalPublisher
+from tests.unit.things import unit
+
+log = logging.getLogger("koi_agent.somewhere")
+
+
+class Journald:
+    """A journald that reads when it is asked to."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.start()
+
+    def start(self) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._socket.bind(str(self._path))
+
+    def stop(self) -> None:
+        self._socket.close()
+        self._path.unlink()
+
+    def read(self) -> list[dict[str, str]]:
+        """All records that wait, as fields."""
+        records = []
+        while True:
+            try:
+                records.append(fields(self._socket.recv(2**20)))
+            except BlockingIOError:
+                return records
+
+    def only(self) -> dict[str, str]:
+        """The one record that waits."""
+        (record,) = self.read()
+        return record
+
+
+def fields(datagram: bytes) -> dict[str, str]:
+    """A record by the protocol's description: no name comes twice."""
+    found: dict[str, str] = {}
+    while datagram:
+        line, _, datagram = datagram.partition(b"\n")
+        name, equals, value = line.partition(b"=")
+        if not equals:
+            (length,) = unpack("<Q", datagram[:8])
+            value, datagram = datagram[8 : 8 + length], datagram[8 + length :]
+            assert datagram[:1] == b"\n"
+            datagram = datagram[1:]
+        assert name.decode() not in found
+        found[name.decode()] = value.decode()
+    return found
+
+
+def raised(text: str) -> Exception:
+    """An error that was raised somewhere."""
+    with pytest.raises(RuntimeError) as found:
+        raise RuntimeError(text)
+    return found.value
+
+
+@pytest.fixture
+def journald(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Journald]:
+    """What listens where a journald does."""
+    path = tmp_path / "socket"
+    monkeypatch.setattr(journal, "SOCKET", str(path))
+    far_end = Journald(path)
+    yield far_end
+    far_end.stop()
+
+
+@pytest.fixture
+def output(journald: Journald) -> Iterator[LogOutput]:
+    """Our output to it, at level info."""
+    with LogOutput(logging.INFO, "journal", {}) as made:
+        yield made
+
+
+async def drained(output: LogOutput, journald: Journald) -> list[dict[str, str]]:
+    """Read until nothing is kept any more."""
+    records: list[dict[str, str]] = []
+    async with asyncio.timeout(10):
+        while output._backlog:
+            records += journald.read()
+            await asyncio.sleep(0.01)
+    return records + journald.read()
+
+
+# What a record says
+
+
+@pytest.mark.usefixtures("output")
+def test_plain_record_has_the_fields_a_journal_needs_and_no_more(journald: Journald) -> None:
+    log.info("ready: %d instances", 3)
+    assert journald.only() == {
+        "PRIORITY": "6",
+        "SYSLOG_IDENTIFIER": "koi-runtime",
+        "MESSAGE": "ready: 3 instances",
+    }
+
+
+@pytest.mark.usefixtures("output")
+@pytest.mark.parametrize(
+    ("level", "priority"), [(50, "2"), (40, "3"), (30, "4"), (25, "5"), (20, "6"), (33, "4")]
+)
+def test_levels_are_syslogs(journald: Journald, level: int, priority: str) -> None:
+    log.log(level, "x")
+    assert journald.only()["PRIORITY"] == priority
+
+
+def test_trouble_and_debugging_say_where_they_were_logged(
+    output: LogOutput, journald: Journald
+) -> None:
+    output.level = "debug"
+    for level in (logging.WARNING, logging.DEBUG):
+        log.log(level, "x")
+        record = journald.only()
+        assert record["CODE_FILE"] == __file__
+        assert record["CODE_FUNC"].startswith("test_trouble")
+        assert int(record["CODE_LINE"]) > 100
+
+
+@pytest.mark.usefixtures("output")
+def test_call_brings_fields_of_known_names_only(journald: Journald) -> None:
+    known = {"KOI_EVENT": "started", "CONTAINER_NAME": "web", "ERRNO": 13, "MESSAGE_ID": Kind.READY}
+    refused = {"_PID": 1, "koi_x": 1, "PRIORITY": 0, "KOI_": 1, "KOI_A\nB": 1, "KOI_" + "X" * 61: 1}
+    log.info("x", extra={"koi": known | refused})
+    assert journald.only().keys() - known.keys() == {"PRIORITY", "SYSLOG_IDENTIFIER", "MESSAGE"}
+    log.info("x", extra={"koi": "no fields"})
+    assert "KOI_EVENT" not in journald.only()
+
+
+@pytest.mark.usefixtures("output")
+def test_terminal_escapes_and_lines_of_others_are_spelled_out(journald: Journald) -> None:
+    name = "\x1b]0;x\x07\nPRIORITY=0\n\udcff"
+    log.info("started %s", name, extra=marked(Kind.STARTED, KOI_NAME=name))
+    record = journald.only()
+    assert record["MESSAGE"] == "started \\x1b]0;x\\x07\\x0aPRIORITY=0\\x0a\\udcff"
+    assert record["KOI_NAME"] in record["MESSAGE"]
+    assert record["PRIORITY"] == "6"
+
+
+@pytest.mark.usefixtures("output")
+def test_traceback_is_in_the_message_and_alone_with_foreign_text_made_safe(
+    journald: Journald,
+) -> None:
+    log.error("it broke", exc_info=raised("\x1b[31m\rred"))
+    record = journald.only()
+    assert record["MESSAGE"] == "it broke\n" + record["EXCEPTION_TEXT"]
+    assert record["EXCEPTION_TEXT"].startswith("Traceback (most recent call last):\n")
+    assert record["EXCEPTION_TEXT"].endswith("RuntimeError: \\x1b[31m\\x0dred")
+
+
+@pytest.mark.usefixtures("output")
+@pytest.mark.parametrize("text", ["é" * 10**6, "\x00" * 10**6, "a\n" * 10**6])
+def test_what_is_huge_is_cut_and_arrives(journald: Journald, text: str) -> None:
+    log.error("%s", text, exc_info=raised(text), extra=marked(Kind.BUS_LOST, KOI_NAME=text))
+    assert len(journald.only()["EXCEPTION_TEXT"].encode()) <= 48 * 1024
+
+
+def test_record_that_cannot_be_written_costs_itself_and_is_told_once(
+    output: LogOutput, journald: Journald, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # pytest's own handler raises for one.
+    monkeypatch.setattr(logging.getLogger(), "handlers", [output._handler])
+    for _ in range(3):
+        log.info("%d", "no number")
+    log.info("next")
+    first, second = journald.read()
+    assert "can't be written: TypeError" in first["MESSAGE"]
+    assert __file__ in first["MESSAGE"]
+    assert second["MESSAGE"] == "next"
+
+
+# Events
+
+
+def test_events_are_records_of_their_kinds(output: LogOutput, journald: Journald) -> None:
+    web = unit("web.service")
+    output.level = "debug"
+    JournalPublisher().publish(
+        [Started(web), Updated(web, web), Stopped(web, "gone"), BackendDisconnected("docker", "x")]
+    )
+    records = journald.read()
+    events = ["started", "updated", "stopped", "disconnected"]
+    assert [record["KOI_EVENT"] for record in records] == events
+    kinds = [Kind.STARTED, Kind.UPDATED, Kind.STOPPED, Kind.DISCONNECTED]
+    assert [record["MESSAGE_ID"] for record in records] == kinds
+    assert [record["PRIORITY"] for record in records] == ["6", "7", "6", "4"]
+    about = {key: value for key, value in records[0].items() if key.startswith("KOI_")}
+    assert about == {
+        "KOI_EVENT": "started",
+        "KOI_BACKEND": "systemd",
+        "KOI_INSTANCE": "systemd:web.service",
+        "KOI_NAME": "web",
+        "KOI_UNIT": "web.service",
+    }
+    assert records[3]["KOI_BACKEND"] == "docker"
+
+
+# A journald in trouble
+
+
+async def test_journald_that_does_not_read_costs_no_wait_and_what_is_lost_is_counted(
+    output: LogOutput, journald: Journald, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backlog, "COUNT_LIMIT", 200)
+    count = 2 * backlog.COUNT_LIMIT
+    began = time.perf_counter()
+    for number in range(count):
+        log.info("%d", number)
+    assert time.perf_counter() - began < 2
+    records = await drained(output, journald)
+    kept = [record["MESSAGE"] for record in records if "MESSAGE_ID" not in record]
+    assert kept == [str(number) for number in range(len(kept))]
+    assert len(kept) >= backlog.COUNT_LIMIT
+    assert records[-1]["MESSAGE_ID"] == Kind.RECORDS_LOST
+    assert int(records[-1]["KOI_LOST"]) == count - len(kept)
+    log.info("next")
+    assert journald.only()["MESSAGE"] == "next"
+
+
+async def test_loss_is_told_where_it_was(
+    output: LogOutput, journald: Journald, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backlog, "COUNT_LIMIT", 50)
+    for _ in range(100):
+        log.info("before")
+    records = journald.read()
+    log.info("after")
+    records += await drained(output, journald)
+    log.info("after")
+    records += journald.read()
+    kinds = ["loss" if "MESSAGE_ID" in record else record["MESSAGE"] for record in records]
+    assert kinds == ["before"] * (len(kinds) - 2) + ["loss", "after"]
+
+
+def test_record_that_no_datagram_holds_does_not_hold_up_others(
+    output: LogOutput, journald: Journald
+) -> None:
+    output._backlog.put(b"x" * 900_000)
+    log.info("next")
+    loss, record = journald.read()
+    assert (loss["KOI_LOST"], record["MESSAGE"]) == ("1", "next")
+
+
+async def test_large_records_are_kept_up_to_a_size(output: LogOutput, journald: Journald) -> None:
+    text = "x" * 4000
+    for _ in range(1000):
+        log.info(text)
+    assert output._backlog._size <= backlog.SIZE_LIMIT
+    records = await drained(output, journald)
+    assert 1000 * backlog.SIZE_LIMIT / 5_000_000 < len(records) < 1000
+    assert len(records) - 1 + int(records[-1]["KOI_LOST"]) == 1000
+
+
+async def test_journald_that_restarts_gets_what_was_logged_meanwhile_in_order(
+    output: LogOutput, journald: Journald
+) -> None:
+    journald.stop()
+    log.info("one")
+    log.info("two")
+    journald.start()
+    records = await drained(output, journald)
+    assert [record["MESSAGE"] for record in records] == ["one", "two"]
+
+
+def test_end_does_not_wait_long_for_a_journald_that_is_gone(journald: Journald) -> None:
+    journald.stop()
+    began = time.perf_counter()
+    with LogOutput(logging.INFO, "journal", {}):
+        log.info("x")
+    assert time.perf_counter() - began < 2
+    journald.start()
+
+
+# Settings
+
+
+def test_level_is_read_and_set_by_systemds_words(output: LogOutput, journald: Journald) -> None:
+    assert output.level == "info"
+    for word, number in LEVELS.items():
+        output.level = word
+        assert output.level == word
+        log.log(number, "shown")
+        log.log(number - 1, "not shown")
+        assert journald.only()["MESSAGE"] == "shown"
+    with pytest.raises(BadInput, match="no log level 'loud'; known: emerg, alert, crit, err, "):
+        output.level = "loud"
+    assert output.level == "debug"
+
+
+def test_target_is_set_while_records_come(output: LogOutput, journald: Journald) -> None:
+    output.target = "null"
+    log.info("to nobody")
+    assert output.target == "null"
+    output.target = "journal"
+    log.info("shown")
+    assert journald.only()["MESSAGE"] == "shown"
+    with pytest.raises(BadInput, match="'kmsg'; known: auto, journal, console, null"):
+        output.target = "kmsg"
+    assert output.target == "journal"
+
+
+def test_records_of_a_target_that_is_left_are_counted_as_lost(
+    output: LogOutput, journald: Journald
+) -> None:
+    journald.stop()
+    log.info("x")
+    output.target = "journal"
+    journald.start()
+    log.info("y")
+    loss, record = journald.read()
+    assert (loss["MESSAGE_ID"], loss["KOI_LOST"]) == (Kind.RECORDS_LOST, "1")
+    assert record["MESSAGE"] == "y"
+
+
+def test_left_output_gets_no_more_records(journald: Journald) -> None:
+    before = logging.getLogger().level
+    with LogOutput(logging.DEBUG, "journal", {}):
+        pass
+    log.warning("after the end")
+    assert not journald.read()
+    assert logging.getLogger().level == before

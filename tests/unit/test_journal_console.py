@@ -1,0 +1,184 @@
+"""Log records on standard error, whatever it is: the agent's output in a process of its own."""
+
+import os
+import pty
+import socket
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import require
+
+TALKS = """
+import logging, os, sys, time
+from koi_agent.host.logs import LogOutput
+
+with LogOutput(logging.INFO, "auto", os.environ):
+    logging.info("started %s", "\\x1b[31mred\\nline")
+    try:
+        1 / 0
+    except ZeroDivisionError:
+        logging.exception("it broke")
+"""
+FLOODS = """
+import logging, os, sys, time
+from koi_agent.host.logs import LogOutput
+
+if user := int(sys.argv[2]):
+    os.setuid(user)
+with LogOutput(logging.INFO, sys.argv[1], {}):
+    began = time.perf_counter()
+    for number in range(10_000):
+        logging.info("%d %s", number, "x" * 100)
+    print(time.perf_counter() - began, flush=True)
+    sys.stdin.readline()
+    logging.info("the end")
+"""
+NOBODY = 65534
+MESSAGE = "started \\x1b[31mred\\x0aline\n"
+
+
+def start(program: str, stderr: int, *arguments: str, stream: str = "") -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", program, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
+        env=os.environ | {"JOURNAL_STREAM": stream},
+    )
+
+
+def run(program: str, stderr: int) -> None:
+    """Run a program to its good end."""
+    with start(program, stderr) as process:
+        process.communicate(timeout=20)
+    assert process.returncode == 0
+
+
+def read(descriptor: int) -> str:
+    """All that is written until nobody is left who could."""
+    with os.fdopen(descriptor, encoding="utf-8") as lines:
+        return lines.read()
+
+
+@pytest.fixture
+def terminal() -> Iterator[tuple[int, int]]:
+    """A terminal: the end that shows, and the end that is written to."""
+    ends = pty.openpty()
+    yield ends
+    for end in ends:
+        os.close(end)
+
+
+def test_program_that_reads_gets_a_level_in_front_of_each_line() -> None:
+    reader, writer = os.pipe()
+    run(TALKS, writer)
+    os.close(writer)
+    shown = read(reader)
+    first, second, *trace = shown.splitlines(keepends=True)
+    assert (first, second) == ("<6>" + MESSAGE, "<3>it broke\n")
+    assert trace[0] == "<3>Traceback (most recent call last):\n"
+    assert trace[-1] == "<3>ZeroDivisionError: division by zero\n"
+
+
+def test_person_at_a_terminal_gets_plain_lines(terminal: tuple[int, int]) -> None:
+    shows, writes = terminal
+    run(TALKS, writes)
+    shown = os.read(shows, 65536).decode().replace("\r\n", "\n")
+    assert shown.startswith(MESSAGE + "it broke\nTraceback")
+
+
+def test_file_gets_all_behind_what_it_has(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_text("before\n")
+    with path.open("a") as file:
+        run(TALKS, file.fileno())
+    assert path.read_text().startswith("before\n<6>" + MESSAGE)
+
+
+def test_stream_socket_gets_all() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        run(TALKS, theirs.fileno())
+        assert ours.recv(65536).decode().startswith("<6>" + MESSAGE)
+
+
+def test_no_standard_error_costs_nothing_but_the_records() -> None:
+    command = [sys.executable, "-c", TALKS]
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" 2>&-', "sh", *command], check=True, capture_output=True
+    )
+    assert done.stdout == b""
+
+
+def pipe() -> tuple[int, int]:
+    return os.pipe()
+
+
+def stream() -> tuple[int, int]:
+    reader, writer = socket.socketpair()
+    return reader.detach(), writer.detach()
+
+
+@pytest.mark.parametrize(
+    ("make", "target", "user"), [(pipe, "auto", 0), (pipe, "console", NOBODY), (stream, "auto", 0)]
+)
+def test_reader_that_does_not_read_costs_no_wait_and_other_writers_nothing(
+    make: Callable[[], tuple[int, int]], target: str, user: int
+) -> None:
+    if user and os.geteuid() != 0:
+        require("root", "another user's pipe needs setuid")
+    reader, writer = make()
+    with start(FLOODS, writer, target, str(user)) as process:
+        assert process.stdout
+        assert process.stdin
+        assert float(process.stdout.readline()) < 5
+        assert os.get_blocking(writer)
+        os.close(writer)
+        process.stdin.close()  # it goes on
+        shown = read(reader).splitlines()
+    *kept, loss = shown
+    numbers = [int(line.removeprefix("<6>").split()[0]) for line in kept]
+    assert numbers == list(range(len(numbers)))
+    assert len(numbers) >= 2000
+    assert loss == f"<4>{10_001 - len(numbers)} log records lost: nobody read them in time"
+
+
+def test_stopped_terminal_costs_no_wait(terminal: tuple[int, int]) -> None:
+    shows, writes = terminal
+    termios.tcflow(writes, termios.TCOOFF)
+    with start(FLOODS, writes, "auto", "0") as process:
+        assert process.stdout
+        assert process.stdin
+        assert float(process.stdout.readline()) < 5
+        assert os.get_blocking(writes)
+        process.stdin.close()
+    assert process.returncode == 0
+    os.set_blocking(shows, False)
+    with suppress(BlockingIOError):
+        assert not os.read(shows, 100)
+
+
+def test_reader_that_is_gone_costs_no_wait() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    began = time.perf_counter()
+    run(TALKS, writer)
+    os.close(writer)
+    assert time.perf_counter() - began < 10
+
+
+@pytest.mark.parametrize("stream", ["", "x", "1:2"])
+def test_stream_that_is_not_the_journals_gets_prefixed_lines(stream: str) -> None:
+    reader, writer = os.pipe()
+    with start(TALKS, writer, stream=stream) as process:
+        process.communicate(timeout=20)
+    os.close(writer)
+    assert read(reader).startswith("<6>" + MESSAGE)

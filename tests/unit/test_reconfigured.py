@@ -1,0 +1,126 @@
+"""What a new configuration does to what is followed: nothing, to all that it does not name."""
+
+import asyncio
+
+from koi_agent.core.changes import (
+    BackendAdded,
+    BackendRemoved,
+    BackendState,
+    Followed,
+    Seen,
+    Stopped,
+    Unfollowed,
+)
+from koi_agent.core.errors import BackendAbsent
+from koi_agent.core.registry import Registry
+from koi_agent.follow import LIST_TIMEOUT, OPEN_TIMEOUT
+from tests.unit.scripted import Runtime, failing, following, never
+from tests.unit.test_follow import in_virtual_time, kinds
+from tests.unit.things import Reader, container, listing, told, unit
+
+A, B = unit("a.service"), unit("b.service")
+BOX = container("c1", claims="a.service")
+
+
+def test_backend_followed_from_now_on_begins_with_nothing() -> None:
+    here = Registry(["systemd"])
+    (added,) = here.apply(Followed("podman"), 1)
+    assert isinstance(added, BackendAdded)
+    assert added.status.state is BackendState.CONNECTING
+    assert told(here.apply(listing("podman", BOX), 2)) == ["+c1"]
+
+
+def test_backend_followed_no_more_takes_its_instances_with_it() -> None:
+    here = Registry(["systemd", "podman"])
+    reader = Reader()
+    for now, change in enumerate((listing("systemd", A, B), listing("podman", BOX))):
+        reader.read(here.apply(change, now))
+    events = here.apply(Unfollowed("systemd"), 9)
+    reader.read(events)
+    assert told(events) == ["-b.service"]
+    assert [e.reason for e in events if isinstance(e, Stopped)] == ["followed no more"]
+    assert events[-1] == BackendRemoved("systemd")
+    assert set(here.backends) == {"podman"}
+    assert set(here.visible) == set(reader.known) == {"podman:c1"}
+
+
+def test_unit_shows_again_when_what_claimed_it_is_followed_no_more() -> None:
+    here = Registry(["systemd", "podman"])
+    here.apply(listing("systemd", A), 1)
+    here.apply(listing("podman", BOX), 2)
+    assert told(here.apply(Unfollowed("podman"), 3)) == ["-c1", "+a.service"]
+
+
+def test_unit_held_back_for_a_backend_shows_when_that_is_followed_no_more() -> None:
+    here = Registry(["systemd", "podman"])
+    assert told(here.apply(Seen(unit("q.service", awaits="podman")), 1)) == []
+    assert told(here.apply(Unfollowed("podman"), 2)) == ["+q.service"]
+
+
+@in_virtual_time
+async def test_renewed_backend_keeps_what_is_tracked_and_lists_by_the_new_configuration() -> None:
+    before, after = Runtime(A, B), Runtime(A)
+    async with following(before) as engine:
+        engine.follower.renew(after, interval=1e9)
+        await engine.follower.settled.wait()
+        assert kinds(engine) == ["Listing", "Listing"]
+        assert told(engine.events) == ["+a.service", "+b.service", "-b.service"]
+        assert [name for name, _ in before.asked] == ["open", "list", "close"]
+        after.starts(B)
+        assert engine.ids == {"a.service", "b.service"}
+        assert engine.losses == []
+
+
+@in_virtual_time
+async def test_renewed_while_it_waits_for_another_try_is_tried_at_once() -> None:
+    absent, there = Runtime(), Runtime(A)
+    absent.plan["open"].extend(failing(BackendAbsent("no")) for _ in range(1000))
+    async with following(absent) as engine:
+        await asyncio.sleep(300)
+        engine.follower.renew(there, interval=1e9)
+        await asyncio.sleep(0.001)
+        assert engine.ids == {"a.service"}
+
+
+@in_virtual_time
+async def test_renewed_while_it_connects_connects_anew() -> None:
+    silent, there = Runtime(), Runtime(A)
+    silent.plan["open"].append(never)
+    async with following(silent, settled=False) as engine:
+        await asyncio.sleep(1)
+        engine.follower.renew(there, interval=1e9)
+        await asyncio.sleep(0.001)
+        assert engine.ids == {"a.service"}
+        assert engine.losses == []
+
+
+@in_virtual_time
+async def test_runtime_that_never_answers_is_not_overdue_but_lost() -> None:
+    runtime = Runtime(A)
+    runtime.plan["open"].append(never)
+    runtime.plan["list"].append(never)
+    async with following(runtime, settled=False) as engine:
+        for _ in range(int(OPEN_TIMEOUT + LIST_TIMEOUT) * 3):
+            await asyncio.sleep(1)
+            assert engine.follower.overdue() == ""
+        assert len(engine.losses) == 2
+
+
+@in_virtual_time
+async def test_session_that_swallows_its_deadline_is_overdue() -> None:
+    runtime = Runtime(A)
+
+    async def deaf() -> None:
+        while True:
+            try:
+                await asyncio.sleep(1000)
+            except asyncio.CancelledError:
+                if engine.follower.overdue():
+                    raise
+
+    runtime.plan["list"].append(deaf)
+    async with following(runtime, settled=False) as engine:
+        await asyncio.sleep(2 * LIST_TIMEOUT - 1)
+        assert engine.follower.overdue() == ""
+        await asyncio.sleep(2)
+        assert engine.follower.overdue() == "systemd: listing did not end in time"
