@@ -22,7 +22,7 @@ from koi_agent.bus.server import Server
 from koi_agent.config import Config, Loaded
 from koi_agent.core.changes import Change
 from koi_agent.core.contracts import Backend, EventSink
-from koi_agent.core.errors import ConfigError, KoiError
+from koi_agent.core.errors import ConfigError, KoiError, ungrouped
 from koi_agent.core.messages import Kind, level_word, marked
 from koi_agent.core.registry import Registry
 from koi_agent.followers import Followers
@@ -255,10 +255,8 @@ async def _run(agent: Agent) -> Never:
     for number in (signal.SIGTERM, signal.SIGINT):
         if running:
             loop.add_signal_handler(number, running.cancel)
-    try:
+    with ungrouped(*ENDINGS):
         await agent.run()
-    except* tuple(ENDINGS) as troubles:
-        raise troubles.exceptions[0] from None
     raise AssertionError("an agent has no end")
 
 

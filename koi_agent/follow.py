@@ -17,7 +17,7 @@ from typing import Never
 from koi_agent.core.backoff import pauses
 from koi_agent.core.changes import Absent, Change, Gone, Listing, Lost, Seen
 from koi_agent.core.contracts import Backend, Session
-from koi_agent.core.errors import BackendAbsent, BackendLost
+from koi_agent.core.errors import BackendAbsent, BackendLost, ungrouped
 from koi_agent.core.messages import Kind, marked
 
 log = logging.getLogger(__name__)
@@ -156,13 +156,11 @@ class Follower:
         await self._list(session)
         self._steady_at = asyncio.get_running_loop().time() + STEADY
         self.settled.set()
-        try:
+        with ungrouped(BackendLost):
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._doubt(session), name=f"{self.name} doubt")
                 group.create_task(self._repair(session), name=f"{self.name} repair")
                 await session.run()
-        except* BackendLost as group:
-            raise group.exceptions[0] from None
 
     async def _doubt(self, session: Session) -> None:
         while True:

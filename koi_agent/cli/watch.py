@@ -14,7 +14,7 @@ from koi_agent.cli.happenings import AGENT_STARTED, AGENT_STOPPED, End, Happenin
 from koi_agent.cli.output import Output, Style, complain
 from koi_agent.cli.service import NoAnswer, advice, bus
 from koi_agent.config import scope
-from koi_agent.core.errors import KoiError
+from koi_agent.core.errors import KoiError, ungrouped
 from koi_agent.core.text import printable
 
 STYLES = {
@@ -55,15 +55,14 @@ async def _watch(scope: str, output: Output) -> None:
 
 async def _until_end(happenings: Happenings, link: Link, output: Output) -> End:
     """Write happenings; raises what writing raises, out of its group."""
-    try:
+    with ungrouped(KoiError):
         async with asyncio.TaskGroup() as group:
             group.create_task(happenings.end(link), name="see the bus go")
             while not isinstance(said := await happenings.next(), End):
                 show(said, output)
                 output.flush()
-    except* KoiError as troubles:
-        raise troubles.exceptions[0] from None
-    return said
+            return said
+    raise AssertionError("happenings end by an End")
 
 
 def show(said: Happening, output: Output) -> None:

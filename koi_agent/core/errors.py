@@ -8,6 +8,10 @@ KoiError
 """
 
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
 class KoiError(Exception):
     """The root of what may be expected to go wrong; its text is for the operator."""
 
@@ -26,3 +30,20 @@ class BackendAbsent(BackendLost):
 
 class BadInput(KoiError):
     """One foreign record can't be used."""
+
+
+@contextmanager
+def ungrouped(*expected: type[Exception]) -> Iterator[None]:
+    """Let the first trouble of a task group out as itself, unless there is a bug among them.
+
+    ``except*`` can't: before Python 3.11.4 what is raised in it comes out in a group again.
+    """
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        if group.split(expected)[1] is not None:
+            raise
+        first: BaseException = group
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        raise first from None

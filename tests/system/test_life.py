@@ -1,12 +1,11 @@
 """Starting, serving and ending, as systemd and the administrator see it."""
 
+import os
 import re
 import time
 
 from tests.machine import wait_until
 from tests.system.service import NAME, SOCKET_UNIT, Service
-
-BAD_CONFIG = 78
 
 
 def test_a_quiet_run_warns_of_nothing(service: Service) -> None:
@@ -48,7 +47,7 @@ def test_a_bad_configuration_stops_the_start_once_and_for_all(service: Service) 
     assert service.systemctl("restart", check=False).returncode != 0
     time.sleep(1.5)  # RestartSec= and more
     assert service.show("ActiveState") == "failed"
-    assert service.show("ExecMainStatus") == str(BAD_CONFIG)
+    assert service.show("ExecMainStatus") == str(os.EX_CONFIG)
     assert service.show("NRestarts") == "0"
     journal = service.journal()
     assert f"{path}:2" in journal
@@ -59,12 +58,15 @@ def test_a_taken_name_is_told_and_waited_for(service: Service) -> None:
     machine = service.machine
     machine.systemctl("stop", "koi-runtime.service", SOCKET_UNIT)
     with machine.spawn("timeout", "60", "koi-runtime", "--system", "run") as other:
-        ask = ("busctl", "--system", "status", NAME)
-        wait_until(lambda: machine.run(*ask, check=False).returncode == 0, "the other one serves")
-        assert service.systemctl("start", check=False).returncode != 0
-        assert service.show("ExecMainStatus") == "75"
-        machine.run("pkill", "--full", "koi-runtime --system run")
-        other.wait()
+        try:
+            ask = ("busctl", "--system", "status", NAME)
+            wait_until(lambda: machine.run(*ask, check=False).returncode == 0, "the other serves")
+            assert service.systemctl("start", check=False).returncode != 0
+            assert service.show("ExecMainStatus") == str(os.EX_TEMPFAIL)
+            assert "is owned by another process" in service.journal("--priority=err")
+        finally:
+            machine.run("pkill", "--full", "koi-runtime --system run")
+            other.wait()
     wait_until(lambda: service.show("ActiveState") == "active", "it has the name")
 
 

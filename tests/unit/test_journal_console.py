@@ -144,11 +144,15 @@ def test_reader_that_does_not_read_costs_no_wait_and_other_writers_nothing(
         os.close(writer)
         process.stdin.close()  # it goes on
         shown = read(reader).splitlines()
+    count = 10_001
+    if shown[-1].endswith("the end"):  # it was said when the reader had begun to read
+        shown.pop()
+        count = 10_000
     *kept, loss = shown
     numbers = [int(line.removeprefix("<6>").split()[0]) for line in kept]
     assert numbers == list(range(len(numbers)))
     assert len(numbers) >= 2000
-    assert loss == f"<4>{10_001 - len(numbers)} log records lost: nobody read them in time"
+    assert loss == f"<4>{count - len(numbers)} log records lost: nobody read them in time"
 
 
 def test_stopped_terminal_costs_no_wait(terminal: tuple[int, int]) -> None:

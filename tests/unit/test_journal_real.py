@@ -22,6 +22,11 @@ import os
 stream = os.fstat(2)
 os.environ["JOURNAL_STREAM"] = f"{stream.st_dev}:{stream.st_ino}"
 """
+ELSEWHERE = """
+import os
+
+os.environ.pop("JOURNAL_STREAM", None)
+"""
 MACHINE = f"""\
 set -e
 mount -t tmpfs tmpfs /run
@@ -110,7 +115,7 @@ def test_journald_keeps_fields_and_lines_as_they_are(tmp_path: Path) -> None:
     assert broke["PRIORITY"] == "3"
 
 
-@pytest.mark.parametrize(("first", "way"), [(SYSTEMD, "journal"), ("", "stdout")])
+@pytest.mark.parametrize(("first", "way"), [(SYSTEMD, "journal"), (ELSEWHERE, "stdout")])
 def test_journald_that_is_stopped_costs_no_wait_and_gets_all_later(
     tmp_path: Path, first: str, way: str
 ) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from koi_agent.bus.client import CallError, Link
 from koi_agent.bus.signals import Pick, Subscription
 from koi_agent.bus.writer import BusLost
-from koi_agent.core.errors import BackendLost
+from koi_agent.core.errors import BackendLost, ungrouped
 
 SYSTEMD = "org.freedesktop.systemd1"
 MANAGER = "org.freedesktop.systemd1.Manager"
@@ -130,9 +130,7 @@ async def each(todo: Iterable[Callable[[], Awaitable[None]]]) -> None:
         for one in waiting:
             await one()
 
-    try:
+    with ungrouped(BackendLost):
         async with asyncio.TaskGroup() as group:
             for number in range(IN_FLIGHT):
                 group.create_task(work(), name=f"query {number}")
-    except* BackendLost as lost:
-        raise lost.exceptions[0] from None

@@ -16,7 +16,7 @@ from koi_agent.bus.signals import Signal
 from koi_agent.config import SystemdConfig
 from koi_agent.core.changes import Listing
 from koi_agent.core.contracts import Deliver
-from koi_agent.core.errors import BackendLost
+from koi_agent.core.errors import BackendLost, ungrouped
 
 log = logging.getLogger(__name__)
 
@@ -75,14 +75,12 @@ class Session:
 
     async def run(self) -> Never:
         """Ask what is to be asked; raises ``BackendLost`` at the end."""
-        try:
+        with ungrouped(BackendLost):
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._end_with_bus(), name="systemd: bus")
                 group.create_task(self._end_with_systemd(), name="systemd: name")
                 for number in range(WORKERS):
                     group.create_task(self._work(), name=f"systemd: worker {number}")
-        except* BackendLost as lost:
-            raise lost.exceptions[0] from None
         raise AssertionError("a session ends by losing its backend")
 
     async def _end_with_bus(self) -> None:

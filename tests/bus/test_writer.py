@@ -1,0 +1,70 @@
+"""The queue of outgoing messages, over a real pair of sockets."""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from koi_agent.bus.writer import Writer
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.settimeout(0)
+        theirs.settimeout(0)
+        yield ours, theirs
+
+
+def writer(ours: socket.socket) -> Writer:
+    def fail(error: BaseException) -> None:
+        raise error
+
+    return Writer(asyncio.get_running_loop(), ours, fail)
+
+
+async def test_what_was_held_goes_out_at_once_and_in_one_piece(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    made = writer(pair[0])
+    made.hold()
+    for frame in (b"a", b"b", b"c"):
+        made.write(frame)
+    await asyncio.sleep(0)
+    with pytest.raises(BlockingIOError):
+        pair[1].recv(9)
+    made.release()
+    assert pair[1].recv(9) == b"abc"
+
+
+async def test_what_was_queued_before_and_after_a_hold_is_in_order(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    made = writer(pair[0])
+    made.write(b"a")
+    made.hold()
+    made.write(b"b")
+    made.release()
+    made.write(b"c")
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert pair[1].recv(9) == b"abc"
+
+
+async def test_full_socket_is_waited_for_after_a_hold(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    made = writer(pair[0])
+    data = bytes(1_000_000)
+    made.hold()
+    made.write(data)
+    made.release()
+    assert not made.roomy
+    received = 0
+    async with asyncio.timeout(5):
+        while received < len(data):
+            received += len(await asyncio.get_running_loop().sock_recv(pair[1], 65536))
+        await made.room()
+    assert made.size == 0
