@@ -35,9 +35,10 @@ PRIVATE_NAMES = (
 """What this class uses of MessageBus that is not promised to stay."""
 
 READ_SIZE = 256 * 1024
-READ_PAUSE = 0.01
+READ_PAUSE, LONG_READ_PAUSE = 0.01, 0.02
 """Seconds the socket is left alone after signals were read. Signals come in flocks, and a
 wake-up costs more than reading ten of them: the first is seen at once, its followers together.
+Where a read after a pause finds signals again, the next pause is the long one.
 """
 OPEN_TIMEOUT = 5.0
 AUTH_LINE_LIMIT = 16 * 1024
@@ -60,6 +61,7 @@ class Transport(MessageBus):
         self.reason: BaseException | None = None
         self._on_call = on_call
         self._pausing: asyncio.TimerHandle | None = None
+        self._next_pause = READ_PAUSE
         self._listening = False
         self._queue = Writer(self._loop, self._sock, self._finalize)
 
@@ -220,6 +222,7 @@ class Transport(MessageBus):
             handler(message, None)
 
     def _listen(self) -> None:
+        self._next_pause = READ_PAUSE
         if not self._listening:
             self._listening = True
             self._loop.add_reader(self._fd, self._message_reader)
@@ -228,7 +231,8 @@ class Transport(MessageBus):
         if self._listening:
             self._listening = False
             self._loop.remove_reader(self._fd)
-        self._pausing = self._loop.call_later(READ_PAUSE, self._message_reader)
+        self._pausing = self._loop.call_later(self._next_pause, self._message_reader)
+        self._next_pause = LONG_READ_PAUSE
 
     def resume(self) -> None:
         """Read again at once, where reading was paused."""

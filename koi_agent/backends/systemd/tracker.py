@@ -22,8 +22,8 @@ from koi_agent.core.contracts import Deliver
 from koi_agent.core.instance import Instance
 from koi_agent.host.sock_diag import Listener
 
-SETTLE = 0.013
-"""Seconds a unit must stay dead: one pause of the bus's reader and the read after it."""
+SETTLE = 0.023
+"""Seconds a unit must stay dead: the longest pause of the bus's reader and the read after it."""
 CONFIRM = 1.0
 """Seconds a unit that was unloaded must run again for its files to be asked after: until then
 what was known of it stands, if its files are as they were."""
