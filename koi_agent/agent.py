@@ -40,7 +40,7 @@ from koi_agent.web import Web
 log = logging.getLogger(__name__)
 
 BUS_PATIENCE = 10.0
-"""Seconds a start waits for the bus."""
+"""Seconds a start waits for the bus, and then for it to give us our name."""
 LISTING_PATIENCE = 10.0
 """Seconds a start, or a reload, waits for backends to have listed once."""
 EXTENSION = 10.0
@@ -104,6 +104,7 @@ class Agent:
             self._status,
         )
         self._configuring = asyncio.Lock()
+        self._ending = False
         self._tasks: list[asyncio.Task[None]] = []
 
     def _backend(self, name: str, config: Config) -> Backend:
@@ -134,14 +135,13 @@ class Agent:
 
     async def _start(self, group: asyncio.TaskGroup) -> None:
         """Follow, list, publish, accept: whoever asks first is answered with data."""
-        await self._await_bus()
+        await self._await_bus(self._bus.link())
         self._own(group, "follow", self._followers.run())
         await self._await_listings()
         self._own(group, "publish on D-Bus", self._publisher.run(self._bus))
-        await self._publisher.named.wait()
+        await self._await_bus(self._publisher.named.wait())
         self._own(group, "serve HTTP", self._web.run())
-        self._publisher.enter("")
-        self._notifier.ready(self._status.text())
+        self._serve()
         log.info("ready: %s", self._status.text(), extra=marked(Kind.READY))
 
     async def _live(self, group: asyncio.TaskGroup) -> Never:
@@ -155,6 +155,7 @@ class Agent:
 
     async def _end(self) -> None:
         """Answer who waits for an answer, tell the bus that we go, and go."""
+        self._ending = True
         self._notifier.stopping("Stopping")
         self._publisher.enter("stopping")
         for task in reversed(self._tasks):
@@ -169,10 +170,10 @@ class Agent:
         """Say what a watchdog should not let pass: our own bugs, and no runtime's silence."""
         return self._registry.contradiction() or self._followers.overdue()
 
-    async def _await_bus(self) -> None:
+    async def _await_bus(self, answer: Coroutine[Any, Any, object]) -> None:
         try:
             async with asyncio.timeout(BUS_PATIENCE):
-                await self._bus.link()
+                await answer
         except TimeoutError as error:
             raise NoBus(f"no bus at {self._bus.address} within {BUS_PATIENCE:.0f} s") from error
 
@@ -196,8 +197,13 @@ class Agent:
                 log.error(text, error, extra=marked(Kind.CONFIG_REFUSED))  # noqa: TRY400
                 raise
             finally:
-                self._publisher.enter("")
-                self._notifier.ready(self._status.text())
+                if not self._ending:
+                    self._serve()
+
+    def _serve(self) -> None:
+        """Say that all is as configured."""
+        self._publisher.enter("")
+        self._notifier.ready(self._status.text())
 
     async def _configure(self, loaded: Loaded) -> None:
         _warn(loaded)

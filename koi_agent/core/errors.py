@@ -7,7 +7,6 @@ KoiError
 └── BadInput           one record of foreign data can't be used; it is skipped, the rest goes on
 """
 
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 
