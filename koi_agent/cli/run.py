@@ -1,5 +1,6 @@
 """``koi-runtime run``: be the agent."""
 
+import errno
 import os
 from argparse import ArgumentParser
 from collections.abc import Callable
@@ -41,9 +42,19 @@ def act(be_agent: BeAgent, arguments: Arguments, _output: Output) -> int:
     except FlagError as error:
         raise Misuse(str(error)) from error
     except ConfigError as error:
-        complain(str(error))
+        _refuse(str(error))
         return os.EX_CONFIG
     return be_agent(load_again, loaded)
+
+
+def _refuse(reason: str) -> None:
+    """Say why there is no agent, to whoever started it."""
+    from koi_agent.host.notify import Notifier  # noqa: PLC0415 - no client of the agent needs it
+
+    complain(reason)
+    notifier = Notifier(os.environ)
+    notifier.failed(reason, errno=errno.EINVAL)
+    notifier.close()
 
 
 def flags(arguments: Arguments) -> Flags:

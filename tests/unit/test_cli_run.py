@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -162,3 +163,15 @@ def test_the_agent_can_read_it_again_under_the_same_flags(home: Home) -> None:
     home.write("[Runtime]", "ResyncInterval=soon")
     with pytest.raises(ConfigError, match=f"{home.main}:2: "):
         agent.load_again()
+
+
+def test_systemd_is_told_why_a_configuration_ends_a_start(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(1)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("KOI_LOG_LEVEL", "loud")
+        said = refused(capsys, code=os.EX_CONFIG).removeprefix("koi-runtime: ").strip()
+        assert manager.recv(4096).decode().split("\n") == [f"STATUS={said}", "ERRNO=22"]
