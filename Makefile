@@ -12,6 +12,7 @@
 
 PACKAGES = python3 python3-dev python3-venv gcc pkg-config libsystemd-dev \
 	dbus dbus-daemon systemd util-linux mount iproute2 \
+	$(if $(filter run enter,$(MAKECMDGOALS)),,curl shellcheck) \
 	$(if $(filter machine-test,$(MAKECMDGOALS)),mmdebstrap systemd-container)
 PYTHON = python3 /usr/bin/python3
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
