@@ -45,8 +45,9 @@ class Session:
 @pytest.fixture
 def session(machine: Machine) -> Iterator[Session]:
     """A user's session in which koi-runtime is enabled and running."""
-    # It is started anew for each test: its start limit counts from here again.
+    # They are started anew for each test: their start limits count from here again.
     machine.systemctl("reset-failed", f"user@{UID}.service", check=False)
+    machine.systemctl("reset-failed", f"user-runtime-dir@{UID}.service", check=False)
     machine.systemctl("start", f"user@{UID}.service")
     session = Session(machine)
     session.write(WORKER, "[Service]\nExecStart=sleep infinity\n")
