@@ -27,6 +27,9 @@ INTERPRETER = /usr/bin/python3
 CODE = $(PREFIX)/lib/koi-runtime
 DBUS = $(PREFIX)/share/dbus-1
 NAME = org.sylin.koi.Runtime1
+VENDOR = build/vendor
+AIODOCKER = 0.24.0
+AIODOCKER_HERE = $(VENDOR)/aiodocker-$(AIODOCKER).dist-info/METADATA
 # What is installed besides the code, and where.
 PLACES = \
 	packaging/koi-runtime:$(PREFIX)/bin/koi-runtime \
@@ -53,7 +56,7 @@ TELL = [ ! -d /run/systemd/system ] || { systemctl daemon-reload; \
 test: .venv/ready
 	$(if $(SUDO),$(SUDO) -E) $(BIN)/python -m pytest --ignore=tests/system $(ARGS)
 
-machine-test: .venv/ready packages
+machine-test: .venv/ready packages $(AIODOCKER_HERE)
 	$(if $(SUDO),$(SUDO) -E) env KOI_TEST_REQUIRE=machine \
 		$(BIN)/python -m pytest tests/system $(ARGS)
 
@@ -69,10 +72,22 @@ enter:
 interfaces: .venv/ready
 	$(BIN)/python -m tests.unit.interface_files
 
+# aiodocker is in no Debian suite: a copy goes with us, of the last version for Debian 12's
+# aiohttp. Where the system has one, that is taken.
+$(AIODOCKER_HERE):
+	$(MAKE) .venv/ready
+	rm -rf $(VENDOR)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-compile \
+		--target $(VENDOR) aiodocker==$(AIODOCKER)
+	touch $@
+
 # What was there of an older version goes. The running system is told at once; a package's
 # scripts tell theirs, and compile the code for the Python that they find.
-install:
-	@set -e; umask 022; rm -rf '$(DESTDIR)$(CODE)/koi_agent'; \
+install: $(AIODOCKER_HERE)
+	@set -e; umask 022; rm -rf '$(DESTDIR)$(CODE)/koi_agent' '$(DESTDIR)$(CODE)/vendor'; \
+	for file in $$(cd $(VENDOR) && find aiodocker* -type f ! -name RECORD); do \
+		install -Dm644 "$(VENDOR)/$$file" "$(DESTDIR)$(CODE)/vendor/$$file"; \
+	done; \
 	for file in $$(find koi_agent -name '*.py'); do \
 		install -Dm644 "$$file" "$(DESTDIR)$(CODE)/$$file"; \
 	done; \
@@ -82,7 +97,7 @@ install:
 		sed 's,/usr/\(bin\|lib\)/koi-runtime,$(PREFIX)/\1/koi-runtime,g' "$$source" \
 			| install -Dm$$mode /dev/stdin "$(DESTDIR)$${place#*:}"; \
 	done
-	$(if $(DESTDIR),,@set -e; $(INTERPRETER) -m compileall -q '$(CODE)/koi_agent'; \
+	$(if $(DESTDIR),,@set -e; $(INTERPRETER) -m compileall -q '$(CODE)/koi_agent' '$(CODE)/vendor'; \
 		systemd-sysusers '$(PREFIX)/lib/sysusers.d/koi-runtime.conf'; \
 		journalctl --update-catalog; $(TELL))
 

@@ -23,9 +23,11 @@ from koi_agent.config import Config, Loaded
 from koi_agent.core.changes import Change
 from koi_agent.core.contracts import Backend, EventSink
 from koi_agent.core.errors import ConfigError, KoiError, ungrouped
+from koi_agent.core.grace import Grace
 from koi_agent.core.messages import Kind, level_word, marked
 from koi_agent.core.registry import Registry
 from koi_agent.followers import Followers
+from koi_agent.host.census import Census
 from koi_agent.host.logs import LogOutput
 from koi_agent.host.notify import Notifier, extending
 from koi_agent.host.sockets import NoSocket
@@ -93,12 +95,15 @@ class Agent:
         self._status = StatusPublisher(self._registry, notifier)
         wishes = Wishes(resync=self._resync, reload=self._reload)
         self._publisher = DBusPublisher(self._registry, __version__, wishes, output)
-        self._web = Web(listening, self._registry, self._publisher)
+        self._grace = Grace(config.restart_grace, time.monotonic)
+        self._web = Web(listening, self._registry, self._grace, self._publisher)
         self._server = Server(self._publisher.tree)
         self._bus = Bus(_bus_address(config), self._server.dispatch)
+        self._census = Census()
         self._followers = Followers(config, self._registry, self._apply, self._backend)
         self._sinks: Sequence[EventSink] = (
             JournalPublisher(),
+            self._grace,
             self._publisher,
             self._web,
             self._status,
@@ -108,7 +113,7 @@ class Agent:
         self._tasks: list[asyncio.Task[None]] = []
 
     def _backend(self, name: str, config: Config) -> Backend:
-        return BACKENDS[name](self._bus, config)
+        return BACKENDS[name](self._bus, config, self._census)
 
     def _apply(self, change: Change) -> None:
         events = self._registry.apply(change, time.time_ns() // 1000)
@@ -212,6 +217,7 @@ class Agent:
         if config.log_level != self._config.log_level:
             self._output.level = level_word(config.log_level)
         self._config = config
+        self._grace.seconds = config.restart_grace
         await self._followers.change(config)
         await self._await_listings()
         log.info("configuration reloaded", extra=marked(Kind.RELOADED))

@@ -31,6 +31,8 @@ STEADY = 10.0
 OPEN_TIMEOUT = 30.0
 LIST_TIMEOUT = 60.0
 CLOSE_TIMEOUT = 10.0
+SLICE = 50
+"""Differences applied before others get their turn."""
 SECOND_LOOK = 2.0
 """Seconds after which a difference that no event explains is looked at again."""
 
@@ -60,14 +62,14 @@ class Follower:
         self._listing = asyncio.Lock()
         self._steady_at = math.inf
         self._following: asyncio.Task[Lost | Absent] | None = None
-        self._renewed = asyncio.Event()
+        self._awake = asyncio.Event()
         self._deadlines: dict[str, float] = {}
 
     def renew(self, backend: Backend, *, interval: float) -> None:
         """Follow anew as configured now; what is tracked stays, until the next list corrects it."""
         self._backend, self._interval = backend, interval
         self.settled.clear()
-        self._renewed.set()
+        self._awake.set()
         if self._following:
             self._following.cancel()
 
@@ -83,7 +85,7 @@ class Follower:
         returns = pauses(FIRST_PAUSE, LONGEST_RETURN)
         while True:
             self._steady_at = math.inf
-            self._renewed.clear()
+            self._awake.clear()
             # In a task of its own: before Python 3.13 a task group that fails while its task is
             # cancelled forgets the cancelling, and this task would follow on for ever.
             async with asyncio.TaskGroup() as group:
@@ -98,13 +100,24 @@ class Follower:
             had_listed = self._early is None
             if had_listed:
                 attempts = pauses(FIRST_PAUSE, LONGEST_PAUSE)
-            await self._rest(next(returns if had_listed else attempts))
+            if await self._rest(next(returns if had_listed else attempts)):
+                attempts = pauses(FIRST_PAUSE, LONGEST_PAUSE)
 
-    async def _rest(self, seconds: float) -> None:
-        """Wait, unless there is a new configuration to be tried at once."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._renewed.wait()
+    async def _rest(self, seconds: float) -> bool:
+        """Wait, unless a new configuration, or a runtime, is to be tried at once: then True."""
+        async with asyncio.TaskGroup() as group:
+            arriving = group.create_task(self._await_arrival(), name=f"{self.name} arriving")
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._awake.wait()
+            arriving.cancel()
+        return self._awake.is_set()
+
+    async def _await_arrival(self) -> None:
+        """Wait for a runtime to arrive, and for the moment it needs to be ready."""
+        await self._backend.arrival()
+        await asyncio.sleep(FIRST_PAUSE)
+        self._awake.set()
 
     async def _until_lost(self) -> Lost | Absent:
         try:
@@ -185,21 +198,44 @@ class Follower:
     async def _list(self, session: Session, suspects: Set[str] = frozenset()) -> Mapping[str, str]:
         """List and apply; of ``suspects``, those still different count as drift."""
         async with self._listing:
-            listing = await self._ask(session)
+            with self._hearing() as touched:
+                listing = await self._ask(session)
+                different = self._differences(listing)
+                await self._approach(listing, different, touched)
             if session is not self._session:
                 raise BackendLost(f"{self.name} was lost while it listed")
-            different = self._differences(listing)
             drifted = frozenset(suspects & different.keys())
             if drifted:
                 extra = marked(Kind.DRIFT, KOI_BACKEND=self.name)
                 ids = ", ".join(sorted(drifted))
                 log.warning("%s: drift, mended: %s", self.name, ids, extra=extra)
-            self._apply(replace(listing, drifted=drifted))
+            listing = replace(listing, touched=listing.touched | touched, drifted=drifted)
+            self._apply(listing)
             early, self._early = self._early or {}, None
             for id_, change in early.items():
                 if id_ in listing.touched:  # else it came before the list, which is newer
                     self._apply(change)
         return different
+
+    async def _approach(
+        self, listing: Listing, different: Mapping[str, str], touched: Set[str]
+    ) -> None:
+        """Apply what a list found different piece by piece, where it is much.
+
+        The list itself is applied in one go, and thousands of news in one go would hold up
+        everything else. Of what events spoke of meanwhile (``touched``) they know better.
+        """
+        if len(different) <= SLICE:
+            return
+        news: list[Seen | Gone] = [Seen(one) for one in listing.instances if one.id in different]
+        for id_, how in different.items():
+            if how == "removed":
+                news.append(Gone(backend=self.name, id=id_, reason="not listed"))
+        for number, change in enumerate(news):
+            if _id(change) not in touched:
+                self._apply(change)
+            if number % SLICE == 0:
+                await asyncio.sleep(0)
 
     async def _ask(self, session: Session) -> Listing:
         """List, and note the ids that events spoke of meanwhile."""
@@ -225,10 +261,14 @@ class Follower:
             self._touched = [other for other in self._touched if other is not heard]
 
     def _deliver(self, change: Seen | Gone) -> None:
-        id_ = change.instance.id if isinstance(change, Seen) else change.id
+        id_ = _id(change)
         for touched in self._touched:
             touched.add(id_)
         if self._early is None:
             self._apply(change)
         else:
             self._early[id_] = change
+
+
+def _id(change: Seen | Gone) -> str:
+    return change.instance.id if isinstance(change, Seen) else change.id

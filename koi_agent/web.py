@@ -8,6 +8,7 @@ from koi_agent import __version__
 from koi_agent.config import Config
 from koi_agent.core.changes import Event
 from koi_agent.core.errors import ConfigError
+from koi_agent.core.grace import Grace
 from koi_agent.core.registry import Registry
 from koi_agent.host.sockets import NoSocket
 from koi_agent.listening import Listening
@@ -22,10 +23,11 @@ class Web:
     """An event sink; of ``bus_publisher`` it shows how the agent is."""
 
     def __init__(
-        self, listening: Listening, registry: Registry, bus_publisher: DBusPublisher
+        self, listening: Listening, registry: Registry, grace: Grace, bus_publisher: DBusPublisher
     ) -> None:
         self._listening = listening
         self._registry = registry
+        self._grace = grace
         self._bus_publisher = bus_publisher
         self._publisher: HTTPPublisher | None = None
         self._changed = asyncio.Event()
@@ -37,7 +39,7 @@ class Web:
                 HTTPPublisher,  # 16 MB and 0.15 s, which an agent without a socket need not spend
             )
 
-            self._publisher = HTTPPublisher(self._registry, self._facts)
+            self._publisher = HTTPPublisher(self._registry, self._grace, self._facts)
 
     def _facts(self) -> "Facts":
         from koi_agent.publishers.http.pages import Facts  # noqa: PLC0415 - as above

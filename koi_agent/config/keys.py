@@ -59,12 +59,33 @@ KEYS: Final = (
     ),
     Key(
         section="Runtime",
+        key="RestartGrace",
+        default="2s",
+        read=readers.restart_grace,
+        attribute="restart_grace",
+    ),
+    Key(
+        section="Runtime",
         key="LogLevel",
         default="info",
         read=readers.log_level,
         attribute="log_level",
         variable="KOI_LOG_LEVEL",
         flag="--log-level",
+    ),
+    Key(
+        section="Docker",
+        key="Socket",
+        default="",
+        read=readers.engine_socket,
+        attribute="docker.socket",
+    ),
+    Key(
+        section="Podman",
+        key="Socket",
+        default="",
+        read=readers.engine_socket,
+        attribute="podman.socket",
     ),
     Key(
         section="Systemd",

@@ -10,6 +10,7 @@ from koi_agent.config.keys import KEYS, SECTIONS, Key
 from koi_agent.config.readers import NONE
 from koi_agent.config.settings import (
     Config,
+    EngineConfig,
     FlagError,
     Flags,
     HTTPConfig,
@@ -78,6 +79,8 @@ def _config(scope: str, values: Mapping[str, object]) -> Config:
         parts[part][name] = value
     return Config(
         scope=scope,
+        docker=EngineConfig(**parts["docker"]),
+        podman=EngineConfig(**parts["podman"]),
         systemd=SystemdConfig(**parts["systemd"]),
         http=HTTPConfig(**parts["http"]),
         **parts[""],

@@ -27,6 +27,7 @@ NONE: Final = "none"
 MOST_PATTERNS: Final = 256
 MOST_LISTENERS: Final = 16
 DAY: Final = 86_400
+LONGEST_GRACE: Final = 60
 _SUFFIX = ".service"
 _LONGEST_UNIT = 255
 _LONGEST_SOCKET = 107  # bytes in sockaddr_un, without the NUL
@@ -72,6 +73,20 @@ def log_level(value: str) -> int:
 
 def resync_interval(value: str) -> float:
     return exact_span(value, 1, DAY)
+
+
+def restart_grace(value: str) -> float:
+    return exact_span(value, 0, LONGEST_GRACE)
+
+
+def engine_socket(value: str) -> str:
+    """Read ``Socket=`` of a container engine: a path, or ``unix://`` and a path."""
+    if not value:
+        return ""
+    path = filled_text(value).removeprefix("unix://")
+    if not path.startswith("/"):
+        raise BadInput(f"{shown(value)} is no socket's path: write it like /run/docker.sock")
+    return _socket_path(path)
 
 
 def unit_patterns(value: str) -> tuple[str, ...]:

@@ -6,12 +6,19 @@ from dataclasses import dataclass, field
 from koi_agent.core.errors import ConfigError
 from koi_agent.core.messages import LEVELS
 
-BACKENDS = ("systemd",)
+BACKENDS = ("docker", "podman", "systemd")
 """What this version can follow, and what ``auto`` means."""
 
 
 class FlagError(ConfigError):
     """What was typed can't be used."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineConfig:
+    """Where a container engine is: the path of its socket, empty for wherever it is found."""
+
+    socket: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +61,7 @@ class HTTPConfig:
 class Config:
     """Everything that can be set; ``resync_interval`` is seconds between full lists.
 
+    ``restart_grace`` is the seconds that a stop is not believed by whoever acts on it.
     ``log_level`` is a number of ``logging``.
     """
 
@@ -61,6 +69,9 @@ class Config:
     backends: tuple[str, ...] = BACKENDS
     log_level: int = LEVELS["info"]
     resync_interval: float = 60.0
+    restart_grace: float = 2.0
+    docker: EngineConfig = field(default_factory=EngineConfig)
+    podman: EngineConfig = field(default_factory=EngineConfig)
     systemd: SystemdConfig = field(default_factory=SystemdConfig)
     http: HTTPConfig = field(default_factory=HTTPConfig)
 

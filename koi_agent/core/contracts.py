@@ -34,6 +34,12 @@ class Backend(Protocol):
         entered, and not after it is left.
         """
 
+    async def arrival(self) -> None:
+        """Wait until something tells that another attempt is worth while, for ever if nothing does.
+
+        Called after a session ended; it knows what has changed since that began.
+        """
+
 
 class EventSink(Protocol):
     """Something that shows events; it must not block and never raises."""

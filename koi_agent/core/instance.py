@@ -131,7 +131,8 @@ class Instance:
     both are microseconds since the epoch. ``stale`` is set by the registry while the backend
     is lost. ``awaits`` names a backend that may claim this instance as its own: until that
     backend has listed or is known to be absent, the instance is held back. ``notes`` are
-    sentences for Explain.
+    sentences for Explain. ``project`` and ``replica`` say which of the many alike it is, as
+    Compose numbers them, from 1; empty and 0 where there is no such thing.
     """
 
     id: str
@@ -154,6 +155,8 @@ class Instance:
     stale: bool = False
     awaits: str = ""
     notes: tuple[str, ...] = ()
+    project: str = ""
+    replica: int = 0
 
     @property
     def key(self) -> str:

@@ -6,7 +6,8 @@ container, and a unit that a container runtime may yet claim is held back.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
+from operator import attrgetter
 
 from koi_agent.core.changes import (
     Absent,
@@ -34,6 +35,10 @@ from koi_agent.core.instance import Instance
 from koi_agent.core.metadata import over
 
 Ids = dict[str, Instance]
+
+_OURS = {"discovered_at", "stale"}
+_SAID = attrgetter(*(field.name for field in fields(Instance) if field.name not in _OURS))
+"""What a backend says of an instance: of thousands listed each minute hardly one is new."""
 
 
 class Registry:
@@ -122,7 +127,9 @@ class Registry:
         for id_ in held.keys() - listed - listing.touched:
             affected |= self._forget(listing.backend, id_)
         for instance in listing.instances:
-            if instance.id not in listing.touched:
+            known = held.get(instance.id)
+            fresh = known is not None and not known.stale and _same(known, instance)
+            if instance.id not in listing.touched and not fresh:
                 affected |= self._note(instance, now)
         events = self._show(affected, "not listed")
         events += self._update_status(
@@ -252,9 +259,7 @@ def _decided(status: BackendStatus) -> bool:
 def _same(held: Instance | None, listed: Instance | None) -> bool:
     if held is None or listed is None:
         return held is listed
-    return replace(held, discovered_at=0, stale=False) == replace(
-        listed, discovered_at=0, stale=False
-    )
+    return bool(_SAID(held) == _SAID(listed))
 
 
 def _difference(held: Instance | None, listed: Instance | None) -> str:

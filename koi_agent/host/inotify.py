@@ -13,9 +13,13 @@ if TYPE_CHECKING:
     import ctypes
 
 MODIFY: Final = 0x2
+ATTRIB: Final = 0x4
+MOVED_FROM: Final = 0x40
+MOVED_TO: Final = 0x80
 CREATE: Final = 0x100
 DELETE: Final = 0x200
 DELETE_SELF: Final = 0x400
+MOVE_SELF: Final = 0x800
 OVERFLOW: Final = 0x4000
 """The kernel dropped events; comes with watch -1."""
 IGNORED: Final = 0x8000

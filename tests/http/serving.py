@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from koi_agent.core.changes import Change, Seen
+from koi_agent.core.grace import Grace
 from koi_agent.core.instance import Instance
 from koi_agent.core.registry import Registry
 from koi_agent.publishers.http.pages import Facts
@@ -26,7 +27,8 @@ class Told:
     def __init__(self, *instances: Instance, backends: Sequence[str] = BACKENDS) -> None:
         self.registry = Registry(BACKENDS)
         self.facts = Facts(version="1.2.3", state="running")
-        self.publisher = HTTPPublisher(self.registry, lambda: self.facts)
+        self.grace = Grace(60.0, time.monotonic)
+        self.publisher = HTTPPublisher(self.registry, self.grace, lambda: self.facts)
         for backend in backends:
             self.apply(listing(backend, *(i for i in instances if i.backend == backend)))
 
@@ -37,6 +39,7 @@ class Told:
     def apply(self, change: Change) -> None:
         events = self.registry.apply(change, time.time_ns() // 1000)
         if events:
+            self.grace.publish(events)
             self.publisher.publish(events)
 
     def see(self, instance: Instance) -> None:

@@ -35,7 +35,7 @@ def everything() -> Told:
 
 def routes() -> tuple[Route, ...]:
     told = Told()
-    return Routes(Pages(told.registry, lambda: told.facts), "1.2.3").table
+    return Routes(Pages(told.registry, told.grace, lambda: told.facts), "1.2.3").table
 
 
 async def described(path: socket.socket) -> dict[str, Any]:

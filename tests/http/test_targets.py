@@ -62,3 +62,27 @@ async def test_the_port_that_its_owner_names_is_the_target(path: socket.socket) 
     async with serving(told, path):
         (group,) = (await ask(path, "/v1/sd/prometheus")).json
     assert group["targets"] == ["127.0.0.1:9100"]
+
+
+async def test_target_that_restarts_never_leaves(path: socket.socket) -> None:
+    told = Told(SHOP)
+    async with serving(told, path):
+        told.lose(SHOP, "exited with 0")
+        listed = (await ask(path, "/v1/runtime/instances")).json
+        gone = (await ask(path, "/v1/sd/prometheus")).json
+        told.see(replace(SHOP, ports=(replace(HTTP, host_port=8081),)))
+        back = (await ask(path, "/v1/sd/prometheus")).json
+        told.lose(SHOP, "exited with 0")
+        told.grace.seconds = 0.0
+        over = (await ask(path, "/v1/sd/prometheus")).json
+    assert listed == []
+    assert [group["targets"] for group in gone] == [["127.0.0.1:8080"]]
+    assert [group["targets"] for group in back] == [["127.0.0.1:8081"]]
+    assert over == []
+
+
+async def test_target_that_was_removed_leaves_at_once(path: socket.socket) -> None:
+    told = Told(SHOP)
+    async with serving(told, path):
+        told.lose(SHOP, "removed")
+        assert (await ask(path, "/v1/sd/prometheus")).json == []

@@ -19,7 +19,10 @@ from typing import Any, Final, Self
 from tests.machine import images
 
 CHECKOUT: Final = Path(__file__).parents[2]
-SOURCES: Final = ("koi_agent", "packaging", "systemd", "tests", "Makefile", "pyproject.toml")
+SOURCES: Final = (
+    *("koi_agent", "packaging", "systemd", "tests", "Makefile", "pyproject.toml"),
+    "build/vendor",
+)
 """What a machine gets of the checkout."""
 COPY: Final = "/srv/koi-runtime"
 """Where it gets it."""

@@ -14,6 +14,7 @@ from koi_agent.bus.signals import Changed, Signal
 from koi_agent.config import SystemdConfig
 from koi_agent.core.changes import Gone, Seen
 from koi_agent.core.instance import Instance
+from koi_agent.host.census import Census
 
 
 class Answers(Queries):
@@ -62,7 +63,7 @@ class Desk:
         self.tracker = Tracker(
             config, self._hear, self.wanted.append, self.wakes.append, self.own.append
         )
-        self.lister = Lister(config, self.answers, self.tracker)
+        self.lister = Lister(config, self.answers, self.tracker, Census())
 
     def _hear(self, change: Seen | Gone) -> None:
         if isinstance(change, Seen):

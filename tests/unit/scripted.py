@@ -32,6 +32,7 @@ class Runtime:
         self.asked: list[tuple[str, float]] = []
         self.doubts: asyncio.Queue[str] = asyncio.Queue()
         self.end: asyncio.Future[None] = asyncio.Future()
+        self.arrived = asyncio.Event()
         self._deliver: Deliver | None = None
 
     async def step(self, name: str) -> None:
@@ -75,6 +76,9 @@ class Runtime:
         finally:
             self._deliver = None
             await self.step("close")
+
+    async def arrival(self) -> None:
+        await self.arrived.wait()
 
 
 class Scripted:

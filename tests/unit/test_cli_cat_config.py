@@ -17,6 +17,8 @@ VALUES = {
     "ResyncInterval": ["1", "1.5min", "1h 2s"],
     "LogLevel": ["debug", "Err"],
     "Units": ["*", "a.service", "'b.service' c*", r"d-\x2d.service"],
+    "RestartGrace": ["0", "500ms", "1min"],
+    "Socket": ["/run/docker.sock", "unix:///run/user/1000/docker.sock"],
     "ExcludeUnits": ["*", "a.service\t'b.service'"],
     "TrackExited": ["yes", "off", "1"],
     "Listen": ["8080", "*:80", "'/run/a b.sock' [::1]:81", r"/run/\x41"],
@@ -89,8 +91,18 @@ def test_each_value_stands_below_who_set_it(
 Backends=auto
 # default
 ResyncInterval=60s
+# default
+RestartGrace=2s
 # KOI_LOG_LEVEL
 LogLevel=err
+
+[Docker]
+# default
+Socket=
+
+[Podman]
+# default
+Socket=
 
 [Systemd]
 # {home.main}:2
@@ -129,7 +141,7 @@ def test_a_program_reads_records(
             "value": "2min",
             "origin": {"file": str(home.main), "line": 2},
         },
-        {"section": "Runtime", "key": "LogLevel", "value": "info", "origin": "default"},
+        {"section": "Runtime", "key": "RestartGrace", "value": "2s", "origin": "default"},
     ]
 
 

@@ -13,6 +13,8 @@ from koi_agent.config import Config, Loaded
 from koi_agent.core.errors import ConfigError
 from tests.unit.home import Home
 
+ALL = ("docker", "podman", "systemd")
+
 
 class Agent:
     """Stands where the agent would be, and remembers how it was started."""
@@ -52,15 +54,23 @@ def refused(capsys: pytest.CaptureFixture[str], *argv: str, code: int = USAGE) -
 
 def test_without_a_word_it_follows_all_it_can() -> None:
     config = started()
-    assert config.backends == ("systemd",)
+    assert config.backends == ALL
     assert config.log_level == logging.INFO
 
 
 @pytest.mark.parametrize(
-    "asked", ["auto", "systemd", " SystemD ", "systemd,systemd", "auto,systemd"]
+    ("asked", "followed"),
+    [
+        ("auto", ALL),
+        ("auto,systemd", ALL),
+        ("systemd", ("systemd",)),
+        (" SystemD ", ("systemd",)),
+        ("systemd,systemd", ("systemd",)),
+        ("Podman,docker", ("podman", "docker")),
+    ],
 )
-def test_runtimes_are_named_in_any_case_and_once(asked: str) -> None:
-    assert started(f"--runtime={asked}").backends == ("systemd",)
+def test_runtimes_are_named_in_any_case_and_once(asked: str, followed: tuple[str, ...]) -> None:
+    assert started(f"--runtime={asked}").backends == followed
 
 
 @pytest.mark.parametrize("asked", ["bhyve", "", "systemd,", "docker.sock"])
@@ -74,8 +84,6 @@ def test_a_runtime_nobody_knows_is_refused_with_those_accepted(
 @pytest.mark.parametrize(
     ("asked", "meant"),
     [
-        ("docker", "docker"),
-        ("podman", "podman"),
         ("incus", "incus"),
         ("LXC", "incus"),
         ("lxd", "incus"),
@@ -88,7 +96,7 @@ def test_a_runtime_that_can_not_be_followed_yet_is_refused_by_its_name(
     asked: str, meant: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     error = refused(capsys, f"--runtime={asked}")
-    assert f"can't follow {meant} yet; it can follow: systemd" in error
+    assert f"can't follow {meant} yet; it can follow: docker, podman, systemd" in error
 
 
 def test_the_environment_speaks_where_no_flag_does(
@@ -104,7 +112,7 @@ def test_the_environment_speaks_where_no_flag_does(
 def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("KOI_RUNTIME", "KOI_NO_RUNTIME", "KOI_LOG_LEVEL"):
         monkeypatch.setenv(name, "")
-    assert started().backends == ("systemd",)
+    assert started().backends == ALL
 
 
 def test_it_can_be_told_to_follow_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,7 +120,7 @@ def test_it_can_be_told_to_follow_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("KOI_NO_RUNTIME", "yes")
     assert started().backends == ()
     monkeypatch.setenv("KOI_NO_RUNTIME", "no")
-    assert started().backends == ("systemd",)
+    assert started().backends == ALL
 
 
 def test_a_variable_that_can_not_be_read_is_refused(

@@ -10,27 +10,33 @@ from tests.unit.home import Home
 
 SHIPPED = Path(__file__).parents[2] / "packaging" / "koi-runtime.conf"
 BAD = {
-    "Backends": "bhyve",
-    "ResyncInterval": "0.5s",
-    "LogLevel": "loud",
-    "Units": "web",
-    "ExcludeUnits": "/etc/*.service",
-    "TrackExited": "perhaps",
-    "Listen": "localhost:http",
+    "Runtime.Backends": "bhyve",
+    "Runtime.ResyncInterval": "0.5s",
+    "Runtime.RestartGrace": "61s",
+    "Runtime.LogLevel": "loud",
+    "Docker.Socket": "run/docker.sock",
+    "Podman.Socket": "tcp://127.0.0.1:2375",
+    "Systemd.Units": "web",
+    "Systemd.ExcludeUnits": "/etc/*.service",
+    "Systemd.TrackExited": "perhaps",
+    "HTTP.Listen": "localhost:http",
 }
 GOOD = {
-    "Backends": "none",
-    "ResyncInterval": "1.5min",
-    "LogLevel": "debug",
-    "Units": "web*.service",
-    "ExcludeUnits": "db.service",
-    "TrackExited": "yes",
-    "Listen": "8080",
+    "Runtime.Backends": "none",
+    "Runtime.ResyncInterval": "1.5min",
+    "Runtime.RestartGrace": "500ms",
+    "Runtime.LogLevel": "debug",
+    "Docker.Socket": "unix:///run/user/1000/docker.sock",
+    "Podman.Socket": "/srv/podman.sock",
+    "Systemd.Units": "web*.service",
+    "Systemd.ExcludeUnits": "db.service",
+    "Systemd.TrackExited": "yes",
+    "HTTP.Listen": "8080",
 }
 
 
 def name(row: Key) -> str:
-    return row.key
+    return f"{row.section}.{row.key}"
 
 
 @pytest.fixture
@@ -52,39 +58,43 @@ def test_the_text_of_a_default_means_the_default(row: Key) -> None:
 
 
 def test_each_key_is_tested_good_and_bad() -> None:
-    assert list(BAD) == list(GOOD) == [row.key for row in KEYS]
+    assert list(BAD) == list(GOOD) == [name(row) for row in KEYS]
 
 
 @pytest.mark.parametrize("row", KEYS, ids=name)
 def test_a_bad_value_is_refused_with_file_line_key_and_reason(row: Key, home: Home) -> None:
-    home.write("", f"[{row.section}]", "# said", f"{row.key} = {BAD[row.key]}")
+    home.write("", f"[{row.section}]", "# said", f"{row.key} = {BAD[name(row)]}")
     error = home.refused()
-    assert error.startswith(f"{home.main}:4: [{row.section}] {row.key}=: '{BAD[row.key]}'")
-    assert len(error) > len(f"{home.main}:4: [{row.section}] {row.key}=: '{BAD[row.key]}' is")
+    assert error.startswith(f"{home.main}:4: [{row.section}] {row.key}=: '{BAD[name(row)]}'")
+    assert len(error) > len(f"{home.main}:4: [{row.section}] {row.key}=: '{BAD[name(row)]}' is")
 
 
 @pytest.mark.parametrize("row", KEYS, ids=name)
 def test_a_bad_value_is_refused_even_where_another_is_in_force(row: Key, home: Home) -> None:
-    home.write(f"[{row.section}]", f"{row.key}={BAD[row.key]}", f"{row.key}=")
+    home.write(f"[{row.section}]", f"{row.key}={BAD[name(row)]}", f"{row.key}=")
     assert f"{home.main}:2: " in home.refused()
 
 
 @pytest.mark.parametrize("row", KEYS, ids=name)
 def test_a_good_value_is_in_force_and_tells_its_line(row: Key, home: Home) -> None:
-    home.write(f"[{row.section}]", f"{row.key} = {GOOD[row.key]} ")
+    home.write(f"[{row.section}]", f"{row.key} = {GOOD[name(row)]} ")
     loaded = home.load()
-    assert row.of(loaded.config) == row.read(GOOD[row.key]) != row.of(Config(scope="user"))
-    (setting,) = (said for said in loaded.settings if said.key == row.key)
-    assert (setting.section, setting.value) == (row.section, GOOD[row.key])
+    assert row.of(loaded.config) == row.read(GOOD[name(row)]) != row.of(Config(scope="user"))
+    (setting,) = (
+        said for said in loaded.settings if (said.section, said.key) == (row.section, row.key)
+    )
+    assert (setting.section, setting.value) == (row.section, GOOD[name(row)])
     assert setting.origin == Origin(file=str(home.main), line=2)
 
 
 @pytest.mark.parametrize("row", [row for row in KEYS if row.emptied is None], ids=name)
 def test_an_empty_assignment_means_the_default(row: Key, home: Home) -> None:
-    home.write(f"[{row.section}]", f"{row.key}={GOOD[row.key]}", f"{row.key}=")
+    home.write(f"[{row.section}]", f"{row.key}={GOOD[name(row)]}", f"{row.key}=")
     loaded = home.load()
     assert loaded.config == Config(scope="user")
-    (setting,) = (said for said in loaded.settings if said.key == row.key)
+    (setting,) = (
+        said for said in loaded.settings if (said.section, said.key) == (row.section, row.key)
+    )
     assert (setting.value, setting.origin) == (row.default, Origin())
 
 
@@ -184,7 +194,7 @@ def test_what_means_nothing_here_is_told_and_what_is_for_others_is_not(home: Hom
         "Backend=auto",
         "X-Note=ours",
         "nonsense",
-        "[Docker]",
+        "[Incus]",
         "Socket=/run/docker.sock",
         "Other=1",
         "[X-Local]",
@@ -194,7 +204,7 @@ def test_what_means_nothing_here_is_told_and_what_is_for_others_is_not(home: Hom
         f"{home.main}:1: 'LogLevel=debug' stands before the first section, ignored",
         f"{home.main}:3: unknown key 'Backend' in [Runtime], ignored",
         f"{home.main}:5: 'nonsense' has no =, ignored",
-        f"{home.main}:7: unknown section [Docker], ignored",
+        f"{home.main}:7: unknown section [Incus], ignored",
     )
 
 

@@ -17,10 +17,11 @@ LOOPBACK = [Listen(host="127.0.0.1", port=8080), Listen(host="::1", port=8080)]
 @pytest.mark.parametrize(
     ("text", "followed"),
     [
-        ("auto", ("systemd",)),
+        ("auto", ("docker", "podman", "systemd")),
         ("systemd", ("systemd",)),
         ("SystemD,systemd", ("systemd",)),
-        ("systemd, auto\tsystemd", ("systemd",)),
+        ("systemd, auto\tsystemd", ("docker", "podman", "systemd")),
+        ("systemd\tpodman", ("systemd", "podman")),
         ("none", ()),
         ("None", ()),
     ],
@@ -29,7 +30,7 @@ def test_backends_are_named_with_spaces_or_commas(text: str, followed: tuple[str
     assert listed_backends(text) == followed
 
 
-@pytest.mark.parametrize("text", ["none systemd", "docker", "systemd;auto", "\x1b", "systemd\x0b"])
+@pytest.mark.parametrize("text", ["none systemd", "incus", "systemd;auto", "\x1b", "systemd\x0b"])
 def test_backends_that_are_none_are_refused(text: str) -> None:
     with pytest.raises(BadInput):
         listed_backends(text)

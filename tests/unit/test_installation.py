@@ -34,6 +34,7 @@ PLACES = {
     f"share/polkit-1/actions/{NAME}.policy",
 }
 CODE = "lib/koi-runtime/koi_agent"
+VENDOR = "lib/koi-runtime/vendor"
 
 
 def make(target: str, tree: Path, *variables: str) -> None:
@@ -54,6 +55,9 @@ def test_all_is_installed_and_nothing_else(tmp_path: Path) -> None:
     make("install", tmp_path)
     installed = files(tmp_path)
     code = {f"usr/{CODE}/{path.relative_to(CHECKOUT / 'koi_agent')}" for path in sources()}
+    vendored = {path for path in installed if path.startswith(f"usr/{VENDOR}/aiodocker")}
+    assert f"usr/{VENDOR}/aiodocker/py.typed" in vendored
+    code |= vendored
     assert set(installed) == code | {f"usr/{place}" for place in PLACES}
     for path, (mode, content) in installed.items():
         assert mode == (0o755 if path == "usr/bin/koi-runtime" else 0o644), path

@@ -8,14 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from koi_agent.backends.systemd.listeners import (
-    EPHEMERAL,
-    NOT_THEIR_OWN,
-    Schedule,
-    ephemeral_ports,
-    socket_ports,
-    unit_ports,
-)
+from koi_agent.backends.systemd.listeners import NOT_THEIR_OWN, socket_ports, unit_ports
 from koi_agent.core.instance import (
     KoiMetadata,
     PortMapping,
@@ -23,6 +16,8 @@ from koi_agent.core.instance import (
     PortSource,
     Protocol,
 )
+from koi_agent.core.schedule import Schedule
+from koi_agent.host.census import EPHEMERAL, ephemeral_ports
 from koi_agent.host.sock_diag import Listener
 
 TCP, UDP = Protocol.TCP, Protocol.UDP

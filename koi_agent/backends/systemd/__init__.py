@@ -2,9 +2,10 @@
 
 ``queries`` asks the manager, ``tracker`` makes changes of its signals by the rules of
 ``units``, ``lister`` lists, ``session`` holds them together for one connection; ``details``
-reads ``unit_files``, ``census`` and ``sockets`` find the ports, ``freezer`` what is frozen.
+reads ``unit_files``, ``listeners`` and ``sockets`` find the ports, ``freezer`` what is frozen.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -15,6 +16,7 @@ from koi_agent.bus.client import Bus
 from koi_agent.config import SystemdConfig
 from koi_agent.core.contracts import Deliver
 from koi_agent.core.errors import BackendAbsent
+from koi_agent.host.census import Census
 
 
 class Systemd:
@@ -22,7 +24,8 @@ class Systemd:
 
     name = BACKEND
 
-    def __init__(self, bus: Bus, config: SystemdConfig) -> None:
+    def __init__(self, bus: Bus, config: SystemdConfig, census: Census) -> None:
+        self._census = census
         self._bus = bus
         self._config = config
 
@@ -31,7 +34,7 @@ class Systemd:
         """Subscribe to the manager's signals; raises ``BackendLost`` or ``BackendAbsent``."""
         async with translated():
             link = await self._bus.link()
-        session = Session(link, self._config, deliver)
+        session = Session(link, self._config, deliver, self._census)
         wanted = subscription(session.tracker.patterns.wants, session.tracker.receive)
         async with translated(), link.subscribed(wanted) as owner:
             if not owner:
@@ -41,3 +44,7 @@ class Systemd:
                 yield session
             finally:
                 session.close()
+
+    async def arrival(self) -> None:
+        """Wait for ever: the bus door does the waiting for the bus, and for systemd on it."""
+        await asyncio.Event().wait()

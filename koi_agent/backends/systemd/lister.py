@@ -17,6 +17,7 @@ from koi_agent.backends.systemd.tracker import Tracker
 from koi_agent.backends.systemd.units import ACTIVE, Unit, unit_name
 from koi_agent.config import SystemdConfig
 from koi_agent.core.instance import Instance
+from koi_agent.host.census import Census
 
 STANDING = (
     (UNIT, "InvocationID"),
@@ -32,11 +33,14 @@ Row = list[Any]
 class Lister:
     """Asks, and tells the tracker; all raise ``BackendLost``."""
 
-    def __init__(self, config: SystemdConfig, queries: Queries, tracker: Tracker) -> None:
+    def __init__(
+        self, config: SystemdConfig, queries: Queries, tracker: Tracker, census: Census
+    ) -> None:
         self._patterns = [*config.units, "*.socket"]
         self._exited = config.track_exited
         self._queries = queries
         self._tracker = tracker
+        self._census = census
         self._looking = asyncio.Lock()
         self._seeing = asyncio.Lock()
 
@@ -65,7 +69,7 @@ class Lister:
         async with self._seeing:
             began = time.monotonic()
             tracker.look_after()
-            seen = await tracker.census.look()
+            seen = await self._census.look()
             if seen is not None:
                 tracker.listening(seen)
             tracker.schedule.taken(began, took=time.monotonic() - began)

@@ -17,6 +17,7 @@ from koi_agent.config import SystemdConfig
 from koi_agent.core.changes import Listing
 from koi_agent.core.contracts import Deliver
 from koi_agent.core.errors import BackendLost, ungrouped
+from koi_agent.host.census import Census
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ WORKERS = 8
 class Session:
     """Follows one manager until it, or the bus, is gone."""
 
-    def __init__(self, link: Link, config: SystemdConfig, deliver: Deliver) -> None:
+    def __init__(self, link: Link, config: SystemdConfig, deliver: Deliver, census: Census) -> None:
         self.queries = Queries(link)
         self.version = ""
         self._link = link
@@ -40,7 +41,7 @@ class Session:
         self._alarm: asyncio.TimerHandle | None = None
         self._closed = False
         self.tracker = Tracker(config, deliver, self._ask, self._wake, self._take)
-        self._lister = Lister(config, self.queries, self.tracker)
+        self._lister = Lister(config, self.queries, self.tracker, census)
 
     async def open(self) -> None:
         """Have signals sent, and learn which systemd this is; raises ``BackendLost``."""

@@ -9,10 +9,9 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 
-from koi_agent.backends.systemd.census import Census
 from koi_agent.backends.systemd.details import Files
 from koi_agent.backends.systemd.freezer import Freezer
-from koi_agent.backends.systemd.listeners import Schedule, ephemeral_ports, unit_ports
+from koi_agent.backends.systemd.listeners import unit_ports
 from koi_agent.backends.systemd.sockets import Sockets
 from koi_agent.backends.systemd.units import ACTIVE, BACKEND, Details, Patterns, Unit, unit_name
 from koi_agent.bus.signals import Changed, Signal
@@ -20,6 +19,8 @@ from koi_agent.config import SystemdConfig
 from koi_agent.core.changes import Gone, Seen
 from koi_agent.core.contracts import Deliver
 from koi_agent.core.instance import Instance
+from koi_agent.core.schedule import Schedule
+from koi_agent.host.census import Holders, ephemeral_ports
 from koi_agent.host.sock_diag import Listener
 
 SETTLE = 0.023
@@ -59,7 +60,7 @@ class Tracker:
         self.heard: set[str] = set()
         self.files = Files()
         self.sockets = Sockets()
-        self.census = Census()
+        self.holders = Holders()
         self.schedule = Schedule()
         self.freezer: Freezer | None = None
         self.reloading = False
@@ -208,7 +209,7 @@ class Tracker:
         unit.group = details.control_group
         ports = unit_ports(
             unit.name,
-            self.census.of(unit.name),
+            self.holders.of(unit.name),
             details.metadata,
             sockets=self.sockets.ports(unit.name),
             ephemeral=self._ephemeral,
@@ -294,4 +295,4 @@ class Tracker:
     def listening(self, seen: Sequence[Listener]) -> None:
         """Take who listens where, and say what is news."""
         groups = {unit.name: unit.group for unit in self.units.values()}
-        self.retell(self.census.take(seen, groups))
+        self.retell(self.holders.take(seen, groups))

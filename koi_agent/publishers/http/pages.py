@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from koi_agent.core.changes import BackendState, BackendStatus
+from koi_agent.core.grace import Grace
 from koi_agent.core.instance import Health, Instance
 from koi_agent.core.registry import Registry
 from koi_agent.publishers.http import metrics, targets
@@ -37,11 +38,12 @@ class Facts:
 class Pages:
     """The pages; ``requests`` counts what was answered, by status code."""
 
-    def __init__(self, registry: Registry, facts: Callable[[], Facts]) -> None:
+    def __init__(self, registry: Registry, grace: Grace, facts: Callable[[], Facts]) -> None:
         encoder = Encoder(registry)
         self.streams = Streams(registry, encoder)
         self.requests: Counter[int] = Counter()
         self._registry = registry
+        self._grace = grace
         self._facts = facts
         self._encoder = encoder
         self._began = time.monotonic()
@@ -89,7 +91,8 @@ class Pages:
         )
 
     async def prometheus_targets(self, asked: Asked) -> Answer:
-        return Answer(pieces=await array(targets.groups(self._sorted(), asked), encoded))
+        wanted = self._grace.wanted(self._registry.visible)
+        return Answer(pieces=await array(targets.groups(wanted, asked), encoded))
 
     async def health(self, _asked: Asked) -> Answer:
         state = self._facts().state

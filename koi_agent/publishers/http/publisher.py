@@ -12,6 +12,7 @@ from typing import Never, cast
 from aiohttp import web
 
 from koi_agent.core.changes import Event
+from koi_agent.core.grace import Grace
 from koi_agent.core.registry import Registry
 from koi_agent.publishers.http.answers import Answer, Asked, Refused
 from koi_agent.publishers.http.connection import HEADERS, Connection
@@ -35,11 +36,12 @@ LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 class HTTPPublisher:
     """An event sink; ``serve`` shows what it knows on sockets.
 
-    ``facts`` tells what the agent as a whole is, whenever that is asked for.
+    ``facts`` tells what the agent as a whole is, whenever that is asked for; ``grace`` has seen
+    the same events.
     """
 
-    def __init__(self, registry: Registry, facts: Callable[[], Facts]) -> None:
-        self._pages = Pages(registry, facts)
+    def __init__(self, registry: Registry, grace: Grace, facts: Callable[[], Facts]) -> None:
+        self._pages = Pages(registry, grace, facts)
         self._routes = Routes(self._pages, facts().version)
 
     def publish(self, events: Sequence[Event]) -> None:

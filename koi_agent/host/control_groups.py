@@ -122,3 +122,10 @@ def _folders(path: str) -> Iterator[tuple[int, str]]:
                     yield entry.inode(), entry.path
     except (OSError, ValueError):
         return
+
+
+def exists(group: str, root: Path = ROOT) -> bool:
+    """Tell whether there is such a group, in the unified hierarchy."""
+    hierarchy = unified(root)
+    folder = hierarchy and _folder(hierarchy, group)
+    return bool(folder) and _id(folder or "") > 0
