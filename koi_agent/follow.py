@@ -61,6 +61,7 @@ class Follower:
         self._session: Session | None = None
         self._listing = asyncio.Lock()
         self._steady_at = math.inf
+        self._complaint = ""
         self._following: asyncio.Task[Lost | Absent] | None = None
         self._awake = asyncio.Event()
         self._deadlines: dict[str, float] = {}
@@ -126,7 +127,10 @@ class Follower:
         except BackendAbsent as absent:
             ended = Absent(backend=self.name, reason=str(absent))
         except BackendLost as lost:
-            log.warning("%s: %s; trying again", self.name, lost)
+            # The same again and again, as a permission that nobody gives, is said once.
+            level = logging.DEBUG if str(lost) == self._complaint else logging.WARNING
+            log.log(level, "%s: %s; trying again", self.name, lost)
+            self._complaint = str(lost)
             ended = Lost(backend=self.name, reason=str(lost))
         return ended
 
@@ -211,6 +215,7 @@ class Follower:
                 log.warning("%s: drift, mended: %s", self.name, ids, extra=extra)
             listing = replace(listing, touched=listing.touched | touched, drifted=drifted)
             self._apply(listing)
+            self._complaint = ""
             early, self._early = self._early or {}, None
             for id_, change in early.items():
                 if id_ in listing.touched:  # else it came before the list, which is newer

@@ -129,8 +129,8 @@ class Instance:
     ``id`` is the runtime's own. ``discovered_at`` is set once by the registry and
     ``created_at`` is the runtime's own creation time (0 where it has none, as for units);
     both are microseconds since the epoch. ``stale`` is set by the registry while the backend
-    is lost. ``awaits`` names a backend that may claim this instance as its own: until that
-    backend has listed or is known to be absent, the instance is held back. ``notes`` are
+    is lost. ``awaits`` names a backend that may claim this instance as its own: unless that
+    backend is known to be absent or to fail, the instance is held back. ``notes`` are
     sentences for Explain. ``project`` and ``replica`` say which of the many alike it is, as
     Compose numbers them, from 1; empty and 0 where there is no such thing.
     """

@@ -2,7 +2,8 @@
 
 ``apply`` is the only way in. Backends' words are kept as they were said (``_tracked``); what
 others may see of them (``visible``) is derived: a unit that a container claims is the
-container, and a unit that a container runtime may yet claim is held back.
+container, and a unit that a container runtime may yet claim is held back for as long as that
+runtime may: its container is on its way when the unit starts, and on its way out when it stops.
 """
 
 from collections.abc import Iterable, Mapping
@@ -68,9 +69,9 @@ class Registry:
         return "" if counted == seen else f"registry: {counted} instances counted, {seen} visible"
 
     def of_unit(self, unit: str) -> list[Instance]:
-        """Find what a unit is: the containers that claim it, or itself."""
-        keys = self._claims.claimants(unit) or {f"systemd:{unit}"}
-        return [self._visible[key] for key in sorted(keys) if key in self._visible]
+        """Find what a unit is: the containers that claim it or are in it, or itself."""
+        keys = sorted(self._claims.known_as(unit))
+        return [self._visible[key] for key in keys if key in self._visible]
 
     def differences(self, listing: Listing) -> dict[str, str]:
         """Tell the ids on which a listing differs from what is tracked, and how."""
@@ -106,7 +107,8 @@ class Registry:
     def _follow(self, backend: str) -> list[Event]:
         self._tracked[backend] = {}
         self._status[backend] = BackendStatus(name=backend)
-        return [BackendAdded(self._status[backend])]
+        held_back = self._show(self._waiting_for(backend), "")
+        return [BackendAdded(self._status[backend]), *held_back]
 
     def _unfollow(self, backend: str) -> list[Event]:
         """Forget a backend; what it claimed or held back is judged without it."""
@@ -183,8 +185,8 @@ class Registry:
         return self._show({instance.key for instance in held.values()}, "")
 
     def _unhold(self, before: BackendStatus) -> list[Event]:
-        """Look again at what was held back for a backend whose answer is known now."""
-        if _decided(before) or not _decided(self._status[before.name]):
+        """Look again at what waits for a backend that may claim it now, or may no more."""
+        if _may_claim(before) == _may_claim(self._status[before.name]):
             return []
         return self._show(self._waiting_for(before.name), "")
 
@@ -243,7 +245,7 @@ class Registry:
         if instance is None or self._claims.claimed(instance):
             return None
         awaited = self._status.get(instance.awaits)
-        if awaited and not _decided(awaited):
+        if awaited and _may_claim(awaited):
             return None
         unit = self._tracked.get("systemd", {}).get(self._claims.unit_of(instance))
         if unit is None:
@@ -251,9 +253,9 @@ class Registry:
         return replace(instance, metadata=over(instance.metadata, unit.metadata))
 
 
-def _decided(status: BackendStatus) -> bool:
-    """Tell whether a backend has said what it claims, or is known to be absent."""
-    return bool(status.last_sync) or status.state in (BackendState.ABSENT, BackendState.FAILED)
+def _may_claim(status: BackendStatus) -> bool:
+    """Tell whether a backend may yet show the container of a unit that waits for it."""
+    return status.state not in (BackendState.ABSENT, BackendState.FAILED)
 
 
 def _same(held: Instance | None, listed: Instance | None) -> bool:

@@ -68,6 +68,10 @@ class Holders:
         """Tell somebody's listeners."""
         return self._of.get(name, ())
 
+    def forget(self, name: str) -> None:
+        """Take it that somebody has no listeners any more, until the next look."""
+        self._of.pop(name, None)
+
     def take(self, seen: Sequence[Listener], groups: Mapping[str, str]) -> set[str]:
         """Find whose, by control group, are those seen; returns the names of those changed."""
         owners = self._groups.owners((one.cgroup_id for one in seen if one.cgroup_id), groups)

@@ -5,8 +5,10 @@ its group may make others below it: those are the unit's too.
 """
 
 import os
+import re
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import cache
 from itertools import islice
 from pathlib import Path, PurePath
 from typing import Final
@@ -129,3 +131,14 @@ def exists(group: str, root: Path = ROOT) -> bool:
     hierarchy = unified(root)
     folder = hierarchy and _folder(hierarchy, group)
     return bool(folder) and _id(folder or "") > 0
+
+
+@cache
+def users_manager() -> str:
+    """Name the control group of the user's manager that we run under; "" under none."""
+    try:
+        groups = Path("/proc/self/cgroup").read_text("utf-8", "replace")
+    except OSError:
+        return ""
+    found = re.search(r"^0::(/.*/user@[0-9]+\.service)(?:/|$)", groups, re.MULTILINE)
+    return found[1] if found else ""

@@ -63,6 +63,8 @@ async def test_an_instance_has_upstreams_fields_and_ours(path: socket.socket) ->
         "backend": "podman",
         "state": "running",
         "image": "docker.io/library/shop:1",
+        "project": "market",
+        "replica": 2,
         "key": f"podman:{SHOP.id}",
         "state_detail": "running",
         "health": "unhealthy",
@@ -76,11 +78,11 @@ async def test_an_instance_has_upstreams_fields_and_ours(path: socket.socket) ->
     }
 
 
-async def test_what_has_no_image_and_no_time_says_none(path: socket.socket) -> None:
+async def test_what_has_no_image_project_or_time_says_none(path: socket.socket) -> None:
     told = Told(replace(WEB, created_at=2**62))
     async with serving(told, path):
         (shown,) = (await ask(path, "/v1/runtime/instances")).json
-    assert "image" not in shown
+    assert not shown.keys() & {"image", "project", "replica"}
     assert shown["created_at"] is None
 
 

@@ -36,6 +36,8 @@ SHOP = replace(
     health=Health.UNHEALTHY,
     health_detail="exit 1",
     created_at=1_700_000_000_000_001,
+    project="market",
+    replica=2,
 )
 WEB = unit("web.service")
 HOSTILE = replace(

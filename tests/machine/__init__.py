@@ -35,6 +35,7 @@ STARTER: Final = (
     *("unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child"),
     *("systemd-nspawn", "--quiet", "--boot", "--volatile=overlay", "--private-network"),
     *("--register=no", "--keep-unit", "--console=pipe"),
+    "--capability=all",  # container engines make device nodes and control groups
 )
 # A seccomp filter around the machine would forbid what its services may do on a real one; that
 # for services is set up by the machine's own systemd.

@@ -32,9 +32,18 @@ TESTS: Final = (
     *("python3-hypothesis", "python3-jsonschema", "python3-pytest", "python3-pytest-asyncio"),
     "python3-pytest-timeout",
 )
+ENGINES: Final = (
+    *("podman", "crun", "netavark", "aardvark-dns", "nftables", "iptables", "busybox-static"),
+    *("docker.io", "docker-cli"),
+)
+ENABLED: Final = (
+    *("docker.service", "docker.socket", "containerd.service", "podman.socket", "podman.service"),
+    *("podman-auto-update.timer", "podman-auto-update.service", "podman-restart.service"),
+    *("podman-clean-transient.service", "netavark-dhcp-proxy.socket", "nftables.service"),
+)
 PACKAGES: Final = {
     "bookworm": SYSTEM + AGENT,
-    "trixie": SYSTEM + AGENT,
+    "trixie": SYSTEM + AGENT + ENGINES,
     "forky": SYSTEM + AGENT + TESTS,
 }
 """What is in which suite's machine."""
@@ -65,6 +74,10 @@ def _recipe(suite: str) -> list[str]:
         f"--include={','.join(sorted(PACKAGES[suite]))}",
         f'--customize-hook=chroot "$1" useradd --create-home --uid {UID} {USER}',
         '--customize-hook=rm "$1/etc/resolv.conf"',  # the host's; machines have no network
+        # Whoever wants an engine starts it; it is not to be started by anybody else.
+        f"--customize-hook=chroot \"$1\" systemctl disable --quiet {' '.join(ENABLED)} || true",
+        # What modules there are is the host's concern.
+        '--customize-hook=chroot "$1" systemctl mask --quiet systemd-modules-load.service',
         suite,
     ]
 

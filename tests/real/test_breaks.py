@@ -13,6 +13,7 @@ from koi_agent.core.api import MANAGER, NAME, ROOT
 from koi_agent.core.changes import BackendState
 from koi_agent.core.registry import Registry
 from koi_agent.follow import Follower
+from koi_agent.host.census import Census
 from tests.real.agents import (
     agent,
     drift,
@@ -135,7 +136,7 @@ async def second_follower(world: World) -> AsyncIterator[Registry]:
     registry = Registry(["systemd"])
     bus = Bus(world.bus_address, lambda _link, _message: None)
     follower = Follower(
-        Systemd(bus, SystemdConfig()),
+        Systemd(bus, SystemdConfig(), Census()),
         lambda change: print(registry.apply(change, 1)),  # noqa: T201 - shown when it fails
         registry.differences,
         interval=2.0,

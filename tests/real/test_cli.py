@@ -66,7 +66,9 @@ def test_a_unit_is_listed_and_shown_and_counted(web: World) -> None:
     assert [refused["key"] for refused in shown["refused"]]
     assert status["state"] == "running"
     assert status["instance_count"] == len(listed)
-    assert status["backends"][0]["runtime_version"]
+    backends = {backend["name"]: backend for backend in status["backends"]}
+    assert backends["systemd"]["runtime_version"]
+    assert backends["podman"]["state"] == "absent"
 
 
 def test_a_person_reads_what_a_unit_is(web: World) -> None:
@@ -134,6 +136,6 @@ def test_an_agent_told_to_follow_nothing_says_so(world: World) -> None:
 
 
 def test_a_runtime_that_can_not_be_followed_is_a_usage_error(world: World) -> None:
-    refused = koi_runtime(world, "run", "--runtime=docker")
+    refused = koi_runtime(world, "run", "--runtime=incus")
     assert refused.returncode == 2
     assert refused.stderr.count("\n") == 1

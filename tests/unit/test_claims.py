@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from koi_agent.core.changes import Absent, Change, Lost, Seen, Stopped
+from koi_agent.core.changes import (
+    Absent,
+    BackendState,
+    Change,
+    Followed,
+    Lost,
+    Seen,
+    Stopped,
+    Unfollowed,
+)
 from koi_agent.core.instance import Instance, KoiMetadata
 from koi_agent.core.registry import Registry
 from tests.unit.things import Reader, container, gone, listing, told, unit
@@ -133,14 +142,17 @@ def test_unit_without_a_name_is_nothing() -> None:
     assert Seer(Seen(container("c1")), Seen(WEB)).unit("") == []
 
 
-def test_units_of_slices_are_not_the_containers_in_them() -> None:
-    inside = container("c1", group="/machine.slice/libpod-c1.scope/container")
+def test_units_that_hold_many_are_not_the_containers_in_them() -> None:
+    manager = "/user.slice/user-1000.slice/user@1000.service"
     seer = Seer(
         Seen(unit("machine.slice", group="/machine.slice")),
         Seen(unit("libpod-c1.scope", group="/machine.slice/libpod-c1.scope")),
-        Seen(inside),
+        Seen(unit("user@1000.service", group=manager)),
+        Seen(container("c1", group="/machine.slice/libpod-c1.scope/container")),
+        Seen(container("c2", group=f"{manager}/user.slice/libpod-c2.scope")),
     )
-    assert seer.ids == {"machine.slice", "c1"}
+    assert seer.ids == {"machine.slice", "user@1000.service", "c1", "c2"}
+    assert seer.unit("user@1000.service") == ["user@1000.service"]
 
 
 def test_groups_that_only_begin_alike_are_not_around_each_other() -> None:
@@ -158,24 +170,92 @@ def test_unit_around_counts_where_the_named_one_is_unknown() -> None:
     assert seer.registry.visible["podman:c1"].metadata.name == "named"
 
 
-def test_quadlets_unit_is_held_back_until_podman_has_listed() -> None:
-    seer = Seer()
-    assert seer.apply(listing("systemd", QUADLET, unit("a.service"))) == ["+a.service"]
-    assert seer.unit("web.service") == []
-    assert seer.apply(listing("podman", NAMED)) == ["+c1"]
+MANAGED = "/user.slice/user-1000.slice/user@1000.service/"
+POD = "/machine.slice/machine-libpod_pod_0a1b.slice/"
 
 
 @pytest.mark.parametrize(
-    "answer",
+    ("group", "names", "others"),
     [
-        listing("podman"),
-        Absent(backend="podman", reason="no socket"),
-        Lost(backend="podman", reason="refused"),
+        ("/system.slice/docker-c1.scope", ["docker-c1.scope"], ["system.slice"]),
+        ("/machine.slice/libpod-c1.scope/container", ["libpod-c1.scope"], ["container"]),
+        (f"{POD}libpod-c1.scope", ["libpod-c1.scope", POD.split("/")[2]], ["machine.slice"]),
+        (POD, [POD.split("/")[2]], [""]),
+        (f"{MANAGED}user.slice/libpod-c1.scope", ["libpod-c1.scope"], MANAGED.split("/")),
+        ("/system.slice/run-r1.scope/libpod-payload-c1", ["run-r1.scope"], ["libpod-payload-c1"]),
+        ("/system.slice/dind.service/docker/c1/a.scope", ["dind.service"], ["a.scope", "docker"]),
+        ("/docker/c1", [], ["docker", "c1"]),
+        ("", [], [""]),
     ],
 )
-def test_quadlets_unit_that_nobody_claims_shows_once_podman_has_spoken(answer: Change) -> None:
+def test_name_of_the_unit_around_a_container_finds_it(
+    group: str, names: list[str], others: list[str]
+) -> None:
+    here = container("c1", group=group)
+    seer = Seer(Seen(here), Seen(container("c2", group="/system.slice/docker-c2.scope")))
+    assert [seer.unit(name) for name in names] == [["c1"]] * len(names)
+    assert [seer.unit(name) for name in others] == [[]] * len(others)
+    seer.apply(Seen(replace(here, control_group="/elsewhere.scope")))
+    assert [seer.unit(name) for name in [*names, "elsewhere.scope"]] == [
+        *([[]] * len(names)),
+        ["c1"],
+    ]
+
+
+def test_name_of_a_pod_finds_all_its_containers() -> None:
+    ids = ["c1", "c2"]
+    seer = Seer(*(Seen(container(id_, group=f"{POD}libpod-{id_}.scope")) for id_ in ids))
+    assert seer.unit(POD.split("/")[2]) == ids
+
+
+def test_unit_goes_before_a_container_in_another_managers_unit_of_its_name() -> None:
+    other = container("c1", group=f"{MANAGED}app.slice/web.service/libpod-payload-c1")
+    seer = Seer(Seen(WEB), Seen(other))
+    assert seer.unit("web.service") == ["web.service"]
+    assert seer.ids == {"web.service", "c1"}
+
+
+def test_what_is_gone_leaves_no_claim_behind() -> None:
+    seer = Seer()
+    everything = [WEB, INSIDE, replace(NAMED, control_group=f"{POD}libpod-c1.scope/container")]
+    for instance in everything:
+        seer.apply(Seen(instance))
+    for instance in (WEB, NAMED):
+        seer.apply(gone(instance))
+    assert not any(vars(seer.registry._claims).values())
+
+
+ABSENT = Absent(backend="podman", reason="no socket")
+LOST = Lost(backend="podman", reason="refused")
+AWAY: dict[str, Change] = {"absent": ABSENT, "lost": LOST}
+
+
+def test_quadlets_unit_is_never_seen_before_between_and_after_its_containers() -> None:
+    seer = Seer()
+    assert seer.apply(listing("systemd", QUADLET, unit("a.service"))) == ["+a.service"]
+    assert seer.apply(listing("podman")) == []
+    assert seer.unit("web.service") == []
+    assert seer.apply(Seen(replace(QUADLET, state_detail="x"))) == []
+    assert seer.apply(Seen(NAMED)) == ["+c1"]
+    assert seer.apply(gone(NAMED)) == ["-c1"]
+    assert seer.apply(Seen(container("c2", claims="web.service"))) == ["+c2"]
+    assert seer.unit("web.service") == ["c2"]
+    assert seer.apply(gone(QUADLET)) == []
+
+
+@pytest.mark.parametrize("answer", AWAY.values(), ids=AWAY)
+def test_quadlets_unit_shows_where_podman_can_not_claim_it(answer: Change) -> None:
     seer = Seer(listing("systemd", QUADLET))
     assert seer.apply(answer) == ["+web.service"]
+    assert seer.unit("web.service") == ["web.service"]
+    assert seer.apply(LOST) == seer.apply(ABSENT) == []
+
+
+@pytest.mark.parametrize("answer", AWAY.values(), ids=AWAY)
+def test_quadlets_unit_makes_way_once_podman_is_there(answer: Change) -> None:
+    other = unit("other.service", awaits="podman")
+    seer = Seer(listing("systemd", QUADLET, other), answer)
+    assert seer.apply(listing("podman", NAMED)) == ["-web.service", "+c1", "-other.service"]
 
 
 def test_quadlets_unit_shows_where_podman_is_not_followed() -> None:
@@ -183,9 +263,11 @@ def test_quadlets_unit_shows_where_podman_is_not_followed() -> None:
     assert told(here.apply(Seen(QUADLET), 1)) == ["+web.service"]
 
 
-def test_quadlets_unit_stays_shown_when_podman_is_lost_later() -> None:
+@pytest.mark.parametrize("answer", AWAY.values(), ids=AWAY)
+def test_quadlets_unit_is_held_back_while_podman_is_away(answer: Change) -> None:
     seer = Seer(listing("systemd", QUADLET), listing("podman"))
-    assert seer.apply(Lost(backend="podman", reason="x")) == []
+    assert seer.apply(answer) == []
+    assert seer.apply(Seen(replace(QUADLET, state_detail="x"))) == []
     assert seer.apply(listing("podman")) == []
 
 
@@ -218,12 +300,14 @@ def by_id(some: st.SearchStrategy[Instance]) -> st.SearchStrategy[list[Instance]
     by_id(units),
     by_id(containers),
     st.lists(units | containers, max_size=6),
+    st.lists(st.sampled_from(["listed", "absent", "lost"]), min_size=1, max_size=4),
     st.data(),
 )
 def test_any_order_of_the_same_changes_ends_in_the_same(
     running: Sequence[Instance],
     contained: Sequence[Instance],
     passing: Sequence[Instance],
+    words: Sequence[str],
     data: st.DataObject,
 ) -> None:
     def play(order: Sequence[Instance], ends: Sequence[str]) -> Seer:
@@ -233,10 +317,19 @@ def test_any_order_of_the_same_changes_ends_in_the_same(
             seer.apply(gone(instance))
         for instance in order:
             seer.apply(Seen(instance))
+        answers: dict[str, list[Change]] = {
+            "systemd": [listing("systemd", *(i for i in order if i.backend == "systemd"))],
+            "podman": [spoken(word, order) for word in words],
+        }
         for backend in ends:
-            of = [i for i in order if i.backend == backend]
-            seer.apply(listing(backend, *of))
+            for answer in answers[backend]:
+                seer.apply(answer)
         return seer
+
+    def spoken(word: str, order: Sequence[Instance]) -> Change:
+        there = [i for i in order if i.backend == "podman"]
+        says: dict[str, Change] = {"listed": listing("podman", *there), **AWAY}
+        return says[word]
 
     everything = [*running, *contained]
     one = play(everything, ["systemd", "podman"])
@@ -247,7 +340,8 @@ def test_any_order_of_the_same_changes_ends_in_the_same(
     claimed = {i.unit for i in contained} | {
         f"{i.control_group.split('/')[2]}.service" for i in contained if i.control_group
     }
-    assert one.ids == {i.id for i in contained} | {i.id for i in running} - claimed
+    held = {i.id for i in running if i.awaits and "listed" in words}
+    assert one.ids == {i.id for i in contained} | {i.id for i in running} - claimed - held
 
 
 @given(st.lists(st.tuples(st.booleans(), units | containers), max_size=20))
@@ -265,3 +359,29 @@ def test_no_listing_makes_anything_flicker(
     seer = Seer(listing("podman", *before), listing("systemd", *running))
     events = seer.apply(listing("podman", *after))
     assert len({event[1:] for event in events}) == len(events)
+
+
+PODMANS: dict[str, Change] = {
+    "listed": listing("podman"),
+    "with its container": listing("podman", NAMED),
+    **AWAY,
+    "seen": Seen(NAMED),
+    "gone": gone(NAMED),
+    "unfollowed": Unfollowed("podman"),
+}
+
+
+@given(st.lists(st.sampled_from([*PODMANS, "unit seen", "unit gone"]), max_size=20))
+def test_unit_that_waits_is_seen_just_where_nobody_can_claim_it(steps: Sequence[str]) -> None:
+    seer, runs = Seer(), False
+    for step in steps:
+        if step.startswith("unit"):
+            runs = step == "unit seen"
+            seer.apply(Seen(QUADLET) if runs else gone(QUADLET))
+        elif "podman" in seer.registry.backends:
+            seer.apply(PODMANS[step])
+        else:
+            seer.apply(Followed("podman"))
+        podman = seer.registry.backends.get("podman")
+        free = podman is None or podman.state in (BackendState.ABSENT, BackendState.FAILED)
+        assert ("web.service" in seer.ids) is (runs and free and "c1" not in seer.ids)

@@ -57,6 +57,12 @@ def test_unit_held_back_for_a_backend_shows_when_that_is_followed_no_more() -> N
     assert told(here.apply(Unfollowed("podman"), 2)) == ["+q.service"]
 
 
+def test_unit_is_held_back_from_when_a_backend_that_may_claim_it_is_followed() -> None:
+    here = Registry(["systemd"])
+    assert told(here.apply(Seen(unit("q.service", awaits="podman")), 1)) == ["+q.service"]
+    assert told(here.apply(Followed("podman"), 2)) == ["-q.service"]
+
+
 @in_virtual_time
 async def test_renewed_backend_keeps_what_is_tracked_and_lists_by_the_new_configuration() -> None:
     before, after = Runtime(A, B), Runtime(A)

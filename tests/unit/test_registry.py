@@ -238,3 +238,24 @@ def test_event_costs_the_same_however_many_are_tracked() -> None:
         return best
 
     assert cost(10_000) < 3 * cost(10)
+
+
+@pytest.mark.timeout(60)
+def test_unit_is_looked_up_at_the_same_cost_however_many_are_tracked() -> None:
+    def cost(tracked: int) -> float:
+        scopes = [f"/system.slice/docker-{n}.scope" for n in range(tracked)]
+        here = registry(
+            listing("systemd", *(unit(f"{n}.service", group=f"/s/{n}") for n in range(tracked))),
+            listing("podman", *(container(str(n), group=group) for n, group in enumerate(scopes))),
+        )
+        best = float("inf")
+        for _ in range(5):
+            began = time.perf_counter()
+            for _ in range(500):
+                assert len(here.of_unit("docker-5.scope")) == 1
+                assert len(here.of_unit("5.service")) == 1
+                assert here.of_unit("none.service") == []
+            best = min(best, time.perf_counter() - began)
+        return best
+
+    assert cost(10_000) < 3 * cost(10)

@@ -47,7 +47,7 @@ _EVENTS: Final = {
 wake us for nothing, and carry command lines."""
 _RUNNING: Final[Mapping[str, Mapping[str, str]]] = {
     "docker": {},  # without a wish it lists what runs, is paused or restarts
-    "podman": {"all": "1", "filters": '{"status":["running","paused","stopping"]}'},
+    "podman": {"all": "1"},  # else not what is paused, and it knows no filter for what is ending
 }
 _DECODER = json.JSONDecoder()
 _BETWEEN = re.compile(r"[\s,]*")

@@ -11,8 +11,9 @@ import signal as signals
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
+from koi_agent.backends.docker.answers import Answer, container_id, inner, number, text
 from koi_agent.core.errors import BadInput
 from koi_agent.core.instance import Health
 
@@ -27,6 +28,8 @@ _NETWORK: Final = {"connect": "connect", "disconnect": "disconnect"}
 _ACTIONS: Final = {"container": _CONTAINER, "network": _NETWORK}
 _HEALTH: Final = {word: Health(word) for word in ("starting", "healthy", "unhealthy")}
 _CODE: Final = re.compile("-?[0-9]{1,9}")
+_SIGNAL: Final = re.compile("(?:SIG)?([A-Z0-9]+)((?<=RTMIN)[+][0-9]{1,2}|(?<=RTMAX)-[0-9]{1,2})?")
+_LAST_SIGNAL: Final = signals.SIGRTMAX
 _NO_LABELS: Final[Mapping[str, str]] = MappingProxyType({})
 _NOT_LABELS: Final = frozenset({"name", "image", "exitCode", "execDuration", "signal", "oldName"})
 
@@ -61,65 +64,57 @@ def event(line: bytes) -> Event | None:
         raise BadInput("it is no JSON") from error
     if not isinstance(said, dict):
         raise BadInput("it is no object")
-    actions = _ACTIONS.get(_text(said, "Type"), {})
-    word, _, detail = (_text(said, "Action") or _text(said, "status")).partition(":")
+    actions = _ACTIONS.get(text(said, "Type"), {})
+    word, _, detail = (text(said, "Action") or text(said, "status")).partition(":")
     action = actions.get(word)
     return _event(said, action, detail.strip()) if action else None
 
 
-def _event(said: Mapping[str, Any], action: str, detail: str) -> Event:
-    actor = said.get("Actor")
-    attributes = actor.get("Attributes") if isinstance(actor, dict) else None
-    if not isinstance(actor, dict) or not isinstance(attributes, dict):
-        raise BadInput(f"a {action} without an actor")
+def _event(said: Answer, action: str, detail: str) -> Event:
+    """Read what happened; in Podman's network events, the actor is the container itself."""
+    actor = inner(said, "Actor")
+    attributes = inner(actor, "Attributes")
     of_network = action in _NETWORK
-    id_ = _text(attributes, "container") if of_network else _text(actor, "ID")
-    if not id_ or len(id_) > 128:
-        raise BadInput(f"a {action} without a container's id")
-    code = _text(attributes, "exitCode") or _text(attributes, "containerExitCode")
+    is_network = of_network and "container" in attributes
+    id_ = container_id(attributes, "container") if is_network else container_id(actor, "ID")
+    code = text(attributes, "exitCode") or text(attributes, "containerExitCode")
     return Event(
         action=action,
         id=id_,
-        time=_time(said),
-        name="" if of_network else _text(attributes, "name"),
-        image=_text(attributes, "image"),
-        health=_health(action, detail, attributes),
-        signal=signal_number(_text(attributes, "signal")),
+        time=number(said, "timeNano"),
+        name="" if of_network else text(attributes, "name"),
+        image=text(attributes, "image"),
+        health=_health(said, detail, attributes) if action == "health_status" else None,
+        signal=signal_number(text(attributes, "signal")),
         exit_code=int(code) if _CODE.fullmatch(code) else None,
         labels=_labels(attributes) if action == "start" else _NO_LABELS,
     )
 
 
-def _time(said: Mapping[str, Any]) -> int:
-    time = said.get("timeNano")
-    return time if isinstance(time, int) and 0 < time < 2**63 else 0
+def _health(said: Answer, detail: str, attributes: Answer) -> Health | None:
+    """Tell the health of a health event: Docker's is in the action, Podman's beside it."""
+    words = (
+        detail,
+        text(said, "HealthStatus"),
+        text(said, "health_status"),
+        text(attributes, "health_status"),
+    )
+    return next((_HEALTH[word] for word in words if word in _HEALTH), None)
 
 
-def _health(action: str, detail: str, attributes: Mapping[str, Any]) -> Health | None:
-    """Tell the health of a health event: Docker's is in the action, Podman's an attribute."""
-    if action != "health_status":
-        return None
-    said = (detail, _text(attributes, "health_status"), _text(attributes, "healthStatus"))
-    return next((_HEALTH[word] for word in said if word in _HEALTH), None)
+def signal_number(word: str) -> int:
+    """Read a signal as ``15``, ``TERM``, ``SIGTERM`` or ``RTMIN+3``; 0 is none that is known."""
+    if _CODE.fullmatch(word):
+        return int(word) if 0 < int(word) <= _LAST_SIGNAL else 0
+    found = _SIGNAL.fullmatch(word.upper())
+    named = signals.Signals.__members__.get(f"SIG{found[1]}") if found else None
+    spoken = named + int(found[2] or 0) if named and found else 0
+    return spoken if spoken <= _LAST_SIGNAL else 0
 
 
-def signal_number(text: str) -> int:
-    """Read a signal as ``15``, ``TERM`` or ``SIGTERM``; 0 is none that is known."""
-    if _CODE.fullmatch(text):
-        return max(int(text), 0)
-    word = text.upper()
-    name = word if word.startswith("SIG") else f"SIG{word}"
-    return int(signals.Signals[name]) if name in signals.Signals.__members__ else 0
-
-
-def _labels(attributes: Mapping[str, Any]) -> Mapping[str, str]:
+def _labels(attributes: Answer) -> Mapping[str, str]:
     return {
         key: value
         for key, value in attributes.items()
         if key not in _NOT_LABELS and isinstance(value, str)
     }
-
-
-def _text(said: Mapping[str, Any], key: str) -> str:
-    value = said.get(key)
-    return value if isinstance(value, str) else ""

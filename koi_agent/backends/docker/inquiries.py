@@ -53,14 +53,19 @@ class Inquiries:
 
     async def take(self) -> str:
         """Wait for an id to ask after."""
-        while True:
-            while self._urgent or self._later:
-                id_ = (self._urgent or self._later).popleft()
-                if self._waiting.pop(id_, None) is not None:  # else it was urgent, and asked after
-                    self._under_way[id_] = False
-                    return id_
+        while (id_ := self.first()) is None:
             self._filled.clear()
             await self._filled.wait()
+        return id_
+
+    def first(self) -> str | None:
+        """Take the id that is to be asked after next, if there is one."""
+        while self._urgent or self._later:
+            id_ = (self._urgent or self._later).popleft()
+            if self._waiting.pop(id_, None) is not None:  # else it was urgent, and asked after
+                self._under_way[id_] = False
+                return id_
+        return None
 
     def answered(self, id_: str) -> bool:
         """Note that an answer came; returns whether it is to be believed."""

@@ -5,14 +5,14 @@ Such a container publishes nothing: what it serves is what it listens on, like a
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final, Never
 
 from koi_agent.core.instance import KoiMetadata, PortMapping
 from koi_agent.core.ports import one_each
 from koi_agent.core.schedule import Schedule
 from koi_agent.host.census import Census, Holders, ephemeral_ports, served
-from koi_agent.host.control_groups import exists
+from koi_agent.host.control_groups import exists, users_manager
 
 REPEAT: Final = 60.0
 """Seconds after which all are looked at again, as they may open ports at any time."""
@@ -42,6 +42,7 @@ class HostPorts:
         """Look for one's ports no more; of one that was not looked for, do nothing."""
         self._groups.pop(id_, None)
         self._metadata.pop(id_, None)
+        self._holders.forget(id_)
 
     def of(self, id_: str) -> tuple[PortMapping, ...]:
         """Tell the ports that a container listens on, in order."""
@@ -58,12 +59,16 @@ class HostPorts:
                 self._wanted.clear()
                 await self._wanted.wait()
             await self._rest()
-            began = time.monotonic()
-            seen = await self._census.look()
-            self._schedule.taken(began, took=time.monotonic() - began)
-            if seen is not None:
-                for id_ in sorted(self._holders.take(seen, self._groups)):
-                    self._changed(id_)
+            await self.look()
+
+    async def look(self) -> None:
+        """Look now, if anybody is followed, and say whose ports are others."""
+        began = time.monotonic()
+        seen = await self._census.look() if self._groups else None
+        self._schedule.taken(began, took=time.monotonic() - began)
+        if seen is not None:
+            for id_ in sorted(self._holders.take(seen, self._groups)):
+                self._changed(id_)
 
     async def _rest(self) -> None:
         """Wait for the next look; one that starts meanwhile makes it an earlier one."""
@@ -80,17 +85,26 @@ class HostPorts:
 def docker_group(id_: str, parent: str, driver: str) -> str:
     """Find the control group of a Docker container; "" where it is not where it should be.
 
-    The engine does not tell it: it follows from the driver (``systemd`` or ``cgroupfs``) and
-    from the container's ``CgroupParent``.
+    The engine does not tell it: it follows from the driver (``systemd`` or ``cgroupfs``), from
+    the container's ``CgroupParent``, and from whether it is a user's own engine.
+    """
+    return next(filter(exists, docker_groups(id_, parent, driver, users_manager())), "")
+
+
+def docker_groups(id_: str, parent: str, driver: str, manager: str) -> Iterator[str]:
+    """Name the control groups that a container may be in, as runc makes them.
+
+    ``manager`` is the group of the user's manager that we run under, "" if there is none.
     """
     if driver == "systemd":
-        group = f"{_slice(parent or 'system.slice')}/docker-{id_}.scope"
+        yield f"{_slice(parent or 'system.slice')}/docker-{id_}.scope"
+        if manager:
+            yield f"{manager}{_slice(parent or 'user.slice')}/docker-{id_}.scope"
     else:
-        group = f"/{(parent or 'docker').strip('/')}/{id_}"
-    return group if exists(group) else ""
+        yield f"/{(parent or 'docker').strip('/')}/{id_}"
 
 
 def _slice(name: str) -> str:
     """Find the path of a slice, whose name says what it is in (systemd.slice(5))."""
-    parts = name.removesuffix(".slice").split("-")
+    parts = [part for part in name.removesuffix(".slice").split("-") if part]
     return "".join(f"/{'-'.join(parts[: end + 1])}.slice" for end in range(len(parts)))

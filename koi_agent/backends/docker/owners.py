@@ -38,7 +38,7 @@ def owned(labels: Mapping[str, Any], environment: Iterable[str], backend: str) -
     """Read labels, and of the environment (``NAME=value``) the one variable that is ours."""
     said = {key: value for key, value in labels.items() if isinstance(value, str)}
     notes: list[str] = []
-    if any(key.startswith("koi.") for key in labels.keys() - said.keys()):
+    if len(said) < len(labels) and any(map(_is_ours, labels.keys() - said.keys())):
         notes.append("a koi label has a value that is no text, and is not read")
     unit = said.get(UNIT, "") if backend == "podman" else ""
     number = said.get(f"{COMPOSE}container-number", "")
@@ -52,18 +52,24 @@ def owned(labels: Mapping[str, Any], environment: Iterable[str], backend: str) -
     )
 
 
+def _is_ours(key: str) -> bool:
+    return key.startswith("koi.")
+
+
 def _name(labels: Mapping[str, str], key: str, notes: list[str]) -> str:
     """Read a name that is going to be shown; one that is none is told of, and not used."""
-    if key not in labels:
-        return ""
     try:
-        name = filled_text(labels[key])
+        return name_of(labels[key]) if key in labels else ""
     except BadInput as bad:
         notes.append(f"label {key} is not used: {bad}")
         return ""
+
+
+def name_of(text: str) -> str:
+    """Accept a name that can be shown; raises ``BadInput``."""
+    name = filled_text(text)
     if len(name.encode()) > _LONGEST_NAME:
-        notes.append(f"label {key} is not used: it is longer than {_LONGEST_NAME} bytes")
-        return ""
+        raise BadInput(f"it is longer than {_LONGEST_NAME} bytes")
     return name
 
 

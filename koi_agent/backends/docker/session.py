@@ -19,7 +19,7 @@ from koi_agent.core.backoff import pauses
 from koi_agent.core.changes import Listing
 from koi_agent.core.contracts import Deliver
 from koi_agent.core.errors import BackendLost, BadInput, ungrouped
-from koi_agent.core.instance import Instance
+from koi_agent.core.instance import Instance, InstanceState
 from koi_agent.host.census import Census
 from koi_agent.host.control_groups import exists
 
@@ -191,8 +191,11 @@ class Session:
             container = inspected(record, self._engine.backend)
         except Vanished:
             return None
-        except (BadInput, BackendLost) as trouble:
-            self._complain(f"container {id_:.12}", BadInput(str(trouble)))
+        except BadInput as bad:
+            self._complain(f"container {id_:.12}", bad)
+            return False
+        except BackendLost as lost:
+            log.debug("%s: container %.12s: %s", self._engine.backend, id_, lost)
             return False
         return self._located(container)
 
@@ -218,6 +221,7 @@ class Session:
             for record in records:
                 self._note(record, found)
         self._tracker.listed(found)
+        await self._ports.look()
         self._wish_for_more(found)
         ids = list(self._memory.known)
         instances: list[Instance] = []
@@ -241,7 +245,8 @@ class Session:
         except BadInput as bad:
             self._complain("a listed container", bad)
             return
-        found[container.id] = container
+        if container.state is not InstanceState.STOPPED:
+            found[container.id] = container
 
     def _wish_for_more(self, found: Mapping[str, Container]) -> None:
         """Inspect what never was, and at first all: while nobody listened much may change."""

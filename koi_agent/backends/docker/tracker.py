@@ -20,6 +20,10 @@ from koi_agent.core.instance import Health, Instance, InstanceState
 FATAL: Final = frozenset({9, 15})
 """Signals that end a container; of others, only its own stop signal does (``docker stop``)."""
 STOPPING: Final = "stopping"
+END_PATIENCE: Final = 0.1
+"""Seconds from an end to the question whether it is one; Podman starts again after a few ms."""
+RESTART_PATIENCE: Final = 10.0
+"""Seconds after which one that was to be started again is looked at."""
 STOP_PATIENCE: Final = 15.0
 """Seconds after which one that was told to end, and did not, is looked at again."""
 _JOINED = "container:"
@@ -48,6 +52,7 @@ class Tracker:
         self._ports = ports
         self._starting: dict[str, Event] = {}
         self._reasons: dict[str, str] = {}
+        self._awaited: set[str] = set()
         self._joiners: dict[str, set[str]] = {}
         self._acts: Mapping[str, Callable[[Event], None]] = {
             "start": self._start,
@@ -59,9 +64,11 @@ class Tracker:
             "rename": self._rename,
             "health_status": self._check,
             "oom": self._starve,
+            "restart": self._restart,
         }
         for container in known.values():
             self._join(container)
+            self._follow_ports(container, None)
 
     def take(self, event: Event, now: float) -> None:
         """Take an event; ``now`` is the caller's monotonic seconds, kept in ``spoken``."""
@@ -87,9 +94,16 @@ class Tracker:
         reason = "died" if code is None else f"exited with {code}"
         if container and (container.inspected is None or container.inspected.restart_policy):
             self._reasons.setdefault(event.id, reason)
-            self._inquiries.put(event.id, urgent=True)
+            self._ask_whether_over(event.id)
         else:
             self._drop(event.id, reason)
+
+    def _ask_whether_over(self, id_: str) -> None:
+        """Ask, of Podman a little later: it says soon whether it starts one again."""
+        if self._backend == "podman":
+            self._inquiries.put_after(END_PATIENCE, id_)
+        else:
+            self._inquiries.put(id_, urgent=True)
 
     def _destroy(self, event: Event) -> None:
         self._tell_of_short_life(event.id)
@@ -102,7 +116,7 @@ class Tracker:
 
     def _kill(self, event: Event) -> None:
         container = self.known.get(event.id)
-        if container and event.signal in FATAL | {_stop_signal(container)}:
+        if container and event.signal and event.signal in FATAL | {_stop_signal(container)}:
             self._show(replace(container, status=STOPPING))
             self._inquiries.put_after(STOP_PATIENCE, event.id)
 
@@ -129,6 +143,20 @@ class Tracker:
         if container and event.health and event.health is not container.health:
             self._show(replace(container, health=event.health, health_detail=""))
 
+    def _restart(self, event: Event) -> None:
+        """Note that Podman starts it again by itself: that it says between end and start.
+
+        A restart that somebody asked for is said before the end, or, by Docker, after the start.
+        """
+        container = self.known.get(event.id)
+        if container and event.id in self._reasons:
+            restarting = InstanceState.RESTARTING
+            self._show(replace(container, state=restarting, status=str(restarting)))
+            self._awaited.add(event.id)
+            self._inquiries.put_after(RESTART_PATIENCE, event.id)
+        else:
+            self._ask(event)
+
     def _starve(self, event: Event) -> None:
         if event.id in self.known:
             self._reasons[event.id] = "out of memory"
@@ -137,8 +165,12 @@ class Tracker:
         """Take what inspection said; ``None`` is that there is no such container."""
         before = self.known.get(id_)
         if said is None or said.state is InstanceState.STOPPED:
-            self._drop(id_, "exited" if said else "removed")
+            if id_ in self._awaited:  # this once: that it will start was said a moment ago
+                self._awaited.discard(id_)
+            else:
+                self._drop(id_, "exited" if said else "removed")
             return
+        self._awaited.discard(id_)
         self._starting.pop(id_, None)
         self._reasons.pop(id_, None)
         if before and _started_anew(before, said):
@@ -179,8 +211,12 @@ class Tracker:
         self.known[container.id] = container
         if before is None or before.network != container.network:
             self._join(container)
+        self._follow_ports(container, before)
+
+    def _follow_ports(self, container: Container, before: Container | None) -> None:
+        """Look for the listeners of one on the host's network, anew for each of its runs."""
         group = _host_group(container)
-        if group and (before is None or _host_group(before) != group):
+        if group and (before is None or before.inspected != container.inspected):
             self._ports.follow(container.id, group, container.owned.metadata)
 
     def _join(self, container: Container) -> None:
@@ -198,6 +234,7 @@ class Tracker:
     def _forget(self, id_: str) -> bool:
         container = self.known.pop(id_, None)
         self._reasons.pop(id_, None)
+        self._awaited.discard(id_)
         self._ports.forget(id_)
         if container and container.network.startswith(_JOINED):
             target = container.network.removeprefix(_JOINED)

@@ -72,8 +72,9 @@ def instance_of(instance: Instance) -> dict[str, Any]:
         "created_at": moment(instance.created_at),
         "stale": instance.stale,
     }
-    if instance.image:
-        shown["image"] = instance.image
+    for name in ("image", "project", "replica"):
+        if value := getattr(instance, name):
+            shown[name] = value
     return shown
 
 

@@ -16,7 +16,7 @@ PAIRS: Mapping[str, Any] = {"type": "object", "additionalProperties": TEXT}
 MOMENT: Mapping[str, Any] = {"type": "string", "format": "date-time"}
 PERHAPS_MOMENT: Mapping[str, Any] = {"type": ["string", "null"], "format": "date-time"}
 
-OPTIONAL = frozenset({"image"})
+OPTIONAL = frozenset({"image", "project", "replica"})
 """What is left out where there is none; of metadata that is everything."""
 METADATA_TYPES = {
     "enable": BOOLEAN,
@@ -75,6 +75,8 @@ SCHEMAS: Mapping[str, Any] = {
         invocation_id=TEXT,
         created_at=PERHAPS_MOMENT,
         stale=BOOLEAN,
+        project=TEXT,
+        replica={**NUMBER, "description": "which of the many alike in a project, from 1"},
     ),
     "Port": _shape(
         host_port=PORT,

@@ -1,0 +1,34 @@
+"""The one image that containers here are made of: busybox, made by hand, as no registry is near."""
+
+import io
+import shutil
+import tarfile
+from typing import Final
+from urllib.parse import quote
+
+from tests.dockerd.engine import IMAGE, Engine
+
+APPLETS: Final = ("cat", "false", "httpd", "kill", "nc", "sh", "sleep", "test", "true")
+# As PID 1 of a container, a program without a handler never sees SIGTERM: each stop would last
+# until the daemon loses its patience, 10 s later. This one ends at once.
+COMMAND: Final = 'CMD ["sh", "-c", "trap exit TERM; sleep 100000 & wait"]'
+
+
+def load(engine: Engine) -> None:
+    """Give the daemon the image."""
+    target = f"/images/create?fromSrc=-&repo={IMAGE}&changes={quote(COMMAND)}"
+    engine.call("POST", target, archive())
+
+
+def archive() -> bytes:
+    """Pack busybox under all the names that it is called by."""
+    busybox = shutil.which("busybox")
+    assert busybox is not None, "missing() asks for it"
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        tar.add(busybox, "bin/busybox")
+        for applet in APPLETS:
+            link = tarfile.TarInfo(f"bin/{applet}")
+            link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+            tar.addfile(link)
+    return packed.getvalue()

@@ -1,0 +1,90 @@
+"""Containers on the host's network: their ports are what their control groups listen on."""
+
+import json
+import sys
+
+from tests.world import World
+
+SERVER = """
+import os, socket, sys, time
+group, after = sys.argv[1:]
+with open(f"{group}/cgroup.procs", "w") as own:
+    own.write(str(os.getpid()))
+time.sleep(float(after))
+tcp = socket.create_server(("::", 8001), family=socket.AF_INET6, dualstack_ipv6=True)
+udp = [socket.socket(type=socket.SOCK_DGRAM) for _ in range(2)]
+for number, one in enumerate(udp):
+    one.bind(("127.0.0.1", 40000 + number))
+time.sleep(1000)
+"""
+
+FOLLOWER = """
+import asyncio, json, os, subprocess, sys, time
+from koi_agent.backends.docker.listeners import HostPorts
+from koi_agent.core.instance import KoiMetadata
+from koi_agent.host.census import Census
+own = open("/proc/self/cgroup").read().rpartition(":")[2].strip().rstrip("/")
+changed, found = [], []
+ports = HostPorts(Census(), changed.append)
+
+async def until(full):
+    began = time.monotonic()
+    while bool(ports.of("c1")) is not full:
+        await asyncio.sleep(0.01)
+    found.append([round(time.monotonic() - began, 2), changed[:],
+                  [(one.host_port, one.protocol, one.host_ip) for one in ports.of("c1")]])
+    changed.clear()
+
+async def life(number, after):
+    group = f"/sys/fs/cgroup{own}/c{number}"
+    os.makedirs(f"{group}/payload")
+    server = subprocess.Popen([sys.executable, sys.argv[1], f"{group}/payload", str(after)])
+    ports.follow("c1", f"{own}/c{number}", KoiMetadata(port=40000))
+    await until(True)
+    server.kill()
+    server.wait()
+    ports.follow("c1", f"{own}/none", KoiMetadata())
+    await until(False)
+    os.rmdir(f"{group}/payload")
+    os.rmdir(group)
+
+async def main():
+    run = asyncio.ensure_future(ports.run())
+    await life(1, 0.4)
+    await life(2, 0.0)
+    ports.forget("c1")
+    run.cancel()
+    print(json.dumps(found))
+
+asyncio.run(main())
+"""
+
+MANAGER = """
+import os
+from koi_agent.host.control_groups import exists, users_manager
+own = open("/proc/self/cgroup").read().rpartition(":")[2].strip().rstrip("/")
+folders = [f"/sys/fs/cgroup{own}/user@7.service{inner}" for inner in ("", "/app.slice")]
+for folder in folders:
+    os.mkdir(folder)
+with open(f"{folders[-1]}/cgroup.procs", "w") as procs:
+    procs.write("0")
+print(own, users_manager(), exists(users_manager()))
+with open(f"/sys/fs/cgroup{own}/cgroup.procs", "w") as procs:
+    procs.write("0")
+for folder in reversed(folders):
+    os.rmdir(folder)
+"""
+
+
+def test_users_manager_is_the_one_we_run_under(world: World) -> None:
+    own, manager, there = world.run(sys.executable, "-c", MANAGER).stdout.split()
+    assert (manager, there) == (f"{own}/user@7.service", "True")
+
+
+def test_ports_are_found_when_they_open_and_gone_when_the_container_is(world: World) -> None:
+    (world.home / "server.py").write_text(SERVER)
+    done = world.run(sys.executable, "-c", FOLLOWER, str(world.home / "server.py"))
+    ports = [[8001, "tcp", "::"], [40000, "udp", "127.0.0.1"]]
+    found = json.loads(done.stdout)
+    assert [(who, what) for _, who, what in found] == [(["c1"], ports), (["c1"], [])] * 2
+    assert max(seconds for seconds, _, _ in found) < 3

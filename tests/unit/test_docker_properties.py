@@ -1,0 +1,105 @@
+"""What holds of containers whatever an engine says."""
+
+from contextlib import suppress
+from dataclasses import fields
+from random import Random
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from koi_agent.backends.docker.containers import (
+    Container,
+    inspected,
+    instance,
+    listed,
+)
+from koi_agent.core.errors import BadInput
+from koi_agent.core.instance import Health
+from koi_agent.core.text import UNSAFE
+from tests.unit.engine_answers import (
+    ID,
+    Record,
+    alike,
+    anything,
+    texts_of,
+)
+
+COMPOSE = "com.docker.compose."
+KEYS = [
+    *("Id", "State", "Status", "Names", "Name", "Image", "ImageName", "Created", "Labels", "Env"),
+    *("HostConfig", "NetworkMode", "NetworkSettings", "Networks", "IPAddress", "Ports", "80/tcp"),
+    *("HostIp", "HostPort", "PrivatePort", "PublicPort", "Type", "Config", "ExposedPorts", "Pid"),
+    *("StopSignal", "RestartPolicy", "CgroupPath", "CgroupParent", "StartedAt", "RestartCount"),
+    *("Health", "Log", "ExitCode", f"{COMPOSE}service", f"{COMPOSE}project", "koi.port"),
+    *(f"{COMPOSE}container-number", "PODMAN_SYSTEMD_UNIT"),
+]
+WORDS = [
+    ID,
+    "running",
+    "80",
+    "tcp",
+    "::",
+    "host",
+    f"container:{ID}",
+    "unhealthy",
+    "\x1b[31m",
+    "\ud800",
+]
+values = st.sampled_from(WORDS) | anything
+trees = st.recursive(
+    values,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=6)
+    ),
+    max_leaves=20,
+)
+records = st.fixed_dictionaries(
+    {"Id": st.just(ID), "State": st.just("running") | trees},
+    optional={key: trees for key in KEYS if key not in ("Id", "State")},
+)
+
+
+@given(trees | records, st.sampled_from(["docker", "podman"]))
+def test_no_value_at_any_place_raises_anything_but_bad_input(record: Any, backend: str) -> None:
+    found: list[Container] = []
+    with suppress(BadInput):
+        found.append(inspected(record, backend))
+    with suppress(BadInput):
+        found.append(listed(record, backend, found[0] if found else None))
+        found.append(listed(record, backend, None))
+    for one in found:
+        made = instance(one, joined=found[-1])
+        assert hash(made) == hash(instance(one, joined=found[-1]))
+        assert not [text for text in texts_of(made) if UNSAFE.search(text)]
+
+
+@given(records, records, st.sampled_from(["docker", "podman"]))
+def test_a_list_is_the_same_before_and_after_an_inspection(
+    record: Record, told: Record, backend: str
+) -> None:
+    """``listed`` with ``known`` is ``listed`` without, and the inspection's for the rest."""
+    told["State"] = {"Status": "running"}
+    record["State"] = "running"
+    full, first = inspected(told, backend), listed(record, backend, None)
+    both = listed(record, backend, full)
+    listed_only = ("name", "state", "status", "ips", *(["ports"] if backend == "docker" else []))
+    alike(
+        both, first, *(field.name for field in fields(Container) if field.name not in listed_only)
+    )
+    alike(both, full, *listed_only, "health", "health_detail")
+    assert both.health is (full.health if first.health is Health.NONE else first.health)
+    assert listed(record, backend, both) == both
+
+
+@given(records, st.randoms())
+def test_the_order_of_keys_and_ports_means_nothing(record: Record, random: Random) -> None:
+    record["State"] = "running"
+
+    def shuffled(value: Any, key: str = "") -> Any:
+        if isinstance(value, dict):
+            items = random.sample(sorted(value.items(), key=lambda item: item[0]), len(value))
+            return {name: shuffled(inner, name) for name, inner in items}
+        return random.sample(value, len(value)) if key == "Ports" and type(value) is list else value
+
+    assert listed(shuffled(record), "docker", None) == listed(record, "docker", None)
