@@ -13,7 +13,10 @@
 PACKAGES = python3 python3-dev python3-venv gcc pkg-config libsystemd-dev \
 	dbus dbus-daemon systemd util-linux mount iproute2 \
 	$(if $(filter run enter,$(MAKECMDGOALS)),,curl shellcheck) \
+	$(if $(filter run enter lint machine-test,$(MAKECMDGOALS)),,$(DOCKER)) \
 	$(if $(filter machine-test,$(MAKECMDGOALS)),mmdebstrap systemd-container)
+# Where systemd runs, docker.io's daemon starts; the tests have their own, of any vendor.
+DOCKER = busybox-static $(if $(shell command -v dockerd),,docker.io)
 PYTHON = python3 /usr/bin/python3
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 BIN = .venv/bin

@@ -75,7 +75,7 @@ def _recipe(suite: str) -> list[str]:
         f'--customize-hook=chroot "$1" useradd --create-home --uid {UID} {USER}',
         '--customize-hook=rm "$1/etc/resolv.conf"',  # the host's; machines have no network
         # Whoever wants an engine starts it; it is not to be started by anybody else.
-        f"--customize-hook=chroot \"$1\" systemctl disable --quiet {' '.join(ENABLED)} || true",
+        f'--customize-hook=chroot "$1" systemctl disable --quiet {" ".join(ENABLED)} || true',
         # What modules there are is the host's concern.
         '--customize-hook=chroot "$1" systemctl mask --quiet systemd-modules-load.service',
         suite,

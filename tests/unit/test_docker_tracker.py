@@ -35,20 +35,22 @@ def container(id_: str = WEB, **fields: Any) -> Container:
 def taken(inquiries: Inquiries) -> list[str]:
     """Take all ids out, in order, without waiting for more."""
     ids = []
-    while inquiries._waiting:
-        ids.append(inquiries.first())
-        inquiries.answered(ids[-1])
+    while id_ := inquiries.first():
+        ids.append(id_)
+        inquiries.answered(id_)
     return ids
 
 
 class Engine:
     """The tracker, what it says, and what it wishes to be asked."""
 
+    name = "docker"
+
     def __init__(self, *known: Container) -> None:
         self.said: list[Seen | Gone] = []
         self.inquiries = Inquiries()
         self.tracker = Tracker(
-            "docker",
+            self.name,
             {one.id: one for one in known},
             self.said.append,
             self.inquiries,
@@ -118,10 +120,16 @@ def test_end_is_told_at_once_where_nobody_starts_it_again() -> None:
     assert engine.asked() == []
 
 
-@pytest.mark.parametrize("policy", ["always", "on-failure", None])
-def test_end_of_one_that_may_be_started_again_is_asked_about(policy: str | None) -> None:
-    details = replace(RAN, restart_policy=policy) if policy else None
-    engine = Engine(container(inspected=details))
+def test_end_of_one_never_inspected_is_an_end_and_asked_about() -> None:
+    engine = Engine(container(inspected=None))
+    engine.hears("die", exit_code=1)
+    assert engine.told == ["-exited with 1"]
+    assert engine.asked() == [WEB]
+
+
+@pytest.mark.parametrize("policy", ["always", "on-failure"])
+def test_end_of_one_that_may_be_started_again_is_asked_about(policy: str) -> None:
+    engine = Engine(container(inspected=replace(RAN, restart_policy=policy)))
     engine.hears("die", exit_code=1)
     assert engine.told == []
     assert engine.asked() == [WEB]
@@ -293,3 +301,42 @@ def test_what_an_event_spoke_of_is_asked_first_and_once() -> None:
     inquiries.put(DB, urgent=True)
     inquiries.put(DB, urgent=True)
     assert taken(inquiries) == [DB, WEB]
+
+
+class Podman(Engine):
+    """The same, of the other engine."""
+
+    name = "podman"
+
+
+async def test_podman_that_starts_one_again_says_so_after_its_end() -> None:
+    engine = Podman(container(inspected=replace(RAN, restart_policy="always")))
+    engine.hears("die", exit_code=0)
+    assert engine.asked() == []  # it is given a moment to say so
+    engine.hears("restart")
+    engine.tracker.answered(WEB, container(state=InstanceState.STOPPED))
+    engine.hears("start")
+    again = replace(RAN, main_pid=8, started_at="later")
+    engine.tracker.answered(WEB, container(inspected=again))
+    assert engine.told == ["+restarting", "+running"]
+    engine.inquiries.close()
+
+
+async def test_podman_that_said_so_and_does_not_start_it_is_believed_in_the_end() -> None:
+    engine = Podman(container(inspected=replace(RAN, restart_policy="always")))
+    engine.hears("die", exit_code=2)
+    engine.hears("restart")
+    for _ in range(2):
+        engine.tracker.answered(WEB, container(state=InstanceState.STOPPED))
+    assert engine.told == ["+restarting", "-exited with 2"]
+    engine.inquiries.close()
+
+
+async def test_restart_of_podmans_on_demand_is_a_stop_and_a_start() -> None:
+    engine = Podman(container())
+    engine.hears("restart")
+    engine.hears("die", exit_code=0)
+    engine.hears("start")
+    engine.tracker.answered(WEB, container(inspected=replace(RAN, started_at="later")))
+    assert engine.told == ["-exited with 0", "+running"]
+    engine.inquiries.close()

@@ -125,6 +125,11 @@ class Session:
         except Refused as refused:
             log.debug("%s: %s", self._engine.backend, refused)
             return f"it has no events to tell (HTTP status {refused.status})"
+        except BackendLost:
+            # Podman's service ends whenever it likes, and starts again for who asks.
+            if self._engine.backend != "podman":
+                raise
+            await self._api.engine()
         return "the event stream ended"
 
     def _queue(self, lines: Sequence[bytes]) -> None:

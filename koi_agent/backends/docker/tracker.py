@@ -92,11 +92,13 @@ class Tracker:
         container = self.known.get(event.id)
         code = event.exit_code
         reason = "died" if code is None else f"exited with {code}"
-        if container and (container.inspected is None or container.inspected.restart_policy):
+        if container and container.inspected and container.inspected.restart_policy:
             self._reasons.setdefault(event.id, reason)
             self._ask_whether_over(event.id)
-        else:
-            self._drop(event.id, reason)
+            return
+        self._drop(event.id, reason)
+        if container and not container.inspected:
+            self._inquiries.put(event.id, urgent=True)  # it may be one that is started again
 
     def _ask_whether_over(self, id_: str) -> None:
         """Ask, of Podman a little later: it says soon whether it starts one again."""

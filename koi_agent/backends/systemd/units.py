@@ -1,5 +1,6 @@
 """What a unit's states mean, on every version of systemd: pure rules, no I/O."""
 
+import re
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -14,6 +15,7 @@ ROOT = "/org/freedesktop/systemd1/unit/"
 BACKEND = "systemd"
 ACTIVE = frozenset({"active", "reloading", "activating", "deactivating", "refreshing"})
 PAUSED = frozenset({"frozen", "frozen-by-parent"})
+_HEALTH_CHECK = re.compile(r"[0-9a-f]{64}(?:-[0-9a-f]+)?\.service")
 NAMES_KEPT = 1024
 """Unit names of which is remembered whether they are followed: one event asks several times."""
 
@@ -146,7 +148,10 @@ class Patterns:
         return not (at and f"{prefix}.socket" in self._accepting)
 
     def _is_named(self, name: str) -> bool:
-        return _any(name, self._config.units) and not _any(name, self._config.exclude_units)
+        """Tell by the name alone; Podman's health checks are no services, and run all the time."""
+        if _any(name, self._config.exclude_units) or _HEALTH_CHECK.fullmatch(name):
+            return False
+        return _any(name, self._config.units)
 
     def wants(self, path: str) -> bool:
         """Tell whether signals of a unit's object are worth reading."""

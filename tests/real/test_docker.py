@@ -1,0 +1,262 @@
+"""A real Docker is followed: what is published is what ``docker ps`` says, whatever happens."""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from koi_agent.bus.client import CallError, connected
+from koi_agent.core.api import NAME, ROOT
+from tests import dockerd
+from tests.conftest import require
+from tests.dockerd import Dockerd
+from tests.dockerd.engine import EngineFailed
+from tests.real.agents import Observer, agent, eventually, instance, observer, published
+from tests.world import World
+
+FILE = ".config/koi-runtime/koi-runtime.conf.d/10-test.conf"
+SECOND = 1_000_000_000
+ALWAYS = {"RestartPolicy": {"Name": "always"}}
+CHECK = {"Test": ["CMD", "test", "-e", "/well"], "Interval": SECOND, "Retries": 1}
+STORM = ("start", "stop?t=0", "kill", "kill?signal=HUP", "restart?t=0", "pause", "unpause")
+
+
+def pointed(world: World, docker: Dockerd) -> Dockerd:
+    file = world.home / FILE
+    file.parent.mkdir(parents=True)
+    file.write_text(f"[Runtime]\nBackends=docker\n[Docker]\nSocket={docker.socket}\n")
+    return docker
+
+
+@pytest.fixture
+def docker(world: World, tmp_path: Path) -> Iterator[Dockerd]:
+    """A Docker that the world's agents follow."""
+    if reason := dockerd.missing():
+        require("docker", reason)
+    with Dockerd(tmp_path) as started:
+        yield pointed(world, started)
+
+
+@pytest.fixture
+def lasting(world: World, tmp_path: Path) -> Iterator[Dockerd]:
+    """A Docker whose containers outlive its daemon."""
+    if reason := dockerd.missing():
+        require("docker", reason)
+    with Dockerd(tmp_path, "--live-restore") as started:
+        yield pointed(world, started)
+
+
+async def on(docker: Dockerd, action: str, *ids: str) -> None:
+    """Do something to containers, some at a time."""
+    await asyncio.to_thread(docker.engine.each, "POST", [f"/containers/{i}/{action}" for i in ids])
+
+
+async def remove(docker: Dockerd, *ids: str) -> None:
+    targets = [f"/containers/{id_}?force=1" for id_ in ids]
+    await asyncio.to_thread(docker.engine.each, "DELETE", targets)
+
+
+async def running(docker: Dockerd, count: int, **config: Any) -> list[str]:
+    """Start containers, as many as wished."""
+    serial = random.randrange(1 << 30)
+    names = [f"box-{serial}-{number}" for number in range(count)]
+    ids = [await asyncio.to_thread(docker.engine.create, name, **config) for name in names]
+    await on(docker, "start", *ids)
+    return ids
+
+
+async def truth(docker: Dockerd) -> dict[str, str]:
+    listed = await asyncio.to_thread(docker.truth)
+    return {id_: state for id_, (_, state) in listed.items()}
+
+
+async def drift(world: World) -> int:
+    async with connected(world.bus_address) as link:
+        return int(await link.get(NAME, f"{ROOT}/backend/docker", f"{NAME}.Backend", "Drift"))
+
+
+async def settle(world: World, docker: Dockerd, *, seconds: float = 20) -> dict[str, str]:
+    """Wait until what is published is what runs, state by state."""
+
+    async def agrees() -> bool:
+        before = await truth(docker)
+        return await published(world) == before == await truth(docker)
+
+    try:
+        await eventually(agrees, "what is published is what runs", seconds=seconds)
+    except AssertionError as error:
+        told, real = set((await published(world)).items()), set((await truth(docker)).items())
+        raise AssertionError(f"missing {real - told}, too many {told - real}") from error
+    return await truth(docker)
+
+
+def counted(seen: Observer, ids: Sequence[str]) -> set[tuple[int, int]]:
+    """Tell how often each of them was said to start and to stop."""
+    said = ("InstanceStarted", "InstanceStopped")
+    return {(seen.count(said[0], id_), seen.count(said[1], id_)) for id_ in ids}
+
+
+async def told(seen: Observer, ids: Sequence[str], expected: set[tuple[int, int]]) -> None:
+    """Wait until each of them has started and stopped as often as expected."""
+    with contextlib.suppress(AssertionError):
+        await eventually(lambda: counted(seen, ids) == expected, "signals")
+    assert counted(seen, ids) == expected
+
+
+async def shown(world: World, id_: str, key: str, is_right: Callable[[Any], bool]) -> None:
+    async def now() -> bool:
+        with contextlib.suppress(CallError):  # not published yet
+            return is_right((await instance(world, id_))[key])
+        return False
+
+    await eventually(now, f"{key} of {id_:.12}")
+
+
+@asynccontextmanager
+async def watched(world: World, ids: Sequence[str]) -> AsyncIterator[Observer]:
+    """Watch the agent, once it knows all of them well and has no more to say about them."""
+    for id_ in ids:
+        await shown(world, id_, "MainPID", lambda pid: pid > 0)
+    async with observer(world) as seen:
+        yield seen
+
+
+async def test_every_start_and_stop_is_told_once(
+    world: World, docker: Dockerd, tmp_path: Path
+) -> None:
+    early = await running(docker, 50)
+    async with agent(world, tmp_path), watched(world, early) as seen:
+        late = await running(docker, 50)
+        assert set(await settle(world, docker)) == {*early, *late}
+        await on(docker, "kill?signal=HUP", *early)
+        await on(docker, "pause", *early[:20])
+        await settle(world, docker)
+        await on(docker, "unpause", *early[:20])
+        await on(docker, "restart?t=1", *late[:20])
+        await on(docker, "stop?t=1", *late[20:40])
+        await remove(docker, *early[20:30])
+        left = await settle(world, docker)
+        assert set(left) == {*early, *late} - {*late[20:40], *early[20:30]}
+        assert counted(seen, early[:20] + early[30:]) == {(0, 0)}
+        assert counted(seen, early[20:30]) == {(0, 1)}
+        assert counted(seen, late[:20]) == {(2, 1)}
+        assert counted(seen, late[20:40]) == {(1, 1)}
+        assert counted(seen, late[40:]) == {(1, 0)}
+        assert (seen.unbalanced, await drift(world)) == ([], 0)
+
+
+async def test_a_container_that_lives_for_a_moment_is_told(
+    world: World, docker: Dockerd, tmp_path: Path
+) -> None:
+    async with agent(world, tmp_path), observer(world) as seen:
+        short = await running(docker, 10, Cmd=["true"], HostConfig={"AutoRemove": True})
+        await told(seen, short, {(1, 1)})
+        assert await published(world) == {}
+
+
+async def test_a_container_in_a_crash_loop_is_one_run(
+    world: World, docker: Dockerd, tmp_path: Path
+) -> None:
+    async with agent(world, tmp_path), observer(world) as seen:
+        ids = await running(docker, 2, Cmd=["false"], HostConfig=ALWAYS)
+        await shown(world, ids[0], "State", lambda state: state == "restarting")
+        await asyncio.sleep(3)
+        assert counted(seen, ids) == {(1, 0)}
+        await shown(world, ids[0], "State", lambda state: state == "restarting")
+        await on(docker, "stop", ids[0])
+        await remove(docker, ids[1])
+        await told(seen, ids, {(1, 1)})
+
+
+async def test_a_renamed_container_keeps_its_object(
+    world: World, docker: Dockerd, tmp_path: Path
+) -> None:
+    (id_,) = await running(docker, 1)
+    async with agent(world, tmp_path), observer(world) as seen:
+        await on(docker, "rename?name=another", id_)
+        await shown(world, id_, "Name", lambda name: name == "another")
+        assert counted(seen, [id_]) == {(0, 0)}
+
+
+async def test_a_second_network_adds_its_addresses(
+    world: World, docker: Dockerd, tmp_path: Path
+) -> None:
+    docker.run("network", "create", "--ipv6", "--subnet=fd00:6b6f:69::/64", "second")
+    (id_,) = await running(docker, 1, network="bridge")
+    async with agent(world, tmp_path):
+        await shown(world, id_, "Addresses", lambda found: len(found) == 1)
+        docker.run("network", "connect", "second", id_)
+        await shown(world, id_, "Addresses", lambda found: len(found) == 3)
+        docker.run("network", "disconnect", "second", id_)
+        await shown(world, id_, "Addresses", lambda found: len(found) == 1)
+
+
+async def test_health_is_what_the_check_says(world: World, docker: Dockerd, tmp_path: Path) -> None:
+    async with agent(world, tmp_path):
+        (id_,) = await running(docker, 1, Healthcheck=CHECK)
+        await shown(world, id_, "Health", lambda health: health == "unhealthy")
+        docker.run("exec", id_, "sh", "-c", ">/well")
+        await shown(world, id_, "Health", lambda health: health == "healthy")
+
+
+async def test_each_restart_of_the_daemon_starts_its_containers_anew(
+    world: World, docker: Dockerd, tmp_path: Path
+) -> None:
+    always, once = await running(docker, 10, HostConfig=ALWAYS), await running(docker, 5)
+    async with agent(world, tmp_path), watched(world, always + once) as seen:
+        for cycle in range(1, 6):
+            await asyncio.to_thread(docker.kill if cycle % 2 else docker.stop)
+            await asyncio.to_thread(docker.start)
+            assert set(await settle(world, docker)) == set(always)
+            await told(seen, always, {(cycle, cycle)})
+        assert counted(seen, once) == {(0, 1)}
+        assert (seen.unbalanced, await drift(world)) == ([], 0)
+
+
+async def test_containers_that_outlive_their_daemon_do_not_stop(
+    world: World, lasting: Dockerd, tmp_path: Path
+) -> None:
+    ids = await running(lasting, 20)
+    async with agent(world, tmp_path), watched(world, ids) as seen:
+        for cycle in range(10):
+            await asyncio.to_thread(lasting.kill)
+            await asyncio.to_thread(lasting.start)
+            await remove(lasting, ids[cycle])
+            assert set(await settle(world, lasting)) == set(ids[cycle + 1 :])
+        assert counted(seen, ids[:10]) == {(0, 1)}
+        assert counted(seen, ids[10:]) == {(0, 0)}
+        assert (seen.unbalanced, await drift(world)) == ([], 0)
+
+
+async def storm(docker: Dockerd, ids: Sequence[str], seed: int) -> None:
+    """Do anything to any of them until told to stop; most of it is refused."""
+    chance = random.Random(seed)
+    while True:
+        target = f"/containers/{chance.choice(ids)}/{chance.choice(STORM)}"
+        with contextlib.suppress(EngineFailed, OSError):  # also while there is no daemon
+            await asyncio.to_thread(docker.engine.call, "POST", target)
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.timeout(300)
+async def test_the_daemon_may_be_killed_in_the_middle_of_a_storm(
+    world: World, lasting: Dockerd, tmp_path: Path
+) -> None:
+    ids = [*await running(lasting, 15), *await running(lasting, 15, HostConfig=ALWAYS)]
+    async with agent(world, tmp_path), watched(world, ids) as seen:
+        async with asyncio.TaskGroup() as group:
+            storms = [group.create_task(storm(lasting, ids, seed)) for seed in range(3)]
+            for _ in range(10):
+                await asyncio.sleep(1)
+                await asyncio.to_thread(lasting.kill)
+                await asyncio.to_thread(lasting.start)
+            for task in storms:
+                task.cancel()
+        left = set(await settle(world, lasting))
+        await eventually(lambda: seen.known == left, "the observer agrees")
+        assert (seen.unbalanced, await drift(world)) == ([], 0)

@@ -1,0 +1,123 @@
+"""The private Docker keeps its promises: the other tests here rest on them."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import dockerd
+from tests.conftest import require
+from tests.dockerd import Dockerd, DockerdFailed, wait_until
+from tests.dockerd.engine import EngineFailed
+from tests.world import CHECKOUT
+
+STARTER = """
+import signal, sys
+from pathlib import Path
+from tests.dockerd import Dockerd
+with Dockerd(Path(sys.argv[1])) as docker:
+    docker.run("run", "--detach", "--publish=8080:80", "koi-busybox", "httpd", "-f")
+    docker.run("run", "--detach", "--name=frozen", "koi-busybox")
+    docker.run("pause", "frozen")
+    print(docker.pid, flush=True)
+    signal.pause()
+"""
+
+
+@pytest.fixture
+def docker(tmp_path: Path) -> Iterator[Dockerd]:
+    if reason := dockerd.missing():
+        require("docker", reason)
+    with Dockerd(tmp_path) as started:
+        yield started
+
+
+def control_groups() -> set[Path]:
+    return set(Path("/sys/fs/cgroup").rglob("koi-dockerd.*"))
+
+
+def mounts() -> set[str]:
+    return set(Path("/proc/self/mountinfo").read_text().splitlines())
+
+
+def links() -> set[str]:
+    return {path.name for path in Path("/sys/class/net").iterdir()}
+
+
+def test_a_container_runs_and_ends(docker: Dockerd) -> None:
+    identifier = docker.run("run", "--detach", "--name=one", "koi-busybox").stdout.strip()
+    assert docker.truth() == {identifier: ("one", "running")}
+    docker.run("pause", "one")
+    assert docker.truth() == {identifier: ("one", "paused")}
+    docker.run("rm", "--force", "one")
+    assert docker.truth() == {}
+
+
+def test_a_published_port_answers_inside_only(docker: Dockerd) -> None:
+    docker.run("run", "--detach", "--publish=18080:80", "koi-busybox", "httpd", "-f")
+    ask = ["busybox", "wget", "-q", "-O-", "http://127.0.0.1:18080/bin/busybox"]
+    inside = docker.spawn(*ask, stdout=subprocess.DEVNULL)
+    assert inside.wait(10) == 0
+    assert subprocess.run(ask, check=False, stderr=subprocess.DEVNULL).returncode != 0
+
+
+def test_many_containers_take_little_time_of_their_own(docker: Dockerd) -> None:
+    made = [docker.engine.create(f"many-{number}", Labels={"n": "1"}) for number in range(20)]
+    docker.engine.each("POST", [f"/containers/{one}/start" for one in made])
+    assert set(docker.truth()) == set(made)
+    docker.engine.each("DELETE", [f"/containers/{one}?force=1" for one in made])
+    assert docker.truth() == {}
+
+
+def test_a_killed_daemon_comes_back_each_time(docker: Dockerd) -> None:
+    docker.run("run", "--detach", "--name=always", "--restart=always", "koi-busybox")
+    docker.run("run", "--detach", "--name=once", "koi-busybox")
+    for _ in range(3):
+        before = docker.daemons()
+        docker.kill()
+        assert docker.daemons() == []
+        docker.start()
+        assert not set(docker.daemons()) & set(before)
+        assert [*docker.truth().values()] == [("always", "running")]
+
+
+def test_with_live_restore_containers_do_not_notice(tmp_path: Path) -> None:
+    if reason := dockerd.missing():
+        require("docker", reason)
+    with Dockerd(tmp_path, "--live-restore") as docker:
+        docker.run("run", "--detach", "--name=steady", "koi-busybox")
+        before = docker.engine.call("GET", "/containers/steady/json")["State"]
+        docker.kill()
+        docker.start()
+        docker.stop()
+        docker.start()
+        assert docker.engine.call("GET", "/containers/steady/json")["State"] == before
+
+
+def test_what_is_refused_says_why(docker: Dockerd, tmp_path: Path) -> None:
+    with pytest.raises(EngineFailed, match=r"404 .*No such container: nothing"):
+        docker.engine.call("POST", "/containers/nothing/start")
+    with pytest.raises(DockerdFailed, match="No such container: nothing"):
+        docker.run("start", "nothing")
+    other = tmp_path / "other"
+    other.mkdir()
+    with pytest.raises(DockerdFailed, match="unknown flag: --sing"), Dockerd(other, "--sing"):
+        pass
+
+
+def test_nothing_is_left_on_the_host_even_when_the_starter_is_killed(tmp_path: Path) -> None:
+    if reason := dockerd.missing():
+        require("docker", reason)
+    before = control_groups(), mounts(), links()
+    program = [sys.executable, "-c", STARTER, str(tmp_path)]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True, cwd=CHECKOUT) as starter:
+        assert starter.stdout is not None
+        leader = int(starter.stdout.readline())
+        assert control_groups() - before[0]
+        starter.send_signal(signal.SIGKILL)
+    wait_until(lambda: not Path(f"/proc/{leader}").exists(), "all in it has ended")
+    wait_until(lambda: not control_groups() - before[0], "the control group is gone")
+    assert (mounts() - before[1], links() - before[2]) == (set(), set())
