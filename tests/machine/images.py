@@ -34,7 +34,7 @@ TESTS: Final = (
 )
 ENGINES: Final = (
     *("podman", "crun", "netavark", "aardvark-dns", "nftables", "iptables", "busybox-static"),
-    *("docker.io", "docker-cli"),
+    "docker.io",
 )
 ENABLED: Final = (
     *("docker.service", "docker.socket", "containerd.service", "podman.socket", "podman.service"),
@@ -42,8 +42,8 @@ ENABLED: Final = (
     *("podman-clean-transient.service", "netavark-dhcp-proxy.socket", "nftables.service"),
 )
 PACKAGES: Final = {
-    "bookworm": SYSTEM + AGENT,
-    "trixie": SYSTEM + AGENT + ENGINES,
+    "bookworm": SYSTEM + AGENT + ENGINES,
+    "trixie": (*SYSTEM, *AGENT, *ENGINES, "docker-cli"),
     "forky": SYSTEM + AGENT + TESTS,
 }
 """What is in which suite's machine."""
