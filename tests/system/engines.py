@@ -23,8 +23,8 @@ SocketMode=0660
 DirectoryMode=0755
 ExecStartPost=chmod 0755 /run/podman
 """
-LIMITS: Final = {"docker": (), "podman": ("--pids-limit=0",)}
-"""The hosts of machines have no such controller."""
+LIMITS: Final = {"docker": (), "podman": ("--pids-limit=0", "--ulimit=host")}
+"""The hosts of machines may lack the controller, and the right to raise limits."""
 
 
 class Engine:

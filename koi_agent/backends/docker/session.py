@@ -25,6 +25,8 @@ from koi_agent.host.control_groups import exists
 
 log = logging.getLogger(__name__)
 
+RETRY: Final = 5.0
+"""Seconds until one that could not be inspected is asked after again."""
 WORKERS: Final = 8
 """Containers asked after at one time."""
 MOST_WAITING: Final = 20_000
@@ -60,6 +62,7 @@ class Session:
         self._has_listed = asyncio.Event()
         self._doubts: asyncio.Queue[str] = asyncio.Queue(maxsize=1)
         self._unreadable: set[str] = set()
+        self._owed: set[str] = set()
 
     def _tell_again(self, id_: str) -> None:
         self._tracker.again(id_)
@@ -74,6 +77,7 @@ class Session:
                     for name, work in self._works()
                 ]
                 try:
+                    await asyncio.sleep(0)  # they begin, and ask for events, before a list is asked
                     yield
                 finally:
                     self._inquiries.close()
@@ -181,8 +185,10 @@ class Session:
             if not self._inquiries.answered(id_):
                 continue
             if said is False:
+                self._owed.add(id_)
                 self._tracker.unanswered(id_)
             else:
+                self._owed.discard(id_)
                 self._tracker.answered(id_, said)
 
     async def _ask(self, id_: str) -> Container | Literal[False] | None:
@@ -200,6 +206,7 @@ class Session:
             self._complain(f"container {id_:.12}", bad)
             return False
         except BackendLost as lost:
+            self._inquiries.put_after(RETRY, id_)
             log.debug("%s: container %.12s: %s", self._engine.backend, id_, lost)
             return False
         return self._located(container)
@@ -254,8 +261,15 @@ class Session:
             found[container.id] = container
 
     def _wish_for_more(self, found: Mapping[str, Container]) -> None:
-        """Inspect what never was, and at first all: while nobody listened much may change."""
-        first = not self._has_listed.is_set()
+        """Inspect what never was, or not rightly, and at first all: much may have changed.
+
+        A list is not believed on what events spoke of lately; an inspection is.
+        """
+        spoken = self._tracker.spoken.keys() & (found.keys() | self._memory.known.keys())
+        wished = spoken | (self._owed & found.keys())
         for id_, container in found.items():
-            if first or container.inspected is None:
-                self._inquiries.put(id_, urgent=False)
+            if container.inspected is None or not self._has_listed.is_set():
+                wished.add(id_)
+        self._owed.clear()
+        for id_ in wished:
+            self._inquiries.put(id_, urgent=False)

@@ -151,7 +151,7 @@ class Tracker:
         A restart that somebody asked for is said before the end, or, by Docker, after the start.
         """
         container = self.known.get(event.id)
-        if container and event.id in self._reasons:
+        if container and event.id in self._reasons and self._backend == "podman":
             restarting = InstanceState.RESTARTING
             self._show(replace(container, state=restarting, status=str(restarting)))
             self._awaited.add(event.id)

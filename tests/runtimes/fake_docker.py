@@ -1,0 +1,266 @@
+"""A Docker API on a real socket, at the far end of which nothing runs, and which may misbehave.
+
+``faults`` say how. Run as a program, it is what a benchmark measures against.
+"""
+
+import argparse
+import asyncio
+import json
+import random
+import re
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Self
+from urllib.parse import parse_qs, urlsplit
+
+from tests.runtimes.truth import Box, Record, Truth
+
+REMEMBERED: Final = 256
+"""Events that dockerd tells once more."""
+_PATH: Final = re.compile(r"(?:/v[0-9.]+)?(?:/libpod)?/(.+)")
+
+
+@dataclass
+class Faults:
+    """How it misbehaves; endpoints are version, info, list, inspect and events."""
+
+    silent: set[str] = field(default_factory=set)
+    """Endpoints that accept a question and never answer."""
+    statuses: dict[str, deque[int]] = field(default_factory=dict)
+    """HTTP errors with which the next questions are answered."""
+    bodies: dict[str, deque[Callable[[bytes], bytes]]] = field(default_factory=dict)
+    """What becomes of the next answers; one made shorter is cut off in the middle."""
+    lines: deque[Callable[[bytes], list[bytes]]] = field(default_factory=deque)
+    """What becomes of the next lines of the event stream."""
+    deaf: bool = False
+    """Whether events are kept back."""
+
+
+class FakeDocker:
+    """One engine, used as a context."""
+
+    def __init__(self, path: Path, *, podman: bool = False) -> None:
+        self.path = path
+        self.faults = Faults()
+        self.truth = Truth(self._emit)
+        self.asked: list[str] = []
+        self._podman = podman
+        self._recent: deque[Record] = deque(maxlen=REMEMBERED)
+        self._streams: dict[asyncio.StreamWriter, frozenset[str]] = {}
+        self._held: list[bytes] = []
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._server: asyncio.Server | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def open(self) -> None:
+        """Listen, as a daemon that starts."""
+        self._server = await asyncio.start_unix_server(self._serve, self.path)
+
+    async def close(self) -> None:
+        """Go, as a daemon that is killed."""
+        if self._server:
+            self._server.close()
+        self.path.unlink(missing_ok=True)
+        self.cut()
+        for writer in list(self._writers):
+            writer.transport.abort()
+        await asyncio.sleep(0)
+
+    # Events
+
+    def _emit(self, event: Record) -> None:
+        if self._podman:
+            event = podmans(event)
+        self._recent.append(event)
+        line = json.dumps(event).encode() + b"\n"
+        lines = self.faults.lines.popleft()(line) if self.faults.lines else [line]
+        self._held += lines
+        if not self.faults.deaf:
+            self.release()
+
+    def release(self) -> None:
+        """Send what was kept back."""
+        lines, self._held = self._held, []
+        for line in lines:
+            for writer, wanted in list(self._streams.items()):
+                if _is_wanted(line, wanted):
+                    writer.write(b"%x\r\n%s\r\n" % (len(line), line))
+
+    def end(self) -> None:
+        """End the event streams, as Podman does when it is idle."""
+        for writer in list(self._streams):
+            writer.write(b"0\r\n\r\n")
+        self._streams.clear()
+
+    def cut(self) -> None:
+        """Break the event streams in the middle of a line."""
+        for writer in list(self._streams):
+            writer.write(b'40\r\n{"status":')
+            writer.close()
+        self._streams.clear()
+
+    # Answers
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                await self._answer(head.split(b" ")[1].decode(), writer)
+        self._streams.pop(writer, None)
+        self._writers.discard(writer)
+        writer.close()
+
+    async def _answer(self, target: str, writer: asyncio.StreamWriter) -> None:
+        split = urlsplit(target)
+        found = _PATH.fullmatch(split.path)
+        words = found[1].split("/") if found else []
+        match words:
+            case ["containers", "json"]:
+                await self._reply(writer, "list", self._list)
+            case ["containers", id_, "json"]:
+                await self._reply(writer, "inspect", lambda: self._inspect(id_))
+            case ["version"]:
+                await self._reply(writer, "version", self._version)
+            case ["info"]:
+                await self._reply(writer, "info", lambda: {"CgroupDriver": "systemd"})
+            case ["events"]:
+                await self._stream(writer, parse_qs(split.query))
+            case _:
+                await self._send(writer, 404, b'{"message":"page not found"}')
+
+    async def _reply(
+        self, writer: asyncio.StreamWriter, endpoint: str, say: Callable[[], Any]
+    ) -> None:
+        self.asked.append(endpoint)
+        faults = self.faults
+        if endpoint in faults.silent:
+            await asyncio.Event().wait()
+        if statuses := faults.statuses.get(endpoint):
+            await self._send(writer, statuses.popleft(), b'{"message":"it is broken"}')
+            return
+        said = say()
+        body = json.dumps({"message": "no such container"} if said is None else said).encode()
+        whole = len(body)
+        if bodies := faults.bodies.get(endpoint):
+            body = bodies.popleft()(body)
+            whole = max(whole, len(body))
+        await self._send(writer, 404 if said is None else 200, body, whole)
+
+    async def _send(
+        self, writer: asyncio.StreamWriter, status: int, body: bytes, whole: int | None = None
+    ) -> None:
+        length = len(body) if whole is None else whole
+        head = f"HTTP/1.1 {status} So\r\nContent-Type: application/json\r\n"
+        writer.write(f"{head}Content-Length: {length}\r\n\r\n".encode() + body)
+        if length > len(body):
+            writer.close()
+        await writer.drain()
+
+    async def _stream(self, writer: asyncio.StreamWriter, query: dict[str, list[str]]) -> None:
+        self.asked.append("events")
+        if "events" in self.faults.silent:
+            await asyncio.Event().wait()
+        if statuses := self.faults.statuses.get("events"):
+            await self._send(writer, statuses.popleft(), b'{"message":"no events"}')
+            return
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n")
+        writer.write(b"Transfer-Encoding: chunked\r\n\r\n")
+        wanted = frozenset(json.loads(query["filters"][0])["event"])
+        seconds, _, fraction = query["since"][0].partition(".")
+        since = int(seconds) * 1_000_000_000 + int(fraction or "0")
+        for event in self._recent:
+            line = json.dumps(event).encode() + b"\n"
+            if event["timeNano"] >= since and _is_wanted(line, wanted):
+                writer.write(b"%x\r\n%s\r\n" % (len(line), line))
+        self._streams[writer] = wanted
+
+    def _list(self) -> list[Record]:
+        return [box.listed() for box in self.truth.running().values()]
+
+    def _inspect(self, id_: str) -> Record | None:
+        box = self.truth.boxes.get(id_)
+        return box.inspected() if box else None
+
+    def _version(self) -> Record:
+        name = "Podman Engine" if self._podman else "Engine"
+        return {"Version": "0.1", "ApiVersion": "1.41", "Components": [{"Name": name}]}
+
+
+def podmans(event: Record) -> Record:
+    """Spell an event as Podman does."""
+    action, _, health = event["Action"].partition(": ")
+    action = {"destroy": "remove"}.get(action, action)
+    event = event | {"Action": action, "status": action}
+    if health:
+        event["HealthStatus"] = health
+    if event["Type"] == "network":
+        attributes = event["Actor"]["Attributes"]
+        actor = {"ID": attributes["container"], "Attributes": {"network": attributes["name"]}}
+        event["Actor"] = actor
+    return event
+
+
+def _is_wanted(line: bytes, wanted: frozenset[str]) -> bool:
+    try:
+        action = json.loads(line)["Action"]
+    except (ValueError, KeyError, TypeError):
+        return True
+    return action.partition(":")[0] in wanted
+
+
+async def flood(fake: FakeDocker, rate: int, seconds: float) -> int:
+    """Let things happen, so many a second; returns how many events that were."""
+    boxes = list(fake.truth.boxes.values())
+    loop = asyncio.get_running_loop()
+    began, sent = loop.time(), 0
+    acts: list[tuple[Callable[[Box], None], int]] = [
+        (fake.truth.check, 1),
+        (fake.truth.rename, 1),
+        (fake.truth.connect, 1),
+        (fake.truth.restart, 6),
+    ]
+    while (passed := loop.time() - began) < seconds:
+        while sent < passed * rate:
+            act, count = random.choices(acts, (6, 2, 2, 1))[0]
+            act(random.choice(boxes))
+            sent += count
+        await asyncio.sleep(0.005)
+    return sent
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("socket", type=Path)
+    parser.add_argument("--containers", type=int, default=10_000)
+    arguments = parser.parse_args()
+    loop = asyncio.get_running_loop()
+    async with FakeDocker(arguments.socket) as fake:
+        for number in range(arguments.containers):
+            labels = {"com.docker.compose.service": f"s{number}", "koi.enable": "true"}
+            fake.truth.run(labels=labels, port=1024 + number % 60_000, health="healthy")
+        print("ready", flush=True)  # noqa: T201 - to who started this
+        while line := await loop.run_in_executor(None, input_line):
+            rate, seconds = line.split()
+            sent = await flood(fake, int(rate), float(seconds))
+            print(sent, flush=True)  # noqa: T201 - as above
+
+
+def input_line() -> str:
+    try:
+        return input()
+    except EOFError:
+        return ""
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
