@@ -52,6 +52,7 @@ class FakeDocker:
         self._streams: dict[asyncio.StreamWriter, frozenset[str]] = {}
         self._held: list[bytes] = []
         self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[object]] = set()
         self._server: asyncio.Server | None = None
 
     async def __aenter__(self) -> Self:
@@ -73,7 +74,10 @@ class FakeDocker:
         self.cut()
         for writer in list(self._writers):
             writer.transport.abort()
-        await asyncio.sleep(0)
+        if tasks := list(self._tasks):
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
 
     # Events
 
@@ -112,7 +116,10 @@ class FakeDocker:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
-        with suppress(ConnectionError, asyncio.IncompleteReadError):
+        if task := asyncio.current_task():
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 await self._answer(head.split(b" ")[1].decode(), writer)
