@@ -8,7 +8,7 @@ each time, and begin anew. Backends know nothing of all this.
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from random import uniform
@@ -31,13 +31,15 @@ STEADY = 10.0
 OPEN_TIMEOUT = 30.0
 LIST_TIMEOUT = 60.0
 CLOSE_TIMEOUT = 10.0
+COMPARED = 500
+"""Listed instances compared before others get their turn."""
 SLICE = 50
 """Differences applied before others get their turn."""
 SECOND_LOOK = 2.0
 """Seconds after which a difference that no event explains is looked at again."""
 
 Apply = Callable[[Change], None]
-Differences = Callable[[Listing], Mapping[str, str]]
+Differences = Callable[[Listing], Iterable[tuple[str, str]]]
 
 
 class Follower:
@@ -191,7 +193,7 @@ class Follower:
             with self._hearing() as explained:
                 async with self._listing:
                     listing = await self._ask(session)
-                    first = self._differences(listing)
+                    first = await self._compare(listing)
                     if not first:
                         self._apply(listing)
                 if first:
@@ -204,7 +206,7 @@ class Follower:
         async with self._listing:
             with self._hearing() as touched:
                 listing = await self._ask(session)
-                different = self._differences(listing)
+                different = await self._compare(listing)
                 await self._approach(listing, different, touched)
             if session is not self._session:
                 raise BackendLost(f"{self.name} was lost while it listed")
@@ -220,6 +222,16 @@ class Follower:
             for id_, change in early.items():
                 if id_ in listing.touched:  # else it came before the list, which is newer
                     self._apply(change)
+        return different
+
+    async def _compare(self, listing: Listing) -> dict[str, str]:
+        """Find what a list has different, looking at some at a time."""
+        different: dict[str, str] = {}
+        for number, (id_, how) in enumerate(self._differences(listing), start=1):
+            if how:
+                different[id_] = how
+            if number % COMPARED == 0:
+                await asyncio.sleep(0)
         return different
 
     async def _approach(

@@ -6,7 +6,7 @@ container, and a unit that a container runtime may yet claim is held back for as
 runtime may: its container is on its way when the unit starts, and on its way out when it stops.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, replace
 from operator import attrgetter
 
@@ -73,15 +73,15 @@ class Registry:
         keys = sorted(self._claims.known_as(unit))
         return [self._visible[key] for key in keys if key in self._visible]
 
-    def differences(self, listing: Listing) -> dict[str, str]:
-        """Tell the ids on which a listing differs from what is tracked, and how."""
+    def differences(self, listing: Listing) -> Iterator[tuple[str, str]]:
+        """Tell for each id how a listing differs from what is tracked; "" where it does not.
+
+        One after the other, for there may be thousands: whoever asks may pause meanwhile.
+        """
         held = self._tracked[listing.backend]
         listed = {instance.id: instance for instance in listing.instances}
-        return {
-            id_: _difference(held.get(id_), listed.get(id_))
-            for id_ in held.keys() | listed.keys()
-            if id_ not in listing.touched and not _same(held.get(id_), listed.get(id_))
-        }
+        for id_ in (held.keys() | listed.keys()) - listing.touched:
+            yield id_, _difference(held.get(id_), listed.get(id_))
 
     def apply(self, change: Change, now: int) -> list[Event]:
         """Take one change at ``now`` (microseconds since the epoch); returns what it meant."""
@@ -258,13 +258,11 @@ def _may_claim(status: BackendStatus) -> bool:
     return status.state not in (BackendState.ABSENT, BackendState.FAILED)
 
 
-def _same(held: Instance | None, listed: Instance | None) -> bool:
-    if held is None or listed is None:
-        return held is listed
+def _same(held: Instance, listed: Instance) -> bool:
     return bool(_SAID(held) == _SAID(listed))
 
 
 def _difference(held: Instance | None, listed: Instance | None) -> str:
-    if held is None:
-        return "added"
-    return "changed" if listed else "removed"
+    if held is None or listed is None:
+        return "added" if listed else "removed"
+    return "" if _same(held, listed) else "changed"

@@ -84,7 +84,7 @@ def test_start_is_told_when_it_was_looked_at() -> None:
     engine.hears("start", name="web")
     assert engine.told == []
     assert engine.asked() == [WEB]
-    engine.tracker.answered(WEB, container())
+    engine.tracker.answered(WEB, container(), 1.0)
     assert engine.told == ["+running"]
     assert engine.seen.main_pid == 7
 
@@ -94,7 +94,7 @@ def test_short_life_is_told_whole_though_nobody_could_look_at_it() -> None:
     engine.hears("start", name="web", image="busybox", labels={"koi.name": "Web"})
     engine.hears("die", exit_code=3)
     engine.asked()
-    engine.tracker.answered(WEB, None)
+    engine.tracker.answered(WEB, None, 1.0)
     assert engine.told == ["+running", "-exited with 3"]
     first = engine.said[0]
     assert isinstance(first, Seen)
@@ -133,7 +133,7 @@ def test_end_of_one_that_may_be_started_again_is_asked_about(policy: str) -> Non
     engine.hears("die", exit_code=1)
     assert engine.told == []
     assert engine.asked() == [WEB]
-    engine.tracker.answered(WEB, container(state=InstanceState.STOPPED))
+    engine.tracker.answered(WEB, container(state=InstanceState.STOPPED), 1.0)
     assert engine.told == ["-exited with 1"]
 
 
@@ -142,17 +142,17 @@ def test_restart_by_the_engine_is_one_long_run() -> None:
     engine.hears("die", exit_code=1)
     waits = replace(RAN, restart_count=1, main_pid=0)
     restarting = container(state=InstanceState.RESTARTING, status="restarting", inspected=waits)
-    engine.tracker.answered(WEB, restarting)
+    engine.tracker.answered(WEB, restarting, 1.0)
     engine.hears("start")
     again = replace(RAN, restart_count=1, main_pid=8, started_at="later")
-    engine.tracker.answered(WEB, container(inspected=again))
+    engine.tracker.answered(WEB, container(inspected=again), 1.0)
     assert engine.told == ["+restarting", "+running"]
     assert engine.seen.main_pid == 8
 
 
 def test_restart_that_nobody_told_of_is_a_stop_and_a_start() -> None:
     engine = Engine(container())
-    engine.tracker.answered(WEB, container(inspected=replace(RAN, started_at="later")))
+    engine.tracker.answered(WEB, container(inspected=replace(RAN, started_at="later")), 1.0)
     assert engine.told == ["-restarted", "+running"]
 
 
@@ -161,7 +161,7 @@ async def test_restart_on_demand_is_a_stop_and_a_start() -> None:
     for action in ("kill", "die", "stop", "start", "restart"):
         engine.hears(action, signal=15 if action == "kill" else 0, exit_code=143)
     assert engine.asked() == [WEB]
-    engine.tracker.answered(WEB, container(inspected=replace(RAN, started_at="later")))
+    engine.tracker.answered(WEB, container(inspected=replace(RAN, started_at="later")), 1.0)
     assert engine.told == ["+stopping", "-exited with 143", "+running"]
     engine.inquiries.close()
 
@@ -189,11 +189,11 @@ async def test_one_that_outlives_its_signal_is_looked_at_again(
     assert STOP_PATIENCE > 10
     engine = Engine(container())
     engine.hears("kill", signal=15)
-    engine.tracker.listed({WEB: container()})
+    engine.tracker.listed([container()])
     assert [one.state_detail for one in engine.tracker.instances([WEB])] == ["stopping"]
     async with asyncio.timeout(1):
         assert await engine.inquiries.take() == WEB
-    engine.tracker.answered(WEB, container())
+    engine.tracker.answered(WEB, container(), 1.0)
     assert engine.told == ["+stopping", "+running"]
 
 
@@ -233,7 +233,7 @@ def test_end_for_lack_of_memory_is_called_so() -> None:
     engine = Engine(container(inspected=replace(RAN, restart_policy="always")))
     engine.hears("oom")
     engine.hears("die", exit_code=137)
-    engine.tracker.answered(WEB, None)
+    engine.tracker.answered(WEB, None, 1.0)
     engine.hears("oom")
     assert engine.told == ["-out of memory"]
 
@@ -248,14 +248,16 @@ def test_list_is_not_believed_on_what_events_spoke_of() -> None:
     engine = Engine(container(), container(DB, name="db"))
     engine.hears("die", exit_code=0)
     engine.hears("pause", DB)
-    engine.tracker.listed({WEB: container(), DB: container(DB, name="db")})
+    engine.tracker.not_listed({WEB, DB})
+    engine.tracker.listed([container(), container(DB, name="db")])
     assert engine.tracker.known.keys() == {DB}
     assert engine.tracker.known[DB].state is InstanceState.PAUSED
 
 
 def test_list_is_believed_on_all_else() -> None:
     engine = Engine(container())
-    engine.tracker.listed({DB: container(DB)})
+    engine.tracker.not_listed({DB})
+    engine.tracker.listed([container(DB)])
     assert engine.tracker.known.keys() == {DB}
 
 
@@ -268,7 +270,7 @@ def joined() -> Engine:
 def test_who_joined_a_network_has_its_addresses(joined: Engine) -> None:
     (db,) = joined.tracker.instances([DB])
     assert db.ips == ("172.17.0.2",)
-    joined.tracker.answered(WEB, container(ips=("172.17.0.9",)))
+    joined.tracker.answered(WEB, container(ips=("172.17.0.9",)), 1.0)
     assert [one.instance.ips for one in joined.said if isinstance(one, Seen)] == [
         ("172.17.0.9",),
         ("172.17.0.9",),
@@ -280,7 +282,7 @@ def test_who_joined_a_network_that_is_gone_has_none(joined: Engine) -> None:
     assert joined.seen.id == DB
     assert joined.seen.ips == ()
     joined.hears("die", DB, exit_code=0)
-    joined.tracker.answered(WEB, container())
+    joined.tracker.answered(WEB, container(), 1.0)
     assert joined.seen.id == WEB
 
 
@@ -314,10 +316,10 @@ async def test_podman_that_starts_one_again_says_so_after_its_end() -> None:
     engine.hears("die", exit_code=0)
     assert engine.asked() == []  # it is given a moment to say so
     engine.hears("restart")
-    engine.tracker.answered(WEB, container(state=InstanceState.STOPPED))
+    engine.tracker.answered(WEB, container(state=InstanceState.STOPPED), 1.0)
     engine.hears("start")
     again = replace(RAN, main_pid=8, started_at="later")
-    engine.tracker.answered(WEB, container(inspected=again))
+    engine.tracker.answered(WEB, container(inspected=again), 1.0)
     assert engine.told == ["+restarting", "+running"]
     engine.inquiries.close()
 
@@ -327,7 +329,7 @@ async def test_podman_that_said_so_and_does_not_start_it_is_believed_in_the_end(
     engine.hears("die", exit_code=2)
     engine.hears("restart")
     for _ in range(2):
-        engine.tracker.answered(WEB, container(state=InstanceState.STOPPED))
+        engine.tracker.answered(WEB, container(state=InstanceState.STOPPED), 1.0)
     assert engine.told == ["+restarting", "-exited with 2"]
     engine.inquiries.close()
 
@@ -337,6 +339,6 @@ async def test_restart_of_podmans_on_demand_is_a_stop_and_a_start() -> None:
     engine.hears("restart")
     engine.hears("die", exit_code=0)
     engine.hears("start")
-    engine.tracker.answered(WEB, container(inspected=replace(RAN, started_at="later")))
+    engine.tracker.answered(WEB, container(inspected=replace(RAN, started_at="later")), 1.0)
     assert engine.told == ["-exited with 0", "+running"]
     engine.inquiries.close()

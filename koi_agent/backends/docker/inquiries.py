@@ -47,7 +47,7 @@ class Inquiries:
         self._filled.set()
 
     def spoken(self, id_: str) -> None:
-        """Note that an event is newer than the answer under way, if there is one."""
+        """Note that something is newer than the answer under way, if there is one."""
         if id_ in self._under_way:
             self._under_way[id_] = True
 

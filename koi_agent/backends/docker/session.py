@@ -189,7 +189,7 @@ class Session:
                 self._tracker.unanswered(id_)
             else:
                 self._owed.discard(id_)
-                self._tracker.answered(id_, said)
+                self._tracker.answered(id_, said, asyncio.get_running_loop().time())
 
     async def _ask(self, id_: str) -> Container | Literal[False] | None:
         """Inspect a container; None is that it is gone, False that nothing is to be learnt.
@@ -232,7 +232,11 @@ class Session:
         async for records in self._api.containers(self._engine.backend):
             for record in records:
                 self._note(record, found)
-        self._tracker.listed(found)
+        self._tracker.not_listed(found.keys())
+        containers = list(found.values())
+        for start in range(0, len(containers), SLICE):
+            self._tracker.listed(containers[start : start + SLICE])
+            await asyncio.sleep(0)
         await self._ports.look()
         self._wish_for_more(found)
         ids = list(self._memory.known)

@@ -5,7 +5,7 @@ answer are left with ``Inquiries``. An event that carries the state is believed 
 others only the container's name is, and the engine is asked.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import replace
 from typing import Final
 
@@ -163,8 +163,12 @@ class Tracker:
         if event.id in self.known:
             self._reasons[event.id] = "out of memory"
 
-    def answered(self, id_: str, said: Container | None) -> None:
-        """Take what inspection said; ``None`` is that there is no such container."""
+    def answered(self, id_: str, said: Container | None, now: float) -> None:
+        """Take what inspection said; ``None`` is that there is no such container.
+
+        A list that is made meanwhile is not believed on it, as with an event.
+        """
+        self.spoken[id_] = now
         before = self.known.get(id_)
         if said is None or said.state is InstanceState.STOPPED:
             if id_ in self._awaited:  # this once: that it will start was said a moment ago
@@ -184,15 +188,20 @@ class Tracker:
         if started := self._starting.pop(id_, None):
             self._show(heard(started, self._backend))
 
-    def listed(self, containers: Mapping[str, Container]) -> None:
-        """Take a list, but for those that events spoke of lately."""
-        for id_ in self.known.keys() - containers.keys() - self.spoken.keys():
+    def not_listed(self, ids: Set[str]) -> None:
+        """Forget those that a list does not have, but for those that events spoke of lately."""
+        for id_ in self.known.keys() - ids - self.spoken.keys():
             self._forget(id_)
-        for id_ in containers.keys() - self.spoken.keys():
-            before, container = self.known.get(id_), containers[id_]
-            if before and before.status == STOPPING and container.status == "running":
-                container = replace(container, status=STOPPING)
-            self._note(container)
+
+    def listed(self, containers: Iterable[Container]) -> None:
+        """Take a list, or a part of it, but for those that events spoke of lately."""
+        for container in containers:
+            id_ = container.id
+            if id_ in self.spoken:
+                continue
+            before = self.known.get(id_)
+            is_ending = before and before.status == STOPPING and container.status == "running"
+            self._note(replace(container, status=STOPPING) if is_ending else container)
 
     def instances(self, ids: Iterable[str]) -> list[Instance]:
         """Make what is known of some containers fit to be told."""
