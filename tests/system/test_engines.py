@@ -49,6 +49,8 @@ def engine(
 ) -> Iterator[Engine]:
     """An engine that does not run yet, and that the agent may ask."""
     engine = engines[request.param]
+    if (engine.machine.suite, engine.name) == ("bookworm", "podman"):
+        pytest.skip("podman 4.3 raises limits for its containers, which a machine here may not")
     engine.allow(service)
     yield engine
     engine.start()
@@ -186,8 +188,6 @@ def test_podman_without_events_is_asked_now_and_then(engine: Engine, service: Se
 
 @PODMAN
 def test_unit_of_quadlet_is_one_instance(engine: Engine, service: Service) -> None:
-    if engine.machine.suite == "bookworm":
-        pytest.skip("podman 4.3 has no Quadlet")
     engine.start()
     await_state(service, "podman", "synced")
     engine.machine.write(QUADLET_FILE, QUADLET)
