@@ -7,6 +7,7 @@ replaced or gets other permissions wakes us up, and then a look tells whether it
 import asyncio
 import logging
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Final
@@ -104,4 +105,6 @@ def _status(path: str) -> tuple[int, ...]:
         status = os.lstat(path)
     except OSError as error:
         return (error.errno or 0,)
-    return status.st_dev, status.st_ino, status.st_mode, status.st_uid, status.st_gid
+    fixed = status.st_dev, status.st_ino, status.st_mode, status.st_uid, status.st_gid
+    # A new socket may well get the number of the old one. A folder's time is that of its content.
+    return fixed if stat.S_ISDIR(status.st_mode) else (*fixed, status.st_ctime_ns)

@@ -1,0 +1,116 @@
+"""Sockets that appear, change and go are noticed at once, and nothing else is."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from koi_agent.host.arrival import arrival, state
+
+Change = Callable[[Path], object]
+
+
+def listen(path: Path) -> None:
+    """Make a socket as a daemon does that starts, in place of an old one."""
+    path.unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind(str(path))
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    return tmp_path / "engine" / "engine.sock"
+
+
+async def is_noticed(path: Path, change: Change) -> bool:
+    """Tell whether something is noticed while we wait; it must not be noticed before."""
+    waiting = asyncio.ensure_future(arrival([str(path)], state([str(path)])))  # noqa: TID251
+    await asyncio.sleep(0.02)
+    assert not waiting.done()
+    change(path)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(0.3):
+            await asyncio.shield(waiting)
+    done = waiting.done()
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    return done
+
+
+def with_folder(path: Path) -> None:
+    path.parent.mkdir()
+    listen(path)
+
+
+async def test_socket_in_a_folder_that_is_not_there_yet(place: Path) -> None:
+    assert await is_noticed(place, with_folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        listen,
+        lambda path: path.unlink(),
+        lambda path: path.chmod(0o600),
+        lambda path: os.chown(path, os.getuid(), os.getgid() + 1),
+        lambda path: path.rename(path.with_name("other")),
+        lambda path: path.parent.chmod(0o700),
+        lambda path: path.parent.rename(path.parent.with_name("other")),
+    ],
+    ids=["replaced", "removed", "chmod", "chown", "renamed", "folder chmod", "folder renamed"],
+)
+async def test_socket_that_changes(place: Path, change: Change) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("not root: a file can't be given away")
+    with_folder(place)
+    assert await is_noticed(place, change)
+
+
+async def test_other_files_around_it_are_not_noticed(place: Path) -> None:
+    place.parent.mkdir()
+
+    def around(path: Path) -> None:
+        path.with_name("other").touch()
+        (path.parents[1] / "another").mkdir()
+        path.with_name("other").unlink()
+
+    assert not await is_noticed(place, around)
+
+
+async def test_what_changed_before_it_was_watched_is_noticed(place: Path) -> None:
+    before = state([str(place)])
+    with_folder(place)
+    async with asyncio.timeout(1):
+        await arrival([str(place)], before)
+
+
+async def test_target_of_a_link_that_appears(tmp_path: Path) -> None:
+    link, target = tmp_path / "run" / "docker.sock", tmp_path / "podman" / "podman.sock"
+    link.parent.mkdir()
+    link.symlink_to("../podman/podman.sock")
+    assert await is_noticed(link, lambda _path: with_folder(target))
+
+
+async def test_links_that_go_round_do_no_harm(tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.symlink_to(other)
+    other.symlink_to(one)
+    assert await is_noticed(one, lambda path: path.unlink())
+
+
+async def test_each_of_several_is_watched(tmp_path: Path) -> None:
+    paths = [str(tmp_path / name / "sock") for name in ("a", "b")]
+    waiting = asyncio.ensure_future(arrival(paths, state(paths)))  # noqa: TID251
+    await asyncio.sleep(0.02)
+    with_folder(Path(paths[1]))
+    async with asyncio.timeout(1):
+        await waiting
+
+
+@pytest.mark.usefixtures("leak_check")
+async def test_nothing_stays_open(place: Path) -> None:
+    assert await is_noticed(place, with_folder)
