@@ -88,7 +88,17 @@ def in_private_world(command: list[str]) -> int:
         world.reload()
         world.systemctl("start", "demo.target")
         tell(ABOUT_WORLD.format(units=samples()), scope="user", koi_runtime="koi-runtime")
-        return wait(world.spawn(*command, "--user"))
+        return wait(world.spawn(*command, "--user", env=engines(world)))
+
+
+def engines(world: World) -> dict[str, str]:
+    """Tell the agent where the world keeps the sockets of this machine's engines."""
+    found = {"DOCKER_HOST": "docker.sock", "CONTAINER_HOST": "podman.sock"}
+    return {
+        variable: f"unix://{world.home / name}"
+        for variable, name in found.items()
+        if (world.home / name).exists()
+    }
 
 
 def samples() -> str:

@@ -43,6 +43,7 @@ manager() {
     mount -t cgroup2 cgroup2 /sys/fs/cgroup
     mkdir /sys/fs/cgroup/visitors # for programs that come in from outside
     mount -t proc proc /proc
+    [ "$2" != demo ] || keep_engines
     mount -t tmpfs -o mode=755 tmpfs /run
     # What the host's owner enabled for users has no place here.
     [ ! -d /etc/systemd/user ] || mount -t tmpfs -o mode=755 tmpfs /etc/systemd/user
@@ -56,6 +57,15 @@ manager() {
     echo "$1 $HOME"
     exec >/dev/null
     cat
+}
+
+keep_engines() {
+    # Who looks at the demonstration may have a Docker or a Podman that runs, to be seen in it.
+    for socket in docker.sock podman/podman.sock; do
+        [ -S "/run/$socket" ] || continue
+        touch "$HOME/${socket##*/}"
+        mount --bind "/run/$socket" "$HOME/${socket##*/}"
+    done
 }
 
 write_settings() {
