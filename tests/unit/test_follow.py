@@ -271,3 +271,59 @@ async def test_events_of_a_gone_backend_reach_the_registry_once() -> None:
         runtime.stops(A)
         runtime.say(Gone(backend="systemd", id=A.id, reason="again"))
         assert told(engine.events) == ["+a.service", "-a.service"]
+
+
+@in_virtual_time
+async def test_runtime_that_arrives_is_tried_at_once() -> None:
+    runtime = Runtime(A)
+    runtime.plan["open"].extend(failing(BackendAbsent("no socket")) for _ in range(50))
+    async with following(runtime, settled=False) as engine:
+        await asyncio.sleep(120)
+        runtime.plan["open"].clear()
+        tried, arrived = len(runtime.times("open")), now()
+        runtime.arrived.set()
+        await asyncio.sleep(0.2)
+        assert len(runtime.times("open")) == tried + 1
+        assert runtime.times("open")[-1] - arrived <= 0.1
+        assert engine.ids == {"a.service"}
+
+
+@in_virtual_time
+async def test_runtime_that_keeps_arriving_is_not_tried_all_the_time() -> None:
+    runtime = Runtime(A)
+    runtime.plan["open"].extend(failing(BackendLost("refused")) for _ in range(1000))
+    runtime.arrived.set()
+    async with following(runtime, settled=False):
+        await asyncio.sleep(10)
+        assert 2 < len(runtime.times("open")) <= 200
+
+
+@in_virtual_time
+async def test_many_news_of_a_list_come_piece_by_piece_before_it() -> None:
+    units = [unit(f"{number}.service") for number in range(120)]
+    runtime = Runtime(*units)
+    async with following(runtime) as engine:
+        assert kinds(engine) == ["Seen"] * 120 + ["Listing"]
+        assert engine.ids == {one.id for one in units}
+        runtime.truth.clear()
+        runtime.doubts.put_nowait("all of it")
+        await asyncio.sleep(1)
+        assert kinds(engine)[121:] == ["Gone"] * 120 + ["Listing"]
+        assert engine.ids == set()
+        assert engine.drift == 0
+
+
+def test_trouble_that_stays_the_same_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        runtime = Runtime(A)
+        runtime.plan["open"].extend(failing(BackendLost("permission denied")) for _ in range(3))
+        runtime.plan["open"].append(failing(BackendLost("refused")))
+        async with following(runtime):
+            await asyncio.sleep(10)
+
+    run(scenario())
+    said = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+    assert said == [
+        "systemd: permission denied; trying again",
+        "systemd: refused; trying again",
+    ]
