@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from koi_agent.backends.docker import Docker
+from koi_agent.backends.docker.session import RETRY
 from koi_agent.config import Config
 from koi_agent.config.settings import EngineConfig
 from koi_agent.core.changes import BackendStatus, Change, Event
@@ -20,8 +21,8 @@ from tests.runtimes.fake_docker import FakeDocker
 from tests.runtimes.truth import Box
 from tests.unit.things import Reader, told
 
-PATIENCE = 2.0
-"""Seconds after a list within which all that it said must be known."""
+PATIENCE = 1.5 * RETRY
+"""Seconds after a list within which all must be known: an inspection may fail once."""
 
 
 class Followed:

@@ -87,7 +87,7 @@ def test_networks_name_the_container_in_their_own_ways() -> None:
         ("health_status:starting", {}, Health.STARTING),
         ("health_status", {"HealthStatus": "healthy"}, Health.HEALTHY),
         ("health_status", {"health_status": "unhealthy"}, Health.UNHEALTHY),
-        ("health_status", {"attributes": {"health_status": "healthy"}}, Health.HEALTHY),
+        ("health_status", {"attributes": {"health_status": "healthy"}}, None),
         ("health_status", {}, None),
         ("health_status: \x1b[31m", {"HealthStatus": ["healthy"]}, None),
         ("start", {"HealthStatus": "healthy"}, None),

@@ -116,3 +116,10 @@ def test_podmans_ranges_and_pods_have_their_ports() -> None:
         port(9000 + n, 19000 + n) for n in range(3)
     )
     assert recorded("inpod", "podman-5.4").ports == (port(80, 18090),)
+
+
+def test_podman_4_tells_exposed_ports_in_its_own_way() -> None:
+    published = (port(53, 15353, protocol=Protocol.UDP), port(80, 18080, "::"))
+    local = port(443, 18443, "127.0.0.1")
+    assert recorded("web", "podman-4.3").ports == (*published, local, port(9000))
+    assert recorded("side", "podman-4.3").ports == (*published, local)

@@ -120,11 +120,60 @@ def test_end_is_told_at_once_where_nobody_starts_it_again() -> None:
     assert engine.asked() == []
 
 
-def test_end_of_one_never_inspected_is_an_end_and_asked_about() -> None:
+def test_end_of_one_never_inspected_is_asked_about() -> None:
     engine = Engine(container(inspected=None))
     engine.hears("die", exit_code=1)
+    assert (engine.told, engine.asked()) == ([], [WEB])
+    engine.tracker.answered(WEB, container(state=InstanceState.STOPPED), 1.0)
     assert engine.told == ["-exited with 1"]
+
+
+def test_first_end_in_a_crash_loop_is_no_end() -> None:
+    engine = Engine()
+    engine.hears("start", name="web")
+    engine.hears("die", exit_code=1)
     assert engine.asked() == [WEB]
+    waits = replace(RAN, restart_policy="always", restart_count=1, main_pid=0)
+    restarting = container(state=InstanceState.RESTARTING, status="restarting", inspected=waits)
+    engine.tracker.answered(WEB, restarting, 1.0)
+    engine.tracker.close()
+    assert engine.told == ["+running", "+restarting"]
+
+
+def test_end_and_start_of_one_never_inspected_are_a_stop_and_a_start() -> None:
+    engine = Engine(container(inspected=None))
+    engine.hears("die", exit_code=1)
+    engine.hears("start")
+    engine.tracker.answered(WEB, container(), 1.0)
+    engine.tracker.answered(WEB, container(inspected=replace(RAN, main_pid=8)), 1.0)
+    assert engine.told == ["-restarted", "+running", "+running"]
+
+
+def test_answer_older_than_a_list_without_it_is_asked_for_again() -> None:
+    engine = Engine(container())
+    engine.inquiries.put(WEB, urgent=True)
+    assert engine.inquiries.first() == WEB
+    engine.tracker.not_listed(set())
+    assert not engine.inquiries.answered(WEB)
+    assert engine.asked() == [WEB]
+
+
+@pytest.mark.parametrize("trouble", ["unanswered", "close"])
+def test_end_that_nobody_can_be_asked_about_is_believed(trouble: str) -> None:
+    engine = Engine(container(inspected=None), container(DB, inspected=None))
+    engine.hears("die", exit_code=1)
+    if trouble == "close":
+        engine.tracker.close()
+    else:
+        engine.tracker.unanswered(WEB)
+    assert engine.told == ["-exited with 1"]
+
+
+def test_end_of_one_that_may_be_started_again_is_left_to_the_next_connection() -> None:
+    engine = Engine(container(inspected=replace(RAN, restart_policy="always")))
+    engine.hears("die", exit_code=1)
+    engine.tracker.close()
+    assert engine.told == []
 
 
 @pytest.mark.parametrize("policy", ["always", "on-failure"])

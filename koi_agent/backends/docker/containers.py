@@ -141,7 +141,10 @@ def inspected(record: object, backend: str) -> Container:
     id_ = container_id(said, "Id")
     config, state = inner(said, "Config"), inner(said, "State")
     network, status = inner(said, "NetworkSettings"), _status(state, "Status")
-    ports = inspected_ports(inner(network, "Ports"), inner(config, "ExposedPorts"))
+    mode, exposed = text(inner(said, "HostConfig"), "NetworkMode"), inner(config, "ExposedPorts")
+    if not exposed and not mode.startswith(JOINED):  # Podman 4 names them here alone
+        exposed = inner(network, "Ports")
+    ports = inspected_ports(inner(network, "Ports"), exposed)
     health = inspected_health(inner(state, "Health") or inner(state, "Healthcheck"))
     return Container(
         backend=backend,
@@ -152,7 +155,7 @@ def inspected(record: object, backend: str) -> Container:
         status=status,
         health=health[0],
         health_detail=health[1],
-        network=_network(text(inner(said, "HostConfig"), "NetworkMode")),
+        network=_network(mode),
         ports=ports.published,
         exposed=ports.exposed,
         left_out=ports.left_out,

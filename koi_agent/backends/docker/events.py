@@ -84,21 +84,19 @@ def _event(said: Answer, action: str, detail: str) -> Event:
         time=number(said, "timeNano"),
         name="" if of_network else text(attributes, "name"),
         image=text(attributes, "image"),
-        health=_health(said, detail, attributes) if action == "health_status" else None,
-        signal=signal_number(text(attributes, "signal")),
+        health=_health(said, detail) if action == "health_status" else None,
+        signal=signal_number(text(attributes, "signal")) if action == "kill" else 0,
         exit_code=int(code) if _CODE.fullmatch(code) else None,
         labels=_labels(attributes) if action == "start" else _NO_LABELS,
     )
 
 
-def _health(said: Answer, detail: str, attributes: Answer) -> Health | None:
-    """Tell the health of a health event: Docker's is in the action, Podman's beside it."""
-    words = (
-        detail,
-        text(said, "HealthStatus"),
-        text(said, "health_status"),
-        text(attributes, "health_status"),
-    )
+def _health(said: Answer, detail: str) -> Health | None:
+    """Tell the health of a health event: Docker's is in the action, Podman's beside it.
+
+    Among the attributes there are Podman's labels, which say what they like.
+    """
+    words = (detail, text(said, "HealthStatus"), text(said, "health_status"))
     return next((_HEALTH[word] for word in words if word in _HEALTH), None)
 
 

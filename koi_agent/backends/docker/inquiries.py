@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Set
 
 
 class Inquiries:
@@ -49,6 +50,11 @@ class Inquiries:
     def spoken(self, id_: str) -> None:
         """Note that something is newer than the answer under way, if there is one."""
         if id_ in self._under_way:
+            self._under_way[id_] = True
+
+    def not_listed(self, ids: Set[str]) -> None:
+        """Note that a list, but for ``ids``, is newer than the answers under way."""
+        for id_ in self._under_way.keys() - ids:
             self._under_way[id_] = True
 
     async def take(self) -> str:

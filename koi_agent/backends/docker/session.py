@@ -81,6 +81,7 @@ class Session:
                     yield
                 finally:
                     self._inquiries.close()
+                    self._tracker.close()
                     for task in tasks:
                         task.cancel()
 

@@ -13,6 +13,7 @@ from koi_agent.backends.docker.containers import Container, heard, instance, sho
 from koi_agent.backends.docker.events import Event
 from koi_agent.backends.docker.inquiries import Inquiries
 from koi_agent.backends.docker.listeners import HostPorts
+from koi_agent.backends.docker.runs import started_anew
 from koi_agent.core.changes import Gone, Seen
 from koi_agent.core.contracts import Deliver
 from koi_agent.core.instance import Health, Instance, InstanceState
@@ -53,6 +54,7 @@ class Tracker:
         self._starting: dict[str, Event] = {}
         self._reasons: dict[str, str] = {}
         self._awaited: set[str] = set()
+        self._ended: set[str] = set()
         self._joiners: dict[str, set[str]] = {}
         self._acts: Mapping[str, Callable[[Event], None]] = {
             "start": self._start,
@@ -92,13 +94,12 @@ class Tracker:
         container = self.known.get(event.id)
         code = event.exit_code
         reason = "died" if code is None else f"exited with {code}"
-        if container and container.inspected and container.inspected.restart_policy:
+        if container and container.inspected and not container.inspected.restart_policy:
+            self._drop(event.id, reason)
+        elif container:
+            self._ended.add(event.id)
             self._reasons.setdefault(event.id, reason)
             self._ask_whether_over(event.id)
-            return
-        self._drop(event.id, reason)
-        if container and not container.inspected:
-            self._inquiries.put(event.id, urgent=True)  # it may be one that is started again
 
     def _ask_whether_over(self, id_: str) -> None:
         """Ask, of Podman a little later: it says soon whether it starts one again."""
@@ -117,7 +118,8 @@ class Tracker:
             self._show(heard(started, self._backend))
 
     def _kill(self, event: Event) -> None:
-        container = self.known.get(event.id)
+        """Show that it is told to end; what Podman's event calls a signal is a label."""
+        container = self.known.get(event.id) if self._backend == "docker" else None
         if container and event.signal and event.signal in FATAL | {_stop_signal(container)}:
             self._show(replace(container, status=STOPPING))
             self._inquiries.put_after(STOP_PATIENCE, event.id)
@@ -179,19 +181,34 @@ class Tracker:
         self._awaited.discard(id_)
         self._starting.pop(id_, None)
         self._reasons.pop(id_, None)
-        if before and _started_anew(before, said):
+        if before and started_anew(before, said, has_ended=id_ in self._ended):
             self._drop(id_, "restarted")
+        self._ended.discard(id_)
         self._show(said)
 
     def unanswered(self, id_: str) -> None:
         """Go on with what is known of a container that can't be inspected."""
         if started := self._starting.pop(id_, None):
             self._show(heard(started, self._backend))
+        elif id_ in self._ended:
+            self._drop(id_, "died")
+
+    def close(self) -> None:
+        """Tell of the ends that nobody can be asked about any more.
+
+        Of a container that was inspected, the next connection tells whether it was started anew.
+        """
+        for id_ in sorted(self._ended):
+            if not self.known[id_].inspected:
+                self._drop(id_, "died")
 
     def not_listed(self, ids: Set[str]) -> None:
         """Forget those that a list does not have, but for those that events spoke of lately."""
         for id_ in self.known.keys() - ids - self.spoken.keys():
             self._forget(id_)
+        for id_ in self._starting.keys() - ids - self.spoken.keys():
+            del self._starting[id_]
+        self._inquiries.not_listed(ids)
 
     def listed(self, containers: Iterable[Container]) -> None:
         """Take a list, or a part of it, but for those that events spoke of lately."""
@@ -246,6 +263,7 @@ class Tracker:
         container = self.known.pop(id_, None)
         self._reasons.pop(id_, None)
         self._awaited.discard(id_)
+        self._ended.discard(id_)
         self._ports.forget(id_)
         if container and container.network.startswith(_JOINED):
             target = container.network.removeprefix(_JOINED)
@@ -274,15 +292,3 @@ def _host_group(container: Container) -> str:
 
 def _stop_signal(container: Container) -> int:
     return container.inspected.stop_signal if container.inspected else 0
-
-
-def _started_anew(before: Container, said: Container) -> bool:
-    """Tell whether a container has been stopped and started, and nobody said so.
-
-    Where the engine itself started it again, it was one long run to everybody else.
-    """
-    then, now = before.inspected, said.inspected
-    if then is None or now is None or then.started_at == now.started_at:
-        return False
-    by_engine = before.state is InstanceState.RESTARTING or now.restart_count > then.restart_count
-    return not by_engine
