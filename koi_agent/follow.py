@@ -64,6 +64,7 @@ class Follower:
         self._listing = asyncio.Lock()
         self._steady_at = math.inf
         self._complaint = ""
+        self._absence = ""
         self._following: asyncio.Task[Lost | Absent] | None = None
         self._awake = asyncio.Event()
         self._deadlines: dict[str, float] = {}
@@ -127,20 +128,23 @@ class Follower:
             await self._follow()
             ended: Lost | Absent = Lost(backend=self.name, reason="the session ended")
         except BackendAbsent as absent:
-            ended = Absent(backend=self.name, reason=str(absent))
+            self._absence = str(absent)
+            ended = Absent(backend=self.name, reason=self._absence)
         except BackendLost as lost:
             # The same again and again, as a permission that nobody gives, is said once.
             level = logging.DEBUG if str(lost) == self._complaint else logging.WARNING
             log.log(level, "%s: %s; trying again", self.name, lost)
-            self._complaint = str(lost)
+            self._complaint, self._absence = str(lost), ""
             ended = Lost(backend=self.name, reason=str(lost))
         return ended
 
     async def resync(self) -> Mapping[str, str]:
         """List now; returns what was different, as ``Registry.differences`` does.
 
-        Raises ``BackendLost``.
+        Raises ``BackendLost``, of which ``BackendAbsent`` is one.
         """
+        if self._absence:
+            raise BackendAbsent(f"{self.name} is absent: {self._absence}")
         if self._session is None or self._early is not None:
             raise BackendLost(f"{self.name} is not connected")
         return await self._list(self._session)
@@ -153,6 +157,7 @@ class Follower:
             self._expect("connecting", OPEN_TIMEOUT)
             async with asyncio.timeout(OPEN_TIMEOUT) as patience:
                 async with self._backend.session(self._deliver) as self._session:
+                    self._absence = ""
                     del self._deadlines["connecting"]
                     patience.reschedule(None)
                     try:

@@ -7,6 +7,7 @@ from typing import Never
 from koi_agent.config import Config
 from koi_agent.core.changes import Change, Followed, Unfollowed
 from koi_agent.core.contracts import Backend
+from koi_agent.core.errors import BackendAbsent
 from koi_agent.core.registry import Registry
 from koi_agent.follow import Follower
 
@@ -83,9 +84,18 @@ class Followers:
         return "; ".join(filter(None, (f.overdue() for f in self._followers.values())))
 
     async def resync(self, backend: str) -> Mapping[str, Mapping[str, str]]:
-        """List a backend, or all for "", and tell what was different; raises ``BackendLost``."""
-        asked = [f for f in self._followers.values() if backend in ("", f.name)]
-        return {follower.name: await follower.resync() for follower in asked}
+        """List a backend, or for "" all that are there, and tell what was different.
+
+        Raises ``BackendLost``.
+        """
+        different: dict[str, Mapping[str, str]] = {}
+        for follower in [f for f in self._followers.values() if backend in ("", f.name)]:
+            try:
+                different[follower.name] = await follower.resync()
+            except BackendAbsent:
+                if backend:
+                    raise
+        return different
 
 
 def _wishes(config: Config, name: str) -> object:

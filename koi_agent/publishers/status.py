@@ -38,13 +38,20 @@ class StatusPublisher:
             self.publish(())
 
     def text(self) -> str:
-        """Put the registry into a line: ``5 instances: systemd 5; podman: connecting``."""
+        """Put the registry into a line: ``5 instances: systemd 5; podman: connecting``.
+
+        A runtime that this host does not have is nothing to tell of.
+        """
         backends = self._registry.backends.values()
         counts = ", ".join(_count(b) for b in backends if b.last_sync)
-        others = [f"{b.name}: {b.state}" for b in backends if not b.last_sync]
+        others = [f"{b.name}: {b.state}" for b in backends if _awaited(b)]
         number = len(self._registry.visible)
         said = f"{number} instance{'' if number == 1 else 's'}"
         return "; ".join([f"{said}: {counts}" if counts else said, *others])
+
+
+def _awaited(backend: BackendStatus) -> bool:
+    return not backend.last_sync and backend.state is not BackendState.ABSENT
 
 
 def _count(backend: BackendStatus) -> str:

@@ -11,6 +11,7 @@ def block(_number: int, _frame: object) -> None:
 
 if __name__ == "__main__":
     sys.path.insert(0, "/usr/lib/koi-runtime")
+    sys.path.append("/usr/lib/koi-runtime/vendor")
     from koi_agent.__main__ import main
 
     signal.signal(signal.SIGUSR2, block)

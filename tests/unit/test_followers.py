@@ -8,6 +8,7 @@ from dataclasses import replace
 from koi_agent.config import Config, SystemdConfig
 from koi_agent.core.changes import Change
 from koi_agent.core.contracts import Backend
+from koi_agent.core.errors import BackendAbsent
 from koi_agent.core.registry import Registry
 from koi_agent.followers import Followers
 from tests.unit.scripted import Runtime

@@ -143,7 +143,7 @@ class Session:
         self._arrived.set()
         if len(self._waiting) > MOST_WAITING:
             self._waiting.clear()
-            self._have_doubts(f"more than {MOST_WAITING} events at once")
+            self._doubt_all(f"more than {MOST_WAITING} events at once")
 
     async def _read(self) -> Never:
         """Make changes of events, from the first list on: before it there is nothing to change."""
@@ -161,10 +161,15 @@ class Session:
             heard = event(line)
         except BadInput as bad:
             self._complain("an event", bad)
-            self._have_doubts("an event could not be read")
+            self._doubt_all("an event could not be read")
             return
         if heard and self._memory.is_new(heard):
             self._tracker.take(heard, asyncio.get_running_loop().time())
+
+    def _doubt_all(self, why: str) -> None:
+        """Have each container inspected after the next list: a list tells nothing of a new run."""
+        self._owed.update(self._memory.known)
+        self._have_doubts(why)
 
     def _have_doubts(self, why: str) -> None:
         if self._doubts.empty():
@@ -262,8 +267,12 @@ class Session:
         except BadInput as bad:
             self._complain("a listed container", bad)
             return
-        if container.state is not InstanceState.STOPPED:
-            found[container.id] = container
+        if container.state is InstanceState.STOPPED:
+            return
+        found[container.id] = container
+        before = known.get(container.id)
+        if before and before.state is not container.state:
+            self._owed.add(container.id)  # no event told: the rest has changed as well
 
     def _wish_for_more(self, found: Mapping[str, Container]) -> None:
         """Inspect what never was, or not rightly, and at first all: much may have changed.
