@@ -7,7 +7,7 @@ from typing import Never
 from koi_agent.config import Config
 from koi_agent.core.changes import Change, Followed, Unfollowed
 from koi_agent.core.contracts import Backend
-from koi_agent.core.errors import BackendAbsent
+from koi_agent.core.errors import BackendAbsent, BackendLost
 from koi_agent.core.registry import Registry
 from koi_agent.follow import Follower
 
@@ -86,15 +86,20 @@ class Followers:
     async def resync(self, backend: str) -> Mapping[str, Mapping[str, str]]:
         """List a backend, or for "" all that are there, and tell what was different.
 
-        Raises ``BackendLost``.
+        Raises ``BackendLost``, when the others have listed.
         """
         different: dict[str, Mapping[str, str]] = {}
+        troubles: list[str] = []
         for follower in [f for f in self._followers.values() if backend in ("", f.name)]:
             try:
                 different[follower.name] = await follower.resync()
             except BackendAbsent:
                 if backend:
                     raise
+            except BackendLost as lost:
+                troubles.append(str(lost))
+        if troubles:
+            raise BackendLost("; ".join(troubles))
         return different
 
 

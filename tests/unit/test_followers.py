@@ -5,10 +5,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
+import pytest
+
 from koi_agent.config import Config, SystemdConfig
 from koi_agent.core.changes import Change
 from koi_agent.core.contracts import Backend
-from koi_agent.core.errors import BackendAbsent
+from koi_agent.core.errors import BackendAbsent, BackendLost
 from koi_agent.core.registry import Registry
 from koi_agent.followers import Followers
 from tests.unit.scripted import Runtime
@@ -96,3 +98,36 @@ async def test_backend_off_and_on_again_begins_anew() -> None:
         await it.followers.change(BEFORE)
         await it.followers.settled()
         assert set(it.reader.known) == {"systemd:a.service"}
+
+
+@in_virtual_time
+async def test_runtime_that_is_absent_fails_the_resync_of_it_and_not_of_all() -> None:
+    async def missing() -> None:
+        raise BackendAbsent("no socket")
+
+    async with host(NONE) as it:
+        it.runtime.plan["open"].extend([missing] * 3)
+        await it.followers.change(BEFORE)
+        await it.followers.settled()
+        assert await it.followers.resync("") == {}
+        with pytest.raises(BackendAbsent, match="systemd is absent: no socket"):
+            await it.followers.resync("systemd")
+        await asyncio.sleep(60)
+        assert await it.followers.resync("systemd") == {"systemd": {}}
+        assert await it.followers.resync("") == {"systemd": {}}
+
+
+@in_virtual_time
+async def test_runtime_that_is_lost_fails_the_resync_of_all_when_the_others_have_listed() -> None:
+    async def refused() -> None:
+        raise BackendLost("refused")
+
+    both = replace(BEFORE, backends=("docker", "systemd"))
+    async with host(NONE) as it:
+        it.runtime.plan["open"].append(refused)
+        await it.followers.change(both)
+        await asyncio.sleep(0.01)
+        listed = len(it.runtime.times("list"))
+        with pytest.raises(BackendLost, match=r"^\w+ is not connected$"):
+            await it.followers.resync("")
+        assert len(it.runtime.times("list")) == listed + 1
