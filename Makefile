@@ -4,19 +4,23 @@
 #   make run                    the agent in the foreground, on this systemd or a private one
 #   make enter [CMD="..."]      a shell, or one command, in the private world of make run
 #   make lint                   the linters alone
-#   make machine-test [ARGS=]   the installed service in booted Debian machines; as root
+#   make machine-test [ARGS=]   the installed service in booted Debian machines, and what
+#                               takes long; as root
 #   make install                all to its place; PREFIX=/usr, DESTDIR= for a package's tree
 #   make uninstall              what that put there away again; configuration stays
 #   make interfaces             the D-Bus interface files anew, after the interface has changed
 #   make clean                  remove what these commands made here
 
 PACKAGES = python3 python3-dev python3-venv gcc pkg-config libsystemd-dev \
-	dbus dbus-daemon systemd util-linux mount iproute2 \
-	$(if $(filter run enter,$(MAKECMDGOALS)),,curl shellcheck) \
-	$(if $(filter run enter lint machine-test,$(MAKECMDGOALS)),,$(DOCKER)) \
+	dbus dbus-daemon systemd util-linux mount iproute2 scdoc \
+	$(if $(filter run enter,$(MAKECMDGOALS)),,curl man-db openssl shellcheck) \
+	$(if $(filter run enter lint machine-test,$(MAKECMDGOALS)),,$(DOCKER) $(AVAHI)) \
 	$(if $(filter machine-test,$(MAKECMDGOALS)),mmdebstrap systemd-container)
-# Where systemd runs, docker.io's daemon starts; the tests have their own, of any vendor.
+# Where systemd runs, the daemons of these start; the tests have their own.
 DOCKER = busybox-static $(if $(shell command -v dockerd),,docker.io)
+AVAHI = avahi-daemon avahi-utils
+# Installed, systemd-resolved would take over a host's name look-ups: the tests run a copy.
+RESOLVED = build/resolved/ready
 PYTHON = python3 /usr/bin/python3
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 BIN = .venv/bin
@@ -32,10 +36,12 @@ DBUS = $(PREFIX)/share/dbus-1
 NAME = org.sylin.koi.Runtime1
 VENDOR = build/vendor
 AIODOCKER = 0.24.0
+MANUALS = $(patsubst packaging/man/%.scd,build/man/%,$(wildcard packaging/man/*.scd))
 AIODOCKER_HERE = $(VENDOR)/aiodocker-$(AIODOCKER).dist-info/METADATA
 # What is installed besides the code, and where.
 PLACES = \
 	packaging/koi-runtime:$(PREFIX)/bin/koi-runtime \
+	packaging/koi-runtime-gate:$(CODE)/koi-runtime-gate \
 	packaging/koi-runtime.conf:$(CODE)/koi-runtime.conf \
 	packaging/koi-runtime.catalog:$(PREFIX)/lib/systemd/catalog/koi-runtime.catalog \
 	packaging/koi-runtime.sysusers:$(PREFIX)/lib/sysusers.d/koi-runtime.conf \
@@ -44,11 +50,14 @@ PLACES = \
 	packaging/$(NAME).service:$(DBUS)/system-services/$(NAME).service \
 	packaging/$(NAME).service:$(DBUS)/services/$(NAME).service \
 	packaging/$(NAME).policy:$(PREFIX)/share/polkit-1/actions/$(NAME).policy \
+	packaging/koi-runtime.rules:$(PREFIX)/share/polkit-1/rules.d/koi-runtime.rules \
 	$(foreach file,$(notdir $(wildcard packaging/$(NAME).*.xml)), \
 		packaging/$(file):$(DBUS)/interfaces/$(file)) \
-	$(foreach unit,koi-runtime.service koi-runtime.socket, \
-		systemd/$(unit):$(PREFIX)/lib/systemd/system/$(unit) \
-		systemd/user/$(unit):$(PREFIX)/lib/systemd/user/$(unit))
+	$(foreach unit,$(notdir $(wildcard systemd/koi-*)), \
+		systemd/$(unit):$(PREFIX)/lib/systemd/system/$(unit)) \
+	$(foreach unit,$(notdir $(wildcard systemd/user/koi-*)), \
+		systemd/user/$(unit):$(PREFIX)/lib/systemd/user/$(unit)) \
+	$(foreach page,$(MANUALS),$(page):$(PREFIX)/share/man/man$(subst .,,$(suffix $(page)))/$(notdir $(page)))
 # A manager and a bus that run are told of what changed on disk.
 TELL = [ ! -d /run/systemd/system ] || { systemctl daemon-reload; \
 	busctl call org.freedesktop.DBus /org/freedesktop/DBus org.freedesktop.DBus ReloadConfig; }
@@ -56,12 +65,12 @@ TELL = [ ! -d /run/systemd/system ] || { systemctl daemon-reload; \
 .PHONY: test machine-test run enter lint install uninstall interfaces clean packages
 .DEFAULT_GOAL := test
 
-test: .venv/ready
-	$(if $(SUDO),$(SUDO) -E) $(BIN)/python -m pytest --ignore=tests/system $(ARGS)
+test: .venv/ready $(RESOLVED)
+	$(if $(SUDO),$(SUDO) -E) $(BIN)/python -m pytest --ignore=tests/system --ignore=tests/real/long $(ARGS)
 
-machine-test: .venv/ready packages $(AIODOCKER_HERE)
-	$(if $(SUDO),$(SUDO) -E) env KOI_TEST_REQUIRE=machine \
-		$(BIN)/python -m pytest tests/system $(ARGS)
+machine-test: .venv/ready packages $(AIODOCKER_HERE) $(MANUALS)
+	$(if $(SUDO),$(SUDO) -E) env KOI_TEST_REQUIRE=machine,systemd \
+		$(BIN)/python -m pytest tests/system tests/real/long $(ARGS)
 
 lint: .venv/ready
 	$(BIN)/python -m pytest tests/test_linters.py $(ARGS)
@@ -84,9 +93,13 @@ $(AIODOCKER_HERE):
 		--target $(VENDOR) aiodocker==$(AIODOCKER)
 	touch $@
 
+build/man/%: packaging/man/%.scd
+	@mkdir -p $(@D); command -v scdoc >/dev/null || $(MAKE) packages
+	scdoc <$< >$@ || { rm -f $@; exit 1; }
+
 # What was there of an older version goes. The running system is told at once; a package's
 # scripts tell theirs, and compile the code for the Python that they find.
-install: $(AIODOCKER_HERE)
+install: $(AIODOCKER_HERE) $(MANUALS)
 	@set -e; umask 022; rm -rf '$(DESTDIR)$(CODE)/koi_agent' '$(DESTDIR)$(CODE)/vendor'; \
 	for file in $$(cd $(VENDOR) && find aiodocker* -type f ! -name RECORD); do \
 		install -Dm644 "$(VENDOR)/$$file" "$(DESTDIR)$(CODE)/vendor/$$file"; \
@@ -120,6 +133,14 @@ clean:
 			exec touch $@; \
 		fi; \
 	done; echo "Python 3.11 or newer is needed (PYTHON=...)"; exit 1
+
+# With the library of its very version; where systemd is not Debian's, the tests of resolved are
+# left out.
+$(RESOLVED): | packages
+	@rm -rf $(@D); mkdir -p $(@D); cd $(@D); command -v dpkg-query >/dev/null || exec touch ready; \
+	set -ex; fetch() { apt-get download -q systemd-resolved libsystemd-shared; }; \
+	fetch || { $(SUDO) apt-get update -q; fetch; }; \
+	for package in ./*.deb; do dpkg-deb -x "$$package" .; done; touch ready
 
 # Elsewhere than on Debian the packages are the owner's concern.
 packages:

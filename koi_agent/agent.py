@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Never
 
 from koi_agent import __version__
+from koi_agent.announcing import Announcing
 from koi_agent.backends import BACKENDS
 from koi_agent.bus.client import Bus, address
 from koi_agent.bus.server import Server
@@ -100,10 +101,13 @@ class Agent:
         self._output = output
         self._registry = Registry(config.backends)
         self._status = StatusPublisher(self._registry, notifier)
-        wishes = Wishes(resync=self._resync, reload=self._reload)
-        self._publisher = DBusPublisher(self._registry, __version__, wishes, output)
         self._grace = Grace(config.restart_grace, time.monotonic)
-        self._web = Web(listening, self._registry, self._grace, self._publisher)
+        self._announcing = Announcing(config, self._grace, self._apply)
+        wishes = Wishes(self._resync, self._reload, self._announcing.decisions)
+        self._publisher = DBusPublisher(self._registry, __version__, wishes, output)
+        self._web = Web(
+            listening, self._registry, self._grace, self._publisher, self._announcing.checker
+        )
         self._server = Server(self._publisher.tree)
         self._bus = Bus(_bus_address(config), self._server.dispatch)
         self._census = Census()
@@ -114,6 +118,7 @@ class Agent:
             self._publisher,
             self._web,
             self._status,
+            self._announcing,
         )
         self._configuring = asyncio.Lock()
         self._ending = False
@@ -153,9 +158,10 @@ class Agent:
         self._own(group, "publish on D-Bus", self._publisher.run(self._bus))
         await self._await_bus(self._publisher.named.wait())
         self._own(group, "serve HTTP", self._web.run())
-        self._serve()
+        self._own(group, "announce", self._announcing.run())
         gc.freeze()
         log.info("ready: %s", self._status.text(), extra=marked(Kind.READY))
+        self._serve()
 
     async def _live(self, group: asyncio.TaskGroup) -> Never:
         watchdog = Watchdog(self._notifier, interval(os.environ), self._stuck)
@@ -226,6 +232,7 @@ class Agent:
             self._output.level = level_word(config.log_level)
         self._config = config
         self._grace.seconds = config.restart_grace
+        self._announcing.change(config)
         await self._followers.change(config)
         await self._await_listings()
         log.info("configuration reloaded", extra=marked(Kind.RELOADED))

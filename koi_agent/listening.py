@@ -24,7 +24,7 @@ class Listening:
     ) -> None:
         self._asked: dict[Listen, tuple[socket.socket, ExitStack]] = {}
         self._wanted: dict[Listen, None] = {}
-        self._standing = sockets.passed(environment).get("http", [])
+        self._standing = sockets.passed(environment, ("http",)).get("http", [])
         self._own = ExitStack()
         if by_hand and not self._standing:
             path = sockets.http_path(config.scope, environment)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Never
 
 from koi_agent import __version__
+from koi_agent.capabilities.health.checker import Checker
 from koi_agent.config import Config
 from koi_agent.core.changes import Event
 from koi_agent.core.errors import ConfigError
@@ -20,11 +21,17 @@ if TYPE_CHECKING:
 
 
 class Web:
-    """An event sink; of ``bus_publisher`` it shows how the agent is."""
+    """An event sink; of ``bus_publisher`` it shows how the agent is, of ``checker`` the checks."""
 
     def __init__(
-        self, listening: Listening, registry: Registry, grace: Grace, bus_publisher: DBusPublisher
+        self,
+        listening: Listening,
+        registry: Registry,
+        grace: Grace,
+        bus_publisher: DBusPublisher,
+        checker: Checker,
     ) -> None:
+        self._checker = checker
         self._listening = listening
         self._registry = registry
         self._grace = grace
@@ -50,6 +57,8 @@ class Web:
             state=shown.state,
             waiting={"dbus": shown.waiting},
             dropped={"dbus": shown.dropped},
+            checks=self._checker.status,
+            checked=self._checker.counts,
         )
 
     def publish(self, events: Sequence[Event]) -> None:

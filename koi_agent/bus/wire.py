@@ -74,7 +74,7 @@ UNREADABLE = (
 )
 """What reading bytes that are not what they claim to be may raise."""
 
-FLAT = frozenset({"s", "so", "sss", "b", "u", "o"})
+FLAT = frozenset({"", "s", "so", "sss", "b", "u", "o"})
 """Signatures read by hand; of a stock reader they cost ten times as much."""
 SIGNATURES_KEPT = 1024
 """dbus-next remembers every signature it saw, for ever; strangers choose them in variants."""
@@ -212,6 +212,8 @@ def unmarshal(signature: str, body: bytes, *, endian: int = LITTLE) -> list[Any]
         return [reader.read_argument(kind) for kind in SignatureTree._get(signature).types]
     except UNREADABLE as error:
         raise BadInput(f"body is not {signature!r}: {type(error).__name__}") from error
+    finally:
+        reader.readers.clear()  # its own methods: thousands of such cycles stop us to be collected
 
 
 def _flat(signature: str, body: bytes) -> list[Any]:

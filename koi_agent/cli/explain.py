@@ -60,10 +60,18 @@ def lines(said: wording.Record) -> Iterator[str]:
         yield f"port {wording.way(port)}, {source}: {type_of(port, metadata)}"
     if not ports:
         yield "no port is known"
+    yield from decisions(said)
     for refusal in records.refusals(said):
         yield f"refused {refusal['key']}: {refusal['reason']}"
     for note in records.items(said, "notes"):
         yield f"note: {note}"
+
+
+def decisions(said: wording.Record) -> Iterator[str]:
+    """Say what became of each wish, and why."""
+    for decision in records.dicts(said, "decisions"):
+        outcome, about = records.text(decision, "outcome"), records.text(decision, "about")
+        yield f"{outcome}, {about}: {records.text(decision, 'reason')}"
 
 
 def type_of(port: wording.Record, metadata: wording.Record) -> str:

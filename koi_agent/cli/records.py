@@ -42,10 +42,14 @@ def _ours(shown: Properties) -> dict[str, Any]:
         "main_pid": number(shown, "MainPID") or None,
         "control_group": text(shown, "ControlGroup") or None,
         "health": text(shown, "Health"),
+        "health_detail": text(shown, "HealthDetail") or None,
         "state_detail": text(shown, "StateDetail") or None,
         "created_at": time(shown, "CreatedTimestamp"),
         "stale": shown.get("Stale") is True,
         "invocation_id": (invocation.hex() or None) if isinstance(invocation, bytes) else None,
+        "announcements": [
+            {**one, "since": time(one, "since")} for one in dicts(shown, "Announcements")
+        ],
     }
 
 

@@ -38,10 +38,9 @@ def block(record: wording.Record, output: Output) -> str:
 
 def fields(record: wording.Record) -> Iterable[tuple[str, list[str]]]:
     """Yield what is known, by label; what is not known is left out."""
-    detail = f" ({record['state_detail']})" if record["state_detail"] else ""
     known = {
-        "State": [wording.state(record) + detail],
-        "Health": [record["health"]],
+        "State": [wording.detailed(wording.state(record), record["state_detail"])],
+        "Health": [wording.detailed(record["health"], record["health_detail"])],
         "Tracked": [wording.since(record["discovered_at"])],
         "Created": [wording.since(record["created_at"])],
         "Image": [record.get("image")],
@@ -52,6 +51,7 @@ def fields(record: wording.Record) -> Iterable[tuple[str, list[str]]]:
         "Ports": list(wording.long_ports(record)),
         "Addresses": record["ips"],
         "Metadata": list(wording.metadata(record["metadata"])),
+        "Announced": list(wording.announcements(record)),
         "Refused": [f"{said['key']}: {said['reason']}" for said in record["refused"]],
         "Notes": record["notes"],
     }

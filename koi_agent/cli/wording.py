@@ -45,6 +45,19 @@ def state(record: Record) -> str:
     return str(shown)
 
 
+def detailed(word: str, detail: str | None) -> str:
+    """Put a word and what is known beyond it."""
+    return f"{word} ({detail})" if detail else word
+
+
+def announcements(record: Record) -> Iterator[str]:
+    """Say of each record where it stands, and why unless all is as asked for."""
+    for one in record["announcements"]:
+        by = one.get("provider") or one.get("capability")
+        reason = f": {one['reason']}" if one.get("reason") else ""
+        yield f"{one.get('name')} ({one.get('status')}, {by}){reason}"
+
+
 def short_ports(record: Record) -> str:
     """List ports as ``8080->80/tcp`` or ``80/tcp``, each once however often it is bound."""
     ports = sorted(record["ports"], key=lambda port: str(port.get("container_port", "")).zfill(5))
@@ -83,6 +96,8 @@ def metadata(values: Record, prefix: str = "") -> Iterator[str]:
 
 
 def value_of(value: object) -> str:
+    if isinstance(value, list):
+        return ",".join(map(str, value))
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -9,10 +9,12 @@ from koi_agent.config.files import File, files, trees
 from koi_agent.config.keys import KEYS, SECTIONS, Key
 from koi_agent.config.readers import NONE
 from koi_agent.config.settings import (
+    CapabilitiesConfig,
     Config,
     EngineConfig,
     FlagError,
     Flags,
+    HealthConfig,
     HTTPConfig,
     Origin,
     Setting,
@@ -83,6 +85,8 @@ def _config(scope: str, values: Mapping[str, object]) -> Config:
         podman=EngineConfig(**parts["podman"]),
         systemd=SystemdConfig(**parts["systemd"]),
         http=HTTPConfig(**parts["http"]),
+        capabilities=CapabilitiesConfig(**parts["capabilities"]),
+        health=HealthConfig(**parts["health"]),
         **parts[""],
     )
 

@@ -16,7 +16,7 @@ from koi_agent.core.errors import BadInput
 from koi_agent.core.messages import LEVELS
 from koi_agent.core.names import filled_text, safe_text, shown
 from koi_agent.core.unit_syntax import words
-from koi_agent.core.values import exact_span, port
+from koi_agent.core.values import choice, exact_span, port
 
 RUNTIMES: Final = ("docker", "podman", "systemd", "incus", "kubernetes")
 ACCEPTED: Final = ("auto", *RUNTIMES)
@@ -28,6 +28,11 @@ MOST_PATTERNS: Final = 256
 MOST_LISTENERS: Final = 16
 DAY: Final = 86_400
 LONGEST_GRACE: Final = 60
+LONGEST_CHECK: Final = 300
+MOST_FAILURES: Final = 100
+LONGEST_STALE: Final = 30 * DAY
+MDNS: Final = ("auto", "off", "avahi", "resolved")
+"""What can publish mDNS records: ``auto`` is whatever the host has."""
 _SUFFIX = ".service"
 _LONGEST_UNIT = 255
 _LONGEST_SOCKET = 107  # bytes in sockaddr_un, without the NUL
@@ -77,6 +82,33 @@ def resync_interval(value: str) -> float:
 
 def restart_grace(value: str) -> float:
     return exact_span(value, 0, LONGEST_GRACE)
+
+
+def stale_after(value: str) -> float:
+    return exact_span(value, 0, LONGEST_STALE)
+
+
+def mdns(value: str) -> str:
+    return choice(value, MDNS)
+
+
+def health(value: str) -> str:
+    return choice(value, ("auto", "off"))
+
+
+def health_interval(value: str) -> float:
+    return exact_span(value, 1, DAY)
+
+
+def health_timeout(value: str) -> float:
+    return exact_span(value, 1, LONGEST_CHECK)
+
+
+def unhealthy_after(value: str) -> int:
+    digits = filled_text(value)
+    if not re.fullmatch("[0-9]{1,3}", digits) or not 1 <= int(digits) <= MOST_FAILURES:
+        raise BadInput(f"{shown(value)} is no number from 1 to {MOST_FAILURES}")
+    return int(digits)
 
 
 def engine_socket(value: str) -> str:

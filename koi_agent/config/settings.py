@@ -58,10 +58,37 @@ class HTTPConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CapabilitiesConfig:
+    """What is done for what opts in: ``mdns`` is auto, off or the name of what does it.
+
+    ``health`` is auto or off. ``partner_labels`` tells whether a reverse proxy's labels opt in.
+    """
+
+    mdns: str = "auto"
+    health: str = "auto"
+    partner_labels: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthConfig:
+    """How health is checked, where metadata says nothing else, and what it means to the network.
+
+    ``interval`` and ``timeout`` are seconds; ``unhealthy_after`` is how many checks in a row have
+    to fail.
+    """
+
+    interval: float = 30.0
+    timeout: float = 5.0
+    unhealthy_after: int = 3
+    withdraw_unhealthy: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """Everything that can be set; ``resync_interval`` is seconds between full lists.
 
-    ``restart_grace`` is the seconds that a stop is not believed by whoever acts on it.
+    ``stale_after`` is the seconds that a lost backend's instances are believed in by whoever acts
+    on them, and ``restart_grace`` those that a stop is not believed.
     ``log_level`` is a number of ``logging``.
     """
 
@@ -70,10 +97,13 @@ class Config:
     log_level: int = LEVELS["info"]
     resync_interval: float = 60.0
     restart_grace: float = 2.0
+    stale_after: float = 600.0
     docker: EngineConfig = field(default_factory=EngineConfig)
     podman: EngineConfig = field(default_factory=EngineConfig)
     systemd: SystemdConfig = field(default_factory=SystemdConfig)
     http: HTTPConfig = field(default_factory=HTTPConfig)
+    capabilities: CapabilitiesConfig = field(default_factory=CapabilitiesConfig)
+    health: HealthConfig = field(default_factory=HealthConfig)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

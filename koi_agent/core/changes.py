@@ -2,6 +2,7 @@
 
 Backends say ``Listing``, ``Seen`` and ``Gone``; the engine that follows them adds
 ``Lost`` and ``Absent``, and the agent ``Followed`` and ``Unfollowed`` when it is configured anew.
+Capabilities say what they did (``Announced``) and found (``Checked``).
 The registry answers each with a list of ``Event``.
 """
 
@@ -9,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from koi_agent.core.instance import Instance
+from koi_agent.core.instance import Announcement, Health, Instance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +76,25 @@ class Unfollowed:
     backend: str
 
 
-Change = Listing | Seen | Gone | Lost | Absent | Followed | Unfollowed
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """What became of all that an instance asked for."""
+
+    key: str
+    announcements: tuple[Announcement, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a check of ours found of an instance; ``Health.NONE`` ends what was found before."""
+
+    key: str
+    health: Health
+    detail: str = ""
+
+
+Result = Announced | Checked
+Change = Listing | Seen | Gone | Lost | Absent | Followed | Unfollowed | Result
 
 
 class BackendState(StrEnum):

@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Never, Protocol
 
 from koi_agent.core.changes import Event, Gone, Listing, Seen
+from koi_agent.core.records import Record, Told
 
 Deliver = Callable[[Seen | Gone], None]
 
@@ -39,6 +40,35 @@ class Backend(Protocol):
 
         Called after a session ended; it knows what has changed since that began.
         """
+
+
+Report = Callable[[str, Sequence[Told]], None]
+"""Takes what became of the records of one owner: all of them, each time."""
+
+
+class ProviderSession(Protocol):
+    """One connection to whoever makes records known."""
+
+    async def put(self, key: str, records: Sequence[Record]) -> None:
+        """Make known exactly these records of an owner, and no others; none withdraws all.
+
+        Raises ``ProviderRefused`` or ``ProviderLost``. What becomes of each is reported.
+        """
+
+    async def run(self) -> Never:
+        """Do the session's own work; raises ``ProviderLost`` when it is of no more use."""
+
+
+class Provider(Protocol):
+    """What a capability acts through; ``absence`` says what is missing before there is a session.
+
+    When a session is left, what it made known is withdrawn.
+    """
+
+    absence: str
+
+    def session(self, report: Report) -> AbstractAsyncContextManager[ProviderSession]:
+        """Connect, and wait for as long as the provider is absent; raises ``ProviderLost``."""
 
 
 class EventSink(Protocol):

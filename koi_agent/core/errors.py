@@ -4,6 +4,8 @@ KoiError
 ├── ConfigError        the configuration can't be used: names file or flag, key and reason
 ├── BackendLost        a runtime is gone or does not answer; it is followed again after a pause
 │   └── BackendAbsent  a runtime is not there at all (yet)
+├── ProviderLost       whoever makes records known is gone or does not answer; tried again
+├── ProviderRefused    some of what was asked of a provider was not done; tried again
 └── BadInput           one record of foreign data can't be used; it is skipped, the rest goes on
 """
 
@@ -25,6 +27,14 @@ class BackendLost(KoiError):
 
 class BackendAbsent(BackendLost):
     """A runtime is not on this host (yet)."""
+
+
+class ProviderLost(KoiError):
+    """What a capability acts through is gone, and with it all that was made known."""
+
+
+class ProviderRefused(KoiError):
+    """A provider did not do what was asked of it for one instance."""
 
 
 class BadInput(KoiError):

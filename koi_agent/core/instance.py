@@ -81,6 +81,7 @@ class PortMetadata:
     """Metadata of one port, spelled ``koi.8080.type`` or ``koi.53/udp.type``."""
 
     type: str | None = None
+    subtypes: tuple[str, ...] | None = None
     name: str | None = None
     txt: tuple[tuple[str, str], ...] = ()
 
@@ -91,6 +92,31 @@ class Refusal:
 
     key: str
     reason: str
+
+
+class Standing(StrEnum):
+    """Where a record stands that an instance asks for."""
+
+    WANTED = "wanted"
+    ANNOUNCED = "announced"
+    FAILED = "failed"
+    REFUSED = "refused"
+    HELD = "held"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Announcement:
+    """What became of one record: of which capability, by which provider, and why.
+
+    ``since`` is microseconds since the epoch.
+    """
+
+    capability: str
+    name: str
+    status: Standing
+    provider: str = ""
+    reason: str = ""
+    since: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +130,7 @@ class KoiMetadata:
 
     enable: bool | None = None
     service_type: str | None = None
+    subtypes: tuple[str, ...] | None = None
     name: str | None = None
     dns_name: str | None = None
     txt: tuple[tuple[str, str], ...] = ()
@@ -132,7 +159,9 @@ class Instance:
     is lost. ``awaits`` names a backend that may claim this instance as its own: unless that
     backend is known to be absent or to fail, the instance is held back. ``notes`` are
     sentences for Explain. ``project`` and ``replica`` say which of the many alike it is, as
-    Compose numbers them, from 1; empty and 0 where there is no such thing.
+    Compose numbers them, from 1; empty and 0 where there is no such thing. ``announcements``
+    are what capabilities made of what it asks for; ``checked`` tells that health is what a check
+    of ours found, where the runtime has none.
     """
 
     id: str
@@ -157,6 +186,8 @@ class Instance:
     notes: tuple[str, ...] = ()
     project: str = ""
     replica: int = 0
+    announcements: tuple[Announcement, ...] = ()
+    checked: bool = False
 
     @property
     def key(self) -> str:

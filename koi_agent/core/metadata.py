@@ -117,7 +117,7 @@ def _port_over(
 ) -> tuple[PortMetadata, tuple[Refusal, ...]]:
     where = f"{LABEL.prefix}{port[0]}/{port[1]}.txt."
     txt, refused = txt_over(stronger.txt, weaker.txt, where)
-    fields = _fields_over(stronger, weaker, ("type", "name"))
+    fields = _fields_over(stronger, weaker, ("type", "subtypes", "name"))
     return PortMetadata(**fields, txt=txt), refused
 
 

@@ -12,9 +12,11 @@ from koi_agent.core.instance import Protocol
 from koi_agent.core.text import UNSAFE, printable
 
 LONGEST_TEXT = 4096
+MOST_SUBTYPES = 8
 
 _SERVICE_TYPE = re.compile(r"_([A-Za-z0-9-]+)\._(?:tcp|udp)")
 _SERVICE_NAME = re.compile(r"(?=.*[A-Za-z])(?!.*--)[A-Za-z0-9][A-Za-z0-9-]*(?<!-)")
+_SUBTYPE = re.compile(r"_?([A-Za-z0-9][A-Za-z0-9-]{0,60}[A-Za-z0-9])")
 _DNS_LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 
 
@@ -66,6 +68,27 @@ def service_type(value: str) -> str:
             " single hyphens inside, with at least one letter"
         )
     return given.lower()
+
+
+def subtypes(value: str) -> tuple[str, ...]:
+    """Accept subtypes of a service type (RFC 6763 section 7.1), set apart by commas or spaces.
+
+    Avahi knows none without the underscore, which is therefore put there, and none of one letter.
+    """
+    given = {
+        subtype: _SUBTYPE.fullmatch(subtype)
+        for subtype in filled_text(value).replace(",", " ").split()
+    }
+    for subtype, match in given.items():
+        if not match:
+            raise BadInput(
+                f"{shown(subtype)} is no subtype: write it like _printer, with letters, digits and"
+                " inner hyphens, two at least"
+            )
+    found = tuple(sorted({f"_{match[1].lower()}" for match in given.values() if match}))
+    if not 1 <= len(found) <= MOST_SUBTYPES:
+        raise BadInput(f"{len(found)} subtypes: there may be 1 to {MOST_SUBTYPES}")
+    return found
 
 
 def protocol_of(accepted_type: str) -> Protocol:

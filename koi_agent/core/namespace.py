@@ -48,6 +48,7 @@ KEYS = (
     Key("enable", "enable", "Announce it, or never do", *_BOOLEAN),
     Key("announce", "announce", "Announce it under this name", names.filled_text),
     Key("type", "service_type", "DNS-SD service type, as _http._tcp", names.service_type),
+    Key("subtypes", "subtypes", "Subtypes of that type, as _printer", names.subtypes),
     Key("name", "name", "DNS-SD service name", names.instance_name),
     Key("dns.name", "dns_name", "DNS name", names.dns_name),
     Key("txt.<k>", "txt", "One string of the TXT record", names.safe_text),
@@ -61,6 +62,7 @@ KEYS = (
     Key("proxy.remote", "proxy_remote", "Let the proxy serve other hosts", *_BOOLEAN),
     Key("certmesh", "certmesh", "Ask the certificate mesh for a certificate", *_BOOLEAN),
     Key("<port>.type", "type", "Service type of one port", names.service_type),
+    Key("<port>.subtypes", "subtypes", "Subtypes of one port's type", names.subtypes),
     Key("<port>.name", "name", "Service name of one port", names.instance_name),
     Key("<port>.txt.<k>", "txt", "One string of one port's TXT record", names.safe_text),
 )

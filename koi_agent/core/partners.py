@@ -19,6 +19,7 @@ _Labels = Mapping[str, str]
 
 _MOST_KEYS = 100
 
+_TRAEFIK_SWITCH = "traefik.enable"
 _TRAEFIK_RULE = re.compile(r"traefik\.http\.routers\..*\.rule", re.IGNORECASE)
 _TRAEFIK_PORT = re.compile(
     r"traefik\.http\.services\..*\.loadbalancer\.server\.port", re.IGNORECASE
@@ -42,6 +43,14 @@ class _Found:
     host: str | None
     port: int | None
     refused: tuple[Refusal, ...]
+
+
+def is_partners(label: str) -> bool:
+    """Tell whether a label is one of those that are read here."""
+    return label == _TRAEFIK_SWITCH or any(
+        pattern.fullmatch(label)
+        for pattern in (_TRAEFIK_RULE, _TRAEFIK_PORT, _CADDY_SITE, _CADDY_PROXY)
+    )
 
 
 def partner(labels: _Labels, given: KoiMetadata) -> KoiMetadata:
@@ -80,7 +89,7 @@ def _added(found: _Found, given: KoiMetadata, refused: tuple[Refusal, ...]) -> K
 
 
 def _traefik(labels: _Labels) -> _Found:
-    switch = labels.get("traefik.enable", "").strip().lower()
+    switch = labels.get(_TRAEFIK_SWITCH, "").strip().lower()
     keys = [] if switch == "false" else sorted(key for key in labels if key[:8] == "traefik.")
     rules = filter(_TRAEFIK_RULE.fullmatch, keys)
     ports = filter(_TRAEFIK_PORT.fullmatch, keys)

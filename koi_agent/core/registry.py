@@ -4,6 +4,7 @@
 others may see of them (``visible``) is derived: a unit that a container claims is the
 container, and a unit that a container runtime may yet claim is held back for as long as that
 runtime may: its container is on its way when the unit starts, and on its way out when it stops.
+What capabilities made of an instance is shown with it (``results``).
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,6 +13,7 @@ from operator import attrgetter
 
 from koi_agent.core.changes import (
     Absent,
+    Announced,
     BackendAdded,
     BackendDisconnected,
     BackendReconnected,
@@ -20,11 +22,13 @@ from koi_agent.core.changes import (
     BackendStatus,
     BackendUpdated,
     Change,
+    Checked,
     Event,
     Followed,
     Gone,
     Listing,
     Lost,
+    Result,
     Seen,
     Started,
     Stopped,
@@ -34,10 +38,11 @@ from koi_agent.core.changes import (
 from koi_agent.core.claims import Claims
 from koi_agent.core.instance import Instance
 from koi_agent.core.metadata import over
+from koi_agent.core.results import Results
 
 Ids = dict[str, Instance]
 
-_OURS = {"discovered_at", "stale"}
+_OURS = {"discovered_at", "stale", "announcements", "checked"}
 _SAID = attrgetter(*(field.name for field in fields(Instance) if field.name not in _OURS))
 """What a backend says of an instance: of thousands listed each minute hardly one is new."""
 
@@ -51,6 +56,7 @@ class Registry:
         self._status = {name: BackendStatus(name=name) for name in self._tracked}
         self._visible: dict[str, Instance] = {}
         self._claims = Claims()
+        self._results = Results()
 
     @property
     def visible(self) -> Mapping[str, Instance]:
@@ -99,6 +105,8 @@ class Registry:
                 return self._show(self._forget(change.backend, change.id), change.reason)
             case Lost() | Absent():
                 return self._leave(change)
+            case Announced() | Checked():
+                return self._note_result(change)
             case Followed(backend):
                 return self._follow(backend)
             case Unfollowed(backend):
@@ -158,6 +166,13 @@ class Registry:
         instance = replace(said, discovered_at=first, stale=False)
         self._tracked[said.backend][said.id] = instance
         return {instance.key, *self._claims.put(instance)}
+
+    def _note_result(self, result: Result) -> list[Event]:
+        """Keep a result of what is visible; on what has gone meanwhile it is late."""
+        if result.key not in self._visible:
+            return []
+        self._results.put(result)
+        return self._show([result.key], "")
 
     def _forget(self, backend: str, id_: str) -> set[str]:
         """Keep an instance no more; returns the keys of what may look different now."""
@@ -226,6 +241,7 @@ class Registry:
             case None, Instance() as started:
                 return [Started(started), *self._count(started.backend, 1)]
             case Instance() as stopped, None:
+                self._results.drop(stopped.key)
                 hidden = stopped.id in self._tracked[stopped.backend]
                 why = "claimed" if hidden else reason
                 return [Stopped(stopped, why), *self._count(stopped.backend, -1)]
@@ -248,9 +264,9 @@ class Registry:
         if awaited and _may_claim(awaited):
             return None
         unit = self._tracked.get("systemd", {}).get(self._claims.unit_of(instance))
-        if unit is None:
-            return instance
-        return replace(instance, metadata=over(instance.metadata, unit.metadata))
+        if unit is not None:
+            instance = replace(instance, metadata=over(instance.metadata, unit.metadata))
+        return self._results.over(instance)
 
 
 def _may_claim(status: BackendStatus) -> bool:

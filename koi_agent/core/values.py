@@ -5,7 +5,7 @@ words and spans, all other metadata plain ``true``, ``false`` and whole seconds.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from koi_agent.core.errors import BadInput
 from koi_agent.core.names import filled_text, shown
@@ -107,17 +107,18 @@ def _bounded_seconds(number: int, value: str) -> int:
 
 
 def health_kind(value: str) -> str:
-    return _choice(value, "http", "tcp")
+    return choice(value, ("http", "tcp"))
 
 
 def health_scheme(value: str) -> str:
-    return _choice(value, "http", "https")
+    return choice(value, ("http", "https"))
 
 
-def _choice(value: str, one: str, other: str) -> str:
+def choice(value: str, known: Sequence[str]) -> str:
     word = filled_text(value).lower()
-    if word not in {one, other}:
-        raise BadInput(f"{shown(value)} is not known here: write {one} or {other}")
+    if word not in known:
+        said = f"{', '.join(known[:-1])} or {known[-1]}"
+        raise BadInput(f"{shown(value)} is not known here: write {said}")
     return word
 
 

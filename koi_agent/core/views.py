@@ -1,9 +1,11 @@
 """Instances as plain values, for whoever shows them: upstream's field names, nothing secret."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from koi_agent.core import service_types
-from koi_agent.core.instance import Instance, KoiMetadata, PortMapping
+from koi_agent.core.instance import Announcement, Instance, KoiMetadata, PortMapping
+from koi_agent.core.records import Decision
 
 PLAIN = (
     "enable",
@@ -31,12 +33,19 @@ def metadata_of(metadata: KoiMetadata) -> dict[str, Any]:
     }
     if metadata.enabled_by:
         shown["enabled_by"] = str(metadata.enabled_by)
+    if metadata.subtypes:
+        shown["subtypes"] = list(metadata.subtypes)
     if metadata.txt:
         shown["txt"] = dict(metadata.txt)
     if metadata.ports:
         shown["ports"] = {
             f"{port}/{protocol}": _without_nothing(
-                {"type": said.type, "name": said.name, "txt": dict(said.txt)}
+                {
+                    "type": said.type,
+                    "subtypes": list(said.subtypes or ()),
+                    "name": said.name,
+                    "txt": dict(said.txt),
+                }
             )
             for (port, protocol), said in metadata.ports
         }
@@ -55,8 +64,20 @@ def port_of(port: PortMapping, metadata: KoiMetadata) -> dict[str, Any]:
     }
 
 
-def explanation_of(instance: Instance) -> dict[str, Any]:
-    """Say what is known of an instance's wishes, and what of them was refused and why."""
+def announcement_of(announcement: Announcement) -> dict[str, Any]:
+    """Show what became of a record."""
+    return {
+        "capability": announcement.capability,
+        "provider": announcement.provider,
+        "name": announcement.name,
+        "status": str(announcement.status),
+        "reason": announcement.reason,
+        "since": announcement.since,
+    }
+
+
+def explanation_of(instance: Instance, decisions: Sequence[Decision]) -> dict[str, Any]:
+    """Say what is known of an instance's wishes, what became of each, and why."""
     metadata = instance.metadata
     enabled = metadata.enable is True
     return {
@@ -67,6 +88,9 @@ def explanation_of(instance: Instance) -> dict[str, Any]:
         "reasons": [_why(metadata)],
         "metadata": metadata_of(metadata),
         "ports": [port_of(port, metadata) for port in instance.ports],
+        "decisions": [
+            {"about": d.about, "outcome": str(d.outcome), "reason": d.reason} for d in decisions
+        ],
         "refused": [{"key": r.key, "reason": r.reason} for r in metadata.refused],
         "notes": list(instance.notes),
     }

@@ -8,7 +8,6 @@ of a dump. Only sockets of our own network namespace are seen.
 
 import asyncio
 import errno
-import os
 import socket
 import struct
 from collections import Counter
@@ -19,23 +18,26 @@ from ipaddress import IPv6Address
 from typing import Final
 
 from koi_agent.core.instance import Protocol
+from koi_agent.host.netlink import (
+    DONE,
+    ERROR,
+    HEADER,
+    REQUEST_DUMP,
+    attributes,
+    messages,
+    raise_error,
+)
 
 _NETLINK_SOCK_DIAG: Final = 4
 _SOCK_DIAG_BY_FAMILY: Final = 20
-_REQUEST_DUMP: Final = 0x301  # NLM_F_REQUEST | NLM_F_DUMP
-_ERROR: Final = 2
-_DONE: Final = 3
 _INTERRUPTED: Final = 0x10  # NLM_F_DUMP_INTR
 _LISTEN: Final = 10
 _UNCONNECTED: Final = 7  # TCP_CLOSE, which for UDP means bound but not connected
 _V6ONLY: Final = 11
 _CGROUP_ID: Final = 21
 
-_HEADER = struct.Struct("=IHHII")
 _REQUEST = struct.Struct("=BBBxI48x")
 _MESSAGE = struct.Struct("=BBBB2s2s16s16sI8x5I")
-_ATTRIBUTE = struct.Struct("=HH")
-_ERRNO = struct.Struct("=i")
 
 _STATES = {
     Protocol.TCP: (socket.IPPROTO_TCP, _LISTEN),
@@ -122,8 +124,8 @@ def _some_of_each(
 
 def _ask(door: socket.socket, protocol: Protocol, family: int, sequence: int) -> None:
     number, state = _STATES[protocol]
-    length = _HEADER.size + _REQUEST.size
-    header = _HEADER.pack(length, _SOCK_DIAG_BY_FAMILY, _REQUEST_DUMP, sequence, 0)
+    length = HEADER.size + _REQUEST.size
+    header = HEADER.pack(length, _SOCK_DIAG_BY_FAMILY, REQUEST_DUMP, sequence, 0)
     door.sendto(header + _REQUEST.pack(family, number, 0, 1 << state), (0, 0))
 
 
@@ -135,25 +137,13 @@ def _part(door: socket.socket, sequence: int) -> tuple[list[bytes], int, bool]:
     payloads: list[bytes] = []
     together, done = 0, False
     for kind, flags, payload in messages(data, sequence) if sender[0] == 0 else ():
-        if kind in (_DONE, _ERROR):
-            _raise_error(payload)
+        if kind in (DONE, ERROR):
+            raise_error(payload)
         together |= flags
-        done |= kind == _DONE
+        done |= kind == DONE
         if kind == _SOCK_DIAG_BY_FAMILY:
             payloads.append(payload)
     return payloads, together, done
-
-
-def messages(data: bytes, sequence: int) -> Iterator[tuple[int, int, bytes]]:
-    """Take apart one part of a dump: kind, flags and payload; other sequences are skipped."""
-    at = 0
-    while at + _HEADER.size <= len(data):
-        length, kind, flags, answered, _ = _HEADER.unpack_from(data, at)
-        if not _HEADER.size <= length <= len(data) - at:
-            raise OSError(errno.EBADMSG, "sock_diag: a message of a wrong length")
-        if answered == sequence:
-            yield kind, flags, data[at + _HEADER.size : at + length]
-        at += _aligned(length)
 
 
 def listener_from(payload: bytes, protocol: Protocol) -> Listener:
@@ -169,13 +159,13 @@ def _listener(
     protocol: Protocol, family: int, port: bytes, source: bytes, ifindex: int, rest: bytes
 ) -> Listener:
     """Read what the kernel mostly says anew each time."""
-    attributes = dict(_attributes(rest))
+    said = dict(attributes(rest))
     return Listener(
         port=int.from_bytes(port, "big"),
         protocol=protocol,
         address=_address(family, source),
-        cgroup_id=int.from_bytes(attributes.get(_CGROUP_ID, b""), _NATIVE),
-        v6only=any(attributes.get(_V6ONLY, b"")),
+        cgroup_id=int.from_bytes(said.get(_CGROUP_ID, b""), _NATIVE),
+        v6only=any(said.get(_V6ONLY, b"")),
         ifindex=ifindex,
     )
 
@@ -183,29 +173,8 @@ def _listener(
 _NATIVE: Final = "little" if struct.pack("=H", 1) == b"\1\0" else "big"
 
 
-def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
-    at = 0
-    while at + _ATTRIBUTE.size <= len(data):
-        length, kind = _ATTRIBUTE.unpack_from(data, at)
-        if length < _ATTRIBUTE.size:
-            return
-        yield kind, data[at + _ATTRIBUTE.size : at + length]
-        at += _aligned(length)
-
-
 def _address(family: int, source: bytes) -> str:
     if family == socket.AF_INET:
         return socket.inet_ntop(socket.AF_INET, source[:4])
     address = IPv6Address(source)
     return str(address.ipv4_mapped or address)
-
-
-def _aligned(length: int) -> int:
-    return (length + 3) & ~3
-
-
-def _raise_error(payload: bytes) -> None:
-    """Raise what the kernel says went wrong; it counts errors downwards from zero."""
-    number = -_ERRNO.unpack_from(payload)[0] if len(payload) >= _ERRNO.size else 0
-    if number > 0:
-        raise OSError(number, f"sock_diag: {os.strerror(number)}")

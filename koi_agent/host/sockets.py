@@ -11,7 +11,7 @@ import os
 import socket
 import stat
 import struct
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Collection, Iterator, Mapping, MutableMapping
 from contextlib import ExitStack, contextmanager
 from ipaddress import ip_address
 from pathlib import Path
@@ -21,9 +21,6 @@ from koi_agent.core.errors import ConfigError, KoiError
 from koi_agent.core.text import printable
 
 log = logging.getLogger(__name__)
-
-NAMES: Final = ("http",)
-"""What may be passed, by FileDescriptorName=."""
 
 _VARIABLES: Final = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "LISTEN_PIDFDID")
 _LISTENED_ON: Final = (0, errno.EAGAIN, errno.EPROTOTYPE)
@@ -35,12 +32,14 @@ class NoSocket(KoiError):
     """There is no socket to serve on: it is somebody else's, or the kernel refuses one."""
 
 
-def passed(environment: MutableMapping[str, str]) -> dict[str, list[socket.socket]]:
+def passed(
+    environment: MutableMapping[str, str], names: Collection[str]
+) -> dict[str, list[socket.socket]]:
     """Take what systemd passed to this process: by name, sockets that listen and don't block.
 
     ``environment`` is the process's own; the variables of sd_listen_fds(3) are taken out. What
-    has a name not in ``NAMES`` is closed and warned of. Raises ``ConfigError`` where a
-    descriptor can't be served on: the socket unit is wrong.
+    has a FileDescriptorName= not in ``names`` is closed and warned of. Raises ``ConfigError``
+    where a descriptor can't be served on: the socket unit is wrong.
     """
     ours = environment.get("LISTEN_PID") == str(os.getpid()) and "LISTEN_FDS" in environment
     try:
@@ -51,11 +50,11 @@ def passed(environment: MutableMapping[str, str]) -> dict[str, list[socket.socke
     found: dict[str, list[socket.socket]] = {}
     with ExitStack() as opened:
         for descriptor, name in descriptors.items():
-            if name in NAMES:
+            if name in names:
                 listener = opened.enter_context(_listener(descriptor, name))
                 found.setdefault(name, []).append(listener)
             else:
-                _close_unknown(descriptor, name)
+                _close_unknown(descriptor, name, names)
         opened.pop_all()
     return found
 
@@ -71,13 +70,13 @@ def _descriptors() -> dict[int, str]:
         raise ConfigError(f"LISTEN_FDS, LISTEN_FDNAMES: {error.strerror}") from error
 
 
-def _close_unknown(descriptor: int, name: str) -> None:
+def _close_unknown(descriptor: int, name: str, names: Collection[str]) -> None:
     log.warning(
         "systemd passed descriptor %d named %s, which is none of %s: closed"
         " (FileDescriptorName= of the socket unit says what it is for)",
         descriptor,
         printable(name, 255),
-        ", ".join(NAMES),
+        ", ".join(names),
     )
     os.close(descriptor)
 

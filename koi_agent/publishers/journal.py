@@ -15,7 +15,7 @@ from koi_agent.core.changes import (
     Stopped,
     Updated,
 )
-from koi_agent.core.instance import Instance
+from koi_agent.core.instance import Instance, Refusal
 from koi_agent.core.messages import Kind, marked
 
 log = logging.getLogger(__name__)
@@ -36,16 +36,28 @@ def _log(event: Event) -> None:
             if log.isEnabledFor(logging.INFO):
                 extra = _about(new, Kind.STARTED, "started")
                 log.info("started %s (%s)", new.key, new.state_detail, extra=extra)
+            _log_refusals(new, ())
         case Stopped(last, reason):
             if log.isEnabledFor(logging.INFO):
                 extra = _about(last, Kind.STOPPED, "stopped")
                 log.info("stopped %s (%s)", last.key, reason, extra=extra)
-        case Updated(_, new):
+        case Updated(old, new):
+            if old.metadata is not new.metadata:
+                _log_refusals(new, old.metadata.refused)
             if log.isEnabledFor(logging.DEBUG):
                 extra = _about(new, Kind.UPDATED, "updated")
                 log.debug("updated %s (%s)", new.key, new.state_detail, extra=extra)
         case _:
             _log_backend(event)
+
+
+def _log_refusals(instance: Instance, known: Sequence[Refusal]) -> None:
+    """Log what its owner wrote and nobody will use, once for each run."""
+    for refusal in instance.metadata.refused:
+        if refusal not in known:
+            extra = _about(instance, Kind.REFUSED, "refused")
+            text = "%s: %s refused: %s"
+            log.warning(text, instance.key, refusal.key, refusal.reason, extra=extra)
 
 
 def _about(instance: Instance, kind: Kind, event: str) -> Mapping[str, object]:

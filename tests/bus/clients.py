@@ -22,7 +22,10 @@ from koi_agent.core.instance import (
     Protocol,
     Refusal,
 )
+from koi_agent.core.plan import Planner
+from koi_agent.core.records import Decision
 from koi_agent.core.registry import Registry
+from koi_agent.core.wishes import Policy
 from koi_agent.publishers.dbus.manager import Wishes
 from koi_agent.publishers.dbus.publisher import DBusPublisher
 from tests.world.bus import PrivateBus
@@ -87,11 +90,18 @@ class Told:
 
     def __init__(self, backends: Sequence[str] = ("docker", "systemd")) -> None:
         self.registry = Registry(backends)
-        wishes = Wishes(resync=self._resync, reload=self._reload)
+        wishes = Wishes(self._resync, self._reload, self._decisions)
         self.publisher = DBusPublisher(self.registry, VERSION, wishes, Control())
         self.different: dict[str, dict[str, str]] = {}
         self.refusal = ""
         self.reloads = 0
+
+    def _decisions(self, key: str) -> Sequence[Decision]:
+        planner = Planner(Policy(host_name="box"))
+        for instance in self.registry.visible.values():
+            planner.put(instance)
+        planner.settle()
+        return planner.of(key).decisions
 
     async def _resync(self, _backend: str) -> Mapping[str, Mapping[str, str]]:
         return self.different

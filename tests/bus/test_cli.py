@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from koi_agent.core.changes import Lost
+from koi_agent.core.instance import Announcement, Health, Standing
 from tests.bus.clients import SHOP, VERSION, WEB, agent, koi_runtime, start
 from tests.world.bus import PrivateBus
 
@@ -69,6 +70,8 @@ async def test_list_in_json_has_upstreams_keys_and_ours(bus: PrivateBus) -> None
         "main_pid": 42,
         "control_group": "/system.slice/web.service",
         "health": "none",
+        "health_detail": None,
+        "announcements": [],
         "state_detail": "active/running",
         "created_at": None,
         "stale": False,
@@ -120,6 +123,39 @@ async def test_show_finds_by_name_id_and_key(bus: PrivateBus, asked: str) -> Non
     assert "   Metadata: enable=true" in lines
     assert "             txt.path=/x" in lines
     assert "    Refused: X-Koi-Port: no port" in lines
+
+
+async def test_show_tells_of_health_and_of_where_each_record_stands(bus: PrivateBus) -> None:
+    announced = (
+        Announcement(
+            capability="mdns",
+            provider="avahi",
+            name="web.local",
+            status=Standing.ANNOUNCED,
+            since=1_700_000_000_000_000,
+        ),
+        Announcement(
+            capability="mdns", name="port 81/tcp", status=Standing.REFUSED, reason="it is not"
+        ),
+    )
+    web = replace(
+        WEB,
+        health=Health.UNHEALTHY,
+        health_detail="HTTP 404",
+        announcements=announced,
+        metadata=replace(WEB.metadata, subtypes=("_a", "_b")),
+    )
+    async with agent(bus, web):
+        said = await koi_runtime(bus, "show", "web")
+        in_json = await koi_runtime(bus, "show", "web", "--json=short")
+    lines = said.out.splitlines()
+    assert "     Health: unhealthy (HTTP 404)" in lines
+    assert "             subtypes=_a,_b" in lines
+    assert "  Announced: web.local (announced, avahi)" in lines
+    assert "             port 81/tcp (refused, mdns): it is not" in lines
+    (record,) = json.loads(in_json.out)
+    assert record["announcements"][0]["since"] == "2023-11-14T22:13:20.000000Z"
+    assert record["health_detail"] == "HTTP 404"
 
 
 async def test_show_finds_a_container_by_the_unit_it_stands_for(bus: PrivateBus) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from koi_agent.core.changes import Absent, Lost
 from tests.http.serving import Told, ask, client, serving
-from tests.http.things import HOSTILE, SHOP, WEB
+from tests.http.things import HOSTILE, SHOP, WEB, checks
 from tests.unit.things import container, unit
 
 
@@ -75,6 +75,7 @@ async def test_an_instance_has_upstreams_fields_and_ours(path: socket.socket) ->
         "invocation_id": "",
         "created_at": "2023-11-14T22:13:20.000001Z",
         "stale": False,
+        "announcements": [],
     }
 
 
@@ -156,6 +157,27 @@ async def test_health_says_what_runtimes_check(path: socket.socket) -> None:
         shown = (await ask(path, "/v1/health/status")).json
     health = {"key": SHOP.key, "name": "shop", "health": "unhealthy", "detail": "exit 1"}
     assert shown == {"machines": [], "services": [], "instances": [health]}
+
+
+async def test_checks_have_upstreams_shape_and_a_key(path: socket.socket) -> None:
+    told = Told(SHOP)
+    told.facts = replace(told.facts, checks=checks)
+    async with serving(told, path):
+        shown = (await ask(path, "/v1/health/status")).json
+    assert shown["services"] == [
+        {
+            "name": "runtime:The shop",
+            "key": SHOP.key,
+            "kind": "http",
+            "target": "http://[::1]:8080/up",
+            "interval_secs": 2,
+            "timeout_secs": 1,
+            "status": "down",
+            "last_checked": "2023-11-14T22:13:20.000007Z",
+            "last_ok": None,
+            "message": "HTTP 500",
+        }
+    ]
 
 
 async def test_the_agents_status_has_upstreams_shape(path: socket.socket) -> None:

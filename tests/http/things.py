@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from koi_agent.core.checks import Check, CheckKind, CheckStatus
 from koi_agent.core.instance import (
     EnabledBy,
     Health,
@@ -40,6 +41,23 @@ SHOP = replace(
     replica=2,
 )
 WEB = unit("web.service")
+
+
+def checks() -> list[CheckStatus]:
+    """Make the check of a shop that fails, and one of an instance that has gone."""
+    check = Check(
+        kind=CheckKind.HTTP, address="::1", port=8080, path="/up", interval=1.5, timeout=1.0
+    )
+    failed = CheckStatus(
+        key=SHOP.key,
+        check=check,
+        health=Health.UNHEALTHY,
+        last_checked=1_700_000_000_000_007,
+        message="HTTP 500",
+    )
+    return [failed, replace(failed, key="docker:gone")]
+
+
 HOSTILE = replace(
     unit("a\\x2db/..\u2028\x1b[31m\r\n\udc80</script>é.service"), name='"\\\n\r\ndata: x\x00'
 )

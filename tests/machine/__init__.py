@@ -21,7 +21,7 @@ from tests.machine import images
 CHECKOUT: Final = Path(__file__).parents[2]
 SOURCES: Final = (
     *("koi_agent", "packaging", "systemd", "tests", "Makefile", "pyproject.toml"),
-    "build/vendor",
+    *("build/man", "build/vendor"),
 )
 """What a machine gets of the checkout."""
 COPY: Final = "/srv/koi-runtime"

@@ -29,6 +29,7 @@ AGENT: Final = (
     "python3-systemd",
 )
 TESTS: Final = (
+    "openssl",
     *("python3-hypothesis", "python3-jsonschema", "python3-pytest", "python3-pytest-asyncio"),
     "python3-pytest-timeout",
 )
@@ -36,14 +37,16 @@ ENGINES: Final = (
     *("podman", "crun", "netavark", "aardvark-dns", "nftables", "iptables", "busybox-static"),
     "docker.io",
 )
+ANNOUNCERS: Final = ("avahi-daemon", "avahi-utils", "iproute2", "systemd-resolved")
 ENABLED: Final = (
+    *("avahi-daemon.service", "avahi-daemon.socket", "systemd-resolved.service"),
     *("docker.service", "docker.socket", "containerd.service", "podman.socket", "podman.service"),
     *("podman-auto-update.timer", "podman-auto-update.service", "podman-restart.service"),
     *("podman-clean-transient.service", "netavark-dhcp-proxy.socket", "nftables.service"),
 )
 PACKAGES: Final = {
-    "bookworm": SYSTEM + AGENT + ENGINES,
-    "trixie": (*SYSTEM, *AGENT, *ENGINES, "docker-cli"),
+    "bookworm": SYSTEM + AGENT + ENGINES + ANNOUNCERS,
+    "trixie": (*SYSTEM, *AGENT, *ENGINES, *ANNOUNCERS, "docker-cli"),
     "forky": SYSTEM + AGENT + TESTS,
 }
 """What is in which suite's machine."""
@@ -74,7 +77,7 @@ def _recipe(suite: str) -> list[str]:
         f"--include={','.join(sorted(PACKAGES[suite]))}",
         f'--customize-hook=chroot "$1" useradd --create-home --uid {UID} {USER}',
         '--customize-hook=rm "$1/etc/resolv.conf"',  # the host's; machines have no network
-        # Whoever wants an engine starts it; it is not to be started by anybody else.
+        # Whoever wants an engine, or an Avahi, starts it; nobody else is to do that.
         f'--customize-hook=chroot "$1" systemctl disable --quiet {" ".join(ENABLED)} || true',
         # What modules there are is the host's concern.
         '--customize-hook=chroot "$1" systemctl mask --quiet systemd-modules-load.service',

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -18,6 +19,7 @@ from koi_agent.core.api import MANAGER, NAME, ROOT
 from tests.world import World
 
 TARGET: Final = (NAME, ROOT, MANAGER)
+SLEEP: Final = "[Service]\nExecStart=/bin/sleep 1000\n"
 EVENTS: Final = ("InstanceStarted", "InstanceUpdated", "InstanceStopped")
 ACTIVE: Final = ("active", "activating", "deactivating", "reloading", "refreshing")
 
@@ -29,6 +31,13 @@ class Agent:
     world: World
     process: subprocess.Popen[str]
     log_file: Path
+    code: int = 0
+
+    async def kill(self) -> None:
+        """End it as a crash would."""
+        self.code = -signal.SIGKILL
+        self.process.kill()
+        await asyncio.to_thread(self.process.wait, 10)
 
     def log(self) -> str:
         return self.log_file.read_text()
@@ -48,15 +57,15 @@ async def agent(world: World, folder: Path, *arguments: str) -> AsyncIterator[Ag
         process = world.spawn(
             sys.executable, "-m", "koi_agent", "run", "--user", *arguments, stderr=log
         )
+        running = Agent(world, process, log_file)
         try:
-            running = Agent(world, process, log_file)
             await eventually(lambda: answers(world), "the agent answers")
             yield running
         finally:
             process.terminate()
             code = await asyncio.to_thread(process.wait, 10)
     text = running.log()
-    assert code == 0, text
+    assert code == running.code, text
     assert "Traceback" not in text, text
 
 
@@ -117,6 +126,15 @@ async def truth(world: World) -> set[str]:
 
 async def on_manager(world: World, *arguments: str) -> subprocess.CompletedProcess[str]:
     return await asyncio.to_thread(world.systemctl, *arguments)
+
+
+async def running(world: World, count: int) -> list[str]:
+    """Have so many services run; returns their names."""
+    names = [f"steady-{number}.service" for number in range(count)]
+    for name in names:
+        world.unit(name, SLEEP)
+    await on_manager(world, "start", *names)
+    return names
 
 
 async def settle(world: World, *, seconds: float = 20.0) -> set[str]:

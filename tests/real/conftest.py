@@ -1,11 +1,14 @@
 """A real systemd for the tests here: one private world for all, as new for each."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests import lan as small_network
 from tests import world as private_world
 from tests.conftest import require
+from tests.lan import Lan
 from tests.world import World
 
 
@@ -23,3 +26,12 @@ def world(shared_world: World) -> Iterator[World]:
     """A private world without anything of another test in it."""
     yield shared_world
     shared_world.reset()
+
+
+@pytest.fixture
+def lan(world: World, tmp_path: Path) -> Iterator[Lan]:
+    """Two hosts; the world's Avahi does not run yet."""
+    if reason := small_network.missing():
+        require("avahi", reason)
+    with Lan(world, tmp_path) as made:
+        yield made

@@ -27,7 +27,7 @@ async def main():
     global stuck
     notifier = Notifier(os.environ)
     watchdog = Watchdog(notifier, interval(os.environ), check)
-    listeners = passed(os.environ).get("http", [])
+    listeners = passed(os.environ, ("http",)).get("http", [])
     async with asyncio.TaskGroup() as group:
         group.create_task(watchdog.run())
         await act(notifier, listeners)

@@ -7,6 +7,7 @@ import pytest
 
 from tests.conftest import require
 from tests.machine import COPY, Machine, missing
+from tests.system.engines import SOCKETS, Engine
 from tests.system.service import Service
 
 SUITES = ("bookworm", "trixie")
@@ -39,3 +40,12 @@ def service(machine: Machine) -> Iterator[Service]:
     service.reset()
     yield service
     service.forget()
+
+
+@pytest.fixture(scope="module")
+def engines(machine: Machine) -> dict[str, Engine]:
+    """Docker and Podman, with an image each; neither runs."""
+    made = {name: Engine(machine, name) for name in SOCKETS}
+    for engine in made.values():
+        engine.prepare()
+    return made

@@ -80,6 +80,16 @@ class Engine:
         self.machine.systemctl("daemon-reload")
         service.systemctl("restart")
 
+    def open_gate(self, service: Service) -> None:
+        """Let the agent in through the gate, and in no other way."""
+        self.machine.systemctl("enable", "--now", f"koi-runtime-gate@{self.name}.path")
+        service.systemctl("restart")
+
+    def close_gate(self) -> None:
+        gate = f"koi-runtime-gate@{self.name}"
+        self.machine.systemctl("disable", "--now", f"{gate}.path")
+        self.machine.systemctl("stop", f"{gate}.socket", f"{gate}.service", check=False)
+
     def forbid(self) -> None:
         self.machine.remove("/run/systemd/system/podman.socket.d")
         self.machine.systemctl("daemon-reload")

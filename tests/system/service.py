@@ -107,6 +107,10 @@ class Service:
         """Ask for a page on the socket."""
         return json.loads(fetch(self.machine, SOCKET, page, user))
 
+    def metrics(self) -> str:
+        """Read the agent's own counts."""
+        return fetch(self.machine, SOCKET, "/metrics")
+
     # What it writes
 
     def journal(self, *arguments: str) -> str:

@@ -16,6 +16,14 @@ VALUES = {
     "Backends": ["auto", "systemd", "none", "systemd, auto"],
     "ResyncInterval": ["1", "1.5min", "1h 2s"],
     "LogLevel": ["debug", "Err"],
+    "StaleAfter": ["0", "90s", "2d"],
+    "MDNS": ["off", "Avahi"],
+    "PartnerLabels": ["no", "true"],
+    "Health": ["off", "auto"],
+    "Interval": ["1s", "5min"],
+    "Timeout": ["1", "1min"],
+    "UnhealthyAfter": ["1", "100"],
+    "WithdrawUnhealthy": ["no", "1"],
     "Units": ["*", "a.service", "'b.service' c*", r"d-\x2d.service"],
     "RestartGrace": ["0", "500ms", "1min"],
     "Socket": ["/run/docker.sock", "unix:///run/user/1000/docker.sock"],
@@ -93,6 +101,8 @@ Backends=auto
 ResyncInterval=60s
 # default
 RestartGrace=2s
+# default
+StaleAfter=10min
 # KOI_LOG_LEVEL
 LogLevel=err
 
@@ -117,6 +127,24 @@ TrackExited=no
 [HTTP]
 # default
 Listen=
+
+[Capabilities]
+# default
+MDNS=auto
+# default
+Health=auto
+# default
+PartnerLabels=yes
+
+[Health]
+# default
+Interval=30s
+# default
+Timeout=5s
+# default
+UnhealthyAfter=3
+# default
+WithdrawUnhealthy=yes
 """
     )
 

@@ -10,8 +10,8 @@ from koi_agent.publishers.dbus import names
 
 KEYS = [
     *("id", "name", "ports", "ips", "metadata", "backend", "state", "discovered_at"),
-    *("unit", "main_pid", "control_group", "health", "state_detail", "created_at", "stale"),
-    "invocation_id",
+    *("unit", "main_pid", "control_group", "health", "health_detail", "state_detail"),
+    *("created_at", "stale", "invocation_id", "announcements"),
 ]
 
 

@@ -13,6 +13,7 @@ BAD = {
     "Runtime.Backends": "bhyve",
     "Runtime.ResyncInterval": "0.5s",
     "Runtime.RestartGrace": "61s",
+    "Runtime.StaleAfter": "31d",
     "Runtime.LogLevel": "loud",
     "Docker.Socket": "run/docker.sock",
     "Podman.Socket": "tcp://127.0.0.1:2375",
@@ -20,11 +21,19 @@ BAD = {
     "Systemd.ExcludeUnits": "/etc/*.service",
     "Systemd.TrackExited": "perhaps",
     "HTTP.Listen": "localhost:http",
+    "Capabilities.MDNS": "bonjour",
+    "Capabilities.Health": "on",
+    "Capabilities.PartnerLabels": "2",
+    "Health.Interval": "0",
+    "Health.Timeout": "301s",
+    "Health.UnhealthyAfter": "0",
+    "Health.WithdrawUnhealthy": "maybe",
 }
 GOOD = {
     "Runtime.Backends": "none",
     "Runtime.ResyncInterval": "1.5min",
     "Runtime.RestartGrace": "500ms",
+    "Runtime.StaleAfter": "1h",
     "Runtime.LogLevel": "debug",
     "Docker.Socket": "unix:///run/user/1000/docker.sock",
     "Podman.Socket": "/srv/podman.sock",
@@ -32,6 +41,13 @@ GOOD = {
     "Systemd.ExcludeUnits": "db.service",
     "Systemd.TrackExited": "yes",
     "HTTP.Listen": "8080",
+    "Capabilities.MDNS": "off",
+    "Capabilities.Health": "off",
+    "Capabilities.PartnerLabels": "no",
+    "Health.Interval": "5s",
+    "Health.Timeout": "2s",
+    "Health.UnhealthyAfter": "1",
+    "Health.WithdrawUnhealthy": "no",
 }
 
 

@@ -9,14 +9,16 @@ import pytest
 
 from koi_agent.backends.docker.sockets import candidates, foreign_host, trouble
 
+DOCKERS = ("/run/koi-runtime/gate/docker.sock", "/run/docker.sock")
+PODMANS = ("/run/koi-runtime/gate/podman.sock", "/run/podman/podman.sock")
 RUNTIME = {"XDG_RUNTIME_DIR": "/run/user/1000"}
 
 
 @pytest.mark.parametrize(
     ("backend", "wished", "scope", "environment", "paths"),
     [
-        ("docker", "", "system", {}, ["/run/docker.sock"]),
-        ("podman", "", "system", {}, ["/run/podman/podman.sock", "/run/docker.sock"]),
+        ("docker", "", "system", {}, [*DOCKERS]),
+        ("podman", "", "system", {}, [*PODMANS, *DOCKERS]),
         ("docker", "", "user", RUNTIME, ["/run/user/1000/docker.sock"]),
         (
             "podman",
@@ -33,16 +35,16 @@ RUNTIME = {"XDG_RUNTIME_DIR": "/run/user/1000"}
             "",
             "system",
             {"DOCKER_HOST": "unix:///srv/d.sock"},
-            ["/srv/d.sock", "/run/docker.sock"],
+            ["/srv/d.sock", *DOCKERS],
         ),
         (
             "podman",
             "",
             "system",
             {"CONTAINER_HOST": "unix:///srv/p.sock", "DOCKER_HOST": "unix:///srv/d.sock"},
-            ["/srv/p.sock", "/run/podman/podman.sock", "/srv/d.sock", "/run/docker.sock"],
+            ["/srv/p.sock", *PODMANS, "/srv/d.sock", *DOCKERS],
         ),
-        ("docker", "", "system", {"DOCKER_HOST": "tcp://192.0.2.1:2375"}, ["/run/docker.sock"]),
+        ("docker", "", "system", {"DOCKER_HOST": "tcp://192.0.2.1:2375"}, [*DOCKERS]),
     ],
 )
 def test_sockets_are_tried_in_order(

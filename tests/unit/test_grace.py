@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from koi_agent.core.changes import Started, Stopped
+from koi_agent.core.changes import Started, Stopped, Updated
 from koi_agent.core.grace import Grace
-from koi_agent.core.instance import Instance
+from koi_agent.core.instance import Instance, PortMapping, PortSource, Protocol
 from tests.unit.things import unit
 
 A, B = unit("a.service"), unit("b.service")
@@ -67,3 +67,65 @@ def test_what_is_over_takes_no_room() -> None:
         grace.publish([Stopped(unit(f"{number}.service"), "exited")])
         clock.now += 0.1
     assert len(grace._left) <= 21
+
+
+def at(instance: Instance, *numbers: int) -> Instance:
+    """Give a unit these ports."""
+    ports = tuple(
+        PortMapping(
+            container_port=number,
+            host_port=number,
+            protocol=Protocol.TCP,
+            host_ip="",
+            source=PortSource.LISTENING,
+        )
+        for number in numbers
+    )
+    return replace(instance, ports=ports)
+
+
+def open_ports(grace: Grace, visible: Instance) -> list[int]:
+    (one,) = wanted(grace, visible)
+    return [port.host_port for port in one.ports]
+
+
+def test_who_comes_back_has_its_ports_until_they_are_found_again() -> None:
+    clock = Clock()
+    grace = Grace(2.0, clock)
+    grace.publish([Updated(at(A, 80, 81), at(A)), Stopped(at(A), "exited")])
+    clock.now += 1.0
+    grace.publish([Started(at(A))])
+    assert open_ports(grace, at(A)) == [80, 81]
+    grace.publish([Updated(at(A), at(A, 80, 90))])
+    assert open_ports(grace, at(A, 80, 90)) == [80, 90, 81]
+    clock.now += 2.1
+    assert open_ports(grace, at(A, 80, 90)) == [80, 90]
+
+
+def test_a_port_that_closes_is_there_for_the_grace_however_much_goes_on() -> None:
+    clock = Clock()
+    grace = Grace(2.0, clock)
+    grace.publish([Updated(at(A, 80, 81, 82), at(A, 81, 82))])
+    clock.now += 1.5
+    grace.publish([Updated(at(A, 81, 82), at(A, 82))])
+    assert open_ports(grace, at(A, 82)) == [82, 80, 81]
+    clock.now += 0.6
+    assert open_ports(grace, at(A, 82)) == [82]
+
+
+def test_a_port_that_is_reached_otherwise_is_as_it_is_now() -> None:
+    grace = Grace(2.0, Clock())
+    before = at(A, 80)
+    after = replace(before, ports=(replace(before.ports[0], host_ip="127.0.0.1"),))
+    grace.publish([Updated(before, after)])
+    assert wanted(grace, after) == [after]
+
+
+def test_one_that_is_made_anew_takes_the_place_of_the_one_before() -> None:
+    grace = Grace(2.0, Clock())
+    grace.publish([Stopped(A, "exited"), Stopped(B, "exited")])
+    assert grace.give_up_for(A) == ""
+    assert grace.give_up_for(replace(A, id="other.service", name="other")) == ""
+    assert grace.give_up_for(replace(A, id="new")) == A.key
+    assert wanted(grace) == [B]
+    assert grace.give_up_for(replace(A, id="new")) == ""

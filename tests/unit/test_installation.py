@@ -17,8 +17,13 @@ NAME = "org.sylin.koi.Runtime1"
 OWNER = "org.freedesktop.policykit.owner"
 PLACES = {
     "bin/koi-runtime",
+    "lib/koi-runtime/koi-runtime-gate",
     "lib/koi-runtime/koi-runtime.conf",
     "lib/systemd/catalog/koi-runtime.catalog",
+    "lib/systemd/system/koi-runtime-gate@.service",
+    "lib/systemd/system/koi-runtime-gate@.socket",
+    "lib/systemd/system/koi-runtime-gate@docker.path",
+    "lib/systemd/system/koi-runtime-gate@podman.path",
     "lib/systemd/system/koi-runtime.service",
     "lib/systemd/system/koi-runtime.socket",
     "lib/systemd/user/koi-runtime.service",
@@ -31,8 +36,15 @@ PLACES = {
     f"share/dbus-1/services/{NAME}.service",
     f"share/dbus-1/system-services/{NAME}.service",
     f"share/dbus-1/system.d/{NAME}.conf",
+    "share/man/man1/koi-runtime.1",
+    "share/man/man5/koi-runtime.conf.5",
+    "share/man/man5/koi-runtime.metadata.5",
+    f"share/man/man5/{NAME}.5",
+    "share/man/man8/koi-runtime.service.8",
     f"share/polkit-1/actions/{NAME}.policy",
+    "share/polkit-1/rules.d/koi-runtime.rules",
 }
+PROGRAMS = {"usr/bin/koi-runtime", "usr/lib/koi-runtime/koi-runtime-gate"}
 CODE = "lib/koi-runtime/koi_agent"
 VENDOR = "lib/koi-runtime/vendor"
 
@@ -60,7 +72,7 @@ def test_all_is_installed_and_nothing_else(tmp_path: Path) -> None:
     code |= vendored
     assert set(installed) == code | {f"usr/{place}" for place in PLACES}
     for path, (mode, content) in installed.items():
-        assert mode == (0o755 if path == "usr/bin/koi-runtime" else 0o644), path
+        assert mode == (0o755 if path in PROGRAMS else 0o644), path
         assert content or path in code, path
 
 

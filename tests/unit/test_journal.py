@@ -5,6 +5,7 @@ import logging
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from struct import unpack
 
@@ -12,6 +13,7 @@ import pytest
 
 from koi_agent.core.changes import BackendDisconnected, Started, Stopped, Updated
 from koi_agent.core.errors import BadInput
+from koi_agent.core.instance import KoiMetadata, Refusal
 from koi_agent.core.messages import LEVELS, Kind, marked
 from koi_agent.host import backlog, journal
 from koi_agent.host.logs import LogOutput
@@ -215,6 +217,20 @@ def test_events_are_records_of_their_kinds(output: LogOutput, journald: Journald
     assert records[3]["KOI_BACKEND"] == "docker"
 
 
+def test_what_an_owner_wrote_for_nothing_is_said_once_a_run(
+    output: LogOutput, journald: Journald
+) -> None:
+    refused = (Refusal(key="koi.port", reason="'0' is no port"),)
+    web = replace(unit("web.service"), metadata=KoiMetadata(refused=refused))
+    again = replace(web, metadata=KoiMetadata(name="a", refused=refused))
+    JournalPublisher().publish([Started(web), Updated(web, again), Stopped(again, "gone")])
+    records = [one for one in journald.read() if one["KOI_EVENT"] == "refused"]
+    assert [one["MESSAGE"] for one in records] == [
+        "systemd:web.service: koi.port refused: '0' is no port"
+    ]
+    assert (records[0]["MESSAGE_ID"], records[0]["PRIORITY"]) == (Kind.REFUSED, "4")
+
+
 # A journald in trouble
 
 
@@ -264,6 +280,7 @@ def test_record_that_no_datagram_holds_does_not_hold_up_others(
 
 
 async def test_large_records_are_kept_up_to_a_size(output: LogOutput, journald: Journald) -> None:
+    asyncio.get_running_loop().slow_callback_duration = 60  # which would be a record, too
     text = "x" * 4000
     for _ in range(1000):
         log.info(text)

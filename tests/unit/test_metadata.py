@@ -45,7 +45,9 @@ VALUES: dict[str, tuple[str, object]] = {
     "proxy.port": ("443", 443),
     "proxy.remote": ("false", False),
     "certmesh": ("True", True),
+    "subtypes": ("_printer, _scanner", ("_printer", "_scanner")),
     "<port>.type": ("_dns._udp", "_dns._udp"),
+    "<port>.subtypes": ("_recursive", ("_recursive",)),
     "<port>.name": ("Names", "Names"),
     "<port>.txt.<k>": ("y", (("path", "y"),)),
 }

@@ -149,6 +149,40 @@ def test_what_is_no_service_type_is_refused(given: str) -> None:
 @pytest.mark.parametrize(
     ("given", "accepted"),
     [
+        ("_printer", ("_printer",)),
+        ("_scanner,_printer", ("_printer", "_scanner")),
+        (" _Printer  _printer ", ("_printer",)),
+        ("universal", ("_universal",)),
+        (",".join(f"_a{number}" for number in range(8)), tuple(f"_a{n}" for n in range(8))),
+    ],
+)
+def test_subtypes_are_labels(given: str, accepted: tuple[str, ...]) -> None:
+    assert label("subtypes", given).subtypes == accepted
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "",
+        ",",
+        "_",
+        "_a",
+        "_ab.c",
+        "_éa",
+        "_-a",
+        "_a-",
+        "x" * 63,
+        " ".join(f"_a{n}" for n in range(9)),
+    ],
+)
+def test_what_is_no_list_of_subtypes_is_refused(given: str) -> None:
+    metadata = label("subtypes", given)
+    assert (metadata.subtypes, len(metadata.refused)) == (None, 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "accepted"),
+    [
         ("web", "web"),
         ("Web.Home.ARPA.", "web.home.arpa"),
         ("3com.example", "3com.example"),

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from koi_agent.core.instance import Protocol
 from koi_agent.host import sock_diag
-from koi_agent.host.sock_diag import Listener, listener_from, messages
+from koi_agent.host.netlink import messages
+from koi_agent.host.sock_diag import Listener, listener_from
 
 
 def listeners() -> list[Listener]:

@@ -25,7 +25,7 @@ logging.basicConfig(format="%(levelname)s %(message)s")
 from koi_agent.host.sockets import passed
 from koi_agent.core.errors import ConfigError
 try:
-    found = passed(os.environ)
+    found = passed(os.environ, ("http",))
 except ConfigError as error:
     sys.exit(f"refused: {error}")
 print(json.dumps({
@@ -170,7 +170,7 @@ def test_systemds_own_tool_is_understood(tmp_path: Path) -> None:
 
 def test_nothing_is_passed_to_who_was_started_by_hand() -> None:
     environment = {"OTHER": "stays"}
-    assert passed(environment) == {}
+    assert passed(environment, ("http",)) == {}
     assert environment == {"OTHER": "stays"}
 
 

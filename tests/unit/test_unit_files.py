@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from koi_agent.backends.systemd.unit_files import LARGEST, Library, UnitFile
+from koi_agent.backends.systemd.file_contents import LARGEST
+from koi_agent.backends.systemd.unit_files import Library, UnitFile
 
 Write = Callable[..., list[str]]
 
@@ -276,3 +277,20 @@ def test_file_split_into_drop_ins_says_the_same(
     whole = Library().read("a@b.service", str(folder / "whole"))
     split = Library().read("a@b.service", str(folder / "first"), [str(folder / "second")])
     assert whole == split
+
+
+@pytest.mark.parametrize(
+    ("text", "tells"),
+    [
+        ("Type=notify\n", True),
+        ("Type=notify-reload\n", True),
+        ("Type=dbus\nBusName=a.b\n", True),
+        ("BusName=a.b\n", True),
+        ("Type=simple\nBusName=a.b\n", False),
+        ("Type=notify\nType=exec\n", False),
+        ("Type=notify\nType=\n", False),
+        ("", False),
+    ],
+)
+def test_who_says_when_he_is_ready_is_known(write: Write, text: str, *, tells: bool) -> None:
+    assert read(write(f"[Service]\n{text}")).tells is tells

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from koi_agent.backends.systemd.units import ROOT, Details, Patterns, Unit, unit_name
 from koi_agent.config import SystemdConfig
-from koi_agent.core.instance import InstanceState
+from koi_agent.core.instance import Health, InstanceState
 from tests.unit.desk import path
 
 RUNNING, PAUSED, RESTARTING = (
@@ -86,6 +86,23 @@ def test_unit_that_has_exited_runs_if_that_is_asked_for() -> None:
 )
 def test_unit_that_is_frozen_is_paused(freezer: str, state: InstanceState) -> None:
     assert unit(FreezerState=freezer).state() is state
+
+
+@pytest.mark.parametrize(
+    ("states", "health"),
+    [
+        ("active/running", Health.HEALTHY),
+        ("reloading/reload-notify", Health.HEALTHY),
+        ("activating/start", Health.STARTING),
+        ("activating/auto-restart", Health.STARTING),
+        ("deactivating/stop-sigterm", Health.NONE),
+    ],
+)
+def test_unit_that_tells_when_it_is_ready_is_healthy_from_then_on(
+    states: str, health: Health
+) -> None:
+    assert unit(states).instance(Details(tells=True)).health is health
+    assert unit(states).instance(Details()).health is Health.NONE
 
 
 def test_unit_is_shown_with_all_that_is_known_of_it() -> None:

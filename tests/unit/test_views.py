@@ -26,6 +26,7 @@ PORT = PortMapping(
 FULL = KoiMetadata(
     enable=True,
     service_type="_http._tcp",
+    subtypes=("_printer",),
     name="Web",
     dns_name="web.lan",
     txt=(("path", "/"),),
@@ -41,7 +42,7 @@ FULL = KoiMetadata(
     source="compose",
     enabled_by=EnabledBy.ANNOUNCE,
     ports=(
-        ((53, Protocol.UDP), PortMetadata(type="_dns._udp")),
+        ((53, Protocol.UDP), PortMetadata(type="_dns._udp", subtypes=("_own",))),
         ((80, Protocol.TCP), PortMetadata(name="a", txt=(("k", "v"),))),
     ),
 )
@@ -68,8 +69,9 @@ def test_everything_said_is_shown_under_its_own_name() -> None:
     assert shown.keys() == {field.name for field in fields(KoiMetadata)} - {"refused"}
     assert (shown["proxy_remote"], shown["port"], shown["enabled_by"]) == (False, 80, "announce")
     assert shown["txt"] == {"path": "/"}
+    assert shown["subtypes"] == ["_printer"]
     assert shown["ports"] == {
-        "53/udp": {"type": "_dns._udp"},
+        "53/udp": {"type": "_dns._udp", "subtypes": ["_own"]},
         "80/tcp": {"name": "a", "txt": {"k": "v"}},
     }
 
@@ -94,7 +96,7 @@ def test_port_is_shown_with_its_service_type() -> None:
 
 def test_explanation_says_what_was_wished_and_what_was_refused() -> None:
     refused = Refusal(key="koi.port", reason="'x' is no number")
-    shown = explanation_of(instance(KoiMetadata(refused=(refused,))))
+    shown = explanation_of(instance(KoiMetadata(refused=(refused,))), ())
     assert shown["key"] == "podman:c"
     assert (shown["enabled"], shown["enabled_by"]) == (False, "")
     assert shown["refused"] == [{"key": "koi.port", "reason": "'x' is no number"}]
@@ -103,12 +105,12 @@ def test_explanation_says_what_was_wished_and_what_was_refused() -> None:
 
 
 def test_explanation_names_what_decided() -> None:
-    yes = explanation_of(instance(FULL))
-    no = explanation_of(instance(KoiMetadata(enable=False, enabled_by=EnabledBy.EXPLICIT)))
+    yes = explanation_of(instance(FULL), ())
+    no = explanation_of(instance(KoiMetadata(enable=False, enabled_by=EnabledBy.EXPLICIT)), ())
     assert (yes["enabled"], yes["reasons"]) == (True, ["opted in (announce)"])
     assert (no["enabled"], no["reasons"]) == (False, ["opted out (explicit)"])
 
 
 def test_views_are_plain_values() -> None:
-    shown = explanation_of(instance(FULL))
+    shown = explanation_of(instance(FULL), ())
     assert json.loads(json.dumps(shown)) == shown

@@ -10,10 +10,10 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from koi_agent.backends.docker.api import API, Engine
+from koi_agent.backends.docker.api import API, Engine, NothingBehind
 from koi_agent.backends.docker.memory import Memory
 from koi_agent.backends.docker.session import Session
-from koi_agent.backends.docker.sockets import candidates, foreign_host
+from koi_agent.backends.docker.sockets import candidates, foreign_host, is_gate
 from koi_agent.config import Config
 from koi_agent.core.contracts import Deliver
 from koi_agent.core.errors import BackendAbsent, BackendLost
@@ -53,14 +53,22 @@ class Docker:
             try:
                 api = await stack.enter_async_context(API(path))
                 engine = await api.engine()
-            except BackendAbsent as absent:
+            except NothingBehind as absent:
                 why = why or absent
                 continue
+            except BackendAbsent as absent:
+                why = why if is_gate(path) else why or absent
+                continue
             except BackendLost as lost:
-                why = lost if why is None or isinstance(why, BackendAbsent) else why
+                why = why if _is_settled(why) else lost
                 continue
             if engine.backend == self.name:
                 return api, engine
             text = f"{path} is {engine.backend.capitalize()}'s, which is followed by that name"
             why = why or BackendAbsent(text)
         raise why or BackendAbsent(foreign_host(self.name, os.environ))
+
+
+def _is_settled(why: BackendLost | None) -> bool:
+    """Tell whether what was found says more than that something else can't be used, either."""
+    return isinstance(why, NothingBehind) or not (why is None or isinstance(why, BackendAbsent))

@@ -9,7 +9,6 @@ hold codes and no word of an answer.
 
 import asyncio
 import json
-import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -20,11 +19,15 @@ import aiohttp
 
 from koi_agent.backends.docker.answers import objects, text
 from koi_agent.backends.docker.sockets import trouble
+from koi_agent.core.engines import EVENTS
 from koi_agent.core.errors import BackendAbsent, BackendLost, BadInput
+from koi_agent.core.json_arrays import elements
 from koi_agent.core.text import printable
 
 NEWEST_API: Final = (1, 51)
 """The newest version whose answers are known to be read rightly; older engines speak theirs."""
+NO_ENGINE: Final = 502
+"""How a gate answers that has no engine."""
 ANSWER_TIMEOUT: Final = 10.0
 """Seconds for anything but a list, which the engine that follows bounds, and the events."""
 MOST_ANSWER: Final = 16 * 2**20
@@ -36,21 +39,14 @@ SLICE: Final = 50
 """Records decoded before others get their turn: a millisecond."""
 
 _LIBPOD = "v4.0.0/libpod"
-_EVENTS: Final = {
-    "type": ["container", "network"],
-    "event": [
-        *("start", "restart", "kill", "oom", "die", "died", "stop", "destroy", "remove"),
-        *("pause", "unpause", "rename", "update", "health_status", "connect", "disconnect"),
-    ],
-}
-"""What is wanted of /events, in both engines' words; never ``exec_*``: health checks would
-wake us for nothing, and carry command lines."""
 _RUNNING: Final[Mapping[str, Mapping[str, str]]] = {
     "docker": {},  # without a wish it lists what runs, is paused or restarts
     "podman": {"all": "1"},  # else not what is paused, and it knows no filter for what is ending
 }
-_DECODER = json.JSONDecoder()
-_BETWEEN = re.compile(r"[\s,]*")
+
+
+class NothingBehind(BackendAbsent):
+    """A gate answers, and says that there is no engine: it has to know."""
 
 
 class Vanished(BadInput):
@@ -97,7 +93,13 @@ class API:
 
         Raises ``BackendLost``, or ``BackendAbsent`` where there is no such socket.
         """
-        answer = await self._answer("version", "version", versioned=False)
+        try:
+            answer = await self._answer("version", "version", versioned=False)
+        except Refused as refused:
+            if refused.status == NO_ENGINE:
+                why = f"{self.path} is a gate, and no engine is behind it"
+                raise NothingBehind(why) from refused
+            raise
         if not isinstance(answer, dict):
             raise BackendLost(f"{self.path}: the answer to version is none")
         self._docker.api_version = f"v{_spoken(answer)}"
@@ -139,7 +141,7 @@ class API:
 
         ``since`` is seconds since the epoch, with a fraction. Ends where the engine ends it.
         """
-        wishes = {"since": since, "filters": json.dumps(_EVENTS)}
+        wishes = {"since": since, "filters": json.dumps(EVENTS)}
         with self._translated("events"):
             async with self._asked("events", wishes) as response:
                 async for lines in _lines(response):
@@ -235,28 +237,14 @@ async def _elements(body: bytearray) -> AsyncIterator[list[object]]:
 
     What is not UTF-8 costs the text it is in.
     """
-    array = body.decode("utf-8", "replace").strip()
-    if array == "null":  # Go's way to write one without elements
-        return
-    if not (array.startswith("[") and array.endswith("]")):
-        raise ValueError("no array")
     records: list[object] = []
-    at = _next(array, 1)
-    while at < len(array) - 1:
-        record, end = _DECODER.raw_decode(array, at)
+    for record in elements(body.decode("utf-8", "replace")):
         records.append(record)
-        at = _next(array, end)
         if len(records) == SLICE:
             yield records
             records = []
             await asyncio.sleep(0)
     yield records
-
-
-def _next(array: str, at: int) -> int:
-    """Find where the next element begins."""
-    found = _BETWEEN.match(array, at)
-    return found.end() if found else at
 
 
 async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[Sequence[bytes]]:

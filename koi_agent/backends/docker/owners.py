@@ -5,13 +5,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from koi_agent.core.engines import COMPOSE, UNIT
 from koi_agent.core.errors import BadInput
 from koi_agent.core.instance import KoiMetadata
 from koi_agent.core.metadata import from_labels
 from koi_agent.core.names import filled_text
-
-COMPOSE: Final = "com.docker.compose."
-UNIT: Final = "PODMAN_SYSTEMD_UNIT"
 
 _VARIABLE: Final = "KOI_MDNS_ANNOUNCE"
 _UNIT: Final = re.compile(r"[A-Za-z0-9:_.\\@-]{1,240}\.(?:service|scope)")

@@ -1,8 +1,8 @@
 """Where an engine's socket may be, and what to say of one that can't be used.
 
 What the configuration says comes first and alone; then the variables that the engines' own
-commands heed, then the usual places. Podman may also answer where Docker would, as its package
-``podman-docker`` arranges.
+commands heed, then the gate before an engine, then the usual places. Podman may also answer where
+Docker would, as its package ``podman-docker`` arranges.
 """
 
 import errno
@@ -16,7 +16,13 @@ from typing import Final
 
 DOCKER_SOCKET: Final = "/run/docker.sock"
 PODMAN_SOCKET: Final = "/run/podman/podman.sock"
+GATES: Final = "/run/koi-runtime/gate"
+"""Where gates listen, each by the name of its engine."""
 
+_GATED: Final = {
+    DOCKER_SOCKET: "koi-runtime-gate@docker.path",
+    PODMAN_SOCKET: "koi-runtime-gate@podman.path",
+}
 _VARIABLES: Final = {"docker": "DOCKER_HOST", "podman": "CONTAINER_HOST"}
 _UNIX: Final = "unix://"
 
@@ -40,10 +46,16 @@ def _usual(backend: str, scope: str, environment: Mapping[str, str]) -> list[str
     host = environment.get(_VARIABLES[backend], "")
     found = [host.removeprefix(_UNIX)] if host.startswith(f"{_UNIX}/") else []
     if scope == "system":
-        return [*found, DOCKER_SOCKET if backend == "docker" else PODMAN_SOCKET]
+        usual = DOCKER_SOCKET if backend == "docker" else PODMAN_SOCKET
+        return [*found, f"{GATES}/{backend}.sock", usual]
     runtime = environment.get("XDG_RUNTIME_DIR", "")
     own = "docker.sock" if backend == "docker" else "podman/podman.sock"
     return [*found, f"{runtime}/{own}"] if runtime.startswith("/") else found
+
+
+def is_gate(path: str) -> bool:
+    """Tell whether a gate listens there, if anybody does: that it is not there says little."""
+    return path.startswith(f"{GATES}/")
 
 
 def foreign_host(backend: str, environment: Mapping[str, str]) -> str:
@@ -77,24 +89,33 @@ def _is_socket(path: str) -> bool:
 
 
 def _refusal(path: str) -> str:
-    """Name who refuses: a folder on the way that we may not enter, or the socket itself."""
+    """Name who refuses, and how to be let in: by a gate, where there may be one."""
+    place, status = _refused_at(path)
+    if status is None:
+        return f"permission denied on {path}"
+    folder = "the folder " if stat.S_ISDIR(status.st_mode) else ""
+    said = f"permission denied on {folder}{place} ({_owned(status)})"
+    if gate := _GATED.get(path):
+        return f"{said}; a gate lets the agent read there: systemctl enable --now {gate}"
+    group = _group(status.st_gid)
+    if folder or group == "root" or not status.st_mode & stat.S_IWGRP:
+        return said
+    return (
+        f"{said}: membership in group {group}"
+        f" would do, in a drop-in with SupplementaryGroups={group}; it is as good as root"
+    )
+
+
+def _refused_at(path: str) -> tuple[str, os.stat_result | None]:
+    """Find who refuses: a folder on the way that we may not enter, or else the socket itself."""
     for place in _way(path):
         try:
             status = Path(place).stat()
         except OSError:
             break
-        if stat.S_ISDIR(status.st_mode):
-            if os.access(place, os.X_OK):
-                continue
-            return f"permission denied on the folder {place} ({_owned(status)})"
-        group = _group(status.st_gid)
-        if group == "root" or not status.st_mode & stat.S_IWGRP:
-            return f"permission denied on {path} ({_owned(status)})"
-        return (
-            f"permission denied on {path} ({_owned(status)}): membership in group {group}"
-            f" would do, in a drop-in with SupplementaryGroups={group}; it is as good as root"
-        )
-    return f"permission denied on {path}"
+        if not stat.S_ISDIR(status.st_mode) or not os.access(place, os.X_OK):
+            return place, status
+    return path, None
 
 
 def _way(path: str) -> Iterator[str]:

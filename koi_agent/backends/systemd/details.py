@@ -109,6 +109,7 @@ class Files:
             metadata=from_unit_keys(file.assignments, dict(file.environment)),
             awaits="podman" if file.container else "",
             restarts=file.restarts or not fragment,
+            tells=file.tells,
             notes=(*file.problems, *private),
         )
 

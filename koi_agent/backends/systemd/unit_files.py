@@ -5,23 +5,19 @@ type-level, template and dash-prefix drop-ins already. Nothing here raises for w
 holds: a file that can't be read costs its unit the metadata, with one sentence that says why.
 """
 
-import errno
 import os
-import stat
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from koi_agent.backends.systemd.file_contents import content
 from koi_agent.core.errors import BadInput
 from koi_agent.core.text import printable
 from koi_agent.core.unit_specifiers import KNOWN, expand
 from koi_agent.core.unit_syntax import Document, Entry, Ignored, parse, words
 from koi_agent.core.values import unit_boolean
-
-LARGEST: Final = 64 * 1024
-"""Bytes of one file; a larger one is not read."""
 
 ANNOUNCE: Final = "KOI_MDNS_ANNOUNCE"
 """The one variable of ``Environment=`` that is read; no other leaves this module."""
@@ -30,10 +26,14 @@ _PREFIX = "X-Koi-"
 _SECTION = "X-Koi"
 _QUADLET = frozenset({"X-Container", "X-Pod", "X-Kube"})
 _SERVICE_KEYS = frozenset(
-    {"Environment", "PrivateNetwork", "NetworkNamespacePath", "Restart", "RestartForceExitStatus"}
+    {
+        *("Environment", "PrivateNetwork", "NetworkNamespacePath"),
+        *("Restart", "RestartForceExitStatus", "Type", "BusName"),
+    }
 )
+_TELLING = frozenset({"notify", "notify-reload", "dbus"})
+"""Types of services that say by themselves when they are ready (systemd.service(5))."""
 _MOST_PROBLEMS = 8
-_NULL_DEVICE = os.makedev(1, 3)
 # A time stamp is as coarse as the kernel's tick: a file may change twice within one.
 _SETTLED_NS = 100_000_000
 
@@ -45,7 +45,8 @@ class UnitFile:
     ``assignments`` are (section, key, value) in order, resets included: whoever reads them
     merges them. ``container`` means Quadlet made the unit. ``private_network`` means the
     service has a network namespace of its own or joins one. ``restarts`` means that systemd
-    may start it again by itself; where a file could not be read, so it may.
+    may start it again by itself; where a file could not be read, so it may. ``tells`` means
+    that the service says by itself when it is ready.
     """
 
     assignments: tuple[tuple[str, str, str], ...] = ()
@@ -53,6 +54,7 @@ class UnitFile:
     container: bool = False
     private_network: bool = False
     restarts: bool = False
+    tells: bool = False
     problems: tuple[str, ...] = ()
 
 
@@ -97,7 +99,7 @@ class Library:
             if known is not None and known[0] == _signature(status):
                 self._pages.move_to_end(path)
                 return known[1]
-            data, status = _content(path, status)
+            data, status = content(path, status)
         except OSError as error:
             raise BadInput(f"can't be read ({error.strerror or error})") from error
         except ValueError as error:
@@ -123,47 +125,6 @@ def _signature(status: os.stat_result) -> tuple[int, ...]:
         status.st_mtime_ns,
         status.st_ctime_ns,
     )
-
-
-def _content(path: str, status: os.stat_result) -> tuple[bytes, os.stat_result]:
-    """Read a regular file, whole; the null device, a mask, reads as empty.
-
-    It is looked at before it is opened, for opening a device may do something, and after,
-    for it may be another by then.
-    """
-    if _is_readable(status):
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-        with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123  # a descriptor
-            status = os.fstat(descriptor)
-            if _is_readable(status):
-                return _bounded(iter(lambda: file.read(LARGEST + 1), b"")), status
-    return b"", status
-
-
-def _is_readable(status: os.stat_result) -> bool:
-    if stat.S_ISREG(status.st_mode):
-        if status.st_size > LARGEST:
-            raise _too_large()
-        return True
-    if stat.S_ISCHR(status.st_mode) and status.st_rdev == _NULL_DEVICE:
-        return False
-    raise BadInput("is not a regular file")
-
-
-def _bounded(chunks: Iterable[bytes | None]) -> bytes:
-    """Collect what is read; a file of /proc or a growing one may be more than its size."""
-    data = b""
-    for chunk in chunks:
-        if chunk is None:
-            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-        data += chunk
-        if len(data) > LARGEST:
-            raise _too_large()
-    return data
-
-
-def _too_large() -> BadInput:
-    return BadInput(f"is larger than {LARGEST // 1024} KiB")
 
 
 def _page(path: str, data: bytes) -> _Page:
@@ -204,6 +165,7 @@ def _merged(name: str, pages: Sequence[_Page], unread: Sequence[str]) -> UnitFil
         container=any(page.container for page in pages),
         private_network=reading.own_namespace or bool(reading.namespace_path),
         restarts=bool(unread) or reading.forced_restart or reading.restart != "no",
+        tells=reading.tells and not unread,
         problems=problems,
     )
 
@@ -219,6 +181,8 @@ class _Reading:
         self.namespace_path = ""
         self.restart = "no"
         self.forced_restart = False
+        self.type = ""
+        self.bus_name = ""
         self.problems: list[str] = []
 
     def take(self, page: _Page) -> None:
@@ -235,7 +199,20 @@ class _Reading:
             elif entry.key == "RestartForceExitStatus":
                 self.forced_restart = bool(entry.value)
             else:
-                self._take_network(entry)
+                self._take_kind(entry)
+
+    @property
+    def tells(self) -> bool:
+        """Whether the service says when it is ready; with a BusName= alone its Type= is dbus."""
+        return self.type in _TELLING or (not self.type and bool(self.bus_name))
+
+    def _take_kind(self, entry: Entry) -> None:
+        if entry.key == "Type":
+            self.type = entry.value
+        elif entry.key == "BusName":
+            self.bus_name = entry.value
+        else:
+            self._take_network(entry)
 
     def _take_environment(self, page: _Page, entry: Entry) -> None:
         """``config_parse_environ``: an empty value resets, the words before a fault stand."""

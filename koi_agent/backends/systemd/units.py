@@ -9,11 +9,12 @@ from typing import Any
 
 from koi_agent.bus.labels import decode
 from koi_agent.config import SystemdConfig
-from koi_agent.core.instance import Instance, InstanceState, KoiMetadata, PortMapping
+from koi_agent.core.instance import Health, Instance, InstanceState, KoiMetadata, PortMapping
 
 ROOT = "/org/freedesktop/systemd1/unit/"
 BACKEND = "systemd"
 ACTIVE = frozenset({"active", "reloading", "activating", "deactivating", "refreshing"})
+READY = frozenset({"active", "reloading", "refreshing"})
 PAUSED = frozenset({"frozen", "frozen-by-parent"})
 _HEALTH_CHECK = re.compile(r"[0-9a-f]{64}(?:-[0-9a-f]+)?\.service")
 NAMES_KEPT = 1024
@@ -25,7 +26,8 @@ class Details:
     """What changes with a unit's files only: systemd says it when asked, never by itself.
 
     ``awaits`` names the backend that may claim the unit, as Quadlet's are Podman's.
-    ``restarts`` says that systemd may start the unit again by itself.
+    ``restarts`` says that systemd may start the unit again by itself, ``tells`` that the service
+    tells systemd when it is ready.
     """
 
     fragment: str = ""
@@ -33,6 +35,7 @@ class Details:
     metadata: KoiMetadata = field(default_factory=KoiMetadata)
     awaits: str = ""
     restarts: bool = True
+    tells: bool = False
     notes: tuple[str, ...] = ()
 
 
@@ -108,6 +111,15 @@ class Unit:
             return InstanceState.RESTARTING
         return InstanceState.PAUSED if self.freezer in PAUSED else InstanceState.RUNNING
 
+    def health(self, details: Details) -> Health:
+        """Put readiness into a word; of a service that says nothing systemd knows no more either.
+
+        A watchdog that is not pinged ends in a restart, so it needs no word of its own.
+        """
+        if not details.tells or self.active == "deactivating":
+            return Health.NONE
+        return Health.HEALTHY if self.active in READY else Health.STARTING
+
     def instance(self, details: Details, ports: tuple[PortMapping, ...] = ()) -> Instance:
         """Make what others see of this unit."""
         return Instance(
@@ -119,6 +131,7 @@ class Unit:
             image=details.fragment,
             ports=ports,
             metadata=details.metadata,
+            health=self.health(details),
             unit=self.name,
             control_group=details.control_group,
             main_pid=self.main_pid,

@@ -7,7 +7,7 @@ from koi_agent.bus.wire import Variant
 from koi_agent.core.api import BACKEND, INSTANCE
 from koi_agent.core.changes import BackendStatus
 from koi_agent.core.instance import Instance
-from koi_agent.core.views import metadata_of, port_of
+from koi_agent.core.views import announcement_of, metadata_of, port_of
 
 SIGNATURES = {
     "enable": "b",
@@ -17,10 +17,12 @@ SIGNATURES = {
     "proxy_port": "q",
     "proxy_remote": "b",
     "certmesh": "b",
+    "subtypes": "as",
     "txt": "a{ss}",
     "ports": "a{sv}",
     "host_port": "q",
     "container_port": "q",
+    "since": "t",
 }
 """Signatures of the values in our dictionaries; all others are strings."""
 
@@ -44,6 +46,10 @@ def _ports(instance: Instance) -> list[dict[str, Variant]]:
     return [variants(port_of(port, instance.metadata)) for port in instance.ports]
 
 
+def _announcements(instance: Instance) -> list[dict[str, Variant]]:
+    return [variants(announcement_of(one)) for one in instance.announcements]
+
+
 def _instance_interface() -> Interface:
     const, true = Emits.CONST, Emits.TRUE
     return interface(
@@ -65,7 +71,7 @@ def _instance_interface() -> Interface:
         Property("InvocationID", "ay", true, lambda i: i.invocation_id),
         Property("Stale", "b", true, lambda i: i.stale),
         Property("LinkedTo", "ao", true, lambda _: []),
-        Property("Announcements", "aa{sv}", true, lambda _: []),
+        Property("Announcements", "aa{sv}", true, _announcements),
         Property("CreatedTimestamp", "t", const, lambda i: i.created_at),
         Property("DiscoveredTimestamp", "t", const, lambda i: i.discovered_at),
     )

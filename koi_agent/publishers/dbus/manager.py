@@ -13,6 +13,7 @@ from koi_agent.core.api import MANAGER, NAME
 from koi_agent.core.changes import BackendState, BackendStatus
 from koi_agent.core.errors import BackendLost, ConfigError
 from koi_agent.core.instance import Instance
+from koi_agent.core.records import Decision
 from koi_agent.core.views import explanation_of
 from koi_agent.publishers.dbus.interfaces import EVENTS
 from koi_agent.publishers.dbus.names import backend_path, instance_path
@@ -33,16 +34,18 @@ FILTERS: dict[str, Callable[[Instance], str]] = {
 """What FindInstances can ask for."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Wishes:
-    """What privileged clients may ask of the agent.
+    """What clients may ask of the agent.
 
     ``resync`` lists a backend, or all for "", and tells what was different; it raises
     ``BackendLost``. ``reload`` reads the configuration anew; it raises ``ConfigError``.
+    ``decisions`` tells what was decided of an instance.
     """
 
     resync: Callable[[str], Awaitable[Mapping[str, Mapping[str, str]]]]
     reload: Callable[[], Awaitable[None]]
+    decisions: Callable[[str], Sequence[Decision]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,7 +210,9 @@ class Manager:
         return (instance_path(_only(found, f"instance with process {pid}").key),)
 
     def _explain(self, _call: Call, asked: str) -> Sequence[str]:
-        return (json.dumps(explanation_of(self._instance(asked)), ensure_ascii=False),)
+        instance = self._instance(asked)
+        said = explanation_of(instance, self._wishes.decisions(instance.key))
+        return (json.dumps(said, ensure_ascii=False),)
 
     async def _resync(
         self, _call: Call, backend: str, _options: Mapping[str, Variant]

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from koi_agent.core.changes import BackendStatus
 from koi_agent.core.instance import Instance
 from koi_agent.core.registry import Registry
-from koi_agent.core.views import metadata_of, port_of
+from koi_agent.core.views import announcement_of, metadata_of, port_of
 from koi_agent.publishers.http.answers import encoded
 
 T = TypeVar("T")
@@ -71,6 +71,9 @@ def instance_of(instance: Instance) -> dict[str, Any]:
         "invocation_id": instance.invocation_id.hex(),
         "created_at": moment(instance.created_at),
         "stale": instance.stale,
+        "announcements": [
+            announcement_of(one) | {"since": moment(one.since)} for one in instance.announcements
+        ],
     }
     for name in ("image", "project", "replica"):
         if value := getattr(instance, name):

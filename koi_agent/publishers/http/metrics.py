@@ -1,9 +1,11 @@
 """Our own counts in Prometheus's text format, or OpenMetrics's where that is asked for."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from koi_agent.core.changes import BackendState, BackendStatus
+from koi_agent.core.instance import Instance
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -53,6 +55,24 @@ def of_backends(
             samples=[({"backend": b.name}, b.drift) for b in every],
         ),
     ]
+
+
+def of_announcements(instances: Iterable[Instance]) -> Family:
+    """Count what became of the records that instances ask for."""
+    counted = Counter(
+        (one.capability, one.provider, str(one.status))
+        for instance in instances
+        for one in instance.announcements
+    )
+    return Family(
+        name="koi_announcements",
+        kind="gauge",
+        help="Records that instances ask for, by what became of them.",
+        samples=[
+            ({"capability": c, "provider": p, "status": s}, n)
+            for (c, p, s), n in sorted(counted.items())
+        ],
+    )
 
 
 def family(name: str, kind: str, said: str, label: str, values: Mapping[str, Value]) -> Family:

@@ -1,19 +1,21 @@
 """What each page says: looked up in the registry when it is asked for."""
 
+import math
 import platform
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from koi_agent.core.changes import BackendState, BackendStatus
+from koi_agent.core.checks import CheckStatus
 from koi_agent.core.grace import Grace
 from koi_agent.core.instance import Health, Instance
 from koi_agent.core.registry import Registry
 from koi_agent.publishers.http import metrics, targets
 from koi_agent.publishers.http.answers import Answer, Asked, Refused, encoded, page
-from koi_agent.publishers.http.instances import Encoder, array, backend_of
+from koi_agent.publishers.http.instances import Encoder, array, backend_of, moment
 from koi_agent.publishers.http.metrics import family, plain
 from koi_agent.publishers.http.streams import Streams
 
@@ -21,18 +23,25 @@ NOT_SERVING = frozenset({"starting", "stopping"})
 """States in which nobody should be sent to us."""
 
 
+UPS = {Health.HEALTHY: "up", Health.UNHEALTHY: "down"}
+"""What upstream calls it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """What pages show of the agent as a whole.
 
     ``state`` is starting, running, degraded, reloading or stopping. ``waiting`` and ``dropped``
-    count events by sink: what it has not told yet, and what it will never tell.
+    count events by sink: what it has not told yet, and what it will never tell. ``checks`` tells
+    those that go on, and ``checked`` counts their results.
     """
 
     version: str
     state: str
     waiting: Mapping[str, int] = field(default_factory=dict)
     dropped: Mapping[str, int] = field(default_factory=dict)
+    checks: Callable[[], Iterable[CheckStatus]] = tuple
+    checked: Mapping[str, int] = field(default_factory=dict)
 
 
 class Pages:
@@ -71,10 +80,14 @@ class Pages:
         return Answer(content_type="text/event-stream", stream=stream)
 
     async def health_status(self, _asked: Asked) -> Answer:
-        """Tell what runtimes themselves check; checks of our own there are none yet."""
-        checked = (_health(i) for i in self._sorted() if i.health is not Health.NONE)
-        begin = b'{"machines":[],"services":[],"instances":'
-        return Answer(pieces=[begin, *await array(checked, encoded), b"}"])
+        """Tell of our checks in upstream's shape, and of every instance whose health is known."""
+        visible = self._registry.visible
+        checks = ((visible.get(status.key), status) for status in self._facts().checks())
+        ours = (_service(instance, status) for instance, status in checks if instance)
+        known = (_health(i) for i in self._sorted() if i.health is not Health.NONE)
+        begin = b'{"machines":[],"services":'
+        services, instances = await array(ours, encoded), await array(known, encoded)
+        return Answer(pieces=[begin, *services, b',"instances":', *instances, b"}"])
 
     async def status(self, _asked: Asked) -> Answer:
         facts = self._facts()
@@ -111,6 +124,7 @@ class Pages:
         facts, streams = self._facts(), self.streams
         visible = self._registry.visible.values()
         states = Counter((instance.backend, str(instance.state)) for instance in visible)
+        health = Counter(str(instance.health) for instance in visible)
         events = {name.partition(".")[2]: count for name, count in streams.counts.items()}
         requests = {str(code): count for code, count in self.requests.items()}
         said = "Versions of what answers."
@@ -118,6 +132,9 @@ class Pages:
             family("koi_build_info", "gauge", said, "version", {facts.version: 1}),
             *metrics.of_backends(self._registry.backends.values(), states),
             family("koi_events", "counter", "Events of the registry.", "event", events),
+            metrics.of_announcements(visible),
+            family("koi_health", "gauge", "Instances by health.", "health", health),
+            family("koi_checks", "counter", "Checks of health.", "result", facts.checked),
             metrics.delay(streams.delays, streams.delayed),
             family(
                 "koi_events_waiting",
@@ -166,6 +183,25 @@ class Pages:
         if not found:
             raise Refused(404, "not_found", f"instance not found: {asked[:300]}")
         return found[0]
+
+
+def _service(instance: Instance, status: CheckStatus) -> dict[str, Any]:
+    """Show a check as upstream does: interval and timeout are whole seconds.
+
+    Several may have one name; the key is ours, and each has another.
+    """
+    return {
+        "name": f"runtime:{instance.metadata.name or instance.name}",
+        "key": status.key,
+        "kind": str(status.check.kind),
+        "target": status.check.target,
+        "interval_secs": math.ceil(status.check.interval),
+        "timeout_secs": math.ceil(status.check.timeout),
+        "status": UPS.get(status.health, "unknown"),
+        "last_checked": moment(status.last_checked),
+        "last_ok": moment(status.last_ok),
+        "message": status.message,
+    }
 
 
 def _health(instance: Instance) -> dict[str, Any]:

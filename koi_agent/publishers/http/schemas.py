@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from koi_agent.core.changes import BackendState
-from koi_agent.core.instance import EnabledBy, Health, InstanceState, PortSource, Protocol
+from koi_agent.core.checks import CheckKind
+from koi_agent.core.instance import EnabledBy, Health, InstanceState, PortSource, Protocol, Standing
 from koi_agent.core.views import PLAIN
 
 TEXT: Mapping[str, Any] = {"type": "string"}
@@ -75,8 +76,17 @@ SCHEMAS: Mapping[str, Any] = {
         invocation_id=TEXT,
         created_at=PERHAPS_MOMENT,
         stale=BOOLEAN,
+        announcements=_several("Announcement"),
         project=TEXT,
         replica={**NUMBER, "description": "which of the many alike in a project, from 1"},
+    ),
+    "Announcement": _shape(
+        capability=TEXT,
+        provider=TEXT,
+        name=TEXT,
+        status=_words(Standing),
+        reason=TEXT,
+        since=PERHAPS_MOMENT,
     ),
     "Port": _shape(
         host_port=PORT,
@@ -89,10 +99,11 @@ SCHEMAS: Mapping[str, Any] = {
     "Metadata": _all_optional(
         **{name: METADATA_TYPES.get(name, TEXT) for name in PLAIN},
         enabled_by=_words(EnabledBy),
+        subtypes=TEXTS,
         txt=PAIRS,
         ports={"type": "object", "additionalProperties": _named("PortMetadata")},
     ),
-    "PortMetadata": _all_optional(type=TEXT, name=TEXT, txt=PAIRS),
+    "PortMetadata": _all_optional(type=TEXT, subtypes=TEXTS, name=TEXT, txt=PAIRS),
     "Backend": _shape(
         name=TEXT,
         state=_words(BackendState),
@@ -110,8 +121,20 @@ SCHEMAS: Mapping[str, Any] = {
     "Event": _shape(event_v={"const": 1}, event_type=TEXT, id=TEXT, data={"type": "object"}),
     "HealthStatus": _shape(
         machines={"type": "array", "items": {"type": "object"}},
-        services={"type": "array", "items": {"type": "object"}},
+        services=_several("Service"),
         instances=_several("InstanceHealth"),
+    ),
+    "Service": _shape(
+        name=TEXT,
+        key=TEXT,
+        kind=_words(CheckKind),
+        target=TEXT,
+        interval_secs=NUMBER,
+        timeout_secs=NUMBER,
+        status=_words(("up", "down", "unknown")),
+        last_checked=PERHAPS_MOMENT,
+        last_ok=PERHAPS_MOMENT,
+        message=TEXT,
     ),
     "InstanceHealth": _shape(key=TEXT, name=TEXT, health=_words(Health), detail=TEXT),
     "Status": _shape(

@@ -1,0 +1,1 @@
+"""Health by checks of our own: ``checker`` keeps time and score, ``prober`` asks once."""

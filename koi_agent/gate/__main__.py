@@ -1,0 +1,63 @@
+"""``koi-runtime-gate ENGINE``: the gate of one engine, on the socket that systemd passes."""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+from typing import Final
+
+from koi_agent.core.errors import ConfigError
+from koi_agent.gate.server import Server
+from koi_agent.gate.upstream import Upstream
+from koi_agent.host.logs import LogOutput
+from koi_agent.host.sockets import passed
+
+log = logging.getLogger(__name__)
+
+ENGINES: Final = {"docker": "/run/docker.sock", "podman": "/run/podman/podman.sock"}
+USAGE: Final = f"""\
+usage: koi-runtime-gate ENGINE [SOCKET]
+
+Answer the questions of koi-runtime about an engine's containers, and no others.
+ENGINE is {" or ".join(ENGINES)}; SOCKET is where it listens, if not where it usually does.
+systemd passes the socket to serve on: koi-runtime-gate@ENGINE.socket.
+"""
+
+
+async def _serve(path: str) -> None:
+    listening = passed(os.environ, ("gate",)).get("gate", [])
+    if len(listening) != 1:
+        raise ConfigError("systemd passes no socket: start koi-runtime-gate@.socket instead")
+    if running := asyncio.current_task():
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
+    log.info("asking %s", path)
+    await Server(Upstream(path)).run(listening[0])
+
+
+def execute(argv: Sequence[str]) -> int:
+    """Serve until SIGTERM; returns the exit code."""
+    engine, *place = argv or [""]
+    path = place[0] if len(place) == 1 else ENGINES.get(engine, "")
+    if engine not in ENGINES or len(place) > 1 or not PurePosixPath(path).is_absolute():
+        sys.stderr.write(USAGE)
+        return 2
+    with LogOutput(logging.INFO, "auto", os.environ):
+        try:
+            asyncio.run(_serve(path))
+        except asyncio.CancelledError:
+            log.info("stopped")
+        except ConfigError as error:
+            log.error("%s", error)  # noqa: TRY400 - the operator's trouble, no bug of ours
+            return os.EX_CONFIG
+    return 0
+
+
+def main() -> None:
+    sys.exit(execute(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""avahi-daemon's side of the bus, with its limits: groups by client, entries by group."""
+
+import asyncio
+from collections import Counter
+from contextlib import AsyncExitStack
+from typing import Any, Final, Self
+
+from koi_agent.bus.client import Bus, Link
+from koi_agent.bus.marshalling import marshal
+from koi_agent.bus.signals import Message
+from koi_agent.bus.wire import Header, Kind
+from koi_agent.capabilities.mdns.entries import AVAHI
+from koi_agent.capabilities.mdns.groups import GROUP, SERVER
+
+MOST_GROUPS: Final = 1024
+MOST_ENTRIES: Final = 32
+ESTABLISHED: Final = 2
+
+
+class Refusal(Exception):
+    """An error of Avahi's, by the end of its name."""
+
+
+class FakeAvahi:
+    """Used as a context; ``groups`` holds the entries of each group that is committed, by path."""
+
+    def __init__(self, address: str) -> None:
+        self.groups: dict[str, list[list[Any]]] = {}
+        self.clients: Counter[str] = Counter()
+        self.most: dict[str, int] = {}
+        self._bus = Bus(address, self._answer)
+        self._pending: dict[str, list[list[Any]]] = {}
+        self._owners: dict[str, str] = {}
+        self._number = 0
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            group = await stack.enter_async_context(asyncio.TaskGroup())
+            running = group.create_task(self._bus.run())
+            stack.callback(running.cancel)
+            assert await (await self._bus.link()).own(AVAHI)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    def _answer(self, link: Link, message: Message) -> None:
+        asked = message.header
+        try:
+            signature, values = self._done(asked, message.values())
+        except Refusal as refusal:
+            name, text = f"{AVAHI}.{refusal}", "not so"
+            answer = Header(kind=Kind.ERROR, error_name=name, signature="s")
+            signature, values = "s", [text]
+        else:
+            answer = Header(kind=Kind.RETURN, signature=signature)
+        answer.destination, answer.reply_serial = asked.sender, asked.serial
+        link.send(answer, marshal(signature, values))
+        if asked.member == "Commit":
+            moved = Header(kind=Kind.SIGNAL, path=asked.path, interface=GROUP, signature="is")
+            moved.member, moved.destination = "StateChanged", asked.sender
+            link.send(moved, marshal("is", [ESTABLISHED, ""]))
+
+    def _done(self, asked: Header, body: list[Any]) -> tuple[str, list[Any]]:
+        if asked.interface == SERVER[2]:
+            return self._serve(asked, body)
+        match asked.member:
+            case "Commit":
+                self.groups[asked.path] = self._pending[asked.path]
+            case "Reset":
+                self._pending[asked.path] = []
+                self.groups.pop(asked.path, None)
+            case "Free":
+                del self._pending[asked.path]
+                self.groups.pop(asked.path, None)
+                self.clients[self._owners.pop(asked.path)] -= 1
+            case "AddServiceSubtype" if body[-1].startswith("_bad."):
+                raise Refusal("InvalidServiceSubtypeError")
+            case "AddService" if self._is_taken(asked.path, body):
+                raise Refusal("CollisionError")
+            case _:
+                if len(self._pending[asked.path]) >= MOST_ENTRIES:
+                    raise Refusal("TooManyEntriesError")
+                self._pending[asked.path].append(body)
+        return "", []
+
+    def _serve(self, asked: Header, body: list[Any]) -> tuple[str, list[Any]]:
+        match asked.member:
+            case "GetState":
+                return "i", [2]
+            case "GetHostName":
+                return "s", ["box"]
+            case "GetAlternativeServiceName":
+                name, _, number = body[0].partition(" #")
+                return "s", [f"{name} #{int(number or 1) + 1}"]
+            case "EntryGroupNew":
+                return "o", [self._new(asked.sender)]
+            case other:
+                raise AssertionError(other)
+
+    def _is_taken(self, path: str, body: list[Any]) -> bool:
+        """Tell whether another group has a service of this name and type."""
+        others = (entries for other, entries in self._pending.items() if other != path)
+        return any(entry[3:5] == body[3:5] for entries in others for entry in entries)
+
+    def names(self) -> set[str]:
+        """Name the services that are there."""
+        return {
+            entry[3] for entries in self.groups.values() for entry in entries if len(entry) == 9
+        }
+
+    def _new(self, client: str) -> str:
+        if self.clients[client] >= MOST_GROUPS:
+            raise Refusal("TooManyObjectsError")
+        self.clients[client] += 1
+        self.most[client] = max(self.most.get(client, 0), self.clients[client])
+        self._number += 1
+        path = f"/Client/EntryGroup{self._number}"
+        self._pending[path], self._owners[path] = [], client
+        return path

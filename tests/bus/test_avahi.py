@@ -1,0 +1,146 @@
+"""Avahi's limits are kept: as many connections as it takes, and never too many entries."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+
+import pytest
+
+from koi_agent.capabilities.mdns.avahi import Avahi, Session
+from koi_agent.core.errors import ProviderLost
+from koi_agent.core.instance import Standing
+from koi_agent.core.records import HostName, Record, Service, Told
+from koi_agent.feed import Feed
+from tests.bus.fake_avahi import MOST_GROUPS, FakeAvahi
+from tests.real.agents import eventually
+from tests.world.bus import PrivateBus
+
+Reports = dict[str, Sequence[Told]]
+
+
+@pytest.fixture
+async def avahi(bus: PrivateBus) -> AsyncIterator[FakeAvahi]:
+    async with FakeAvahi(bus.address) as fake:
+        yield fake
+
+
+def host(name: str) -> tuple[Record, ...]:
+    return (HostName(owner=name, name=name, addresses=("192.0.2.7",)),)
+
+
+def web(owner: str, name: str, port: int) -> Service:
+    return Service(owner=owner, name=name, type="_http._tcp", port=port)
+
+
+async def put(session: Session, numbers: range) -> None:
+    for number in numbers:
+        await session.put(f"a{number}", host(f"a{number}"))
+
+
+@pytest.mark.timeout(60)
+async def test_past_a_thousand_groups_there_is_another_connection_and_room_is_used_again(
+    bus: PrivateBus, avahi: FakeAvahi
+) -> None:
+    reports: Reports = {}
+    async with Avahi(bus.address).session(reports.__setitem__) as session:
+        await put(session, range(1100))
+        await eventually(lambda: len(avahi.groups) == 1100, "all are there")
+        assert len(avahi.clients) == 2
+        assert max(avahi.most.values()) <= MOST_GROUPS
+        for number in range(500):
+            await session.put(f"a{number}", ())
+        await put(session, range(2000, 2900))
+        assert len(avahi.groups) == 1500
+        assert len(avahi.clients) == 2
+        await eventually(
+            lambda: (
+                {one.status for told in reports.values() for one in told} == {Standing.ANNOUNCED}
+            ),
+            "all are announced",
+        )
+
+
+async def test_what_avahi_has_no_room_for_is_refused_and_the_rest_is_announced(
+    bus: PrivateBus, avahi: FakeAvahi
+) -> None:
+    reports: Reports = {}
+    services = [web("a", f"s{port}", port) for port in range(1, 41)]
+    async with Avahi(bus.address).session(reports.__setitem__) as session:
+        await session.put("a", services)
+        await eventually(lambda: avahi.groups, "it is there")
+        await eventually(lambda: reports["a"][0].status is Standing.ANNOUNCED, "it is announced")
+        statuses = [one.status for one in reports["a"]]
+        assert statuses == [Standing.ANNOUNCED] * 32 + [Standing.REFUSED] * 8
+        assert reports["a"][-1].reason == "avahi takes 32 entries of an instance"
+
+
+async def test_a_host_name_comes_first_and_never_is_this_hosts_own(
+    bus: PrivateBus, avahi: FakeAvahi
+) -> None:
+    reports: Reports = {}
+    services = [web("a", f"s{port}", port) for port in range(1, 41)]
+    async with Avahi(bus.address).session(reports.__setitem__) as session:
+        await session.put("a", [*services, *host("a")])
+        await session.put("b", host("Box"))
+        await eventually(lambda: reports["a"][0].status is Standing.ANNOUNCED, "it is announced")
+        assert reports["a"][0].name == "a.local"
+        assert (reports["b"][0].status, reports["b"][0].reason) == (
+            Standing.REFUSED,
+            "that is this host's own name",
+        )
+
+
+async def test_a_subtype_that_can_not_be_costs_nothing_else(
+    bus: PrivateBus, avahi: FakeAvahi
+) -> None:
+    reports: Reports = {}
+    service = replace(web("a", "a", 80), subtypes=("_bad", "_good"))
+    async with Avahi(bus.address).session(reports.__setitem__) as session:
+        await session.put("a", [service])
+        await eventually(lambda: reports["a"][0].status is Standing.ANNOUNCED, "it is announced")
+        assert reports["a"][0].reason.startswith("without _bad: ")
+        (entries,) = avahi.groups.values()
+        assert [entry[-1] for entry in entries[1:]] == ["_good._sub._http._tcp"]
+
+
+def numbered(number: int) -> str:
+    return f"web #{number}" if number > 1 else "web"
+
+
+@pytest.mark.timeout(60)
+async def test_instances_that_take_each_others_names_end_with_those_that_are_planned(
+    bus: PrivateBus, avahi: FakeAvahi
+) -> None:
+    feed = Feed("mdns", Avahi(bus.address), lambda _: None)
+    async with asyncio.TaskGroup() as group:
+        feeding = group.create_task(feed.run())
+        numbers = range(1, 31)
+        for number in numbers:
+            feed.want(f"k{number}", (web(f"k{number}", numbered(number), 80),))
+        await eventually(lambda: len(avahi.names()) == 30, "all are there")
+        feed.want("k1", ())
+        for number in reversed(numbers[1:]):  # all move up, the last first
+            feed.want(f"k{number}", (web(f"k{number}", numbered(number - 1), 80),))
+        await eventually(lambda: settled(feed, numbers[1:]), "all are as planned", seconds=20)
+        assert avahi.names() == {numbered(number) for number in numbers[:-1]}
+        feeding.cancel()
+
+
+def settled(feed: Feed, numbers: range) -> bool:
+    told = {number: feed.standing(f"k{number}")[0] for number in numbers}
+    return all(
+        (one.name, one.status) == (f"{numbered(n - 1)}._http._tcp.local", Standing.ANNOUNCED)
+        for n, one in told.items()
+    )
+
+
+@pytest.mark.timeout(60)
+async def test_a_connection_that_is_lost_ends_the_session_for_its_groups_are_gone(
+    bus: PrivateBus, avahi: FakeAvahi
+) -> None:
+    async with Avahi(bus.address).session(lambda *_: None) as session:
+        await put(session, range(1001))
+        _, second = session._links
+        second._transport.close()
+        with pytest.raises(ProviderLost):
+            await session.run()

@@ -1,0 +1,173 @@
+"""What may be asked, and how every other request is refused, whatever it tries."""
+
+import json
+from time import thread_time
+from urllib.parse import urlencode
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from koi_agent.core.engines import EVENTS as WISHES
+from koi_agent.gate.requests import Forbidden, Kind, question
+
+AGENTS = "Host: docker\r\nAccept: */*\r\nAccept-Encoding: gzip, deflate\r\nUser-Agent: aiohttp\r\n"
+EVENTS = urlencode({"filters": json.dumps(WISHES)})
+
+
+def request(target: str, fields: str = AGENTS, line: str = "GET {} HTTP/1.1") -> bytes:
+    return f"{line.format(target)}\r\n{fields}\r\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("target", "kind", "asked"),
+    [
+        ("/_ping", Kind.PING, "/_ping"),
+        ("/version", Kind.VERSION, "/version"),
+        ("/v1.41/info", Kind.INFO, "/v1.41/info"),
+        ("/v1.41/containers/json", Kind.LIST, "/v1.41/containers/json"),
+        ("/containers/json?all=1", Kind.LIST, "/containers/json?all=1"),
+        ("/v1.51/containers/0a_b.c-d/json", Kind.INSPECT, "/v1.51/containers/0a_b.c-d/json"),
+        (
+            "/v4.0.0/libpod/containers/0a/json",
+            Kind.INSPECT,
+            "/v4.0.0/libpod/containers/0a/json",
+        ),
+        ("/v1.41/events", Kind.EVENTS, f"/v1.41/events?{EVENTS}"),
+        ("/v1.41/events?since=17.5", Kind.EVENTS, f"/v1.41/events?since=17.5&{EVENTS}"),
+        ("/v1.41/events?filters=%7B%7D", Kind.EVENTS, f"/v1.41/events?{EVENTS}"),
+        (f"/v1.41/events?{EVENTS}", Kind.EVENTS, f"/v1.41/events?{EVENTS}"),
+    ],
+)
+def test_what_the_agent_asks_is_asked_anew(target: str, kind: Kind, asked: str) -> None:
+    made = question(request(target))
+    assert (made.kind, made.target, made.keeps) == (kind, asked, True)
+    assert made.head == f"GET {asked} HTTP/1.0\r\nHost: gate\r\n\r\n".encode()
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/",
+        "/v1.41/images/json",
+        "/v1.41/containers/create",
+        "/v1.41/containers/a/logs",
+        "/v1.41/containers/a/archive?path=/etc/shadow",
+        "/v1.41/containers/a/json?size=1",
+        "/v1.41/containers/json?size=1",
+        "/v1.41/containers/json?all=2",
+        "/v1.41/containers/json?all=1&all=1",
+        "/v1.41/containers/json?filters=%7B%7D",
+        "/v1.41/containers/../json",
+        "/v1.41/containers/a/../b/json",
+        "/v1.41/containers//json",
+        "//v1.41/containers/json",
+        "/v1.41//containers/json",
+        "/v1.41/containers/json/",
+        "/v1.41/containers/%61/json",
+        "/v1.41/containers%2Fjson",
+        "/v1.41/containers/a%2Fexec/json",
+        "/v1.41/containers/a\\b/json",
+        "/v1.41/containers/a;b/json",
+        "/v1.41/containers/a#b/json",
+        "/v1.41/containers/json?",
+        "/v1.41/containers/json?a",
+        "/v1.41/containers/json?%00=1",
+        "/v2.0/containers/json",
+        "/v1.411/containers/json",
+        "/v4.0.0/libpod/containers/json",
+        "/v4.0.0/libpod/info",
+        "/v1.41/events?since=1&until=2",
+        "/v1.41/events?since=-1",
+        "/v1.41/events?since=1e9",
+        "http://docker/v1.41/containers/json",
+        "*",
+        "/v1.41/containers/" + "a" * 129 + "/json",
+    ],
+)
+def test_no_other_target_is_asked_for(target: str) -> None:
+    with pytest.raises(Forbidden):
+        question(request(target))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "POST {} HTTP/1.1",
+        "HEAD {} HTTP/1.1",
+        "get {} HTTP/1.1",
+        "GET {} HTTP/1.0",
+        "GET {} HTTP/2.0",
+        "GET  {} HTTP/1.1",
+        "GET {}\tHTTP/1.1",
+        " GET {} HTTP/1.1",
+        "GET {} HTTP/1.1 ",
+        "GET {}",
+        "GET {} HTTP/1.1\nX: y",
+        "GET {} HTTP/1.1\rX: y",
+        "PRI * HTTP/2.0",
+        "",
+    ],
+)
+def test_no_other_request_line_is_read(line: str) -> None:
+    with pytest.raises(Forbidden):
+        question(request("/v1.41/containers/json", line=line))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        "",
+        "Accept: */*\r\n",
+        "Host: a\r\nHost: b\r\n",
+        "Host: a\r\nhost: a\r\n",
+        "Host: a\r\nContent-Length: 0\r\n",
+        "Host: a\r\nContent-Length: 10\r\n",
+        "Host: a\r\nTransfer-Encoding: chunked\r\n",
+        "Host: a\r\nTransfer-Encoding : chunked\r\n",
+        "Host: a\r\nUpgrade: tcp\r\nConnection: Upgrade\r\n",
+        "Host: a\r\nConnection: upgrade, close\r\n",
+        "Host: a\r\nExpect: 100-continue\r\n",
+        "Host: a\r\nX-Registry-Auth: a\r\n",
+        "Host: a\r\n Accept: folded\r\n",
+        "Host: a\r\nAccept: a\r\n\tfolded\r\n",
+        "Host: a\nAccept: b\r\n",
+        "Host: a\x00\r\n",
+        "Host: a\x1b\r\n",
+        "Host:a\r\nAccept\r\n",
+        ": a\r\nHost: a\r\n",
+    ],
+)
+def test_no_other_field_is_read(fields: str) -> None:
+    with pytest.raises(Forbidden):
+        question(request("/v1.41/containers/json", fields))
+
+
+def test_a_connection_ends_if_that_is_asked_for() -> None:
+    assert not question(request("/version", "Host: a\r\nConnection: Close\r\n")).keeps
+
+
+ALLOWED = st.sampled_from(
+    [b"GET /v1.41/containers/json HTTP/1.1\r\n", b"Host: a\r\n", b"\r\n", b"\n", b"?all=1", b"/.."]
+)
+
+
+@given(st.lists(ALLOWED | st.binary(max_size=6), max_size=8).map(b"".join))
+def test_whatever_comes_is_a_question_of_ours_or_forbidden(head: bytes) -> None:
+    try:
+        made = question(head)
+    except Forbidden:
+        return
+    assert made.target.startswith("/")
+    assert not {" ", "\r", "\n", "%2f", "%2e"} & set(made.target)
+    assert ".." not in made.target
+
+
+@pytest.mark.parametrize(
+    "field", ["host:" + " " * 15_900 + "\x01", "host:" + "a " * 7_900 + "\x01"]
+)
+def test_no_field_takes_long_to_be_refused(field: str) -> None:
+    began = thread_time()
+    with pytest.raises(Forbidden):
+        question(request("/version", f"{field}\r\n"))
+    assert thread_time() - began < 0.05

@@ -1,0 +1,56 @@
+"""Units that ask to be announced, and what the agent says becomes of that."""
+
+from typing import Any
+
+from koi_agent.bus.client import CallError
+from tests.real.agents import eventually, instance, on_manager
+from tests.world import World
+
+WEB = """\
+[Service]
+ExecStart=/usr/bin/python3 -m http.server {port} --bind ::
+[X-Koi]
+Enable=yes
+Name={name}
+Type=_http._tcp
+Txt-path=/
+"""
+
+
+def settings(world: World, text: str) -> None:
+    """Write the agent's configuration, to be read when it starts or reloads."""
+    folder = world.home / ".config/koi-runtime"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "koi-runtime.conf").write_text(text)
+
+
+async def web(
+    world: World, name: str = "web", port: int = 8080, text: str = WEB, more: str = ""
+) -> None:
+    """Start a unit that serves HTTP, with ``more`` metadata."""
+    world.unit(f"{name}.service", text.format(name=name, port=port) + more)
+    await on_manager(world, "start", f"{name}.service")
+
+
+async def announcements(world: World, name: str = "web") -> dict[str, str]:
+    """Tell the standing of each record of a unit, by name."""
+    try:
+        known: list[dict[str, Any]] = (await instance(world, f"{name}.service"))["Announcements"]
+    except CallError:  # it is not known yet
+        return {}
+    return {one["name"]: one["status"] for one in known}
+
+
+async def announced(world: World, name: str = "web", *, seconds: float = 15.0) -> dict[str, str]:
+    async def all_are() -> dict[str, str]:
+        known = await announcements(world, name)
+        return known if known and set(known.values()) == {"announced"} else {}
+
+    try:
+        return dict(await eventually(all_are, f"{name} is announced", seconds=seconds))
+    except AssertionError as error:
+        raise AssertionError(f"{await announcements(world, name)}") from error
+
+
+async def waits(world: World) -> bool:
+    return set((await announcements(world)).values()) == {"wanted"}

@@ -1,0 +1,152 @@
+"""Where there is no Avahi, a real systemd-resolved announces services."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import require
+from tests.lan import Lan, resolved
+from tests.real.agents import agent, eventually, instance, on_manager
+from tests.real.announced import announced, announcements, waits, web
+from tests.world import World
+
+
+@pytest.fixture(autouse=True)
+def needs_resolved() -> None:
+    if reason := resolved.missing():
+        require("resolved", reason)
+
+
+async def records(world: World) -> list[dict[str, Any]]:
+    return list((await instance(world, "web.service"))["Announcements"])
+
+
+async def standings(world: World) -> dict[str, tuple[str, str]]:
+    return {one["name"]: (one["status"], one["provider"]) for one in await records(world)}
+
+
+async def settled(world: World) -> bool:
+    return "announced" in (await announcements(world)).values()
+
+
+def services(lan: Lan) -> set[str]:
+    """Name what a peer finds, with its port."""
+    return {f"{one.name} {one.port} {one.txt}" for one in lan.peer.browse("_http._tcp")}
+
+
+async def test_services_are_announced_and_host_names_are_refused_with_the_reason(
+    world: World, lan: Lan, tmp_path: Path
+) -> None:
+    lan.box.start_resolved()
+    async with agent(world, tmp_path):
+        await web(world)
+        await eventually(lambda: settled(world), "it is announced")
+        assert await standings(world) == {
+            "web._http._tcp.local": ("announced", "resolved"),
+            "web.local": ("refused", "resolved"),
+        }
+        await eventually(lambda: 'web 8080 "path=/"' in services(lan), "the peer finds it")
+        await on_manager(world, "stop", "web.service")
+        await eventually(lambda: not services(lan), "it is gone", seconds=15)
+
+
+async def test_a_resolved_that_comes_back_is_told_everything(
+    world: World, lan: Lan, tmp_path: Path
+) -> None:
+    lan.box.start_resolved()
+    async with agent(world, tmp_path):
+        await web(world)
+        await eventually(lambda: settled(world), "it is announced")
+        await asyncio.to_thread(lan.box.end, "resolved")
+        await eventually(lambda: waits(world), "it waits")
+        lan.box.start_resolved()
+        await eventually(lambda: settled(world), "it is announced again")
+
+
+async def test_what_a_killed_agent_left_is_cleared_and_an_end_leaves_nothing(
+    world: World, lan: Lan, tmp_path: Path
+) -> None:
+    lan.box.start_resolved()
+    async with agent(world, tmp_path) as running:
+        await web(world)
+        await eventually(lambda: settled(world), "it is announced")
+        await running.kill()
+    assert len(registered(lan)) == 1
+    async with agent(world, tmp_path):
+        await eventually(lambda: settled(world), "it is announced")
+        assert len(registered(lan)) == 1
+    assert registered(lan) == []
+
+
+async def test_what_a_killed_agent_left_is_cleared_when_nobody_wants_anything_any_more(
+    world: World, lan: Lan, tmp_path: Path
+) -> None:
+    lan.box.start_resolved()
+    async with agent(world, tmp_path) as running:
+        await web(world)
+        await eventually(lambda: settled(world), "it is announced")
+        await running.kill()
+    await on_manager(world, "stop", "web.service")
+    assert len(registered(lan)) == 1
+    async with agent(world, tmp_path):
+        await eventually(lambda: not registered(lan), "it is cleared")
+
+
+def registered(lan: Lan) -> list[str]:
+    """Name the services that resolved has, by their objects."""
+    path = "/org/freedesktop/resolve1/dnssd"
+    listed = lan.box.run("busctl", "--system", "tree", "--list", "org.freedesktop.resolve1")
+    return [line for line in listed.split() if line.startswith(f"{path}/")]
+
+
+async def test_avahi_has_the_first_say_when_it_comes(
+    world: World, lan: Lan, tmp_path: Path
+) -> None:
+    lan.box.start_resolved()
+    async with agent(world, tmp_path):
+        await web(world)
+        await eventually(lambda: settled(world), "it is announced")
+        await asyncio.to_thread(lan.box.start_avahi)
+        assert set(await announced(world)) == {"web._http._tcp.local", "web.local"}
+        assert {provider for _, provider in (await standings(world)).values()} == {"avahi"}
+        assert registered(lan) == []
+        since = {one["since"] for one in await records(world)}
+        await asyncio.to_thread(lan.box.end, "resolved")
+        lan.box.start_resolved()  # which is nobody's business while Avahi is there
+        await asyncio.sleep(1)
+        assert {one["since"] for one in await records(world)} == since
+
+
+async def test_a_peer_finds_it_by_resolvectl(world: World, lan: Lan, tmp_path: Path) -> None:
+    lan.box.start_resolved()
+    lan.peer.end("avahi")
+    lan.peer.start_resolved()
+    question = ("-p", "mdns", "service", "web", "_http._tcp", "local")
+
+    def said() -> bool:
+        text = lan.peer.run(*resolved.command("resolvectl"), *question)
+        return all(part in text for part in (":8080", "192.0.2.1", "path=/"))
+
+    async with agent(world, tmp_path):
+        await web(world)
+        await eventually(said, "the peer finds it")
+
+
+async def test_a_link_without_mdns_is_told_of_and_one_that_gets_it_is_used(
+    world: World, lan: Lan, tmp_path: Path
+) -> None:
+    lan.box.start_resolved()
+    lan.box.run(*resolved.command("resolvectl"), "mdns", "lan0", "no")
+    async with agent(world, tmp_path):
+        await web(world)
+        await eventually(lambda: failed(world), "it is not announced")
+        (reason, *_) = [one["reason"] for one in await records(world)]
+        assert "no link speaks mDNS" in reason
+        lan.box.run(*resolved.command("resolvectl"), "mdns", "lan0", "yes")
+        await eventually(lambda: settled(world), "it is announced", seconds=15)
+
+
+async def failed(world: World) -> bool:
+    return "failed" in (await announcements(world)).values()

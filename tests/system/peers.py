@@ -1,0 +1,38 @@
+"""A peer of a machine's: another network namespace in it, joined by a pair of interfaces."""
+
+from typing import Final
+
+from tests.machine import COPY, Machine
+
+BOX, PEER = "192.0.2.1", "192.0.2.2"
+NAMESPACE: Final = "koi-peer"
+SCRIPT: Final = f"""
+ip netns add {NAMESPACE}
+ip link add lan0 type veth peer name lan0 netns {NAMESPACE}
+ip addr add {BOX}/24 dev lan0
+ip link set lan0 up
+ip -n {NAMESPACE} addr add {PEER}/24 dev lan0
+ip -n {NAMESPACE} link set lan0 up
+ip -n {NAMESPACE} link set lo up
+"""
+
+
+class Peer:
+    """Another host on the machine's network, which asks by multicast and by TCP."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        machine.run("sh", "-ec", SCRIPT)
+
+    def close(self) -> None:
+        self._machine.run("sh", "-c", f"ip link del lan0; ip netns del {NAMESPACE}")
+
+    def run(self, *argv: str, check: bool = True) -> str:
+        """Run a program on the peer; returns what it wrote."""
+        inside = ("ip", "netns", "exec", NAMESPACE)
+        return self._machine.run(*inside, *argv, check=check).stdout
+
+    def ask(self, name: str, kind: str, *, seconds: float = 1.0) -> list[str]:
+        """Ask the network once; returns all that was answered in time."""
+        program = ("python3", f"{COPY}/tests/system/query.py")
+        return self.run(*program, PEER, name, kind, f"{seconds:g}").splitlines()
