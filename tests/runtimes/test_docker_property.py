@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from koi_agent.backends.docker import session
@@ -108,6 +108,14 @@ STEPS: dict[str, Step] = {
 }
 
 
+# A health event is lost, and then a list says of the container only that it is paused.
+LOST_WHILE_PAUSED = [
+    *[("drop", 32, True), ("check", 24, True), ("pause", 0, False), ("again", 0, False)],
+    *[("again", 44, True), ("pause", 0, False), ("again", 24, True), ("again", 24, True)],
+    *[("list no JSON", 34, False), ("again", 0, False), ("again", 34, False)],
+]
+
+
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("fresh", [session.FRESH, 0.0])
 @pytest.mark.parametrize("name", ["docker", "podman"])
@@ -123,6 +131,7 @@ STEPS: dict[str, Step] = {
         max_size=80,
     )
 )
+@example(script=LOST_WHILE_PAUSED)
 def test_truth_is_published_after_the_next_list(
     name: str,
     fresh: float,

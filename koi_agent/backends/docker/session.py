@@ -277,12 +277,14 @@ class Session:
     def _wish_for_more(self, found: Mapping[str, Container]) -> None:
         """Inspect what never was, or not rightly, and at first all: much may have changed.
 
-        A list is not believed on what events spoke of lately; an inspection is.
+        A list is not believed on what events spoke of lately; an inspection is. Nor does a list
+        tell the health of what is paused.
         """
         spoken = self._tracker.spoken.keys() & (found.keys() | self._memory.known.keys())
         wished = spoken | (self._owed & found.keys())
         for id_, container in found.items():
-            if container.inspected is None or not self._has_listed.is_set():
+            untold = container.inspected is None or container.state is InstanceState.PAUSED
+            if untold or not self._has_listed.is_set():
                 wished.add(id_)
         self._owed.clear()
         for id_ in wished:
