@@ -24,7 +24,7 @@ class Arguments(Namespace):
     """What was typed; ``scope`` is ``None`` where it is to be decided.
 
     ``names`` are of ``show`` and ``explain``, ``backend`` is of ``resync``; ``runtime``,
-    ``no_runtime`` and ``log_level`` are those of ``run``.
+    ``no_runtime`` and ``log_level`` are those of ``run``, ``remove`` is of ``install-units``.
     """
 
     command: str
@@ -36,6 +36,7 @@ class Arguments(Namespace):
     runtime: str | None = None
     no_runtime: bool = False
     log_level: str | None = None
+    remove: bool = False
 
 
 def no_arguments(_parser: ArgumentParser) -> None:

@@ -6,6 +6,7 @@ from functools import partial
 from koi_agent.cli import (
     cat_config,
     explain,
+    install_units,
     listing,
     naming,
     reload,
@@ -35,6 +36,12 @@ def commands(be_agent: run.BeAgent) -> Sequence[Command]:
         ("reload", "Have the agent read its configuration anew", reload.act, no_arguments),
         ("doctor", "Find out what is wrong, and what to do", _doctor, no_arguments),
         ("cat-config", "Show what is set, and who set it", cat_config.act, no_arguments),
+        (
+            "install-units",
+            "Install the units of a user's agent",
+            install_units.act,
+            install_units.takes,
+        ),
         ("run", "Run the agent in the foreground", partial(run.act, be_agent), run.takes),
     )
     return [Command(*row) for row in rows]
