@@ -9,6 +9,7 @@ from koi_agent.core.changes import (
     BackendEvent,
     BackendReconnected,
     BackendRemoved,
+    BackendState,
     BackendUpdated,
     Event,
     Started,
@@ -82,7 +83,8 @@ def _log_backend(
         case BackendRemoved(backend):
             log.info("%s: followed no more", backend, extra=_of(backend))
         case BackendUpdated(old, new) if old.state is not new.state:
-            log.info("%s: %s, was %s", new.name, new.state, old.state, extra=_of(new.name))
+            why = f": {new.last_error}" if new.state is BackendState.ABSENT else ""
+            log.info("%s: %s, was %s%s", new.name, new.state, old.state, why, extra=_of(new.name))
         case BackendDisconnected(backend, reason):
             extra = _of(backend, Kind.DISCONNECTED, "disconnected")
             log.warning("%s: disconnected: %s", backend, reason, extra=extra)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from koi_agent.bus.interfaces import Emits, ErrorReply, Interface, Method, Property, interface
-from koi_agent.cli.doctor import installation
+from koi_agent.cli.doctor import units
 from koi_agent.cli.doctor.examination import examine
 from tests.bus.tables import playing
 from tests.world.bus import PrivateBus
@@ -59,13 +59,13 @@ async def systemd(
 
     name = (("name", "s"),)
     manager = interface(
-        installation.MANAGER[2],
+        units.MANAGER[2],
         Method(name="GetUnitFileState", handle=file_state, takes=name, returns=(("state", "s"),)),
         Method(name="GetUnit", handle=path_of, takes=name, returns=(("unit", "o"),)),
         Property("Version", "s", Emits.CONST, lambda _: version),
     )
     state = Property("ActiveState", "s", Emits.TRUE, lambda _: active)
     unit = interface("org.freedesktop.systemd1.Unit", state)
-    objects: dict[str, Interface] = {installation.MANAGER[1]: manager, UNIT_PATH: unit}
-    async with playing(place.bus.address, installation.SYSTEMD, objects, monkeypatch):
+    objects: dict[str, Interface] = {units.MANAGER[1]: manager, UNIT_PATH: unit}
+    async with playing(place.bus.address, units.SYSTEMD, objects, monkeypatch):
         yield

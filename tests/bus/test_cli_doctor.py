@@ -60,7 +60,7 @@ async def test_a_lost_backend_is_a_failure_with_its_last_error(place: Place) -> 
 
 async def test_no_agent_is_a_failure_and_what_hangs_on_it_is_not_asked(place: Place) -> None:
     found = await place.findings()
-    advice = "systemctl --user start koi-runtime"
+    advice = "koi-runtime run"
     assert found["agent"] == [("fail", f"nobody owns {NAME} on the user bus", advice)]
     assert not {"state", "backends"} & set(found)
 
@@ -82,13 +82,13 @@ async def test_a_bus_that_says_nothing_fails_in_time(place: Place) -> None:
     found = await place.findings()
     assert monotonic() - began < PATIENCE + 2
     assert [verdict for verdict, *_ in found["bus"]] == ["fail"]
-    assert set(found) == {"bus", "configuration", "http"}
+    assert set(found) == {"bus", "configuration", "http", "versions"}
 
 
 async def test_the_command_fails_if_something_is_wrong(bus: PrivateBus) -> None:
     said = await koi_runtime(bus, "doctor")
     assert (said.code, said.err) == (1, "")
-    assert f"FAIL agent         nobody owns {NAME} on the system bus (systemctl start" in said.out
+    assert f"FAIL agent         nobody owns {NAME} on the system bus (koi-runtime run)" in said.out
     assert said.out.isascii()
     assert "failure" in said.out.splitlines()[-1]
 

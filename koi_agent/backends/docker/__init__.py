@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from koi_agent.backends.docker.api import API, Engine, NothingBehind
 from koi_agent.backends.docker.memory import Memory
 from koi_agent.backends.docker.session import Session
-from koi_agent.backends.docker.sockets import candidates, foreign_host, is_gate
+from koi_agent.backends.docker.sockets import candidates, foreign_host, is_gate, stand_ins
 from koi_agent.config import Config
 from koi_agent.core.contracts import Deliver
 from koi_agent.core.errors import BackendAbsent, BackendLost
@@ -28,6 +28,7 @@ class Docker:
         wished = {"docker": config.docker, "podman": config.podman}[name].socket
         self.name = name
         self._paths = candidates(name, wished, config.scope, os.environ)
+        self._others = stand_ins(name, config.scope, os.environ) - {wished}
         self._census = census
         self._memory = Memory()
         self._tried: State = state(self._paths)
@@ -60,7 +61,7 @@ class Docker:
                 why = why if is_gate(path) else why or absent
                 continue
             except BackendLost as lost:
-                why = why if _is_settled(why) else lost
+                why = why if path in self._others or _is_settled(why) else lost
                 continue
             if engine.backend == self.name:
                 return api, engine

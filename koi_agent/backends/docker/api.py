@@ -18,7 +18,7 @@ import aiodocker
 import aiohttp
 
 from koi_agent.backends.docker.answers import objects, text
-from koi_agent.backends.docker.sockets import trouble
+from koi_agent.backends.docker.sockets import is_hidden, trouble
 from koi_agent.core.engines import EVENTS
 from koi_agent.core.errors import BackendAbsent, BackendLost, BadInput
 from koi_agent.core.json_arrays import elements
@@ -195,10 +195,9 @@ class API:
 
 
 def _lost(path: str, error: OSError) -> BackendLost:
-    kind = (
-        BackendAbsent if isinstance(error, FileNotFoundError) or error.errno == 2 else BackendLost
-    )
-    return kind(trouble(path, error))
+    """Say what is wrong with a socket; one that nobody can see counts as not there."""
+    unseen = isinstance(error, FileNotFoundError) or error.errno == 2 or is_hidden(path, error)
+    return (BackendAbsent if unseen else BackendLost)(trouble(path, error))
 
 
 def _is_podman(version: Mapping[str, object]) -> bool:

@@ -53,6 +53,14 @@ def _usual(backend: str, scope: str, environment: Mapping[str, str]) -> list[str
     return [*found, f"{runtime}/{own}"] if runtime.startswith("/") else found
 
 
+def stand_ins(backend: str, scope: str, environment: Mapping[str, str]) -> frozenset[str]:
+    """Name the places of another engine's, of which its own backend tells if they are closed."""
+    if backend == "docker":
+        return frozenset()
+    own = _usual(backend, scope, environment)
+    return frozenset(_usual("docker", scope, environment)) - frozenset(own)
+
+
 def is_gate(path: str) -> bool:
     """Tell whether a gate listens there, if anybody does: that it is not there says little."""
     return path.startswith(f"{GATES}/")
@@ -79,6 +87,14 @@ def trouble(path: str, error: OSError) -> str:
             return _refusal(path)
         case _:
             return f"{path}: {os.strerror(error.errno or 0)}"
+
+
+def is_hidden(path: str, error: OSError) -> bool:
+    """Tell whether we may not even see if there is a socket: its folder is closed to us."""
+    if error.errno not in (errno.EACCES, errno.EPERM):
+        return False
+    _place, status = _refused_at(path)
+    return status is not None and stat.S_ISDIR(status.st_mode)
 
 
 def _is_socket(path: str) -> bool:

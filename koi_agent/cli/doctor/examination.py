@@ -5,16 +5,15 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
-from koi_agent.bus.client import BUS, BUS_PATH
-from koi_agent.cli.doctor import agent, installation, surroundings
-from koi_agent.cli.doctor.findings import Bus, Case, Finding, fine, wrong
+from koi_agent.cli.doctor import agent, gates, installation, libraries, network, surroundings
+from koi_agent.cli.doctor.findings import DRIVER, Bus, Case, Finding, fine, wrong
+from koi_agent.cli.doctor.units import SYSTEMD
 from koi_agent.cli.service import bus
 from koi_agent.core.api import NAME
 from koi_agent.core.errors import KoiError
 
 PATIENCE = 5.0
 """Seconds a check may take."""
-DRIVER = (BUS, BUS_PATH, BUS)
 
 Check = tuple[str, Callable[[Case], Awaitable[Sequence[Finding]]]]
 BusCheck = tuple[str, Callable[[Case, Bus], Awaitable[Sequence[Finding]]]]
@@ -24,6 +23,7 @@ Result = tuple[str, Finding]
 HERE: Sequence[Check] = (
     ("configuration", surroundings.configuration),
     ("http", surroundings.http),
+    ("versions", libraries.versions),
 )
 ON_BUS: Sequence[BusCheck] = (
     ("service", installation.service),
@@ -31,6 +31,8 @@ ON_BUS: Sequence[BusCheck] = (
     ("activation", installation.activation),
     ("systemd", installation.systemd),
     ("polkit", installation.polkit),
+    ("gates", gates.gates),
+    ("mdns", network.mdns),
 )
 OF_AGENT: Sequence[BusCheck] = (
     ("agent", agent.identity),
@@ -56,7 +58,8 @@ async def examine(scope: str, environment: Mapping[str, str]) -> list[Result]:
             case = replace(case, bus=met)
         if case.bus and not case.served:
             text = f"nobody owns {NAME} on the {scope} bus"
-            results.append(("agent", wrong(text, f"{case.systemctl} start koi-runtime")))
+            advice = "" if SYSTEMD in case.bus.names else "koi-runtime run"  # else see to the unit
+            results.append(("agent", wrong(text, advice)))
         return results + await _made(case)
 
 

@@ -1,10 +1,19 @@
 """What checks are given, and what they find."""
 
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from koi_agent.bus.client import Link
+from koi_agent.bus.client import BUS, BUS_PATH, Link
+
+DRIVER = (BUS, BUS_PATH, BUS)
+
+REINSTALLING = {
+    "debian": "apt install --reinstall koi-runtime",
+    "fedora": "dnf reinstall koi-runtime",
+    "arch": "pacman -S koi-runtime",
+}
 
 
 class Verdict(StrEnum):
@@ -51,8 +60,29 @@ class Case:
         return "systemctl --user" if self.scope == "user" else "systemctl"
 
     @property
+    def is_debian(self) -> bool:
+        return "debian" in _distributions()
+
+    @property
+    def reinstall(self) -> str:
+        """What to type where a part of the installation is missing."""
+        if self.scope == "user":
+            return "koi-runtime install-units --user"
+        known = [REINSTALLING[name] for name in _distributions() if name in REINSTALLING]
+        return known[0] if known else "make install"
+
+    @property
     def journal(self) -> str:
         return f"journalctl{' --user' if self.scope == 'user' else ''} -u koi-runtime"
+
+
+def _distributions() -> list[str]:
+    """Name this distribution, and those that it is like (os-release(5))."""
+    try:
+        release = platform.freedesktop_os_release()
+    except OSError:
+        return []
+    return [release["ID"], *release.get("ID_LIKE", "").split()]
 
 
 def fine(text: str) -> Finding:

@@ -4,13 +4,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from koi_agent.bus.client import CallError
 from koi_agent.cli.doctor.findings import Bus, Case, Finding, doubtful, fine, wrong
+from koi_agent.cli.doctor.units import MANAGER, SYSTEMD, active_state, file_state
 from koi_agent.core.api import NAME
 
 UNIT = "koi-runtime.service"
-SYSTEMD = "org.freedesktop.systemd1"
-MANAGER = (SYSTEMD, "/org/freedesktop/systemd1", f"{SYSTEMD}.Manager")
 POLKIT = "org.freedesktop.PolicyKit1"
 AUTHORITY = (POLKIT, "/org/freedesktop/PolicyKit1/Authority", f"{POLKIT}.Authority")
 OLDEST_SYSTEMD = 252
@@ -25,15 +23,15 @@ async def service(case: Case, bus: Bus) -> Sequence[Finding]:
     """See whether the unit is installed, runs and will run; it is not loaded for that."""
     if SYSTEMD not in bus.names:
         return []
-    file = await _file_state(bus)
-    active = await _active_state(bus)
+    file = await file_state(bus, UNIT)
+    active = await active_state(bus, UNIT)
     if not file:
         return [_uninstalled(case)]
     said = f"{UNIT} is {active} and {file}"
     if file.startswith("masked"):
         return [wrong(said, f"{case.systemctl} unmask koi-runtime")]
     if active == "failed":
-        return [wrong(said, f"{case.journal}; {case.systemctl} restart koi-runtime")]
+        return [wrong(f"{said}; {case.journal} says why", f"{case.systemctl} restart koi-runtime")]
     if active == "inactive" and not case.served:
         return [wrong(said, f"{case.systemctl} enable --now koi-runtime")]
     if active in PASSING:
@@ -45,25 +43,9 @@ async def service(case: Case, bus: Bus) -> Sequence[Finding]:
 
 def _uninstalled(case: Case) -> Finding:
     text = f"{UNIT} is not installed"
-    return doubtful(f"{text}; the agent was started otherwise") if case.served else wrong(text)
-
-
-async def _file_state(bus: Bus) -> str:
-    """Ask for the state of the unit's file; "" is none."""
-    try:
-        (state,) = await bus.link.call(MANAGER, "GetUnitFileState", "s", (UNIT,))
-    except CallError:
-        return ""
-    return str(state)
-
-
-async def _active_state(bus: Bus) -> str:
-    """Ask for the unit's state; a unit that is not loaded has no object."""
-    try:
-        (path,) = await bus.link.call(MANAGER, "GetUnit", "s", (UNIT,))
-    except CallError:
-        return "inactive"
-    return str(await bus.link.get(SYSTEMD, path, f"{SYSTEMD}.Unit", "ActiveState"))
+    if case.served:
+        return doubtful(f"{text}; the agent was started otherwise", case.reinstall)
+    return wrong(text, case.reinstall)
 
 
 async def policy(case: Case, bus: Bus) -> Sequence[Finding]:
@@ -74,16 +56,14 @@ async def policy(case: Case, bus: Bus) -> Sequence[Finding]:
     found = [str(place) for place in places if place.exists()]
     if found:
         return [fine(f"{found[0]} is installed")]
-    return [wrong(f"no D-Bus policy lets an agent own {NAME}", f"install {places[-1]}")]
+    return [wrong(f"no D-Bus policy lets an agent own {NAME}", case.reinstall)]
 
 
 async def activation(case: Case, bus: Bus) -> Sequence[Finding]:
     """See whether who asks an agent that is down gets an answer."""
     if NAME in bus.activatable:
         return [fine(f"{NAME} is started when it is asked for")]
-    folder = "system-services" if case.scope == "system" else "services"
-    advice = f"install /usr/share/dbus-1/{folder}/{NAME}.service"
-    return [doubtful(f"{NAME} is not started when it is asked for", advice)]
+    return [doubtful(f"{NAME} is not started when it is asked for", case.reinstall)]
 
 
 async def systemd(case: Case, bus: Bus) -> Sequence[Finding]:
@@ -106,5 +86,5 @@ async def polkit(case: Case, bus: Bus) -> Sequence[Finding]:
     (actions,) = await bus.link.call(AUTHORITY, "EnumerateActions", "s", ("",))
     if any(str(action[0]).startswith(f"{NAME}.") for action in actions):
         return [fine("it decides who else than root may resync and reload")]
-    advice = f"install /usr/share/polkit-1/actions/{NAME}.policy"
-    return [doubtful("it does not know our actions: only root may resync and reload", advice)]
+    text = "it does not know our actions: only root may resync and reload"
+    return [doubtful(text, case.reinstall)]

@@ -33,12 +33,9 @@ async def http(case: Case) -> Sequence[Finding]:
     """See whether HTTP is served; only a running agent is asked, as asking would start one."""
     path = http_path(case.scope, case.environment)
     if not await asyncio.to_thread(path.is_socket):
-        return [
-            doubtful(
-                f"there is no socket {path}",
-                f"{case.systemctl} enable --now koi-runtime.socket",
-            )
-        ]
+        # The socket of a service that runs can't be opened alone.
+        verb = "restart koi-runtime" if case.served else "enable --now koi-runtime.socket"
+        return [doubtful(f"there is no socket {path}", f"{case.systemctl} {verb}")]
     if not case.served:
         return [fine(f"{path} is there; not asked, as that would start the agent")]
     return [await _answer(path, case)]
