@@ -6,6 +6,9 @@
 #   make lint                   the linters alone
 #   make machine-test [ARGS=]   the installed service in booted Debian machines, and what
 #                               takes long; as root
+#   make deb                    the Debian package, in build/deb
+#   make rpm                    the one for Fedora, in build/rpm
+#   make arch                   the one for Arch, in build/arch
 #   make install                all to its place; PREFIX=/usr, DESTDIR= for a package's tree
 #   make uninstall              what that put there away again; configuration stays
 #   make interfaces             the D-Bus interface files anew, after the interface has changed
@@ -13,9 +16,11 @@
 
 PACKAGES = python3 python3-dev python3-venv gcc pkg-config libsystemd-dev \
 	dbus dbus-daemon systemd util-linux mount iproute2 scdoc \
-	$(if $(filter run enter,$(MAKECMDGOALS)),,curl man-db openssl shellcheck) \
-	$(if $(filter run enter lint machine-test,$(MAKECMDGOALS)),,$(DOCKER) $(AVAHI)) \
-	$(if $(filter machine-test,$(MAKECMDGOALS)),mmdebstrap systemd-container)
+	$(if $(filter run enter,$(MAKECMDGOALS)),,curl fish man-db openssl shellcheck zsh) \
+	$(if $(filter run enter lint deb rpm arch machine-test,$(MAKECMDGOALS)),,$(DOCKER) $(AVAHI)) \
+	$(if $(filter deb machine-test,$(MAKECMDGOALS)),dpkg-dev) \
+	$(if $(filter rpm arch machine-test,$(MAKECMDGOALS)),libarchive-tools makepkg rpm) \
+	$(if $(filter machine-test,$(MAKECMDGOALS)),lintian mmdebstrap systemd-container)
 # Where systemd runs, the daemons of these start; the tests have their own.
 DOCKER = busybox-static $(if $(shell command -v dockerd),,docker.io)
 AVAHI = avahi-daemon avahi-utils
@@ -34,10 +39,16 @@ INTERPRETER = /usr/bin/python3
 CODE = $(PREFIX)/lib/koi-runtime
 DBUS = $(PREFIX)/share/dbus-1
 NAME = org.sylin.koi.Runtime1
+ZSH = $(PREFIX)/share/zsh/site-functions
 VENDOR = build/vendor
-AIODOCKER = 0.24.0
+AIODOCKER = aiodocker-0.24.0
+AIODOCKER_SHA256 = 661a6f9a479951f11f793031dcd5d55337e232c4ceaee69d51ceb885e5f16fac
+AIODOCKER_HERE = $(VENDOR)/aiodocker/__init__.py
 MANUALS = $(patsubst packaging/man/%.scd,build/man/%,$(wildcard packaging/man/*.scd))
-AIODOCKER_HERE = $(VENDOR)/aiodocker-$(AIODOCKER).dist-info/METADATA
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' koi_agent/__init__.py)
+DIST = build/dist/koi-runtime-$(VERSION)
+# Packages are built by the system's own programs.
+SYSTEM_PATH = /usr/sbin:/usr/bin:/sbin:/bin
 # What is installed besides the code, and where.
 PLACES = \
 	packaging/koi-runtime:$(PREFIX)/bin/koi-runtime \
@@ -45,7 +56,10 @@ PLACES = \
 	packaging/koi-runtime.conf:$(CODE)/koi-runtime.conf \
 	packaging/koi-runtime.catalog:$(PREFIX)/lib/systemd/catalog/koi-runtime.catalog \
 	packaging/koi-runtime.sysusers:$(PREFIX)/lib/sysusers.d/koi-runtime.conf \
+	packaging/koi-runtime.tmpfiles:$(PREFIX)/lib/tmpfiles.d/koi-runtime.conf \
 	packaging/completion/bash/koi-runtime:$(PREFIX)/share/bash-completion/completions/koi-runtime \
+	packaging/completion/zsh/_koi-runtime:$(ZSH)/_koi-runtime \
+	packaging/completion/fish/koi-runtime.fish:$(PREFIX)/share/fish/vendor_completions.d/koi-runtime.fish \
 	packaging/$(NAME).conf:$(DBUS)/system.d/$(NAME).conf \
 	packaging/$(NAME).service:$(DBUS)/system-services/$(NAME).service \
 	packaging/$(NAME).service:$(DBUS)/services/$(NAME).service \
@@ -62,14 +76,14 @@ PLACES = \
 TELL = [ ! -d /run/systemd/system ] || { systemctl daemon-reload; \
 	busctl call org.freedesktop.DBus /org/freedesktop/DBus org.freedesktop.DBus ReloadConfig; }
 
-.PHONY: test machine-test run enter lint install uninstall interfaces clean packages
+.PHONY: test machine-test run enter lint install uninstall dist deb rpm arch manuals interfaces clean packages deb-packages
 .DEFAULT_GOAL := test
 
 test: .venv/ready $(RESOLVED)
 	$(if $(SUDO),$(SUDO) -E) $(BIN)/python -m pytest --ignore=tests/system --ignore=tests/real/long $(ARGS)
 
-machine-test: .venv/ready packages $(AIODOCKER_HERE) $(MANUALS)
-	$(if $(SUDO),$(SUDO) -E) env KOI_TEST_REQUIRE=machine,systemd \
+machine-test: .venv/ready deb $(AIODOCKER_HERE) $(MANUALS)
+	$(if $(SUDO),$(SUDO) -E) env KOI_TEST_REQUIRE=machine,systemd,rpm,makepkg \
 		$(BIN)/python -m pytest tests/system tests/real/long $(ARGS)
 
 lint: .venv/ready
@@ -86,24 +100,77 @@ interfaces: .venv/ready
 
 # aiodocker is in no Debian suite: a copy goes with us, of the last version for Debian 12's
 # aiohttp. Where the system has one, that is taken.
-$(AIODOCKER_HERE):
+build/$(AIODOCKER).tar.gz:
 	$(MAKE) .venv/ready
-	rm -rf $(VENDOR)
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-compile \
-		--target $(VENDOR) aiodocker==$(AIODOCKER)
+	$(BIN)/pip download --quiet --disable-pip-version-check --no-deps --no-binary=aiodocker \
+		--dest build/download $(subst -,==,$(AIODOCKER))
+	echo '$(AIODOCKER_SHA256)  build/download/$(@F)' | sha256sum --check --quiet
+	mv build/download/$(@F) $@
+
+build/vendor/aiodocker/__init__.py: build/$(AIODOCKER).tar.gz
+	rm -rf build/vendor; mkdir -p build/vendor
+	tar -xf $< -C build/vendor --strip-components=1 \
+		$(addprefix $(AIODOCKER)/,aiodocker LICENSE PKG-INFO)
 	touch $@
 
 build/man/%: packaging/man/%.scd
 	@mkdir -p $(@D); command -v scdoc >/dev/null || $(MAKE) packages
 	scdoc <$< >$@ || { rm -f $@; exit 1; }
 
+manuals: $(MANUALS)
+
+# What packages are made of, the same bytes each time: from a checkout what git knows, from an
+# exported tree all. Times are the changelog's.
+dist:
+	@set -eu; umask 022; rm -rf build/dist; mkdir -p $(DIST); \
+	{ if [ -e .git ]; then git ls-files -z; else \
+		find . -mindepth 1 \( $(patsubst %,-path ./% -o,$(CLEAN)) -name __pycache__ \) -prune \
+			-o \( -type f -o -type l \) -print0; fi; } \
+		| tar -c --null --files-from=- | tar -x -C $(DIST); \
+	tar -c --sort=name --format=gnu --owner=0 --group=0 --numeric-owner --mode=u+rw,go=rX \
+		--mtime="$$(sed -n '/^ -- /{s/.*>  //p;q}' debian/changelog)" \
+		--anchored --exclude=$(notdir $(DIST))/debian \
+		-C $(dir $(DIST)) $(notdir $(DIST)) | gzip -9n >$(DIST).tar.gz
+
+# The tests are make test's: those of the build need what Debian has since 13.
+deb: dist build/$(AIODOCKER).tar.gz deb-packages
+	@set -eu; umask 022; rm -rf build/deb; mkdir -p build/deb; \
+	archive=build/deb/koi-runtime_$(VERSION).orig; tree=build/deb/$(notdir $(DIST)); \
+	cp $(DIST).tar.gz "$$archive.tar.gz"; \
+	cp build/$(AIODOCKER).tar.gz "$$archive-aiodocker.tar.gz"; \
+	cp -a $(DIST) "$$tree"; mkdir "$$tree/aiodocker"; \
+	tar -x -C "$$tree/aiodocker" --strip-components=1 -f "$$archive-aiodocker.tar.gz"; \
+	cd "$$tree"; PATH=$(SYSTEM_PATH) DEB_BUILD_OPTIONS=nocheck \
+		dpkg-buildpackage --no-sign --build-profiles=nocheck
+
+# Where dpkg installs, rpm knows of nothing that is installed.
+rpm: dist build/$(AIODOCKER).tar.gz | packages
+	@set -eu; umask 022; rm -rf build/rpm; mkdir -p build/rpm/SOURCES; \
+	cp $(DIST).tar.gz build/$(AIODOCKER).tar.gz build/rpm/SOURCES; \
+	PATH=$(SYSTEM_PATH) rpmbuild -ba --clean \
+		$(if $(shell command -v dpkg-query),--nodeps) --define '_topdir $(CURDIR)/build/rpm' \
+		packaging/rpm/koi-runtime.spec
+
+# makepkg refuses to be root, and nobody else may have access to the checkout. It wants some pacman
+# even where there is nothing to ask it.
+arch: dist build/$(AIODOCKER).tar.gz | packages
+	@set -eu; umask 022; rm -rf build/arch; mkdir -p build/arch; \
+	work=$$(mktemp -d); trap 'rm -rf "$$work"' EXIT; \
+	cp packaging/arch/* $(DIST).tar.gz build/$(AIODOCKER).tar.gz "$$work"; \
+	$(if $(SUDO),,chown -R 65534:65534 "$$work";) (cd "$$work"; \
+		PATH=$(SYSTEM_PATH) HOME="$$work" PKGDEST="$$work" \
+		$(if $(shell command -v pacman),,PACMAN=true) \
+		$(if $(SUDO),,setpriv --reuid=65534 --regid=65534 --clear-groups) makepkg --nodeps); \
+	cp "$$work"/*.pkg.tar* build/arch
+
 # What was there of an older version goes. The running system is told at once; a package's
 # scripts tell theirs, and compile the code for the Python that they find.
 install: $(AIODOCKER_HERE) $(MANUALS)
 	@set -e; umask 022; rm -rf '$(DESTDIR)$(CODE)/koi_agent' '$(DESTDIR)$(CODE)/vendor'; \
-	for file in $$(cd $(VENDOR) && find aiodocker* -type f ! -name RECORD); do \
-		install -Dm644 "$(VENDOR)/$$file" "$(DESTDIR)$(CODE)/vendor/$$file"; \
-	done; \
+	install -Dm644 -t '$(DESTDIR)$(CODE)/vendor/aiodocker' \
+		$(VENDOR)/aiodocker/*.py $(VENDOR)/aiodocker/py.typed $(VENDOR)/LICENSE; \
+	install -Dm644 $(VENDOR)/PKG-INFO \
+		'$(DESTDIR)$(CODE)/vendor/$(AIODOCKER).dist-info/METADATA'; \
 	for file in $$(find koi_agent -name '*.py'); do \
 		install -Dm644 "$$file" "$(DESTDIR)$(CODE)/$$file"; \
 	done; \
@@ -115,6 +182,7 @@ install: $(AIODOCKER_HERE) $(MANUALS)
 	done
 	$(if $(DESTDIR),,@set -e; $(INTERPRETER) -m compileall -q '$(CODE)/koi_agent' '$(CODE)/vendor'; \
 		systemd-sysusers '$(PREFIX)/lib/sysusers.d/koi-runtime.conf'; \
+		systemd-tmpfiles --create '$(PREFIX)/lib/tmpfiles.d/koi-runtime.conf'; \
 		journalctl --update-catalog; $(TELL))
 
 uninstall:
@@ -141,6 +209,11 @@ $(RESOLVED): | packages
 	set -ex; fetch() { apt-get download -q systemd-resolved libsystemd-shared; }; \
 	fetch || { $(SUDO) apt-get update -q; fetch; }; \
 	for package in ./*.deb; do dpkg-deb -x "$$package" .; done; touch ready
+
+deb-packages: packages
+	@dpkg-checkbuilddeps -Pnocheck 2>/dev/null || { set -ex; $(SUDO) apt-get update -q; \
+		$(SUDO) env DEBIAN_FRONTEND=noninteractive \
+			apt-get build-dep -qy --no-install-recommends -Pnocheck .; }
 
 # Elsewhere than on Debian the packages are the owner's concern.
 packages:

@@ -7,14 +7,14 @@ starter, also when that is killed.
 
 import contextlib
 import os
+import platform
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from tests.machine import images
 
@@ -56,76 +56,12 @@ def missing() -> str:
 
 
 class Machine:
-    """One booted machine with a copy of the checkout in it; use it as a context manager."""
+    """What a test does in a machine: to its files, and by programs that run in it."""
 
-    pid: int
-    """The machine's PID 1, as the host numbers it."""
-
-    def __init__(self, suite: str) -> None:
+    def __init__(self, suite: str, pid: int) -> None:
         self.suite = suite
-        self.name = f"koi-{suite}-{os.getpid()}"
-        self.console = images.FOLDER / f"{self.name}.log"
-        """What the machine says while it boots."""
-
-    def __enter__(self) -> Self:
-        root = images.image(self.suite)
-        with self.console.open("w") as console:
-            self._starter = subprocess.Popen(
-                [*STARTER, f"--directory={root}", f"--machine={self.name}"],
-                stdin=subprocess.DEVNULL,
-                stdout=console,
-                stderr=console,
-                env=os.environ | STARTER_ENVIRONMENT,
-                start_new_session=True,  # a Ctrl-C is for the test runner, which then ends us
-            )
-        try:
-            self._boot()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-        if kind is None:
-            self.console.unlink()
-
-    def _boot(self) -> None:
-        starter = self._starter.pid
-        leader = f"PID 1 of {self.suite}'s machine (see {self.console})"
-        wait_until(lambda: len(descendants(starter)) > 1, leader)
-        self.pid = descendants(starter)[1]
-        ask = ("systemctl", "is-system-running", "--wait")
-        wait_until(
-            lambda: self.run(*ask, check=False, timeout=60).stdout.strip() == "running",
-            f"{self.suite}'s machine is up: {self._complaint()}",
-            timeout=60,
-        )
-        self._copy_checkout()
-
-    def _complaint(self) -> str:
-        return f"see {self.console}" if self._starter.poll() is None else "it ended"
-
-    def _copy_checkout(self) -> None:
-        self.path(COPY).mkdir(parents=True)
-        for name in SOURCES:
-            source, target = CHECKOUT / name, self.path(COPY) / name
-            if source.is_dir():
-                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-            elif source.exists():
-                shutil.copy2(source, target)
-
-    def close(self) -> None:
-        """End the machine at once, and all in it."""
-        with self._starter:
-            self._starter.kill()
-
-    # In the machine
+        self.pid = pid
+        """The machine's PID 1, as we number it."""
 
     def path(self, path: str) -> Path:
         """Find a path of the machine's from outside; symbolic links lead astray."""
@@ -193,6 +129,58 @@ class Machine:
     def kill(self, pid: int, number: signal.Signals) -> None:
         """Send a signal to a process, by the number that it has in the machine."""
         self.run("kill", f"-{number.name.removeprefix('SIG')}", str(pid))
+
+
+@contextlib.contextmanager
+def booted(suite: str) -> Iterator[Machine]:
+    """Have a machine of a suite, with a copy of the checkout in it."""
+    root = images.image(suite)
+    name = f"koi-{suite}-{os.getpid()}"
+    console = images.FOLDER / f"{name}.log"
+    with console.open("w") as output:
+        starter = subprocess.Popen(
+            [*STARTER, f"--directory={root}", f"--machine={name}"],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=os.environ | STARTER_ENVIRONMENT,
+            start_new_session=True,  # a Ctrl-C is for the test runner, which then ends us
+        )
+    with starter:
+        try:
+            yield _up(suite, starter.pid, console)
+        finally:
+            starter.kill()
+    console.unlink()  # else it tells why
+
+
+def _up(suite: str, starter: int, console: Path) -> Machine:
+    what = f"{suite}'s machine is up (see {console})"
+    wait_until(lambda: len(descendants(starter)) > 1, what)
+    machine = Machine(suite, descendants(starter)[1])
+    ask = ("systemctl", "is-system-running", "--wait")
+    wait_until(
+        lambda: machine.run(*ask, check=False, timeout=60).stdout.strip() == "running",
+        what,
+        timeout=60,
+    )
+    _copy_checkout(machine)
+    return machine
+
+
+def _copy_checkout(machine: Machine) -> None:
+    machine.path(COPY).mkdir(parents=True)
+    for name in SOURCES:
+        source, target = CHECKOUT / name, machine.path(COPY) / name
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        elif source.exists():
+            shutil.copy2(source, target)
+
+
+def here() -> Machine:
+    """Take this very machine for one, as autopkgtest does; ``COPY`` is its runner's concern."""
+    return Machine(platform.freedesktop_os_release().get("VERSION_CODENAME", "sid"), pid=1)
 
 
 def descendants(pid: int) -> list[int]:

@@ -1,16 +1,22 @@
-"""Booted machines with koi-runtime installed, one suite after the other."""
+"""Machines with koi-runtime installed, one Debian suite after the other.
 
+``KOI_TEST_SUITES`` names them; ``here`` is the machine that the tests run on, where the package
+is installed already (debian/tests).
+"""
+
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import require
-from tests.machine import COPY, Machine, missing
+from tests.machine import Machine, booted, here, missing
 from tests.system.engines import SOCKETS, Engine
+from tests.system.package import install
 from tests.system.service import Service
 
-SUITES = ("bookworm", "trixie")
+SUITES = os.environ.get("KOI_TEST_SUITES", "bookworm,trixie,forky").split(",")
 MACHINE_TIMEOUT = 600
 
 
@@ -23,14 +29,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session", params=SUITES)
-def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
-    """A machine on which koi-runtime is installed as an administrator would do it."""
+def suite(request: pytest.FixtureRequest) -> str:
+    """The suite of the machine, or ``here``."""
     if lacks := missing():
         require("machine", lacks)
-    with Machine(request.param) as booted:
-        booted.remove("/run/podman")  # of no engine yet; nobody but root may look into it
-        booted.run("make", "-C", COPY, "install")
-        yield booted
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def machine(suite: str) -> Iterator[Machine]:
+    """A machine on which koi-runtime is installed as an administrator would do it."""
+    if suite == "here":
+        yield here()
+        return
+    with booted(suite) as machine:
+        install(machine)
+        yield machine
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ NAME: Final = "org.sylin.koi.Runtime1"
 ROOT: Final = "/org/sylin/koi/Runtime1"
 MANAGER: Final = f"{NAME}.Manager"
 UNITS: Final = "/run/systemd/system"
+GATES: Final = ("koi-runtime-gate@docker.path", "koi-runtime-gate@podman.path")
 DROP_INS: Final = f"{UNITS}/{UNIT}.d"
 CONFIGURATION: Final = "/etc/koi-runtime"
 RULES: Final = "/etc/polkit-1/rules.d/10-koi-test.rules"
@@ -32,12 +33,13 @@ class Service:
         self.machine = machine
 
     def reset(self) -> None:
-        """Make everything as it is after a first ``systemctl enable --now``."""
+        """Make all as it is after a first ``systemctl enable --now``, but close the gates."""
         self.forget()
         self.machine.write(f"{UNITS}/{WORKER}", WORKER_UNIT)
         self.machine.systemctl("daemon-reload")
         self.machine.systemctl("reset-failed")
         self.machine.systemctl("enable", UNIT)
+        self.machine.systemctl("disable", "--now", *GATES)
         self.machine.systemctl("restart", UNIT)
         self.since = now()
 

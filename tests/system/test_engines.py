@@ -152,7 +152,18 @@ def test_engine_that_may_not_be_asked_is_told_of_everywhere(
     assert told in asked.stdout
     doctor = engine.machine.run("koi-runtime", "--system", "doctor", check=False)
     assert told in doctor.stdout
+    assert f"{engine.name}: its gate is closed" in doctor.stdout
     assert doctor.returncode == 1
+
+
+@PODMAN
+def test_an_engine_that_nobody_may_see_is_absent(engine: Engine, service: Service) -> None:
+    engine.machine.run("install", "--directory", "--mode=0700", "/run/podman")
+    service.systemctl("restart")
+    told = await_state(service, "podman", "absent")["last_error"]
+    assert told.startswith("permission denied on the folder /run/podman (root:root 0700)")
+    assert told in service.journal()
+    assert service.status.count("podman") == 0
 
 
 @DOCKER

@@ -1,16 +1,16 @@
-"""What ``make install`` and ``systemctl enable --now koi-runtime`` bring."""
+"""What the package and ``systemctl enable --now koi-runtime`` bring."""
 
 import re
 
-from tests.machine import COPY, Machine
+from tests.machine import Machine
 from tests.machine.images import USER
-from tests.system.service import NAME, ROOT, SOCKET, SOCKET_UNIT, UNIT, Service
+from tests.system.service import GATES, NAME, SOCKET, SOCKET_UNIT, UNIT, Service
 
 STATUS = re.compile(r"[1-9]\d* instances?: systemd [1-9]\d*")
 EXPOSURE = re.compile(r"Overall exposure level for \S+: (\d+\.\d)")
 MOST_EXPOSURE = 1.3
-MOST_MEMORY = 48_000_000
-"""Bytes resident with systemd followed and HTTP served."""
+MOST_MEMORY = 50_000_000
+"""Bytes resident with systemd followed and HTTP served; 55 MB are for Docker as well."""
 
 
 def test_enabling_starts_it_ready_and_with_a_status(service: Service) -> None:
@@ -26,9 +26,9 @@ def test_enabling_starts_it_ready_and_with_a_status(service: Service) -> None:
     assert machine.show(SOCKET_UNIT, "ActiveState") == "active"
 
 
-def test_enabling_one_unit_enables_both_and_the_bus_name(service: Service) -> None:
+def test_enabling_one_unit_enables_all_and_the_bus_name(service: Service) -> None:
     machine = service.machine
-    units = (UNIT, SOCKET_UNIT, f"dbus-{NAME}.service")
+    units = (UNIT, SOCKET_UNIT, f"dbus-{NAME}.service", *GATES)
     for one in (UNIT, SOCKET_UNIT):
         machine.systemctl("disable", UNIT)
         states = [machine.systemctl("is-enabled", unit, check=False).stdout for unit in units]
@@ -103,12 +103,3 @@ def test_the_command_runs_the_installed_code_whatever_is_around_it(machine: Mach
     command = ("env", "-C", "/tmp/elsewhere", "koi-runtime", "--version")
     done = machine.run(*command, user=USER, env={"PYTHONPATH": "/tmp/elsewhere"})
     assert done.stdout.startswith("koi-runtime ")
-
-
-def test_installing_again_changes_nothing_for_who_is_served(service: Service) -> None:
-    before = service.pid
-    service.machine.run("make", "-C", COPY, "install")
-    assert service.pid == before
-    assert ROOT in service.machine.run("busctl", "--system", "tree", NAME).stdout
-    service.systemctl("restart")
-    assert STATUS.fullmatch(service.status)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conftest import require
-from tests.machine import COPY, Machine, missing
+from tests.machine import COPY, Machine, booted, missing
 
 
 @pytest.fixture(scope="module")
@@ -13,8 +13,8 @@ def newest() -> Iterator[Machine]:
     """A machine whose Python, pytest and libraries are Debian's newest."""
     if lacks := missing():
         require("machine", lacks)
-    with Machine("forky") as booted:
-        yield booted
+    with booted("forky") as machine:
+        yield machine
 
 
 @pytest.mark.parametrize("folder", ["unit", "bus", "runtimes"])

@@ -1,0 +1,134 @@
+"""The life of the package: installed, upgraded, removed, installed again, purged."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.machine import Machine, booted, wait_until
+from tests.machine.images import USER
+from tests.system.package import PLACE, apt, install
+from tests.system.service import (
+    CONFIGURATION,
+    GATES,
+    NAME,
+    SOCKET,
+    SOCKET_UNIT,
+    UNIT,
+    fetch,
+)
+
+OLD = "/srv/old.deb"
+# Older by its version alone: there was none before. It has the scripts that a newer one meets.
+REPACK = f"""
+dpkg-deb -R {PLACE} /srv/old
+sed -i 's/^Version: .*/Version: 0.0.1-1/' /srv/old/DEBIAN/control
+dpkg-deb -b /srv/old {OLD}
+rm -r /srv/old
+"""
+DROP_IN = f"{CONFIGURATION}/koi-runtime.conf.d/10-local.conf"
+# dpkg's and apt's own memory, the times at which timers ran, and sockets of others. Users stay:
+# their numbers are never given to somebody else.
+FIND = r"""
+find / -xdev \( -path /proc -o -path /sys -o -path /tmp -o -path /run -o -path /srv \
+    -o -path /var/lib/dpkg -o -path /var/lib/apt -o -path /var/log -o -path /var/cache \
+    -o -path /var/tmp -o -path /root -o -path /var/lib/systemd/timers \) -prune \
+    -o -type f -print -o -type l -print; find /run -name '*koi-runtime*'
+"""
+USERS = {f"/etc/{file}-" for file in ("passwd", "group", "shadow", "gshadow")} | {"/etc/.pwd.lock"}
+ASK = f"""
+while [ ! -e /srv/enough ]; do
+    curl -sSf --unix-socket {SOCKET} http://localhost/v1/runtime/status >/dev/null || exit 1
+done
+"""
+
+
+@pytest.fixture(scope="module")
+def fresh(suite: str) -> Iterator[Machine]:
+    """A machine that never had the package, and has an older one to install."""
+    if suite == "here":
+        pytest.skip("it is another's to remove")
+    with booted(suite) as machine:
+        yield machine
+
+
+def files(machine: Machine) -> set[str]:
+    found = set(machine.run("sh", "-c", FIND).stdout.splitlines())
+    return {path for path in found if not path.endswith(".pyc")} - USERS
+
+
+def is_up(machine: Machine) -> None:
+    for unit in (UNIT, SOCKET_UNIT, *GATES):
+        assert machine.systemctl("is-active", unit, check=False).stdout.strip() == "active", unit
+        assert machine.systemctl("is-enabled", unit).stdout.strip() == "enabled", unit
+    status = json.loads(fetch(machine, SOCKET, "/v1/runtime/status"))
+    assert status["active"]
+
+
+@pytest.fixture
+def installed(fresh: Machine) -> Iterator[Machine]:
+    """The package as apt installs it; whatever it brought is gone after its purge."""
+    before = files(fresh)
+    install(fresh)
+    yield fresh
+    apt(fresh, "purge", "koi-runtime")
+    assert files(fresh) == before
+    assert not fresh.systemctl("list-units", "--failed", "--plain", "--no-legend").stdout
+
+
+def test_it_is_up_once_it_is_installed(installed: Machine) -> None:
+    is_up(installed)
+
+
+def test_an_upgrade_keeps_what_was_said_and_no_request_is_lost(installed: Machine) -> None:
+    installed.run("sh", "-ec", REPACK)
+    apt(installed, "install", "--allow-downgrades", OLD)
+    narrow(installed)
+    installed.systemctl("disable", "--now", GATES[1])
+    before = installed.show(UNIT, "MainPID")
+    asking = installed.spawn("sh", "-c", ASK, user=USER)
+    apt(installed, "install", PLACE)
+    installed.write("/srv/enough", "")
+    assert asking.wait() == 0, "a request failed during the upgrade"
+    assert installed.show(UNIT, "MainPID") not in (before, "0")
+    assert count(installed) <= 1
+    assert installed.systemctl("is-enabled", GATES[1], check=False).stdout.strip() == "disabled"
+
+
+def test_a_removal_keeps_what_was_said_and_nothing_else(installed: Machine) -> None:
+    narrow(installed)
+    apt(installed, "remove", "koi-runtime")
+    for unit in (UNIT, SOCKET_UNIT, *GATES):
+        assert installed.show(unit, "ActiveState") == "inactive"
+    assert installed.run("busctl", "--system", "status", NAME, check=False).returncode != 0
+    assert not installed.path("/run/koi-runtime").exists()
+    assert installed.path(DROP_IN).exists()
+    apt(installed, "install", PLACE)
+    is_up(installed)
+    assert count(installed) <= 1
+
+
+def narrow(machine: Machine) -> None:
+    """Say by a drop-in that one unit alone is to be followed."""
+    machine.write(DROP_IN, "[Systemd]\nUnits=dbus.service\n")
+    machine.systemctl("reload", UNIT)
+    wait_until(lambda: count(machine) <= 1, "the drop-in is in force")
+
+
+def count(machine: Machine) -> int:
+    """Count what a plain user is shown."""
+    shown = machine.run("koi-runtime", "--system", "list", "--json=short", user=USER)
+    return len(json.loads(shown.stdout))
+
+
+def test_who_turned_it_off_is_not_overruled(installed: Machine) -> None:
+    installed.systemctl("disable", "--now", UNIT, SOCKET_UNIT)
+    apt(installed, "install", "--reinstall", PLACE)
+    for unit in (UNIT, SOCKET_UNIT):
+        assert installed.systemctl("is-enabled", unit, check=False).stdout.strip() == "disabled"
+        assert installed.show(unit, "ActiveState") == "inactive"
+
+
+def test_a_users_agent_is_the_users_wish(installed: Machine) -> None:
+    state = installed.run("systemctl", "--global", "is-enabled", UNIT, check=False).stdout
+    assert state.strip() == "disabled"
