@@ -29,7 +29,7 @@ AGENT: Final = (
     "python3-systemd",
 )
 TESTS: Final = (
-    "openssl",
+    *("autopkgtest", "openssl"),
     *("python3-hypothesis", "python3-jsonschema", "python3-pytest", "python3-pytest-asyncio"),
     "python3-pytest-timeout",
 )
@@ -47,7 +47,7 @@ ENABLED: Final = (
 PACKAGES: Final = {
     "bookworm": SYSTEM + AGENT + ENGINES + ANNOUNCERS,
     "trixie": (*SYSTEM, *AGENT, *ENGINES, *ANNOUNCERS, "docker-cli"),
-    "forky": SYSTEM + AGENT + TESTS,
+    "forky": (*SYSTEM, *AGENT, *ENGINES, *ANNOUNCERS, "docker-cli", *TESTS),
 }
 """What is in which suite's machine."""
 

@@ -65,7 +65,7 @@ def test_a_taken_name_is_told_and_waited_for(service: Service) -> None:
             assert service.show("ExecMainStatus") == str(os.EX_TEMPFAIL)
             assert "is owned by another process" in service.journal("--priority=err")
         finally:
-            machine.run("pkill", "--full", "koi-runtime --system run")
+            machine.run("pkill", "--full", "[k]oi-runtime --system run")
             other.wait()
     wait_until(lambda: service.show("ActiveState") == "active", "it has the name")
 
