@@ -53,17 +53,21 @@ class Server:
 
     async def _serve(self, door: socket.socket) -> None:
         """Serve one connection; whatever happens on it costs no other."""
-        reader, writer = await asyncio.open_unix_connection(sock=door, limit=LONGEST_HEAD)
+        try:
+            reader, writer = await asyncio.open_unix_connection(sock=door, limit=LONGEST_HEAD)
+            await self._served(reader, writer)
+        except (OSError, asyncio.IncompleteReadError):
+            pass  # it went, or was too slow (a TimeoutError): nobody waits for an answer
+        except Exception:
+            log.exception("a connection ends, for this is a bug")
+
+    async def _served(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while await self._answered(reader, writer):
                 pass
             writer.close()
             async with asyncio.timeout(SLOW):
                 await writer.wait_closed()
-        except (OSError, asyncio.IncompleteReadError):
-            pass  # it went, or was too slow (a TimeoutError): nobody waits for an answer
-        except Exception:
-            log.exception("a connection ends, for this is a bug")
         finally:
             writer.transport.abort()
 

@@ -8,6 +8,7 @@ has others, which are not ours to clear away.
 
 import asyncio
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
@@ -77,7 +78,7 @@ class Session:
     def __init__(self, link: Link, report: Report) -> None:
         self._link = link
         self._report = report
-        self._known: dict[str, _Known] = {}
+        self._known = _Register()
         self._renamed: dict[tuple[str, str], int] = {}
         self._gone = asyncio.Event()
         self._speaks = False
@@ -97,14 +98,14 @@ class Session:
                 continue
             if signal.member == "NameOwnerChanged":
                 self._gone.set()
-            elif known := self._known.get(signal.path):
+            elif known := self._known.at(signal.path):
                 self._make_way(signal.path, known)
 
     def _make_way(self, path: str, known: "_Known") -> None:
         """Have a service registered again under another name, for somebody else has this one."""
         place = known.service.name, known.service.type
         self._renamed[place] = known.number + 1
-        self._known[path] = replace(known, number=0)
+        self._known.put(path, replace(known, number=0))
         reason = "somebody else on the network has this name"
         self._report(known.key, [_told(known.service, known.name, Standing.FAILED, reason)])
 
@@ -133,10 +134,12 @@ class Session:
         """Register exactly these services of an owner; raises ``ProviderRefused``."""
         try:
             wanted = {_path(record): record for record in records if isinstance(record, Service)}
-            for path in [p for p, known in self._known.items() if known.key == key]:
-                if self._known[path].service != wanted.get(path) or not self._known[path].number:
+            for path, known in self._known.of(key):
+                if path not in wanted:
+                    self._renamed.pop((known.service.name, known.service.type), None)
+                if known.service != wanted.get(path) or not known.number:
                     await unregister(self._link, path)
-                    del self._known[path]
+                    self._known.remove(path)
             if records:
                 await self._speak()
             told = [await self._registered(key, record) for record in records]
@@ -155,7 +158,7 @@ class Session:
             reason = "systemd-resolved announces what is at this host's own addresses alone"
             return _told(record, record.name, Standing.REFUSED, reason)
         path = _path(record)
-        known = self._known.get(path) or await self._register(key, record, path)
+        known = self._known.at(path) or await self._register(key, record, path)
         return _told(record, known.name, Standing.ANNOUNCED, "; ".join(_lacking(known)))
 
     async def _register(self, key: str, service: Service, path: str) -> "_Known":
@@ -164,11 +167,10 @@ class Session:
         It is noted before it is asked for: an answer that does not come in time may yet be yes.
         """
         number = self._renamed.get((service.name, service.type), 1)
-        taken = {(known.name, known.service.type) for known in self._known.values()}
-        while (_numbered(service.name, number), service.type) in taken:
+        while self._known.has(_numbered(service.name, number), service.type):
             number += 1
         known = _Known(key, service, number)
-        self._known[path] = replace(known, number=0)
+        self._known.put(path, replace(known, number=0))
         await unregister(self._link, path)  # what an answer that came too late may have left
         txt = {field: value.encode() for field, value in service.txt}
         body = (
@@ -182,7 +184,7 @@ class Session:
         )
         signature, flags = "sssqqqaa{say}", NO_AUTO_START
         await self._link.call(MANAGER, "RegisterService", signature, body, flags=flags)
-        self._known[path] = known
+        self._known.put(path, known)
         return known
 
     async def run(self) -> Never:
@@ -212,6 +214,41 @@ class _Known:
     @property
     def name(self) -> str:
         return _numbered(self.service.name, self.number)
+
+
+class _Register:
+    """What is registered, found by path, by owner and by name, however much it is."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, _Known] = {}
+        self._paths: dict[str, set[str]] = {}
+        self._names: Counter[tuple[str, str]] = Counter()
+
+    def at(self, path: str) -> _Known | None:
+        return self._known.get(path)
+
+    def of(self, key: str) -> list[tuple[str, _Known]]:
+        return [(path, self._known[path]) for path in sorted(self._paths.get(key, ()))]
+
+    def has(self, name: str, kind: str) -> bool:
+        return self._names[name, kind] > 0
+
+    def put(self, path: str, known: _Known) -> None:
+        self.remove(path)
+        self._known[path] = known
+        self._paths.setdefault(known.key, set()).add(path)
+        self._names[known.name, known.service.type] += 1
+
+    def remove(self, path: str) -> None:
+        """Forget what is at a path, if anything is."""
+        if (known := self._known.pop(path, None)) is None:
+            return
+        self._names[known.name, known.service.type] -= 1
+        if not self._names[known.name, known.service.type]:
+            del self._names[known.name, known.service.type]
+        self._paths[known.key].discard(path)
+        if not self._paths[known.key]:
+            del self._paths[known.key]
 
 
 def _numbered(name: str, number: int) -> str:
