@@ -47,6 +47,9 @@ AIODOCKER_HERE = $(VENDOR)/aiodocker/__init__.py
 MANUALS = $(patsubst packaging/man/%.scd,build/man/%,$(wildcard packaging/man/*.scd))
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' koi_agent/__init__.py)
 DIST = build/dist/koi-runtime-$(VERSION)
+# The same bytes each time; times are the changelog's.
+ARCHIVE = tar -c --sort=name --format=gnu --owner=0 --group=0 --numeric-owner --mode=u+rw,go=rX \
+	--mtime="$$(sed -n '/^ -- /{s/.*>  //p;q}' debian/changelog)"
 # Packages are built by the system's own programs.
 SYSTEM_PATH = /usr/sbin:/usr/bin:/sbin:/bin
 # What is installed besides the code, and where.
@@ -110,8 +113,14 @@ build/$(AIODOCKER).tar.gz:
 build/vendor/aiodocker/__init__.py: build/$(AIODOCKER).tar.gz
 	rm -rf build/vendor; mkdir -p build/vendor
 	tar -xf $< -C build/vendor --strip-components=1 \
-		$(addprefix $(AIODOCKER)/,aiodocker LICENSE PKG-INFO)
+		$(addprefix $(AIODOCKER)/,aiodocker LICENSE)
 	touch $@
+
+# Its tests bring images of others, without their source (debian/copyright).
+build/$(AIODOCKER)+ds.tar.gz: build/$(AIODOCKER).tar.gz
+	rm -rf build/repacked; mkdir -p build/repacked
+	tar -xf $< -C build/repacked $(foreach part,tests docs examples,--exclude='$(AIODOCKER)/$(part)')
+	$(ARCHIVE) -C build/repacked $(AIODOCKER) | gzip -9n >$@
 
 build/man/%: packaging/man/%.scd
 	@mkdir -p $(@D); command -v scdoc >/dev/null || $(MAKE) packages
@@ -119,25 +128,23 @@ build/man/%: packaging/man/%.scd
 
 manuals: $(MANUALS)
 
-# What packages are made of, the same bytes each time: from a checkout what git knows, from an
-# exported tree all. Times are the changelog's.
+# What packages are made of: from a checkout what git knows, from an exported tree all.
 dist:
 	@set -eu; umask 022; rm -rf build/dist; mkdir -p $(DIST); \
-	{ if [ -e .git ]; then git ls-files -z; else \
+	if [ -e .git ]; then git ls-files -z; else \
 		find . -mindepth 1 \( $(patsubst %,-path ./% -o,$(CLEAN)) -name __pycache__ \) -prune \
-			-o \( -type f -o -type l \) -print0; fi; } \
-		| tar -c --null --files-from=- | tar -x -C $(DIST); \
-	tar -c --sort=name --format=gnu --owner=0 --group=0 --numeric-owner --mode=u+rw,go=rX \
-		--mtime="$$(sed -n '/^ -- /{s/.*>  //p;q}' debian/changelog)" \
-		--anchored --exclude=$(notdir $(DIST))/debian \
+			-o \( -type f -o -type l \) -print0; fi >build/dist/files; \
+	tar -cf build/dist/files.tar --null --files-from=build/dist/files; \
+	tar -xf build/dist/files.tar -C $(DIST); \
+	$(ARCHIVE) --anchored --exclude=$(notdir $(DIST))/debian \
 		-C $(dir $(DIST)) $(notdir $(DIST)) | gzip -9n >$(DIST).tar.gz
 
 # The tests are make test's: those of the build need what Debian has since 13.
-deb: dist build/$(AIODOCKER).tar.gz deb-packages
+deb: dist build/$(AIODOCKER)+ds.tar.gz deb-packages
 	@set -eu; umask 022; rm -rf build/deb; mkdir -p build/deb; \
 	archive=build/deb/koi-runtime_$(VERSION).orig; tree=build/deb/$(notdir $(DIST)); \
 	cp $(DIST).tar.gz "$$archive.tar.gz"; \
-	cp build/$(AIODOCKER).tar.gz "$$archive-aiodocker.tar.gz"; \
+	cp build/$(AIODOCKER)+ds.tar.gz "$$archive-aiodocker.tar.gz"; \
 	cp -a $(DIST) "$$tree"; mkdir "$$tree/aiodocker"; \
 	tar -x -C "$$tree/aiodocker" --strip-components=1 -f "$$archive-aiodocker.tar.gz"; \
 	cd "$$tree"; PATH=$(SYSTEM_PATH) DEB_BUILD_OPTIONS=nocheck \
@@ -169,8 +176,8 @@ install: $(AIODOCKER_HERE) $(MANUALS)
 	@set -e; umask 022; rm -rf '$(DESTDIR)$(CODE)/koi_agent' '$(DESTDIR)$(CODE)/vendor'; \
 	install -Dm644 -t '$(DESTDIR)$(CODE)/vendor/aiodocker' \
 		$(VENDOR)/aiodocker/*.py $(VENDOR)/aiodocker/py.typed $(VENDOR)/LICENSE; \
-	install -Dm644 $(VENDOR)/PKG-INFO \
-		'$(DESTDIR)$(CODE)/vendor/$(AIODOCKER).dist-info/METADATA'; \
+	printf 'Metadata-Version: 2.1\nName: %s\nVersion: %s\n' $(subst -, ,$(AIODOCKER)) \
+		| install -Dm644 /dev/stdin '$(DESTDIR)$(CODE)/vendor/$(AIODOCKER).dist-info/METADATA'; \
 	for file in $$(find koi_agent -name '*.py'); do \
 		install -Dm644 "$$file" "$(DESTDIR)$(CODE)/$$file"; \
 	done; \

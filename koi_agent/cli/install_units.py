@@ -17,10 +17,10 @@ from typing import Final
 from koi_agent.bus.client import BUS, BUS_PATH
 from koi_agent.cli.arguments import Arguments, Misuse
 from koi_agent.cli.output import Output
-from koi_agent.cli.service import NoAnswer, bus
+from koi_agent.cli.service import bus
 from koi_agent.config import scope
 from koi_agent.core.api import NAME
-from koi_agent.core.errors import ConfigError, KoiError
+from koi_agent.core.errors import KoiError
 from koi_agent.core.text import printable
 
 PLACES: Final = {
@@ -78,7 +78,7 @@ def tell(output: Output, done: Mapping[Path, str], after: str) -> None:
 
 async def tell_bus() -> None:
     """Have a bus that runs look anew: it does not see a folder that was not there at its start."""
-    with suppress(NoAnswer, ConfigError):
+    with suppress(KoiError):
         async with bus("user") as link:
             await link.call((BUS, BUS_PATH, BUS), "ReloadConfig")
 
@@ -145,7 +145,15 @@ def place(name: str) -> Path:
     folder = named if named.is_absolute() else home / otherwise
     if not folder.is_absolute():
         raise Hindered(f"neither {variable} nor HOME names a folder, so {name} has no place")
+    refuse_anothers(folder)
     return folder / name
+
+
+def refuse_anothers(folder: Path) -> None:
+    """Keep out of another user's folders, into which sudo and su may lead by their variables."""
+    there = next(one for one in (folder, *folder.parents) if one.exists())
+    if there.stat().st_uid != os.geteuid():
+        raise Hindered(f"{there} is another user's: be that user, with a session of their own")
 
 
 def existing(file: Path) -> bytes | None:

@@ -1,4 +1,4 @@
-"""What is asked of a container engine, and what of its labels is read: one list for all who do.
+"""Where container engines are asked and what for, and what of labels is read: one list for all.
 
 The agent asks for no more, and the gate before an engine hands on no more.
 """
@@ -7,6 +7,10 @@ from typing import Final
 
 from koi_agent.core.partners import is_partners
 
+SOCKETS: Final = {"docker": "/run/docker.sock", "podman": "/run/podman/podman.sock"}
+"""Where the system's engines listen."""
+GATES: Final = "/run/koi-runtime/gate"
+"""The folder of the sockets of gates, which only the system's agent may use."""
 EVENTS: Final = {
     "type": ["container", "network"],
     "event": [
@@ -22,6 +26,20 @@ UNIT: Final = "PODMAN_SYSTEMD_UNIT"
 _OTHERS: Final = frozenset(
     {UNIT} | {COMPOSE + w for w in ("service", "project", "container-number")}
 )
+
+
+def gate_socket(engine: str) -> str:
+    return f"{GATES}/{engine}.sock"
+
+
+def is_gate(path: str) -> bool:
+    """Tell whether a gate listens there, if anybody does: that it is not there says little."""
+    return path.startswith(f"{GATES}/")
+
+
+def gate_unit(engine: str) -> str:
+    """Name the unit that opens a gate when its engine is there, and with which it is closed."""
+    return f"koi-runtime-gate@{engine}.path"
 
 
 def is_read(label: str) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Final
 
+from koi_agent.core.engines import SOCKETS
 from koi_agent.core.errors import ConfigError
 from koi_agent.gate.server import Server
 from koi_agent.gate.upstream import Upstream
@@ -17,12 +18,11 @@ from koi_agent.host.sockets import passed
 
 log = logging.getLogger(__name__)
 
-ENGINES: Final = {"docker": "/run/docker.sock", "podman": "/run/podman/podman.sock"}
 USAGE: Final = f"""\
 usage: koi-runtime-gate ENGINE [SOCKET]
 
 Answer the questions of koi-runtime about an engine's containers, and no others.
-ENGINE is {" or ".join(ENGINES)}; SOCKET is where it listens, if not where it usually does.
+ENGINE is {" or ".join(SOCKETS)}; SOCKET is where it listens, if not where it usually does.
 systemd passes the socket to serve on: koi-runtime-gate@ENGINE.socket.
 """
 
@@ -40,8 +40,8 @@ async def _serve(path: str) -> None:
 def execute(argv: Sequence[str]) -> int:
     """Serve until SIGTERM; returns the exit code."""
     engine, *place = argv or [""]
-    path = place[0] if len(place) == 1 else ENGINES.get(engine, "")
-    if engine not in ENGINES or len(place) > 1 or not PurePosixPath(path).is_absolute():
+    path = place[0] if len(place) == 1 else SOCKETS.get(engine, "")
+    if engine not in SOCKETS or len(place) > 1 or not PurePosixPath(path).is_absolute():
         sys.stderr.write(USAGE)
         return 2
     with LogOutput(logging.INFO, "auto", os.environ):

@@ -56,7 +56,8 @@ async def test_an_avahi_that_runs_is_fine(place: Place, monkeypatch: pytest.Monk
     [
         ("auto", "", "ok", ""),
         ("auto", "avahi-daemon", "warn", START_AVAHI),
-        ("avahi", "", "warn", START_AVAHI),
+        ("avahi", "avahi-daemon", "warn", START_AVAHI),
+        ("avahi", "", "warn", "apt install avahi-daemon"),
         ("resolved", "avahi-daemon", "warn", "systemctl enable --now systemd-resolved"),
         ("off", "avahi-daemon", "ok", ""),
     ],

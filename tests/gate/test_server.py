@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from koi_agent.backends.docker import Docker, sockets
+from koi_agent.backends.docker import Docker
 from koi_agent.backends.docker.api import API
 from koi_agent.config import Config
+from koi_agent.core import engines
 from koi_agent.core.errors import BackendAbsent, BackendLost
 from koi_agent.gate import server as gate_server
 from koi_agent.gate import upstream as gate_upstream
@@ -288,8 +289,8 @@ async def test_a_gate_that_answers_knows_best_whether_there_is_an_engine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "docker.sock").touch()  # nobody can listen there
-    monkeypatch.setattr(sockets, "DOCKER_SOCKET", str(tmp_path / "docker.sock"))
-    monkeypatch.setattr(sockets, "GATES", str(tmp_path / "gates"))
+    monkeypatch.setitem(engines.SOCKETS, "docker", str(tmp_path / "docker.sock"))
+    monkeypatch.setattr(engines, "GATES", str(tmp_path / "gates"))
     monkeypatch.delenv("DOCKER_HOST", raising=False)
     docker = Docker("docker", Config(scope="system"), Census())
     with pytest.raises(BackendLost, match="is no socket"):

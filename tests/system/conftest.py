@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import require
 from tests.machine import Machine, booted, here, missing
-from tests.system.engines import SOCKETS, Engine
+from tests.system.engines import Engines
 from tests.system.package import install
 from tests.system.service import Service
 
@@ -57,9 +57,6 @@ def service(machine: Machine) -> Iterator[Service]:
 
 
 @pytest.fixture(scope="module")
-def engines(machine: Machine) -> dict[str, Engine]:
+def engines(machine: Machine) -> Engines:
     """Docker and Podman, with an image each; neither runs."""
-    made = {name: Engine(machine, name) for name in SOCKETS}
-    for engine in made.values():
-        engine.prepare()
-    return made
+    return Engines(machine)

@@ -31,6 +31,21 @@ RUNTIME_FILE: Final = "/etc/containers/containers.conf.d/10-koi-test.conf"
 """Bookworm's crun raises a limit for itself, to load BPF programs; its runc does not."""
 
 
+class Engines:
+    """The engines of a machine, each prepared when a test first asks for it."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._prepared: dict[str, Engine] = {}
+
+    def __getitem__(self, name: str) -> "Engine":
+        if name not in self._prepared:
+            engine = Engine(self._machine, name)
+            engine.prepare()
+            self._prepared[name] = engine
+        return self._prepared[name]
+
+
 class Engine:
     """One engine of a machine; it is stopped and may not be asked by the agent, until allowed."""
 
@@ -44,6 +59,7 @@ class Engine:
 
     def prepare(self) -> None:
         """Give it a file system that it can work on, and an image."""
+        self.stop()  # as a package may have started it
         # The machine's own is an overlay, and engines lay theirs over what they find.
         storage = STORAGE[self.name]
         self.machine.run("sh", "-c", f"rm -rf {storage}/*; mkdir -p {storage}")
@@ -82,13 +98,11 @@ class Engine:
 
     def open_gate(self, service: Service) -> None:
         """Let the agent in through the gate, and in no other way."""
-        self.machine.systemctl("enable", "--now", f"koi-runtime-gate@{self.name}.path")
+        self.machine.systemctl("unmask", f"koi-runtime-gate@{self.name}.path")
         service.systemctl("restart")
 
     def close_gate(self) -> None:
-        gate = f"koi-runtime-gate@{self.name}"
-        self.machine.systemctl("disable", "--now", f"{gate}.path")
-        self.machine.systemctl("stop", f"{gate}.socket", f"{gate}.service", check=False)
+        self.machine.systemctl("mask", "--now", f"koi-runtime-gate@{self.name}.path")
 
     def forbid(self) -> None:
         self.machine.remove("/run/systemd/system/podman.socket.d")

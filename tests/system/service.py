@@ -39,7 +39,7 @@ class Service:
         self.machine.systemctl("daemon-reload")
         self.machine.systemctl("reset-failed")
         self.machine.systemctl("enable", UNIT)
-        self.machine.systemctl("disable", "--now", *GATES)
+        self.machine.systemctl("mask", "--now", *GATES)
         self.machine.systemctl("restart", UNIT)
         self.since = now()
 

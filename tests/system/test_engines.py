@@ -12,6 +12,7 @@ from tests.system.engines import (
     IMAGE,
     SOCKETS,
     Engine,
+    Engines,
     await_instance,
     await_state,
     backend,
@@ -38,9 +39,7 @@ PODMAN = pytest.mark.parametrize("engine", ["podman"], indirect=True)
 
 
 @pytest.fixture
-def engine(
-    request: pytest.FixtureRequest, engines: dict[str, Engine], service: Service
-) -> Iterator[Engine]:
+def engine(request: pytest.FixtureRequest, engines: Engines, service: Service) -> Iterator[Engine]:
     """An engine that does not run yet, and that the agent may ask."""
     engine = engines[request.param]
     engine.allow(service)
@@ -145,14 +144,14 @@ def test_engine_that_may_not_be_asked_is_told_of_everywhere(
     engine.start()
     told = await_state(service, engine.name, "failed")["last_error"]
     assert told.startswith("permission denied on ")
-    assert f"systemctl enable --now koi-runtime-gate@{engine.name}.path" in told
+    assert f"systemctl start koi-runtime-gate@{engine.name}.path" in told
     assert told in service.journal()
     target = (NAME, f"{ROOT}/backend/{engine.name}", f"{NAME}.Backend", "LastError")
     asked = engine.machine.run("busctl", "--system", "get-property", *target)
     assert told in asked.stdout
     doctor = engine.machine.run("koi-runtime", "--system", "doctor", check=False)
     assert told in doctor.stdout
-    assert f"{engine.name}: its gate is closed" in doctor.stdout
+    assert f"{engine.name}: its gate is masked" in doctor.stdout
     assert doctor.returncode == 1
 
 

@@ -1,5 +1,6 @@
 """The confined agent follows engines through their gates, and reaches nothing else of them."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,7 @@ from tests.system.engines import (
     IMAGE,
     SOCKETS,
     Engine,
+    Engines,
     await_instance,
     await_state,
     backend,
@@ -23,9 +25,7 @@ EVERY = pytest.mark.parametrize("engine", SOCKETS, indirect=True)
 
 
 @pytest.fixture
-def engine(
-    request: pytest.FixtureRequest, engines: dict[str, Engine], service: Service
-) -> Iterator[Engine]:
+def engine(request: pytest.FixtureRequest, engines: Engines, service: Service) -> Iterator[Engine]:
     """An engine that does not run yet, behind a gate."""
     engine = engines[request.param]
     engine.open_gate(service)
@@ -90,7 +90,7 @@ def test_its_units_start_and_stop_together(engine: Engine, service: Service) -> 
     for _ in range(3):
         machine.systemctl("restart", f"{name}.socket")
         wait_until(lambda: ask(engine, "/version") == "200", "it answers again")
-    machine.systemctl("disable", "--now", f"{name}.path")
+    machine.systemctl("mask", "--now", f"{name}.path")
     wait_until(
         lambda: (
             [machine.show(f"{name}.{unit}", "ActiveState") for unit in ("service", "socket")]
@@ -99,8 +99,32 @@ def test_its_units_start_and_stop_together(engine: Engine, service: Service) -> 
         "all of it has stopped",
     )
     assert ask(engine, "/version") == "000"
-    machine.systemctl("enable", "--now", f"{name}.path")
+    machine.systemctl("enable", "koi-runtime")
+    service.systemctl("restart")
+    assert ask(engine, "/version") == "000", "masked is masked"
+    machine.systemctl("unmask", f"{name}.path")
+    machine.systemctl("start", f"{name}.path")
     wait_until(lambda: ask(engine, "/version") == "200", "it is open again")
+
+
+@EVERY
+def test_it_is_there_as_long_as_the_service(engine: Engine, service: Service) -> None:
+    machine, name = engine.machine, f"koi-runtime-gate@{engine.name}"
+    engine.start()
+    await_state(service, engine.name, "synced")
+    opened = machine.show(f"{name}.socket", "InactiveExitTimestampMonotonic")
+    machine.kill(service.pid, signal.SIGKILL)
+    wait_until(lambda: service.show("NRestarts") == "1", "the service is restarted")
+    await_state(service, engine.name, "synced")
+    assert machine.show(f"{name}.socket", "InactiveExitTimestampMonotonic") == opened
+    old = machine.show(f"{name}.service", "MainPID")
+    service.systemctl("restart")
+    await_state(service, engine.name, "synced")
+    assert machine.show(f"{name}.service", "MainPID") not in (old, "0")
+    assert machine.show(f"{name}.socket", "InactiveExitTimestampMonotonic") == opened
+    machine.systemctl("stop", "koi-runtime.socket", "koi-runtime.service")
+    for kind in ("path", "socket", "service"):
+        assert machine.show(f"{name}.{kind}", "ActiveState") == "inactive"
 
 
 def test_the_gate_is_exposed_to_little(service: Service) -> None:

@@ -7,11 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.machine import Machine, wait_until
-from tests.machine.images import UID, USER
+from tests.machine.images import USER
 from tests.system.service import MANAGER, NAME, ROOT, fetch, now
 
-RUNTIME = f"/run/user/{UID}"
-SOCKET = f"{RUNTIME}/koi-runtime/http.sock"
 HOME = f"/home/{USER}"
 WORKER = f"{HOME}/.config/systemd/user/worker.service"
 CONFIGURATION = f"{HOME}/.config/koi-runtime/koi-runtime.conf.d/10-test.conf"
@@ -22,9 +20,12 @@ class Session:
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
+        self.uid = int(machine.run("id", "-u", USER).stdout)
+        self.runtime = f"/run/user/{self.uid}"
+        self.socket = f"{self.runtime}/koi-runtime/http.sock"
 
     def run(self, *argv: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        env = {"XDG_RUNTIME_DIR": RUNTIME}
+        env = {"XDG_RUNTIME_DIR": self.runtime}
         return self.machine.run(*argv, user=USER, env=env, check=check)
 
     def systemctl(self, *args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -45,16 +46,16 @@ class Session:
 @pytest.fixture
 def session(machine: Machine) -> Iterator[Session]:
     """A user's session in which koi-runtime is enabled and running."""
-    # They are started anew for each test: their start limits count from here again.
-    machine.systemctl("reset-failed", f"user@{UID}.service", check=False)
-    machine.systemctl("reset-failed", f"user-runtime-dir@{UID}.service", check=False)
-    machine.systemctl("start", f"user@{UID}.service")
     session = Session(machine)
+    # They are started anew for each test: their start limits count from here again.
+    machine.systemctl("reset-failed", f"user@{session.uid}.service", check=False)
+    machine.systemctl("reset-failed", f"user-runtime-dir@{session.uid}.service", check=False)
+    machine.systemctl("start", f"user@{session.uid}.service")
     session.write(WORKER, "[Service]\nExecStart=sleep infinity\n")
     session.systemctl("daemon-reload")
     session.systemctl("enable", "--now", "koi-runtime")
     yield session
-    machine.systemctl("stop", f"user@{UID}.service")
+    machine.systemctl("stop", f"user@{session.uid}.service")
     machine.run("rm", "-rf", f"{HOME}/.config")
 
 
@@ -68,10 +69,10 @@ def test_it_is_ready_and_follows_the_units_of_the_user(session: Session) -> None
 
 
 def test_its_socket_is_the_users_own_and_starts_it(session: Session) -> None:
-    socket = session.machine.path(SOCKET).stat()
-    assert (socket.st_uid, socket.st_mode & 0o777) == (UID, 0o600)
+    socket = session.machine.path(session.socket).stat()
+    assert (socket.st_uid, socket.st_mode & 0o777) == (session.uid, 0o600)
     session.systemctl("stop", "koi-runtime")
-    status = json.loads(fetch(session.machine, SOCKET, "/v1/runtime/status"))
+    status = json.loads(fetch(session.machine, session.socket, "/v1/runtime/status"))
     assert status["active"]
     assert session.show("ActiveState") == "active"
 

@@ -13,9 +13,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from koi_agent.backends.docker.api import API, Engine, NothingBehind
 from koi_agent.backends.docker.memory import Memory
 from koi_agent.backends.docker.session import Session
-from koi_agent.backends.docker.sockets import candidates, foreign_host, is_gate, stand_ins
+from koi_agent.backends.docker.sockets import candidates, foreign_host, stand_ins
 from koi_agent.config import Config
 from koi_agent.core.contracts import Deliver
+from koi_agent.core.engines import gate_socket, gate_unit, is_gate
 from koi_agent.core.errors import BackendAbsent, BackendLost
 from koi_agent.host.arrival import State, arrival, state
 from koi_agent.host.census import Census
@@ -29,6 +30,7 @@ class Docker:
         self.name = name
         self._paths = candidates(name, wished, config.scope, os.environ)
         self._others = stand_ins(name, config.scope, os.environ) - {wished}
+        self._gate = gate_unit(name) if gate_socket(name) in self._paths else ""
         self._census = census
         self._memory = Memory()
         self._tried: State = state(self._paths)
@@ -52,7 +54,7 @@ class Docker:
         why: BackendLost | None = None
         for path in self._paths:
             try:
-                api = await stack.enter_async_context(API(path))
+                api = await stack.enter_async_context(API(path, self._gate))
                 engine = await api.engine()
             except NothingBehind as absent:
                 why = why or absent

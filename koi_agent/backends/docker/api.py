@@ -8,6 +8,7 @@ hold codes and no word of an answer.
 """
 
 import asyncio
+import errno
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -75,10 +76,14 @@ class Engine:
 
 
 class API:
-    """One engine, by its socket; used as a context, at the end of which nothing stays open."""
+    """One engine, by its socket; used as a context, at the end of which nothing stays open.
 
-    def __init__(self, path: str) -> None:
+    ``gate`` names the unit of the gate that would help if the socket is not for us.
+    """
+
+    def __init__(self, path: str, gate: str = "") -> None:
         self.path = path
+        self._gate = gate
         self._docker: aiodocker.Docker
 
     async def __aenter__(self) -> Self:
@@ -180,7 +185,7 @@ class API:
         except aiohttp.ClientError as error:
             raise BackendLost(f"{self.path}: {what} broke off: {type(error).__name__}") from error
         except OSError as error:
-            raise _lost(self.path, error) from error
+            raise self._lost(error) from error
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             # of json, and of aiodocker where an error's text is not what it expects
             raise BackendLost(f"{self.path}: the answer to {what} can't be read") from error
@@ -190,14 +195,14 @@ class API:
             return Refused(f"{self.path}: {what}", error.status)
         cause = error.__context__
         if isinstance(cause, OSError) and cause.errno:
-            return _lost(self.path, cause)
+            return self._lost(cause)
         return BackendLost(f"{self.path}: {what} broke off: {type(cause).__name__}")
 
-
-def _lost(path: str, error: OSError) -> BackendLost:
-    """Say what is wrong with a socket; one that nobody can see counts as not there."""
-    unseen = isinstance(error, FileNotFoundError) or error.errno == 2 or is_hidden(path, error)
-    return (BackendAbsent if unseen else BackendLost)(trouble(path, error))
+    def _lost(self, error: OSError) -> BackendLost:
+        """Say what is wrong with the socket; one that only its gate can see counts as not there."""
+        unseen = isinstance(error, FileNotFoundError) or error.errno == errno.ENOENT
+        unseen = unseen or (self._gate != "" and is_hidden(self.path, error))
+        return (BackendAbsent if unseen else BackendLost)(trouble(self.path, error, self._gate))
 
 
 def _is_podman(version: Mapping[str, object]) -> bool:

@@ -14,15 +14,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-DOCKER_SOCKET: Final = "/run/docker.sock"
-PODMAN_SOCKET: Final = "/run/podman/podman.sock"
-GATES: Final = "/run/koi-runtime/gate"
-"""Where gates listen, each by the name of its engine."""
+from koi_agent.core.engines import SOCKETS, gate_socket
 
-_GATED: Final = {
-    DOCKER_SOCKET: "koi-runtime-gate@docker.path",
-    PODMAN_SOCKET: "koi-runtime-gate@podman.path",
-}
 _VARIABLES: Final = {"docker": "DOCKER_HOST", "podman": "CONTAINER_HOST"}
 _UNIX: Final = "unix://"
 
@@ -46,8 +39,7 @@ def _usual(backend: str, scope: str, environment: Mapping[str, str]) -> list[str
     host = environment.get(_VARIABLES[backend], "")
     found = [host.removeprefix(_UNIX)] if host.startswith(f"{_UNIX}/") else []
     if scope == "system":
-        usual = DOCKER_SOCKET if backend == "docker" else PODMAN_SOCKET
-        return [*found, f"{GATES}/{backend}.sock", usual]
+        return [*found, gate_socket(backend), SOCKETS[backend]]
     runtime = environment.get("XDG_RUNTIME_DIR", "")
     own = "docker.sock" if backend == "docker" else "podman/podman.sock"
     return [*found, f"{runtime}/{own}"] if runtime.startswith("/") else found
@@ -61,11 +53,6 @@ def stand_ins(backend: str, scope: str, environment: Mapping[str, str]) -> froze
     return frozenset(_usual("docker", scope, environment)) - frozenset(own)
 
 
-def is_gate(path: str) -> bool:
-    """Tell whether a gate listens there, if anybody does: that it is not there says little."""
-    return path.startswith(f"{GATES}/")
-
-
 def foreign_host(backend: str, environment: Mapping[str, str]) -> str:
     """Say why there is no socket to try."""
     variable = _VARIABLES[backend]
@@ -74,8 +61,8 @@ def foreign_host(backend: str, environment: Mapping[str, str]) -> str:
     return "there is no place for a socket: XDG_RUNTIME_DIR is not set"
 
 
-def trouble(path: str, error: OSError) -> str:
-    """Say why a socket can't be used, and what to do."""
+def trouble(path: str, error: OSError, gate: str = "") -> str:
+    """Say why a socket can't be used, and what to do: ``gate`` is the unit that may help."""
     match error.errno:
         case errno.ENOENT | errno.ENOTDIR:
             return f"there is no {path}"
@@ -84,13 +71,13 @@ def trouble(path: str, error: OSError) -> str:
         case errno.ECONNREFUSED:
             return f"{path} is no socket"
         case errno.EACCES | errno.EPERM:
-            return _refusal(path)
+            return _refusal(path, gate)
         case _:
             return f"{path}: {os.strerror(error.errno or 0)}"
 
 
 def is_hidden(path: str, error: OSError) -> bool:
-    """Tell whether we may not even see if there is a socket: its folder is closed to us."""
+    """Tell whether nobody can say if there is a socket, as its folder is closed to us."""
     if error.errno not in (errno.EACCES, errno.EPERM):
         return False
     _place, status = _refused_at(path)
@@ -104,15 +91,15 @@ def _is_socket(path: str) -> bool:
         return True
 
 
-def _refusal(path: str) -> str:
+def _refusal(path: str, gate: str) -> str:
     """Name who refuses, and how to be let in: by a gate, where there may be one."""
     place, status = _refused_at(path)
     if status is None:
         return f"permission denied on {path}"
     folder = "the folder " if stat.S_ISDIR(status.st_mode) else ""
     said = f"permission denied on {folder}{place} ({_owned(status)})"
-    if gate := _GATED.get(path):
-        return f"{said}; a gate lets the agent read there: systemctl enable --now {gate}"
+    if gate:
+        return f"{said}; a gate lets the agent read there: systemctl start {gate}"
     group = _group(status.st_gid)
     if folder or group == "root" or not status.st_mode & stat.S_IWGRP:
         return said

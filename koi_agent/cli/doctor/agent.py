@@ -68,7 +68,7 @@ def of_backend(backend: wording.Record, case: Case) -> Sequence[Finding]:
         case "synced":
             found = [fine(f"{name}: {_instances(backend['instances'])}, {listed}")]
         case "absent":
-            found = [fine(f"{name}: not on this host{because}")]
+            found = [fine(f"{name}: absent{because}")]
         case "stale" | "failed" as state:
             found = [wrong(f"{name}: {state}, {listed}{because}", case.journal)]
         case state:

@@ -1,6 +1,7 @@
 """What checks are given, and what they find."""
 
 import platform
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,11 +10,12 @@ from koi_agent.bus.client import BUS, BUS_PATH, Link
 
 DRIVER = (BUS, BUS_PATH, BUS)
 
-REINSTALLING = {
-    "debian": "apt install --reinstall koi-runtime",
-    "fedora": "dnf reinstall koi-runtime",
-    "arch": "pacman -S koi-runtime",
+INSTALLING = {
+    "debian": "apt install --reinstall ./koi-runtime_*.deb",
+    "fedora": "dnf reinstall ./koi-runtime-*.rpm",
+    "arch": "pacman -U ./koi-runtime-*.pkg.tar*",
 }
+"""How a distribution installs the package anew, from the file: no archive has it."""
 
 
 class Verdict(StrEnum):
@@ -60,15 +62,11 @@ class Case:
         return "systemctl --user" if self.scope == "user" else "systemctl"
 
     @property
-    def is_debian(self) -> bool:
-        return "debian" in _distributions()
-
-    @property
     def reinstall(self) -> str:
         """What to type where a part of the installation is missing."""
-        if self.scope == "user":
+        if self.scope == "user" and is_virtual():
             return "koi-runtime install-units --user"
-        known = [REINSTALLING[name] for name in _distributions() if name in REINSTALLING]
+        known = [INSTALLING[name] for name in distributions() if name in INSTALLING]
         return known[0] if known else "make install"
 
     @property
@@ -76,7 +74,12 @@ class Case:
         return f"journalctl{' --user' if self.scope == 'user' else ''} -u koi-runtime"
 
 
-def _distributions() -> list[str]:
+def is_virtual() -> bool:
+    """Tell whether this command is in a virtual environment, as pipx makes them."""
+    return sys.prefix != sys.base_prefix
+
+
+def distributions() -> list[str]:
     """Name this distribution, and those that it is like (os-release(5))."""
     try:
         release = platform.freedesktop_os_release()

@@ -1,41 +1,68 @@
 """Checks of the gates, through which the system's agent asks container engines."""
 
 import asyncio
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-from koi_agent.backends.docker.sockets import DOCKER_SOCKET, PODMAN_SOCKET
+from koi_agent.cli import records
 from koi_agent.cli.doctor.findings import Bus, Case, Finding, doubtful, fine, wrong
 from koi_agent.cli.doctor.units import SYSTEMD, active_state, file_state
-
-ENGINES = {"docker": DOCKER_SOCKET, "podman": PODMAN_SOCKET}
+from koi_agent.cli.service import Service
+from koi_agent.core.api import BACKEND
+from koi_agent.core.engines import SOCKETS, gate_socket, gate_unit
 
 
 async def gates(case: Case, bus: Bus) -> Sequence[Finding]:
-    """See whether each engine's gate is open, or will be; a user's agent needs none."""
+    """See whether each gate is open, or will be; a user's agent needs none."""
     if case.scope == "user" or SYSTEMD not in bus.names:
         return []
-    return [await _of_engine(case, bus, engine) for engine in ENGINES]
+    endpoints = await _endpoints(bus) if case.served else dict.fromkeys(SOCKETS, "")
+    return [
+        await _of_engine(case, bus, engine, endpoints[engine])
+        for engine in SOCKETS
+        if engine in endpoints
+    ]
 
 
-async def _of_engine(case: Case, bus: Bus, engine: str) -> Finding:
-    gate = f"koi-runtime-gate@{engine}"
-    if not await file_state(bus, f"{gate}.path"):
-        return doubtful(f"{engine}: there is no {gate}.path", case.reinstall)
+async def _endpoints(bus: Bus) -> Mapping[str, str]:
+    """Tell where each engine that is followed is asked now; "" is nowhere."""
+    service = Service(bus.link)
+    found: dict[str, str] = {}
+    for path in await service.backend_paths():
+        backend = records.backend(await service.properties(path, BACKEND))
+        found[backend["name"]] = backend["endpoint"] if backend["state"] == "synced" else ""
+    return found
+
+
+async def _of_engine(case: Case, bus: Bus, engine: str, endpoint: str) -> Finding:
+    unit = gate_unit(engine)
+    gate = unit.removesuffix(".path")
+    file = await file_state(bus, unit)
     path, socket, service = [
         await active_state(bus, f"{gate}.{kind}") for kind in ("path", "socket", "service")
     ]
+    if endpoint and not endpoint.endswith(gate_socket(engine)):
+        return fine(f"{engine}: followed without a gate, at {endpoint}")
+    if not file:
+        return doubtful(f"{engine}: there is no {unit}", case.reinstall)
     if "failed" in (path, socket, service):
-        return wrong(
-            f"{engine}: its gate has failed", f"systemctl restart {gate}.path {gate}.socket"
-        )
+        said = f"{engine}: its gate has failed; journalctl -u {gate}.service says why"
+        return wrong(said, f"systemctl restart {unit}")
     if socket == "active":
         return fine(f"{engine}: its gate is open")
-    here = await asyncio.to_thread(
-        os.path.exists, ENGINES[engine]
-    )  # Path's fails on closed folders
-    if path == "active" and not here:
-        return fine(f"{engine}: its gate opens when {ENGINES[engine]} is there")
-    if not here:
+    if file.startswith("masked"):
+        return fine(f"{engine}: its gate is masked")
+    if path == "active":
+        return fine(f"{engine}: its gate opens when {SOCKETS[engine]} is there")
+    return await asyncio.to_thread(_closed, engine, unit)
+
+
+def _closed(engine: str, unit: str) -> Finding:
+    """Say whether it matters that a gate is closed; only root sees where Podman listens."""
+    try:
+        Path(SOCKETS[engine]).stat()
+    except PermissionError:
+        return fine(f"{engine}: its gate is closed; root is told whether that matters")
+    except OSError:
         return fine(f"{engine}: its gate is closed, and nobody is behind it")
-    return doubtful(f"{engine}: its gate is closed", f"systemctl enable --now {gate}.path")
+    return doubtful(f"{engine}: its gate is closed", f"systemctl start {unit}")

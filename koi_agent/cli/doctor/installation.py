@@ -12,7 +12,7 @@ UNIT = "koi-runtime.service"
 POLKIT = "org.freedesktop.PolicyKit1"
 AUTHORITY = (POLKIT, "/org/freedesktop/PolicyKit1/Authority", f"{POLKIT}.Authority")
 OLDEST_SYSTEMD = 252
-STARTS = ("enabled", "enabled-runtime", "static", "linked", "alias", "indirect", "generated")
+STARTS = ("enabled", "enabled-runtime", "static", "alias", "indirect", "generated")
 """States of a unit's file in which it starts without being told to, or is started by others."""
 PASSING = ("activating", "deactivating", "reloading", "maintenance")
 POLICIES = ("/etc/dbus-1/system.d", "/usr/share/dbus-1/system.d")
@@ -29,7 +29,8 @@ async def service(case: Case, bus: Bus) -> Sequence[Finding]:
         return [_uninstalled(case)]
     said = f"{UNIT} is {active} and {file}"
     if file.startswith("masked"):
-        return [wrong(said, f"{case.systemctl} unmask koi-runtime")]
+        runtime = " --runtime" if file == "masked-runtime" else ""
+        return [wrong(said, f"{case.systemctl} unmask{runtime} koi-runtime")]
     if active == "failed":
         return [wrong(f"{said}; {case.journal} says why", f"{case.systemctl} restart koi-runtime")]
     if active == "inactive" and not case.served:
@@ -61,9 +62,19 @@ async def policy(case: Case, bus: Bus) -> Sequence[Finding]:
 
 async def activation(case: Case, bus: Bus) -> Sequence[Finding]:
     """See whether who asks an agent that is down gets an answer."""
-    if NAME in bus.activatable:
+    if NAME in bus.activatable and await _is_enabled(bus):
         return [fine(f"{NAME} is started when it is asked for")]
+    if NAME in bus.activatable:
+        said = f"{NAME} is not started when it is asked for, as the unit is not enabled"
+        return [doubtful(said, f"{case.systemctl} enable koi-runtime")]
     return [doubtful(f"{NAME} is not started when it is asked for", case.reinstall)]
+
+
+async def _is_enabled(bus: Bus) -> bool:
+    """Tell whether there is the alias by which the bus knows the unit, if a systemd starts it."""
+    if SYSTEMD not in bus.names:
+        return True
+    return await file_state(bus, f"dbus-{NAME}.service") in STARTS
 
 
 async def systemd(case: Case, bus: Bus) -> Sequence[Finding]:

@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 from koi_agent import __version__
-from koi_agent.cli.doctor.findings import Case, Finding, fine, wrong
+from koi_agent.cli.doctor.findings import Case, Finding, distributions, fine, is_virtual, wrong
 
 NEEDED: Final[Mapping[str, str]] = {
     "dbus-next": "python3-dbus-next",
@@ -26,6 +26,11 @@ async def versions(case: Case) -> Sequence[Finding]:
         try:
             said.append(f"{name} {version(name)}")
         except PackageNotFoundError:
-            advice = f"apt install {package}" if package and case.is_debian else case.reinstall
-            found.append(wrong(f"{name} is not installed", advice))
+            found.append(wrong(f"{name} is not installed", _advice(case, package)))
     return [fine(", ".join(said)), *found]
+
+
+def _advice(case: Case, package: str) -> str:
+    if is_virtual():
+        return "pipx reinstall koi-agent"
+    return f"apt install {package}" if package and "debian" in distributions() else case.reinstall

@@ -4,12 +4,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from koi_agent.bus.client import Link
-from koi_agent.cli.doctor.findings import DRIVER, Bus, Case, Finding, doubtful, fine
+from koi_agent.cli.doctor.findings import DRIVER, Bus, Case, Finding, distributions, doubtful, fine
 from koi_agent.cli.service import bus
 from koi_agent.config import Flags, load
 
 AVAHI = "org.freedesktop.Avahi"
 AVAHI_SERVER = (AVAHI, "/", f"{AVAHI}.Server")
+INSTALLING = {
+    "debian": "apt install avahi-daemon",
+    "fedora": "dnf install avahi",
+    "arch": "pacman -S avahi",
+}
+SPEAK = (
+    "mkdir -p /etc/systemd/resolved.conf.d"
+    r" && printf '[Resolve]\nMulticastDNS=yes\n' >/etc/systemd/resolved.conf.d/mdns.conf"
+    " && systemctl restart systemd-resolved"
+)
 AVAHI_DAEMON = Path("/usr/sbin/avahi-daemon")
 RESOLVED = "org.freedesktop.resolve1"
 RESOLVED_MANAGER = (RESOLVED, "/org/freedesktop/resolve1", f"{RESOLVED}.Manager")
@@ -31,15 +41,25 @@ async def _announcer(wished: str, link: Link) -> Finding:
     if AVAHI in names and wished != "resolved":
         return await _avahi(link)
     if RESOLVED in names and wished != "avahi":
-        return await _resolved(link)
+        return await _resolved(wished, link)
     if wished == "auto" and not _avahi_is_installed():
         return fine("nobody is here who could announce what opts in: that takes avahi-daemon")
-    unit = "systemd-resolved" if wished == "resolved" else "avahi-daemon"
-    return doubtful(f"nobody: {unit} does not run", f"systemctl enable --now {unit}")
+    if wished == "resolved":
+        start = "systemctl enable --now systemd-resolved"
+        return doubtful("nobody: systemd-resolved does not run", start)
+    return doubtful("nobody: avahi-daemon does not run", _avahi_wanted())
 
 
 def _avahi_is_installed() -> bool:
     return AVAHI_DAEMON.exists()
+
+
+def _avahi_wanted() -> str:
+    """Say what to type for an Avahi."""
+    if _avahi_is_installed():
+        return "systemctl enable --now avahi-daemon"
+    known = [INSTALLING[name] for name in distributions() if name in INSTALLING]
+    return known[0] if known else "install avahi-daemon"
 
 
 async def _avahi(link: Link) -> Finding:
@@ -47,13 +67,14 @@ async def _avahi(link: Link) -> Finding:
     return fine(f"{version} announces services and host names")
 
 
-async def _resolved(link: Link) -> Finding:
+async def _resolved(wished: str, link: Link) -> Finding:
     """See whether it speaks mDNS at all; of links that do not, its announcements tell."""
     destination, path, interface = RESOLVED_MANAGER
     speaks = await link.get(destination, path, interface, "MulticastDNS")
     if speaks == "yes":
         return fine("systemd-resolved announces services; it can't announce host names")
-    text = f"nobody: systemd-resolved has MulticastDNS={speaks}, and Avahi does not run"
-    if _avahi_is_installed():
-        return doubtful(text, "systemctl enable --now avahi-daemon")
-    return fine(text)
+    text = f"nobody: systemd-resolved has MulticastDNS={speaks}"
+    if wished == "resolved":
+        return doubtful(text, SPEAK)
+    text = f"{text}, and Avahi does not run"
+    return doubtful(text, _avahi_wanted()) if _avahi_is_installed() else fine(text)
