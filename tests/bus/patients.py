@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from koi_agent.bus.interfaces import Emits, ErrorReply, Interface, Method, Property, interface
-from koi_agent.cli.doctor import units
+from koi_agent.cli.doctor import examination, units
 from koi_agent.cli.doctor.examination import examine
 from tests.bus.tables import playing
 from tests.world.bus import PrivateBus
@@ -38,6 +38,11 @@ class Place:
         for name, one in await examine(scope, self.environment):
             found.setdefault(name, []).append((str(one.verdict), one.text, one.advice))
         return found
+
+
+def be_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have checks that nobody answers fail sooner."""
+    monkeypatch.setattr(examination, "PATIENCE", 2.0)
 
 
 @asynccontextmanager

@@ -10,12 +10,12 @@ import pytest
 
 from koi_agent import __version__
 from koi_agent.bus.client import connected
-from koi_agent.cli.doctor.examination import PATIENCE
+from koi_agent.cli.doctor import examination
 from koi_agent.core.api import NAME
 from koi_agent.core.changes import Lost
 from tests.bus import clients
 from tests.bus.clients import SHOP, WEB, agent, koi_runtime
-from tests.bus.patients import Place
+from tests.bus.patients import Place, be_impatient
 from tests.world.bus import PrivateBus
 
 
@@ -65,22 +65,28 @@ async def test_no_agent_is_a_failure_and_what_hangs_on_it_is_not_asked(place: Pl
     assert not {"state", "backends"} & set(found)
 
 
-async def test_an_agent_that_says_nothing_fails_in_time(place: Place) -> None:
+async def test_an_agent_that_says_nothing_fails_in_time(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    be_impatient(monkeypatch)
     async with connected(place.bus.address) as link:
         await link.own(NAME)
         began = monotonic()
         found = await place.findings()
-    assert monotonic() - began < PATIENCE + 2
-    assert found["state"] == [("fail", f"no answer within {PATIENCE:.0f} s", "")]
+    assert monotonic() - began < examination.PATIENCE + 2
+    assert found["state"] == [("fail", f"no answer within {examination.PATIENCE:.0f} s", "")]
     assert found["backends"] == found["state"]
     assert found["agent"][0][0] == "ok"
 
 
-async def test_a_bus_that_says_nothing_fails_in_time(place: Place) -> None:
+async def test_a_bus_that_says_nothing_fails_in_time(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    be_impatient(monkeypatch)
     place.bus.stop()
     began = monotonic()
     found = await place.findings()
-    assert monotonic() - began < PATIENCE + 2
+    assert monotonic() - began < examination.PATIENCE + 2
     assert [verdict for verdict, *_ in found["bus"]] == ["fail"]
     assert set(found) == {"bus", "configuration", "http", "versions"}
 

@@ -6,13 +6,12 @@ from pathlib import Path
 import pytest
 
 from koi_agent.bus.interfaces import Method, interface
-from koi_agent.cli.doctor import installation
-from koi_agent.cli.doctor.examination import PATIENCE
+from koi_agent.cli.doctor import examination, installation
 from koi_agent.cli.doctor.findings import Case
 from koi_agent.core.api import NAME
 from tests.bus.clients import agent
 from tests.bus.far_ends import Behaviour, far_end, silence
-from tests.bus.patients import Place, systemd
+from tests.bus.patients import Place, be_impatient, systemd
 from tests.bus.tables import playing
 from tests.world.bus import PrivateBus
 
@@ -71,9 +70,12 @@ async def test_http_that_answers_otherwise_is_a_failure(
     assert said in found
 
 
-async def test_http_that_says_nothing_is_a_failure_in_time(place: Place) -> None:
+async def test_http_that_says_nothing_is_a_failure_in_time(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    be_impatient(monkeypatch)
     verdict, text, _ = await answered(place, silence)
-    assert (verdict, text) == ("fail", f"no answer within {PATIENCE:.0f} s")
+    assert (verdict, text) == ("fail", f"no answer within {examination.PATIENCE:.0f} s")
 
 
 async def test_http_of_an_agent_that_is_down_is_left_alone(place: Place) -> None:

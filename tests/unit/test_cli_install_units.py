@@ -242,3 +242,15 @@ def test_the_units_of_the_system_are_not_for_it(
     said = capsys.readouterr()
     assert "make install" in said.err
     assert (said.out, said.err.count("\n")) == ("", 1)
+
+
+def test_another_users_folders_are_left_alone(installed: Path, tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        require("root", "a folder can't be given away")
+    home = tmp_path / "home"
+    home.mkdir()
+    os.chown(home, 1, 1)
+    done = run(installed, home)
+    assert (done.returncode, done.stdout) == (FAILURE, "")
+    assert f"{home} is another user's" in done.stderr
+    assert not list(home.iterdir())
