@@ -14,13 +14,17 @@
 #   make interfaces             the D-Bus interface files anew, after the interface has changed
 #   make clean                  remove what these commands made here
 
-PACKAGES = python3 python3-dev python3-venv gcc pkg-config libsystemd-dev \
-	dbus dbus-daemon systemd util-linux mount iproute2 scdoc \
-	$(if $(filter run enter,$(MAKECMDGOALS)),,curl fish man-db openssl shellcheck zsh) \
-	$(if $(filter run enter lint deb rpm arch machine-test,$(MAKECMDGOALS)),,$(DOCKER) $(AVAHI)) \
-	$(if $(filter deb machine-test,$(MAKECMDGOALS)),dpkg-dev) \
-	$(if $(filter rpm arch machine-test,$(MAKECMDGOALS)),libarchive-tools makepkg rpm) \
-	$(if $(filter machine-test,$(MAKECMDGOALS)),lintian mmdebstrap systemd-container)
+GOALS = $(or $(MAKECMDGOALS),test)
+# All that runs our code needs this; packages and make install need less.
+RUN = $(filter test machine-test run enter lint interfaces .venv/%,$(GOALS))
+PACKAGES = python3 python3-venv scdoc \
+	$(if $(RUN),python3-dev gcc pkg-config libsystemd-dev \
+		dbus dbus-daemon systemd util-linux mount iproute2) \
+	$(if $(filter test machine-test lint,$(GOALS)),curl fish man-db openssl shellcheck zsh) \
+	$(if $(filter test,$(GOALS)),$(DOCKER) $(AVAHI)) \
+	$(if $(filter deb machine-test,$(GOALS)),dpkg-dev) \
+	$(if $(filter rpm arch machine-test,$(GOALS)),libarchive-tools makepkg rpm) \
+	$(if $(filter machine-test,$(GOALS)),lintian mmdebstrap systemd-container)
 # Where systemd runs, the daemons of these start; the tests have their own.
 DOCKER = busybox-static $(if $(shell command -v dockerd),,docker.io)
 AVAHI = avahi-daemon avahi-utils
@@ -103,12 +107,12 @@ interfaces: .venv/ready
 
 # aiodocker is in no Debian suite: a copy goes with us, of the last version for Debian 12's
 # aiohttp. Where the system has one, that is taken.
-build/$(AIODOCKER).tar.gz:
-	$(MAKE) .venv/ready
-	$(BIN)/pip download --quiet --disable-pip-version-check --no-deps --no-binary=aiodocker \
-		--dest build/download $(subst -,==,$(AIODOCKER))
+build/$(AIODOCKER).tar.gz: | packages
+	rm -rf build/download; $(INTERPRETER) -m venv build/download
+	build/download/bin/pip download --quiet --disable-pip-version-check --no-deps \
+		--no-binary=aiodocker --dest build/download $(subst -,==,$(AIODOCKER))
 	echo '$(AIODOCKER_SHA256)  build/download/$(@F)' | sha256sum --check --quiet
-	mv build/download/$(@F) $@
+	mv build/download/$(@F) $@; rm -rf build/download
 
 build/vendor/aiodocker/__init__.py: build/$(AIODOCKER).tar.gz
 	rm -rf build/vendor; mkdir -p build/vendor
