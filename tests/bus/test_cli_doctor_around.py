@@ -127,7 +127,7 @@ async def test_the_system_bus_needs_a_policy(place: Place, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("file", "active", "verdict", "advice"),
     [
-        ("", "", "fail", "koi-runtime install-units --user"),
+        ("", "", "fail", Case(scope="user", environment={}).reinstall),
         ("masked", "inactive", "fail", "systemctl --user unmask koi-runtime"),
         ("enabled", "failed", "fail", "systemctl --user restart koi-runtime"),
         ("enabled", "", "fail", "systemctl --user enable --now koi-runtime"),

@@ -6,6 +6,7 @@ starter, also when that is killed.
 """
 
 import contextlib
+import itertools
 import os
 import platform
 import shutil
@@ -41,6 +42,9 @@ STARTER: Final = (
 # for services is set up by the machine's own systemd.
 STARTER_ENVIRONMENT: Final = {"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1", "SYSTEMD_SECCOMP": "0"}
 ENTER: Final = ("--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup")
+
+
+_numbers: Final = itertools.count()
 
 
 class MachineFailed(Exception):
@@ -135,7 +139,7 @@ class Machine:
 def booted(suite: str) -> Iterator[Machine]:
     """Have a machine of a suite, with a copy of the checkout in it."""
     root = images.image(suite)
-    name = f"koi-{suite}-{os.getpid()}"
+    name = f"koi-{suite}-{os.getpid()}-{next(_numbers)}"
     console = images.FOLDER / f"{name}.log"
     with console.open("w") as output:
         starter = subprocess.Popen(

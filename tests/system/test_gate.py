@@ -112,19 +112,24 @@ def test_it_is_there_as_long_as_the_service(engine: Engine, service: Service) ->
     machine, name = engine.machine, f"koi-runtime-gate@{engine.name}"
     engine.start()
     await_state(service, engine.name, "synced")
-    opened = machine.show(f"{name}.socket", "InactiveExitTimestampMonotonic")
     machine.kill(service.pid, signal.SIGKILL)
     wait_until(lambda: service.show("NRestarts") == "1", "the service is restarted")
     await_state(service, engine.name, "synced")
-    assert machine.show(f"{name}.socket", "InactiveExitTimestampMonotonic") == opened
     old = machine.show(f"{name}.service", "MainPID")
     service.systemctl("restart")
     await_state(service, engine.name, "synced")
     assert machine.show(f"{name}.service", "MainPID") not in (old, "0")
-    assert machine.show(f"{name}.socket", "InactiveExitTimestampMonotonic") == opened
     machine.systemctl("stop", "koi-runtime.socket", "koi-runtime.service")
-    for kind in ("path", "socket", "service"):
-        assert machine.show(f"{name}.{kind}", "ActiveState") == "inactive"
+    wait_until(
+        lambda: (
+            {
+                machine.show(f"{name}.{kind}", "ActiveState")
+                for kind in ("path", "socket", "service")
+            }
+            == {"inactive"}
+        ),
+        "all of it is closed",
+    )
 
 
 def test_the_gate_is_exposed_to_little(service: Service) -> None:

@@ -9,8 +9,10 @@ from tests.system.service import NAME, SOCKET, SOCKET_UNIT, UNIT, Service
 STATUS = re.compile(r"[1-9]\d* instances?: systemd [1-9]\d*")
 EXPOSURE = re.compile(r"Overall exposure level for \S+: (\d+\.\d)")
 MOST_EXPOSURE = 1.3
-MOST_MEMORY = 50_000_000
+MOST_MEMORY = {"bookworm": 50_000_000, "trixie": 50_000_000}
 """Bytes resident with systemd followed and HTTP served; 55 MB are for Docker as well."""
+NEWER = 60_000_000
+"""The same with Python 3.14 and its aiohttp, which alone take 6 MB more."""
 
 
 def test_enabling_starts_it_ready_and_with_a_status(service: Service) -> None:
@@ -85,7 +87,7 @@ def test_it_takes_little_memory(service: Service) -> None:
     service.listed()
     lines = service.machine.path(f"/proc/{service.pid}/status").read_text().splitlines()
     (resident,) = (int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:"))
-    assert resident <= MOST_MEMORY
+    assert resident <= MOST_MEMORY.get(service.machine.suite, NEWER)
 
 
 def test_the_code_is_compiled_for_the_python_that_runs_it(machine: Machine) -> None:

@@ -15,7 +15,9 @@ def test_a_quiet_run_warns_of_nothing(service: Service) -> None:
     service.systemctl("reload")
     service.systemctl("stop")
     assert "started systemd:" in service.journal()
-    assert not service.journal("--priority=warning")
+    warnings = service.journal("--priority=warning").splitlines()
+    # The hosts of machines may lack the controller, of which systemd 262 warns.
+    assert not [line for line in warnings if "pids.max" not in line]
 
 
 def test_it_stops_within_a_second(service: Service) -> None:

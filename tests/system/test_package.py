@@ -102,7 +102,10 @@ def test_a_removal_keeps_what_was_said_and_nothing_else(installed: Machine) -> N
     narrow(installed)
     apt(installed, "remove", "koi-runtime")
     for unit in (UNIT, SOCKET_UNIT, *GATES):
-        assert installed.show(unit, "ActiveState") == "inactive"
+        wait_until(
+            lambda: installed.show(unit, "ActiveState") == "inactive",  # noqa: B023 - at once
+            f"{unit} is inactive",
+        )
     assert installed.run("busctl", "--system", "status", NAME, check=False).returncode != 0
     assert not installed.path("/run/koi-runtime").exists()
     assert installed.path(DROP_IN).exists()

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import socket
 import struct
 from collections import Counter
@@ -85,6 +86,16 @@ def test_more_listeners_than_one_part_holds_are_all_seen() -> None:
     assert ports <= seen
 
 
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """Allow as many open files as the hard limit does; the soft one is often 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("many_files")
 async def test_many_sockets_hold_nobody_up_and_hide_nobody_else() -> None:
     with ExitStack() as sockets:
         for _ in range(1200):
