@@ -152,7 +152,7 @@ def place(name: str) -> Path:
 def refuse_anothers(folder: Path) -> None:
     """Keep out of another user's folders, into which sudo and su may lead by their variables."""
     there = next(one for one in (folder, *folder.parents) if one.exists())
-    if there.stat().st_uid != os.geteuid():
+    if there.stat().st_uid not in (os.geteuid(), 0):
         raise Hindered(f"{there} is another user's: be that user, with a session of their own")
 
 

@@ -19,6 +19,7 @@ def place(bus: PrivateBus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", bus.address)
     monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", bus.address)
     monkeypatch.setattr(network, "AVAHI_DAEMON", tmp_path / "avahi-daemon")
+    monkeypatch.setattr(network, "distributions", lambda: ["debian"])
     return Place(bus, tmp_path)
 
 

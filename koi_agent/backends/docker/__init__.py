@@ -16,7 +16,7 @@ from koi_agent.backends.docker.session import Session
 from koi_agent.backends.docker.sockets import candidates, foreign_host, stand_ins
 from koi_agent.config import Config
 from koi_agent.core.contracts import Deliver
-from koi_agent.core.engines import gate_socket, gate_unit, is_gate
+from koi_agent.core.engines import SOCKETS, gate_socket, gate_unit, is_gate
 from koi_agent.core.errors import BackendAbsent, BackendLost
 from koi_agent.host.arrival import State, arrival, state
 from koi_agent.host.census import Census
@@ -30,7 +30,8 @@ class Docker:
         self.name = name
         self._paths = candidates(name, wished, config.scope, os.environ)
         self._others = stand_ins(name, config.scope, os.environ) - {wished}
-        self._gate = gate_unit(name) if gate_socket(name) in self._paths else ""
+        gated = gate_socket(name) in self._paths
+        self._gates = {SOCKETS[name]: gate_unit(name)} if gated else {}
         self._census = census
         self._memory = Memory()
         self._tried: State = state(self._paths)
@@ -54,7 +55,7 @@ class Docker:
         why: BackendLost | None = None
         for path in self._paths:
             try:
-                api = await stack.enter_async_context(API(path, self._gate))
+                api = await stack.enter_async_context(API(path, self._gates.get(path, "")))
                 engine = await api.engine()
             except NothingBehind as absent:
                 why = why or absent

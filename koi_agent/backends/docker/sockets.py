@@ -99,7 +99,8 @@ def _refusal(path: str, gate: str) -> str:
     folder = "the folder " if stat.S_ISDIR(status.st_mode) else ""
     said = f"permission denied on {folder}{place} ({_owned(status)})"
     if gate:
-        return f"{said}; a gate lets the agent read there: systemctl start {gate}"
+        opening = f"systemctl unmask {gate} && systemctl start {gate}"
+        return f"{said}; a gate lets the agent read there: {opening}"
     group = _group(status.st_gid)
     if folder or group == "root" or not status.st_mode & stat.S_IWGRP:
         return said

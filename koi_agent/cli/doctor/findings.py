@@ -12,7 +12,7 @@ DRIVER = (BUS, BUS_PATH, BUS)
 
 INSTALLING = {
     "debian": "apt install --reinstall ./koi-runtime_*.deb",
-    "fedora": "dnf reinstall ./koi-runtime-*.rpm",
+    "fedora": "dnf reinstall ./koi-runtime-*.rpm || dnf install ./koi-runtime-*.rpm",
     "arch": "pacman -U ./koi-runtime-*.pkg.tar*",
 }
 """How a distribution installs the package anew, from the file: no archive has it."""

@@ -41,17 +41,17 @@ async def _of_engine(case: Case, bus: Bus, engine: str, endpoint: str) -> Findin
     path, socket, service = [
         await active_state(bus, f"{gate}.{kind}") for kind in ("path", "socket", "service")
     ]
-    if endpoint and not endpoint.endswith(gate_socket(engine)):
-        return fine(f"{engine}: followed without a gate, at {endpoint}")
+    if endpoint and endpoint.removeprefix("unix://") != gate_socket(engine):
+        return fine(f"{engine}: followed at {endpoint}")
     if not file:
         return doubtful(f"{engine}: there is no {unit}", case.reinstall)
+    if file.startswith("masked") and socket != "active":
+        return fine(f"{engine}: its gate is masked")
     if "failed" in (path, socket, service):
         said = f"{engine}: its gate has failed; journalctl -u {gate}.service says why"
         return wrong(said, f"systemctl restart {unit}")
     if socket == "active":
         return fine(f"{engine}: its gate is open")
-    if file.startswith("masked"):
-        return fine(f"{engine}: its gate is masked")
     if path == "active":
         return fine(f"{engine}: its gate opens when {SOCKETS[engine]} is there")
     return await asyncio.to_thread(_closed, engine, unit)

@@ -38,7 +38,8 @@ async def service(case: Case, bus: Bus) -> Sequence[Finding]:
     if active in PASSING:
         return [doubtful(said, case.journal)]
     if file not in STARTS:
-        return [doubtful(said, f"{case.systemctl} enable koi-runtime")]
+        is_off = await file_state(bus, UNIT) == "disabled"  # else the unit is told of already
+        return [doubtful(said, f"{case.systemctl} enable koi-runtime" if is_off else "")]
     return [fine(said)]
 
 
@@ -66,7 +67,8 @@ async def activation(case: Case, bus: Bus) -> Sequence[Finding]:
         return [fine(f"{NAME} is started when it is asked for")]
     if NAME in bus.activatable:
         said = f"{NAME} is not started when it is asked for, as the unit is not enabled"
-        return [doubtful(said, f"{case.systemctl} enable koi-runtime")]
+        is_off = await file_state(bus, UNIT) == "disabled"  # else the unit is told of already
+        return [doubtful(said, f"{case.systemctl} enable koi-runtime" if is_off else "")]
     return [doubtful(f"{NAME} is not started when it is asked for", case.reinstall)]
 
 

@@ -1,8 +1,10 @@
 """Checks of the Python that runs this command, and of the libraries that it finds."""
 
 import platform
+import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Final
 
 from koi_agent import __version__
@@ -26,11 +28,13 @@ async def versions(case: Case) -> Sequence[Finding]:
         try:
             said.append(f"{name} {version(name)}")
         except PackageNotFoundError:
-            found.append(wrong(f"{name} is not installed", _advice(case, package)))
+            found.append(wrong(f"{name} is not installed", _advice(case, name, package)))
     return [fine(", ".join(said)), *found]
 
 
-def _advice(case: Case, package: str) -> str:
-    if is_virtual():
+def _advice(case: Case, name: str, package: str) -> str:
+    if Path(sys.prefix, "pipx_metadata.json").exists():
         return "pipx reinstall koi-agent"
+    if is_virtual():
+        return f"{sys.executable} -m pip install {name}"
     return f"apt install {package}" if package and "debian" in distributions() else case.reinstall
