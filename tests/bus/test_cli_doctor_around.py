@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from koi_agent.bus.interfaces import Method, interface
-from koi_agent.cli.doctor import examination, installation
-from koi_agent.cli.doctor.findings import Case
+from koi_agent.cli.doctor import examination, findings, installation
 from koi_agent.core.api import NAME
 from tests.bus.clients import agent
 from tests.bus.far_ends import Behaviour, far_end, silence
@@ -20,6 +19,8 @@ from tests.world.bus import PrivateBus
 def place(bus: PrivateBus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", bus.address)
     monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", bus.address)
+    monkeypatch.setattr(findings, "distributions", lambda: ["debian"])
+    monkeypatch.setattr(findings, "is_virtual", lambda: True)
     return Place(bus, tmp_path)
 
 
@@ -118,7 +119,7 @@ async def test_the_system_bus_needs_a_policy(place: Place, monkeypatch: pytest.M
     policy = place.folder / f"{NAME}.conf"
     missing = (await place.findings("system"))["policy"]
     assert missing[0][:2] == ("fail", f"no D-Bus policy lets an agent own {NAME}")
-    assert missing[0][2] == Case(scope="system", environment={}).reinstall
+    assert missing[0][2] == "apt install --reinstall ./koi-runtime_*.deb"
     policy.touch()
     assert (await place.findings("system"))["policy"] == [("ok", f"{policy} is installed", "")]
     assert "policy" not in await place.findings("user")
@@ -127,7 +128,7 @@ async def test_the_system_bus_needs_a_policy(place: Place, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("file", "active", "verdict", "advice"),
     [
-        ("", "", "fail", Case(scope="user", environment={}).reinstall),
+        ("", "", "fail", "koi-runtime install-units --user"),
         ("masked", "inactive", "fail", "systemctl --user unmask koi-runtime"),
         ("enabled", "failed", "fail", "systemctl --user restart koi-runtime"),
         ("enabled", "", "fail", "systemctl --user enable --now koi-runtime"),
@@ -178,3 +179,18 @@ async def test_polkit_that_does_not_know_our_actions_is_a_warning(
     async with playing(place.bus.address, installation.POLKIT, objects, monkeypatch):
         ((found, _, _),) = (await place.findings("system"))["polkit"]
     assert found == verdict
+
+
+@pytest.mark.parametrize(
+    ("distributions", "command"),
+    [
+        (["linuxmint", "ubuntu", "debian"], "apt install --reinstall ./koi-runtime_*.deb"),
+        (["arch"], "pacman -U ./koi-runtime-*.pkg.tar*"),
+        (["nixos"], "make install"),
+    ],
+)
+def test_what_is_missing_is_installed_as_the_distribution_does(
+    monkeypatch: pytest.MonkeyPatch, distributions: list[str], command: str
+) -> None:
+    monkeypatch.setattr(findings, "distributions", lambda: distributions)
+    assert findings.Case(scope="system", environment={}).reinstall == command

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from koi_agent.bus.interfaces import Emits, Interface, Method, Property, interface
-from koi_agent.cli.doctor import network
+from koi_agent.cli.doctor import findings, network
 from tests.bus.patients import Place
 from tests.bus.tables import playing
 from tests.world.bus import PrivateBus
@@ -19,7 +19,7 @@ def place(bus: PrivateBus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", bus.address)
     monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", bus.address)
     monkeypatch.setattr(network, "AVAHI_DAEMON", tmp_path / "avahi-daemon")
-    monkeypatch.setattr(network, "distributions", lambda: ["debian"])
+    monkeypatch.setattr(findings, "distributions", lambda: ["ubuntu", "debian"])
     return Place(bus, tmp_path)
 
 

@@ -66,8 +66,7 @@ class Case:
         """What to type where a part of the installation is missing."""
         if self.scope == "user" and is_virtual():
             return "koi-runtime install-units --user"
-        known = [INSTALLING[name] for name in distributions() if name in INSTALLING]
-        return known[0] if known else "make install"
+        return of_distribution(INSTALLING, "make install")
 
     @property
     def journal(self) -> str:
@@ -86,6 +85,11 @@ def distributions() -> list[str]:
     except OSError:
         return []
     return [release["ID"], *release.get("ID_LIKE", "").split()]
+
+
+def of_distribution(commands: Mapping[str, str], otherwise: str) -> str:
+    """Choose what to type here of what is typed on each distribution."""
+    return next((commands[name] for name in distributions() if name in commands), otherwise)
 
 
 def fine(text: str) -> Finding:

@@ -41,7 +41,7 @@ async def _of_engine(case: Case, bus: Bus, engine: str, endpoint: str) -> Findin
     path, socket, service = [
         await active_state(bus, f"{gate}.{kind}") for kind in ("path", "socket", "service")
     ]
-    if endpoint and endpoint.removeprefix("unix://") != gate_socket(engine):
+    if endpoint and endpoint != gate_socket(engine):
         return fine(f"{engine}: followed at {endpoint}")
     if not file:
         return doubtful(f"{engine}: there is no {unit}", case.reinstall)

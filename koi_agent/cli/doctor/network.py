@@ -4,7 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from koi_agent.bus.client import Link
-from koi_agent.cli.doctor.findings import DRIVER, Bus, Case, Finding, distributions, doubtful, fine
+from koi_agent.cli.doctor.findings import (
+    DRIVER,
+    Bus,
+    Case,
+    Finding,
+    doubtful,
+    fine,
+    of_distribution,
+)
 from koi_agent.cli.service import bus
 from koi_agent.config import Flags, load
 
@@ -58,8 +66,7 @@ def _avahi_wanted() -> str:
     """Say what to type for an Avahi."""
     if _avahi_is_installed():
         return "systemctl enable --now avahi-daemon"
-    known = [INSTALLING[name] for name in distributions() if name in INSTALLING]
-    return known[0] if known else "install avahi-daemon"
+    return of_distribution(INSTALLING, "install avahi-daemon")
 
 
 async def _avahi(link: Link) -> Finding:
