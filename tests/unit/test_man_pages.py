@@ -15,7 +15,7 @@ import pytest
 from koi_agent.cli.arguments import parser
 from koi_agent.cli.commands import commands
 from koi_agent.config.keys import KEYS as SETTINGS
-from koi_agent.core.namespace import KEYS
+from koi_agent.core.metadata.keys import KEYS
 from tests.conftest import require
 from tests.machine import CHECKOUT
 
