@@ -21,6 +21,7 @@ from koi_agent.announce.controller import Controller
 from koi_agent.backends import BACKENDS
 from koi_agent.bus.client import ReconnectingBus, address
 from koi_agent.bus.server import Server
+from koi_agent.capabilities import CAPABILITIES
 from koi_agent.config import Config, Loaded
 from koi_agent.core.contracts import Backend, EventSink
 from koi_agent.core.errors import ConfigError, KoiError, ungrouped
@@ -100,11 +101,11 @@ class Agent:
         self._config = config
         self._notifier = notifier
         self._output = output
-        self._registry = Registry(config.backends)
+        self._registry = Registry({name: name for name in config.backends})
         self._status = StatusPublisher(self._registry, notifier)
         self._grace = RestartGrace(config.restart_grace, time.monotonic)
-        self._announcing = Controller(config, self._grace, self._apply)
-        wishes = ManagerActions(self._resync, self._reload, self._announcing.decisions)
+        self._controller = Controller(CAPABILITIES, config, self._grace, self._apply)
+        wishes = ManagerActions(self._resync, self._reload, self._controller.decisions)
         self._publisher = DBusPublisher(self._registry, __version__, wishes, output)
         self._http = HTTPService(sockets, self._registry, self._grace, self._http_status)
         self._server = Server(self._publisher.tree)
@@ -117,7 +118,7 @@ class Agent:
             self._publisher,
             self._http,
             self._status,
-            self._announcing,
+            self._controller,
         )
         self._configuring = asyncio.Lock()
         self._ending = False
@@ -125,14 +126,11 @@ class Agent:
 
     def _http_status(self) -> AgentStatus:
         """Return the state of the agent for the HTTP pages."""
-        checker = self._announcing.checker
         return AgentStatus(
             version=__version__,
             state=self._publisher.state,
             waiting={"dbus": self._publisher.waiting},
             dropped={"dbus": self._publisher.dropped},
-            checks=checker.status,
-            checked=checker.counts,
         )
 
     def _backend(self, name: str, config: Config) -> Backend:
@@ -150,8 +148,8 @@ class Agent:
     async def run(self) -> Never:
         """Run until cancelled; raises what ``ENDINGS`` has, in a group."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(_endless(self._bus.run()), name="bus")
-            group.create_task(_endless(self._server.run()), name="server")
+            group.create_task(_never_returns(self._bus.run()), name="bus")
+            group.create_task(_never_returns(self._server.run()), name="server")
             try:
                 with extending(self._notifier, by=EXTENSION):
                     await self._start(group)
@@ -164,12 +162,12 @@ class Agent:
     async def _start(self, group: asyncio.TaskGroup) -> None:
         """Follow, list, publish, accept: whoever asks first is answered with data."""
         await self._await_bus(self._bus.link())
-        self._own(group, "follow", self._followers.run())
+        self._start_ordered(group, "follow", self._followers.run())
         await self._await_listings()
-        self._own(group, "publish on D-Bus", self._publisher.run(self._bus))
+        self._start_ordered(group, "publish on D-Bus", self._publisher.run(self._bus))
         await self._await_bus(self._publisher.named.wait())
-        self._own(group, "serve HTTP", self._http.run())
-        self._own(group, "announce", self._announcing.run())
+        self._start_ordered(group, "serve HTTP", self._http.run())
+        self._start_ordered(group, "announce", self._controller.run())
         gc.freeze()
         log.info("ready: %s", self._status.text(), extra=journal_fields(MessageId.READY))
         self._serve()
@@ -192,9 +190,11 @@ class Agent:
             task.cancel()
             await asyncio.wait([task])
 
-    def _own(self, group: asyncio.TaskGroup, name: str, work: Coroutine[Any, Any, Never]) -> None:
+    def _start_ordered(
+        self, group: asyncio.TaskGroup, name: str, work: Coroutine[Any, Any, Never]
+    ) -> None:
         """Begin what is to be ended in order, while the bus is still there."""
-        self._tasks.append(group.create_task(_endless(work), name=name))
+        self._tasks.append(group.create_task(_never_returns(work), name=name))
 
     def _stuck(self) -> str:
         """Say what a watchdog should not let pass: our own bugs, and no runtime's silence."""
@@ -247,7 +247,7 @@ class Agent:
             self._output.level = level_word(config.log_level)
         self._config = config
         self._grace.seconds = config.restart_grace
-        self._announcing.change(config)
+        self._controller.change(config)
         await self._followers.change(config)
         await self._await_listings()
         log.info("configuration reloaded", extra=journal_fields(MessageId.RELOADED))
@@ -265,7 +265,7 @@ def _warn(loaded: Loaded) -> None:
         log.warning("%s", warning)
 
 
-async def _endless(work: Coroutine[Any, Any, None]) -> None:
+async def _never_returns(work: Coroutine[Any, Any, None]) -> None:
     """Do what has no end: that it ends is a bug, and ends the agent."""
     await work
     raise RuntimeError(f"{work} ended")

@@ -60,7 +60,7 @@ class Known:
 
 
 def pid(known: Known, instance: Instance) -> object:
-    return known.instances.get(instance.key, {}).get("main_pid")
+    return known.instances.get(str(instance.key), {}).get("main_pid")
 
 
 async def test_a_listener_gets_all_there_is_and_then_what_happens(path: socket.socket) -> None:

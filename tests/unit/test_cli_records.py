@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from koi_agent.cli import client, formatting, records
+from koi_agent.core.key import Key
 from koi_agent.publishers.dbus import names
 
 KEYS = [
@@ -17,7 +18,7 @@ KEYS = [
 
 @pytest.mark.parametrize("key", ["systemd:web.service", "incus:default/a:b", "docker:0123"])
 def test_a_path_tells_backend_and_id(key: str) -> None:
-    assert ":".join(client.key_at(names.instance_path(key))) == key
+    assert ":".join(client.key_at(names.instance_path(Key.parse(key)))) == key
 
 
 def test_an_agent_that_says_little_still_makes_a_whole_record() -> None:

@@ -19,6 +19,7 @@ from koi_agent.core.events import (
     Started,
     Stopped,
 )
+from koi_agent.core.key import Key
 from koi_agent.core.registry import Registry
 from tests.unit.things import Reader, container, gone, listing, told, unit
 
@@ -31,7 +32,7 @@ def differing(registry: Registry, said: Listing) -> dict[str, str]:
 
 
 def registry(*changes: Change) -> Registry:
-    made = Registry(["systemd", "podman"])
+    made = Registry({"systemd": "systemd", "podman": "podman"})
     for now, change in enumerate(changes, 1):
         made.apply(change, now)
     return made
@@ -209,7 +210,7 @@ def test_generation_moves_with_every_change_that_meant_something() -> None:
 
 def test_instances_named_alike_in_two_backends_are_two() -> None:
     here = registry(Seen(A), Seen(replace(container(A.id), id=A.id)))
-    assert set(here.visible) == {"systemd:a.service", "podman:a.service"}
+    assert set(here.visible) == {Key("systemd", "a.service"), Key("podman", "a.service")}
 
 
 def test_replay_of_all_events_is_what_is_visible() -> None:
