@@ -41,7 +41,9 @@ TURN = re.compile("|".join(f"(?P<_{at}>{turn})" for at, turn in enumerate(TURNS)
 WHO = re.compile(rf"(?<!\w)(?:(?P<person>{'|'.join(PERSONS)}),? )?who\b(?!\w|\()", re.IGNORECASE)
 NOBODY = re.compile(r"(?<![\w:`\"'])nobody(?![\w:`\"'])", re.IGNORECASE)
 ELLIPSIS = re.compile(r"(?<=[a-z,;]) ?(?:…|\.\.\.)(?![\w\]/])")
-CODE = re.compile(r"``[^`]+``|`[^`]+`")
+FENCED = re.compile(r"^[ \t]*```.*?^[ \t]*```", re.MULTILINE | re.DOTALL)
+CODE = re.compile(r"``[^`]+``|`[^`\n]+(?:\n[^`\n]+)?`")
+MARKED = re.compile(r"\*[^*\n]+\*(?:\(\d\))?|(?<!\w)_(?:\\.|(?<=\w)_(?=\w)|[^_\\\n])+_(?!\w)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +70,7 @@ class Finding:
 
 def turns(text: Text) -> Iterator[tuple[int, str, str]]:
     """Yield (line, what, excerpt) of each banned turn."""
-    plain = CODE.sub(lambda found: re.sub(r"[^\n]", "_", found[0]), text.text)
+    plain = CODE.sub(masked, FENCED.sub(masked, text.text))
     joined = re.sub(r"\s*\n[ \t]*#?[ \t]*", lambda found: " ".ljust(len(found[0])), plain)
     patterns = (TURN, NOBODY, ELLIPSIS) if text.prose else (TURN, NOBODY)
     for pattern in patterns:
@@ -77,6 +79,11 @@ def turns(text: Text) -> Iterator[tuple[int, str, str]]:
     for found in WHO.finditer(joined):
         if not found["person"]:
             yield place(text, found)
+
+
+def masked(code: re.Match[str]) -> str:
+    """Return code as marks, in as many lines."""
+    return re.sub(r"[^\n]", "_", code[0])
 
 
 def place(text: Text, found: re.Match[str]) -> tuple[int, str, str]:
@@ -177,7 +184,7 @@ def long_sentences(source: str) -> Iterator[tuple[int, str, str]]:
     for paragraph in paragraphs(source):
         plain = re.sub(r"\]\([^)]*\)", "]", paragraph.text)
         plain = CODE.sub("CODE", plain)
-        plain = re.sub(r"\*[^*\n]+\*(\(\d\))?|(?<!\w)_[^_\n]+_(?!\w)", "CODE", plain)
+        plain = MARKED.sub("CODE", plain)
         plain = re.sub(r"CODE(?:(?:,| and| or|, and|, or)\s+CODE)+", "CODE", plain)
         for sentence in re.split(r"(?<=[.!?])[)\"]?\s+(?=[^a-z])|(?<=:)\n", plain):
             count = sum(1 for word in sentence.split() if re.search(r"\w", word))

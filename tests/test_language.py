@@ -7,11 +7,10 @@ import pytest
 from tests.language import Finding, files, findings
 
 MOST: dict[str, int] = {
-    "ARCHITECTURE.md": 22,
+    "ARCHITECTURE.md": 49,
     "CHANGELOG.md": 3,
     "CONTRIBUTING.md": 3,
     "Makefile": 6,
-    "README.md": 14,
     "bench": 6,
     "debian": 7,
     "koi_agent": 80,
@@ -25,7 +24,6 @@ MOST: dict[str, int] = {
     "koi_agent/host": 125,
     "koi_agent/publishers": 106,
     "packaging": 36,
-    "packaging/man": 39,
     "pyproject.toml": 1,
     "systemd": 13,
     "tests": 392,

@@ -98,6 +98,11 @@ def test_names_and_single_words_of_code_are_not_prose(source: str) -> None:
     assert words("koi_agent/x.py", source) == []
 
 
+def test_code_between_fences_is_not_prose_and_hides_no_prose() -> None:
+    text = "```\n$ nobody\n```\n\nDone anew.\n\n```\n$ somebody\n```\n"
+    assert [(one.line, one.what) for one in check("README.md", text)] == [(5, '"anew"')]
+
+
 def test_an_ellipsis_is_allowed_in_a_text_of_code() -> None:
     assert words("koi_agent/x.py", 'x = "cut here…"\n') == []
 
