@@ -39,7 +39,7 @@ RULES = ("tests/language_words.py", "tests/unit/test_language_rules.py")
 
 TURN = re.compile("|".join(f"(?P<_{at}>{turn})" for at, turn in enumerate(TURNS)), re.IGNORECASE)
 WHO = re.compile(rf"(?<!\w)(?:(?P<person>{'|'.join(PERSONS)}),? )?who\b(?!\w|\()", re.IGNORECASE)
-NOBODY = re.compile(r"(?<![\w:`\"'])nobody(?![\w:`\"'])", re.IGNORECASE)
+NOBODY = re.compile(r"(?<![\w:=`\"'])nobody(?![\w:`\"'])", re.IGNORECASE)
 ELLIPSIS = re.compile(r"(?<=[a-z,;]) ?(?:…|\.\.\.)(?![\w\]/])")
 FENCED = re.compile(r"^[ \t]*```.*?^[ \t]*```", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"``[^`]+``|`[^`\n]+(?:\n[^`\n]+)?`")

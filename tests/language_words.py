@@ -18,7 +18,7 @@ TURNS = (
     r"\bof (?:no |any |some )?use\b(?! of\b)",
     r"\b(?:two|three|four)fold\b",
     r"\byet to\b",
-    r"\b(?:ere|hither|thither|thence|whence|hence|henceforth|therein|wherein|lest|naught|nought)\b",
+    r"\b(?:ere|hither|thither|thence|whence|henceforth|therein|wherein|lest|naught|nought)\b",
     r"\b(?:by halves|in vain|never mind|so be it|all there is|only so|to be had|at odds with)\b",
     r"\b(?:is|are|was|were|be|been) (?:let|said|had|heard)\b",
     r"\b(?:say|says|said|saying) (?:so|nothing|of|on)\b",
