@@ -7,7 +7,6 @@ import pytest
 from tests.language import Finding, files, findings
 
 MOST: dict[str, int] = {
-    "ARCHITECTURE.md": 49,
     "bench": 6,
     "koi_agent": 75,
     "koi_agent/backends": 257,
