@@ -93,7 +93,7 @@ machine-test: .venv/ready deb $(AIODOCKER_HERE) $(MANUALS)
 		$(BIN)/python -m pytest tests/system tests/real/long $(ARGS)
 
 lint: .venv/ready
-	$(BIN)/python -m pytest tests/test_linters.py $(ARGS)
+	$(BIN)/python -m pytest tests/test_linters.py tests/test_language.py $(ARGS)
 
 run: .venv/ready
 	@$(BIN)/python -m tests.world run

@@ -22,6 +22,7 @@ MOST_WORDS = 25
 PYTHON = ("koi_agent/**/*.py", "bench/**/*.py", "tests/**/*.py")
 PROSE = ("*.md", "packaging/man/*.scd")
 OTHERS = (
+    ".ci/run",
     "Makefile",
     "pyproject.toml",
     "debian/*",

@@ -31,6 +31,10 @@ TURNS = (
     r"\bsuch (?:is|are)\b",
     r", for (?:it|they|there|he) (?:is|are|was|has|have|can|may|does|do|comes?|would|will)\b",
     r"\b(?:know|knows|knew|say|says|tell|tells|one|those|ask|asks) whose\b",
+    r"\b(?:tell|tells|say|says) (?:whether|how|what|which|where|when|why)\b",
+    r"\b(?:flocks?|mend(?:s|ed|ing)?|another's|gets? along|for sure|eldest|by now)\b",
+    r"\bspoken? of\b",
+    r"\b(?:is|are) to have\b",
     r"(?:(?<=^)|(?<=[.!?] )|(?<=[.!?]\n))What (?:are|were|had|[a-z]+s|opted)\b(?![^.]*\?)",
 )
 """Regular expressions, compared without regard to case. They have almost no proper use here."""
