@@ -1,21 +1,20 @@
-# make test and make run set themselves up, on a fresh Debian 12 or later too.
+# make test and make run install what they need, on Debian 12 or newer.
 #
-#   make test [ARGS="-k foo"]   all tests; the real ones make namespaces, hence root
+#   make test [ARGS="-k foo"]   all tests, as root because they create namespaces
 #   make run                    the agent in the foreground, on this systemd or a private one
 #   make enter [CMD="..."]      a shell, or one command, in the private world of make run
 #   make lint                   the linters alone
-#   make machine-test [ARGS=]   the installed service in booted Debian machines, and what
-#                               takes long; as root
+#   make machine-test [ARGS=]   the packages in booted machines, and long tests; as root
 #   make deb                    the Debian package, in build/deb
-#   make rpm                    the one for Fedora, in build/rpm
-#   make arch                   the one for Arch, in build/arch
-#   make install                all to its place; PREFIX=/usr, DESTDIR= for a package's tree
-#   make uninstall              what that put there away again; configuration stays
-#   make interfaces             the D-Bus interface files anew, after the interface has changed
-#   make clean                  remove what these commands made here
+#   make rpm                    the Fedora package, in build/rpm
+#   make arch                   the Arch Linux package, in build/arch
+#   make install                install all files; PREFIX=/usr, DESTDIR= for a package's tree
+#   make uninstall              remove the installed files, but not the configuration
+#   make interfaces             write the D-Bus interface files after the interface changed
+#   make clean                  remove all build results
 
 GOALS = $(or $(MAKECMDGOALS),test)
-# All that runs our code needs this; packages and make install need less.
+# Goals that run the agent's code. Packages and make install need less.
 RUN = $(filter test machine-test run enter lint interfaces .venv/%,$(GOALS))
 PACKAGES = python3 python3-venv scdoc \
 	$(if $(RUN),python3-dev gcc pkg-config libsystemd-dev \
@@ -25,10 +24,10 @@ PACKAGES = python3 python3-venv scdoc \
 	$(if $(filter deb machine-test,$(GOALS)),dpkg-dev) \
 	$(if $(filter rpm arch machine-test,$(GOALS)),libarchive-tools makepkg rpm) \
 	$(if $(filter machine-test,$(GOALS)),lintian mmdebstrap systemd-container)
-# Where systemd runs, the daemons of these start; the tests have their own.
+# On a host with systemd, these packages start daemons. The tests start their own.
 DOCKER = busybox-static $(if $(shell command -v dockerd),,docker.io)
 AVAHI = avahi-daemon avahi-utils
-# Installed, systemd-resolved would take over a host's name look-ups: the tests run a copy.
+# An installed systemd-resolved would change the host's name resolution, so the tests run a copy.
 RESOLVED = build/resolved/ready
 PYTHON = python3 /usr/bin/python3
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
@@ -51,12 +50,12 @@ AIODOCKER_HERE = $(VENDOR)/aiodocker/__init__.py
 MANUALS = $(patsubst packaging/man/%.scd,build/man/%,$(wildcard packaging/man/*.scd))
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' koi_agent/__init__.py)
 DIST = build/dist/koi-runtime-$(VERSION)
-# The same bytes each time; times are the changelog's.
+# Reproducible archives: all times are that of the changelog.
 ARCHIVE = tar -c --sort=name --format=gnu --owner=0 --group=0 --numeric-owner --mode=u+rw,go=rX \
 	--mtime="$$(sed -n '/^ -- /{s/.*>  //p;q}' debian/changelog)"
-# Packages are built by the system's own programs.
+# Packages are built with the system's programs.
 SYSTEM_PATH = /usr/sbin:/usr/bin:/sbin:/bin
-# What is installed besides the code, and where.
+# Installed files besides the code: source and destination.
 PLACES = \
 	packaging/koi-runtime:$(PREFIX)/bin/koi-runtime \
 	packaging/koi-runtime-gate:$(CODE)/koi-runtime-gate \
@@ -79,7 +78,7 @@ PLACES = \
 	$(foreach unit,$(notdir $(wildcard systemd/user/koi-*)), \
 		systemd/user/$(unit):$(PREFIX)/lib/systemd/user/$(unit)) \
 	$(foreach page,$(MANUALS),$(page):$(PREFIX)/share/man/man$(subst .,,$(suffix $(page)))/$(notdir $(page)))
-# A manager and a bus that run are told of what changed on disk.
+# Make a running systemd and a running bus reload the changed files.
 TELL = [ ! -d /run/systemd/system ] || { systemctl daemon-reload; \
 	busctl call org.freedesktop.DBus /org/freedesktop/DBus org.freedesktop.DBus ReloadConfig; }
 
@@ -94,7 +93,7 @@ machine-test: .venv/ready deb $(AIODOCKER_HERE) $(MANUALS)
 		$(BIN)/python -m pytest tests/system tests/real/long $(ARGS)
 
 lint: .venv/ready
-	$(BIN)/python -m pytest tests/test_linters.py $(ARGS)
+	$(BIN)/python -m pytest tests/test_linters.py tests/test_language.py $(ARGS)
 
 run: .venv/ready
 	@$(BIN)/python -m tests.world run
@@ -105,8 +104,8 @@ enter:
 interfaces: .venv/ready
 	$(BIN)/python -m tests.unit.interface_files
 
-# aiodocker is in no Debian suite: a copy goes with us, of the last version for Debian 12's
-# aiohttp. Where the system has one, that is taken.
+# aiodocker is not in Debian, so a copy is bundled: the last version that works with the aiohttp of
+# Debian 12. An installed aiodocker takes precedence.
 build/$(AIODOCKER).tar.gz: | packages
 	rm -rf build/download; $(INTERPRETER) -m venv build/download
 	build/download/bin/pip download --quiet --disable-pip-version-check --no-deps \
@@ -120,7 +119,7 @@ build/vendor/aiodocker/__init__.py: build/$(AIODOCKER).tar.gz
 		$(addprefix $(AIODOCKER)/,aiodocker LICENSE)
 	touch $@
 
-# Its tests bring images of others, without their source (debian/copyright).
+# Without aiodocker's tests, which contain images without their source (debian/copyright).
 build/$(AIODOCKER)+ds.tar.gz: build/$(AIODOCKER).tar.gz
 	rm -rf build/repacked; mkdir -p build/repacked
 	tar -xf $< -C build/repacked $(foreach part,tests docs examples,--exclude='$(AIODOCKER)/$(part)')
@@ -132,7 +131,7 @@ build/man/%: packaging/man/%.scd
 
 manuals: $(MANUALS)
 
-# What packages are made of: from a checkout what git knows, from an exported tree all.
+# The sources of packages: in a checkout the files known to git, in an exported tree all files.
 dist:
 	@set -eu; umask 022; rm -rf build/dist; mkdir -p $(DIST); \
 	if [ -e .git ]; then git ls-files -z; else \
@@ -143,7 +142,7 @@ dist:
 	$(ARCHIVE) --anchored --exclude=$(notdir $(DIST))/debian \
 		-C $(dir $(DIST)) $(notdir $(DIST)) | gzip -9n >$(DIST).tar.gz
 
-# The tests are make test's: those of the build need what Debian has since 13.
+# Built without tests: these need newer packages than Debian 12 has. make test runs them.
 deb: dist build/$(AIODOCKER)+ds.tar.gz deb-packages
 	@set -eu; umask 022; rm -rf build/deb; mkdir -p build/deb; \
 	archive=build/deb/koi-runtime_$(VERSION).orig; tree=build/deb/$(notdir $(DIST)); \
@@ -154,7 +153,7 @@ deb: dist build/$(AIODOCKER)+ds.tar.gz deb-packages
 	cd "$$tree"; PATH=$(SYSTEM_PATH) DEB_BUILD_OPTIONS=nocheck \
 		dpkg-buildpackage --no-sign --build-profiles=nocheck
 
-# Where dpkg installs, rpm knows of nothing that is installed.
+# On Debian, rpm does not know the installed packages, so dependencies are not checked.
 rpm: dist build/$(AIODOCKER).tar.gz | packages
 	@set -eu; umask 022; rm -rf build/rpm; mkdir -p build/rpm/SOURCES; \
 	cp $(DIST).tar.gz build/$(AIODOCKER).tar.gz build/rpm/SOURCES; \
@@ -162,8 +161,8 @@ rpm: dist build/$(AIODOCKER).tar.gz | packages
 		$(if $(shell command -v dpkg-query),--nodeps) --define '_topdir $(CURDIR)/build/rpm' \
 		packaging/rpm/koi-runtime.spec
 
-# makepkg refuses to be root, and nobody else may have access to the checkout. It wants some pacman
-# even where there is nothing to ask it.
+# makepkg refuses to run as root, and another user may not have access to the checkout, so a copy is
+# built. makepkg needs a pacman command even if it has no question for it.
 arch: dist build/$(AIODOCKER).tar.gz | packages
 	@set -eu; umask 022; rm -rf build/arch; mkdir -p build/arch; \
 	work=$$(mktemp -d); trap 'rm -rf "$$work"' EXIT; \
@@ -174,8 +173,8 @@ arch: dist build/$(AIODOCKER).tar.gz | packages
 		$(if $(SUDO),,setpriv --reuid=65534 --regid=65534 --clear-groups) makepkg --nodeps); \
 	cp "$$work"/*.pkg.tar* build/arch
 
-# What was there of an older version goes. The running system is told at once; a package's
-# scripts tell theirs, and compile the code for the Python that they find.
+# The code of an older version is removed first. Without DESTDIR, the running system is reloaded. The
+# scripts of a package do that, and compile the code for the installed Python.
 install: $(AIODOCKER_HERE) $(MANUALS)
 	@set -e; umask 022; rm -rf '$(DESTDIR)$(CODE)/koi_agent' '$(DESTDIR)$(CODE)/vendor'; \
 	install -Dm644 -t '$(DESTDIR)$(CODE)/vendor/aiodocker' \
@@ -203,7 +202,7 @@ uninstall:
 clean:
 	$(SUDO) rm -rf $(CLEAN)
 
-# The environment is made again when its wishes change, by the first Python that is new enough.
+# The environment is created again when pyproject.toml changes, by the first Python >= 3.11.
 .venv/ready: pyproject.toml | packages
 	@for python in $(PYTHON); do \
 		if "$$python" -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))'; then \
@@ -213,8 +212,8 @@ clean:
 		fi; \
 	done; echo "Python 3.11 or newer is needed (PYTHON=...)"; exit 1
 
-# With the library of its very version; where systemd is not Debian's, the tests of resolved are
-# left out.
+# systemd-resolved with libsystemd-shared of the same version. On other distributions than Debian, the
+# tests of systemd-resolved are skipped.
 $(RESOLVED): | packages
 	@rm -rf $(@D); mkdir -p $(@D); cd $(@D); command -v dpkg-query >/dev/null || exec touch ready; \
 	set -ex; fetch() { apt-get download -q systemd-resolved libsystemd-shared; }; \
@@ -226,7 +225,7 @@ deb-packages: packages
 		$(SUDO) env DEBIAN_FRONTEND=noninteractive \
 			apt-get build-dep -qy --no-install-recommends -Pnocheck .; }
 
-# Elsewhere than on Debian the packages are the owner's concern.
+# On other distributions than Debian, the developer installs the packages.
 packages:
 	@command -v dpkg-query >/dev/null || exit 0; \
 	missing=; for package in $(PACKAGES); do \
