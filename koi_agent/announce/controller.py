@@ -75,7 +75,7 @@ class Controller:
         ]
 
     def publish(self, events: Sequence[Event]) -> None:
-        """Note which instances change."""
+        """Record which instances change."""
         for event in events:
             match event:
                 case Started(new):
@@ -121,7 +121,7 @@ class Controller:
         self._woken.set()
 
     def _look_later(self, key: Key | None, seconds: float) -> None:
-        """Look at an instance, or at the policy if it is None, when time alone may change it."""
+        """Schedule a plan for an instance, without one for the policy: time alone may change it."""
         when = self._now() + seconds + MARGIN
         heappush(self._deadlines, (when, key))
         self._woken.set()
@@ -221,7 +221,7 @@ class Controller:
                 self._to_report[key] = None
 
     def _report(self, keys: Sequence[Key]) -> None:
-        """Hand the status of records to the registry where it has changed."""
+        """Pass the status of records to the registry where it has changed."""
         for instance in [self._opted_in[key] for key in keys if key in self._opted_in]:
             known = {one.content: one for one in instance.announcements}
             now = time.time_ns() // 1000
@@ -242,7 +242,7 @@ class Controller:
 
 
 async def _in_slices(todo: dict[Key, None], work: Callable[[Sequence[Key]], None]) -> None:
-    """Work on all keys, and yield to the event loop after each slice."""
+    """Process all keys, and yield to the event loop after each slice."""
     while todo:
         work(_pop_slice(todo))
         await asyncio.sleep(0)

@@ -2,7 +2,7 @@
 
 A feed compares the wanted records with those that the provider has, owner by owner. A failed owner
 is tried again on its own, with growing pauses. When the provider is lost, all records are put
-again in the next session. Providers know nothing of retries.
+again in the next session. A provider never retries itself.
 """
 
 import asyncio
@@ -60,7 +60,7 @@ class Feed:
         self._needed = asyncio.Event()
 
     def want(self, owner: Key, records: Records) -> None:
-        """Set the records of an owner that are wanted from now on; it may be none."""
+        """Set the records of an owner that are wanted from now on; an empty tuple withdraws all."""
         if self._wanted.get(owner, ()) == records:
             return
         if records:
@@ -200,7 +200,7 @@ class Feed:
         self._retry(owner)
 
     async def _put(self, session: ProviderSession[Any], owner: Key, records: Records) -> str:
-        """Put records; return what went wrong, an empty string if nothing did."""
+        """Call the provider; return the error text, empty on success."""
         self._put_records[owner] = records
         try:
             async with asyncio.timeout(PUT_TIMEOUT):

@@ -1,4 +1,4 @@
-"""What plugs into the flow: backends and event sinks, capabilities and their providers."""
+"""The parts that plug into the flow: backends, event sinks, capabilities, providers."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -68,7 +68,7 @@ class ProviderSession(Protocol[R_contra]):
 
 
 class Provider(Protocol[R_contra]):
-    """What a capability acts through. Providers are values: equal ones are not restarted.
+    """The program through which a capability acts. Equal providers are not restarted.
 
     ``absence`` describes what is missing until a session is open. When a session is left, its
     records are withdrawn.
@@ -109,4 +109,4 @@ class EventSink(Protocol):
     """Receives events. It must not block and never raises."""
 
     def publish(self, events: Sequence[Event]) -> None:
-        """Take events in order."""
+        """Process events, which come in order."""

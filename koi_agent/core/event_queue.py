@@ -1,4 +1,4 @@
-"""Events on their way to a slow reader: in order, bounded, the last state never lost.
+"""A queue of events for a slow reader: in order, bounded, the last state never lost.
 
 A queue that grows past its capacity is compacted. Of the updates of one instance the last remains.
 An instance that started and stopped before the reader took either event is dropped, and so is the
@@ -52,7 +52,7 @@ class EventQueue:
             self._limit = max(self._capacity, 2 * len(self._events))
 
     def take(self) -> Event:
-        """Remove and return the first event; raise ``IndexError`` if there is none."""
+        """Remove and return the first event; raise ``IndexError`` without one."""
         event = self._events.popleft()
         match event:
             case Started(instance) | Updated(new=instance):

@@ -106,7 +106,7 @@ class CheckKind(StrEnum):
 class RecordState(StrEnum):
     """State of a record that an instance requests.
 
-    ``WANTED`` is on its way to the provider. ``HELD`` waits until its reason is gone. ``REFUSED``
+    ``WANTED`` is not confirmed by the provider yet. ``HELD`` waits until its reason is gone. ``REFUSED``
     waits for a change of the instance. ``FAILED`` is tried again.
     """
 

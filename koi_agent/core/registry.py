@@ -82,7 +82,7 @@ class Registry:
         return self._status.check_counts
 
     def contradiction(self) -> str:
-        """Return an inconsistency, which is a bug; an empty string if there is none."""
+        """Return an inconsistency, which is a bug; an empty string if all is consistent."""
         counted = sum(status.instances for status in self._backends.values())
         seen = len(self._visible)
         return "" if counted == seen else f"registry: {counted} instances counted, {seen} visible"

@@ -81,7 +81,7 @@ class HealthCheck:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Defaults:
-    """What holds for a check unless metadata overrides it; times are seconds."""
+    """The values of a check that metadata does not set; times are seconds."""
 
     interval: float = 30.0
     timeout: float = 5.0
@@ -120,7 +120,7 @@ def _needs_check(instance: Instance) -> bool:
 
 
 def _target(instance: Instance) -> tuple[str, int]:
-    """Return the address and port to check; raise ``BadInput`` if there is none."""
+    """Return the address and port to check; raise ``BadInput`` without one."""
     wanted = instance.metadata.port
     tcp = [port for port in instance.ports if port.protocol is Protocol.TCP]
     ports = [port for port in tcp if wanted in (None, port.container_port)]

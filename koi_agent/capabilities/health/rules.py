@@ -28,7 +28,7 @@ class HealthRules:
     enabled: bool = True
 
     def requests(self, instance: Instance) -> Requests:
-        """Return the check of an instance, or the reason why there is none."""
+        """Return the check of an instance, or the reason why it has no check."""
         if not self.enabled or not self.policy.admits(instance):
             return NO_REQUESTS
         hold = self._hold(instance)

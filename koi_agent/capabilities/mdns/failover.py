@@ -37,7 +37,7 @@ class Failover:
 
     @property
     def absence(self) -> str:
-        """What is missing: every candidate."""
+        """The reasons of all candidates."""
         return ", and ".join(candidate.absence for candidate in self.candidates)
 
     @asynccontextmanager

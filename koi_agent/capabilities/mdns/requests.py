@@ -154,7 +154,7 @@ class _Reading:
         return txt
 
     def _name(self, of_port: PortMetadata, about: str) -> str:
-        """Return the first usable service name; raise ``BadInput`` if there is none."""
+        """Return the first usable service name; raise ``BadInput`` without one."""
         for name in filter(None, (of_port.name, self._instance.metadata.name)):
             try:
                 return service_names.accepted(name)

@@ -56,7 +56,7 @@ class Resolved:
 
     @property
     def absence(self) -> str:
-        """What is missing while resolved is absent."""
+        """The reason without a session."""
         return "systemd-resolved with MulticastDNS=yes does not run"
 
     async def usable(self, connection: Connection) -> bool:

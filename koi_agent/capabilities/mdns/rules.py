@@ -1,4 +1,4 @@
-"""The rules of mDNS: who gets a name that several instances request.
+"""The rules of mDNS: which instance gets a name that several request.
 
 Service names are numbered in the order of rank, as Avahi numbers them. A host name has one owner,
 or belongs to the replicas of one project.

@@ -55,7 +55,7 @@ class RestartGrace:
             yield self._with_closed_ports(both[key])
 
     def find(self, key: Key, visible: Mapping[Key, Instance]) -> Instance | None:
-        """Return an instance that is visible or may come back, None if there is none."""
+        """Return an instance that is visible or may come back, or None."""
         self._expire()
         _, stopped = self._stopped.get(key, (0.0, None))
         instance = visible.get(key, stopped)
@@ -64,7 +64,7 @@ class RestartGrace:
     def replace(self, new: Instance) -> Key | None:
         """Stop waiting for an instance that ``new`` replaces, as a recreated container does.
 
-        Returns the key of the replaced instance, None if there is none.
+        Returns the key of the replaced instance, or None.
         """
         key = self._successors.get(_identity(new), new.key)
         if key == new.key:

@@ -1,4 +1,4 @@
-"""What the plan decides for an instance: records for providers, and decisions for people."""
+"""The results of the plan for an instance: records for providers, decisions for people."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,7 +16,7 @@ class Record(Protocol):
 
 
 class Subject(StrEnum):
-    """What a decision is about."""
+    """The subject of a decision."""
 
     PORT = "port"
     SERVICE = "service"

@@ -176,7 +176,7 @@ class Group:
         return _status(record, self._name(record), state, str(error))
 
     async def _rename_taken(self, records: Sequence[MdnsRecord]) -> None:
-        """After a collision rename the records whose names other hosts answer for, or else all."""
+        """Rename the records whose names other hosts answer for, or else all, after a collision."""
         self._collided = False
         with ungrouped(BusLost):
             async with asyncio.TaskGroup() as group:

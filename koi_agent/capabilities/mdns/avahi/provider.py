@@ -54,7 +54,7 @@ class Avahi:
 
     @property
     def absence(self) -> str:
-        """What is missing while Avahi is absent."""
+        """The reason without a session."""
         return "avahi-daemon does not run"
 
     async def usable(self, _connection: Connection) -> bool:
