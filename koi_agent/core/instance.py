@@ -106,8 +106,8 @@ class CheckKind(StrEnum):
 class RecordState(StrEnum):
     """State of a record that an instance requests.
 
-    ``WANTED`` is not confirmed by the provider yet. ``HELD`` waits until its reason is gone. ``REFUSED``
-    waits for a change of the instance. ``FAILED`` is tried again.
+    ``WANTED`` is not confirmed by the provider yet. ``HELD`` waits until its reason is gone.
+    ``REFUSED`` waits for a change of the instance. ``FAILED`` is tried again.
     """
 
     WANTED = "wanted"

@@ -18,6 +18,7 @@ from koi_agent.core.events import (
     Seen,
     Started,
     Stopped,
+    Unfollowed,
 )
 from koi_agent.core.key import Key
 from koi_agent.core.registry import Registry
@@ -265,3 +266,22 @@ def test_unit_is_looked_up_at_the_same_cost_however_many_are_tracked() -> None:
         return best
 
     assert cost(10_000) < 3 * cost(10)
+
+
+def test_two_backends_of_one_kind_are_apart_and_either_may_claim() -> None:
+    here = Registry({"systemd": "systemd", "podman": "podman", "build": "podman"})
+    here.apply(listing("podman", container("c1")), 1)
+    here.apply(listing("build", replace(container("c1"), backend="build")), 1)
+    assert set(here.visible) == {Key("podman", "c1"), Key("build", "c1")}
+    assert [(one.name, one.kind, one.instances) for one in here.backends.values()][1:] == [
+        ("podman", "podman", 1),
+        ("build", "podman", 1),
+    ]
+    waiting = unit("web.service", awaits="podman")
+    here.apply(listing("systemd", waiting), 2)
+    assert waiting.key not in here.visible
+    here.apply(Absent(backend="podman", reason="gone"), 3)
+    here.apply(Unfollowed("podman"), 3)
+    assert waiting.key not in here.visible
+    here.apply(Unfollowed("build"), 4)
+    assert set(here.visible) == {waiting.key}
