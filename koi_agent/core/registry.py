@@ -2,9 +2,8 @@
 
 ``apply`` is the only way in. ``_tracked`` keeps what backends report. ``visible`` is derived from
 it: a unit that a container claims is shown as the container. A unit that a container engine may
-still claim is hidden for as long as the engine may do so, because its container appears a moment
-after the unit starts and disappears a moment before the unit ends. Results of capabilities are
-added to the visible instance (``status.py``).
+still claim is hidden as long as the engine may do so: its container appears a moment after the
+unit starts and disappears a moment before it ends. ``status.py`` adds capabilities' results.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

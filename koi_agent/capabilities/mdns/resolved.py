@@ -8,7 +8,6 @@ agent are not touched.
 
 import asyncio
 import os
-from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from koi_agent.bus.object_paths import decode, encode
 from koi_agent.bus.signals import Changed, Signal, Subscription
 from koi_agent.bus.writer import BusLost
 from koi_agent.capabilities.mdns.records import MdnsRecord, Service
+from koi_agent.capabilities.mdns.registrations import Registration, Registrations
 from koi_agent.capabilities.mdns.service_names import numbered
 from koi_agent.core.contracts import Report
 from koi_agent.core.errors import ProviderLost, ProviderRefused, ungrouped
@@ -87,7 +87,7 @@ class Session:
     def __init__(self, connection: Connection, report: Report) -> None:
         self._connection = connection
         self._report = report
-        self._registered = _Register()
+        self._registered = Registrations()
         self._renamed: dict[tuple[str, str], int] = {}
         self._lost = asyncio.Event()
         self._has_link = False
@@ -110,7 +110,7 @@ class Session:
             elif known := self._registered.at(signal.path):
                 self._on_conflict(signal.path, known)
 
-    def _on_conflict(self, path: str, known: "_Known") -> None:
+    def _on_conflict(self, path: str, known: Registration) -> None:
         """Report a service as failed, so that it is registered again under another name."""
         self._renamed[known.service.name, known.service.type] = known.number + 1
         self._registered.put(path, replace(known, number=0))
@@ -170,7 +170,7 @@ class Session:
         known = self._registered.at(path) or await self._register(owner, record, path)
         return _status(record, known.name, RecordState.ANNOUNCED, "; ".join(_limits(known)))
 
-    async def _register(self, owner: Key, service: Service, path: str) -> "_Known":
+    async def _register(self, owner: Key, service: Service, path: str) -> Registration:
         """Register a service under a name that no other service of this agent has.
 
         It is stored before the call: a call that times out may still succeed.
@@ -178,7 +178,7 @@ class Session:
         number = self._renamed.get((service.name, service.type), 1)
         while self._registered.has(numbered(service.name, number), service.type):
             number += 1
-        known = _Known(owner, service, number)
+        known = Registration(owner, service, number)
         self._registered.put(path, replace(known, number=0))
         await unregister(self._connection, path)  # a call that timed out may have registered it
         txt = {field: value.encode() for field, value in service.txt}
@@ -212,55 +212,7 @@ class Session:
         raise ProviderLost(f"bus: {await self._connection.lost()}")
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """A registered service and its number, 0 if it is not known whether it is registered."""
-
-    owner: Key
-    service: Service
-    number: int
-
-    @property
-    def name(self) -> str:
-        return numbered(self.service.name, self.number)
-
-
-class _Register:
-    """The registered services, indexed by path, owner and name."""
-
-    def __init__(self) -> None:
-        self._registered: dict[str, _Known] = {}
-        self._paths: dict[Key, set[str]] = {}
-        self._names: Counter[tuple[str, str]] = Counter()
-
-    def at(self, path: str) -> _Known | None:
-        return self._registered.get(path)
-
-    def of(self, owner: Key) -> list[tuple[str, _Known]]:
-        return [(path, self._registered[path]) for path in sorted(self._paths.get(owner, ()))]
-
-    def has(self, name: str, kind: str) -> bool:
-        return self._names[name, kind] > 0
-
-    def put(self, path: str, known: _Known) -> None:
-        self.remove(path)
-        self._registered[path] = known
-        self._paths.setdefault(known.owner, set()).add(path)
-        self._names[known.name, known.service.type] += 1
-
-    def remove(self, path: str) -> None:
-        """Remove the service at a path, if there is one."""
-        if (known := self._registered.pop(path, None)) is None:
-            return
-        self._names[known.name, known.service.type] -= 1
-        if not self._names[known.name, known.service.type]:
-            del self._names[known.name, known.service.type]
-        self._paths[known.owner].discard(path)
-        if not self._paths[known.owner]:
-            del self._paths[known.owner]
-
-
-def _limits(known: _Known) -> Iterator[str]:
+def _limits(known: Registration) -> Iterator[str]:
     """Yield the differences from the request."""
     if known.number > 1:
         yield f"'{known.service.name}' belongs to another host"
