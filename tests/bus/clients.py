@@ -15,6 +15,7 @@ from koi_agent.capabilities.mdns.rules import MdnsRules
 from koi_agent.core.errors import ConfigError
 from koi_agent.core.events import Change, Gone, Listing, Seen
 from koi_agent.core.instance import (
+    UNIT,
     Instance,
     InstanceState,
     KoiMetadata,
@@ -37,6 +38,7 @@ WEB = Instance(
     id="web.service",
     name="web",
     backend="systemd",
+    traits=UNIT,
     state=InstanceState.RUNNING,
     state_detail="active/running",
     image="/etc/systemd/system/web.service",
