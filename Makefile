@@ -51,9 +51,14 @@ AIODOCKER_HERE = $(VENDOR)/aiodocker/__init__.py
 MANUALS = $(patsubst packaging/man/%.scd,build/man/%,$(wildcard packaging/man/*.scd))
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' koi_agent/__init__.py)
 DIST = build/dist/koi-runtime-$(VERSION)
-# The same bytes each time; times are the changelog's.
+# The date of the release: that of debian/changelog. The source archive has no debian/, so
+# "make dist" writes the date into a file of the archive.
+RELEASE_DATE = $(or $(shell sed -n '/^ -- /{s/.*>  //p;q}' debian/changelog 2>/dev/null), \
+	$(shell cat packaging/release-date 2>/dev/null), \
+	$(error no release date: neither debian/changelog nor packaging/release-date has one))
+# Archives have the same bytes on every day and every machine.
 ARCHIVE = tar -c --sort=name --format=gnu --owner=0 --group=0 --numeric-owner --mode=u+rw,go=rX \
-	--mtime="$$(sed -n '/^ -- /{s/.*>  //p;q}' debian/changelog)"
+	--mtime='$(RELEASE_DATE)'
 # Packages are built by the system's own programs.
 SYSTEM_PATH = /usr/sbin:/usr/bin:/sbin:/bin
 # What is installed besides the code, and where.
@@ -126,9 +131,11 @@ build/$(AIODOCKER)+ds.tar.gz: build/$(AIODOCKER).tar.gz
 	tar -xf $< -C build/repacked $(foreach part,tests docs examples,--exclude='$(AIODOCKER)/$(part)')
 	$(ARCHIVE) -C build/repacked $(AIODOCKER) | gzip -9n >$@
 
-build/man/%: packaging/man/%.scd
+# scdoc puts a date on each page. It is the release's, so that all packages have the same pages: a
+# SOURCE_DATE_EPOCH from outside is not used, because makepkg sets it to the time of the build.
+build/man/%: packaging/man/%.scd $(wildcard debian/changelog packaging/release-date)
 	@mkdir -p $(@D); command -v scdoc >/dev/null || $(MAKE) packages
-	scdoc <$< >$@ || { rm -f $@; exit 1; }
+	SOURCE_DATE_EPOCH=$$(date --date='$(RELEASE_DATE)' +%s) scdoc <$< >$@ || { rm -f $@; exit 1; }
 
 manuals: $(MANUALS)
 
@@ -140,6 +147,7 @@ dist:
 			-o \( -type f -o -type l \) -print0; fi >build/dist/files; \
 	tar -cf build/dist/files.tar --null --files-from=build/dist/files; \
 	tar -xf build/dist/files.tar -C $(DIST); \
+	echo '$(RELEASE_DATE)' >$(DIST)/packaging/release-date; \
 	$(ARCHIVE) --anchored --exclude=$(notdir $(DIST))/debian \
 		-C $(dir $(DIST)) $(notdir $(DIST)) | gzip -9n >$(DIST).tar.gz
 
