@@ -32,16 +32,17 @@ def tree(tmp_path: Path) -> Path:
     return made
 
 
-def make(tree: Path, target: str) -> None:
+def make(tree: Path, *targets: str) -> None:
     done = subprocess.run(
-        ["make", "-C", tree, target], check=False, capture_output=True, text=True, env=OTHER_DAY
+        ["make", "-C", tree, *targets], check=False, capture_output=True, text=True, env=OTHER_DAY
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def pages(tree: Path) -> dict[str, bytes]:
-    make(tree, "manuals")
-    return {path.name: path.read_bytes() for path in tree.joinpath("build/man").iterdir()}
+    names = [path.stem for path in tree.joinpath("packaging/man").iterdir()]
+    make(tree, *(f"build/man/{name}" for name in names))
+    return {name: tree.joinpath("build/man", name).read_bytes() for name in names}
 
 
 def test_manual_pages_carry_the_date_of_the_changelog(tree: Path) -> None:
