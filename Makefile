@@ -1,8 +1,8 @@
 # "make test" and "make run" install what they need, also on a fresh Debian 12 or later.
 #
 #   make test [ARGS="-k foo"]   run the tests; as root, because some of them create namespaces
-#   make run                    run the agent in the foreground, on this host's systemd or, where
-#                               there is none, on a private one
+#   make run                    run the agent in the foreground, on this host's systemd, or on a
+#                               private one if systemd does not run here
 #   make enter [CMD="..."]      run a shell, or one command, beside the private systemd of make run
 #   make lint                   run the linters only
 #   make machine-test [ARGS=]   test the installed packages in booted Debian machines, and run the
@@ -65,7 +65,7 @@ machine-test: .venv/ready deb
 		$(BIN)/python -m pytest tests/system tests/real/long $(ARGS)
 
 lint: .venv/ready
-	$(BIN)/python -m pytest tests/test_linters.py $(ARGS)
+	$(BIN)/python -m pytest tests/test_linters.py tests/test_language.py $(ARGS)
 
 run: .venv/ready
 	@$(BIN)/python -m tests.world run

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Final
 
 from bench.docker_flood import FILE, agent_pid, row
-from koi_agent.bus.client import CallError, Link, connected
-from koi_agent.capabilities.mdns.entries import AVAHI, EVERY, NO_REVERSE
-from koi_agent.capabilities.mdns.groups import GROUP, SERVER
+from koi_agent.bus.client import CallError, Connection, connected
+from koi_agent.capabilities.mdns.avahi.entries import AVAHI, EVERY, NO_REVERSE
+from koi_agent.capabilities.mdns.avahi.entry_groups import GROUP, SERVER
 from tests.lan import Host, Lan
 from tests.runtimes.fake_docker import FakeDocker
 from tests.world import World
@@ -71,7 +71,7 @@ def announced(world: World) -> int:
     return int(found[1]) if found else 0
 
 
-async def resolved(peer: Link, name: str) -> bool:
+async def resolved(peer: Connection, name: str) -> bool:
     """Ask the peer's Avahi for an address; tells whether there is one within 5 s."""
     try:
         body = [EVERY, EVERY, f"{name}.local", 0, 0]
@@ -81,7 +81,7 @@ async def resolved(peer: Link, name: str) -> bool:
     return True
 
 
-async def timed(peer: Link, name: str, begin: Callable[[], Awaitable[None]]) -> float:
+async def timed(peer: Connection, name: str, begin: Callable[[], Awaitable[None]]) -> float:
     """Tell the milliseconds from a beginning until the peer resolves a name."""
     began = time.perf_counter()
     await begin()
@@ -145,7 +145,7 @@ def run(fake: FakeDocker, name: str) -> None:
     fake.truth.run(labels=labels, port=1024 + number, health="healthy")
 
 
-async def alone(own: Link, peer: Link, samples: int) -> None:
+async def alone(own: Connection, peer: Connection, samples: int) -> None:
     """Measure Avahi by itself: an address that is published, until the peer resolves it."""
     taken = []
     for number in range(samples):
@@ -161,7 +161,7 @@ async def alone(own: Link, peer: Link, samples: int) -> None:
     row("Avahi alone, until a name is resolved", spread(taken))
 
 
-async def changes(fake: FakeDocker, peer: Link, ours: Cost, samples: int) -> None:
+async def changes(fake: FakeDocker, peer: Connection, ours: Cost, samples: int) -> None:
     """Measure what one more container takes, and costs."""
     taken, before = [], ours.cpu()
     for number in range(samples):

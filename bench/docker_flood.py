@@ -13,9 +13,9 @@ import time
 from pathlib import Path
 from typing import Final
 
-from koi_agent.bus.client import Link, connected
+from koi_agent.bus.client import Connection, connected
 from koi_agent.bus.signals import Changed, Signal, Subscription
-from koi_agent.core.api import MANAGER, NAME, ROOT
+from koi_agent.core.dbus_names import MANAGER, NAME, ROOT
 from tests.world import CHECKOUT, World
 
 FILE: Final = ".config/koi-runtime/koi-runtime.conf.d/10-bench.conf"
@@ -26,7 +26,7 @@ EVENTS: Final = ("InstanceStarted", "InstanceUpdated", "InstanceStopped")
 class Bench:
     """The agent's process, its answers, and how long they take."""
 
-    def __init__(self, pid: int, link: Link) -> None:
+    def __init__(self, pid: int, link: Connection) -> None:
         self.pid = pid
         self.link = link
         self.signals = 0

@@ -17,29 +17,30 @@ from dataclasses import dataclass
 from typing import Any, Never
 
 from koi_agent import __version__
-from koi_agent.announcing import Announcing
+from koi_agent.announce.controller import Controller
 from koi_agent.backends import BACKENDS
-from koi_agent.bus.client import Bus, address
+from koi_agent.bus.client import ReconnectingBus, address
 from koi_agent.bus.server import Server
 from koi_agent.config import Config, Loaded
-from koi_agent.core.changes import Change
 from koi_agent.core.contracts import Backend, EventSink
 from koi_agent.core.errors import ConfigError, KoiError, ungrouped
-from koi_agent.core.grace import Grace
-from koi_agent.core.messages import Kind, level_word, marked
+from koi_agent.core.events import Change
+from koi_agent.core.message_ids import MessageId, journal_fields, level_word
+from koi_agent.core.plan.linger import RestartGrace
 from koi_agent.core.registry import Registry
-from koi_agent.followers import Followers
-from koi_agent.host.census import Census
+from koi_agent.follow.followers import Followers
+from koi_agent.host.listeners import ListenerTable
 from koi_agent.host.logs import LogOutput
 from koi_agent.host.notify import Notifier, extending
 from koi_agent.host.sockets import NoSocket
 from koi_agent.host.watchdog import Watchdog, interval
-from koi_agent.listening import Listening
-from koi_agent.publishers.dbus.manager import Wishes
+from koi_agent.publishers.dbus.manager import ManagerActions
 from koi_agent.publishers.dbus.publisher import DBusPublisher, NameRefused, NameTaken
+from koi_agent.publishers.http.agent_status import AgentStatus
+from koi_agent.publishers.http.service import HTTPService
+from koi_agent.publishers.http.sockets import HTTPSockets
 from koi_agent.publishers.journal import JournalPublisher
 from koi_agent.publishers.status import StatusPublisher
-from koi_agent.web import Web
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ class Agent:
         self,
         load: Load,
         config: Config,
-        listening: Listening,
+        sockets: HTTPSockets,
         notifier: Notifier,
         output: LogOutput,
     ) -> None:
@@ -101,28 +102,38 @@ class Agent:
         self._output = output
         self._registry = Registry(config.backends)
         self._status = StatusPublisher(self._registry, notifier)
-        self._grace = Grace(config.restart_grace, time.monotonic)
-        self._announcing = Announcing(config, self._grace, self._apply)
-        wishes = Wishes(self._resync, self._reload, self._announcing.decisions)
+        self._grace = RestartGrace(config.restart_grace, time.monotonic)
+        self._announcing = Controller(config, self._grace, self._apply)
+        wishes = ManagerActions(self._resync, self._reload, self._announcing.decisions)
         self._publisher = DBusPublisher(self._registry, __version__, wishes, output)
-        self._web = Web(
-            listening, self._registry, self._grace, self._publisher, self._announcing.checker
-        )
+        self._http = HTTPService(sockets, self._registry, self._grace, self._http_status)
         self._server = Server(self._publisher.tree)
-        self._bus = Bus(_bus_address(config), self._server.dispatch)
-        self._census = Census()
+        self._bus = ReconnectingBus(_bus_address(config), self._server.dispatch)
+        self._census = ListenerTable()
         self._followers = Followers(config, self._registry, self._apply, self._backend)
         self._sinks: Sequence[EventSink] = (
             JournalPublisher(),
             self._grace,
             self._publisher,
-            self._web,
+            self._http,
             self._status,
             self._announcing,
         )
         self._configuring = asyncio.Lock()
         self._ending = False
         self._tasks: list[asyncio.Task[None]] = []
+
+    def _http_status(self) -> AgentStatus:
+        """Return the state of the agent for the HTTP pages."""
+        checker = self._announcing.checker
+        return AgentStatus(
+            version=__version__,
+            state=self._publisher.state,
+            waiting={"dbus": self._publisher.waiting},
+            dropped={"dbus": self._publisher.dropped},
+            checks=checker.status,
+            checked=checker.counts,
+        )
 
     def _backend(self, name: str, config: Config) -> Backend:
         return BACKENDS[name](self._bus, config, self._census)
@@ -157,10 +168,10 @@ class Agent:
         await self._await_listings()
         self._own(group, "publish on D-Bus", self._publisher.run(self._bus))
         await self._await_bus(self._publisher.named.wait())
-        self._own(group, "serve HTTP", self._web.run())
+        self._own(group, "serve HTTP", self._http.run())
         self._own(group, "announce", self._announcing.run())
         gc.freeze()
-        log.info("ready: %s", self._status.text(), extra=marked(Kind.READY))
+        log.info("ready: %s", self._status.text(), extra=journal_fields(MessageId.READY))
         self._serve()
 
     async def _live(self, group: asyncio.TaskGroup) -> Never:
@@ -202,7 +213,11 @@ class Agent:
                 await self._followers.settled()
         except TimeoutError:
             late = ", ".join(self._followers.late)
-            log.warning("going on without %s: no list yet", late, extra=marked(Kind.READY_WITHOUT))
+            log.warning(
+                "going on without %s: no list yet",
+                late,
+                extra=journal_fields(MessageId.READY_WITHOUT),
+            )
 
     async def _reload(self) -> None:
         """Read the configuration anew and follow it; raises ``ConfigError``, all as it was."""
@@ -213,7 +228,7 @@ class Agent:
                 await self._configure(self._load())
             except ConfigError as error:
                 text = "configuration refused, the one before is kept: %s"
-                log.error(text, error, extra=marked(Kind.CONFIG_REFUSED))  # noqa: TRY400
+                log.error(text, error, extra=journal_fields(MessageId.CONFIG_REFUSED))  # noqa: TRY400
                 raise
             finally:
                 if not self._ending:
@@ -227,7 +242,7 @@ class Agent:
     async def _configure(self, loaded: Loaded) -> None:
         _warn(loaded)
         config = loaded.config
-        self._web.change(config)  # the one that can refuse
+        self._http.change(config)  # the one that can refuse
         if config.log_level != self._config.log_level:
             self._output.level = level_word(config.log_level)
         self._config = config
@@ -235,7 +250,7 @@ class Agent:
         self._announcing.change(config)
         await self._followers.change(config)
         await self._await_listings()
-        log.info("configuration reloaded", extra=marked(Kind.RELOADED))
+        log.info("configuration reloaded", extra=journal_fields(MessageId.RELOADED))
 
 
 def _bus_address(config: Config) -> str:
@@ -261,8 +276,8 @@ async def serve(load: Load, config: Config, output: LogOutput) -> int:
     by_hand = "NOTIFY_SOCKET" not in os.environ
     notifier = Notifier(os.environ)
     try:
-        with closing(Listening(config, os.environ, by_hand=by_hand)) as listening:
-            await _run(Agent(load, config, listening, notifier, output))
+        with closing(HTTPSockets(config, os.environ, by_hand=by_hand)) as sockets:
+            await _run(Agent(load, config, sockets, notifier, output))
     except asyncio.CancelledError:
         log.info("stopped")
     except tuple(ENDINGS) as trouble:

@@ -3,22 +3,22 @@
 from collections.abc import Callable
 
 from koi_agent.backends.systemd import Systemd
-from koi_agent.bus.client import Bus
+from koi_agent.bus.client import ReconnectingBus
 from koi_agent.config import Config
 from koi_agent.core.contracts import Backend
-from koi_agent.host.census import Census
+from koi_agent.host.listeners import ListenerTable
 
-Make = Callable[[Bus, Config, Census], Backend]
+Make = Callable[[ReconnectingBus, Config, ListenerTable], Backend]
 
 
-def _docker(_bus: Bus, config: Config, census: Census) -> Backend:
+def _docker(_bus: ReconnectingBus, config: Config, census: ListenerTable) -> Backend:
     """Load what takes 16 MB and 0.15 s only where it is followed."""
     from koi_agent.backends.docker import Docker  # noqa: PLC0415
 
     return Docker("docker", config, census)
 
 
-def _podman(_bus: Bus, config: Config, census: Census) -> Backend:
+def _podman(_bus: ReconnectingBus, config: Config, census: ListenerTable) -> Backend:
     from koi_agent.backends.docker import Docker  # noqa: PLC0415 - as above
 
     return Docker("podman", config, census)

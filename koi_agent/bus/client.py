@@ -9,11 +9,11 @@ from time import monotonic
 from typing import Any, Never
 from urllib.parse import quote
 
+from koi_agent.bus.connection import Transport
+from koi_agent.bus.messages import Flag, Header, MessageType, encode, marshal, plain
 from koi_agent.bus.signals import Changed, Message, Signal, Subscription
-from koi_agent.bus.transport import Transport
-from koi_agent.bus.wire import Flag, Header, Kind, encode, marshal, plain
 from koi_agent.bus.writer import BusLost
-from koi_agent.core import messages
+from koi_agent.core import message_ids
 from koi_agent.core.backoff import pauses
 from koi_agent.core.errors import BadInput, ConfigError, KoiError
 from koi_agent.core.text import printable
@@ -41,7 +41,7 @@ class CallError(KoiError):
         self.name = name
 
 
-class Link:
+class Connection:
     """A live connection; everything on it fails with ``BusLost`` once it is gone."""
 
     def __init__(self, transport: Transport, name: str, address: str) -> None:
@@ -78,7 +78,7 @@ class Link:
         """
         destination, path, interface = target
         header = Header(
-            kind=Kind.CALL,
+            kind=MessageType.CALL,
             flags=flags,
             serial=self._transport.next_serial(),
             path=path,
@@ -93,7 +93,7 @@ class Link:
             values: list[Any] = plain(reply.values())
         except BadInput as error:
             raise CallError(UNREADABLE_REPLY, str(error)) from error
-        if reply.header.kind == Kind.ERROR:
+        if reply.header.kind == MessageType.ERROR:
             text = values[0] if values and isinstance(values[0], str) else ""
             raise CallError(reply.header.error_name, text)
         return values
@@ -187,7 +187,7 @@ class Link:
         """Take match rules back, without waiting: the answer would change nothing."""
         for rule in rules if not self._transport.closed else ():
             header = Header(
-                kind=Kind.CALL,
+                kind=MessageType.CALL,
                 flags=Flag.NO_REPLY_EXPECTED,
                 path=BUS_PATH,
                 interface=BUS,
@@ -209,17 +209,17 @@ def _owner_rule(name: str) -> str:
     )
 
 
-class Bus:
+class ReconnectingBus:
     """The agent's place on one bus: connected, or about to be again.
 
     ``on_call`` gets each method call with the link it came by.
     """
 
-    def __init__(self, address: str, on_call: Callable[[Link, Message], None]) -> None:
+    def __init__(self, address: str, on_call: Callable[[Connection, Message], None]) -> None:
         self.address = address
         self.reconnects = -1
         self._on_call = on_call
-        self._link: Link | None = None
+        self._link: Connection | None = None
         self._connected = asyncio.Condition()
 
     async def run(self) -> Never:
@@ -233,13 +233,13 @@ class Bus:
                 reason = str(lost)
             if monotonic() - began > LONGEST_PAUSE:
                 waits = pauses(FIRST_PAUSE, LONGEST_PAUSE)
-            extra = messages.marked(messages.Kind.BUS_LOST)
+            extra = message_ids.journal_fields(message_ids.MessageId.BUS_LOST)
             log.warning("bus %s: %s; trying again", self.address, reason, extra=extra)
             await asyncio.sleep(next(waits))
 
     async def _stay(self) -> str:
         transport = Transport(self.address, self._call)
-        link = Link(transport, await transport.open(), self.address)
+        link = Connection(transport, await transport.open(), self.address)
         self.reconnects += 1
         try:
             self._link = link
@@ -254,7 +254,7 @@ class Bus:
         if self._link:
             self._on_call(self._link, message)
 
-    async def link(self) -> Link:
+    async def link(self) -> Connection:
         """Wait for a live link."""
         async with self._connected:
             await self._connected.wait_for(lambda: self._link and not self._link.closed)
@@ -264,11 +264,11 @@ class Bus:
 
 
 @asynccontextmanager
-async def connected(address: str) -> AsyncIterator[Link]:
+async def connected(address: str) -> AsyncIterator[Connection]:
     """Connect once, for a client that ends when the bus does; raises ``BusLost``."""
     transport = Transport(address, lambda _message: None)
     try:
-        yield Link(transport, await transport.open(), address)
+        yield Connection(transport, await transport.open(), address)
     finally:
         transport.close()
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from koi_agent.bus.client import Link
+from koi_agent.bus.client import Connection
 from koi_agent.core.errors import KoiError
 
 
@@ -33,7 +33,7 @@ class Call:
     ``interactive`` says that the caller may be asked for a password.
     """
 
-    link: Link
+    link: Connection
     path: str
     sender: str
     interactive: bool

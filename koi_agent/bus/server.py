@@ -11,13 +11,13 @@ from collections import Counter
 from collections.abc import Awaitable, Sequence
 from typing import Any
 
-from koi_agent.bus import authority
-from koi_agent.bus.client import Link
+from koi_agent.bus import polkit
+from koi_agent.bus.call_queue import CallQueue
+from koi_agent.bus.client import Connection
 from koi_agent.bus.interfaces import Call, ErrorReply, Method
+from koi_agent.bus.messages import Flag, Header, MessageType, marshal
 from koi_agent.bus.signals import Message
-from koi_agent.bus.standard import ERROR, PEER, Objects, Standard
-from koi_agent.bus.turns import Turns
-from koi_agent.bus.wire import Flag, Header, Kind, marshal
+from koi_agent.bus.standard_interfaces import ERROR, PEER, Objects, Standard
 from koi_agent.bus.writer import BusLost
 from koi_agent.core.errors import BadInput
 from koi_agent.core.text import printable
@@ -42,7 +42,7 @@ class Server:
         self._standard = Standard(objects)
         self._group: TaskGroup | None = None
         self._under_way: Counter[str] = Counter()
-        self._turns = Turns(self._begin)
+        self._turns = CallQueue(self._begin)
 
     async def run(self) -> None:
         """Answer calls, and own those that take longer than one turn, until cancelled."""
@@ -50,7 +50,7 @@ class Server:
             self._group = group
             await self._turns.run()
 
-    def dispatch(self, link: Link, message: Message) -> None:
+    def dispatch(self, link: Connection, message: Message) -> None:
         """Have a call answered when it is its sender's turn."""
         if len(message.body) > BODY_LIMIT:
             text = f"more than {BODY_LIMIT} bytes of arguments"
@@ -58,7 +58,7 @@ class Server:
         elif not self._turns.add(link, message):
             _refuse(link, message.header, TOO_MANY)
 
-    def _begin(self, link: Link, message: Message) -> None:
+    def _begin(self, link: Connection, message: Message) -> None:
         header = message.header
         interactive = bool(header.flags & Flag.ALLOW_INTERACTIVE_AUTHORIZATION)
         call = Call(link, header.path, header.sender, interactive)
@@ -81,7 +81,7 @@ class Server:
             _refuse(link, header, INTERNAL)
 
     async def _authorized(self, call: Call, method: Method, arguments: Sequence[Any]) -> Any:
-        await authority.check(call, method.action)
+        await polkit.check(call, method.action)
         result = method.handle(call, *arguments)
         return await result if inspect.isawaitable(result) else result
 
@@ -139,20 +139,22 @@ def _arguments(method: Method, message: Message) -> Sequence[Any]:
         raise ErrorReply(ERROR + "InvalidArgs", str(error)) from error
 
 
-def _reply(link: Link, header: Header, method: Method, values: Sequence[Any] | bytes) -> None:
+def _reply(link: Connection, header: Header, method: Method, values: Sequence[Any] | bytes) -> None:
     body = values if isinstance(values, bytes) else marshal(method.answer, values)
     if len(body) > ANSWER_LIMIT:
         raise ErrorReply(ERROR + "LimitsExceeded", "the answer is too large for a bus")
-    _send(link, header, Header(kind=Kind.RETURN, signature=method.answer), body)
+    _send(link, header, Header(kind=MessageType.RETURN, signature=method.answer), body)
 
 
-def _refuse(link: Link, header: Header, refusal: ErrorReply) -> None:
+def _refuse(link: Connection, header: Header, refusal: ErrorReply) -> None:
     log.debug("%s refused %s: %s", header.member, header.sender, refusal)
     body = marshal("s", (printable(str(refusal)),))
-    _send(link, header, Header(kind=Kind.ERROR, error_name=refusal.name, signature="s"), body)
+    _send(
+        link, header, Header(kind=MessageType.ERROR, error_name=refusal.name, signature="s"), body
+    )
 
 
-def _send(link: Link, asked: Header, answer: Header, body: bytes) -> None:
+def _send(link: Connection, asked: Header, answer: Header, body: bytes) -> None:
     if asked.flags & Flag.NO_REPLY_EXPECTED:
         return
     answer.destination, answer.reply_serial = asked.sender, asked.serial

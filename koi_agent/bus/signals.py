@@ -11,19 +11,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from koi_agent.bus.picks import Pick
-from koi_agent.bus.wire import (
+from koi_agent.bus.messages import (
     LITTLE,
     UNREADABLE,
     Header,
-    Kind,
+    MessageType,
     decode,
     extent,
     unmarshal,
 )
+from koi_agent.bus.property_filter import PropertyFilter
 from koi_agent.core.errors import BadInput
 
-__all__ = ["Changed", "Message", "Pick", "Signal", "SignalReader", "Subscription"]
+__all__ = ["Changed", "Message", "PropertyFilter", "Signal", "SignalReader", "Subscription"]
 
 ROUTES_KEPT = 16384
 """Headers remembered; past that all are forgotten and read anew."""
@@ -31,7 +31,7 @@ LONGEST_KEPT = 1024
 """Bytes of a header that is remembered: a stranger's paths may be as long as he likes."""
 
 PROPERTIES = "org.freedesktop.DBus.Properties"
-SIGNAL = int(Kind.SIGNAL)
+SIGNAL = int(MessageType.SIGNAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Subscription:
     rules: tuple[str, ...]
     deliver: Callable[[Sequence[Signal | Changed]], None]
     members: frozenset[tuple[str, str]] = frozenset()
-    picks: tuple[Pick, ...] = ()
+    picks: tuple[PropertyFilter, ...] = ()
     wants: Callable[[str], bool] = field(default=lambda _path: True)
 
 
@@ -109,7 +109,7 @@ class SignalReader:
         self._data = bytearray()
         self._routes: dict[bytes, Route | None] = {}
         self._subscriptions: dict[Subscription, str] = {}
-        self._words: dict[tuple[str, Subscription, Pick], list[Span]] = {}
+        self._words: dict[tuple[str, Subscription, PropertyFilter], list[Span]] = {}
 
     def believe(self, subscription: Subscription, owner: str) -> None:
         """Take the subscription's signals from this unique name only ("" for nobody)."""
@@ -183,7 +183,7 @@ class SignalReader:
                 batch.append((subscription, Changed(path, pick.interface, values)))
         self._words.clear()
 
-    def _last_words(self, pick: Pick, spans: Sequence[Span]) -> Mapping[str, Any]:
+    def _last_words(self, pick: PropertyFilter, spans: Sequence[Span]) -> Mapping[str, Any]:
         values: dict[str, Any] = {}
         for start, _, begin, end in reversed(spans):
             try:

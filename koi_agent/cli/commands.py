@@ -8,8 +8,8 @@ from koi_agent.cli import (
     explain,
     install_units,
     listing,
-    naming,
     reload,
+    resolve,
     resync,
     run,
     show,
@@ -28,8 +28,8 @@ def commands(be_agent: run.BeAgent) -> Sequence[Command]:
     """Make the table; a new command is a new row."""
     rows = (
         ("list", "List all instances", listing.act, no_arguments),
-        ("show", "Show all that is known of instances", show.act, naming.takes),
-        ("explain", "Explain why instances are announced, or not", explain.act, naming.takes),
+        ("show", "Show all that is known of instances", show.act, resolve.takes),
+        ("explain", "Explain why instances are announced, or not", explain.act, resolve.takes),
         ("status", "Show how the agent and its backends are", status.act, no_arguments),
         ("watch", "Print what happens as it happens", watch.act, no_arguments),
         ("resync", "List what runs anew, now", resync.act, resync.takes),

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from typing import Any
 
-from koi_agent.cli import naming, records, wording
+from koi_agent.cli import formatting, records, resolve
 from koi_agent.cli.arguments import Arguments
+from koi_agent.cli.client import Client, key_at
 from koi_agent.cli.output import Output, Style
-from koi_agent.cli.service import Service, key_at
 from koi_agent.core.text import printable
 
 BY = {
@@ -28,15 +28,15 @@ UNKNOWN_TYPE = "_koi-managed."
 
 
 def act(arguments: Arguments, output: Output) -> int:
-    return naming.tell(arguments, output, record, block)
+    return resolve.tell(arguments, output, record, block)
 
 
-async def record(service: Service, path: str) -> dict[str, Any]:
+async def record(service: Client, path: str) -> dict[str, Any]:
     """Ask for an instance's explanation, as the agent gives it."""
     return dict(await service.explanation(":".join(key_at(path))))
 
 
-def block(said: wording.Record, output: Output) -> str:
+def block(said: formatting.Record, output: Output) -> str:
     """Put an explanation into words, a line each."""
     enabled = said.get("enabled") is True
     dot = output.styled(output.dot, Style.GOOD if enabled else Style.GREY)
@@ -44,7 +44,7 @@ def block(said: wording.Record, output: Output) -> str:
     return "\n".join([f"{dot} {printable(title)}", *(f"  {printable(x)}" for x in lines(said))])
 
 
-def lines(said: wording.Record) -> Iterator[str]:
+def lines(said: formatting.Record) -> Iterator[str]:
     """Say what the owner wishes, what of the ports, and what can't be done."""
     for reason in records.items(said, "reasons"):
         yield str(reason)
@@ -57,7 +57,7 @@ def lines(said: wording.Record) -> Iterator[str]:
     ports = records.dicts(said, "ports")
     for port in ports:
         source = records.text(port, "source")
-        yield f"port {wording.way(port)}, {source}: {type_of(port, metadata)}"
+        yield f"port {formatting.way(port)}, {source}: {type_of(port, metadata)}"
     if not ports:
         yield "no port is known"
     yield from decisions(said)
@@ -67,14 +67,14 @@ def lines(said: wording.Record) -> Iterator[str]:
         yield f"note: {note}"
 
 
-def decisions(said: wording.Record) -> Iterator[str]:
+def decisions(said: formatting.Record) -> Iterator[str]:
     """Say what became of each wish, and why."""
     for decision in records.dicts(said, "decisions"):
         outcome, about = records.text(decision, "outcome"), records.text(decision, "about")
         yield f"{outcome}, {about}: {records.text(decision, 'reason')}"
 
 
-def type_of(port: wording.Record, metadata: wording.Record) -> str:
+def type_of(port: formatting.Record, metadata: formatting.Record) -> str:
     """Tell a port's service type and who named it, by the agent's own order of precedence."""
     known = records.text(port, "type")
     number = f"{port.get('container_port')}/{port.get('protocol')}"

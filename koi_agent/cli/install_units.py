@@ -16,10 +16,10 @@ from typing import Final
 
 from koi_agent.bus.client import BUS, BUS_PATH
 from koi_agent.cli.arguments import Arguments, Misuse
+from koi_agent.cli.client import bus
 from koi_agent.cli.output import Output
-from koi_agent.cli.service import bus
 from koi_agent.config import scope
-from koi_agent.core.api import NAME
+from koi_agent.core.dbus_names import NAME
 from koi_agent.core.errors import KoiError
 from koi_agent.core.text import printable
 

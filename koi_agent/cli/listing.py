@@ -3,10 +3,10 @@
 import asyncio
 from typing import Any
 
-from koi_agent.cli import records, wording
+from koi_agent.cli import formatting, records
 from koi_agent.cli.arguments import Arguments
+from koi_agent.cli.client import agent
 from koi_agent.cli.output import Output
-from koi_agent.cli.service import agent
 from koi_agent.cli.table import Cell, table
 from koi_agent.config import scope
 
@@ -29,13 +29,15 @@ async def ask(scope: str) -> list[dict[str, Any]]:
     return sorted(found, key=lambda record: (record["name"], record["backend"], record["id"]))
 
 
-def row(record: wording.Record) -> list[Cell]:
+def row(record: formatting.Record) -> list[Cell]:
     state, health = record["state"], record["health"]
     return [
         Cell(record["name"]),
         Cell(record["backend"]),
-        Cell(wording.state(record), wording.quiet_style("stale" if record["stale"] else state)),
-        Cell(health, wording.quiet_style(health)),
-        Cell(wording.short_ports(record)),
+        Cell(
+            formatting.state(record), formatting.quiet_style("stale" if record["stale"] else state)
+        ),
+        Cell(health, formatting.quiet_style(health)),
+        Cell(formatting.short_ports(record)),
         Cell(",".join(record["ips"])),
     ]

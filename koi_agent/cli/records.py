@@ -9,7 +9,7 @@ not known.
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from koi_agent.cli.service import Properties
+from koi_agent.cli.client import Properties
 
 EPOCH = datetime.fromtimestamp(0, UTC)
 LATEST = 253_402_300_799_999_999

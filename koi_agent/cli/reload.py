@@ -3,8 +3,8 @@
 import asyncio
 
 from koi_agent.cli.arguments import Arguments
+from koi_agent.cli.client import agent
 from koi_agent.cli.output import Output
-from koi_agent.cli.service import agent
 from koi_agent.config import scope
 
 

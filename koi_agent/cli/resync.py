@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from koi_agent.cli import records
 from koi_agent.cli.arguments import Arguments
+from koi_agent.cli.client import Refused, agent
 from koi_agent.cli.output import Output, complain
-from koi_agent.cli.service import Refused, agent
 from koi_agent.config import scope
 from koi_agent.core.errors import KoiError
 from koi_agent.core.text import printable

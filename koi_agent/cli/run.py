@@ -10,7 +10,7 @@ from koi_agent.cli.arguments import Arguments, Misuse
 from koi_agent.cli.output import Output, complain
 from koi_agent.config import ACCEPTED, FlagError, Flags, Loaded, load
 from koi_agent.core.errors import ConfigError
-from koi_agent.core.messages import LEVELS
+from koi_agent.core.message_ids import LEVELS
 
 LoadAgain = Callable[[], Loaded]
 """Reads the configuration anew, for the same flags and environment; raises ``ConfigError``."""

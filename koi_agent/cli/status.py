@@ -3,13 +3,13 @@
 import asyncio
 from typing import Any
 
-from koi_agent.cli import records, wording
+from koi_agent.cli import formatting, records
 from koi_agent.cli.arguments import Arguments
+from koi_agent.cli.client import agent
 from koi_agent.cli.output import Output
-from koi_agent.cli.service import agent
 from koi_agent.cli.table import Cell, table
 from koi_agent.config import scope
-from koi_agent.core.api import BACKEND, MANAGER, ROOT
+from koi_agent.core.dbus_names import BACKEND, MANAGER, ROOT
 from koi_agent.core.text import printable
 
 HEADER = (
@@ -31,7 +31,7 @@ def act(arguments: Arguments, output: Output) -> int:
     if output.mode != "off":
         output.json(known)
         return 0
-    dot = output.styled(output.dot, wording.style(known["state"]))
+    dot = output.styled(output.dot, formatting.style(known["state"]))
     output.write(printable(f"{dot} koi-runtime {known['version']} on the {asked} bus"))
     output.write(f"    State: {printable(known['state'])}")
     output.write(f"Instances: {known['instance_count']}\n")
@@ -54,14 +54,14 @@ async def ask(scope: str) -> dict[str, Any]:
     }
 
 
-def row(backend: wording.Record) -> list[Cell]:
+def row(backend: formatting.Record) -> list[Cell]:
     return [
         Cell(backend["name"]),
-        Cell(backend["state"], wording.style(backend["state"])),
+        Cell(backend["state"], formatting.style(backend["state"])),
         Cell(str(backend["instances"])),
         Cell(str(backend["drift"])),
         Cell(str(backend["reconnects"])),
-        Cell(wording.ago(backend["last_sync"])),
+        Cell(formatting.ago(backend["last_sync"])),
         Cell(backend["runtime_version"] or ""),
         Cell(backend["endpoint"] or ""),
         Cell(backend["last_error"] or ""),

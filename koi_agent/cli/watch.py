@@ -7,12 +7,12 @@ import asyncio
 import contextlib
 import signal
 
-from koi_agent.bus.client import Link
-from koi_agent.cli import records, wording
+from koi_agent.bus.client import Connection
+from koi_agent.cli import formatting, records
 from koi_agent.cli.arguments import Arguments
-from koi_agent.cli.happenings import AGENT_STARTED, AGENT_STOPPED, End, Happening, Happenings
+from koi_agent.cli.client import NoAnswer, advice, bus
+from koi_agent.cli.events import AGENT_STARTED, AGENT_STOPPED, End, Event, EventQueue
 from koi_agent.cli.output import Output, Style, complain
-from koi_agent.cli.service import NoAnswer, advice, bus
 from koi_agent.config import scope
 from koi_agent.core.errors import KoiError, ungrouped
 from koi_agent.core.text import printable
@@ -43,7 +43,7 @@ async def watch(scope: str, output: Output) -> None:
 
 
 async def _watch(scope: str, output: Output) -> None:
-    happenings = Happenings()
+    happenings = EventQueue()
     async with bus(scope) as link, link.subscribed(happenings.subscription()) as owner:
         if not owner:
             complain(f"waiting for the agent on the {scope} bus ({advice(scope)})")
@@ -53,7 +53,7 @@ async def _watch(scope: str, output: Output) -> None:
     raise NoAnswer(f"the {scope} bus is gone: {end.reason}")
 
 
-async def _until_end(happenings: Happenings, link: Link, output: Output) -> End:
+async def _until_end(happenings: EventQueue, link: Connection, output: Output) -> End:
     """Write happenings; raises what writing raises, out of its group."""
     with ungrouped(KoiError):
         async with asyncio.TaskGroup() as group:
@@ -65,7 +65,7 @@ async def _until_end(happenings: Happenings, link: Link, output: Output) -> End:
     raise AssertionError("happenings end by an End")
 
 
-def show(said: Happening, output: Output) -> None:
+def show(said: Event, output: Output) -> None:
     if output.mode != "off":
         output.json(record(said))
         return
@@ -75,13 +75,13 @@ def show(said: Happening, output: Output) -> None:
     output.write(f"{clock} {event} {printable(whose + about(said))}".rstrip(" "))
 
 
-def about(said: Happening) -> str:
+def about(said: Event) -> str:
     """Say why, or what changed: ``key=value`` where the new value is known."""
-    now = {key: f"{key}={wording.value_of(value)}" for key, value in said.values.items()}
+    now = {key: f"{key}={formatting.value_of(value)}" for key, value in said.values.items()}
     return " ".join(filter(None, (said.reason, *(now.get(key, key) for key in said.changed))))
 
 
-def record(said: Happening) -> dict[str, object]:
+def record(said: Event) -> dict[str, object]:
     """Make the record of a happening; what does not apply to it is left out."""
     known = {
         "id": said.id,

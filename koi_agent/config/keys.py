@@ -10,7 +10,7 @@ from typing import Final
 
 from koi_agent.config import readers
 from koi_agent.config.settings import Config
-from koi_agent.core.values import unit_boolean
+from koi_agent.core.metadata.values import unit_boolean
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,10 +22,10 @@ from koi_agent.config.settings import (
     scope,
 )
 from koi_agent.core.errors import BadInput, ConfigError
-from koi_agent.core.names import shown, shown_key
+from koi_agent.core.metadata.names import shown, shown_key
+from koi_agent.core.metadata.values import unit_boolean
 from koi_agent.core.text import printable
-from koi_agent.core.unit_syntax import Document, Entry, parse
-from koi_agent.core.values import unit_boolean
+from koi_agent.core.unit_file.syntax import Document, Entry, parse
 
 MOST_WARNINGS: Final = 20
 """Warnings that one file gets; more are only counted."""

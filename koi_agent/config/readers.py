@@ -13,10 +13,10 @@ from typing import Final
 
 from koi_agent.config.settings import BACKENDS, Listen
 from koi_agent.core.errors import BadInput
-from koi_agent.core.messages import LEVELS
-from koi_agent.core.names import filled_text, safe_text, shown
-from koi_agent.core.unit_syntax import words
-from koi_agent.core.values import choice, exact_span, port
+from koi_agent.core.message_ids import LEVELS
+from koi_agent.core.metadata.names import filled_text, safe_text, shown
+from koi_agent.core.metadata.values import choice, exact_span, port
+from koi_agent.core.unit_file.syntax import words
 
 RUNTIMES: Final = ("docker", "podman", "systemd", "incus", "kubernetes")
 ACCEPTED: Final = ("auto", *RUNTIMES)

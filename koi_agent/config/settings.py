@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass, field
 
 from koi_agent.core.errors import ConfigError
-from koi_agent.core.messages import LEVELS
+from koi_agent.core.message_ids import LEVELS
 
 BACKENDS = ("docker", "podman", "systemd")
 """What this version can follow, and what ``auto`` means."""

@@ -11,9 +11,9 @@ from enum import StrEnum
 from ipaddress import ip_address
 from typing import Final
 
-from koi_agent.core.claims import UNITS
 from koi_agent.core.errors import BadInput
 from koi_agent.core.instance import Health, Instance, PortMapping, Protocol
+from koi_agent.core.ownership import UNITS
 
 
 class CheckKind(StrEnum):
@@ -24,7 +24,7 @@ class CheckKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
+class HealthCheck:
     """One check; ``interval`` and ``timeout`` are seconds, ``address`` is numeric."""
 
     kind: CheckKind
@@ -62,7 +62,7 @@ class CheckStatus:
     """
 
     key: str
-    check: Check
+    check: HealthCheck
     health: Health
     last_checked: int = 0
     last_ok: int = 0
@@ -78,7 +78,7 @@ it again."""
 LOOPBACKS: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
-def check_of(instance: Instance, interval: float, timeout: float) -> Check | None:
+def check_of(instance: Instance, interval: float, timeout: float) -> HealthCheck | None:
     """Decide on an instance's check, or that it needs none; raises ``BadInput``."""
     metadata = instance.metadata
     asked = metadata.health_kind or metadata.health_path
@@ -93,7 +93,7 @@ def check_of(instance: Instance, interval: float, timeout: float) -> Check | Non
         raise BadInput("a scheme is for checks by HTTP: say the kind, or a path")
     address, port = _place(instance)
     every = min(float(metadata.health_interval or interval), LONGEST_INTERVAL)
-    return Check(
+    return HealthCheck(
         kind=CheckKind.HTTP if http else CheckKind.TCP,
         address=address,
         port=port,

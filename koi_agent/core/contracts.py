@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Never, Protocol
 
-from koi_agent.core.changes import Event, Gone, Listing, Seen
-from koi_agent.core.records import Record, Told
+from koi_agent.core.events import Event, Gone, Listing, Seen
+from koi_agent.core.plan.records import Record, Told
 
 Deliver = Callable[[Seen | Gone], None]
 

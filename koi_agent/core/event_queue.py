@@ -9,7 +9,7 @@ is a backend's loss that has ended. What remains is bounded by the number of ins
 from collections import deque
 from collections.abc import Iterable, Mapping
 
-from koi_agent.core.changes import (
+from koi_agent.core.events import (
     BackendAdded,
     BackendDisconnected,
     BackendReconnected,

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, replace
 from operator import attrgetter
 
-from koi_agent.core.changes import (
+from koi_agent.core.events import (
     Absent,
     Announced,
     BackendAdded,
@@ -35,10 +35,10 @@ from koi_agent.core.changes import (
     Unfollowed,
     Updated,
 )
-from koi_agent.core.claims import Claims
 from koi_agent.core.instance import Instance
-from koi_agent.core.metadata import over
-from koi_agent.core.results import Results
+from koi_agent.core.metadata.parser import over
+from koi_agent.core.ownership import Ownership
+from koi_agent.core.status import StatusTable
 
 Ids = dict[str, Instance]
 
@@ -55,8 +55,8 @@ class Registry:
         self._tracked: dict[str, Ids] = {name: {} for name in backends}
         self._status = {name: BackendStatus(name=name) for name in self._tracked}
         self._visible: dict[str, Instance] = {}
-        self._claims = Claims()
-        self._results = Results()
+        self._claims = Ownership()
+        self._results = StatusTable()
 
     @property
     def visible(self) -> Mapping[str, Instance]:

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Final
 
-from koi_agent.core.engines import SOCKETS
 from koi_agent.core.errors import ConfigError
 from koi_agent.gate.server import Server
 from koi_agent.gate.upstream import Upstream
+from koi_agent.host.engines import SOCKETS
 from koi_agent.host.logs import LogOutput
 from koi_agent.host.sockets import passed
 

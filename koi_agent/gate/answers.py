@@ -9,8 +9,8 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from koi_agent.core.engines import EVENTS, is_read
 from koi_agent.gate.requests import Kind
+from koi_agent.host.engines import EVENTS, is_read
 
 VARIABLE: Final = "KOI_MDNS_ANNOUNCE="
 """The one variable of a container's environment that is for us."""

@@ -13,7 +13,7 @@ from enum import Enum, auto
 from typing import Final
 from urllib.parse import parse_qsl, urlencode
 
-from koi_agent.core.engines import EVENTS
+from koi_agent.host.engines import EVENTS
 
 LONGEST_HEAD: Final = 16 * 1024
 

@@ -12,7 +12,7 @@ import socket
 import stat
 from logging import LogRecord
 
-from koi_agent.core.messages import priority
+from koi_agent.core.message_ids import priority
 
 STDERR = 2
 AGAIN = f"/proc/self/fd/{STDERR}"

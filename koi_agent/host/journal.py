@@ -12,7 +12,7 @@ from functools import lru_cache
 from logging import DEBUG, WARNING, LogRecord
 from struct import pack
 
-from koi_agent.core.messages import IDENTIFIER, priority
+from koi_agent.core.message_ids import IDENTIFIER, priority
 from koi_agent.core.text import printable
 
 SOCKET = "/run/systemd/journal/socket"

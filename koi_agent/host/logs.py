@@ -16,14 +16,14 @@ from pathlib import Path
 from threading import RLock
 from typing import Final, Protocol, Self
 
-from koi_agent.core import messages
+from koi_agent.core import message_ids
 from koi_agent.core.backoff import pauses
 from koi_agent.core.errors import BadInput
-from koi_agent.core.messages import Kind, marked
+from koi_agent.core.message_ids import MessageId, journal_fields
 from koi_agent.core.text import printable
-from koi_agent.host.backlog import Backlog
 from koi_agent.host.console import STDERR, Console
 from koi_agent.host.journal import SOCKET, Journal
+from koi_agent.host.log_queue import LogQueue
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.01, 5.0
 """Seconds until a slow reader is tried again, if no record does so before; the first ones after
@@ -96,11 +96,11 @@ class LogOutput:
 
     @property
     def level(self) -> str:
-        return messages.level_word(self._root.level)
+        return message_ids.level_word(self._root.level)
 
     @level.setter
     def level(self, word: str) -> None:
-        self._root.setLevel(messages.level(word))
+        self._root.setLevel(message_ids.level(word))
 
     @property
     def target(self) -> str:
@@ -119,7 +119,7 @@ class LogOutput:
             raise BadInput(f"no log target '{word}'; known: {', '.join(self._targets)}")
         self._target = target = self._targets[word]()
         self._word = word
-        self._backlog = Backlog(target.send, lambda count: formed(target, _loss(count)), lost=lost)
+        self._backlog = LogQueue(target.send, lambda count: formed(target, _loss(count)), lost=lost)
 
     def write(self, record: LogRecord) -> None:
         """Send a record, or keep it for later; never waits, never raises."""
@@ -211,7 +211,7 @@ def _trace(record: LogRecord) -> str:
 
 def _loss(count: int) -> LogRecord:
     text = "%d log records lost: nobody read them in time"
-    return _own(text, count, extra=marked(Kind.RECORDS_LOST, KOI_LOST=count))
+    return _own(text, count, extra=journal_fields(MessageId.RECORDS_LOST, KOI_LOST=count))
 
 
 def _unwritable(record: LogRecord, error: Exception) -> LogRecord:

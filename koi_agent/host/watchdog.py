@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, MutableMapping
 from typing import Final
 
-from koi_agent.core.messages import Kind, marked
+from koi_agent.core.message_ids import MessageId, journal_fields
 from koi_agent.core.text import printable
 from koi_agent.host.notify import Notifier
 
@@ -56,7 +56,7 @@ class Watchdog:
                 " %g s after the last one",
                 stuck,
                 period,
-                extra=marked(Kind.WATCHDOG_WITHHELD),
+                extra=journal_fields(MessageId.WATCHDOG_WITHHELD),
             )
         if self._stuck and not stuck:
             log.warning("no longer stuck: %s", self._stuck)

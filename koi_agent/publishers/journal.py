@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 
-from koi_agent.core.changes import (
+from koi_agent.core.events import (
     BackendAdded,
     BackendDisconnected,
     BackendEvent,
@@ -17,7 +17,7 @@ from koi_agent.core.changes import (
     Updated,
 )
 from koi_agent.core.instance import Instance, Refusal
-from koi_agent.core.messages import Kind, marked
+from koi_agent.core.message_ids import MessageId, journal_fields
 
 log = logging.getLogger(__name__)
 
@@ -35,18 +35,18 @@ def _log(event: Event) -> None:
     match event:
         case Started(new):
             if log.isEnabledFor(logging.INFO):
-                extra = _about(new, Kind.STARTED, "started")
+                extra = _about(new, MessageId.STARTED, "started")
                 log.info("started %s (%s)", new.key, new.state_detail, extra=extra)
             _log_refusals(new, ())
         case Stopped(last, reason):
             if log.isEnabledFor(logging.INFO):
-                extra = _about(last, Kind.STOPPED, "stopped")
+                extra = _about(last, MessageId.STOPPED, "stopped")
                 log.info("stopped %s (%s)", last.key, reason, extra=extra)
         case Updated(old, new):
             if old.metadata is not new.metadata:
                 _log_refusals(new, old.metadata.refused)
             if log.isEnabledFor(logging.DEBUG):
-                extra = _about(new, Kind.UPDATED, "updated")
+                extra = _about(new, MessageId.UPDATED, "updated")
                 log.debug("updated %s (%s)", new.key, new.state_detail, extra=extra)
         case _:
             _log_backend(event)
@@ -56,12 +56,12 @@ def _log_refusals(instance: Instance, known: Sequence[Refusal]) -> None:
     """Log what its owner wrote and nobody will use, once for each run."""
     for refusal in instance.metadata.refused:
         if refusal not in known:
-            extra = _about(instance, Kind.REFUSED, "refused")
+            extra = _about(instance, MessageId.REFUSED, "refused")
             text = "%s: %s refused: %s"
             log.warning(text, instance.key, refusal.key, refusal.reason, extra=extra)
 
 
-def _about(instance: Instance, kind: Kind, event: str) -> Mapping[str, object]:
+def _about(instance: Instance, kind: MessageId, event: str) -> Mapping[str, object]:
     """Make the fields of a record about an instance."""
     fields = {
         "KOI_EVENT": event,
@@ -71,7 +71,7 @@ def _about(instance: Instance, kind: Kind, event: str) -> Mapping[str, object]:
     }
     if instance.unit:
         fields["KOI_UNIT"] = instance.unit
-    return marked(kind, **fields)
+    return journal_fields(kind, **fields)
 
 
 def _log_backend(
@@ -86,15 +86,17 @@ def _log_backend(
             why = f": {new.last_error}" if new.state is BackendState.ABSENT else ""
             log.info("%s: %s, was %s%s", new.name, new.state, old.state, why, extra=_of(new.name))
         case BackendDisconnected(backend, reason):
-            extra = _of(backend, Kind.DISCONNECTED, "disconnected")
+            extra = _of(backend, MessageId.DISCONNECTED, "disconnected")
             log.warning("%s: disconnected: %s", backend, reason, extra=extra)
         case BackendReconnected(backend):
-            extra = _of(backend, Kind.RECONNECTED, "reconnected")
+            extra = _of(backend, MessageId.RECONNECTED, "reconnected")
             log.info("%s: reconnected", backend, extra=extra)
         case BackendUpdated():
             pass
 
 
-def _of(backend: str, kind: Kind = Kind.BACKEND, event: str = "backend") -> Mapping[str, object]:
+def _of(
+    backend: str, kind: MessageId = MessageId.BACKEND, event: str = "backend"
+) -> Mapping[str, object]:
     """Make the fields of a record about a backend."""
-    return marked(kind, KOI_EVENT=event, KOI_BACKEND=backend)
+    return journal_fields(kind, KOI_EVENT=event, KOI_BACKEND=backend)

@@ -6,7 +6,7 @@ It is told once a second at most: systemd tells all its subscribers of each.
 import asyncio
 from collections.abc import Sequence
 
-from koi_agent.core.changes import BackendState, BackendStatus, Event
+from koi_agent.core.events import BackendState, BackendStatus, Event
 from koi_agent.core.registry import Registry
 from koi_agent.host.notify import Notifier
 

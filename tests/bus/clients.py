@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
-from koi_agent.bus.client import Bus
+from koi_agent.bus.client import ReconnectingBus
 from koi_agent.bus.server import Server
-from koi_agent.core.changes import Change, Gone, Listing, Seen
 from koi_agent.core.errors import ConfigError
+from koi_agent.core.events import Change, Gone, Listing, Seen
 from koi_agent.core.instance import (
     Instance,
     InstanceState,
@@ -22,11 +22,11 @@ from koi_agent.core.instance import (
     Protocol,
     Refusal,
 )
-from koi_agent.core.plan import Planner
-from koi_agent.core.records import Decision
+from koi_agent.core.plan.planner import Planner
+from koi_agent.core.plan.records import Decision
+from koi_agent.core.plan.requests import Policy
 from koi_agent.core.registry import Registry
-from koi_agent.core.wishes import Policy
-from koi_agent.publishers.dbus.manager import Wishes
+from koi_agent.publishers.dbus.manager import ManagerActions
 from koi_agent.publishers.dbus.publisher import DBusPublisher
 from tests.world.bus import PrivateBus
 
@@ -90,7 +90,7 @@ class Told:
 
     def __init__(self, backends: Sequence[str] = ("docker", "systemd")) -> None:
         self.registry = Registry(backends)
-        wishes = Wishes(self._resync, self._reload, self._decisions)
+        wishes = ManagerActions(self._resync, self._reload, self._decisions)
         self.publisher = DBusPublisher(self.registry, VERSION, wishes, Control())
         self.different: dict[str, dict[str, str]] = {}
         self.refusal = ""
@@ -131,7 +131,7 @@ async def agent(bus: PrivateBus, *instances: Instance) -> AsyncIterator[Told]:
     """Serve instances on a bus until the block is left."""
     told = Told()
     server = Server(told.publisher.tree)
-    place = Bus(bus.address, server.dispatch)
+    place = ReconnectingBus(bus.address, server.dispatch)
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(job) for job in (place.run(), server.run())]
         told.list(*instances)

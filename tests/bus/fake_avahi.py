@@ -5,12 +5,12 @@ from collections import Counter
 from contextlib import AsyncExitStack
 from typing import Any, Final, Self
 
-from koi_agent.bus.client import Bus, Link
+from koi_agent.bus.client import Connection, ReconnectingBus
 from koi_agent.bus.marshalling import marshal
+from koi_agent.bus.messages import Header, MessageType
 from koi_agent.bus.signals import Message
-from koi_agent.bus.wire import Header, Kind
-from koi_agent.capabilities.mdns.entries import AVAHI
-from koi_agent.capabilities.mdns.groups import GROUP, SERVER
+from koi_agent.capabilities.mdns.avahi.entries import AVAHI
+from koi_agent.capabilities.mdns.avahi.entry_groups import GROUP, SERVER
 
 MOST_GROUPS: Final = 1024
 MOST_ENTRIES: Final = 32
@@ -28,7 +28,7 @@ class FakeAvahi:
         self.groups: dict[str, list[list[Any]]] = {}
         self.clients: Counter[str] = Counter()
         self.most: dict[str, int] = {}
-        self._bus = Bus(address, self._answer)
+        self._bus = ReconnectingBus(address, self._answer)
         self._pending: dict[str, list[list[Any]]] = {}
         self._owners: dict[str, str] = {}
         self._number = 0
@@ -45,20 +45,22 @@ class FakeAvahi:
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
-    def _answer(self, link: Link, message: Message) -> None:
+    def _answer(self, link: Connection, message: Message) -> None:
         asked = message.header
         try:
             signature, values = self._done(asked, message.values())
         except Refusal as refusal:
             name, text = f"{AVAHI}.{refusal}", "not so"
-            answer = Header(kind=Kind.ERROR, error_name=name, signature="s")
+            answer = Header(kind=MessageType.ERROR, error_name=name, signature="s")
             signature, values = "s", [text]
         else:
-            answer = Header(kind=Kind.RETURN, signature=signature)
+            answer = Header(kind=MessageType.RETURN, signature=signature)
         answer.destination, answer.reply_serial = asked.sender, asked.serial
         link.send(answer, marshal(signature, values))
         if asked.member == "Commit":
-            moved = Header(kind=Kind.SIGNAL, path=asked.path, interface=GROUP, signature="is")
+            moved = Header(
+                kind=MessageType.SIGNAL, path=asked.path, interface=GROUP, signature="is"
+            )
             moved.member, moved.destination = "StateChanged", asked.sender
             link.send(moved, marshal("is", [ESTABLISHED, ""]))
 

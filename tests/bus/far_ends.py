@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from time import monotonic, thread_time
 
-from koi_agent.bus.wire import Kind, decode, extent
+from koi_agent.bus.messages import MessageType, decode, extent
 from tests.bus.stock import frame
 
 Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -51,7 +51,7 @@ async def next_serial(reader: asyncio.StreamReader) -> int:
     start = await reader.readexactly(16)
     frame = start + await reader.readexactly(extent(start, 0)[2] - 16)
     header = decode(frame, 0)
-    assert header.kind == Kind.CALL
+    assert header.kind == MessageType.CALL
     return header.serial
 
 

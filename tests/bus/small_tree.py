@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from koi_agent.bus.client import Bus, Link
+from koi_agent.bus.client import Connection, ReconnectingBus
 from koi_agent.bus.interfaces import (
     Call,
     Emits,
@@ -17,9 +17,9 @@ from koi_agent.bus.interfaces import (
     SignalType,
     interface,
 )
-from koi_agent.bus.managed import Managed
+from koi_agent.bus.messages import Variant
+from koi_agent.bus.object_manager import ObjectManager
 from koi_agent.bus.server import Server
-from koi_agent.bus.wire import Variant
 
 NAME = "org.example.Root1"
 ROOT = "/org/example/Root1"
@@ -62,7 +62,7 @@ class Tree:
 
     def __init__(self, count: int = 3) -> None:
         self.items = {path_of(number): Item(f"item{number}") for number in range(count)}
-        self.managed = Managed(ROOT, self.interfaces)
+        self.managed = ObjectManager(ROOT, self.interfaces)
         self.open = asyncio.Event()
         self.calls: list[Call] = []
         self.root = interface(
@@ -138,10 +138,10 @@ def path_of(number: int) -> str:
 
 
 @asynccontextmanager
-async def served(address: str, tree: Tree) -> AsyncIterator[Link]:
+async def served(address: str, tree: Tree) -> AsyncIterator[Connection]:
     """Serve a tree under ``NAME``."""
     server = Server(tree)
-    bus = Bus(address, server.dispatch)
+    bus = ReconnectingBus(address, server.dispatch)
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(server.run()), group.create_task(bus.run())]
         try:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from koi_agent.bus.interfaces import Interface
-from koi_agent.bus.managed import Managed
+from koi_agent.bus.object_manager import ObjectManager
 from tests.bus import small_tree
 from tests.bus.small_tree import served
 
@@ -17,7 +17,7 @@ class Table:
 
     def __init__(self, objects: Mapping[str, Interface]) -> None:
         self._objects = objects
-        self.managed = Managed("/", self.interfaces)
+        self.managed = ObjectManager("/", self.interfaces)
 
     def interfaces(self, path: str) -> Sequence[tuple[Interface, Any]]:
         return ((self._objects[path], None),) if path in self._objects else ()

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from koi_agent.bus import authority
-from koi_agent.bus.authority import POLKIT
-from koi_agent.bus.client import Link, connected
+from koi_agent.bus import polkit
+from koi_agent.bus.client import Connection, connected
 from koi_agent.bus.interfaces import Call, ErrorReply, Interface, Method, interface
-from koi_agent.bus.managed import Managed
-from koi_agent.bus.wire import Variant
+from koi_agent.bus.messages import Variant
+from koi_agent.bus.object_manager import ObjectManager
+from koi_agent.bus.polkit import POLKIT
 from tests.bus import small_tree
 from tests.bus.small_tree import ACTION, MANAGER, NAME, ROOT, Tree, served
 from tests.world.bus import PrivateBus
@@ -25,7 +25,7 @@ class Polkit:
 
     def __init__(self, *, allowed: bool, challenge: bool = False) -> None:
         self.asked: list[tuple[Any, ...]] = []
-        self.managed = Managed("/", self.interfaces)
+        self.managed = ObjectManager("/", self.interfaces)
         self._verdict = [allowed, challenge, {}]
         takes = "(sa{sv})", "s", "a{ss}", "u", "s"
         self._authority = interface(
@@ -82,7 +82,7 @@ async def nobody_calls(address: str, *options: str) -> str:
     return output.decode().strip()
 
 
-async def guarded(link: Link) -> list[Any]:
+async def guarded(link: Connection) -> list[Any]:
     return await link.call((NAME, ROOT, MANAGER), "Guarded")
 
 
@@ -133,5 +133,5 @@ async def test_caller_that_is_gone_is_refused(bus: PrivateBus) -> None:
     async with served(bus.address, tree) as ours, connected(bus.address) as link:
         gone = Call(ours, ROOT, ":1.999", interactive=False)
         with pytest.raises(ErrorReply, match="does not say who you are"):
-            await authority.check(gone, ACTION)
+            await polkit.check(gone, ACTION)
         assert await guarded(link) == [True]

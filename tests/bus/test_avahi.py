@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from koi_agent.capabilities.mdns.avahi import Avahi, Session
+from koi_agent.announce.feed import Feed
+from koi_agent.capabilities.mdns.avahi.provider import Avahi, Session
 from koi_agent.core.errors import ProviderLost
 from koi_agent.core.instance import Standing
-from koi_agent.core.records import HostName, Record, Service, Told
-from koi_agent.feed import Feed
+from koi_agent.core.plan.records import HostName, Record, Service, Told
 from tests.bus.fake_avahi import MOST_GROUPS, FakeAvahi
 from tests.real.agents import eventually
 from tests.world.bus import PrivateBus

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from koi_agent.bus.client import BUS, BUS_PATH, CallError, Link, connected
-from koi_agent.bus.wire import Header, Kind, encode
+from koi_agent.bus.client import BUS, BUS_PATH, CallError, Connection, connected
+from koi_agent.bus.messages import Header, MessageType, encode
 from koi_agent.bus.writer import BusLost
 from tests.bus.far_ends import far_end, greet, next_serial, silence
 from tests.world.bus import PrivateBus
@@ -14,7 +14,7 @@ from tests.world.bus import PrivateBus
 DRIVER = (BUS, BUS_PATH, BUS)
 
 
-def pending(link: Link) -> int:
+def pending(link: Connection) -> int:
     return len(link._transport._method_return_handlers)
 
 
@@ -101,7 +101,7 @@ async def test_unreadable_reply_is_an_error_of_the_call(tmp_path: Path) -> None:
     async def lie(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await greet(reader, writer)
         serial = await next_serial(reader)
-        header = Header(kind=Kind.RETURN, serial=2, reply_serial=serial, signature="s")
+        header = Header(kind=MessageType.RETURN, serial=2, reply_serial=serial, signature="s")
         writer.write(encode(header, b"\xff\0\0\0"))
         await silence(reader, writer)
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from koi_agent.core.changes import Lost
+from koi_agent.core.events import Lost
 from koi_agent.core.instance import Announcement, Health, Standing
 from tests.bus.clients import SHOP, VERSION, WEB, agent, koi_runtime, start
 from tests.world.bus import PrivateBus

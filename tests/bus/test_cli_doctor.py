@@ -11,8 +11,8 @@ import pytest
 from koi_agent import __version__
 from koi_agent.bus.client import connected
 from koi_agent.cli.doctor import examination
-from koi_agent.core.api import NAME
-from koi_agent.core.changes import Lost
+from koi_agent.core.dbus_names import NAME
+from koi_agent.core.events import Lost
 from tests.bus import clients
 from tests.bus.clients import SHOP, WEB, agent, koi_runtime
 from tests.bus.patients import Place, be_impatient

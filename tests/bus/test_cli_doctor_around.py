@@ -7,7 +7,7 @@ import pytest
 
 from koi_agent.bus.interfaces import Method, interface
 from koi_agent.cli.doctor import examination, findings, installation
-from koi_agent.core.api import NAME
+from koi_agent.core.dbus_names import NAME
 from tests.bus.clients import agent
 from tests.bus.far_ends import Behaviour, far_end, silence
 from tests.bus.patients import Place, be_impatient, systemd

@@ -11,7 +11,7 @@ from dataclasses import replace
 from itertools import count
 from typing import Any
 
-from koi_agent.core.changes import Lost
+from koi_agent.core.events import Lost
 from koi_agent.core.instance import InstanceState
 from tests.bus.clients import SHOP, WEB, Told, agent, start
 from tests.world.bus import PrivateBus

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from koi_agent.bus.interfaces import Call, ErrorReply, Interface, Method, interface
-from koi_agent.core.api import MANAGER, NAME, ROOT
-from koi_agent.core.changes import Absent, Followed, Unfollowed
+from koi_agent.core.dbus_names import MANAGER, NAME, ROOT
 from koi_agent.core.errors import BackendLost
+from koi_agent.core.events import Absent, Followed, Unfollowed
 from koi_agent.core.instance import EnabledBy, KoiMetadata, PortMetadata, Protocol
 from tests.bus.clients import SHOP, WEB, Told, agent, koi_runtime
 from tests.bus.tables import playing

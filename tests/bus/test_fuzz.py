@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from koi_agent.bus.client import CallError, Link, connected
-from koi_agent.bus.wire import Variant
+from koi_agent.bus.client import CallError, Connection, connected
+from koi_agent.bus.messages import Variant
 from tests.bus.small_tree import ITEM, ITEMS, MANAGER, NAME, ROOT, Tree, path_of, served
 from tests.world.bus import PrivateBus
 
@@ -125,7 +125,9 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
-async def refusal(link: Link, drawn: tuple[str, str, str, str, list[Any]]) -> CallError | None:
+async def refusal(
+    link: Connection, drawn: tuple[str, str, str, str, list[Any]]
+) -> CallError | None:
     path, interface, member, signature, body = drawn
     try:
         await link.call((NAME, path, interface), member, signature, body, within=5)
@@ -134,7 +136,7 @@ async def refusal(link: Link, drawn: tuple[str, str, str, str, list[Any]]) -> Ca
     return None
 
 
-async def one(link: Link, drawn: tuple[str, str, str, str, list[Any]]) -> None:
+async def one(link: Connection, drawn: tuple[str, str, str, str, list[Any]]) -> None:
     if error := await refusal(link, drawn):
         assert error.name in ALLOWED, drawn
         assert "Traceback" not in str(error)

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from koi_agent.bus.client import CallError, Link, connected
+from koi_agent.bus.client import CallError, Connection, connected
 from koi_agent.bus.interfaces import interface
-from koi_agent.bus.wire import Variant
+from koi_agent.bus.messages import Variant
 from koi_agent.host.logs import LogOutput
 from koi_agent.publishers.dbus.log_control import LOG_CONTROL
 from koi_agent.publishers.dbus.tree import Tree
@@ -32,7 +32,7 @@ def output() -> Iterator[LogOutput]:
 
 
 @asynccontextmanager
-async def control(bus: PrivateBus, output: LogOutput) -> AsyncIterator[Link]:
+async def control(bus: PrivateBus, output: LogOutput) -> AsyncIterator[Connection]:
     """Serve the agent's objects, with nothing to show but its log."""
     manager = interface("org.sylin.koi.Runtime1.Manager")
     tree = Tree(manager, lambda: None, dict, dict, output)  # type: ignore[arg-type, return-value]
@@ -43,7 +43,7 @@ async def control(bus: PrivateBus, output: LogOutput) -> AsyncIterator[Link]:
         yield link
 
 
-async def put(link: Link, member: str, signature: str, value: Any) -> None:
+async def put(link: Connection, member: str, signature: str, value: Any) -> None:
     body = (LOG_CONTROL1, member, Variant(signature, value))
     await link.call((NAME, LOG_CONTROL, PROPERTIES), "Set", "ssv", body, within=5)
 

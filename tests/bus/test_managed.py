@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from koi_agent.bus.client import CallError, Link, connected
+from koi_agent.bus.client import CallError, Connection, connected
+from koi_agent.bus.messages import Header, marshal, plain, unmarshal
 from koi_agent.bus.signals import Changed, Signal, Subscription
-from koi_agent.bus.wire import Header, marshal, plain, unmarshal
 from tests.bus.far_ends import stalls
 from tests.bus.small_tree import (
     ITEM,
@@ -30,7 +30,7 @@ MANY = 5000
 SIGNATURE = "a{oa{sa{sv}}}"
 
 
-async def managed(link: Link) -> dict[str, Any]:
+async def managed(link: Connection) -> dict[str, Any]:
     (objects,) = await link.call((NAME, ROOT, OBJECT_MANAGER), "GetManagedObjects")
     assert isinstance(objects, dict)
     return objects

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from koi_agent.bus.client import connected
 from koi_agent.bus.signals import Changed, Signal, Subscription
-from koi_agent.core.api import MANAGER, NAME, ROOT
-from koi_agent.core.changes import Gone
+from koi_agent.core.dbus_names import MANAGER, NAME, ROOT
+from koi_agent.core.events import Gone
 from tests.bus.clients import SHOP, Told, agent
 from tests.world.bus import PrivateBus
 

@@ -8,9 +8,16 @@ from time import monotonic
 import pytest
 
 from koi_agent.bus import client
-from koi_agent.bus.client import BUS, BUS_PATH, Bus, CallError, Link, connected
+from koi_agent.bus.client import (
+    BUS,
+    BUS_PATH,
+    CallError,
+    Connection,
+    ReconnectingBus,
+    connected,
+)
+from koi_agent.bus.messages import Header
 from koi_agent.bus.signals import Changed, Signal, Subscription
-from koi_agent.bus.wire import Header
 from tests.conftest import open_files
 from tests.world.bus import PrivateBus
 
@@ -18,14 +25,14 @@ NAME = "t.T"
 
 
 @asynccontextmanager
-async def running(bus: Bus) -> AsyncIterator[Bus]:
+async def running(bus: ReconnectingBus) -> AsyncIterator[ReconnectingBus]:
     async with asyncio.TaskGroup() as group:
         task = group.create_task(bus.run())
         yield bus
         task.cancel()
 
 
-def nothing(_link: Link, _message: object) -> None:
+def nothing(_link: Connection, _message: object) -> None:
     return
 
 
@@ -34,7 +41,7 @@ async def test_fifty_deaths_of_the_bus_leak_nothing(
 ) -> None:
     monkeypatch.setattr(client, "LONGEST_PAUSE", 0.05)
     monkeypatch.setattr(client, "FIRST_PAUSE", 0.02)
-    async with running(Bus(bus.address, nothing)) as ours:
+    async with running(ReconnectingBus(bus.address, nothing)) as ours:
         assert await (await ours.link()).own(NAME)
         files, tasks, slowest = len(open_files()), len(asyncio.all_tasks()), 0.0
         for _ in range(50):
@@ -52,7 +59,7 @@ async def test_fifty_deaths_of_the_bus_leak_nothing(
 
 
 async def test_stopped_bus_goes_on_where_it_was(bus: PrivateBus) -> None:
-    async with running(Bus(bus.address, nothing)) as ours:
+    async with running(ReconnectingBus(bus.address, nothing)) as ours:
         link = await ours.link()
         bus.stop()
         asyncio.get_running_loop().call_later(0.2, bus.cont)
@@ -62,13 +69,13 @@ async def test_stopped_bus_goes_on_where_it_was(bus: PrivateBus) -> None:
 
 async def test_bus_that_is_not_there_yet_is_waited_for(bus: PrivateBus) -> None:
     bus.kill()
-    async with running(Bus(bus.address, nothing)) as ours:
+    async with running(ReconnectingBus(bus.address, nothing)) as ours:
         asyncio.get_running_loop().call_later(0.2, bus.start)
         assert (await ours.link()).name
 
 
 async def test_link_made_again_is_another(bus: PrivateBus) -> None:
-    async with running(Bus(bus.address, nothing)) as ours:
+    async with running(ReconnectingBus(bus.address, nothing)) as ours:
         first = await ours.link()
         bus.kill()
         await first.lost()
@@ -86,7 +93,7 @@ def listener(got: list[Sequence[object]], came: asyncio.Event) -> Subscription:
     return Subscription(sender=NAME, rules=(rule,), members=members, deliver=deliver)
 
 
-def speak(link: Link, destination: str = "") -> None:
+def speak(link: Connection, destination: str = "") -> None:
     link.send(Header(kind=4, path="/t", interface="t.I", member="S", destination=destination))
 
 

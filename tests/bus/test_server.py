@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from koi_agent.bus import server
-from koi_agent.bus.client import CallError, Link, connected
+from koi_agent.bus.client import CallError, Connection, connected
+from koi_agent.bus.messages import Flag, Header, MessageType, Variant, marshal
 from koi_agent.bus.signals import Message
-from koi_agent.bus.wire import Flag, Header, Kind, Variant, marshal
 from tests.bus.far_ends import stalls
 from tests.bus.small_tree import ITEM, ITEMS, MANAGER, NAME, ROOT, Tree, busctl, path_of, served
 from tests.world.bus import PrivateBus
@@ -24,7 +24,7 @@ V = Variant("s", "x")
 
 
 async def ask(
-    link: Link, path: str, interface: str, member: str, signature: str = "", *body: Any
+    link: Connection, path: str, interface: str, member: str, signature: str = "", *body: Any
 ) -> list[Any]:
     return await link.call((NAME, path, interface), member, signature, body, within=5)
 
@@ -147,7 +147,7 @@ async def test_call_that_wants_no_reply_gets_none(bus: PrivateBus) -> None:
 
         link._transport._dispatch = count  # type: ignore[method-assign]
         for member in ("Echo", "Bug", "Slow"):
-            where = Header(kind=Kind.CALL, path=ROOT, interface=MANAGER, member=member)
+            where = Header(kind=MessageType.CALL, path=ROOT, interface=MANAGER, member=member)
             where.destination, where.flags = NAME, Flag.NO_REPLY_EXPECTED
             link.send(where)
         await ask(link, ROOT, PEER, "Ping")
@@ -157,7 +157,7 @@ async def test_call_that_wants_no_reply_gets_none(bus: PrivateBus) -> None:
 async def test_calls_of_one_sender_are_bounded(bus: PrivateBus) -> None:
     tree, ends = Tree(), []
 
-    async def slow(link: Link) -> None:
+    async def slow(link: Connection) -> None:
         try:
             ends.append(await ask(link, ROOT, MANAGER, "Slow"))
         except CallError as error:
@@ -182,7 +182,7 @@ async def test_calls_of_one_sender_are_bounded(bus: PrivateBus) -> None:
 
 
 async def test_flood_of_one_sender_does_not_stop_another(bus: PrivateBus) -> None:
-    where = Header(kind=Kind.CALL, path=ITEM_0, interface=PROPERTIES, member="GetAll")
+    where = Header(kind=MessageType.CALL, path=ITEM_0, interface=PROPERTIES, member="GetAll")
     where.destination, where.signature = NAME, "s"
     where.flags = Flag.NO_REPLY_EXPECTED  # a bus counts calls under way, and not these
     async with (
@@ -199,7 +199,7 @@ async def test_flood_of_one_sender_does_not_stop_another(bus: PrivateBus) -> Non
 
 
 async def test_large_answers_to_a_flood_wait_for_the_bus(bus: PrivateBus) -> None:
-    where = Header(kind=Kind.CALL, path=ITEMS, interface=INTROSPECTABLE, member="Introspect")
+    where = Header(kind=MessageType.CALL, path=ITEMS, interface=INTROSPECTABLE, member="Introspect")
     where.destination = NAME
     async with served(bus.address, Tree(5000)) as ours, AsyncExitStack() as floods:
         for _ in range(8):

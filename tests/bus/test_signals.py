@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from koi_agent.bus import signals
-from koi_agent.bus.signals import Changed, Pick, Signal, SignalReader, Subscription
-from koi_agent.bus.wire import Variant, plain
+from koi_agent.bus.messages import Variant, plain
+from koi_agent.bus.signals import Changed, PropertyFilter, Signal, SignalReader, Subscription
 from tests.bus.stock import BASIC, frame, parsed, texts, typed
 
 SYSTEMD, STRANGER = ":1.1", ":1.66"
@@ -19,7 +19,7 @@ KEYS = {
     "Flag": "b", "PID": "u", "Small": "y", "Short": "n", "Word": "q", "Int": "i", "Long": "x",
     "Load": "d",
 }  # fmt: skip
-PICKS = (Pick(UNIT, KEYS), Pick("t.Service", {"PID": "u", "Text": "s"}))
+PICKS = (PropertyFilter(UNIT, KEYS), PropertyFilter("t.Service", {"PID": "u", "Text": "s"}))
 PATHS = ("/u/a", "/u/b", "/u/longer_than_that")
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from dbus_next.aio.message_bus import MessageBus
 
-from koi_agent.bus import transport, writer
-from koi_agent.bus.client import Link, address, connected
+from koi_agent.bus import connection, writer
+from koi_agent.bus.client import Connection, address, connected
+from koi_agent.bus.connection import Transport
+from koi_agent.bus.messages import Header, MessageType, encode, marshal
 from koi_agent.bus.signals import Changed, Signal, Subscription
-from koi_agent.bus.transport import Transport
-from koi_agent.bus.wire import Header, Kind, encode, marshal
 from koi_agent.bus.writer import BusLost
 from koi_agent.core.errors import ConfigError
 from tests.bus.far_ends import (
@@ -34,12 +34,12 @@ BURST = 20_000
 
 
 def signal(text: str) -> tuple[Header, bytes]:
-    header = Header(kind=Kind.SIGNAL, path="/t", interface="t.T", member="S", signature="s")
+    header = Header(kind=MessageType.SIGNAL, path="/t", interface="t.T", member="S", signature="s")
     return header, marshal("s", (text,))
 
 
 def every_signal_of(
-    sender: Link, count: int
+    sender: Connection, count: int
 ) -> tuple[Subscription, list[str], asyncio.Future[None]]:
     got: list[str] = []
     complete = asyncio.get_running_loop().create_future()
@@ -114,7 +114,10 @@ async def ignore_hello(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
 async def refuse_hello(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     await authenticate(reader, writer)
     header = Header(
-        kind=Kind.ERROR, serial=1, reply_serial=await next_serial(reader), error_name="t.Full"
+        kind=MessageType.ERROR,
+        serial=1,
+        reply_serial=await next_serial(reader),
+        error_name="t.Full",
     )
     writer.write(encode(header))
     await silence(reader, writer)
@@ -161,7 +164,7 @@ async def test_broken_bus_is_an_error_in_bounded_time(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(transport, "OPEN_TIMEOUT", 0.3)
+    monkeypatch.setattr(connection, "OPEN_TIMEOUT", 0.3)
     spent = time.process_time()
     async with far_end(tmp_path, behave) as where, asyncio.timeout(2):
         with pytest.raises(BusLost, match=reason):
@@ -241,11 +244,11 @@ def test_addresses_are_found_as_others_find_them(monkeypatch: pytest.MonkeyPatch
 async def test_private_names_of_dbus_next_are_all_listed_and_there(bus: PrivateBus) -> None:
     assert version("dbus-next") == "0.2.3"
     inherited = MessageBus(bus_address=bus.address)
-    for name in transport.PRIVATE_NAMES:
+    for name in connection.PRIVATE_NAMES:
         assert hasattr(inherited, name), name
     inherited._stream.close()
     inherited._sock.close()
-    tree = ast.parse(inspect.getsource(transport))
+    tree = ast.parse(inspect.getsource(connection))
     private = {
         (node.attr, isinstance(node.ctx, ast.Store))
         for node in ast.walk(tree)
@@ -260,7 +263,7 @@ async def test_private_names_of_dbus_next_are_all_listed_and_there(bus: PrivateB
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     }
     ours = {name for name, stored in private if stored} | methods
-    unlisted = {name for name, _ in private} - ours - set(transport.PRIVATE_NAMES)
+    unlisted = {name for name, _ in private} - ours - set(connection.PRIVATE_NAMES)
     assert not unlisted
     taken = {name for name in ours if hasattr(inherited, name)} - {"__init__", "next_serial"}
-    assert {name for name in taken if name.startswith("_")} <= set(transport.PRIVATE_NAMES)
+    assert {name for name in taken if name.startswith("_")} <= set(connection.PRIVATE_NAMES)

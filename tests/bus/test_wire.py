@@ -10,8 +10,17 @@ from dbus_next.signature import SignatureTree
 from hypothesis import given
 from hypothesis import strategies as st
 
-from koi_agent.bus import wire
-from koi_agent.bus.wire import Header, Kind, Variant, decode, encode, marshal, plain, unmarshal
+from koi_agent.bus import messages
+from koi_agent.bus.messages import (
+    Header,
+    MessageType,
+    Variant,
+    decode,
+    encode,
+    marshal,
+    plain,
+    unmarshal,
+)
 from koi_agent.core.errors import BadInput
 from tests.bus.stock import bodies, body_of, frame, parsed, paths
 
@@ -21,15 +30,15 @@ ATTRIBUTES = ("path", "interface", "member", "error_name", "destination", "sende
 
 @st.composite
 def headers(draw: st.DrawFn) -> Header:
-    kind = draw(st.sampled_from(list(Kind)))
+    kind = draw(st.sampled_from(list(MessageType)))
     return Header(
         kind=kind,
         flags=draw(st.sampled_from([0, 1, 2, 4, 5])),
         serial=draw(st.integers(1, 2**32 - 1)),
-        path=draw(paths()) if kind in (Kind.CALL, Kind.SIGNAL) else "",
-        interface=draw(names) if kind == Kind.SIGNAL else draw(st.just("") | names),
+        path=draw(paths()) if kind in (MessageType.CALL, MessageType.SIGNAL) else "",
+        interface=draw(names) if kind == MessageType.SIGNAL else draw(st.just("") | names),
         member=draw(st.from_regex("[A-Za-z_]{1,12}", fullmatch=True)),
-        error_name=draw(names) if kind == Kind.ERROR else "",
+        error_name=draw(names) if kind == MessageType.ERROR else "",
         reply_serial=draw(st.integers(1, 2**32 - 1)) if kind in (2, 3) else 0,
         destination=draw(st.sampled_from(["", ":1.5", "a.b"])),
         sender=draw(st.sampled_from(["", ":1.77"])),
@@ -58,13 +67,13 @@ def test_what_dbus_next_writes_we_read(
     data = frame(header.kind, fields, *body, big=big, flags=header.flags)
     header.serial = 7
     assert decode(data, 0) == header
-    array, begin, end = wire.extent(data, 0)
+    array, begin, end = messages.extent(data, 0)
     assert begin - 8 < array <= begin
     assert end == len(data)
     assert unmarshal(body[0], data[begin:], endian=data[0]) == body[1]
 
 
-FIELDS = tuple(wire.FIELDS.items())
+FIELDS = tuple(messages.FIELDS.items())
 
 
 @pytest.mark.parametrize("big", [False, True])
@@ -109,14 +118,14 @@ def test_damaged_body_is_bad_input_and_nothing_else(
 )
 def test_stream_that_is_no_dbus_is_bad_input(data: bytes) -> None:
     with pytest.raises(BadInput):
-        wire.extent(data, 0)
+        messages.extent(data, 0)
 
 
 def test_signatures_strangers_choose_are_not_kept_for_ever() -> None:
-    for number in range(3 * wire.SIGNATURES_KEPT):
+    for number in range(3 * messages.SIGNATURES_KEPT):
         kind = f"({'y' * (number % 200 + 1)}{'ybnqiuxtdso'[number // 200 % 11]}s)"
         unmarshal("v", body_of("v", [Variant(kind, _zeros(kind))]))
-    assert len(SignatureTree._cache) < wire.SIGNATURES_KEPT + 3
+    assert len(SignatureTree._cache) < messages.SIGNATURES_KEPT + 3
 
 
 def _zeros(kind: str) -> list[Any]:

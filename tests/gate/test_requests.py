@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from koi_agent.core.engines import EVENTS as WISHES
 from koi_agent.gate.requests import Forbidden, Kind, question
+from koi_agent.host.engines import EVENTS as WISHES
 
 AGENTS = "Host: docker\r\nAccept: */*\r\nAccept-Encoding: gzip, deflate\r\nUser-Agent: aiohttp\r\n"
 EVENTS = urlencode({"filters": json.dumps(WISHES)})

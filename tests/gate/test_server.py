@@ -12,13 +12,13 @@ import pytest
 from koi_agent.backends.docker import Docker
 from koi_agent.backends.docker.api import API
 from koi_agent.config import Config
-from koi_agent.core import engines
 from koi_agent.core.errors import BackendAbsent, BackendLost
 from koi_agent.gate import server as gate_server
 from koi_agent.gate import upstream as gate_upstream
 from koi_agent.gate.server import MOST_CONNECTIONS, Server
 from koi_agent.gate.upstream import Upstream
-from koi_agent.host.census import Census
+from koi_agent.host import engines
+from koi_agent.host.listeners import ListenerTable
 from tests.real.agents import eventually
 
 pytestmark = pytest.mark.usefixtures("leak_check")
@@ -292,7 +292,7 @@ async def test_a_gate_that_answers_knows_best_whether_there_is_an_engine(
     monkeypatch.setitem(engines.SOCKETS, "docker", str(tmp_path / "docker.sock"))
     monkeypatch.setattr(engines, "GATES", str(tmp_path / "gates"))
     monkeypatch.delenv("DOCKER_HOST", raising=False)
-    docker = Docker("docker", Config(scope="system"), Census())
+    docker = Docker("docker", Config(scope="system"), ListenerTable())
     with pytest.raises(BackendLost, match="is no socket"):
         async with docker.session(lambda _: None):
             pass

@@ -9,13 +9,13 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from koi_agent.core.changes import Change, Seen
-from koi_agent.core.grace import Grace
+from koi_agent.core.events import Change, Seen
 from koi_agent.core.instance import Instance
+from koi_agent.core.plan.linger import RestartGrace
 from koi_agent.core.registry import Registry
-from koi_agent.publishers.http.pages import Facts
+from koi_agent.publishers.http.agent_status import AgentStatus
 from koi_agent.publishers.http.publisher import HTTPPublisher
-from koi_agent.publishers.http.streams import Streams
+from koi_agent.publishers.http.sse import EventStreams
 from tests.unit.things import gone, listing
 
 BACKENDS = ("systemd", "podman")
@@ -26,14 +26,14 @@ class Told:
 
     def __init__(self, *instances: Instance, backends: Sequence[str] = BACKENDS) -> None:
         self.registry = Registry(BACKENDS)
-        self.facts = Facts(version="1.2.3", state="running")
-        self.grace = Grace(60.0, time.monotonic)
+        self.facts = AgentStatus(version="1.2.3", state="running")
+        self.grace = RestartGrace(60.0, time.monotonic)
         self.publisher = HTTPPublisher(self.registry, self.grace, lambda: self.facts)
         for backend in backends:
             self.apply(listing(backend, *(i for i in instances if i.backend == backend)))
 
     @property
-    def streams(self) -> Streams:
+    def streams(self) -> EventStreams:
         return self.publisher._pages.streams
 
     def apply(self, change: Change) -> None:

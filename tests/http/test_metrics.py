@@ -9,9 +9,9 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics import parser as openmetrics_parser
 from prometheus_client.parser import text_string_to_metric_families
 
-from koi_agent.core.changes import Absent, Lost
+from koi_agent.core.events import Absent, Lost
 from koi_agent.publishers.http import metrics
-from koi_agent.publishers.http.pages import Facts
+from koi_agent.publishers.http.agent_status import AgentStatus
 from tests.http.serving import Reply, Told, ask, client, events, serving
 from tests.unit.things import container, listing, unit
 
@@ -114,7 +114,7 @@ async def test_openmetrics_comes_only_where_it_is_asked_for(
 @pytest.mark.parametrize("named", ['a"b\\c\nd', "\\n", "é\u2028\x1b[31m", "\udc80"])
 async def test_a_label_says_whatever_it_must(path: socket.socket, named: str) -> None:
     told = Told(backends=())
-    told.facts = Facts(version="1", state="running", dropped={named: 1})
+    told.facts = AgentStatus(version="1", state="running", dropped={named: 1})
     told.apply(Absent(backend="systemd", reason=""))
     async with serving(told, path):
         for header in ("Accept: */*", OPENMETRICS):

@@ -11,9 +11,9 @@ from jsonschema import (  # type: ignore[import-untyped]
 )
 from openapi_spec_validator import validate
 
-from koi_agent.core.changes import Lost
+from koi_agent.core.events import Lost
+from koi_agent.publishers.http.handlers import Handlers
 from koi_agent.publishers.http.openapi import EVERYWHERE
-from koi_agent.publishers.http.pages import Pages
 from koi_agent.publishers.http.routes import Route, Routes
 from tests.http.serving import Reply, Told, ask, client, events, serving
 from tests.http.things import HOSTILE, SHOP, WEB, checks
@@ -36,7 +36,7 @@ def everything() -> Told:
 
 def routes() -> tuple[Route, ...]:
     told = Told()
-    return Routes(Pages(told.registry, told.grace, lambda: told.facts), "1.2.3").table
+    return Routes(Handlers(told.registry, told.grace, lambda: told.facts), "1.2.3").table
 
 
 async def described(path: socket.socket) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from koi_agent.core.changes import Absent, Lost
+from koi_agent.core.events import Absent, Lost
 from tests.http.serving import Told, ask, client, serving
 from tests.http.things import HOSTILE, SHOP, WEB, checks
 from tests.unit.things import container, unit

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from koi_agent.core.changes import Lost
+from koi_agent.core.events import Lost
 from koi_agent.core.instance import Instance
-from koi_agent.publishers.http import streams
-from koi_agent.publishers.http.streams import KEPT, STREAMS
+from koi_agent.publishers.http import sse
+from koi_agent.publishers.http.sse import KEPT, STREAMS
 from tests.http.serving import Events, Told, ask, client, events, serving, until
 from tests.unit.things import container, listing, unit
 
@@ -238,7 +238,7 @@ async def test_streams_are_bounded_and_each_place_is_given_back(path: socket.soc
 async def test_a_silent_stream_says_that_it_is_there(
     path: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streams, "SILENCE", 0.05)
+    monkeypatch.setattr(sse, "SILENCE", 0.05)
     told = Told()
     async with serving(told, path), events(path) as stream:
         await stream.next()

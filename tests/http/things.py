@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from koi_agent.core.checks import Check, CheckKind, CheckStatus
+from koi_agent.core.checks import CheckKind, CheckStatus, HealthCheck
 from koi_agent.core.instance import (
     EnabledBy,
     Health,
@@ -45,7 +45,7 @@ WEB = unit("web.service")
 
 def checks() -> list[CheckStatus]:
     """Make the check of a shop that fails, and one of an instance that has gone."""
-    check = Check(
+    check = HealthCheck(
         kind=CheckKind.HTTP, address="::1", port=8080, path="/up", interval=1.5, timeout=1.0
     )
     failed = CheckStatus(

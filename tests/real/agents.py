@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from koi_agent.bus.client import CallError, Link, connected
+from koi_agent.bus.client import CallError, Connection, connected
 from koi_agent.bus.signals import Changed, Signal, Subscription
 from koi_agent.bus.writer import BusLost
-from koi_agent.core.api import MANAGER, NAME, ROOT
+from koi_agent.core.dbus_names import MANAGER, NAME, ROOT
 from tests.world import World
 
 TARGET: Final = (NAME, ROOT, MANAGER)
@@ -193,7 +193,7 @@ async def observer(world: World) -> AsyncIterator[Observer]:
 
 
 @asynccontextmanager
-async def subscribed(link: Link, seen: Observer) -> AsyncIterator[None]:
+async def subscribed(link: Connection, seen: Observer) -> AsyncIterator[None]:
     wanted = Subscription(
         sender=NAME,
         rules=(f"type='signal',sender='{NAME}',interface='{MANAGER}'",),

@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 from koi_agent.bus.client import connected
-from koi_agent.core.api import NAME
+from koi_agent.core.dbus_names import NAME
 from tests.real.agents import (
     agent,
     drift,

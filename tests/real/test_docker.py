@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from koi_agent.bus.client import CallError, connected
-from koi_agent.core.api import NAME, ROOT
+from koi_agent.core.dbus_names import NAME, ROOT
 from tests import dockerd
 from tests.conftest import require
 from tests.dockerd import Dockerd

@@ -12,7 +12,7 @@ from zipfile import ZipFile
 import pytest
 
 from koi_agent.cli.install_units import DISABLE, PACKAGED, PLACES
-from koi_agent.core.api import MANAGER, NAME, ROOT
+from koi_agent.core.dbus_names import MANAGER, NAME, ROOT
 from tests.conftest import require
 from tests.world import CHECKOUT, World
 

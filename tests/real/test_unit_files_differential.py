@@ -10,8 +10,8 @@ import pytest
 
 from koi_agent.backends.systemd.unit_files import Library, UnitFile
 from koi_agent.core.errors import BadInput
-from koi_agent.core.unit_specifiers import expand
-from koi_agent.core.unit_syntax import Entry, parse
+from koi_agent.core.unit_file.specifiers import expand
+from koi_agent.core.unit_file.syntax import Entry, parse
 from tests.world import World
 
 RUNTIME = "/run/user/0"

@@ -11,12 +11,12 @@ from koi_agent.backends.docker import Docker
 from koi_agent.backends.docker.session import RETRY
 from koi_agent.config import Config
 from koi_agent.config.settings import EngineConfig
-from koi_agent.core.changes import BackendStatus, Change, Event
 from koi_agent.core.errors import BackendLost
+from koi_agent.core.events import BackendStatus, Change, Event
 from koi_agent.core.instance import Instance
 from koi_agent.core.registry import Registry
-from koi_agent.follow import Follower
-from koi_agent.host.census import Census
+from koi_agent.follow.follower import Follower
+from koi_agent.host.listeners import ListenerTable
 from tests.runtimes.fake_docker import FakeDocker
 from tests.runtimes.truth import Box
 from tests.unit.things import Reader, told
@@ -38,7 +38,7 @@ class Followed:
         self.registry = Registry([name])
         self.reader = Reader()
         self.events: list[Event] = []
-        backend = Docker(name, config, Census())
+        backend = Docker(name, config, ListenerTable())
         self.follower = Follower(backend, self._apply, self.registry.differences, interval=1e6)
 
     def _apply(self, change: Change) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from koi_agent.backends.docker import api, session
-from koi_agent.core.changes import BackendState, Started, Stopped
+from koi_agent.core.events import BackendState, Started, Stopped
 from koi_agent.core.instance import Health
 from tests.runtimes.fake_docker import FakeDocker
 from tests.runtimes.followed import Followed, eventually, followed

@@ -1,6 +1,6 @@
 """What the agent writes into the journal, as journalctl finds and explains it."""
 
-from koi_agent.core.messages import Kind
+from koi_agent.core.message_ids import MessageId
 from tests.machine import wait_until
 from tests.system.service import Service
 
@@ -18,7 +18,7 @@ def test_a_run_is_two_records_with_fields_to_find_them_by(service: Service) -> N
 
     assert {field for field in started if field.startswith(SENT_BY_US)} == OURS
     assert (started["KOI_EVENT"], stopped["KOI_EVENT"]) == ("started", "stopped")
-    assert (started["MESSAGE_ID"], stopped["MESSAGE_ID"]) == (Kind.STARTED, Kind.STOPPED)
+    assert (started["MESSAGE_ID"], stopped["MESSAGE_ID"]) == (MessageId.STARTED, MessageId.STOPPED)
     for record in (started, stopped):
         assert record["KOI_BACKEND"] == "systemd"
         assert record["KOI_NAME"] == worker.removesuffix(".service")
@@ -40,12 +40,12 @@ def test_journalctl_explains_the_records(service: Service) -> None:
 
 
 def test_every_kind_of_record_has_its_catalog_entry(service: Service) -> None:
-    for kind in Kind:
+    for kind in MessageId:
         shown = service.machine.run("journalctl", "--dump-catalog", kind)
         assert "Defined-By: koi-runtime" in shown.stdout
 
 
 def test_a_start_says_when_it_is_ready(service: Service) -> None:
     service.systemctl("restart")
-    (ready,) = service.records(f"MESSAGE_ID={Kind.READY}")
+    (ready,) = service.records(f"MESSAGE_ID={MessageId.READY}")
     assert "instances: systemd" in ready["MESSAGE"]

@@ -5,19 +5,19 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from koi_agent.backends.systemd.lister import Lister
-from koi_agent.backends.systemd.queries import MANAGER, PATH, SERVICE, UNIT, Queries
+from koi_agent.backends.systemd.manager import MANAGER, PATH, SERVICE, UNIT, Manager
+from koi_agent.backends.systemd.reconciler import Reconciler
 from koi_agent.backends.systemd.tracker import SETTLE, Tracker
 from koi_agent.backends.systemd.units import ROOT, Unit
-from koi_agent.bus.labels import encode
+from koi_agent.bus.object_paths import encode
 from koi_agent.bus.signals import Changed, Signal
 from koi_agent.config import SystemdConfig
-from koi_agent.core.changes import Gone, Seen
+from koi_agent.core.events import Gone, Seen
 from koi_agent.core.instance import Instance
-from koi_agent.host.census import Census
+from koi_agent.host.listeners import ListenerTable
 
 
-class Answers(Queries):
+class Answers(Manager):
     """A manager's answers: ``rows`` of its list, properties by unit name."""
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class Desk:
         self.tracker = Tracker(
             config, self._hear, self.wanted.append, self.wakes.append, self.own.append
         )
-        self.lister = Lister(config, self.answers, self.tracker, Census())
+        self.lister = Reconciler(config, self.answers, self.tracker, ListenerTable())
 
     def _hear(self, change: Seen | Gone) -> None:
         if isinstance(change, Seen):

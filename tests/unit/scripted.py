@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Never
 
-from koi_agent.core.changes import Change, Event, Gone, Listing, Lost, Seen
 from koi_agent.core.contracts import Deliver
 from koi_agent.core.errors import BackendLost
+from koi_agent.core.events import Change, Event, Gone, Listing, Lost, Seen
 from koi_agent.core.instance import Instance
 from koi_agent.core.registry import Registry
-from koi_agent.follow import Follower
+from koi_agent.follow.follower import Follower
 from tests.unit.things import Reader, gone, listing
 from tests.unit.virtual_time import now
 

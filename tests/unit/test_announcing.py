@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from koi_agent.announcing import Announcing
+from koi_agent.announce.controller import Controller
 from koi_agent.config import Config
 from koi_agent.config.settings import CapabilitiesConfig
-from koi_agent.core.changes import Change, Lost, Seen
-from koi_agent.core.grace import Grace
+from koi_agent.core.events import Change, Lost, Seen
 from koi_agent.core.instance import EnabledBy, Instance, KoiMetadata, PortSource, Protocol
 from koi_agent.core.instance import PortMapping as Port
+from koi_agent.core.plan.linger import RestartGrace
 from koi_agent.core.registry import Registry
 from tests.unit.things import gone, listing, unit
 from tests.unit.virtual_time import now, run
@@ -47,8 +47,8 @@ class Acting:
 
     def __init__(self) -> None:
         self.registry = Registry(["systemd"])
-        self.grace = Grace(2.0, now)
-        self.announcing = Announcing(OFF, self.grace, self.apply)
+        self.grace = RestartGrace(2.0, now)
+        self.announcing = Controller(OFF, self.grace, self.apply)
         self.updates = 0
 
     def apply(self, change: Change) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from koi_agent.host.arrival import arrival, state
+from koi_agent.host.path_watch import arrival, state
 
 Change = Callable[[Path], object]
 

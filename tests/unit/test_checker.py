@@ -6,15 +6,17 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from koi_agent.capabilities.health.checker import Checker
-from koi_agent.core.checks import Check, CheckKind
+from koi_agent.core.checks import CheckKind, HealthCheck
 from koi_agent.core.instance import Health
 from tests.real.agents import eventually
 
 Found = list[tuple[str, Health, str]]
 
 
-def check(port: int, interval: float = 0.01) -> Check:
-    return Check(kind=CheckKind.TCP, address="127.0.0.1", port=port, interval=interval, timeout=1.0)
+def check(port: int, interval: float = 0.01) -> HealthCheck:
+    return HealthCheck(
+        kind=CheckKind.TCP, address="127.0.0.1", port=port, interval=interval, timeout=1.0
+    )
 
 
 @asynccontextmanager
@@ -92,7 +94,7 @@ async def test_thousands_share_a_few_connections() -> None:
 
 async def test_who_hangs_and_is_forgotten_makes_room_at_once() -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=256) as silent:
-        hanging = Check(
+        hanging = HealthCheck(
             kind=CheckKind.HTTP,
             address="127.0.0.1",
             port=silent.getsockname()[1],

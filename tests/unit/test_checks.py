@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from koi_agent.core.checks import Check, CheckKind, check_of
+from koi_agent.core.checks import CheckKind, HealthCheck, check_of
 from koi_agent.core.errors import BadInput
 from koi_agent.core.instance import (
     Health,
@@ -35,7 +35,7 @@ def made(*ports: PortMapping, backend: str = "docker", ips: tuple[str, ...] = ()
     )
 
 
-def asked(instance: Instance, **metadata: object) -> Check | None:
+def asked(instance: Instance, **metadata: object) -> HealthCheck | None:
     wanted = replace(instance, metadata=KoiMetadata(enable=True, **metadata))  # type: ignore[arg-type]
     return check_of(wanted, 30.0, 5.0)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from koi_agent.core.changes import (
+from koi_agent.core.events import (
     Absent,
     BackendState,
     Change,

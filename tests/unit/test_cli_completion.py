@@ -11,7 +11,7 @@ import pytest
 from koi_agent.cli.arguments import JSON, parser
 from koi_agent.cli.commands import DEFAULT, commands
 from koi_agent.config import ACCEPTED
-from koi_agent.core.messages import LEVELS
+from koi_agent.core.message_ids import LEVELS
 from tests.conftest import require
 
 COMPLETIONS = Path(__file__).parents[2] / "packaging/completion"

@@ -12,7 +12,7 @@ import pytest
 
 from koi_agent.cli.commands import FAILURE, USAGE, execute
 from koi_agent.cli.install_units import DISABLE, ENABLE, MARK, PACKAGED, PLACES
-from koi_agent.core.unit_syntax import parse, words
+from koi_agent.core.unit_file.syntax import parse, words
 from tests.conftest import require
 
 CHECKOUT = Path(__file__).parents[2]

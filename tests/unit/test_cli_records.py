@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from koi_agent.cli import records, service, wording
+from koi_agent.cli import client, formatting, records
 from koi_agent.publishers.dbus import names
 
 KEYS = [
@@ -19,7 +19,7 @@ KEYS = [
 
 @pytest.mark.parametrize("key", ["systemd:web.service", "incus:default/a:b", "docker:0123"])
 def test_a_path_tells_backend_and_id(key: str) -> None:
-    assert ":".join(service.key_at(names.instance_path(key))) == key
+    assert ":".join(client.key_at(names.instance_path(key))) == key
 
 
 def test_an_agent_that_says_little_still_makes_a_whole_record() -> None:
@@ -74,12 +74,12 @@ def port(host_port: int, container_port: int, host_ip: str = "") -> dict[str, An
 
 def test_a_port_bound_twice_is_listed_once_and_lower_ports_first() -> None:
     ports = [port(0, 9000), port(8080, 80, "0.0.0.0"), port(8080, 80, "::"), port(443, 443)]
-    assert wording.short_ports({"ports": ports}) == "8080->80/tcp,443/tcp,9000/tcp"
+    assert formatting.short_ports({"ports": ports}) == "8080->80/tcp,443/tcp,9000/tcp"
 
 
 def test_a_port_is_shown_with_where_and_how_it_is_bound() -> None:
     ports = [port(8080, 80, "::"), port(443, 443, "0.0.0.0"), port(0, 9000)]
-    assert list(wording.long_ports({"ports": ports})) == [
+    assert list(formatting.long_ports({"ports": ports})) == [
         "[::]:8080 -> 80/tcp (published, _http._tcp)",
         "0.0.0.0:443/tcp (published, _http._tcp)",
         "9000/tcp (published, _http._tcp)",
@@ -88,7 +88,7 @@ def test_a_port_is_shown_with_where_and_how_it_is_bound() -> None:
 
 def test_metadata_is_written_a_line_a_value() -> None:
     values = {"enable": True, "txt": {"path": "/"}, "ports": {"53/udp": {"type": "_dns._udp"}}}
-    assert list(wording.metadata(values)) == [
+    assert list(formatting.metadata(values)) == [
         "enable=true",
         "txt.path=/",
         "ports.53/udp.type=_dns._udp",
@@ -109,7 +109,7 @@ def test_metadata_is_written_a_line_a_value() -> None:
     ],
 )
 def test_spans_have_their_two_largest_units(seconds: int, expected: str) -> None:
-    assert wording.span(seconds) == expected
+    assert formatting.span(seconds) == expected
 
 
 @pytest.fixture
@@ -138,11 +138,11 @@ def test_a_time_is_shown_in_the_local_zone_with_its_distance_from_now(
 ) -> None:
     zone(name)
     stamp = "2028-02-29T12:30:00+00:00"
-    assert wording.since(stamp).startswith(f"{local}; ")
-    assert wording.since(stamp).endswith(" ago")
-    assert wording.since(None) == ""
+    assert formatting.since(stamp).startswith(f"{local}; ")
+    assert formatting.since(stamp).endswith(" ago")
+    assert formatting.since(None) == ""
 
 
 def test_a_distance_from_now_has_two_units() -> None:
     passed = timedelta(days=3, hours=2, minutes=30)
-    assert wording.ago((wording.now() - passed).isoformat()) == "3d 2h ago"
+    assert formatting.ago((formatting.now() - passed).isoformat()) == "3d 2h ago"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from koi_agent.config import KEYS, Config, FlagError, Flags, Key, Origin, SystemdConfig
-from koi_agent.core.unit_syntax import parse
+from koi_agent.core.unit_file.syntax import parse
 from tests.unit.home import Home
 
 SHIPPED = Path(__file__).parents[2] / "packaging" / "koi-runtime.conf"

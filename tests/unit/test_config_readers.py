@@ -3,12 +3,7 @@
 import pytest
 
 from koi_agent.config import Listen
-from koi_agent.config.readers import (
-    listed_backends,
-    listeners,
-    resync_interval,
-    unit_patterns,
-)
+from koi_agent.config.readers import listed_backends, listeners, resync_interval, unit_patterns
 from koi_agent.core.errors import BadInput
 
 LOOPBACK = [Listen(host="127.0.0.1", port=8080), Listen(host="::1", port=8080)]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from koi_agent.host.control_groups import ControlGroups, unified
+from koi_agent.host.cgroups import ControlGroups, unified
 
 
 @pytest.fixture

@@ -7,13 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from koi_agent.backends.docker.ports import (
-    Ports,
-    inspected_ports,
-    listed_ports,
-    named,
-    unpublished,
-)
+from koi_agent.backends.docker.ports import Ports, inspected_ports, listed_ports, named, unpublished
 from koi_agent.core.instance import KoiMetadata, PortMapping, PortMetadata, Protocol
 from tests.unit.engine_answers import port
 

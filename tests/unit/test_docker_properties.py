@@ -8,12 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from koi_agent.backends.docker.containers import (
-    Container,
-    inspected,
-    instance,
-    listed,
-)
+from koi_agent.backends.docker.containers import Container, inspected, instance, listed
 from koi_agent.core.errors import BadInput
 from koi_agent.core.instance import Health
 from koi_agent.core.text import UNSAFE

@@ -4,11 +4,7 @@ from typing import Any
 
 import pytest
 
-from koi_agent.backends.docker.containers import (
-    inspected,
-    instance,
-    listed,
-)
+from koi_agent.backends.docker.containers import inspected, instance, listed
 from koi_agent.core.instance import Health, Instance, InstanceState, Protocol
 from tests.unit.engine_answers import (
     Record,

@@ -8,13 +8,13 @@ import pytest
 
 from koi_agent.backends.docker.containers import Container
 from koi_agent.backends.docker.events import Event
-from koi_agent.backends.docker.inquiries import Inquiries
+from koi_agent.backends.docker.inspect_queue import InspectQueue
 from koi_agent.backends.docker.inspections import Inspected
 from koi_agent.backends.docker.listeners import HostPorts
 from koi_agent.backends.docker.tracker import STOP_PATIENCE, Tracker
-from koi_agent.core.changes import Gone, Seen
+from koi_agent.core.events import Gone, Seen
 from koi_agent.core.instance import Health, Instance, InstanceState
-from koi_agent.host.census import Census
+from koi_agent.host.listeners import ListenerTable
 
 WEB = "a" * 64
 DB = "b" * 64
@@ -32,7 +32,7 @@ def container(id_: str = WEB, **fields: Any) -> Container:
     return Container(**{**plain, "id": id_, **fields})
 
 
-def taken(inquiries: Inquiries) -> list[str]:
+def taken(inquiries: InspectQueue) -> list[str]:
     """Take all ids out, in order, without waiting for more."""
     ids = []
     while id_ := inquiries.first():
@@ -48,13 +48,13 @@ class Engine:
 
     def __init__(self, *known: Container) -> None:
         self.said: list[Seen | Gone] = []
-        self.inquiries = Inquiries()
+        self.inquiries = InspectQueue()
         self.tracker = Tracker(
             self.name,
             {one.id: one for one in known},
             self.said.append,
             self.inquiries,
-            HostPorts(Census(), lambda _id: None),
+            HostPorts(ListenerTable(), lambda _id: None),
         )
 
     def hears(self, action: str, id_: str = WEB, **fields: Any) -> None:
@@ -336,7 +336,7 @@ def test_who_joined_a_network_that_is_gone_has_none(joined: Engine) -> None:
 
 
 def test_an_older_answer_than_the_last_event_is_asked_for_again() -> None:
-    inquiries = Inquiries()
+    inquiries = InspectQueue()
     inquiries.put(WEB, urgent=True)
     assert inquiries.first() == WEB
     inquiries.spoken(WEB)
@@ -346,7 +346,7 @@ def test_an_older_answer_than_the_last_event_is_asked_for_again() -> None:
 
 
 def test_what_an_event_spoke_of_is_asked_first_and_once() -> None:
-    inquiries = Inquiries()
+    inquiries = InspectQueue()
     for id_ in (WEB, DB):
         inquiries.put(id_, urgent=False)
     inquiries.put(DB, urgent=True)

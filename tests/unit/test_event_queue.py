@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from koi_agent.core.changes import (
+from koi_agent.core.event_queue import EventQueue
+from koi_agent.core.events import (
     BackendAdded,
     BackendDisconnected,
     BackendReconnected,
@@ -24,7 +25,6 @@ from koi_agent.core.changes import (
     Stopped,
     Updated,
 )
-from koi_agent.core.event_queue import EventQueue
 from koi_agent.core.instance import Instance
 from koi_agent.core.registry import Registry
 from tests.unit.things import Reader, container, gone, listing, told, unit

@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 from koi_agent.config import Flags, load
-from koi_agent.core.metadata import from_labels, from_unit_keys
-from koi_agent.core.unit_syntax import parse
+from koi_agent.core.metadata.parser import from_labels, from_unit_keys
+from koi_agent.core.unit_file.syntax import parse
 
 EXAMPLES = Path(__file__).parents[2] / "packaging/examples"
 

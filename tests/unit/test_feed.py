@@ -8,11 +8,11 @@ from typing import Never
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from koi_agent.announce.feed import Feed
 from koi_agent.core.contracts import Report
 from koi_agent.core.errors import ProviderLost, ProviderRefused
 from koi_agent.core.instance import Standing
-from koi_agent.core.records import HostName, Record, Told
-from koi_agent.feed import Feed
+from koi_agent.core.plan.records import HostName, Record, Told
 from tests.unit.virtual_time import now, run
 
 

@@ -7,9 +7,9 @@ from itertools import pairwise
 
 import pytest
 
-from koi_agent.core.changes import Absent, BackendState, Gone, Listing, Lost, Seen
 from koi_agent.core.errors import BackendAbsent, BackendLost
-from koi_agent.follow import CLOSE_TIMEOUT, LIST_TIMEOUT, OPEN_TIMEOUT, STEADY
+from koi_agent.core.events import Absent, BackendState, Gone, Listing, Lost, Seen
+from koi_agent.follow.follower import CLOSE_TIMEOUT, LIST_TIMEOUT, OPEN_TIMEOUT, STEADY
 from tests.unit.scripted import (
     Following,
     Runtime,

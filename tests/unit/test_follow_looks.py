@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from koi_agent.core.changes import BackendState, Listing, Seen
 from koi_agent.core.errors import BackendLost
+from koi_agent.core.events import BackendState, Listing, Seen
 from koi_agent.core.instance import Instance
-from koi_agent.follow import LIST_TIMEOUT, SECOND_LOOK
+from koi_agent.follow.follower import LIST_TIMEOUT, SECOND_LOOK
 from tests.unit.scripted import Following, Runtime, after, at_once, following, never
 from tests.unit.test_follow import in_virtual_time, kinds
 from tests.unit.things import unit

@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 
 from koi_agent.config import Config, SystemdConfig
-from koi_agent.core.changes import Change
 from koi_agent.core.contracts import Backend
 from koi_agent.core.errors import BackendAbsent, BackendLost
+from koi_agent.core.events import Change
 from koi_agent.core.registry import Registry
-from koi_agent.followers import Followers
+from koi_agent.follow.followers import Followers
 from tests.unit.scripted import Runtime
 from tests.unit.test_follow import in_virtual_time
 from tests.unit.things import Reader, unit

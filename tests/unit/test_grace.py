@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from koi_agent.core.changes import Started, Stopped, Updated
-from koi_agent.core.grace import Grace
+from koi_agent.core.events import Started, Stopped, Updated
 from koi_agent.core.instance import Instance, PortMapping, PortSource, Protocol
+from koi_agent.core.plan.linger import RestartGrace
 from tests.unit.things import unit
 
 A, B = unit("a.service"), unit("b.service")
@@ -19,13 +19,13 @@ class Clock:
         return self.now
 
 
-def wanted(grace: Grace, *visible: Instance) -> list[Instance]:
+def wanted(grace: RestartGrace, *visible: Instance) -> list[Instance]:
     return list(grace.wanted({instance.key: instance for instance in visible}))
 
 
 def test_what_stopped_is_wanted_until_the_grace_is_over() -> None:
     clock = Clock()
-    grace = Grace(2.0, clock)
+    grace = RestartGrace(2.0, clock)
     grace.publish([Stopped(A, "exited")])
     clock.now += 1.9
     assert wanted(grace, B) == [A, B]
@@ -35,7 +35,7 @@ def test_what_stopped_is_wanted_until_the_grace_is_over() -> None:
 
 def test_what_came_back_is_wanted_as_it_is_now_and_its_next_stop_counts_anew() -> None:
     clock = Clock()
-    grace = Grace(2.0, clock)
+    grace = RestartGrace(2.0, clock)
     new = replace(A, main_pid=7)
     grace.publish([Stopped(A, "exited"), Stopped(B, "exited")])
     clock.now += 1.0
@@ -49,20 +49,20 @@ def test_what_came_back_is_wanted_as_it_is_now_and_its_next_stop_counts_anew() -
 
 @pytest.mark.parametrize("reason", ["claimed", "removed", "followed no more"])
 def test_what_can_not_come_back_leaves_at_once(reason: str) -> None:
-    grace = Grace(2.0, Clock())
+    grace = RestartGrace(2.0, Clock())
     grace.publish([Stopped(A, reason)])
     assert wanted(grace) == []
 
 
 def test_without_grace_nothing_is_kept() -> None:
-    grace = Grace(0.0, Clock())
+    grace = RestartGrace(0.0, Clock())
     grace.publish([Stopped(A, "exited")])
     assert wanted(grace) == []
 
 
 def test_what_is_over_takes_no_room() -> None:
     clock = Clock()
-    grace = Grace(2.0, clock)
+    grace = RestartGrace(2.0, clock)
     for number in range(100):
         grace.publish([Stopped(unit(f"{number}.service"), "exited")])
         clock.now += 0.1
@@ -84,14 +84,14 @@ def at(instance: Instance, *numbers: int) -> Instance:
     return replace(instance, ports=ports)
 
 
-def open_ports(grace: Grace, visible: Instance) -> list[int]:
+def open_ports(grace: RestartGrace, visible: Instance) -> list[int]:
     (one,) = wanted(grace, visible)
     return [port.host_port for port in one.ports]
 
 
 def test_who_comes_back_has_its_ports_until_they_are_found_again() -> None:
     clock = Clock()
-    grace = Grace(2.0, clock)
+    grace = RestartGrace(2.0, clock)
     grace.publish([Updated(at(A, 80, 81), at(A)), Stopped(at(A), "exited")])
     clock.now += 1.0
     grace.publish([Started(at(A))])
@@ -104,7 +104,7 @@ def test_who_comes_back_has_its_ports_until_they_are_found_again() -> None:
 
 def test_a_port_that_closes_is_there_for_the_grace_however_much_goes_on() -> None:
     clock = Clock()
-    grace = Grace(2.0, clock)
+    grace = RestartGrace(2.0, clock)
     grace.publish([Updated(at(A, 80, 81, 82), at(A, 81, 82))])
     clock.now += 1.5
     grace.publish([Updated(at(A, 81, 82), at(A, 82))])
@@ -114,7 +114,7 @@ def test_a_port_that_closes_is_there_for_the_grace_however_much_goes_on() -> Non
 
 
 def test_a_port_that_is_reached_otherwise_is_as_it_is_now() -> None:
-    grace = Grace(2.0, Clock())
+    grace = RestartGrace(2.0, Clock())
     before = at(A, 80)
     after = replace(before, ports=(replace(before.ports[0], host_ip="127.0.0.1"),))
     grace.publish([Updated(before, after)])
@@ -122,7 +122,7 @@ def test_a_port_that_is_reached_otherwise_is_as_it_is_now() -> None:
 
 
 def test_one_that_is_made_anew_takes_the_place_of_the_one_before() -> None:
-    grace = Grace(2.0, Clock())
+    grace = RestartGrace(2.0, Clock())
     grace.publish([Stopped(A, "exited"), Stopped(B, "exited")])
     assert grace.give_up_for(A) == ""
     assert grace.give_up_for(replace(A, id="other.service", name="other")) == ""

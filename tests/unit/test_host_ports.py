@@ -9,8 +9,8 @@ import pytest
 
 from koi_agent.backends.docker.listeners import HostPorts, docker_group, docker_groups
 from koi_agent.core.instance import KoiMetadata
-from koi_agent.host.census import FRESH, Census
-from koi_agent.host.control_groups import exists
+from koi_agent.host.cgroups import exists
+from koi_agent.host.listeners import FRESH, ListenerTable
 
 MANAGER = "/user.slice/user-1000.slice/user@1000.service"
 
@@ -56,7 +56,7 @@ def test_no_group_is_no_folder_of_the_hierarchy(group: str) -> None:
 
 
 async def test_looks_at_one_time_are_one() -> None:
-    census = Census()
+    census = ListenerTable()
     async with asyncio.TaskGroup() as group:
         looks = [group.create_task(census.look()) for _ in range(9)]
     first = looks[0].result()
@@ -65,7 +65,7 @@ async def test_looks_at_one_time_are_one() -> None:
 
 
 async def test_look_is_taken_anew_after_a_while() -> None:
-    census = Census()
+    census = ListenerTable()
     first = await census.look()
     await asyncio.sleep(FRESH)
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -85,7 +85,7 @@ def no_more_files() -> Iterator[None]:
 
 @pytest.mark.usefixtures("no_more_files")
 async def test_look_that_fails_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    census = Census()
+    census = ListenerTable()
     for _ in range(2):
         assert await census.look() is None
         await asyncio.sleep(FRESH)
@@ -93,12 +93,12 @@ async def test_look_that_fails_is_told_once(caplog: pytest.LogCaptureFixture) ->
     assert record.getMessage().startswith("listening ports can't be seen: sock_diag: [Errno 24]")
 
 
-def looked(census: Census) -> bool:
+def looked(census: ListenerTable) -> bool:
     return census._seen is not None
 
 
 async def test_nobody_looks_while_nobody_is_followed() -> None:
-    census = Census()
+    census = ListenerTable()
     ports = HostPorts(census, lambda _id: None)
     async with asyncio.TaskGroup() as group:
         running = group.create_task(ports.run())

@@ -11,11 +11,11 @@ from struct import unpack
 
 import pytest
 
-from koi_agent.core.changes import BackendDisconnected, Started, Stopped, Updated
 from koi_agent.core.errors import BadInput
+from koi_agent.core.events import BackendDisconnected, Started, Stopped, Updated
 from koi_agent.core.instance import KoiMetadata, Refusal
-from koi_agent.core.messages import LEVELS, Kind, marked
-from koi_agent.host import backlog, journal
+from koi_agent.core.message_ids import LEVELS, MessageId, journal_fields
+from koi_agent.host import journal, log_queue
 from koi_agent.host.logs import LogOutput
 from koi_agent.publishers.journal import JournalPublisher
 from tests.unit.things import unit
@@ -141,7 +141,12 @@ def test_trouble_and_debugging_say_where_they_were_logged(
 
 @pytest.mark.usefixtures("output")
 def test_call_brings_fields_of_known_names_only(journald: Journald) -> None:
-    known = {"KOI_EVENT": "started", "CONTAINER_NAME": "web", "ERRNO": 13, "MESSAGE_ID": Kind.READY}
+    known = {
+        "KOI_EVENT": "started",
+        "CONTAINER_NAME": "web",
+        "ERRNO": 13,
+        "MESSAGE_ID": MessageId.READY,
+    }
     refused = {"_PID": 1, "koi_x": 1, "PRIORITY": 0, "KOI_": 1, "KOI_A\nB": 1, "KOI_" + "X" * 61: 1}
     log.info("x", extra={"koi": known | refused})
     assert journald.only().keys() - known.keys() == {"PRIORITY", "SYSLOG_IDENTIFIER", "MESSAGE"}
@@ -152,7 +157,7 @@ def test_call_brings_fields_of_known_names_only(journald: Journald) -> None:
 @pytest.mark.usefixtures("output")
 def test_terminal_escapes_and_lines_of_others_are_spelled_out(journald: Journald) -> None:
     name = "\x1b]0;x\x07\nPRIORITY=0\n\udcff"
-    log.info("started %s", name, extra=marked(Kind.STARTED, KOI_NAME=name))
+    log.info("started %s", name, extra=journal_fields(MessageId.STARTED, KOI_NAME=name))
     record = journald.only()
     assert record["MESSAGE"] == "started \\x1b]0;x\\x07\\x0aPRIORITY=0\\x0a\\udcff"
     assert record["KOI_NAME"] in record["MESSAGE"]
@@ -173,7 +178,9 @@ def test_traceback_is_in_the_message_and_alone_with_foreign_text_made_safe(
 @pytest.mark.usefixtures("output")
 @pytest.mark.parametrize("text", ["é" * 10**6, "\x00" * 10**6, "a\n" * 10**6])
 def test_what_is_huge_is_cut_and_arrives(journald: Journald, text: str) -> None:
-    log.error("%s", text, exc_info=raised(text), extra=marked(Kind.BUS_LOST, KOI_NAME=text))
+    log.error(
+        "%s", text, exc_info=raised(text), extra=journal_fields(MessageId.BUS_LOST, KOI_NAME=text)
+    )
     assert len(journald.only()["EXCEPTION_TEXT"].encode()) <= 48 * 1024
 
 
@@ -203,7 +210,7 @@ def test_events_are_records_of_their_kinds(output: LogOutput, journald: Journald
     records = journald.read()
     events = ["started", "updated", "stopped", "disconnected"]
     assert [record["KOI_EVENT"] for record in records] == events
-    kinds = [Kind.STARTED, Kind.UPDATED, Kind.STOPPED, Kind.DISCONNECTED]
+    kinds = [MessageId.STARTED, MessageId.UPDATED, MessageId.STOPPED, MessageId.DISCONNECTED]
     assert [record["MESSAGE_ID"] for record in records] == kinds
     assert [record["PRIORITY"] for record in records] == ["6", "7", "6", "4"]
     about = {key: value for key, value in records[0].items() if key.startswith("KOI_")}
@@ -228,7 +235,7 @@ def test_what_an_owner_wrote_for_nothing_is_said_once_a_run(
     assert [one["MESSAGE"] for one in records] == [
         "systemd:web.service: koi.port refused: '0' is no port"
     ]
-    assert (records[0]["MESSAGE_ID"], records[0]["PRIORITY"]) == (Kind.REFUSED, "4")
+    assert (records[0]["MESSAGE_ID"], records[0]["PRIORITY"]) == (MessageId.REFUSED, "4")
 
 
 # A journald in trouble
@@ -237,8 +244,8 @@ def test_what_an_owner_wrote_for_nothing_is_said_once_a_run(
 async def test_journald_that_does_not_read_costs_no_wait_and_what_is_lost_is_counted(
     output: LogOutput, journald: Journald, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backlog, "COUNT_LIMIT", 200)
-    count = QUEUE + 2 * backlog.COUNT_LIMIT
+    monkeypatch.setattr(log_queue, "COUNT_LIMIT", 200)
+    count = QUEUE + 2 * log_queue.COUNT_LIMIT
     began = time.perf_counter()
     for number in range(count):
         log.info("%d", number)
@@ -246,8 +253,8 @@ async def test_journald_that_does_not_read_costs_no_wait_and_what_is_lost_is_cou
     records = await drained(output, journald)
     kept = [record["MESSAGE"] for record in records if "MESSAGE_ID" not in record]
     assert kept == [str(number) for number in range(len(kept))]
-    assert len(kept) >= backlog.COUNT_LIMIT
-    assert records[-1]["MESSAGE_ID"] == Kind.RECORDS_LOST
+    assert len(kept) >= log_queue.COUNT_LIMIT
+    assert records[-1]["MESSAGE_ID"] == MessageId.RECORDS_LOST
     assert int(records[-1]["KOI_LOST"]) == count - len(kept)
     log.info("next")
     assert journald.only()["MESSAGE"] == "next"
@@ -256,7 +263,7 @@ async def test_journald_that_does_not_read_costs_no_wait_and_what_is_lost_is_cou
 async def test_loss_is_told_where_it_was(
     output: LogOutput, journald: Journald, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backlog, "COUNT_LIMIT", 50)
+    monkeypatch.setattr(log_queue, "COUNT_LIMIT", 50)
     for _ in range(QUEUE + 100):
         log.info("before")
     records = journald.read()
@@ -284,9 +291,9 @@ async def test_large_records_are_kept_up_to_a_size(output: LogOutput, journald: 
     text = "x" * 4000
     for _ in range(1000):
         log.info(text)
-    assert output._backlog._size <= backlog.SIZE_LIMIT
+    assert output._backlog._size <= log_queue.SIZE_LIMIT
     records = await drained(output, journald)
-    assert 1000 * backlog.SIZE_LIMIT / 5_000_000 < len(records) < 1000
+    assert 1000 * log_queue.SIZE_LIMIT / 5_000_000 < len(records) < 1000
     assert len(records) - 1 + int(records[-1]["KOI_LOST"]) == 1000
 
 
@@ -347,7 +354,7 @@ def test_records_of_a_target_that_is_left_are_counted_as_lost(
     journald.start()
     log.info("y")
     loss, record = journald.read()
-    assert (loss["MESSAGE_ID"], loss["KOI_LOST"]) == (Kind.RECORDS_LOST, "1")
+    assert (loss["MESSAGE_ID"], loss["KOI_LOST"]) == (MessageId.RECORDS_LOST, "1")
     assert record["MESSAGE"] == "y"
 
 

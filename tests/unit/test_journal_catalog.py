@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from koi_agent.core.messages import Kind
+from koi_agent.core.message_ids import MessageId
 from tests.conftest import require
 
 CATALOG = Path(__file__).parents[2] / "packaging" / "koi-runtime.catalog"
@@ -41,12 +41,12 @@ def journalctl(root: Path, *arguments: str) -> str:
 
 def test_every_kind_of_record_is_explained_and_nothing_else(installed: Path) -> None:
     listed = [line.split()[0] for line in journalctl(installed, "--list-catalog").splitlines()]
-    assert sorted(listed) == sorted(Kind)
+    assert sorted(listed) == sorted(MessageId)
 
 
 def test_each_entry_has_its_headers_and_a_text(installed: Path) -> None:
     entries = journalctl(installed, "--dump-catalog").split("\n-- ")
-    assert len(entries) == len(Kind)
+    assert len(entries) == len(MessageId)
     for entry in entries:
         head, _, text = entry.strip().partition("\n\n")
         assert [line.split(":")[0] for line in head.splitlines()[1:]] == HEADERS

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from koi_agent.core.messages import Kind
+from koi_agent.core.message_ids import MessageId
 from tests.conftest import require
 
 CHECKOUT = Path(__file__).parents[2]
@@ -44,13 +44,14 @@ kill "$journald"
 """
 TALKS = """
 import logging, os, sys, time
-from koi_agent.core.messages import Kind, marked
+from koi_agent.core.message_ids import MessageId, journal_fields
 from koi_agent.host.logs import LogOutput
 
 open("/proc/self/comm", "w").write("koi-test")
 with LogOutput(logging.INFO, "auto", os.environ):
     name = "\\x1b[31mred\\nPRIORITY=0"
-    logging.info("started %s", name, extra=marked(Kind.STARTED, KOI_EVENT="started", KOI_NAME=name))
+    extra = journal_fields(MessageId.STARTED, KOI_EVENT="started", KOI_NAME=name)
+    logging.info("started %s", name, extra=extra)
     try:
         raise RuntimeError("\\x1b[31mred")
     except RuntimeError:
@@ -107,7 +108,7 @@ def test_journald_keeps_fields_and_lines_as_they_are(tmp_path: Path) -> None:
     assert started["MESSAGE"] == "started \\x1b[31mred\\x0aPRIORITY=0"
     assert (started["PRIORITY"], started["KOI_EVENT"]) == ("6", "started")
     assert (started["MESSAGE_ID"], started["KOI_NAME"]) == (
-        Kind.STARTED,
+        MessageId.STARTED,
         "\\x1b[31mred\\x0aPRIORITY=0",
     )
     assert broke["MESSAGE"] == f"it broke\n{broke['EXCEPTION_TEXT']}"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from koi_agent.bus.labels import decode, encode
+from koi_agent.bus.object_paths import decode, encode
 
 any_text = st.text(st.characters())  # lone surrogates, controls and all
 

@@ -16,8 +16,8 @@ from koi_agent.core.instance import (
     PortSource,
     Protocol,
 )
-from koi_agent.core.schedule import Schedule
-from koi_agent.host.census import EPHEMERAL, ephemeral_ports
+from koi_agent.host.listener_schedule import ListenerSchedule
+from koi_agent.host.listeners import EPHEMERAL, ephemeral_ports
 from koi_agent.host.sock_diag import Listener
 
 TCP, UDP = Protocol.TCP, Protocol.UDP
@@ -181,7 +181,7 @@ def test_ephemeral_ports_hidden_by_a_sandbox_are_the_default(tmp_path: Path) -> 
     assert ephemeral_ports(tmp_path / "none") == EPHEMERAL
 
 
-def looks(schedule: Schedule, until: float) -> list[float]:
+def looks(schedule: ListenerSchedule, until: float) -> list[float]:
     taken = []
     while (due := schedule.due()) is not None and due <= until:
         taken.append(due)
@@ -190,7 +190,7 @@ def looks(schedule: Schedule, until: float) -> list[float]:
 
 
 def test_start_is_followed_by_six_looks_and_then_rest() -> None:
-    schedule = Schedule()
+    schedule = ListenerSchedule()
     assert schedule.due() is None
     schedule.started(5.0)
     assert looks(schedule, 100) == pytest.approx([5.1, 5.3, 6, 8, 15, 35])
@@ -198,14 +198,14 @@ def test_start_is_followed_by_six_looks_and_then_rest() -> None:
 
 
 def test_look_taken_for_another_reason_counts() -> None:
-    schedule = Schedule()
+    schedule = ListenerSchedule()
     schedule.started(0)
     schedule.taken(4)
     assert schedule.due() == pytest.approx(10)
 
 
 def test_look_that_took_long_is_not_repeated_soon() -> None:
-    schedule = Schedule()
+    schedule = ListenerSchedule()
     schedule.started(0)
     schedule.taken(0.1, took=0.2)
     assert looks(schedule, 5)[0] == pytest.approx(4.1)
@@ -216,7 +216,7 @@ STARTS = st.lists(st.floats(0, 40, allow_nan=False), max_size=300).map(sorted)
 
 @given(STARTS)
 def test_every_start_gets_its_looks_at_most_ten_a_second(starts: list[float]) -> None:
-    schedule = Schedule()
+    schedule = ListenerSchedule()
     taken: list[float] = []
     for start in starts:
         taken += looks(schedule, start)
@@ -225,5 +225,5 @@ def test_every_start_gets_its_looks_at_most_ten_a_second(starts: list[float]) ->
     taken += looks(schedule, 1000)
     assert all(after - before >= 0.0999 for before, after in pairwise(taken))
     for start in starts:
-        for delay in Schedule.AFTER:
+        for delay in ListenerSchedule.AFTER:
             assert any(start + delay <= look <= start + delay + 0.2001 for look in taken)

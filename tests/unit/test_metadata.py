@@ -1,7 +1,8 @@
 import pytest
 
 from koi_agent.core.instance import EnabledBy, KoiMetadata, PortMetadata, Protocol, Refusal
-from koi_agent.core.metadata import (
+from koi_agent.core.metadata.keys import ANNOTATION, INCUS, KEYS, LABEL, UNIT, Key, Spelling
+from koi_agent.core.metadata.parser import (
     MOST_KEYS,
     from_annotations,
     from_incus_config,
@@ -9,7 +10,6 @@ from koi_agent.core.metadata import (
     from_unit_keys,
     over,
 )
-from koi_agent.core.namespace import ANNOTATION, INCUS, KEYS, LABEL, UNIT, Key, Spelling
 
 
 def labels(**said: str) -> KoiMetadata:

@@ -8,15 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from koi_agent.core.instance import EnabledBy, KoiMetadata, Protocol
-from koi_agent.core.metadata import (
+from koi_agent.core.metadata.keys import ANNOTATION, INCUS, KEYS, LABEL, UNIT, Spelling
+from koi_agent.core.metadata.parser import (
     from_annotations,
     from_incus_config,
     from_labels,
     from_unit_keys,
     over,
 )
-from koi_agent.core.namespace import ANNOTATION, INCUS, KEYS, LABEL, UNIT, Spelling
-from koi_agent.core.service_types import resolve
+from koi_agent.core.metadata.service_types import resolve
 from koi_agent.core.text import UNSAFE
 
 any_text = st.text(st.characters(), max_size=30)  # lone surrogates, controls and all

@@ -3,7 +3,7 @@
 import pytest
 
 from koi_agent.core.instance import KoiMetadata
-from koi_agent.core.metadata import from_labels, from_unit_keys
+from koi_agent.core.metadata.parser import from_labels, from_unit_keys
 
 
 def label(key: str, value: str) -> KoiMetadata:

@@ -1,7 +1,7 @@
 import pytest
 
 from koi_agent.core.instance import EnabledBy, KoiMetadata
-from koi_agent.core.metadata import from_labels
+from koi_agent.core.metadata.parser import from_labels
 
 RULE = "traefik.http.routers.{}.rule"
 PORT = "traefik.http.services.{}.loadbalancer.server.port"

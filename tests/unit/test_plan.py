@@ -19,9 +19,9 @@ from koi_agent.core.instance import (
     PortSource,
     Protocol,
 )
-from koi_agent.core.plan import Planner
-from koi_agent.core.records import Decision, HostName, Outcome, Record, Service
-from koi_agent.core.wishes import Policy
+from koi_agent.core.plan.planner import Planner
+from koi_agent.core.plan.records import Decision, HostName, Outcome, Record, Service
+from koi_agent.core.plan.requests import Policy
 
 POLICY = Policy(host_name="box")
 

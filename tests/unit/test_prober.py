@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from koi_agent.capabilities.health.prober import Unwell, probe
-from koi_agent.core.checks import Check, CheckKind
+from koi_agent.core.checks import CheckKind, HealthCheck
 
 EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 CONNECTIONS = Path("/proc/net/tcp")
@@ -19,9 +19,11 @@ CONNECTIONS = Path("/proc/net/tcp")
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-def check(port: int, kind: str = "http", address: str = "127.0.0.1", **other: object) -> Check:
+def check(
+    port: int, kind: str = "http", address: str = "127.0.0.1", **other: object
+) -> HealthCheck:
     said = {"interval": 1.0, "timeout": 0.5} | other
-    return Check(kind=CheckKind(kind), address=address, port=port, **said)  # type: ignore[arg-type]
+    return HealthCheck(kind=CheckKind(kind), address=address, port=port, **said)  # type: ignore[arg-type]
 
 
 @asynccontextmanager

@@ -2,7 +2,8 @@
 
 import asyncio
 
-from koi_agent.core.changes import (
+from koi_agent.core.errors import BackendAbsent
+from koi_agent.core.events import (
     BackendAdded,
     BackendRemoved,
     BackendState,
@@ -11,9 +12,8 @@ from koi_agent.core.changes import (
     Stopped,
     Unfollowed,
 )
-from koi_agent.core.errors import BackendAbsent
 from koi_agent.core.registry import Registry
-from koi_agent.follow import LIST_TIMEOUT, OPEN_TIMEOUT
+from koi_agent.follow.follower import LIST_TIMEOUT, OPEN_TIMEOUT
 from tests.unit.scripted import Runtime, failing, following, never
 from tests.unit.test_follow import in_virtual_time, kinds
 from tests.unit.things import Reader, container, listing, told, unit

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from koi_agent.core.changes import (
+from koi_agent.core.events import (
     Absent,
     BackendDisconnected,
     BackendReconnected,

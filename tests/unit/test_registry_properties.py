@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from koi_agent.core.changes import (
+from koi_agent.core.events import (
     BackendDisconnected,
     BackendReconnected,
     BackendState,

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from koi_agent.core.changes import Announced, Checked, Event, Gone, Result, Seen, Updated
+from koi_agent.core.events import Announced, Checked, Event, Gone, Result, Seen, Updated
 from koi_agent.core.instance import Announcement, Health, Instance, Standing
 from koi_agent.core.registry import Registry
 from tests.unit.things import container, gone, listing, told, unit

@@ -3,8 +3,8 @@ import re
 import pytest
 
 from koi_agent.core.instance import KoiMetadata, PortMetadata, Protocol
-from koi_agent.core.names import service_type
-from koi_agent.core.service_types import FALLBACK, WELL_KNOWN, resolve
+from koi_agent.core.metadata.names import service_type
+from koi_agent.core.metadata.service_types import FALLBACK, WELL_KNOWN, resolve
 
 SAYS_NOTHING = KoiMetadata()
 

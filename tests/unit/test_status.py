@@ -2,7 +2,7 @@
 
 import pytest
 
-from koi_agent.core.changes import Absent, Change, Lost
+from koi_agent.core.events import Absent, Change, Lost
 from koi_agent.core.registry import Registry
 from koi_agent.host.notify import Notifier
 from koi_agent.publishers.status import StatusPublisher

@@ -7,8 +7,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from koi_agent.core.errors import BadInput
-from koi_agent.core.unit_specifiers import expand, unescape
-from koi_agent.core.unit_syntax import Entry, parse, words
+from koi_agent.core.unit_file.specifiers import expand, unescape
+from koi_agent.core.unit_file.syntax import Entry, parse, words
 
 
 def values(data: bytes) -> list[tuple[str, str, str]]:

@@ -14,7 +14,7 @@ from koi_agent.core.instance import (
     Protocol,
     Refusal,
 )
-from koi_agent.core.views import explanation_of, metadata_of, port_of
+from koi_agent.core.schema import explanation_of, metadata_of, port_of
 
 PORT = PortMapping(
     container_port=80,

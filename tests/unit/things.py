@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from koi_agent.core.changes import Event, Gone, Listing, Started, Stopped, Updated
+from koi_agent.core.events import Event, Gone, Listing, Started, Stopped, Updated
 from koi_agent.core.instance import Instance, InstanceState, KoiMetadata
 
 

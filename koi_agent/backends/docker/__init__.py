@@ -16,16 +16,16 @@ from koi_agent.backends.docker.session import Session
 from koi_agent.backends.docker.sockets import candidates, foreign_host, stand_ins
 from koi_agent.config import Config
 from koi_agent.core.contracts import Deliver
-from koi_agent.core.engines import SOCKETS, gate_socket, gate_unit, is_gate
 from koi_agent.core.errors import BackendAbsent, BackendLost
-from koi_agent.host.arrival import State, arrival, state
-from koi_agent.host.census import Census
+from koi_agent.host.engines import SOCKETS, gate_socket, gate_unit, is_gate
+from koi_agent.host.listeners import ListenerTable
+from koi_agent.host.path_watch import State, arrival, state
 
 
 class Docker:
     """The engine ``name``, ``docker`` or ``podman``, on the socket where it is found."""
 
-    def __init__(self, name: str, config: Config, census: Census) -> None:
+    def __init__(self, name: str, config: Config, census: ListenerTable) -> None:
         wished = {"docker": config.docker, "podman": config.podman}[name].socket
         self.name = name
         self._paths = candidates(name, wished, config.scope, os.environ)

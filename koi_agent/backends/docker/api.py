@@ -18,12 +18,12 @@ from typing import Any, Final, Self
 import aiodocker
 import aiohttp
 
-from koi_agent.backends.docker.answers import objects, text
 from koi_agent.backends.docker.sockets import is_hidden, trouble
-from koi_agent.core.engines import EVENTS
+from koi_agent.backends.http_engine.json_fields import objects, text
 from koi_agent.core.errors import BackendAbsent, BackendLost, BadInput
 from koi_agent.core.json_arrays import elements
 from koi_agent.core.text import printable
+from koi_agent.host.engines import EVENTS
 
 NEWEST_API: Final = (1, 51)
 """The newest version whose answers are known to be read rightly; older engines speak theirs."""

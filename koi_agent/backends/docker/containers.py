@@ -8,7 +8,19 @@ one spelling here, and what never changes in a container's life is kept once it 
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from koi_agent.backends.docker.answers import (
+from koi_agent.backends.docker.events import Event
+from koi_agent.backends.docker.health import inspected_health, listed_health
+from koi_agent.backends.docker.inspections import Inspected, inspection
+from koi_agent.backends.docker.labels import ContainerLabels, name_of, owned
+from koi_agent.backends.docker.ports import (
+    Exposed,
+    Ports,
+    inspected_ports,
+    listed_ports,
+    named,
+    unpublished,
+)
+from koi_agent.backends.http_engine.json_fields import (
     Answer,
     address,
     answer,
@@ -18,18 +30,6 @@ from koi_agent.backends.docker.answers import (
     seconds,
     text,
     texts,
-)
-from koi_agent.backends.docker.events import Event
-from koi_agent.backends.docker.health import inspected_health, listed_health
-from koi_agent.backends.docker.inspections import Inspected, inspection
-from koi_agent.backends.docker.owners import Owned, name_of, owned
-from koi_agent.backends.docker.ports import (
-    Exposed,
-    Ports,
-    inspected_ports,
-    listed_ports,
-    named,
-    unpublished,
 )
 from koi_agent.core.errors import BadInput
 from koi_agent.core.instance import Health, Instance, InstanceState, PortMapping
@@ -75,7 +75,7 @@ class Container:
     left_out: tuple[str, ...] = ()
     ips: tuple[str, ...] = ()
     created_at: int = 0
-    owned: Owned = field(default_factory=Owned)
+    owned: ContainerLabels = field(default_factory=ContainerLabels)
     inspected: Inspected | None = None
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
-from koi_agent.backends.docker.answers import Answer, container_id, inner, number, text
+from koi_agent.backends.http_engine.json_fields import Answer, container_id, inner, number, text
 from koi_agent.core.errors import BadInput
 from koi_agent.core.instance import Health
 

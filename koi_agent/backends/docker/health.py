@@ -6,7 +6,7 @@ What a check printed is never kept: it may hold anything.
 import re
 from typing import Final
 
-from koi_agent.backends.docker.answers import Answer, objects, text
+from koi_agent.backends.http_engine.json_fields import Answer, objects, text
 from koi_agent.core.instance import Health
 
 _WORDS: Final = {

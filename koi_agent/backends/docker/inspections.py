@@ -4,8 +4,8 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from koi_agent.backends.docker.answers import Answer, inner, number, text
 from koi_agent.backends.docker.events import signal_number
+from koi_agent.backends.http_engine.json_fields import Answer, inner, number, text
 
 _MOST_PID: Final = 2**22  # the kernel's PID_MAX_LIMIT
 _GROUP: Final = re.compile("[!-~]{1,1000}")

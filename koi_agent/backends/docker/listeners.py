@@ -10,9 +10,9 @@ from typing import Final, Never
 
 from koi_agent.core.instance import KoiMetadata, PortMapping
 from koi_agent.core.ports import one_each
-from koi_agent.core.schedule import Schedule
-from koi_agent.host.census import Census, Holders, ephemeral_ports, served
-from koi_agent.host.control_groups import exists, users_manager
+from koi_agent.host.cgroups import exists, users_manager
+from koi_agent.host.listener_schedule import ListenerSchedule
+from koi_agent.host.listeners import ListenersByOwner, ListenerTable, ephemeral_ports, served
 
 REPEAT: Final = 60.0
 """Seconds after which all are looked at again, as they may open ports at any time."""
@@ -21,11 +21,11 @@ REPEAT: Final = 60.0
 class HostPorts:
     """Ports by container id; ``changed`` is called with the id of one whose ports are others."""
 
-    def __init__(self, census: Census, changed: Callable[[str], None]) -> None:
+    def __init__(self, census: ListenerTable, changed: Callable[[str], None]) -> None:
         self._census = census
         self._changed = changed
-        self._schedule = Schedule()
-        self._holders = Holders()
+        self._schedule = ListenerSchedule()
+        self._holders = ListenersByOwner()
         self._ephemeral = ephemeral_ports()
         self._groups: dict[str, str] = {}
         self._metadata: dict[str, KoiMetadata] = {}

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-from koi_agent.backends.docker.answers import Answer, address, number, objects, text
+from koi_agent.backends.http_engine.json_fields import Answer, address, number, objects, text
 from koi_agent.core.instance import KoiMetadata, PortMapping, PortSource, Protocol
 from koi_agent.core.ports import declared, widest
 

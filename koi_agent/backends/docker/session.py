@@ -11,17 +11,17 @@ from typing import Final, Literal, Never
 from koi_agent.backends.docker.api import API, SLICE, Engine, Refused, Vanished
 from koi_agent.backends.docker.containers import Container, inspected, listed
 from koi_agent.backends.docker.events import event
-from koi_agent.backends.docker.inquiries import Inquiries
+from koi_agent.backends.docker.inspect_queue import InspectQueue
 from koi_agent.backends.docker.listeners import HostPorts, docker_group
 from koi_agent.backends.docker.memory import Memory
 from koi_agent.backends.docker.tracker import Tracker
 from koi_agent.core.backoff import pauses
-from koi_agent.core.changes import Listing
 from koi_agent.core.contracts import Deliver
 from koi_agent.core.errors import BackendLost, BadInput, ungrouped
+from koi_agent.core.events import Listing
 from koi_agent.core.instance import Instance, InstanceState
-from koi_agent.host.census import Census
-from koi_agent.host.control_groups import exists
+from koi_agent.host.cgroups import exists
+from koi_agent.host.listeners import ListenerTable
 
 log = logging.getLogger(__name__)
 
@@ -49,13 +49,13 @@ class Session:
     """Follows one engine until it is gone."""
 
     def __init__(
-        self, api: API, engine: Engine, memory: Memory, deliver: Deliver, census: Census
+        self, api: API, engine: Engine, memory: Memory, deliver: Deliver, census: ListenerTable
     ) -> None:
         self._api = api
         self._engine = engine
         self._memory = memory
         self._ports = HostPorts(census, self._tell_again)
-        self._inquiries = Inquiries()
+        self._inquiries = InspectQueue()
         self._tracker = Tracker(engine.backend, memory.known, deliver, self._inquiries, self._ports)
         self._waiting: deque[bytes] = deque()
         self._arrived = asyncio.Event()

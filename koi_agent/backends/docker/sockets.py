@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from koi_agent.core.engines import SOCKETS, gate_socket
+from koi_agent.host.engines import SOCKETS, gate_socket
 
 _VARIABLES: Final = {"docker": "DOCKER_HOST", "podman": "CONTAINER_HOST"}
 _UNIX: Final = "unix://"

@@ -1,7 +1,7 @@
 """What is known of one engine's containers, and what each event makes of it.
 
 Pure of any waiting: events, answers and lists come in, changes go out, and wishes for an
-answer are left with ``Inquiries``. An event that carries the state is believed as it is; of the
+answer are left with ``InspectQueue``. An event that carries the state is believed as it is; of the
 others only the container's name is, and the engine is asked.
 """
 
@@ -11,11 +11,11 @@ from typing import Final
 
 from koi_agent.backends.docker.containers import Container, heard, instance, shown_name
 from koi_agent.backends.docker.events import Event
-from koi_agent.backends.docker.inquiries import Inquiries
+from koi_agent.backends.docker.inspect_queue import InspectQueue
 from koi_agent.backends.docker.listeners import HostPorts
 from koi_agent.backends.docker.runs import started_anew
-from koi_agent.core.changes import Gone, Seen
 from koi_agent.core.contracts import Deliver
+from koi_agent.core.events import Gone, Seen
 from koi_agent.core.instance import Health, Instance, InstanceState
 
 FATAL: Final = frozenset({9, 15})
@@ -42,7 +42,7 @@ class Tracker:
         backend: str,
         known: dict[str, Container],
         deliver: Deliver,
-        inquiries: Inquiries,
+        inquiries: InspectQueue,
         ports: HostPorts,
     ) -> None:
         self.known = known

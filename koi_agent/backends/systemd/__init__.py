@@ -9,14 +9,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from koi_agent.backends.systemd.queries import subscription, translated
+from koi_agent.backends.systemd.manager import subscription, translated
 from koi_agent.backends.systemd.session import Session
 from koi_agent.backends.systemd.units import BACKEND
-from koi_agent.bus.client import Bus
+from koi_agent.bus.client import ReconnectingBus
 from koi_agent.config import SystemdConfig
 from koi_agent.core.contracts import Deliver
 from koi_agent.core.errors import BackendAbsent
-from koi_agent.host.census import Census
+from koi_agent.host.listeners import ListenerTable
 
 
 class Systemd:
@@ -24,7 +24,7 @@ class Systemd:
 
     name = BACKEND
 
-    def __init__(self, bus: Bus, config: SystemdConfig, census: Census) -> None:
+    def __init__(self, bus: ReconnectingBus, config: SystemdConfig, census: ListenerTable) -> None:
         self._census = census
         self._bus = bus
         self._config = config

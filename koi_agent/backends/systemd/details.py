@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from koi_agent.backends.systemd.listeners import PRIVATE_NETWORK_NOTE
-from koi_agent.backends.systemd.queries import UNIT, WITH_GROUP, Queries
+from koi_agent.backends.systemd.manager import UNIT, WITH_GROUP, Manager
 from koi_agent.backends.systemd.unit_files import Library
 from koi_agent.backends.systemd.units import Details, Unit
-from koi_agent.core.metadata import from_unit_keys
+from koi_agent.core.metadata.parser import from_unit_keys
 from koi_agent.core.text import printable
 
 log = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ class Files:
         self._epoch += 1
         self._fresh.discard(name)
 
-    async def ask(self, queries: Queries, unit: Unit) -> Details:
+    async def ask(self, queries: Manager, unit: Unit) -> Details:
         """Ask for a unit's files and control group, and read them; raises ``BackendLost``."""
         epoch = self._epoch
         kind = WITH_GROUP.get(unit.name[unit.name.rfind(".") :])

@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Callable
 
-from koi_agent.host.control_groups import ROOT, unified
+from koi_agent.host.cgroups import ROOT, unified
 from koi_agent.host.inotify import IGNORED, MODIFY, OVERFLOW, Inotify
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from typing import Final
 
 from koi_agent.core.instance import KoiMetadata, PortMapping, PortSource, Protocol
 from koi_agent.core.ports import declared, one_each
-from koi_agent.host.census import EPHEMERAL, is_declared, served
+from koi_agent.host.listeners import EPHEMERAL, is_declared, served
 from koi_agent.host.sock_diag import Listener
 
 PRIVATE_NETWORK_NOTE: Final = (

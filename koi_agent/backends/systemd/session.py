@@ -7,17 +7,17 @@ from functools import partial
 from typing import Never
 
 from koi_agent.backends.systemd.freezer import SIGNALS_FREEZER, Freezer
-from koi_agent.backends.systemd.lister import Lister
-from koi_agent.backends.systemd.queries import Queries
+from koi_agent.backends.systemd.manager import Manager
+from koi_agent.backends.systemd.reconciler import Reconciler
 from koi_agent.backends.systemd.tracker import Tracker
 from koi_agent.backends.systemd.units import BACKEND, Unit
-from koi_agent.bus.client import Link
+from koi_agent.bus.client import Connection
 from koi_agent.bus.signals import Signal
 from koi_agent.config import SystemdConfig
-from koi_agent.core.changes import Listing
 from koi_agent.core.contracts import Deliver
 from koi_agent.core.errors import BackendLost, ungrouped
-from koi_agent.host.census import Census
+from koi_agent.core.events import Listing
+from koi_agent.host.listeners import ListenerTable
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +30,10 @@ WORKERS = 8
 class Session:
     """Follows one manager until it, or the bus, is gone."""
 
-    def __init__(self, link: Link, config: SystemdConfig, deliver: Deliver, census: Census) -> None:
-        self.queries = Queries(link)
+    def __init__(
+        self, link: Connection, config: SystemdConfig, deliver: Deliver, census: ListenerTable
+    ) -> None:
+        self.queries = Manager(link)
         self.version = ""
         self._link = link
         self._jobs: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue()
@@ -41,7 +43,7 @@ class Session:
         self._alarm: asyncio.TimerHandle | None = None
         self._closed = False
         self.tracker = Tracker(config, deliver, self._ask, self._wake, self._take)
-        self._lister = Lister(config, self.queries, self.tracker, census)
+        self._lister = Reconciler(config, self.queries, self.tracker, census)
 
     async def open(self) -> None:
         """Have signals sent, and learn which systemd this is; raises ``BackendLost``."""

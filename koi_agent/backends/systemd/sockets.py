@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from koi_agent.backends.systemd.listeners import socket_ports
-from koi_agent.backends.systemd.queries import SOCKET, UNIT
+from koi_agent.backends.systemd.manager import SOCKET, UNIT
 from koi_agent.core.instance import PortMapping
 
 WANTED = ((SOCKET, "Listen"), (SOCKET, "Accept"), (UNIT, "Triggers"))

@@ -16,11 +16,11 @@ from koi_agent.backends.systemd.sockets import Sockets
 from koi_agent.backends.systemd.units import ACTIVE, BACKEND, Details, Patterns, Unit, unit_name
 from koi_agent.bus.signals import Changed, Signal
 from koi_agent.config import SystemdConfig
-from koi_agent.core.changes import Gone, Seen
 from koi_agent.core.contracts import Deliver
+from koi_agent.core.events import Gone, Seen
 from koi_agent.core.instance import Instance
-from koi_agent.core.schedule import Schedule
-from koi_agent.host.census import Holders, ephemeral_ports
+from koi_agent.host.listener_schedule import ListenerSchedule
+from koi_agent.host.listeners import ListenersByOwner, ephemeral_ports
 from koi_agent.host.sock_diag import Listener
 
 SETTLE = 0.023
@@ -60,8 +60,8 @@ class Tracker:
         self.heard: set[str] = set()
         self.files = Files()
         self.sockets = Sockets()
-        self.holders = Holders()
-        self.schedule = Schedule()
+        self.holders = ListenersByOwner()
+        self.schedule = ListenerSchedule()
         self.freezer: Freezer | None = None
         self.reloading = False
         self._exited = config.track_exited
@@ -219,7 +219,7 @@ class Tracker:
     def begun(self, unit: Unit) -> None:
         """Have a unit that has begun to run looked after, in a moment."""
         self.schedule.started(time.monotonic())
-        self._wake(Schedule.AFTER[0])
+        self._wake(ListenerSchedule.AFTER[0])
         self._begun.add(unit.path)
 
     def look_after(self) -> None:

@@ -14,10 +14,10 @@ from typing import Final
 
 from koi_agent.backends.systemd.file_contents import content
 from koi_agent.core.errors import BadInput
+from koi_agent.core.metadata.values import unit_boolean
 from koi_agent.core.text import printable
-from koi_agent.core.unit_specifiers import KNOWN, expand
-from koi_agent.core.unit_syntax import Document, Entry, Ignored, parse, words
-from koi_agent.core.values import unit_boolean
+from koi_agent.core.unit_file.specifiers import KNOWN, expand
+from koi_agent.core.unit_file.syntax import Document, Entry, Ignored, parse, words
 
 ANNOUNCE: Final = "KOI_MDNS_ANNOUNCE"
 """The one variable of ``Environment=`` that is read; no other leaves this module."""

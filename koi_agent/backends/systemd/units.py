@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Any
 
-from koi_agent.bus.labels import decode
+from koi_agent.bus.object_paths import decode
 from koi_agent.config import SystemdConfig
 from koi_agent.core.instance import Health, Instance, InstanceState, KoiMetadata, PortMapping
 

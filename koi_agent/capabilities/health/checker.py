@@ -16,7 +16,7 @@ from random import uniform
 from typing import Final, Never
 
 from koi_agent.capabilities.health.prober import Unwell, probe
-from koi_agent.core.checks import Check, CheckStatus
+from koi_agent.core.checks import CheckStatus, HealthCheck
 from koi_agent.core.instance import Health
 
 AT_ONCE: Final = 64
@@ -32,7 +32,7 @@ class _Subject:
     """Somebody who is asked again and again."""
 
     key: str
-    check: Check
+    check: HealthCheck
     health: Health = Health.STARTING
     detail: str = ""
     failures: int = 0
@@ -54,7 +54,7 @@ class Checker:
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._woken = asyncio.Event()
 
-    def want(self, key: str, check: Check | None) -> None:
+    def want(self, key: str, check: HealthCheck | None) -> None:
         """Say how somebody is to be asked from now on, if at all."""
         known = self._subjects.get(key)
         if check is None:

@@ -13,7 +13,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from koi_agent import __version__
-from koi_agent.core.checks import Check, CheckKind
+from koi_agent.core.checks import CheckKind, HealthCheck
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -32,7 +32,7 @@ class Unwell(Exception):
     """A check failed; the text is our own, for everybody to read."""
 
 
-async def probe(check: Check) -> str:
+async def probe(check: HealthCheck) -> str:
     """Ask once; returns what was answered. Raises ``Unwell``."""
     try:
         async with asyncio.timeout(check.timeout):
@@ -43,7 +43,7 @@ async def probe(check: Check) -> str:
         raise Unwell(_words(error)) from error
 
 
-async def _asked(check: Check) -> str:
+async def _asked(check: HealthCheck) -> str:
     family = socket.AF_INET6 if ":" in check.address else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as door:
         door.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
@@ -69,7 +69,7 @@ async def _connected(door: socket.socket) -> str:
     return "connected"
 
 
-async def _over_tcp(check: Check, door: socket.socket) -> bytes:
+async def _over_tcp(check: HealthCheck, door: socket.socket) -> bytes:
     loop, line = asyncio.get_running_loop(), b""
     await loop.sock_sendall(door, _request(check))
     while b"\n" not in line and len(line) < LONGEST_LINE:
@@ -80,7 +80,7 @@ async def _over_tcp(check: Check, door: socket.socket) -> bytes:
     return line
 
 
-async def _over_tls(check: Check, door: socket.socket) -> bytes:
+async def _over_tls(check: HealthCheck, door: socket.socket) -> bytes:
     """Ask over TLS; the certificate is not looked at, for it names the service's public name."""
     reader, writer = await asyncio.open_connection(
         sock=door, ssl=_trusting(), server_hostname=check.address, limit=LONGEST_LINE
@@ -103,7 +103,7 @@ def _trusting() -> "SSLContext":
     return context
 
 
-def _request(check: Check) -> bytes:
+def _request(check: HealthCheck) -> bytes:
     return (
         f"GET {check.path} HTTP/1.1\r\nHost: {check.place}\r\nAccept: */*\r\n"
         f"User-Agent: koi-runtime/{__version__}\r\nConnection: close\r\n\r\n"

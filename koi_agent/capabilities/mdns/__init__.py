@@ -11,8 +11,8 @@ from typing import Final
 
 from koi_agent.bus.client import CallError, address, connected
 from koi_agent.bus.writer import BusLost
-from koi_agent.capabilities.mdns.avahi import Avahi
-from koi_agent.capabilities.mdns.presence import First
+from koi_agent.capabilities.mdns.avahi.provider import Avahi
+from koi_agent.capabilities.mdns.failover import Failover
 from koi_agent.capabilities.mdns.resolved import Resolved, clear
 from koi_agent.core.contracts import Provider
 
@@ -41,8 +41,8 @@ def provider(wish: str) -> Provider | None:
         case "off":
             return None
         case "avahi":
-            return First(bus, Avahi(bus))
+            return Failover(bus, Avahi(bus))
         case "resolved":
-            return First(bus, Resolved(bus))
+            return Failover(bus, Resolved(bus))
         case _:
-            return First(bus, Avahi(bus), Resolved(bus))
+            return Failover(bus, Avahi(bus), Resolved(bus))

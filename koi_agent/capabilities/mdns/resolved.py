@@ -16,14 +16,14 @@ from hashlib import sha256
 from typing import Final, Never
 from xml.etree import ElementTree as ET
 
-from koi_agent.bus.client import CallError, Link, connected
-from koi_agent.bus.labels import decode, encode
+from koi_agent.bus.client import CallError, Connection, connected
+from koi_agent.bus.object_paths import decode, encode
 from koi_agent.bus.signals import Changed, Signal, Subscription
 from koi_agent.bus.writer import BusLost
 from koi_agent.core.contracts import Report
 from koi_agent.core.errors import ProviderLost, ProviderRefused, ungrouped
 from koi_agent.core.instance import Standing
-from koi_agent.core.records import Record, Service, Told
+from koi_agent.core.plan.records import Record, Service, Told
 
 RESOLVED: Final = "org.freedesktop.resolve1"
 MANAGER: Final = (RESOLVED, "/org/freedesktop/resolve1", f"{RESOLVED}.Manager")
@@ -50,7 +50,7 @@ class Resolved:
     def __init__(self, address: str) -> None:
         self._address = address
 
-    async def usable(self, link: Link) -> bool:
+    async def usable(self, link: Connection) -> bool:
         """Tell whether it speaks mDNS; it has to be started again to change its mind."""
         destination, path, interface = MANAGER
         return bool(await link.get(destination, path, interface, "MulticastDNS") == "yes")
@@ -75,7 +75,7 @@ class Resolved:
 class Session:
     """Our services in one life of systemd-resolved."""
 
-    def __init__(self, link: Link, report: Report) -> None:
+    def __init__(self, link: Connection, report: Report) -> None:
         self._link = link
         self._report = report
         self._known = _Register()
@@ -269,14 +269,14 @@ def _path(service: Service) -> str:
     return f"{SERVICES}/{encode(OURS + sha256(said.encode()).hexdigest()[:16])}"
 
 
-async def clear(link: Link) -> None:
+async def clear(link: Connection) -> None:
     """Unregister whatever has a name of ours."""
     for name in await _below(link, SERVICES):
         if decode(name).startswith(OURS):
             await unregister(link, f"{SERVICES}/{name}")
 
 
-async def unregister(link: Link, path: str) -> None:
+async def unregister(link: Connection, path: str) -> None:
     """Unregister a service; it may have gone already."""
     try:
         await link.call(MANAGER, "UnregisterService", "o", (path,), flags=NO_AUTO_START)
@@ -285,7 +285,7 @@ async def unregister(link: Link, path: str) -> None:
             raise
 
 
-async def _below(link: Link, path: str) -> list[str]:
+async def _below(link: Connection, path: str) -> list[str]:
     """Name the objects right below a path, as they are spelled there."""
     target = (RESOLVED, path, "org.freedesktop.DBus.Introspectable")
     (text,) = await link.call(target, "Introspect", flags=NO_AUTO_START)

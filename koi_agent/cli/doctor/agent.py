@@ -5,10 +5,10 @@ import pwd
 from collections.abc import Sequence
 
 from koi_agent import __version__
-from koi_agent.cli import records, wording
+from koi_agent.cli import formatting, records
+from koi_agent.cli.client import Client
 from koi_agent.cli.doctor.findings import Bus, Case, Finding, doubtful, fine, wrong
-from koi_agent.cli.service import Service
-from koi_agent.core.api import BACKEND, MANAGER, NAME, ROOT
+from koi_agent.core.dbus_names import BACKEND, MANAGER, NAME, ROOT
 
 
 async def identity(case: Case, bus: Bus) -> Sequence[Finding]:
@@ -31,7 +31,7 @@ def _user(uid: int) -> str:
 
 async def state(case: Case, bus: Bus) -> Sequence[Finding]:
     """See how the agent is, and that it is of this command's version."""
-    shown = await Service(bus.link).properties(ROOT, MANAGER)
+    shown = await Client(bus.link).properties(ROOT, MANAGER)
     word, version = records.text(shown, "State"), records.text(shown, "Version")
     count = records.number(shown, "InstanceCount")
     said = f"{word}, {_instances(count)}"
@@ -48,7 +48,7 @@ def _instances(count: int) -> str:
 
 async def backends(case: Case, bus: Bus) -> Sequence[Finding]:
     """See how the agent gets along with each runtime."""
-    service = Service(bus.link)
+    service = Client(bus.link)
     paths = await service.backend_paths()
     if not paths:
         return [doubtful("none is followed", "koi-runtime cat-config says why: [Runtime] Backends")]
@@ -58,11 +58,11 @@ async def backends(case: Case, bus: Bus) -> Sequence[Finding]:
     return found
 
 
-def of_backend(backend: wording.Record, case: Case) -> Sequence[Finding]:
+def of_backend(backend: formatting.Record, case: Case) -> Sequence[Finding]:
     """Judge a backend; one whose runtime is not on this host is as it should be."""
     name, error = backend["name"], backend["last_error"]
     because = f": {error}" if error else ""
-    last = wording.ago(backend["last_sync"])
+    last = formatting.ago(backend["last_sync"])
     listed = f"last listed {last}" if last else "never listed"
     match backend["state"]:
         case "synced":

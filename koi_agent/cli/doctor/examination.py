@@ -5,11 +5,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
-from koi_agent.cli.doctor import agent, gates, installation, libraries, network, surroundings
+from koi_agent.cli.client import bus
+from koi_agent.cli.doctor import agent, gates, installation, libraries, local, network
 from koi_agent.cli.doctor.findings import DRIVER, Bus, Case, Finding, fine, wrong
 from koi_agent.cli.doctor.units import SYSTEMD
-from koi_agent.cli.service import bus
-from koi_agent.core.api import NAME
+from koi_agent.core.dbus_names import NAME
 from koi_agent.core.errors import KoiError
 
 PATIENCE = 5.0
@@ -21,8 +21,8 @@ Result = tuple[str, Finding]
 """The name of a check, and one thing it found."""
 
 HERE: Sequence[Check] = (
-    ("configuration", surroundings.configuration),
-    ("http", surroundings.http),
+    ("configuration", local.configuration),
+    ("http", local.http),
     ("versions", libraries.versions),
 )
 ON_BUS: Sequence[BusCheck] = (

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from koi_agent.bus.client import BUS, BUS_PATH, Link
+from koi_agent.bus.client import BUS, BUS_PATH, Connection
 
 DRIVER = (BUS, BUS_PATH, BUS)
 
@@ -39,7 +39,7 @@ class Finding:
 class Bus:
     """A bus that answers: who owns our name there ("" is nobody), and which other names are."""
 
-    link: Link
+    link: Connection
     owner: str
     names: frozenset[str]
     activatable: frozenset[str]

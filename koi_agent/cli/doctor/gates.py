@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from koi_agent.cli import records
+from koi_agent.cli.client import Client
 from koi_agent.cli.doctor.findings import Bus, Case, Finding, doubtful, fine, wrong
 from koi_agent.cli.doctor.units import SYSTEMD, active_state, file_state
-from koi_agent.cli.service import Service
-from koi_agent.core.api import BACKEND
-from koi_agent.core.engines import SOCKETS, gate_socket, gate_unit
+from koi_agent.core.dbus_names import BACKEND
+from koi_agent.host.engines import SOCKETS, gate_socket, gate_unit
 
 
 async def gates(case: Case, bus: Bus) -> Sequence[Finding]:
@@ -26,7 +26,7 @@ async def gates(case: Case, bus: Bus) -> Sequence[Finding]:
 
 async def _endpoints(bus: Bus) -> Mapping[str, str]:
     """Tell where each engine that is followed is asked now; "" is nowhere."""
-    service = Service(bus.link)
+    service = Client(bus.link)
     found: dict[str, str] = {}
     for path in await service.backend_paths():
         backend = records.backend(await service.properties(path, BACKEND))

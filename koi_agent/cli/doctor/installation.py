@@ -6,7 +6,7 @@ from pathlib import Path
 
 from koi_agent.cli.doctor.findings import Bus, Case, Finding, doubtful, fine, wrong
 from koi_agent.cli.doctor.units import MANAGER, SYSTEMD, active_state, file_state
-from koi_agent.core.api import NAME
+from koi_agent.core.dbus_names import NAME
 
 UNIT = "koi-runtime.service"
 POLKIT = "org.freedesktop.PolicyKit1"

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from koi_agent.bus.client import Link
+from koi_agent.bus.client import Connection
+from koi_agent.cli.client import bus
 from koi_agent.cli.doctor.findings import (
     DRIVER,
     Bus,
@@ -13,7 +14,6 @@ from koi_agent.cli.doctor.findings import (
     fine,
     of_distribution,
 )
-from koi_agent.cli.service import bus
 from koi_agent.config import Flags, load
 
 AVAHI = "org.freedesktop.Avahi"
@@ -44,7 +44,7 @@ async def mdns(case: Case, met: Bus) -> Sequence[Finding]:
         return [await _announcer(wished, link)]
 
 
-async def _announcer(wished: str, link: Link) -> Finding:
+async def _announcer(wished: str, link: Connection) -> Finding:
     (names,) = await link.call(DRIVER, "ListNames")
     if AVAHI in names and wished != "resolved":
         return await _avahi(link)
@@ -69,12 +69,12 @@ def _avahi_wanted() -> str:
     return of_distribution(INSTALLING, "install avahi-daemon")
 
 
-async def _avahi(link: Link) -> Finding:
+async def _avahi(link: Connection) -> Finding:
     (version,) = await link.call(AVAHI_SERVER, "GetVersionString")
     return fine(f"{version} announces services and host names")
 
 
-async def _resolved(wished: str, link: Link) -> Finding:
+async def _resolved(wished: str, link: Connection) -> Finding:
     """See whether it speaks mDNS at all; of links that do not, its announcements tell."""
     destination, path, interface = RESOLVED_MANAGER
     speaks = await link.get(destination, path, interface, "MulticastDNS")

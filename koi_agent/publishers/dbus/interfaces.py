@@ -3,11 +3,11 @@
 from typing import Any
 
 from koi_agent.bus.interfaces import Emits, Interface, Property, SignalType, interface
-from koi_agent.bus.wire import Variant
-from koi_agent.core.api import BACKEND, INSTANCE
-from koi_agent.core.changes import BackendStatus
+from koi_agent.bus.messages import Variant
+from koi_agent.core.dbus_names import BACKEND, INSTANCE
+from koi_agent.core.events import BackendStatus
 from koi_agent.core.instance import Instance
-from koi_agent.core.views import announcement_of, metadata_of, port_of
+from koi_agent.core.schema import announcement_of, metadata_of, port_of
 
 SIGNATURES = {
     "enable": "b",

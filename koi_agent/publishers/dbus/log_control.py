@@ -6,8 +6,8 @@ org.freedesktop.LogControl1(5) has the names and the words.
 from typing import Protocol
 
 from koi_agent.bus.interfaces import Emits, Property, interface
-from koi_agent.core.api import NAME
-from koi_agent.core.messages import IDENTIFIER
+from koi_agent.core.dbus_names import NAME
+from koi_agent.core.message_ids import IDENTIFIER
 
 LOG_CONTROL = "/org/freedesktop/LogControl1"
 ACTION = f"{NAME}.set-log-level"

@@ -6,15 +6,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from koi_agent.bus.client import CallError
-from koi_agent.bus.interfaces import Call, Emits, ErrorReply, Interface, Method, Property, interface
-from koi_agent.bus.wire import Variant
+from koi_agent.bus.interfaces import (
+    Call,
+    Emits,
+    ErrorReply,
+    Interface,
+    Method,
+    Property,
+    interface,
+)
+from koi_agent.bus.messages import Variant
 from koi_agent.bus.writer import BusLost
-from koi_agent.core.api import MANAGER, NAME
-from koi_agent.core.changes import BackendState, BackendStatus
+from koi_agent.core.dbus_names import MANAGER, NAME
 from koi_agent.core.errors import BackendLost, ConfigError
+from koi_agent.core.events import BackendState, BackendStatus
 from koi_agent.core.instance import Instance
-from koi_agent.core.records import Decision
-from koi_agent.core.views import explanation_of
+from koi_agent.core.plan.records import Decision
+from koi_agent.core.schema import explanation_of
 from koi_agent.publishers.dbus.interfaces import EVENTS
 from koi_agent.publishers.dbus.names import backend_path, instance_path
 
@@ -35,7 +43,7 @@ FILTERS: dict[str, Callable[[Instance], str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class ManagerActions:
     """What clients may ask of the agent.
 
     ``resync`` lists a backend, or all for "", and tells what was different; it raises
@@ -49,7 +57,7 @@ class Wishes:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class AgentStatus:
     """What the Manager object shows of the agent as a whole.
 
     ``phase`` is starting, reloading or stopping, "" while the agent serves.
@@ -99,7 +107,7 @@ class Manager:
         told: Callable[[], Mapping[str, Instance]],
         backends: Callable[[], Mapping[str, BackendStatus]],
         of_unit: Callable[[str], Sequence[Instance]],
-        wishes: Wishes,
+        wishes: ManagerActions,
     ) -> None:
         self._told = told
         self._backends = backends

@@ -1,7 +1,7 @@
 """The one place where object paths are made."""
 
-from koi_agent.bus.labels import encode
-from koi_agent.core.api import BACKENDS, INSTANCES
+from koi_agent.bus.object_paths import encode
+from koi_agent.core.dbus_names import BACKENDS, INSTANCES
 
 
 def instance_path(key: str) -> str:

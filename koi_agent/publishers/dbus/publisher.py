@@ -11,12 +11,14 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Never
 
-from koi_agent.bus.client import Bus, CallError, Link
-from koi_agent.bus.wire import Header, Kind, Variant, marshal
+from koi_agent.bus.client import CallError, Connection, ReconnectingBus
+from koi_agent.bus.messages import Header, MessageType, Variant, marshal
 from koi_agent.bus.writer import BusLost
-from koi_agent.core import messages
-from koi_agent.core.api import BACKEND, INSTANCE, MANAGER, NAME, ROOT
-from koi_agent.core.changes import (
+from koi_agent.core import message_ids
+from koi_agent.core.dbus_names import BACKEND, INSTANCE, MANAGER, NAME, ROOT
+from koi_agent.core.errors import KoiError
+from koi_agent.core.event_queue import EventQueue
+from koi_agent.core.events import (
     BackendAdded,
     BackendDisconnected,
     BackendEvent,
@@ -29,13 +31,11 @@ from koi_agent.core.changes import (
     Stopped,
     Updated,
 )
-from koi_agent.core.errors import KoiError
-from koi_agent.core.event_queue import EventQueue
 from koi_agent.core.instance import Instance
 from koi_agent.core.registry import Registry
 from koi_agent.publishers.dbus.interfaces import BACKEND_INTERFACE, INSTANCE_INTERFACE, changed
 from koi_agent.publishers.dbus.log_control import LogControl
-from koi_agent.publishers.dbus.manager import Facts, Manager, Wishes
+from koi_agent.publishers.dbus.manager import AgentStatus, Manager, ManagerActions
 from koi_agent.publishers.dbus.names import backend_path, instance_path
 from koi_agent.publishers.dbus.tree import Tree
 
@@ -61,7 +61,7 @@ class DBusPublisher:
     """An event sink; ``run`` serves it on ``bus`` for ever."""
 
     def __init__(
-        self, registry: Registry, version: str, wishes: Wishes, log_control: LogControl
+        self, registry: Registry, version: str, wishes: ManagerActions, log_control: LogControl
     ) -> None:
         self.named = asyncio.Event()
         self._phase = "starting"
@@ -69,7 +69,7 @@ class DBusPublisher:
         self._version = version
         self._queue = EventQueue()
         self._work = asyncio.Event()
-        self._link: Link | None = None
+        self._link: Connection | None = None
         self._backends: dict[str, BackendStatus] = dict(registry.backends)
         manager = Manager(self._told, self._told_backends, self._of_unit, wishes)
         self._manager = manager.interface()
@@ -102,8 +102,8 @@ class DBusPublisher:
         told = self._queue.told
         return [told[i.key] for i in self._registry.of_unit(unit) if i.key in told]
 
-    def _present(self) -> Facts:
-        return Facts(
+    def _present(self) -> AgentStatus:
+        return AgentStatus(
             version=self._version,
             phase=self._phase,
             backends=tuple(self._backends.values()),
@@ -124,7 +124,7 @@ class DBusPublisher:
         dropped = self._queue.dropped
         self._queue.put(events)
         if self._queue.dropped > dropped:
-            extra = messages.marked(messages.Kind.EVENTS_DROPPED)
+            extra = message_ids.journal_fields(message_ids.MessageId.EVENTS_DROPPED)
             text = "the bus is slow: %d short runs not told of"
             log.warning(text, self._queue.dropped, extra=extra)
         if keeps_up and len(self._queue) <= SLICE:
@@ -134,7 +134,7 @@ class DBusPublisher:
                 return
         self._work.set()
 
-    async def run(self, bus: Bus) -> Never:
+    async def run(self, bus: ReconnectingBus) -> Never:
         """Serve for ever; raises ``NameTaken`` or ``NameRefused``."""
         while True:
             link = await bus.link()
@@ -149,7 +149,7 @@ class DBusPublisher:
                     self._counting.cancel()
                     self._counting = None
 
-    async def _serve(self, link: Link) -> None:
+    async def _serve(self, link: Connection) -> None:
         self._link = link
         self._queue.begin(self._registry.visible)
         self._backends = dict(self._registry.backends)
@@ -163,7 +163,7 @@ class DBusPublisher:
             self._work.clear()
             await self._drain(link)
 
-    async def _own_name(self, link: Link) -> None:
+    async def _own_name(self, link: Connection) -> None:
         try:
             owned = await link.own(NAME)
         except TimeoutError as error:
@@ -174,7 +174,7 @@ class DBusPublisher:
         if not owned:
             raise NameTaken(f"{NAME} is owned by another process: is an agent running already?")
 
-    async def _drain(self, link: Link) -> None:
+    async def _drain(self, link: Connection) -> None:
         while self._queue:
             self._tell_some(link)
             await link.room()
@@ -182,11 +182,11 @@ class DBusPublisher:
                 await asyncio.sleep(0)
         self.changed()
 
-    def _tell_some(self, link: Link) -> None:
+    def _tell_some(self, link: Connection) -> None:
         for _ in range(min(SLICE, len(self._queue))):
             self._tell(link, self._queue.take())
 
-    def _tell(self, link: Link, event: Event) -> None:
+    def _tell(self, link: Connection, event: Event) -> None:
         match event:
             case Started(instance):
                 self.tree.managed.added(link, instance_path(instance.key))
@@ -199,7 +199,7 @@ class DBusPublisher:
             case _:
                 self._tell_of_backend(link, event)
 
-    def _tell_of_backend(self, link: Link, event: BackendEvent) -> None:
+    def _tell_of_backend(self, link: Connection, event: BackendEvent) -> None:
         match event:
             case BackendUpdated(new=status):
                 self._tell_backend(link, status)
@@ -215,7 +215,7 @@ class DBusPublisher:
             case BackendReconnected(backend):
                 self._emit(link, "BackendReconnected", "sa{sv}", (backend, {}))
 
-    def _tell_update(self, link: Link, old: Instance, new: Instance) -> None:
+    def _tell_update(self, link: Connection, old: Instance, new: Instance) -> None:
         names = changed(INSTANCE_INTERFACE, old, new)
         path = instance_path(new.key)
         if not names:
@@ -224,7 +224,7 @@ class DBusPublisher:
         self.tree.managed.changed(link, path, INSTANCE_INTERFACE, new, names)
         self._signal(link, "InstanceUpdated", new, {"changed": Variant("as", names)})
 
-    def _tell_backend(self, link: Link, status: BackendStatus) -> None:
+    def _tell_backend(self, link: Connection, status: BackendStatus) -> None:
         """Tell a backend's change at once, unless only its counts changed."""
         told = self._backends[status.name]
         path = backend_path(status.name)
@@ -274,19 +274,25 @@ class DBusPublisher:
         except BusLost as lost:
             log.debug("counts not told: %s", lost)
 
-    def _tell_facts(self, link: Link, now: Facts) -> None:
+    def _tell_facts(self, link: Connection, now: AgentStatus) -> None:
         shown = self._manager.properties
         names = [name for name, prop in shown.items() if prop.get(now) != prop.get(self._facts)]
         self._facts = now
         if names:
             self.tree.managed.changed(link, ROOT, self._manager, now, names)
 
-    def _signal(self, link: Link, member: str, instance: Instance, details: dict[str, Any]) -> None:
+    def _signal(
+        self, link: Connection, member: str, instance: Instance, details: dict[str, Any]
+    ) -> None:
         body = (instance.id, instance.name, instance_path(instance.key), details)
         self._emit(link, member, "ssoa{sv}", body)
 
-    def _emit(self, link: Link, member: str, signature: str, body: Sequence[Any]) -> None:
+    def _emit(self, link: Connection, member: str, signature: str, body: Sequence[Any]) -> None:
         header = Header(
-            kind=Kind.SIGNAL, path=ROOT, interface=MANAGER, member=member, signature=signature
+            kind=MessageType.SIGNAL,
+            path=ROOT,
+            interface=MANAGER,
+            member=member,
+            signature=signature,
         )
         link.send(header, marshal(signature, body))

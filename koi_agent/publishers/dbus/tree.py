@@ -4,18 +4,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from koi_agent.bus.interfaces import Interface
-from koi_agent.bus.labels import decode, encode
-from koi_agent.bus.managed import Managed
-from koi_agent.core.api import BACKENDS, INSTANCES, ROOT
-from koi_agent.core.changes import BackendStatus
+from koi_agent.bus.object_manager import ObjectManager
+from koi_agent.bus.object_paths import decode, encode
+from koi_agent.core.dbus_names import BACKENDS, INSTANCES, ROOT
+from koi_agent.core.events import BackendStatus
 from koi_agent.core.instance import Instance
 from koi_agent.publishers.dbus.interfaces import BACKEND_INTERFACE, INSTANCE_INTERFACE
-from koi_agent.publishers.dbus.log_control import (
-    LOG_CONTROL,
-    LOG_CONTROL_INTERFACE,
-    LogControl,
-)
-from koi_agent.publishers.dbus.manager import Facts
+from koi_agent.publishers.dbus.log_control import LOG_CONTROL, LOG_CONTROL_INTERFACE, LogControl
+from koi_agent.publishers.dbus.manager import AgentStatus
 from koi_agent.publishers.dbus.names import backend_path, instance_path
 
 
@@ -42,12 +38,12 @@ class Tree:
     def __init__(
         self,
         manager: Interface,
-        facts: Callable[[], Facts],
+        facts: Callable[[], AgentStatus],
         told: Callable[[], Mapping[str, Instance]],
         backends: Callable[[], Mapping[str, BackendStatus]],
         log_control: LogControl,
     ) -> None:
-        self.managed = Managed(ROOT, self.interfaces)
+        self.managed = ObjectManager(ROOT, self.interfaces)
         self._manager = manager
         self._facts = facts
         self._told = told

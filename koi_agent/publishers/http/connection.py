@@ -7,7 +7,7 @@ from typing import Any, Protocol, cast
 
 from aiohttp import web
 
-from koi_agent.publishers.http.answers import Refused, Stream
+from koi_agent.publishers.http.response import Refused, Stream
 
 HEAD_PATIENCE = 10.0
 """Seconds that a client has to send a request."""

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from koi_agent.core.changes import BackendStatus
+from koi_agent.core.events import BackendStatus
 from koi_agent.core.instance import Instance
 from koi_agent.core.registry import Registry
-from koi_agent.core.views import announcement_of, metadata_of, port_of
-from koi_agent.publishers.http.answers import encoded
+from koi_agent.core.schema import announcement_of, metadata_of, port_of
+from koi_agent.publishers.http.response import encoded
 
 T = TypeVar("T")
 

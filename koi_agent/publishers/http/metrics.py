@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from koi_agent.core.changes import BackendState, BackendStatus
+from koi_agent.core.events import BackendState, BackendStatus
 from koi_agent.core.instance import Instance
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"

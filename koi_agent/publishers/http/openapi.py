@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from koi_agent.publishers.http.answers import JSON
+from koi_agent.publishers.http.response import JSON
 from koi_agent.publishers.http.schemas import SCHEMAS
 
 EVERYWHERE = {

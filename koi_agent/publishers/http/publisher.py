@@ -11,13 +11,14 @@ from typing import Never, cast
 
 from aiohttp import web
 
-from koi_agent.core.changes import Event
-from koi_agent.core.grace import Grace
+from koi_agent.core.events import Event
+from koi_agent.core.plan.linger import RestartGrace
 from koi_agent.core.registry import Registry
-from koi_agent.publishers.http.answers import Answer, Asked, Refused
+from koi_agent.publishers.http.agent_status import AgentStatus
 from koi_agent.publishers.http.connection import HEADERS, Connection
+from koi_agent.publishers.http.handlers import Handlers
 from koi_agent.publishers.http.listener import Listener
-from koi_agent.publishers.http.pages import Facts, Pages
+from koi_agent.publishers.http.response import Refused, Request, Response
 from koi_agent.publishers.http.routes import Routes
 
 log = logging.getLogger(__name__)
@@ -40,8 +41,10 @@ class HTTPPublisher:
     the same events.
     """
 
-    def __init__(self, registry: Registry, grace: Grace, facts: Callable[[], Facts]) -> None:
-        self._pages = Pages(registry, grace, facts)
+    def __init__(
+        self, registry: Registry, grace: RestartGrace, facts: Callable[[], AgentStatus]
+    ) -> None:
+        self._pages = Handlers(registry, grace, facts)
         self._routes = Routes(self._pages, facts().version)
 
     def publish(self, events: Sequence[Event]) -> None:
@@ -91,7 +94,7 @@ class HTTPPublisher:
             return await self._send(request, connection, answer)
 
     async def _send(
-        self, request: web.BaseRequest, connection: Connection, answer: Answer
+        self, request: web.BaseRequest, connection: Connection, answer: Response
     ) -> web.StreamResponse:
         response = web.StreamResponse(status=answer.status, headers={**HEADERS, **answer.headers})
         response.headers["Content-Type"] = answer.content_type
@@ -115,7 +118,7 @@ class HTTPPublisher:
         self._pages.requests[status] += 1
 
 
-async def _write(request: web.BaseRequest, response: web.StreamResponse, answer: Answer) -> None:
+async def _write(request: web.BaseRequest, response: web.StreamResponse, answer: Response) -> None:
     """Send an answer as fast as it is taken; raises ``ConnectionError`` and ``TimeoutError``."""
     async with asyncio.timeout(WRITE_PATIENCE):
         await response.prepare(request)
@@ -157,11 +160,11 @@ def _reached(request: web.BaseRequest) -> str:
     return address
 
 
-def _asked(request: web.BaseRequest, id_: str, host: str) -> Asked:
+def _asked(request: web.BaseRequest, id_: str, host: str) -> Request:
     """Read what a request says; raises ``Refused``."""
     if request.body_exists:
         raise Refused(400, "invalid_payload", "this API is read-only: a request has no body")
-    return Asked(
+    return Request(
         id=id_,
         query=request.query,
         accept=request.headers.get("Accept", ""),

@@ -6,11 +6,11 @@ from typing import Any
 from urllib.parse import unquote
 
 from koi_agent.publishers.http import metrics
-from koi_agent.publishers.http.answers import JSON, Answer, Asked, Refused, page
+from koi_agent.publishers.http.handlers import Handlers
 from koi_agent.publishers.http.openapi import document
-from koi_agent.publishers.http.pages import Pages
+from koi_agent.publishers.http.response import JSON, Refused, Request, Response, page
 
-Page = Callable[[Asked], Awaitable[Answer]]
+Page = Callable[[Request], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,14 +34,14 @@ class Route:
 class Routes:
     """The table, with the document that describes it."""
 
-    def __init__(self, pages: Pages, version: str) -> None:
+    def __init__(self, pages: Handlers, version: str) -> None:
         described = _route("/openapi.json", self._described, "This document.", {"type": "object"})
         self.table = (*_runtime(pages), *_agent(pages), described)
         self._paths = {route.path: route for route in self.table if "{" not in route.path}
         self._open = {route.path.partition("{")[0]: route for route in self.table}
         self._version = version
 
-    async def _described(self, _asked: Asked) -> Answer:
+    async def _described(self, _asked: Request) -> Response:
         return page(document(self.table, self._version))
 
     def find(self, method: str, path: str) -> tuple[Route, str]:
@@ -75,7 +75,7 @@ def _several(name: str) -> Mapping[str, Any]:
     return {"type": "array", "items": _named(name)}
 
 
-def _runtime(pages: Pages) -> Sequence[Route]:
+def _runtime(pages: Handlers) -> Sequence[Route]:
     """List the pages about what runs."""
     return (
         _route(
@@ -117,7 +117,7 @@ def _runtime(pages: Pages) -> Sequence[Route]:
     )
 
 
-def _agent(pages: Pages) -> Sequence[Route]:
+def _agent(pages: Handlers) -> Sequence[Route]:
     """List the pages about the agent, and for other programs."""
     return (
         _route(

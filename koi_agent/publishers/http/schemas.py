@@ -3,10 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
-from koi_agent.core.changes import BackendState
 from koi_agent.core.checks import CheckKind
-from koi_agent.core.instance import EnabledBy, Health, InstanceState, PortSource, Protocol, Standing
-from koi_agent.core.views import PLAIN
+from koi_agent.core.events import BackendState
+from koi_agent.core.instance import (
+    EnabledBy,
+    Health,
+    InstanceState,
+    PortSource,
+    Protocol,
+    Standing,
+)
+from koi_agent.core.schema import PLAIN
 
 TEXT: Mapping[str, Any] = {"type": "string"}
 BOOLEAN: Mapping[str, Any] = {"type": "boolean"}

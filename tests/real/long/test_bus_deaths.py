@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 from koi_agent.bus.client import connected
-from koi_agent.core.api import MANAGER, NAME, ROOT
+from koi_agent.core.dbus_names import MANAGER, NAME, ROOT
 from tests.real.agents import agent, drift, eventually, on_manager, published, running, truth
 from tests.world import World
 

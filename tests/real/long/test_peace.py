@@ -6,13 +6,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from koi_agent.backends.systemd import Systemd
-from koi_agent.bus.client import Bus, connected
+from koi_agent.bus.client import ReconnectingBus, connected
 from koi_agent.bus.signals import Changed, Signal, Subscription
 from koi_agent.config import SystemdConfig
-from koi_agent.core.changes import BackendState
+from koi_agent.core.events import BackendState
 from koi_agent.core.registry import Registry
-from koi_agent.follow import Follower
-from koi_agent.host.census import Census
+from koi_agent.follow.follower import Follower
+from koi_agent.host.listeners import ListenerTable
 from tests.real.agents import agent, running
 from tests.world import World
 
@@ -23,9 +23,9 @@ SYSTEMD = "org.freedesktop.systemd1"
 async def second_follower(world: World) -> AsyncIterator[Registry]:
     """Follow the same manager once more, as another agent would."""
     registry = Registry(["systemd"])
-    bus = Bus(world.bus_address, lambda _link, _message: None)
+    bus = ReconnectingBus(world.bus_address, lambda _link, _message: None)
     follower = Follower(
-        Systemd(bus, SystemdConfig(), Census()),
+        Systemd(bus, SystemdConfig(), ListenerTable()),
         lambda change: print(registry.apply(change, 1)),  # noqa: T201 - shown when it fails
         registry.differences,
         interval=2.0,

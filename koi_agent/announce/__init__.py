@@ -1,0 +1,1 @@
+"""The output engine: plans for instances that opt in and feeds the providers."""

@@ -1,0 +1,1 @@
+"""Shared code of the backends that speak HTTP to an engine."""

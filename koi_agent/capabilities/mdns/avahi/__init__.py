@@ -1,0 +1,1 @@
+"""mDNS through avahi-daemon."""

@@ -1,0 +1,57 @@
+"""The DNS-SD service type of a port: what its owner says, else what its number suggests."""
+
+from koi_agent.core.instance import KoiMetadata, Protocol
+from koi_agent.core.metadata.names import protocol_of
+
+FALLBACK = {Protocol.TCP: "_koi-managed._tcp", Protocol.UDP: "_koi-managed._udp"}
+
+WELL_KNOWN = {
+    (port, Protocol.TCP): service_type
+    for service_type, ports in (
+        ("_http._tcp", (80, 3000, 5000, 8000, 8080, 8888, 9000)),
+        ("_https._tcp", (443, 8443)),
+        ("_mysql._tcp", (3306,)),
+        ("_postgresql._tcp", (5432,)),
+        ("_redis._tcp", (6379,)),
+        ("_mongodb._tcp", (27017,)),
+        ("_cassandra._tcp", (9042,)),
+        ("_cockroachdb._tcp", (26257,)),
+        ("_mqtt._tcp", (1883,)),
+        ("_amqp._tcp", (5672,)),
+        ("_kafka._tcp", (9092,)),
+        ("_nats._tcp", (4222,)),
+        ("_prometheus._tcp", (9090,)),
+        ("_loki._tcp", (3100,)),
+        ("_otel-grpc._tcp", (4317,)),
+        ("_otel-http._tcp", (4318,)),
+        ("_elasticsearch._tcp", (9200,)),
+        ("_jaeger._tcp", (16686,)),
+        ("_dns._tcp", (53,)),
+        ("_ssh._tcp", (22,)),
+        ("_smtp._tcp", (25, 587)),
+        ("_imap._tcp", (143, 993)),
+        ("_ldap._tcp", (389, 636)),
+        ("_vnc._tcp", (5900, 5901)),
+        ("_rdp._tcp", (3389,)),
+        ("_syncthing._tcp", (8384,)),
+    )
+    for port in ports
+} | {
+    (53, Protocol.UDP): "_dns._udp",
+    (5353, Protocol.UDP): "_mdns._udp",
+    (1900, Protocol.UDP): "_ssdp._udp",
+    (51820, Protocol.UDP): "_wireguard._udp",
+}
+
+
+def resolve(port: int, protocol: Protocol, metadata: KoiMetadata) -> str:
+    """Name the service type of a port as seen inside the instance.
+
+    The port's own type comes before the instance's, and a type of the other transport says
+    nothing about this port: ``_http._tcp`` is no type for the UDP side of a web server.
+    """
+    of_port = dict(metadata.ports).get((port, protocol))
+    for asked in (of_port and of_port.type, metadata.service_type):
+        if asked and protocol_of(asked) is protocol:
+            return asked
+    return WELL_KNOWN.get((port, protocol), FALLBACK[protocol])

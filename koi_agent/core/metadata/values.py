@@ -1,0 +1,133 @@
+"""How the text of one value is read: booleans, ports, spans of time, choices, paths.
+
+Every reader returns the value, or raises ``BadInput`` with a reason. Unit files speak systemd's
+words and spans, all other metadata plain ``true``, ``false`` and whole seconds.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+
+from koi_agent.core.errors import BadInput
+from koi_agent.core.metadata.names import filled_text, shown
+
+Reader = Callable[[str], object]
+
+_PATH = re.compile(r"/[!-~]{0,1023}")
+_LONGEST_SECONDS = 2**32 - 1
+
+# systemd's parse_boolean(), which ignores case.
+_UNIT_WORDS = dict.fromkeys(("1", "yes", "y", "true", "t", "on"), True) | dict.fromkeys(
+    ("0", "no", "n", "false", "f", "off"), False
+)
+
+_MICROSECONDS = {
+    unit: size
+    for size, units in (
+        (1, "usec us μs µs"),  # Greek mu and micro sign
+        (1_000, "msec ms"),
+        (1_000_000, "seconds second sec s"),
+        (60_000_000, "minutes minute min m"),
+        (3_600_000_000, "hours hour hr h"),
+        (86_400_000_000, "days day d"),
+        (604_800_000_000, "weeks week w"),
+        (2_629_800_000_000, "months month M"),
+        (31_557_600_000_000, "years year y"),
+    )
+    for unit in units.split()
+}
+_SPAN_PART = re.compile(r" *(?=\.?[0-9])([0-9]{0,12})(?:\.([0-9]+))?(?: *([A-Za-zμµ]+)|(?= |$))")
+
+
+def boolean(value: str) -> bool:
+    match filled_text(value).lower():
+        case "true":
+            return True
+        case "false":
+            return False
+        case _:
+            raise BadInput(f"{shown(value)} is no boolean: write true or false")
+
+
+def unit_boolean(value: str) -> bool:
+    word = _UNIT_WORDS.get(filled_text(value).lower())
+    if word is None:
+        raise BadInput(f"{shown(value)} is no boolean: write yes or no")
+    return word
+
+
+def port(value: str) -> int:
+    digits = filled_text(value)
+    if not re.fullmatch("[0-9]{1,5}", digits) or not 1 <= int(digits) <= 65535:
+        raise BadInput(f"{shown(value)} is no port: write a number from 1 to 65535")
+    return int(digits)
+
+
+def seconds(value: str) -> int:
+    digits = filled_text(value)
+    if not re.fullmatch("[0-9]{1,12}", digits):
+        raise BadInput(f"{shown(value)} is no time: write whole seconds, from 1 up")
+    return _bounded_seconds(int(digits), value)
+
+
+def span(value: str) -> int:
+    """Read a systemd.time(7) time span as whole seconds; a bare number is seconds.
+
+    A part of a second is rounded up to a whole one: what is asked for every 500ms is done every
+    second, and no span that is more than nothing becomes zero.
+    """
+    return _bounded_seconds(-(-_span_microseconds(value) // 1_000_000), value)
+
+
+def exact_span(value: str, least: int, most: int) -> float:
+    """Read a systemd.time(7) time span as seconds, from ``least`` to ``most``."""
+    microseconds = _span_microseconds(value)
+    if not least * 1_000_000 <= microseconds <= most * 1_000_000:
+        raise BadInput(f"{shown(value)} is out of range: it may be {least} to {most} seconds")
+    return microseconds / 1_000_000
+
+
+def _span_microseconds(value: str) -> int:
+    text = filled_text(value)
+    microseconds = position = 0
+    while position < len(text):
+        part = _SPAN_PART.match(text, position)
+        unit = _MICROSECONDS.get(part[3] or "s") if part else None
+        if not part or not unit:
+            raise BadInput(f"{shown(value)} is no time span: write it like 30s or 1min 30s")
+        fraction = int((part[2] or "")[:6].ljust(6, "0"))
+        microseconds += int(part[1] or 0) * unit + fraction * unit // 1_000_000
+        position = part.end()
+    return microseconds
+
+
+def _bounded_seconds(number: int, value: str) -> int:
+    if not 1 <= number <= _LONGEST_SECONDS:
+        raise BadInput(f"{shown(value)} is out of range: at least a second, and not for ever")
+    return number
+
+
+def health_kind(value: str) -> str:
+    return choice(value, ("http", "tcp"))
+
+
+def health_scheme(value: str) -> str:
+    return choice(value, ("http", "https"))
+
+
+def choice(value: str, known: Sequence[str]) -> str:
+    word = filled_text(value).lower()
+    if word not in known:
+        said = f"{', '.join(known[:-1])} or {known[-1]}"
+        raise BadInput(f"{shown(value)} is not known here: write {said}")
+    return word
+
+
+def path(value: str) -> str:
+    """Accept what may stand in an HTTP request line (RFC 9112 section 3) as it is."""
+    given = filled_text(value)
+    if not _PATH.fullmatch(given):
+        raise BadInput(
+            f"{shown(value)} is no path: it starts with / and has at most 1024 characters of"
+            " ASCII without spaces"
+        )
+    return given

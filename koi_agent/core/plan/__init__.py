@@ -1,0 +1,1 @@
+"""The plan: what each instance requests, and which record each request gets."""

@@ -1,0 +1,1 @@
+"""The syntax and the specifiers of systemd's unit files."""

@@ -1,0 +1,45 @@
+"""The import contracts hold over the whole package: a library import outside its door fails."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[1]
+LIBRARIES = ("aiodocker", "aiohttp", "dbus_next", "sdnotify", "systemd")
+PROBED = (
+    "agent.py",
+    "announce/feed.py",
+    "cli/table.py",
+    "follow/follower.py",
+    "gate/requests.py",
+    "host/cgroups.py",
+    "publishers/journal.py",
+)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_library_import_outside_its_door_breaks_the_contract(library: str, tmp_path: Path) -> None:
+    shutil.copy(CHECKOUT / "pyproject.toml", tmp_path)
+    shutil.copytree(
+        CHECKOUT / "koi_agent",
+        tmp_path / "koi_agent",
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )
+    assert "0 broken" in contracts(tmp_path)
+    for name in PROBED:
+        probed = tmp_path / "koi_agent" / name
+        before = probed.read_text()
+        probed.write_text(f"{before}\nimport {library}\n")
+        assert "1 broken" in contracts(tmp_path), f"import {library} in {name} passes"
+        probed.write_text(before)
+
+
+def contracts(folder: Path) -> str:
+    """Return what import-linter reports about the package in a folder."""
+    tool = Path(sys.executable).with_name("lint-imports")
+    command = [tool, "--no-cache", "--config", "pyproject.toml"]
+    return subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True).stdout
