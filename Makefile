@@ -10,7 +10,7 @@
 #   make install                install the files of packaging/install.list below PREFIX=/usr;
 #                               DESTDIR= is put before each path
 #   make uninstall              remove these files; the configuration stays
-#   make all                    build what make install needs (manual pages)
+#   make all                    build what make install needs: manual pages and completions
 #   make list                   print the paths of the files that make install installs
 #   make deb, rpm, arch         build the package for Debian, Fedora or Arch, in build/
 #   make dist                   build the source archive, in build/dist
@@ -81,7 +81,7 @@ interfaces: .venv/ready
 LIST = sed -e '/^\#/d' -e '/^$$/d' $(foreach name,CODE ZSH VENDOR AIODOCKER PREFIX, \
 	-e 's,@$(name)@,$($(name)),') packaging/install.list
 
-all: $(shell sed -n 's,^[0-9]* *\(build/[^ ]*\).*,\1,p' packaging/install.list)
+all: $(BUILT)
 
 list:
 	@$(LIST) | while read -r _ _ destination; do echo "$$destination"; done

@@ -1,4 +1,4 @@
-# What is built: manual pages, the copy of aiodocker, the source archive and the packages.
+# What is built: manual pages, completions, the copy of aiodocker, the source archive and the packages.
 # The Makefile includes this file.
 
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' koi_agent/__init__.py)
@@ -13,6 +13,9 @@ RELEASE_DATE = $(or $(shell sed -n '/^ -- /{s/.*>  //p;q}' debian/changelog 2>/d
 ARCHIVE = tar -c --sort=name --format=gnu --owner=0 --group=0 --numeric-owner --mode=u+rw,go=rX \
 	--mtime='$(RELEASE_DATE)'
 
+# The files to install that are built.
+BUILT = $(shell sed -n 's,^[0-9]* *\(build/[^ ]*\).*,\1,p' packaging/install.list)
+
 # Packages are built by the system's programs, not by those of a virtual environment.
 SYSTEM_PATH = /usr/sbin:/usr/bin:/sbin:/bin
 
@@ -21,6 +24,11 @@ SYSTEM_PATH = /usr/sbin:/usr/bin:/sbin:/bin
 build/man/%: packaging/man/%.scd $(wildcard debian/changelog packaging/release-date)
 	@mkdir -p $(@D); command -v scdoc >/dev/null || $(MAKE) packages
 	SOURCE_DATE_EPOCH=$$(date --date='$(RELEASE_DATE)' +%s) scdoc <$< >$@ || { rm -f $@; exit 1; }
+
+# The completions of the shells are generated from the tables of the command line.
+$(filter build/completion/%,$(BUILT)) &: $(wildcard packaging/completion/*) \
+		$(shell find koi_agent -name '*.py')
+	PYTHONPATH=. $(INTERPRETER) -B packaging/completion/generate.py build/completion
 
 # --- aiodocker -----------------------------------------------------------------------------------
 # No Debian suite has aiodocker, so a copy is installed beside the code. It is used where Python

@@ -23,7 +23,6 @@ AIODOCKER = "aiodocker-0.24.0"
 SHIPPED = (
     "packaging/koi-runtime*",
     f"packaging/{NAME}.*",
-    "packaging/completion/*/*",
     "packaging/man/*",
     "systemd/**/koi-*",
 )
