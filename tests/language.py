@@ -19,10 +19,11 @@ from tests.language_words import BANNED_VERBS, PERSONS, TURNS, VERBS
 
 CHECKOUT = Path(__file__).parents[1]
 MOST_WORDS = 25
-PYTHON = ("koi_agent/**/*.py", "bench/**/*.py", "tests/**/*.py")
+PYTHON = ("koi_agent/**/*.py", "bench/**/*.py", "packaging/**/*.py", "tests/**/*.py", "setup.py")
 PROSE = ("*.md", "packaging/man/*.scd")
 OTHERS = (
     ".ci/run",
+    "MANIFEST.in",
     "Makefile",
     "pyproject.toml",
     "debian/*",
@@ -30,7 +31,7 @@ OTHERS = (
     "systemd/**/*",
     "packaging/*",
     "packaging/arch/*",
-    "packaging/completion/*/*",
+    "packaging/completion/*.in",
     "packaging/examples/*",
     "packaging/python-aiodocker/debian/*",
     "packaging/rpm/*",

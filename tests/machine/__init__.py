@@ -20,13 +20,8 @@ from typing import Any, Final
 from tests.machine import images
 
 CHECKOUT: Final = Path(__file__).parents[2]
-SOURCES: Final = (
-    *("koi_agent", "packaging", "systemd", "tests", "Makefile", "pyproject.toml"),
-    *("build/man", "build/vendor"),
-)
-"""What a machine gets of the checkout."""
 COPY: Final = "/srv/koi-runtime"
-"""Where it gets it."""
+"""The folder in a machine that holds a copy of tests/: some of its programs run there."""
 PROGRAMS: Final = ("mmdebstrap", "nsenter", "setpriv", "systemd-nspawn", "unshare")
 
 # The kernel ends the first of these with us, that one its child, and with a pid namespace's
@@ -137,7 +132,7 @@ class Machine:
 
 @contextlib.contextmanager
 def booted(suite: str) -> Iterator[Machine]:
-    """Have a machine of a suite, with a copy of the checkout in it."""
+    """Yield a running machine of a suite, with a copy of the tests in it."""
     root = images.image(suite)
     name = f"koi-{suite}-{os.getpid()}-{next(_numbers)}"
     console = images.FOLDER / f"{name}.log"
@@ -168,18 +163,13 @@ def _up(suite: str, starter: int, console: Path) -> Machine:
         what,
         timeout=60,
     )
-    _copy_checkout(machine)
+    _copy_tests(machine)
     return machine
 
 
-def _copy_checkout(machine: Machine) -> None:
-    machine.path(COPY).mkdir(parents=True)
-    for name in SOURCES:
-        source, target = CHECKOUT / name, machine.path(COPY) / name
-        if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-        elif source.exists():
-            shutil.copy2(source, target)
+def _copy_tests(machine: Machine) -> None:
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(CHECKOUT / "tests", machine.path(COPY) / "tests", ignore=ignore)
 
 
 def here() -> Machine:

@@ -1,6 +1,7 @@
 """The controller: plans change with events, a restart, a lost backend, a reload."""
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -32,8 +33,14 @@ WEB = replace(
 
 @pytest.fixture(autouse=True)
 def no_bus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Have no system bus, which time that is not real would not wait for."""
+    """Hide the system bus: virtual time does not wait for a real one."""
     monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={tmp_path}/bus")
+
+
+@pytest.fixture(autouse=True)
+def host_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set the host's name: an instance that has the same name is not announced."""
+    monkeypatch.setattr(socket, "gethostname", lambda: "box.example.org")
 
 
 class Acting:

@@ -13,7 +13,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from koi_agent.cli.arguments import parser
-from koi_agent.cli.commands import commands
+from koi_agent.cli.syntax import COMMANDS
 from koi_agent.config.keys import KEYS as SETTINGS
 from koi_agent.core.metadata.keys import KEYS
 from tests.conftest import require
@@ -49,7 +49,7 @@ def section(text: str, title: str) -> str:
 
 
 def parsers() -> Iterator[ArgumentParser]:
-    made: Any = parser(commands(lambda *_: 0), "list")
+    made: Any = parser()
     yield made
     (rows,) = [action for action in made._actions if isinstance(action.choices, dict)]
     yield from rows.choices.values()
@@ -57,7 +57,7 @@ def parsers() -> Iterator[ArgumentParser]:
 
 def test_every_command_and_option_is_in_the_manual_and_no_other() -> None:
     text = heads(page("koi-runtime.1"))
-    named = {command.name for command in commands(lambda *_: 0)}
+    named = {command.name for command in COMMANDS}
     assert bold(section(page("koi-runtime.1"), "COMMANDS"), "[a-z-]+") == named
     options = {
         option for one in parsers() for action in one._actions for option in action.option_strings
