@@ -33,6 +33,8 @@ RESOLVED = build/resolved/ready
 PYTHON = python3 /usr/bin/python3
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 BIN = .venv/bin
+# One process per CPU; tests of one group (xdist_group) stay in one process. ARGS=-n0 for one alone.
+PARALLEL = --numprocesses=auto --maxprocesses=4 --dist=loadgroup --no-loadscope-reorder
 CLEAN = .venv build koi_agent.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis \
 	.import_linter_cache
 export CMD
@@ -87,7 +89,7 @@ TELL = [ ! -d /run/systemd/system ] || { systemctl daemon-reload; \
 .DEFAULT_GOAL := test
 
 test: .venv/ready $(RESOLVED)
-	$(if $(SUDO),$(SUDO) -E) $(BIN)/python -m pytest --ignore=tests/system --ignore=tests/real/long $(ARGS)
+	$(if $(SUDO),$(SUDO) -E) $(BIN)/python -m pytest $(PARALLEL) --ignore=tests/system --ignore=tests/real/long $(ARGS)
 
 machine-test: .venv/ready deb $(AIODOCKER_HERE) $(MANUALS)
 	$(if $(SUDO),$(SUDO) -E) env KOI_TEST_REQUIRE=machine,systemd,rpm,makepkg \
