@@ -10,7 +10,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.world import World, wait_until
+from tests.namespaces import wait_until
+from tests.world import World
 
 COMMAND = (sys.executable, "-m", "koi_agent")
 WEB = """\

@@ -11,9 +11,10 @@ import pytest
 from tests import dockerd
 from tests.conftest import require
 from tests.dockerd import Dockerd
+from tests.namespaces import CHECKOUT
 from tests.real.agents import agent, eventually, instance, observer, published
 from tests.real.announced import settings
-from tests.world import CHECKOUT, World
+from tests.world import World
 
 PASS = (
     'exec 3<&"$1"; LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=gate'

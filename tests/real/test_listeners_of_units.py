@@ -5,7 +5,8 @@ import subprocess
 import sys
 
 from koi_agent.backends.systemd.listeners import socket_ports
-from tests.world import World, wait_until
+from tests.namespaces import wait_until
+from tests.world import World
 
 SERVE = """
 import os, socket, sys, time

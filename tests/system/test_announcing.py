@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.machine import Machine, wait_until
+from tests.machine import Machine
+from tests.namespaces import wait_until
 from tests.system.engines import IMAGE, Engine
 from tests.system.peers import BOX, Peer
 from tests.system.service import UNITS, Service

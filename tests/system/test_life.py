@@ -4,7 +4,7 @@ import os
 import re
 import time
 
-from tests.machine import wait_until
+from tests.namespaces import wait_until
 from tests.system.service import NAME, SOCKET_UNIT, Service
 
 

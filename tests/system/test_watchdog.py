@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from tests.machine import COPY, wait_until
+from tests.machine import COPY
+from tests.namespaces import wait_until
 from tests.system.service import Service
 
 WATCHDOG = 2.0
