@@ -1,4 +1,4 @@
-"""Processor time that code takes. Tests compare figures of it; no test bounds one by itself.
+"""Processor time and memory that code takes. Tests compare figures; none is bounded by itself.
 
 Processor time does not grow with the wait for a CPU, so a busy machine changes it little.
 """
@@ -89,3 +89,9 @@ def best(measured: Callable[[], object], *, times: int = 5) -> float:
             measured()
         found.append(use.seconds)
     return min(found)
+
+
+def resident(status: str) -> int:
+    """Return the resident memory in bytes by the text of ``/proc/PID/status``."""
+    (line,) = [line for line in status.splitlines() if line.startswith("VmRSS:")]
+    return int(line.split()[1]) * 1024
