@@ -9,6 +9,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from koi_agent.backends.docker.containers import Container
+from koi_agent.backends.docker.kinds import KINDS, Kind
 from koi_agent.core.instance import PortMapping, PortSource, Protocol
 
 TESTS = Path(__file__).parents[1]
@@ -28,18 +29,19 @@ def recordings() -> list[Path]:
     return sorted(path for folder in folders for path in folder.glob("*.json"))
 
 
-def pairs(recording: Path) -> Iterator[tuple[str, Record, Record]]:
+def pairs(recording: Path) -> Iterator[tuple[Kind, Record, Record]]:
     """Yield what a list and an inspection said of each container, and which engine it was."""
-    said = json.loads(recording.read_bytes())
-    for record in said["list"]:
-        yield recording.name.partition("-")[0], record, said["inspect"][record["Id"]]
+    kind = KINDS[recording.name.partition("-")[0]]
+    recorded = json.loads(recording.read_bytes())
+    for record in recorded["list"]:
+        yield kind, record, recorded["inspect"][record["Id"]]
 
 
-def in_list(**said: object) -> Record:
+def list_record(**said: object) -> Record:
     return {"Id": ID, "State": "running"} | said
 
 
-def in_inspection(state: Mapping[str, object] = {}, **said: object) -> Record:
+def inspection_record(state: Mapping[str, object] = {}, **said: object) -> Record:
     return {"Id": ID, "State": {"Status": "running"} | dict(state)} | said
 
 
