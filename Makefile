@@ -12,6 +12,7 @@
 #   make install                all to its place; PREFIX=/usr, DESTDIR= for a package's tree
 #   make uninstall              what that put there away again; configuration stays
 #   make interfaces             the D-Bus interface files anew, after the interface has changed
+#   make settings               packaging/koi-runtime.conf, after a setting has changed
 #   make clean                  remove what these commands made here
 
 GOALS = $(or $(MAKECMDGOALS),test)
@@ -104,6 +105,10 @@ enter:
 
 interfaces: .venv/ready
 	$(BIN)/python -m tests.unit.interface_files
+
+.PHONY: settings
+settings:
+	$(INTERPRETER) -m koi_agent.config.template >packaging/koi-runtime.conf
 
 # aiodocker is in no Debian suite: a copy goes with us, of the last version for Debian 12's
 # aiohttp. Where the system has one, that is taken.

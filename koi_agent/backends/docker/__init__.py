@@ -14,7 +14,7 @@ from koi_agent.backends.docker.api import API, Engine, NothingBehind
 from koi_agent.backends.docker.memory import Memory
 from koi_agent.backends.docker.session import Session
 from koi_agent.backends.docker.sockets import candidates, foreign_host, stand_ins
-from koi_agent.config import Config
+from koi_agent.config import Config, EngineConfig
 from koi_agent.core.contracts import Deliver
 from koi_agent.core.errors import BackendAbsent, BackendLost
 from koi_agent.host.engines import SOCKETS, gate_socket, gate_unit, is_gate
@@ -26,7 +26,7 @@ class Docker:
     """The engine ``name``, ``docker`` or ``podman``, on the socket where it is found."""
 
     def __init__(self, name: str, config: Config, census: ListenerTable) -> None:
-        wished = {"docker": config.docker, "podman": config.podman}[name].socket
+        wished = config.backend(name, EngineConfig).socket
         self.name = name
         self._paths = candidates(name, wished, config.scope, os.environ)
         self._others = stand_ins(name, config.scope, os.environ) - {wished}
