@@ -15,6 +15,7 @@
 #   make deb, rpm, arch         build the package for Debian, Fedora or Arch, in build/
 #   make dist                   build the source archive, in build/dist
 #   make interfaces             write the D-Bus interface files (packaging/*.xml) from the code
+#   make settings               write packaging/koi-runtime.conf from the code
 #   make clean                  remove what these commands made in this folder
 
 GOALS = $(or $(MAKECMDGOALS),test)
@@ -77,6 +78,10 @@ enter:
 
 interfaces: .venv/ready
 	$(BIN)/python -m tests.unit.interface_files
+
+.PHONY: settings
+settings:
+	$(INTERPRETER) -m koi_agent.config.template >packaging/koi-runtime.conf
 
 # --- installation --------------------------------------------------------------------------------
 # A shell command that prints the lines of packaging/install.list, with the variables replaced.

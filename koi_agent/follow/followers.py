@@ -105,4 +105,4 @@ class Followers:
 
 def _wishes(config: Config, name: str) -> object:
     """Pick what of a configuration concerns a backend."""
-    return getattr(config, name), config.resync_interval
+    return config.backend(name, object), config.resync_interval

@@ -14,7 +14,6 @@ import pytest
 
 from koi_agent.cli.arguments import parser
 from koi_agent.cli.syntax import COMMANDS
-from koi_agent.config.keys import KEYS as SETTINGS
 from koi_agent.core.metadata.keys import KEYS
 from tests.conftest import require
 from tests.namespaces import CHECKOUT
@@ -63,21 +62,6 @@ def test_every_command_and_option_is_in_the_manual_and_no_other() -> None:
         option for one in parsers() for action in one._actions for option in action.option_strings
     }
     assert bold(text, "--?[a-z-]+") == options
-
-
-def test_every_setting_is_in_its_section_and_no_other() -> None:
-    text = page("koi-runtime.conf.5")
-    for name in {row.section for row in SETTINGS}:
-        known = {f"{row.key}=" for row in SETTINGS if row.section == name}
-        assert bold(heads(section(text, f"[{name.upper()}] SECTION")), "[A-Za-z]+=") == known
-    assert len(re.findall(r"\] SECTION", text)) == len({row.section for row in SETTINGS})
-
-
-def test_every_default_is_told() -> None:
-    text = page("koi-runtime.conf.5").replace("\\", "").replace("_", "")
-    for row in SETTINGS:
-        for word in row.default.replace("_", "").split():
-            assert word in text, f"{row.key}={word}"
 
 
 def test_every_metadata_key_is_in_the_manual_and_no_other() -> None:
