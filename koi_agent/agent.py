@@ -19,7 +19,8 @@ from typing import Any, Never
 from koi_agent import __version__
 from koi_agent.announce.controller import Controller
 from koi_agent.backends import BACKENDS
-from koi_agent.bus.client import ReconnectingBus, address
+from koi_agent.bus.address import address
+from koi_agent.bus.client import ReconnectingBus
 from koi_agent.bus.server import Server
 from koi_agent.config import Config, Loaded
 from koi_agent.core.contracts import Backend, EventSink

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from time import monotonic, thread_time
+from time import thread_time
 
 from koi_agent.bus.messages import MessageType, decode, extent
 from tests.bus.stock import frame
@@ -72,31 +72,30 @@ async def silence(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) 
 
 
 class Stalls:
-    """The longest time the loop let a ready task wait.
+    """Processor seconds of the loop: in all, and the longest that a ready task waited.
 
-    ``longest`` is the processor time that took, which a busy machine does not change;
-    ``waited`` is the time by the clock.
+    Processor time does not change when other processes are busy.
     """
 
+    total = 0.0
     longest = 0.0
-    waited = 0.0
 
 
 @asynccontextmanager
 async def stalls() -> AsyncIterator[Stalls]:
-    """Watch the loop."""
-    seen = Stalls()
+    """Watch the loop until the block is left."""
+    seen, began = Stalls(), thread_time()
 
     async def watch() -> None:
         while True:
-            busy, before = thread_time(), monotonic()
+            busy = thread_time()
             await asyncio.sleep(0.001)
             seen.longest = max(seen.longest, thread_time() - busy)
-            seen.waited = max(seen.waited, monotonic() - before - 0.001)
 
     async with asyncio.TaskGroup() as group:
         watcher = group.create_task(watch())
         try:
             yield seen
         finally:
+            seen.total = thread_time() - began
             watcher.cancel()
