@@ -16,7 +16,7 @@ from koi_agent.host.logs import LogOutput
 from koi_agent.publishers.dbus.log_control import LOG_CONTROL
 from koi_agent.publishers.dbus.tree import Tree
 from tests.bus.small_tree import NAME, busctl, served
-from tests.bus.test_authority import NOBODY, Polkit, playing
+from tests.bus.test_polkit import NOBODY, Polkit, playing
 from tests.world.bus import PrivateBus
 
 LOG_CONTROL1 = "org.freedesktop.LogControl1"
