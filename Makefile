@@ -38,6 +38,8 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 BIN = .venv/bin
 # The virtual environment uses the first of these that is new enough.
 PYTHON = python3 /usr/bin/python3
+# One process per CPU; tests of one group (xdist_group) stay in one process. ARGS=-n0 for one alone.
+PARALLEL = --numprocesses=auto --maxprocesses=4 --dist=loadgroup --no-loadscope-reorder
 CLEAN = .venv build koi_agent.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis \
 	.import_linter_cache
 export CMD
@@ -58,7 +60,7 @@ VENDOR = build/vendor
 include packaging/build.mk
 
 test: .venv/ready $(RESOLVED)
-	$(if $(SUDO),$(SUDO) -E) $(BIN)/python -m pytest --ignore=tests/system --ignore=tests/real/long $(ARGS)
+	$(if $(SUDO),$(SUDO) -E) $(BIN)/python -m pytest $(PARALLEL) --ignore=tests/system --ignore=tests/real/long $(ARGS)
 
 machine-test: .venv/ready deb
 	$(if $(SUDO),$(SUDO) -E) env KOI_TEST_REQUIRE=machine,systemd,rpm,makepkg \

@@ -14,7 +14,8 @@ import pytest
 from koi_agent.cli.install_units import DISABLE, PACKAGED, PLACES
 from koi_agent.core.dbus_names import MANAGER, NAME, ROOT
 from tests.conftest import require
-from tests.world import CHECKOUT, World
+from tests.namespaces import CHECKOUT
+from tests.world import World
 
 NOT_SHIPPED = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__", "tests")
 SDIST = "from setuptools import build_meta; build_meta.build_sdist('..')"

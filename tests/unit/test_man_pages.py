@@ -17,7 +17,7 @@ from koi_agent.cli.syntax import COMMANDS
 from koi_agent.config.keys import KEYS as SETTINGS
 from koi_agent.core.metadata.keys import KEYS
 from tests.conftest import require
-from tests.machine import CHECKOUT
+from tests.namespaces import CHECKOUT
 
 PAGES = sorted((CHECKOUT / "packaging/man").glob("*.scd"))
 API = "org.sylin.koi.Runtime1"

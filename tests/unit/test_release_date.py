@@ -9,7 +9,7 @@ import pytest
 
 from koi_agent import __version__
 from tests.conftest import require
-from tests.machine import CHECKOUT
+from tests.namespaces import CHECKOUT
 
 RELEASED = "Sat, 03 Feb 2001 02:00:00 +0000"
 # makepkg exports the time of the build.
