@@ -114,7 +114,7 @@ def _environment(user: str, more: Mapping[str, str] | None) -> dict[str, str]:
 
 @contextlib.contextmanager
 def booted(suite: str) -> Iterator[Machine]:
-    """Boot a machine of a suite, with a copy of the tests in it."""
+    """Boot and yield a machine of a suite, with a copy of the tests in it."""
     root = images.image(suite)
     name = f"koi-{suite}-{os.getpid()}-{next(_numbers)}"
     console = images.FOLDER / f"{name}.log"

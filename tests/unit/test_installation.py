@@ -13,6 +13,9 @@ from koi_agent.bus.interfaces import Interface
 from koi_agent.publishers.dbus.log_control import LOG_CONTROL_INTERFACE
 from tests.unit import interface_files
 
+# "make install" builds in the checkout: two at the same time would disturb each other.
+pytestmark = pytest.mark.xdist_group("checkout")
+
 CHECKOUT = Path(__file__).parents[2]
 PACKAGING = CHECKOUT / "packaging"
 NAME = "org.sylin.koi.Runtime1"
