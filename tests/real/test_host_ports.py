@@ -22,10 +22,10 @@ FOLLOWER = """
 import asyncio, json, os, subprocess, sys, time
 from koi_agent.backends.docker.listeners import HostPorts
 from koi_agent.core.instance import KoiMetadata
-from koi_agent.host.census import Census
+from koi_agent.host.listeners import ListenerTable
 own = open("/proc/self/cgroup").read().rpartition(":")[2].strip().rstrip("/")
 changed, found = [], []
-ports = HostPorts(Census(), changed.append)
+ports = HostPorts(ListenerTable(), changed.append)
 
 async def until(full):
     began = time.monotonic()
@@ -61,7 +61,7 @@ asyncio.run(main())
 
 MANAGER = """
 import os
-from koi_agent.host.control_groups import exists, users_manager
+from koi_agent.host.cgroups import exists, users_manager
 own = open("/proc/self/cgroup").read().rpartition(":")[2].strip().rstrip("/")
 folders = [f"/sys/fs/cgroup{own}/user@7.service{inner}" for inner in ("", "/app.slice")]
 for folder in folders:

@@ -20,7 +20,7 @@ time.sleep(1000)
 
 OWNERS = """
 import asyncio, json, sys
-from koi_agent.host.control_groups import ControlGroups
+from koi_agent.host.cgroups import ControlGroups
 from koi_agent.host.sock_diag import listeners
 found = asyncio.run(listeners())
 owners = ControlGroups().owners({one.cgroup_id for one in found}, json.loads(sys.argv[1]))
