@@ -58,7 +58,7 @@ def test_no_group_is_no_folder_of_the_hierarchy(group: str) -> None:
 async def test_looks_at_one_time_are_one() -> None:
     census = ListenerTable()
     async with asyncio.TaskGroup() as group:
-        looks = [group.create_task(census.look()) for _ in range(9)]
+        looks = [group.create_task(census.read()) for _ in range(9)]
     first = looks[0].result()
     assert first is not None
     assert all(look.result() is first for look in looks)
@@ -66,10 +66,10 @@ async def test_looks_at_one_time_are_one() -> None:
 
 async def test_look_is_taken_anew_after_a_while() -> None:
     census = ListenerTable()
-    first = await census.look()
+    first = await census.read()
     await asyncio.sleep(FRESH)
     with socket.create_server(("127.0.0.1", 0)) as server:
-        seen = await census.look()
+        seen = await census.read()
         assert seen is not None
         assert seen is not first
         assert server.getsockname()[1] in {one.port for one in seen}
@@ -87,14 +87,14 @@ def no_more_files() -> Iterator[None]:
 async def test_look_that_fails_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     census = ListenerTable()
     for _ in range(2):
-        assert await census.look() is None
+        assert await census.read() is None
         await asyncio.sleep(FRESH)
     (record,) = caplog.records
-    assert record.getMessage().startswith("listening ports can't be seen: sock_diag: [Errno 24]")
+    assert record.getMessage().startswith("sock_diag: listening ports can't be read: [Errno 24]")
 
 
 def looked(census: ListenerTable) -> bool:
-    return census._seen is not None
+    return census._listeners is not None
 
 
 async def test_nobody_looks_while_nobody_is_followed() -> None:

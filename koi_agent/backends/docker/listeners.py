@@ -42,7 +42,7 @@ class HostPorts:
         """Look for one's ports no more; of one that was not looked for, do nothing."""
         self._groups.pop(id_, None)
         self._metadata.pop(id_, None)
-        self._holders.forget(id_)
+        self._holders.remove(id_)
 
     def of(self, id_: str) -> tuple[PortMapping, ...]:
         """Tell the ports that a container listens on, in order."""
@@ -64,16 +64,16 @@ class HostPorts:
     async def look(self) -> None:
         """Look now, if anybody is followed, and say whose ports are others."""
         began = time.monotonic()
-        seen = await self._census.look() if self._groups else None
-        self._schedule.taken(began, took=time.monotonic() - began)
+        seen = await self._census.read() if self._groups else None
+        self._schedule.done(began, took=time.monotonic() - began)
         if seen is not None:
-            for id_ in sorted(self._holders.take(seen, self._groups)):
+            for id_ in sorted(self._holders.update(seen, self._groups)):
                 self._changed(id_)
 
     async def _rest(self) -> None:
         """Wait for the next look; one that starts meanwhile makes it an earlier one."""
         until = time.monotonic() + REPEAT
-        while (wait := min(until, self._schedule.due() or until) - time.monotonic()) > 0:
+        while (wait := min(until, self._schedule.next_due()) - time.monotonic()) > 0:
             self._wanted.clear()
             try:
                 async with asyncio.timeout(wait):
