@@ -42,7 +42,7 @@ class HostPorts:
         """Stop scanning for the ports of a container, if it is followed."""
         self._groups.pop(id_, None)
         self._metadata.pop(id_, None)
-        self._listeners.forget(id_)
+        self._listeners.remove(id_)
 
     def ports_of(self, id_: str) -> tuple[PortMapping, ...]:
         """Return the sorted ports that a container listens on."""
@@ -64,16 +64,16 @@ class HostPorts:
     async def scan(self) -> None:
         """Scan now if a container is followed, and report those whose ports changed."""
         began = time.monotonic()
-        found = await self._table.look() if self._groups else None
-        self._schedule.taken(began, took=time.monotonic() - began)
+        found = await self._table.read() if self._groups else None
+        self._schedule.done(began, took=time.monotonic() - began)
         if found is not None:
-            for id_ in sorted(self._listeners.take(found, self._groups)):
+            for id_ in sorted(self._listeners.update(found, self._groups)):
                 self._on_change(id_)
 
     async def _wait_until_due(self) -> None:
         """Wait for the next scan; a container that starts meanwhile may bring it forward."""
         until = time.monotonic() + SCAN_INTERVAL
-        while (wait := min(until, self._schedule.due() or until) - time.monotonic()) > 0:
+        while (wait := min(until, self._schedule.next_due()) - time.monotonic()) > 0:
             self._wakeup.clear()
             try:
                 async with asyncio.timeout(wait):

@@ -1,5 +1,6 @@
-"""Which ports a unit serves, and when to look."""
+"""Which ports a unit serves, and when its listeners are read."""
 
+import math
 from dataclasses import replace
 from itertools import pairwise, permutations
 from pathlib import Path
@@ -8,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from koi_agent.backends.systemd.listeners import NOT_THEIR_OWN, socket_ports, unit_ports
+from koi_agent.backends.systemd.ports import CONTAINER_PROXIES, unit_ports
+from koi_agent.backends.systemd.sockets import socket_ports
 from koi_agent.core.instance import (
     KoiMetadata,
     PortMapping,
@@ -46,7 +48,7 @@ def declared(port: int, protocol: Protocol = TCP) -> PortMapping:
     return replace(listening(port, "", protocol), source=PortSource.DECLARED)
 
 
-def asked(*services: tuple[int, Protocol]) -> KoiMetadata:
+def with_ports(*services: tuple[int, Protocol]) -> KoiMetadata:
     return KoiMetadata(ports=tuple((service, PortMetadata()) for service in services))
 
 
@@ -62,7 +64,7 @@ def asked(*services: tuple[int, Protocol]) -> KoiMetadata:
         (["192.0.2.1", "192.0.2.1"], ["192.0.2.1"]),
     ],
 )
-def test_binds_of_one_port_are_one_service(addresses: list[str], expected: list[str]) -> None:
+def test_addresses_of_one_port_are_one_service(addresses: list[str], expected: list[str]) -> None:
     for order in permutations(addresses):
         ports = unit_ports("web.service", [tcp(80, one) for one in order], NOTHING)
         assert ports == tuple(listening(80, one) for one in expected)
@@ -78,7 +80,7 @@ def test_ports_are_sorted_and_protocols_apart() -> None:
     )
 
 
-@pytest.mark.parametrize("metadata", [KoiMetadata(port=40000), asked((40000, UDP))])
+@pytest.mark.parametrize("metadata", [KoiMetadata(port=40000), with_ports((40000, UDP))])
 def test_ephemeral_udp_port_counts_only_if_declared(metadata: KoiMetadata) -> None:
     assert unit_ports("dns.service", [udp(40000)], NOTHING) == ()
     assert unit_ports("dns.service", [udp(40000)], metadata) == (listening(40000, "0.0.0.0", UDP),)
@@ -99,35 +101,35 @@ def test_ephemeral_tcp_port_is_a_listener() -> None:
     [
         (KoiMetadata(port=8080), (declared(8080),)),
         (KoiMetadata(port=53, service_type="_dns._udp"), (declared(53, UDP),)),
-        (asked((8080, TCP), (53, UDP)), (declared(53, UDP), declared(8080))),
-        (replace(asked((53, UDP)), port=53), (declared(53, UDP),)),
+        (with_ports((8080, TCP), (53, UDP)), (declared(53, UDP), declared(8080))),
+        (replace(with_ports((53, UDP)), port=53), (declared(53, UDP),)),
     ],
 )
-def test_declared_port_that_nothing_shows_is_added(
+def test_declared_port_without_a_listener_is_added(
     metadata: KoiMetadata, expected: tuple[PortMapping, ...]
 ) -> None:
     assert unit_ports("web.service", [], metadata) == expected
 
 
 def test_declared_port_that_listens_is_a_listener() -> None:
-    metadata = replace(asked((8080, TCP)), port=8080)
+    metadata = replace(with_ports((8080, TCP)), port=8080)
     found = [tcp(8080, "127.0.0.1")]
     assert unit_ports("web.service", found, metadata) == (listening(8080, "127.0.0.1"),)
 
 
-def test_declared_port_may_be_shown_by_udp() -> None:
+def test_declared_port_may_listen_on_udp() -> None:
     expected = (listening(53, "0.0.0.0", UDP),)
     assert unit_ports("dns.service", [udp(53)], KoiMetadata(port=53)) == expected
 
 
-@pytest.mark.parametrize("unit", sorted(NOT_THEIR_OWN))
-def test_what_serves_containers_is_not_the_daemons_own(unit: str) -> None:
+@pytest.mark.parametrize("unit", sorted(CONTAINER_PROXIES))
+def test_listeners_that_serve_containers_are_not_the_daemons(unit: str) -> None:
     found = [tcp(8080, "0.0.0.0"), tcp(2375, "0.0.0.0")]
     assert unit_ports(unit, found, NOTHING) == ()
     assert unit_ports(unit, found, KoiMetadata(port=2375)) == (listening(2375, "0.0.0.0"),)
 
 
-def test_sockets_that_trigger_a_unit_are_its_own_by_the_same_rules() -> None:
+def test_ports_of_sockets_that_trigger_a_unit_are_its_own() -> None:
     sockets = socket_ports([("Stream", "0.0.0.0:80"), ("Datagram", "[::]:40000")])
     assert unit_ports("web.service", [tcp(80, "::")], NOTHING, sockets=sockets) == (
         listening(80, "::"),
@@ -181,49 +183,49 @@ def test_ephemeral_ports_hidden_by_a_sandbox_are_the_default(tmp_path: Path) -> 
     assert ephemeral_ports(tmp_path / "none") == EPHEMERAL
 
 
-def looks(schedule: ListenerSchedule, until: float) -> list[float]:
-    taken = []
-    while (due := schedule.due()) is not None and due <= until:
-        taken.append(due)
-        schedule.taken(due)
-    return taken
+def readings(schedule: ListenerSchedule, until: float) -> list[float]:
+    """Return when listeners are read, each at the time that it is due."""
+    times = []
+    while (due := schedule.next_due()) <= until:
+        times.append(due)
+        schedule.done(due)
+    return times
 
 
-def test_start_is_followed_by_six_looks_and_then_rest() -> None:
+def test_start_is_followed_by_six_readings() -> None:
     schedule = ListenerSchedule()
-    assert schedule.due() is None
+    assert schedule.next_due() == math.inf
     schedule.started(5.0)
-    assert looks(schedule, 100) == pytest.approx([5.1, 5.3, 6, 8, 15, 35])
-    assert schedule.due() is None
+    assert readings(schedule, 100) == pytest.approx([5.1, 5.3, 6, 8, 15, 35])
+    assert schedule.next_due() == math.inf
 
 
-def test_look_taken_for_another_reason_counts() -> None:
+def test_reading_for_another_reason_counts() -> None:
     schedule = ListenerSchedule()
     schedule.started(0)
-    schedule.taken(4)
-    assert schedule.due() == pytest.approx(10)
+    schedule.done(4)
+    assert schedule.next_due() == pytest.approx(10)
 
 
-def test_look_that_took_long_is_not_repeated_soon() -> None:
+def test_reading_that_took_long_is_not_repeated_soon() -> None:
     schedule = ListenerSchedule()
     schedule.started(0)
-    schedule.taken(0.1, took=0.2)
-    assert looks(schedule, 5)[0] == pytest.approx(4.1)
+    schedule.done(0.1, took=0.2)
+    assert readings(schedule, 5)[0] == pytest.approx(4.1)
 
 
 STARTS = st.lists(st.floats(0, 40, allow_nan=False), max_size=300).map(sorted)
 
 
 @given(STARTS)
-def test_every_start_gets_its_looks_at_most_ten_a_second(starts: list[float]) -> None:
+def test_every_start_gets_its_readings_at_most_ten_a_second(starts: list[float]) -> None:
     schedule = ListenerSchedule()
-    taken: list[float] = []
+    times: list[float] = []
     for start in starts:
-        taken += looks(schedule, start)
+        times += readings(schedule, start)
         schedule.started(start)
-        assert len(schedule._due) <= 302
-    taken += looks(schedule, 1000)
-    assert all(after - before >= 0.0999 for before, after in pairwise(taken))
+    times += readings(schedule, 1000)
+    assert all(after - before >= 0.0999 for before, after in pairwise(times))
     for start in starts:
-        for delay in ListenerSchedule.AFTER:
-            assert any(start + delay <= look <= start + delay + 0.2001 for look in taken)
+        for delay in ListenerSchedule.AFTER_START:
+            assert any(start + delay <= time <= start + delay + 0.2001 for time in times)

@@ -1,4 +1,4 @@
-"""What a unit's states mean, and which units are followed."""
+"""What the properties of a unit mean, and which units are followed."""
 
 from typing import Any
 
@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from koi_agent.backends.systemd.units import ROOT, Details, Patterns, Unit, unit_name
+from koi_agent.backends.systemd.units import ROOT, Unit, UnitDetails, UnitFilter, unit_name
 from koi_agent.config import SystemdConfig
 from koi_agent.core.instance import Health, InstanceState
-from tests.unit.desk import path
+from tests.unit.unit_table_harness import path
 
 RUNNING, PAUSED, RESTARTING = (
     InstanceState.RUNNING,
@@ -21,7 +21,7 @@ RUNNING, PAUSED, RESTARTING = (
 def unit(states: str = "active/running", **values: Any) -> Unit:
     active, _, sub = states.partition("/")
     made = Unit("web.service", path("web.service"))
-    made.note({"ActiveState": active, "SubState": sub, **values})
+    made.update({"ActiveState": active, "SubState": sub, **values})
     return made
 
 
@@ -45,10 +45,10 @@ def unit(states: str = "active/running", **values: Any) -> Unit:
         ("inactive/dead-before-auto-restart", RESTARTING),
     ],
 )
-def test_unit_that_runs(states: str, state: InstanceState) -> None:
+def test_states_of_a_unit_that_runs(states: str, state: InstanceState) -> None:
     one = unit(states)
-    assert one.runs(track_exited=False)
-    instance = one.instance(Details())
+    assert one.is_running(track_exited=False)
+    instance = one.instance(UnitDetails())
     assert (instance.state, instance.state_detail) == (state, states)
 
 
@@ -64,13 +64,13 @@ def test_unit_that_runs(states: str, state: InstanceState) -> None:
         "a-word-of-the-future/x",
     ],
 )
-def test_unit_that_does_not_run(states: str) -> None:
-    assert not unit(states).runs(track_exited=False)
+def test_states_of_a_unit_that_does_not_run(states: str) -> None:
+    assert not unit(states).is_running(track_exited=False)
 
 
-def test_unit_that_has_exited_runs_if_that_is_asked_for() -> None:
-    assert unit("active/exited").runs(track_exited=True)
-    assert not unit("inactive/dead").runs(track_exited=True)
+def test_exited_unit_runs_if_exited_units_are_tracked() -> None:
+    assert unit("active/exited").is_running(track_exited=True)
+    assert not unit("inactive/dead").is_running(track_exited=True)
 
 
 @pytest.mark.parametrize(
@@ -84,8 +84,8 @@ def test_unit_that_has_exited_runs_if_that_is_asked_for() -> None:
         ("thawing", RUNNING),
     ],
 )
-def test_unit_that_is_frozen_is_paused(freezer: str, state: InstanceState) -> None:
-    assert unit(FreezerState=freezer).state() is state
+def test_freezer_state_of_a_paused_unit(freezer: str, state: InstanceState) -> None:
+    assert unit(FreezerState=freezer).instance_state() is state
 
 
 @pytest.mark.parametrize(
@@ -98,16 +98,16 @@ def test_unit_that_is_frozen_is_paused(freezer: str, state: InstanceState) -> No
         ("deactivating/stop-sigterm", Health.NONE),
     ],
 )
-def test_unit_that_tells_when_it_is_ready_is_healthy_from_then_on(
+def test_service_that_notifies_readiness_is_healthy_once_it_is_ready(
     states: str, health: Health
 ) -> None:
-    assert unit(states).instance(Details(tells=True)).health is health
-    assert unit(states).instance(Details()).health is Health.NONE
+    assert unit(states).instance(UnitDetails(notifies_ready=True)).health is health
+    assert unit(states).instance(UnitDetails()).health is Health.NONE
 
 
-def test_unit_is_shown_with_all_that_is_known_of_it() -> None:
+def test_instance_has_the_properties_of_its_unit() -> None:
     one = unit(MainPID=7, InvocationID=b"\1" * 16)
-    details = Details(fragment="/x", control_group="/y", awaits="podman", notes=("n",))
+    details = UnitDetails(fragment_path="/x", control_group="/y", awaits="podman", notes=("n",))
     instance = one.instance(details)
     assert (instance.id, instance.unit, instance.name) == ("web.service", "web.service", "web")
     assert (instance.image, instance.control_group) == ("/x", "/y")
@@ -117,16 +117,16 @@ def test_unit_is_shown_with_all_that_is_known_of_it() -> None:
 
 
 def test_only_services_lose_their_suffix() -> None:
-    assert Unit("tick.timer", "").instance(Details()).name == "tick.timer"
-    assert Unit("worker@1.service", "").instance(Details()).name == "worker@1"
+    assert Unit("tick.timer", "").instance(UnitDetails()).name == "tick.timer"
+    assert Unit("worker@1.service", "").instance(UnitDetails()).name == "worker@1"
 
 
-def said(one: Unit) -> None:
-    one.say(one.instance(Details()))
+def report(one: Unit) -> None:
+    one.reported = one.instance(UnitDetails())
 
 
 @pytest.mark.parametrize(
-    ("news", "restarted"),
+    ("properties", "restarted"),
     [
         ({"InvocationID": b"b"}, False),
         ({"InvocationID": b"b", "NRestarts": 4}, False),
@@ -136,43 +136,43 @@ def said(one: Unit) -> None:
         ({"InvocationID": b""}, False),
     ],
 )
-def test_restart_that_somebody_asked_for_is_another_run(
-    news: dict[str, Any],
+def test_restart_by_a_job_is_another_run(
+    properties: dict[str, Any],
     restarted: bool,  # noqa: FBT001
 ) -> None:
     one = unit(InvocationID=b"a", NRestarts=3)
-    said(one)
-    one.note(news)
-    assert one.restarted() is restarted
+    report(one)
+    one.update(properties)
+    assert one.was_restarted() is restarted
 
 
-def test_count_of_restarts_may_come_before_the_new_run() -> None:
+def test_count_of_restarts_may_change_before_the_invocation_id() -> None:
     one = unit(InvocationID=b"a")
-    said(one)
-    for news in ({"NRestarts": 1, "SubState": "auto-restart"}, {"MainPID": 2}):
-        one.note(news)
-        assert not one.restarted()
-        said(one)
-    one.note({"InvocationID": b"b"})
-    assert not one.restarted()
-    said(one)
-    one.note({"InvocationID": b"c", "NRestarts": 0})
-    assert one.restarted()
+    report(one)
+    for properties in ({"NRestarts": 1, "SubState": "auto-restart"}, {"MainPID": 2}):
+        one.update(properties)
+        assert not one.was_restarted()
+        report(one)
+    one.update({"InvocationID": b"b"})
+    assert not one.was_restarted()
+    report(one)
+    one.update({"InvocationID": b"c", "NRestarts": 0})
+    assert one.was_restarted()
 
 
 def test_count_that_was_reset_counts_anew() -> None:
     one = unit(InvocationID=b"a", NRestarts=3)
-    said(one)
-    one.note({"NRestarts": 0})
-    said(one)
-    one.note({"NRestarts": 1, "InvocationID": b"b"})
-    assert not one.restarted()
+    report(one)
+    one.update({"NRestarts": 0})
+    report(one)
+    one.update({"NRestarts": 1, "InvocationID": b"b"})
+    assert not one.was_restarted()
 
 
-def patterns(
+def unit_filter(
     *units: str, exclude: tuple[str, ...] = (), accepting: tuple[str, ...] = ()
-) -> Patterns:
-    return Patterns(SystemdConfig(units=units, exclude_units=exclude), set(accepting))
+) -> UnitFilter:
+    return UnitFilter(SystemdConfig(units=units, exclude_units=exclude), set(accepting))
 
 
 @pytest.mark.parametrize(
@@ -189,35 +189,35 @@ def patterns(
         ("", False),
     ],
 )
-def test_services_but_systemds_own_are_followed(name: str, followed: bool) -> None:  # noqa: FBT001
-    assert Patterns(SystemdConfig(), set()).match(name) is followed
+def test_services_except_those_of_systemd_are_followed(name: str, followed: bool) -> None:  # noqa: FBT001
+    assert UnitFilter(SystemdConfig(), set()).matches(name) is followed
 
 
 def test_patterns_are_case_sensitive_globs() -> None:
-    some = patterns("w?b.service", "[ab]*.timer", exclude=("*-x.*",))
-    assert some.match("web.service")
-    assert some.match("b.timer")
-    assert not some.match("Web.service")
-    assert not some.match("a-x.timer")
+    some = unit_filter("w?b.service", "[ab]*.timer", exclude=("*-x.*",))
+    assert some.matches("web.service")
+    assert some.matches("b.timer")
+    assert not some.matches("Web.service")
+    assert not some.matches("a-x.timer")
 
 
 def test_backslash_in_a_pattern_is_itself() -> None:
-    assert patterns(r"a\x2db.service").match(r"a\x2db.service")
+    assert unit_filter(r"a\x2db.service").matches(r"a\x2db.service")
 
 
 def test_services_of_connections_are_not_followed() -> None:
-    some = patterns("*.service", accepting=("ssh.socket",))
-    assert not some.match("ssh@1-10.0.0.1:22.service")
-    assert some.match("ssh.service")
-    assert some.match("sshd@1.service")
+    some = unit_filter("*.service", accepting=("ssh.socket",))
+    assert not some.matches("ssh@1-10.0.0.1:22.service")
+    assert some.matches("ssh.service")
+    assert some.matches("sshd@1.service")
 
 
 def test_signals_of_sockets_are_read_whatever_is_followed() -> None:
-    some = patterns("web.service")
-    assert some.wants(path("web.service"))
-    assert some.wants(path("x.socket"))
-    assert not some.wants(path("x.service"))
-    assert not some.wants("/org/freedesktop/systemd1/job/1")
+    some = unit_filter("web.service")
+    assert some.matches_path(path("web.service"))
+    assert some.matches_path(path("x.socket"))
+    assert not some.matches_path(path("x.service"))
+    assert not some.matches_path("/org/freedesktop/systemd1/job/1")
 
 
 @pytest.mark.parametrize(
@@ -230,17 +230,17 @@ def test_signals_of_sockets_are_read_whatever_is_followed() -> None:
         ("_2d_2emount", "-.mount"),
     ],
 )
-def test_path_of_a_unit_tells_its_name(label: str, name: str) -> None:
+def test_name_of_a_unit_follows_from_its_path(label: str, name: str) -> None:
     assert unit_name(ROOT + label) == name
 
 
 @pytest.mark.parametrize(
     "other", ["/", "/org/freedesktop/systemd1", "/org/freedesktop/systemd1/job/7"]
 )
-def test_other_paths_are_of_no_unit(other: str) -> None:
+def test_other_paths_have_no_unit_name(other: str) -> None:
     assert unit_name(other) == ""
 
 
 @given(st.text(st.characters(), min_size=1))
-def test_any_name_is_told_by_its_path(name: str) -> None:
+def test_every_name_follows_from_its_path(name: str) -> None:
     assert unit_name(path(name)) == name

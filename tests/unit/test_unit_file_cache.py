@@ -1,4 +1,4 @@
-"""Unit files are read again when they changed, and only then."""
+"""Unit files are read again only if they have changed."""
 
 import os
 import time
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from koi_agent.backends.systemd.unit_files import Library
+from koi_agent.backends.systemd.unit_files import UnitFileReader
 
 Write = Callable[..., list[str]]
 
@@ -24,7 +24,7 @@ def write(tmp_path: Path) -> Write:
 
 
 def aged(path: str) -> None:
-    """Wait until the file's time stamp is no more that of now."""
+    """Wait until a change of the file would change its timestamp."""
     while time.time_ns() - Path(path).stat().st_ctime_ns < 150_000_000:
         time.sleep(0.02)
 
@@ -45,35 +45,32 @@ def test_unchanged_file_is_not_opened_again(write: Write, monkeypatch: pytest.Mo
     (path,) = write("[X-Koi]\nName=a\n")
     aged(path)
     paths = opened(monkeypatch)
-    library = Library()
-    assert library.read("a.service", path) == library.read("b.service", path)
+    reader = UnitFileReader()
+    assert reader.read("a.service", path) == reader.read("b.service", path)
     assert paths == [path]
-    library.forget(path)
-    library.read("a.service", path)
-    assert paths == [path, path]
 
 
-def test_library_is_bounded(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_is_bounded(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     old, new = write("[X-Koi]\nName=a\n", "[X-Koi]\nName=b\n")
     aged(new)
     paths = opened(monkeypatch)
-    library = Library(limit=1)
+    reader = UnitFileReader(limit=1)
     for path in (old, new, new, old):
-        library.read("web.service", path)
+        reader.read("web.service", path)
     assert paths == [old, new, old]
 
 
-def test_each_change_is_seen_however_quick(write: Write) -> None:
-    library = Library()
+def test_each_of_many_quick_changes_is_read(write: Write) -> None:
+    reader = UnitFileReader()
     for number in range(200):
         (path,) = write(f"[X-Koi]\nName={number:03}\n")
-        assert library.read("web.service", path).assignments == (("X-Koi", "Name", f"{number:03}"),)
+        assert reader.read("web.service", path).assignments == (("X-Koi", "Name", f"{number:03}"),)
 
 
-def test_change_after_a_while_is_seen(write: Write) -> None:
-    library = Library()
+def test_change_after_a_while_is_read(write: Write) -> None:
+    reader = UnitFileReader()
     (path,) = write("[X-Koi]\nName=a\n")
     aged(path)
-    library.read("web.service", path)
+    reader.read("web.service", path)
     write("[X-Koi]\nName=b\n")
-    assert library.read("web.service", path).assignments == (("X-Koi", "Name", "b"),)
+    assert reader.read("web.service", path).assignments == (("X-Koi", "Name", "b"),)
