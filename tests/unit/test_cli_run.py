@@ -127,7 +127,7 @@ def test_a_variable_that_can_not_be_read_is_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("KOI_NO_RUNTIME", "perhaps")
-    assert "KOI_NO_RUNTIME: 'perhaps' is no boolean" in refused(capsys, code=os.EX_CONFIG)
+    assert "KOI_NO_RUNTIME: 'perhaps' is not a boolean" in refused(capsys, code=os.EX_CONFIG)
 
 
 def test_a_level_nobody_knows_is_refused_with_those_accepted(
@@ -157,7 +157,7 @@ def test_a_bad_file_is_a_bad_configuration_in_one_line(
 ) -> None:
     home.write("[Runtime]", "ResyncInterval=soon")
     error = refused(capsys, code=os.EX_CONFIG)
-    assert f"{home.main}:2: [Runtime] ResyncInterval=: 'soon' is no time span" in error
+    assert f"{home.main}:2: [Runtime] ResyncInterval=: 'soon' is not a time span" in error
 
 
 def test_the_agent_can_read_it_again_under_the_same_flags(home: Home) -> None:

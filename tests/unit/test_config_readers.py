@@ -43,7 +43,7 @@ def test_an_interval_is_a_span_to_the_fraction_of_a_second(text: str, seconds: f
     "text", ["0", "999999us", "1d 1us", "infinity", "-1", "1 fortnight", "1e3"]
 )
 def test_an_interval_out_of_bounds_is_refused(text: str) -> None:
-    with pytest.raises(BadInput, match=r"is out of range: it may be 1 to 86400 seconds|is no time"):
+    with pytest.raises(BadInput, match=r"is out of range; use 1 to 86400 seconds|is not a time"):
         resync_interval(text)
 
 

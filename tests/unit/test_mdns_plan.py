@@ -250,7 +250,12 @@ def test_a_bad_name_costs_itself(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "why"),
-    [("box", "own name"), ("Box.local", "own name"), ("a.b", "one label"), ("a b", "no DNS name")],
+    [
+        ("box", "own name"),
+        ("Box.local", "own name"),
+        ("a.b", "one label"),
+        ("a b", "not a DNS name"),
+    ],
 )
 def test_a_bad_host_name_leaves_the_services(name: str, why: str) -> None:
     made_plan = plan([made(dns_name=name)], POLICY)
