@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Final
 
-from koi_agent.core.json_arrays import begin, element
+from koi_agent.core.json_arrays import element, skip_separators
 from koi_agent.gate.requests import LONGEST_HEAD, Question
 
 PATIENCE: Final = 60.0
@@ -117,7 +117,7 @@ async def elements(body: asyncio.StreamReader) -> AsyncGenerator[object, None]:
 def _complete(text: str) -> tuple[list[object], int]:
     """Take the elements that are there whole; returns them, and where the rest begins."""
     found: list[object] = []
-    at = begin(text, 0)
+    at = skip_separators(text, 0)
     while at < len(text) and text[at] != "]":
         try:
             record, end = element(text, at)
@@ -126,7 +126,7 @@ def _complete(text: str) -> tuple[list[object], int]:
         if end == len(text):
             break  # a number may go on
         found.append(record)
-        at = begin(text, end)
+        at = skip_separators(text, end)
     return found, at
 
 

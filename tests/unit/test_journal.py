@@ -328,7 +328,7 @@ def test_level_is_read_and_set_by_systemds_words(output: LogOutput, journald: Jo
         log.log(number, "shown")
         log.log(number - 1, "not shown")
         assert journald.only()["MESSAGE"] == "shown"
-    with pytest.raises(BadInput, match="no log level 'loud'; known: emerg, alert, crit, err, "):
+    with pytest.raises(BadInput, match="log level: unknown: 'loud'; use emerg, alert, crit, err, "):
         output.level = "loud"
     assert output.level == "debug"
 

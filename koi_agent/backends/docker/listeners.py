@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Final, Never
 
 from koi_agent.core.instance import KoiMetadata, PortMapping
-from koi_agent.core.ports import one_each
+from koi_agent.core.ports import merge_binds
 from koi_agent.host.cgroups import exists, users_manager
 from koi_agent.host.listener_schedule import ListenerSchedule
 from koi_agent.host.listeners import ListenersByOwner, ListenerTable, ephemeral_ports, served
@@ -50,7 +50,7 @@ class HostPorts:
             return ()
         listeners = self._holders.of(id_)
         mine = served(listeners, self._metadata[id_], ephemeral=self._ephemeral)
-        return tuple(sorted(one_each(mine)))
+        return tuple(sorted(merge_binds(mine)))
 
     async def run(self) -> Never:
         """Look whenever it is time; where nobody is followed, there is nothing to wake up for."""

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Final
 
 from koi_agent.core.instance import KoiMetadata, PortMapping, PortSource, Protocol
-from koi_agent.core.ports import declared, one_each
+from koi_agent.core.ports import declared, merge_binds
 from koi_agent.host.listeners import EPHEMERAL, is_declared, served
 from koi_agent.host.sock_diag import Listener
 
@@ -46,7 +46,7 @@ def unit_ports(
     if unit in NOT_THEIR_OWN:
         listeners = [one for one in listeners if is_declared(one, metadata)]
     own = served(listeners, metadata, ephemeral=ephemeral)
-    shown = [*one_each([*own, *sockets])]
+    shown = [*merge_binds([*own, *sockets])]
     seen = {(mapping.container_port, mapping.protocol) for mapping in shown}
     return tuple(sorted([*shown, *declared(metadata, seen)]))
 
@@ -63,7 +63,7 @@ def _listening(port: int, protocol: Protocol, address: str) -> PortMapping:
 
 def socket_ports(listen: Sequence[tuple[str, str]]) -> tuple[PortMapping, ...]:
     """Read the ``Listen`` property of a ``.socket`` unit; only IP streams and datagrams count."""
-    return tuple(sorted(one_each(_inet(listen))))
+    return tuple(sorted(merge_binds(_inet(listen))))
 
 
 def _inet(listen: Sequence[tuple[str, str]]) -> Iterator[PortMapping]:
