@@ -97,7 +97,9 @@ def explanation_of(instance: Instance, decisions: Sequence[Decision]) -> dict[st
             }
             for d in decisions
         ],
-        "refused": [{"key": r.key, "reason": r.reason} for r in metadata.refused],
+        "refused": [
+            {"key": r.key, "reason": r.reason, "capability": r.capability} for r in metadata.refused
+        ],
         "notes": list(instance.notes),
     }
 

@@ -109,7 +109,7 @@ async def test_polkit_is_asked_for_the_action_and_obeyed(
 @pytest.mark.parametrize(
     ("member", "signature", "value", "error"),
     [
-        ("LogLevel", "s", "loud", "InvalidArgs: no log level 'loud'; known: emerg, alert, crit"),
+        ("LogLevel", "s", "loud", "InvalidArgs: log level: unknown: 'loud'; use emerg, alert"),
         ("LogLevel", "s", "7", "InvalidArgs"),
         ("LogLevel", "s", "", "InvalidArgs"),
         ("LogLevel", "u", 7, "InvalidArgs: LogLevel is 's', not 'u'"),

@@ -99,7 +99,7 @@ def test_explanation_says_what_was_wished_and_what_was_refused() -> None:
     shown = explanation_of(instance(KoiMetadata(refused=(refused,))), ())
     assert shown["key"] == "podman:c"
     assert (shown["enabled"], shown["enabled_by"]) == (False, "")
-    assert shown["refused"] == [{"key": "koi.port", "reason": "'x' is no number"}]
+    assert shown["refused"] == [{"key": "koi.port", "reason": "'x' is no number", "capability": ""}]
     assert shown["notes"] == ["a note"]
     assert "not opted in" in shown["reasons"][0]
 

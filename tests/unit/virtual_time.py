@@ -1,4 +1,4 @@
-"""Time that passes only while nothing else is to be done: minutes of waiting in no time."""
+"""Virtual time: the clock jumps to the next timer whenever no task can run."""
 
 import asyncio
 import selectors
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class Jump(selectors.SelectSelector):
-    """A selector that does not wait for its timeout: ``now`` is then, at once."""
+    """A selector that adds a timeout to ``now`` instead of waiting for it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -18,7 +18,7 @@ class Jump(selectors.SelectSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0)
         if not ready:
-            assert timeout is not None, "everybody waits, and nothing is ever going to happen"
+            assert timeout is not None, "all tasks wait, and no timer is set"
             self.now += timeout
         return ready
 
@@ -35,7 +35,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 def run(todo: Coroutine[Any, Any, T]) -> T:
-    """Run to the end in virtual time; what is left running then is a failure."""
+    """Run to the end in virtual time. Fails if tasks are left."""
 
     async def whole() -> T:
         result = await todo
@@ -48,5 +48,5 @@ def run(todo: Coroutine[Any, Any, T]) -> T:
 
 
 def now() -> float:
-    """Tell the virtual time, in seconds."""
+    """Return the virtual time, in seconds."""
     return asyncio.get_running_loop().time()

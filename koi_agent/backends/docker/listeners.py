@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Final, Never
 
 from koi_agent.core.instance import KoiMetadata, PortMapping
-from koi_agent.core.ports import one_each
+from koi_agent.core.ports import merge_binds
 from koi_agent.host.cgroups import exists, users_manager
 from koi_agent.host.listener_schedule import ListenerSchedule
 from koi_agent.host.listeners import ListenersByOwner, ListenerTable, ephemeral_ports, served
@@ -50,7 +50,7 @@ class HostPorts:
             return ()
         listeners = self._listeners.of(id_)
         ports = served(listeners, self._metadata[id_], ephemeral=self._ephemeral)
-        return tuple(sorted(one_each(ports)))
+        return tuple(sorted(merge_binds(ports)))
 
     async def run(self) -> Never:
         """Scan at the scheduled times; without a followed container nothing wakes up."""

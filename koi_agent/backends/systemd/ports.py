@@ -9,7 +9,7 @@ from typing import Final
 
 from koi_agent.backends.systemd.sockets import SocketTable
 from koi_agent.core.instance import KoiMetadata, PortMapping
-from koi_agent.core.ports import declared, one_each
+from koi_agent.core.ports import declared, merge_binds
 from koi_agent.host.listeners import (
     EPHEMERAL,
     ListenersByOwner,
@@ -48,7 +48,7 @@ def unit_ports(
     if unit in CONTAINER_PROXIES:
         listeners = [listener for listener in listeners if is_declared(listener, metadata)]
     own = served(listeners, metadata, ephemeral=ephemeral)
-    found = [*one_each([*own, *sockets])]
+    found = [*merge_binds([*own, *sockets])]
     seen = {(mapping.container_port, mapping.protocol) for mapping in found}
     return tuple(sorted([*found, *declared(metadata, seen)]))
 

@@ -9,7 +9,7 @@ from typing import Any
 from koi_agent.backends.systemd.manager import SOCKET, UNIT, UnitStatus
 from koi_agent.backends.systemd.units import RUNNING_STATES, Unit
 from koi_agent.core.instance import PortMapping, PortSource, Protocol
-from koi_agent.core.ports import one_each
+from koi_agent.core.ports import merge_binds
 
 SOCKET_PROPERTIES = ((SOCKET, "Listen"), (SOCKET, "Accept"), (UNIT, "Triggers"))
 _LISTEN_ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]{2,45})\]|([0-9.]{7,15})):([0-9]{1,5})(?:%.*)?")
@@ -88,7 +88,7 @@ def is_listening(unit: Unit | UnitStatus) -> bool:
 
 def socket_ports(listen: Sequence[tuple[str, str]]) -> tuple[PortMapping, ...]:
     """Parse the ``Listen`` property of a ``.socket`` unit; only IP streams and datagrams count."""
-    return tuple(sorted(one_each(_ip_ports(listen))))
+    return tuple(sorted(merge_binds(_ip_ports(listen))))
 
 
 def _ip_ports(listen: Sequence[tuple[str, str]]) -> Iterator[PortMapping]:

@@ -1,3 +1,5 @@
+"""The host and port that labels of Traefik and Caddy name."""
+
 import pytest
 
 from koi_agent.core.instance import EnabledBy, KoiMetadata
@@ -12,11 +14,11 @@ def rule(text: str) -> KoiMetadata:
 
 
 def caddy(addresses: str, **proxies: str) -> KoiMetadata:
-    said = {f"caddy.{key}": value for key, value in proxies.items()}
-    return from_labels({"caddy": addresses} | said, {})
+    directives = {f"caddy.{key}": value for key, value in proxies.items()}
+    return from_labels({"caddy": addresses} | directives, {})
 
 
-def test_traefik_gives_names_and_the_port_that_serves() -> None:
+def test_traefik_labels_set_names_and_port() -> None:
     metadata = from_labels({RULE.format("w"): "Host(`web.lan`)", PORT.format("w"): " 8080 "}, {})
     assert metadata == KoiMetadata(
         enable=True,
@@ -45,7 +47,7 @@ def test_traefik_gives_names_and_the_port_that_serves() -> None:
         "Host(``) || Host(`a.lan`)",
     ],
 )
-def test_the_first_host_of_a_rule_counts(text: str) -> None:
+def test_the_first_host_of_a_rule_is_used(text: str) -> None:
     assert rule(text).dns_name == "a.lan"
 
 
@@ -62,12 +64,12 @@ def test_the_first_host_of_a_rule_counts(text: str) -> None:
         "",
     ],
 )
-def test_a_rule_without_a_host_says_nothing(text: str) -> None:
+def test_a_rule_without_a_host_is_ignored(text: str) -> None:
     assert rule(text) == KoiMetadata()
 
 
 @pytest.mark.parametrize("host", ["a_b.lan", "10.0.0.1", "a\x1b.lan", "*.lan", "{env}"])
-def test_an_unusable_host_is_refused_by_its_key_alone(host: str) -> None:
+def test_the_refusal_of_an_invalid_host_does_not_show_it(host: str) -> None:
     metadata = rule(f"Host(`{host}`)")
     (refusal,) = metadata.refused
     assert metadata.enable is None
@@ -75,45 +77,45 @@ def test_an_unusable_host_is_refused_by_its_key_alone(host: str) -> None:
     assert host not in refusal.reason
 
 
-def test_an_unusable_router_leaves_the_word_to_the_next() -> None:
-    said = {RULE.format("a"): "Host(`_`)", RULE.format("b"): "Host(`b.lan`)"}
-    metadata = from_labels(said, {})
+def test_the_next_router_is_used_if_the_host_of_the_first_is_invalid() -> None:
+    labels = {RULE.format("a"): "Host(`_`)", RULE.format("b"): "Host(`b.lan`)"}
+    metadata = from_labels(labels, {})
     assert metadata.dns_name == "b.lan"
     assert len(metadata.refused) == 1
 
 
-def test_among_routers_and_services_the_first_by_name_counts_whatever_the_order() -> None:
-    said = {
+def test_the_first_router_and_service_by_name_are_used() -> None:
+    labels = {
         RULE.format("b"): "Host(`b.lan`)",
         RULE.format("a"): "Host(`a.lan`)",
         PORT.format("z"): "1",
         PORT.format("y"): "2",
     }
-    for ordered in (said, dict(reversed(said.items()))):
+    for ordered in (labels, dict(reversed(labels.items()))):
         metadata = from_labels(ordered, {})
         assert (metadata.dns_name, metadata.port) == ("a.lan", 2)
 
 
 @pytest.mark.parametrize("port", ["0", "x", "65536", ""])
-def test_an_unusable_port_is_refused_by_its_key(port: str) -> None:
+def test_an_invalid_port_is_refused(port: str) -> None:
     metadata = from_labels({PORT.format("w"): port}, {})
     assert [refusal.key for refusal in metadata.refused] == [PORT.format("w")]
     assert metadata.enable is None
 
 
 @pytest.mark.parametrize("word", ["false", "False", " FALSE "])
-def test_traefik_turned_off_leaves_the_word_to_caddy(word: str) -> None:
-    said = {"traefik.enable": word, RULE.format("a"): "Host(`a.lan`)", "caddy": "b.lan"}
-    metadata = from_labels(said, {})
+def test_caddy_labels_are_used_if_traefik_is_disabled(word: str) -> None:
+    labels = {"traefik.enable": word, RULE.format("a"): "Host(`a.lan`)", "caddy": "b.lan"}
+    metadata = from_labels(labels, {})
     assert (metadata.dns_name, metadata.source) == ("b.lan", "caddy-labels")
 
 
-def test_answers_of_two_partners_are_not_mixed() -> None:
+def test_labels_of_traefik_and_caddy_are_not_combined() -> None:
     metadata = from_labels({PORT.format("a"): "80", "caddy": "b.lan"}, {})
     assert (metadata.port, metadata.dns_name, metadata.source) == (80, None, "traefik-labels")
 
 
-def test_routers_of_other_protocols_do_not_count() -> None:
+def test_routers_of_other_protocols_are_ignored() -> None:
     assert from_labels({"traefik.tcp.routers.a.rule": "Host(`a.lan`)"}, {}) == KoiMetadata()
 
 
@@ -134,21 +136,21 @@ def test_routers_of_other_protocols_do_not_count() -> None:
         "[::1]:80 a.lan",
     ],
 )
-def test_the_first_host_of_caddys_addresses_counts(addresses: str) -> None:
+def test_the_first_host_of_caddys_addresses_is_used(addresses: str) -> None:
     assert caddy(addresses).dns_name == "a.lan"
 
 
 @pytest.mark.parametrize("addresses", ["", "(snippet)", "*.lan", ":80", "{env.X}", "{", "http://"])
-def test_addresses_without_a_host_say_nothing(addresses: str) -> None:
+def test_addresses_without_a_host_are_ignored(addresses: str) -> None:
     assert caddy(addresses) == KoiMetadata()
 
 
-def test_the_site_with_the_lowest_index_counts() -> None:
-    said = {"caddy_10": "d.lan", "caddy_2": "c.lan", "caddy_1": "(snippet)"}
+def test_the_site_with_the_lowest_index_is_used() -> None:
+    sites = {"caddy_10": "d.lan", "caddy_2": "c.lan", "caddy_1": "(snippet)"}
     proxies = {"caddy_10.reverse_proxy": "{{upstreams 1}}", "caddy_2.reverse_proxy": "2"}
-    assert from_labels(said | proxies, {}).dns_name == "c.lan"
-    assert from_labels(said | proxies, {}).port == 2
-    assert from_labels(said | {"caddy": "a.lan"}, {}).dns_name == "a.lan"
+    assert from_labels(sites | proxies, {}).dns_name == "c.lan"
+    assert from_labels(sites | proxies, {}).port == 2
+    assert from_labels(sites | {"caddy": "a.lan"}, {}).dns_name == "a.lan"
 
 
 @pytest.mark.parametrize(
@@ -167,28 +169,28 @@ def test_caddys_upstreams_name_the_port(arguments: str, port: int | None) -> Non
 
 
 @pytest.mark.parametrize("key", ["handle.reverse_proxy", "1_handle.0_reverse_proxy_1"])
-def test_a_nested_reverse_proxy_counts(key: str) -> None:
+def test_a_nested_reverse_proxy_is_read(key: str) -> None:
     assert caddy("a.lan", **{key: "{{upstreams 80}}"}).port == 80
 
 
-def test_a_reverse_proxy_without_a_site_says_nothing() -> None:
+def test_a_reverse_proxy_without_a_site_is_ignored() -> None:
     assert from_labels({"caddy.reverse_proxy": "{{upstreams 80}}"}, {}) == KoiMetadata()
 
 
-def test_what_the_owner_said_stands_and_partners_fill_the_rest() -> None:
-    said = {"koi.name": "Shop", "koi.port": "9000", "caddy": "a.lan"}
-    metadata = from_labels(said | {"caddy.reverse_proxy": "80"}, {})
+def test_koi_keys_take_precedence_over_proxy_labels() -> None:
+    labels = {"koi.name": "Shop", "koi.port": "9000", "caddy": "a.lan"}
+    metadata = from_labels(labels | {"caddy.reverse_proxy": "80"}, {})
     assert (metadata.name, metadata.dns_name, metadata.port) == ("Shop", "a.lan", 9000)
     assert (metadata.enable, metadata.source) == (True, "caddy-labels")
 
 
-def test_a_partner_that_adds_nothing_is_no_source_yet_enables() -> None:
+def test_proxy_labels_opt_in_even_if_all_fields_are_set() -> None:
     metadata = from_labels({"koi.name": "a", "koi.dns.name": "a.lan", "caddy": "b.lan"}, {})
     assert (metadata.enabled_by, metadata.source) == (EnabledBy.PARTNER, None)
     metadata = from_labels({"koi.port": "1", PORT.format("a"): "80"}, {})
     assert (metadata.port, metadata.enabled_by, metadata.source) == (1, EnabledBy.PARTNER, None)
 
 
-def test_a_label_too_long_to_look_at_is_refused() -> None:
+def test_a_label_that_is_too_long_is_refused() -> None:
     (refusal,) = caddy("a.lan " * 1000).refused
     assert refusal.key == "caddy"
