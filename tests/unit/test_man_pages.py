@@ -12,16 +12,25 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from koi_agent.bus.interfaces import Emits
 from koi_agent.cli.arguments import parser
 from koi_agent.cli.commands import commands
 from koi_agent.config.keys import KEYS as SETTINGS
 from koi_agent.core.metadata.keys import KEYS
 from tests.conftest import require
 from tests.machine import CHECKOUT
+from tests.unit import interface_files
 
 PAGES = sorted((CHECKOUT / "packaging/man").glob("*.scd"))
 API = "org.sylin.koi.Runtime1"
 INTERFACES = ("Manager", "Instance", "Backend")
+SIGNALS = {
+    Emits.TRUE: "",
+    Emits.INVALIDATES: "invalidates",
+    Emits.CONST: "const",
+    Emits.FALSE: "no signal",
+}
+"""What the manual says of a property's change signal."""
 
 
 def page(name: str) -> str:
@@ -92,6 +101,24 @@ def test_every_member_of_the_bus_is_in_the_manual_and_no_other() -> None:
         (interface,) = ET.parse(file).getroot().iter("interface")
         members |= {member.get("name", "") for member in interface if member.tag != "annotation"}
     assert bold(heads(page(f"{API}.5")), "[A-Z][A-Za-z]+") == members
+
+
+@pytest.mark.parametrize("name", INTERFACES)
+def test_every_property_is_in_the_manual_with_its_type_and_signal(name: str) -> None:
+    documented = properties(section(page(f"{API}.5"), f"{name.upper()}: PROPERTIES"))
+    (interface,) = [each for each in interface_files.interfaces() if each.name.endswith(name)]
+    assert documented == {
+        prop.name: (prop.signature, SIGNALS[prop.emits]) for prop in interface.properties.values()
+    }
+
+
+def properties(text: str) -> dict[str, tuple[str, str]]:
+    """Return type and change signal of each property that heads a paragraph."""
+    found: dict[str, tuple[str, str]] = {}
+    for group in re.finditer(r"((?:\*\w+\*,? )+)\(([a-z{}]+)(?:, ([a-z ]+))?\)", heads(text)):
+        names, signature, signal = group.groups("")
+        found |= dict.fromkeys(re.findall(r"\w+", names), (signature, signal))
+    return found
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
