@@ -14,7 +14,7 @@ def main() -> None:
 
 def be_agent(load_again: LoadAgain, loaded: Loaded) -> int:
     """Run the agent, which is loaded only now: clients start sooner without it."""
-    from koi_agent.agent import run  # noqa: PLC0415
+    from koi_agent.process import run  # noqa: PLC0415
 
     return run(load_again, loaded)
 

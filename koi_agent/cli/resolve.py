@@ -1,7 +1,6 @@
 """Which instances the words on the command line mean."""
 
 import asyncio
-from argparse import ArgumentParser
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
@@ -26,12 +25,6 @@ MATCHES: Sequence[Callable[[Row], str]] = (
 
 class NotFound(KoiError):
     """A word means no instance, or more than one."""
-
-
-def takes(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "names", nargs="+", metavar="NAME|ID", help="a name, an id, BACKEND:ID, or a unit"
-    )
 
 
 def write_each(

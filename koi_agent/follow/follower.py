@@ -177,14 +177,15 @@ class Follower:
 
     async def _keep(self, session: Session) -> None:
         """Watch over a session until it is lost, which this raises."""
-        await self._list(session)
-        self._steady_at = asyncio.get_running_loop().time() + STEADY
-        self.settled.set()
         with ungrouped(BackendLost):
             async with asyncio.TaskGroup() as group:
+                # Runs during the first list too: events that wait too long are lost.
+                group.create_task(session.run(), name=f"{self.name} session")
+                await self._list(session)
+                self._steady_at = asyncio.get_running_loop().time() + STEADY
+                self.settled.set()
                 group.create_task(self._doubt(session), name=f"{self.name} doubt")
-                group.create_task(self._repair(session), name=f"{self.name} repair")
-                await session.run()
+                await self._repair(session)
 
     async def _doubt(self, session: Session) -> None:
         while True:

@@ -46,7 +46,7 @@ class Followers:
             await self._stop(name)
         for name in config.backends:
             if name not in self._followers:
-                self._apply(Followed(name))
+                self._apply(Followed(name, name))
                 self._followers[name] = self._made(name)
                 self._start(name)
             elif _wishes(before, name) != _wishes(config, name):
@@ -105,4 +105,4 @@ class Followers:
 
 def _wishes(config: Config, name: str) -> object:
     """Pick what of a configuration concerns a backend."""
-    return getattr(config, name), config.resync_interval
+    return config.backend(name, object), config.resync_interval

@@ -4,7 +4,6 @@ from hypothesis import strategies as st
 
 from koi_agent.core.events import BackendState, BackendStatus
 from koi_agent.core.instance import (
-    Announcement,
     EnabledBy,
     Health,
     Instance,
@@ -14,7 +13,8 @@ from koi_agent.core.instance import (
     PortMetadata,
     PortSource,
     Protocol,
-    Standing,
+    RecordState,
+    RecordStatus,
 )
 
 # Numbers of the width that D-Bus has for them; text with all that JSON can carry.
@@ -77,10 +77,10 @@ INSTANCES = st.builds(
     replica=WORD,
     announcements=st.lists(
         st.builds(
-            Announcement,
+            RecordStatus,
             capability=TEXT,
             name=TEXT,
-            status=st.sampled_from(Standing),
+            state=st.sampled_from(RecordState),
             provider=TEXT,
             reason=TEXT,
             since=LONG,
@@ -91,6 +91,7 @@ INSTANCES = st.builds(
 BACKENDS = st.builds(
     BackendStatus,
     name=TEXT,
+    kind=TEXT,
     state=st.sampled_from(BackendState),
     endpoint=TEXT,
     runtime_version=TEXT,

@@ -16,7 +16,6 @@ from koi_agent.bus.messages import marshal, plain, unmarshal
 from koi_agent.bus.object_manager import properties
 from koi_agent.core.events import BackendStatus
 from koi_agent.core.instance import (
-    Announcement,
     EnabledBy,
     Health,
     Instance,
@@ -26,8 +25,9 @@ from koi_agent.core.instance import (
     PortMetadata,
     PortSource,
     Protocol,
+    RecordState,
+    RecordStatus,
     Refusal,
-    Standing,
 )
 from koi_agent.core.schema.backend import BACKEND_PROPERTIES
 from koi_agent.core.schema.dictionaries import ANNOUNCEMENT, METADATA, PORT, InstancePort
@@ -39,7 +39,7 @@ from koi_agent.publishers.http.instances import backend_record, encode
 from koi_agent.publishers.http.schemas import SCHEMAS, TABLES
 from tests.unit.strategies import BACKENDS, INSTANCES
 
-INTERNAL = {"awaits", "notes", "checked"}
+INTERNAL = {"awaits", "notes", "checked", "ending", "traits"}
 """Fields of an instance that are not published as properties."""
 MAPPING = PortMapping(
     container_port=80,
@@ -135,7 +135,7 @@ def test_every_field_of_instance_has_row() -> None:
         "discovered_at": 1,
         "stale": True,
         "replica": 1,
-        "announcements": (Announcement(capability="", name="", status=Standing.HELD),),
+        "announcements": (RecordStatus(name="", state=RecordState.HELD),),
     }
     before = instance(FULL)
     for field in fields(Instance):

@@ -18,6 +18,7 @@ BACKEND_PROPERTIES: Final[Table[BackendStatus]] = Table(
     "A runtime that the agent follows.",
     (
         Row("name", "Name", TEXT, lambda b: b.name, "Name.", signal=ChangeSignal.CONST),
+        Row("kind", "Kind", TEXT, lambda b: b.kind, "Kind of runtime.", signal=ChangeSignal.CONST),
         Row(
             "state",
             "State",

@@ -8,14 +8,14 @@ from operator import attrgetter
 from typing import Any, Final, NamedTuple, TypeVar
 
 from koi_agent.core.instance import (
-    Announcement,
     EnabledBy,
     KoiMetadata,
     PortMapping,
     PortMetadata,
     PortSource,
     Protocol,
-    Standing,
+    RecordState,
+    RecordStatus,
 )
 from koi_agent.core.metadata import service_types
 from koi_agent.core.schema.tables import Row, Table, Type, map_of
@@ -135,14 +135,14 @@ METADATA: Final[Table[KoiMetadata]] = Table(
         _optional("ports", map_of(PORT_METADATA), "Metadata of single ports, as 53/udp.", _ports),
     ),
 )
-ANNOUNCEMENT: Final[Table[Announcement]] = Table(
+ANNOUNCEMENT: Final[Table[RecordStatus]] = Table(
     "Announcement",
     "Status of a record that an instance requests.",
     (
         _entry("capability", TEXT, lambda a: a.capability, "Capability the record belongs to."),
         _entry("provider", TEXT_OR_NULL, lambda a: a.provider, "Provider that publishes it."),
         _entry("name", TEXT, lambda a: a.name, "Name of the record."),
-        _entry("status", enumeration(Standing), lambda a: str(a.status), "State of the record."),
+        _entry("status", enumeration(RecordState), lambda a: str(a.state), "State of the record."),
         _entry("reason", TEXT_OR_NULL, lambda a: a.reason, "Why it is not announced."),
         _entry("since", TIME, lambda a: a.since, "Time of the last change of its state."),
     ),

@@ -14,7 +14,7 @@ def explanation_of(instance: Instance, decisions: Sequence[Decision]) -> dict[st
     ports = [PORT.values(InstancePort(port, metadata)) for port in instance.ports]
     enabled = metadata.enable is True
     return {
-        "key": instance.key,
+        "key": str(instance.key),
         "name": instance.name,
         "enabled": enabled,
         "enabled_by": str(metadata.enabled_by or ""),
@@ -22,7 +22,13 @@ def explanation_of(instance: Instance, decisions: Sequence[Decision]) -> dict[st
         "metadata": METADATA.record(METADATA.values(metadata)),
         "ports": [PORT.record(port) for port in ports],
         "decisions": [
-            {"about": d.about, "outcome": str(d.outcome), "reason": d.reason} for d in decisions
+            {
+                "capability": d.capability,
+                "about": d.about,
+                "outcome": str(d.state),
+                "reason": d.reason,
+            }
+            for d in decisions
         ],
         "refused": [{"key": r.key, "reason": r.reason} for r in metadata.refused],
         "notes": list(instance.notes),

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from koi_agent.core.instance import Health, Instance, InstanceState
+from koi_agent.core.key import Key
 from koi_agent.core.schema.dictionaries import ANNOUNCEMENT, METADATA, PORT, InstancePort
 from koi_agent.core.schema.tables import ChangeSignal, Row, Table, dictionary, list_of
 from koi_agent.core.schema.types import (
@@ -27,7 +28,7 @@ CONST, INVALIDATES = ChangeSignal.CONST, ChangeSignal.INVALIDATES
 
 
 def _key(values: Mapping[str, Any]) -> str:
-    return f"{values.get('Backend', '')}:{values.get('Id', '')}"
+    return str(Key(str(values.get("Backend", "")), str(values.get("Id", ""))))
 
 
 def _ports(instance: Instance) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from koi_agent.core.events import BackendStatus
 from koi_agent.core.instance import Instance
+from koi_agent.core.key import Key
 from koi_agent.core.registry import Registry
 from koi_agent.core.schema.backend import BACKEND_PROPERTIES
 from koi_agent.core.schema.instance import INSTANCE_PROPERTIES
@@ -22,7 +23,7 @@ class Encoder:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._kept: dict[str, tuple[Instance, bytes]] = {}
+        self._kept: dict[Key, tuple[Instance, bytes]] = {}
 
     def of(self, instance: Instance) -> bytes:
         """Encode an instance, or find it encoded."""
@@ -34,7 +35,7 @@ class Encoder:
             self._kept[instance.key] = instance, made
         return made
 
-    def forget(self, key: str) -> None:
+    def forget(self, key: Key) -> None:
         """Keep an instance's JSON no more."""
         self._kept.pop(key, None)
 

@@ -3,8 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from koi_agent.core.checks import CheckKind
-from koi_agent.core.instance import Health
+from koi_agent.core.instance import CheckKind, Health
 from koi_agent.core.schema.backend import BACKEND_PROPERTIES
 from koi_agent.core.schema.dictionaries import ANNOUNCEMENT, METADATA, PORT, PORT_METADATA
 from koi_agent.core.schema.instance import INSTANCE_PROPERTIES
