@@ -24,7 +24,7 @@ from koi_agent.core.events import BackendState, BackendStatus
 from koi_agent.core.instance import Instance
 from koi_agent.core.key import Key
 from koi_agent.core.plan.records import Decision
-from koi_agent.core.schema import explanation_of
+from koi_agent.core.schema.explanation import explanation_of
 from koi_agent.publishers.dbus.interfaces import EVENTS
 from koi_agent.publishers.dbus.names import backend_path, instance_path
 

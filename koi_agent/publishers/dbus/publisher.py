@@ -14,8 +14,8 @@ from typing import Any, Never
 from koi_agent.bus.client import CallError, Connection, ReconnectingBus
 from koi_agent.bus.messages import Header, MessageType, Variant, marshal
 from koi_agent.bus.writer import BusLost
-from koi_agent.core import message_ids
-from koi_agent.core.dbus_names import BACKEND, INSTANCE, MANAGER, NAME, ROOT
+from koi_agent.core import dbus_names, message_ids
+from koi_agent.core.dbus_names import MANAGER, NAME, ROOT
 from koi_agent.core.errors import KoiError
 from koi_agent.core.event_queue import EventQueue
 from koi_agent.core.events import (
@@ -34,6 +34,8 @@ from koi_agent.core.events import (
 from koi_agent.core.instance import Instance
 from koi_agent.core.key import Key
 from koi_agent.core.registry import Registry
+from koi_agent.core.schema.backend import BACKEND_PROPERTIES
+from koi_agent.core.schema.instance import INSTANCE_PROPERTIES
 from koi_agent.publishers.dbus.interfaces import BACKEND_INTERFACE, INSTANCE_INTERFACE, changed
 from koi_agent.publishers.dbus.log_control import LogControl
 from koi_agent.publishers.dbus.manager import AgentStatus, Manager, ManagerActions
@@ -194,7 +196,7 @@ class DBusPublisher:
                 self._signal(link, "InstanceStarted", instance, {})
             case Stopped(instance, reason):
                 self._signal(link, "InstanceStopped", instance, {"reason": Variant("s", reason)})
-                self.tree.managed.removed(link, instance_path(instance.key), [INSTANCE])
+                self.tree.managed.removed(link, instance_path(instance.key), [dbus_names.INSTANCE])
             case Updated(old, new):
                 self._tell_update(link, old, new)
             case _:
@@ -212,12 +214,12 @@ class DBusPublisher:
                 self.tree.managed.added(link, backend_path(status.name))
             case BackendRemoved(backend):
                 del self._backends[backend]
-                self.tree.managed.removed(link, backend_path(backend), [BACKEND])
+                self.tree.managed.removed(link, backend_path(backend), [dbus_names.BACKEND])
             case BackendReconnected(backend):
                 self._emit(link, "BackendReconnected", "sa{sv}", (backend, {}))
 
     def _tell_update(self, link: Connection, old: Instance, new: Instance) -> None:
-        names = changed(INSTANCE_INTERFACE, old, new)
+        names = changed(INSTANCE_PROPERTIES, old, new)
         path = instance_path(new.key)
         if not names:
             self.tree.managed.forget(path)
@@ -231,7 +233,7 @@ class DBusPublisher:
         path = backend_path(status.name)
         if replace(told, instances=status.instances) == status:
             return
-        names = changed(BACKEND_INTERFACE, told, status)
+        names = changed(BACKEND_PROPERTIES, told, status)
         if set(names) <= COUNTS:
             self._backends[status.name] = replace(told, last_sync=status.last_sync)
             self.tree.managed.forget(path)
@@ -267,7 +269,7 @@ class DBusPublisher:
                 if not (told := self._backends.get(name)):
                     continue  # what there is to tell of it is on its way
                 now = self._backends[name] = replace(told, instances=status.instances)
-                names = changed(BACKEND_INTERFACE, told, now)
+                names = changed(BACKEND_PROPERTIES, told, now)
                 path = backend_path(name)
                 if names:
                     self.tree.managed.changed(self._link, path, BACKEND_INTERFACE, now, names)
