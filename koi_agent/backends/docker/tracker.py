@@ -100,7 +100,7 @@ class Tracker:
 
     def _on_destroy(self, event: Event) -> None:
         self._publish_uninspected(event.id)
-        self._remove(event.id, "removed")
+        self._remove(event.id, GoneReason.REMOVED)
 
     def _publish_uninspected(self, id_: str) -> None:
         """Publish a container that ended before its first inspection: it did run."""
@@ -165,7 +165,7 @@ class Tracker:
             if id_ in self._restarting:  # once: its restart was announced a moment ago
                 self._restarting.discard(id_)
             else:
-                self._remove(id_, "exited" if container else "removed")
+                self._remove(id_, "exited" if container else GoneReason.REMOVED)
             return
         self._restarting.discard(id_)
         self._starting.pop(id_, None)
