@@ -13,13 +13,12 @@ from koi_agent.backends.docker import Docker
 from koi_agent.backends.docker.api import API
 from koi_agent.config import Config
 from koi_agent.core.errors import BackendAbsent, BackendLost
-from koi_agent.gate import server as gate_server
-from koi_agent.gate import upstream as gate_upstream
-from koi_agent.gate.server import MOST_CONNECTIONS, Server
-from koi_agent.gate.upstream import Upstream
+from koi_agent.gate.server import HEAD_PATIENCE, MOST_CONNECTIONS, Server
+from koi_agent.gate.upstream import MOST, PATIENCE, Upstream
 from koi_agent.host import engines
 from koi_agent.host.listeners import ListenerTable
 from tests.real.agents import eventually
+from tests.unit.virtual_time import in_virtual_time, now
 
 pytestmark = pytest.mark.usefixtures("leak_check")
 
@@ -83,7 +82,7 @@ async def say(path: Path, data: bytes) -> bytes:
     reader, writer = await asyncio.open_unix_connection(path)
     try:
         writer.write(data)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(600):
             return await reader.read()
     finally:
         writer.close()
@@ -134,15 +133,16 @@ async def test_what_follows_a_question_is_judged_for_itself(tmp_path: Path, engi
     assert len(engine.asked) == 1
 
 
-async def test_a_slow_sender_is_left_and_holds_up_nobody(
-    tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(gate_server, "HEAD_PATIENCE", 0.3)
+@in_virtual_time
+async def test_a_slow_sender_is_left_and_holds_up_nobody(tmp_path: Path, engine: Engine) -> None:
     async with gate(tmp_path, engine) as path:
+        began = now()
         assert await say(path, b"GET /v1.41") == b""
+        assert now() - began == pytest.approx(HEAD_PATIENCE)
         assert b"200 OK" in await say(path, ASK + LAST)
 
 
+@in_virtual_time
 async def test_many_connections_wait_for_their_turn(tmp_path: Path, engine: Engine) -> None:
     async with gate(tmp_path, engine) as path:
         idle = [await asyncio.open_unix_connection(path) for _ in range(MOST_CONNECTIONS)]
@@ -173,7 +173,7 @@ async def test_events_are_handed_on_one_by_one_and_end_with_who_listens(
     async with gate(tmp_path, engine) as path:
         reader, writer = await asyncio.open_unix_connection(path)
         writer.write(b"GET /v1.41/events?since=1 HTTP/1.1\r\nHost: a\r\n\r\n")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             assert b"chunked" in await reader.readuntil(b"\r\n\r\n")
             for number in range(3):
                 await reader.readuntil(b"\r\n")
@@ -186,7 +186,7 @@ async def test_events_are_handed_on_one_by_one_and_end_with_who_listens(
                 more.set()
         writer.close()
         await writer.wait_closed()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while engine.open:
                 more.set()
                 await asyncio.sleep(0.01)
@@ -226,6 +226,7 @@ async def test_an_engine_that_is_not_there_is_told_of(tmp_path: Path) -> None:
                 await api.engine()
 
 
+@in_virtual_time
 async def test_a_whole_answer_comes_to_a_slow_reader_that_asks_for_the_end(
     tmp_path: Path, engine: Engine
 ) -> None:
@@ -240,7 +241,7 @@ async def test_a_whole_answer_comes_to_a_slow_reader_that_asks_for_the_end(
         reader, writer = await asyncio.open_unix_connection(path)
         writer.write(ONCE)
         await asyncio.sleep(0.3)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             said = await reader.read()
         writer.close()
         await writer.wait_closed()
@@ -248,13 +249,10 @@ async def test_a_whole_answer_comes_to_a_slow_reader_that_asks_for_the_end(
     assert said.count(b'"running"') == 10_000
 
 
-async def test_an_engine_that_is_silent_costs_nobody_his_place(
-    tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(gate_upstream, "PATIENCE", 0.3)
-
+@in_virtual_time
+async def test_a_silent_engine_does_not_keep_connections(tmp_path: Path, engine: Engine) -> None:
     async def say_nothing(_writer: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(1)
+        await asyncio.sleep(2 * PATIENCE)
 
     engine.say = say_nothing  # type: ignore[method-assign,assignment]
     async with gate(tmp_path, engine) as path:
@@ -264,16 +262,14 @@ async def test_an_engine_that_is_silent_costs_nobody_his_place(
             writer.close()
             await writer.wait_closed()
         assert b"200 OK" in await say(path, LAST)
-        await eventually(lambda: not engine.open, "the engine is left")
+        await eventually(lambda: not engine.open, "the engine is left", seconds=3 * PATIENCE)
 
 
-async def test_an_event_that_is_too_long_is_told_of_and_the_next_one_comes(
-    tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+async def test_an_event_that_is_too_long_is_passed_on_empty_and_the_next_one_whole(
+    tmp_path: Path, engine: Engine
 ) -> None:
-    monkeypatch.setattr(gate_upstream, "MOST", 20_000)
-
     async def say_much(writer: asyncio.StreamWriter) -> None:
-        writer.write(OK + b'{"a":"' + b"a" * 100_000 + b'"}\n')
+        writer.write(OK + b'{"a":"' + b"a" * MOST + b'"}\n')
         writer.write(b'{"Type":"container","Action":"die"}\n')
 
     engine.say = say_much  # type: ignore[method-assign]
