@@ -117,8 +117,8 @@ async def test_no_client_notices_two_hundred_ends(path: socket.socket) -> None:
     async with asking(path) as tally:
         for _ in range(200):
             async with serving(told, path):
-                await asyncio.sleep(0.02)
+                await tally.more(5)
         async with serving(told, path):
             await tally.end()
     assert tally.met.keys() == {"200"}
-    assert tally.met["200"] > 1000
+    assert tally.met["200"] >= 1000
