@@ -1,1 +1,1 @@
-"""OUT, showing: what the registry says, for whoever asks."""
+"""The publishers: they show the state of the registry to other programs."""

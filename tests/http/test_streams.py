@@ -60,7 +60,7 @@ class Known:
 
 
 def pid(known: Known, instance: Instance) -> object:
-    return known.instances.get(instance.key, {}).get("main_pid")
+    return known.instances.get(str(instance.key), {}).get("main_pid")
 
 
 async def test_a_listener_gets_all_there_is_and_then_what_happens(path: socket.socket) -> None:
@@ -85,7 +85,7 @@ async def test_a_listener_gets_all_there_is_and_then_what_happens(path: socket.s
         "runtime.reconnected",
     ]
     started, updated, stopped, disconnected, reconnected = (e["data"]["data"] for e in heard)
-    assert (started["id"], started["main_pid"]) == ("db.service", 0)
+    assert (started["id"], started["main_pid"]) == ("db.service", None)
     assert (updated["id"], updated["main_pid"]) == ("db.service", 7)
     assert stopped == {"id": DB.id, "name": "db", "backend": "systemd", "reason": "exited"}
     assert disconnected == {"backend": "podman", "reason": "its socket is gone"}

@@ -19,13 +19,8 @@ from tests import namespaces
 from tests.machine import images
 from tests.namespaces import CHECKOUT, Namespaces, wait_until
 
-SOURCES: Final = (
-    *("koi_agent", "packaging", "systemd", "tests", "Makefile", "pyproject.toml"),
-    *("build/man", "build/vendor"),
-)
-"""The parts of the checkout that are copied into a machine."""
 COPY: Final = "/srv/koi-runtime"
-"""The folder of the copy."""
+"""The folder in a machine that holds a copy of tests/: some of its programs run there."""
 PROGRAMS: Final = ("mmdebstrap", "nsenter", "setpriv", "systemd-nspawn", "unshare")
 
 # The kernel kills unshare with us, unshare kills PID 1 of its namespace, and the kernel all other
@@ -119,7 +114,7 @@ def _environment(user: str, more: Mapping[str, str] | None) -> dict[str, str]:
 
 @contextlib.contextmanager
 def booted(suite: str) -> Iterator[Machine]:
-    """Boot a machine of a suite, with a copy of the checkout in it."""
+    """Boot and yield a machine of a suite, with a copy of the tests in it."""
     root = images.image(suite)
     name = f"koi-{suite}-{os.getpid()}-{next(_numbers)}"
     console = images.FOLDER / f"{name}.log"
@@ -149,7 +144,7 @@ def _up(suite: str, starter: int, console: Path) -> Machine:
         what,
         timeout=120,
     )
-    _copy_checkout(machine)
+    _copy_tests(machine)
     return machine
 
 
@@ -162,14 +157,9 @@ def _leader(starter: int) -> int:
     return 0
 
 
-def _copy_checkout(machine: Machine) -> None:
-    machine.path(COPY).mkdir(parents=True)
-    for name in SOURCES:
-        source, target = CHECKOUT / name, machine.path(COPY) / name
-        if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-        elif source.exists():
-            shutil.copy2(source, target)
+def _copy_tests(machine: Machine) -> None:
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(CHECKOUT / "tests", machine.path(COPY) / "tests", ignore=ignore)
 
 
 def here() -> Machine:

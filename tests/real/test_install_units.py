@@ -96,15 +96,11 @@ def test_the_wheel_carries_what_a_user_needs_besides_the_code(wheel: Path) -> No
     with ZipFile(wheel) as archive:
         carried = {name.partition(".data/data/share/")[2] for name in archive.namelist()}
         licenses = [name for name in archive.namelist() if name.endswith("/LICENSE")]
-    completions = CHECKOUT.joinpath("packaging/completion")
-    shells = {
-        "bash": "bash-completion/completions",
-        "fish": "fish/vendor_completions.d",
-        "zsh": "zsh/site-functions",
-    }
     assert carried - {""} == {
         *(f"koi-runtime/{name}" for name in PLACES),
-        *(f"{shells[file.parent.name]}/{file.name}" for file in completions.glob("*/*")),
+        "bash-completion/completions/koi-runtime",
+        "fish/vendor_completions.d/koi-runtime.fish",
+        "zsh/site-functions/_koi-runtime",
     }
     assert len(licenses) == 1
 

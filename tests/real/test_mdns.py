@@ -82,7 +82,7 @@ async def test_a_name_that_a_peer_has_is_left_to_it(world: World, lan: Lan, tmp_
                 assert set(await announced(world)) == {"web #2._http._tcp.local", "web.local"}
                 names = {(one.name, one.port) for one in lan.peer.browse("_http._tcp")}
                 assert names == {("web", 80), ("web #2", 8080)}
-                assert "'web' is somebody else's" in running.log()
+                assert "'web' belongs to another host" in running.log()
         finally:
             publisher.terminate()
 

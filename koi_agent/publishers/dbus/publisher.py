@@ -14,8 +14,8 @@ from typing import Any, Never
 from koi_agent.bus.client import CallError, Connection, ReconnectingBus
 from koi_agent.bus.messages import Header, MessageType, Variant, marshal
 from koi_agent.bus.writer import BusLost
-from koi_agent.core import message_ids
-from koi_agent.core.dbus_names import BACKEND, INSTANCE, MANAGER, NAME, ROOT
+from koi_agent.core import dbus_names, message_ids
+from koi_agent.core.dbus_names import MANAGER, NAME, ROOT
 from koi_agent.core.errors import KoiError
 from koi_agent.core.event_queue import EventQueue
 from koi_agent.core.events import (
@@ -32,7 +32,10 @@ from koi_agent.core.events import (
     Updated,
 )
 from koi_agent.core.instance import Instance
+from koi_agent.core.key import Key
 from koi_agent.core.registry import Registry
+from koi_agent.core.schema.backend import BACKEND_PROPERTIES
+from koi_agent.core.schema.instance import INSTANCE_PROPERTIES
 from koi_agent.publishers.dbus.interfaces import BACKEND_INTERFACE, INSTANCE_INTERFACE, changed
 from koi_agent.publishers.dbus.log_control import LogControl
 from koi_agent.publishers.dbus.manager import AgentStatus, Manager, ManagerActions
@@ -92,14 +95,14 @@ class DBusPublisher:
         """Count what started and stopped without a word having left."""
         return self._queue.dropped
 
-    def _told(self) -> Mapping[str, Instance]:
-        return self._queue.told
+    def _told(self) -> Mapping[Key, Instance]:
+        return self._queue.known
 
     def _told_backends(self) -> Mapping[str, BackendStatus]:
         return self._backends
 
     def _of_unit(self, unit: str) -> Sequence[Instance]:
-        told = self._queue.told
+        told = self._queue.known
         return [told[i.key] for i in self._registry.of_unit(unit) if i.key in told]
 
     def _present(self) -> AgentStatus:
@@ -107,7 +110,7 @@ class DBusPublisher:
             version=self._version,
             phase=self._phase,
             backends=tuple(self._backends.values()),
-            instances=len(self._queue.told),
+            instances=len(self._queue.known),
             generation=self._registry.generation,
         )
 
@@ -151,7 +154,7 @@ class DBusPublisher:
 
     async def _serve(self, link: Connection) -> None:
         self._link = link
-        self._queue.begin(self._registry.visible)
+        self._queue.reset(self._registry.visible)
         self._backends = dict(self._registry.backends)
         self._facts = self._present()
         self.tree.managed.clear()
@@ -193,7 +196,7 @@ class DBusPublisher:
                 self._signal(link, "InstanceStarted", instance, {})
             case Stopped(instance, reason):
                 self._signal(link, "InstanceStopped", instance, {"reason": Variant("s", reason)})
-                self.tree.managed.removed(link, instance_path(instance.key), [INSTANCE])
+                self.tree.managed.removed(link, instance_path(instance.key), [dbus_names.INSTANCE])
             case Updated(old, new):
                 self._tell_update(link, old, new)
             case _:
@@ -211,12 +214,12 @@ class DBusPublisher:
                 self.tree.managed.added(link, backend_path(status.name))
             case BackendRemoved(backend):
                 del self._backends[backend]
-                self.tree.managed.removed(link, backend_path(backend), [BACKEND])
+                self.tree.managed.removed(link, backend_path(backend), [dbus_names.BACKEND])
             case BackendReconnected(backend):
                 self._emit(link, "BackendReconnected", "sa{sv}", (backend, {}))
 
     def _tell_update(self, link: Connection, old: Instance, new: Instance) -> None:
-        names = changed(INSTANCE_INTERFACE, old, new)
+        names = changed(INSTANCE_PROPERTIES, old, new)
         path = instance_path(new.key)
         if not names:
             self.tree.managed.forget(path)
@@ -230,7 +233,7 @@ class DBusPublisher:
         path = backend_path(status.name)
         if replace(told, instances=status.instances) == status:
             return
-        names = changed(BACKEND_INTERFACE, told, status)
+        names = changed(BACKEND_PROPERTIES, told, status)
         if set(names) <= COUNTS:
             self._backends[status.name] = replace(told, last_sync=status.last_sync)
             self.tree.managed.forget(path)
@@ -251,7 +254,7 @@ class DBusPublisher:
             self._counting = loop.call_later(COUNT_PAUSE, self._tell_counts)
 
     def _counts_differ(self) -> bool:
-        return self._facts.instances != len(self._queue.told) or any(
+        return self._facts.instances != len(self._queue.known) or any(
             status.instances != self._backends[name].instances
             for name, status in self._registry.backends.items()
             if name in self._backends
@@ -266,7 +269,7 @@ class DBusPublisher:
                 if not (told := self._backends.get(name)):
                     continue  # what there is to tell of it is on its way
                 now = self._backends[name] = replace(told, instances=status.instances)
-                names = changed(BACKEND_INTERFACE, told, now)
+                names = changed(BACKEND_PROPERTIES, told, now)
                 path = backend_path(name)
                 if names:
                     self.tree.managed.changed(self._link, path, BACKEND_INTERFACE, now, names)
