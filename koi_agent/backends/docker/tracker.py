@@ -20,6 +20,7 @@ from koi_agent.backends.docker.inspect_queue import InspectQueue
 from koi_agent.backends.docker.kinds import Kind
 from koi_agent.backends.docker.table import ContainerTable
 from koi_agent.backends.docker.tunables import Tunables
+from koi_agent.core.events import GoneReason
 from koi_agent.core.instance import Health, InstanceState
 
 FATAL: Final = frozenset({9, 15})
