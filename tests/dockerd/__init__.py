@@ -1,6 +1,6 @@
 """A private Docker: a real dockerd with a network of its own, in namespaces of its own.
 
-One starts in half a second, several live side by side, and everything in one dies with it, also
+A daemon starts in half a second, and several can run at once. Everything in it ends with it, also
 when its starter is killed. It needs root. Its images and containers are in memory.
 """
 
@@ -26,16 +26,16 @@ PROGRAMS: Final = (
 )
 DAEMONS: Final = ("dockerd", "containerd")
 START_TIMEOUT: Final = 40
-"""Seconds. A daemon that finds containers running stops them before it answers, and waits 10 s
-for those that do not want to."""
+"""Seconds. A daemon that finds running containers stops them before it answers, and waits 10 s
+for each that ignores its stop signal."""
 
 
 class DockerdFailed(Exception):
-    """The daemon did not do what it was asked for."""
+    """The daemon failed to start, stop or run a command."""
 
 
 def missing() -> str:
-    """What this machine lacks for a daemon, or nothing."""
+    """Return what this machine lacks for a daemon, or ""."""
     if os.geteuid() != 0:
         return "not root (make test asks for it)"
     absent = [program for program in PROGRAMS if shutil.which(program) is None]
@@ -49,7 +49,7 @@ class Dockerd:
     """PID 1 of the daemon's namespaces, as the host numbers it."""
 
     def __init__(self, folder: Path, *options: str) -> None:
-        """Name a folder, with a short path, and what is dockerd's, as ``--live-restore``."""
+        """Set a folder with a short path, and options of dockerd such as ``--live-restore``."""
         self._folder = folder
         self.socket: Final = folder / "docker.sock"
         """Where the daemon answers: the same path inside and outside."""
@@ -63,7 +63,7 @@ class Dockerd:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            start_new_session=True,  # a Ctrl-C is for the starter, which then ends the daemon
+            start_new_session=True,  # Ctrl-C is for the starter, which then ends the daemon
         )
         try:
             self._settle()
@@ -96,10 +96,10 @@ class Dockerd:
             self._keeper.stdin.close()
             self._keeper.wait(timeout=20)
 
-    # The daemon's life
+    # Start and stop
 
     def start(self) -> None:
-        """Start the daemon, the first one or another after it, and wait until it answers."""
+        """Start the daemon, or start it again, and wait until it answers."""
         assert self._keeper.stdin is not None
         self._keeper.stdin.write("start\n")
         self._keeper.stdin.flush()
@@ -110,17 +110,17 @@ class Dockerd:
             raise DockerdFailed(f"{failed}: {self.log.read_text()[-2000:]}") from None
 
     def kill(self) -> None:
-        """Kill the daemon, and with it its containerd; the containers live on."""
+        """Kill the daemon and its containerd; the containers continue to run."""
         self._end(signal.SIGKILL)
 
     def stop(self) -> None:
-        """Have the daemon end, and its containers, unless it has ``--live-restore``."""
+        """Stop the daemon, and its containers unless it has ``--live-restore``."""
         self._end(signal.SIGTERM)
 
     def _end(self, number: signal.Signals) -> None:
         for pid in self.daemons("dockerd"):
             os.kill(pid, number)
-        # Until its containerd has gone too: the next daemon would take it for its own.
+        # The next daemon would use a containerd that is still there.
         wait_until(lambda: not self.daemons(), "dockerd ends", timeout=START_TIMEOUT)
 
     def _answers(self) -> bool:
@@ -131,10 +131,10 @@ class Dockerd:
         return False
 
     def daemons(self, *names: str) -> list[int]:
-        """List the numbers of the daemon and its containerd, or of one, as the host has them."""
+        """Return the PIDs on the host of dockerd and containerd, or of the named one."""
         return [pid for pid in children(self.pid) if command(pid) in (names or DAEMONS)]
 
-    # What it runs
+    # Containers and programs
 
     def run(
         self, *args: str, check: bool = True, timeout: float = 60
@@ -154,24 +154,24 @@ class Dockerd:
             raise DockerdFailed(f"docker {' '.join(args)}: exit {done.returncode}: {done.stderr}")
         return done
 
-    def truth(self) -> dict[str, tuple[str, str]]:
-        """Tell name and state of each container that runs, by id, as ``docker ps`` does."""
+    def running(self) -> dict[str, tuple[str, str]]:
+        """Return name and state of each running container by id, as ``docker ps`` shows them."""
         listed = self.engine.call("GET", "/containers/json")
         return {one["Id"]: (one["Names"][0].removeprefix("/"), one["State"]) for one in listed}
 
     def spawn(self, *argv: str | Path, **popen: Any) -> subprocess.Popen[str]:
-        """Start a program in the daemon's namespaces: in its network, ports are open to it."""
+        """Start a program in the daemon's namespaces, where it reaches published ports."""
         popen.setdefault("text", True)
         return namespaces.spawn(self.pid, map(str, argv), **popen)
 
 
 def children(pid: int) -> list[int]:
-    """List the children of a process; of PID 1, what became an orphan too."""
+    """Return the PIDs of a process's children; PID 1 has the orphans too."""
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def command(pid: int) -> str:
-    """Tell the name of a process, or nothing if it is gone."""
+    """Return the name of a process, or "" if it is gone."""
     try:
         return Path(f"/proc/{pid}/comm").read_text().strip()
     except OSError:
@@ -179,7 +179,7 @@ def command(pid: int) -> str:
 
 
 def wait_until(condition: Callable[[], object], description: str, *, timeout: float = 10) -> None:
-    """Ask until the answer is true."""
+    """Wait until the condition is true."""
     deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > deadline:

@@ -71,7 +71,7 @@ async def running(docker: Dockerd, count: int, **config: Any) -> list[str]:
 
 
 async def truth(docker: Dockerd) -> dict[str, str]:
-    listed = await asyncio.to_thread(docker.truth)
+    listed = await asyncio.to_thread(docker.running)
     return {id_: state for id_, (_, state) in listed.items()}
 
 

@@ -49,11 +49,11 @@ def links() -> set[str]:
 
 def test_a_container_runs_and_ends(docker: Dockerd) -> None:
     identifier = docker.run("run", "--detach", "--name=one", "koi-busybox").stdout.strip()
-    assert docker.truth() == {identifier: ("one", "running")}
+    assert docker.running() == {identifier: ("one", "running")}
     docker.run("pause", "one")
-    assert docker.truth() == {identifier: ("one", "paused")}
+    assert docker.running() == {identifier: ("one", "paused")}
     docker.run("rm", "--force", "one")
-    assert docker.truth() == {}
+    assert docker.running() == {}
 
 
 def test_a_published_port_answers_inside_only(docker: Dockerd) -> None:
@@ -67,9 +67,9 @@ def test_a_published_port_answers_inside_only(docker: Dockerd) -> None:
 def test_many_containers_take_little_time_of_their_own(docker: Dockerd) -> None:
     made = [docker.engine.create(f"many-{number}", Labels={"n": "1"}) for number in range(20)]
     docker.engine.each("POST", [f"/containers/{one}/start" for one in made])
-    assert set(docker.truth()) == set(made)
+    assert set(docker.running()) == set(made)
     docker.engine.each("DELETE", [f"/containers/{one}?force=1" for one in made])
-    assert docker.truth() == {}
+    assert docker.running() == {}
 
 
 def test_a_killed_daemon_comes_back_each_time(docker: Dockerd) -> None:
@@ -81,7 +81,7 @@ def test_a_killed_daemon_comes_back_each_time(docker: Dockerd) -> None:
         assert docker.daemons() == []
         docker.start()
         assert not set(docker.daemons()) & set(before)
-        assert [*docker.truth().values()] == [("always", "running")]
+        assert [*docker.running().values()] == [("always", "running")]
 
 
 def test_with_live_restore_containers_do_not_notice(tmp_path: Path) -> None:
