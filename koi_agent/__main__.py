@@ -1,4 +1,4 @@
-"""``koi-runtime``: what was typed, to a command, to an exit code."""
+"""The command ``koi-runtime``."""
 
 import sys
 
@@ -8,13 +8,14 @@ from koi_agent.config import Loaded
 
 
 def main() -> None:
-    """Do what the command line says."""
-    sys.exit(execute(sys.argv[1:], be_agent))
+    """Execute the command line and exit with its code."""
+    sys.exit(execute(sys.argv[1:], run_agent))
 
 
-def be_agent(load_again: LoadAgain, loaded: Loaded) -> int:
-    """Run the agent, which is loaded only now: clients start sooner without it."""
-    from koi_agent.agent import run  # noqa: PLC0415
+def run_agent(load_again: LoadAgain, loaded: Loaded) -> int:
+    """Run the agent; return an exit code."""
+    # Imported here, so that the other commands start faster.
+    from koi_agent.process import run  # noqa: PLC0415
 
     return run(load_again, loaded)
 

@@ -8,7 +8,6 @@ import asyncio
 import os
 import re
 import stat
-from argparse import ArgumentParser
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -43,10 +42,6 @@ FORGET: Final = "systemctl --user daemon-reload"
 
 class Hindered(KoiError):
     """The units can't be installed, or removed, as things are."""
-
-
-def takes(parser: ArgumentParser) -> None:
-    parser.add_argument("--remove", action="store_true", help="remove what this has written")
 
 
 def act(arguments: Arguments, output: Output) -> int:

@@ -1,7 +1,6 @@
 """``koi-runtime resync``: have backends listed anew, now, and tell what was different."""
 
 import asyncio
-from argparse import ArgumentParser
 from collections.abc import Mapping, Sequence
 
 from koi_agent.cli import records
@@ -18,10 +17,6 @@ ABSENT = "absent"
 
 class NoSuchBackend(KoiError):
     """The agent follows no backend of this name."""
-
-
-def takes(parser: ArgumentParser) -> None:
-    parser.add_argument("backend", nargs="?", metavar="BACKEND", help="only this one")
 
 
 def act(arguments: Arguments, output: Output) -> int:

@@ -2,36 +2,18 @@
 
 import errno
 import os
-from argparse import ArgumentParser
 from collections.abc import Callable
 from functools import partial
 
 from koi_agent.cli.arguments import Arguments, Misuse
 from koi_agent.cli.output import Output, complain
-from koi_agent.config import ACCEPTED, FlagError, Flags, Loaded, load
+from koi_agent.config import FlagError, Flags, Loaded, load
 from koi_agent.core.errors import ConfigError
-from koi_agent.core.message_ids import LEVELS
 
 LoadAgain = Callable[[], Loaded]
 """Reads the configuration anew, for the same flags and environment; raises ``ConfigError``."""
 BeAgent = Callable[[LoadAgain, Loaded], int]
 """Runs an agent to its end; returns its exit code."""
-
-
-def takes(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--runtime",
-        metavar="NAME[,NAME…]",
-        help=f"the runtimes to follow: {', '.join(ACCEPTED)} ($KOI_RUNTIME)",
-    )
-    parser.add_argument(
-        "--no-runtime", action="store_true", help="follow no runtime ($KOI_NO_RUNTIME)"
-    )
-    parser.add_argument(
-        "--log-level",
-        metavar="LEVEL",
-        help=f"{', '.join(LEVELS)} ($KOI_LOG_LEVEL)",
-    )
 
 
 def act(be_agent: BeAgent, arguments: Arguments, _output: Output) -> int:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from koi_agent.core.events import Lost
-from koi_agent.core.instance import Announcement, Health, Standing
+from koi_agent.core.instance import Health, RecordState, RecordStatus
 from tests.bus.clients import SHOP, VERSION, WEB, agent, koi_runtime, start
 from tests.world.bus import PrivateBus
 
@@ -50,6 +50,7 @@ async def test_list_in_json_has_upstreams_keys_and_ours(bus: PrivateBus) -> None
     assert web.pop("discovered_at").endswith("Z")
     assert web == {
         "id": "web.service",
+        "key": "systemd:web.service",
         "name": "web",
         "ports": [
             {
@@ -66,6 +67,8 @@ async def test_list_in_json_has_upstreams_keys_and_ours(bus: PrivateBus) -> None
         "backend": "systemd",
         "state": "running",
         "image": "/etc/systemd/system/web.service",
+        "project": None,
+        "replica": None,
         "unit": "web.service",
         "main_pid": 42,
         "control_group": "/system.slice/web.service",
@@ -127,15 +130,15 @@ async def test_show_finds_by_name_id_and_key(bus: PrivateBus, asked: str) -> Non
 
 async def test_show_tells_of_health_and_of_where_each_record_stands(bus: PrivateBus) -> None:
     announced = (
-        Announcement(
+        RecordStatus(
             capability="mdns",
             provider="avahi",
             name="web.local",
-            status=Standing.ANNOUNCED,
+            state=RecordState.ANNOUNCED,
             since=1_700_000_000_000_000,
         ),
-        Announcement(
-            capability="mdns", name="port 81/tcp", status=Standing.REFUSED, reason="it is not"
+        RecordStatus(
+            capability="mdns", name="port 81/tcp", state=RecordState.REFUSED, reason="it is not"
         ),
     )
     web = replace(

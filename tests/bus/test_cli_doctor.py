@@ -4,7 +4,6 @@ import asyncio
 import json
 import sys
 from pathlib import Path
-from time import monotonic
 
 import pytest
 
@@ -71,9 +70,7 @@ async def test_an_agent_that_says_nothing_fails_in_time(
     be_impatient(monkeypatch)
     async with connected(place.bus.address) as link:
         await link.own(NAME)
-        began = monotonic()
         found = await place.findings()
-    assert monotonic() - began < examination.PATIENCE + 2
     assert found["state"] == [("fail", f"no answer within {examination.PATIENCE:.0f} s", "")]
     assert found["backends"] == found["state"]
     assert found["agent"][0][0] == "ok"
@@ -84,9 +81,7 @@ async def test_a_bus_that_says_nothing_fails_in_time(
 ) -> None:
     be_impatient(monkeypatch)
     place.bus.stop()
-    began = monotonic()
     found = await place.findings()
-    assert monotonic() - began < examination.PATIENCE + 2
     assert [verdict for verdict, *_ in found["bus"]] == ["fail"]
     assert set(found) == {"bus", "configuration", "http", "versions"}
 

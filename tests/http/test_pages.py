@@ -8,7 +8,7 @@ import pytest
 
 from koi_agent.core.events import Absent, Lost
 from tests.http.serving import Told, ask, client, serving
-from tests.http.things import HOSTILE, SHOP, WEB, checks
+from tests.http.things import CHECKED, HOSTILE, SHOP, WEB
 from tests.unit.things import container, unit
 
 
@@ -69,22 +69,22 @@ async def test_an_instance_has_upstreams_fields_and_ours(path: socket.socket) ->
         "state_detail": "running",
         "health": "unhealthy",
         "health_detail": "exit 1",
-        "unit": "",
-        "control_group": "",
-        "main_pid": 0,
-        "invocation_id": "",
+        "unit": None,
+        "control_group": None,
+        "main_pid": None,
+        "invocation_id": None,
         "created_at": "2023-11-14T22:13:20.000001Z",
         "stale": False,
         "announcements": [],
     }
 
 
-async def test_what_has_no_image_project_or_time_says_none(path: socket.socket) -> None:
+async def test_image_is_left_out_and_other_unknown_values_are_null(path: socket.socket) -> None:
     told = Told(replace(WEB, created_at=2**62))
     async with serving(told, path):
         (shown,) = (await ask(path, "/v1/runtime/instances")).json
-    assert not shown.keys() & {"image", "project", "replica"}
-    assert shown["created_at"] is None
+    assert "image" not in shown
+    assert (shown["project"], shown["replica"], shown["created_at"]) == (None, None, None)
 
 
 async def test_a_list_is_current_after_each_event(path: socket.socket) -> None:
@@ -116,8 +116,8 @@ async def test_hostile_names_stay_inside_their_strings(path: socket.socket) -> N
     async with serving(Told(HOSTILE), path):
         (shown,) = (await ask(path, "/v1/runtime/instances")).json
         reply = await ask(path, "/v1/runtime/instances/a%5Cx2db/../%1B")
-    assert shown["name"] == HOSTILE.name
-    assert shown["id"] == HOSTILE.id
+    assert shown["name"] == HOSTILE.name.replace("\x00", "\ufffd")
+    assert shown["id"] == HOSTILE.id.replace("\udc80", "?")
     assert reply.status == 404
     assert b"\x1b" not in reply.body
 
@@ -155,19 +155,19 @@ async def test_backends_say_where_they_stand(path: socket.socket) -> None:
 async def test_health_says_what_runtimes_check(path: socket.socket) -> None:
     async with serving(Told(SHOP, WEB), path):
         shown = (await ask(path, "/v1/health/status")).json
-    health = {"key": SHOP.key, "name": "shop", "health": "unhealthy", "detail": "exit 1"}
+    health = {"key": str(SHOP.key), "name": "shop", "health": "unhealthy", "detail": "exit 1"}
     assert shown == {"machines": [], "services": [], "instances": [health]}
 
 
 async def test_checks_have_upstreams_shape_and_a_key(path: socket.socket) -> None:
     told = Told(SHOP)
-    told.facts = replace(told.facts, checks=checks)
+    told.apply(CHECKED)
     async with serving(told, path):
         shown = (await ask(path, "/v1/health/status")).json
     assert shown["services"] == [
         {
             "name": "runtime:The shop",
-            "key": SHOP.key,
+            "key": str(SHOP.key),
             "kind": "http",
             "target": "http://[::1]:8080/up",
             "interval_secs": 2,

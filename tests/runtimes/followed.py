@@ -14,6 +14,7 @@ from koi_agent.backends.docker.tunables import Tunables
 from koi_agent.core.errors import BackendLost
 from koi_agent.core.events import BackendStatus, Change, Event
 from koi_agent.core.instance import Instance
+from koi_agent.core.key import Key
 from koi_agent.core.registry import Registry
 from koi_agent.follow.follower import Follower
 from koi_agent.host.listeners import ListenerTable
@@ -35,7 +36,7 @@ class Followed:
         self.containers = fake.containers
         self.faults = fake.faults
         self.name = name or kind
-        self.registry = Registry([self.name])
+        self.registry = Registry({self.name: kind})
         self.reader = Reader()
         self.events: list[Event] = []
         candidates = find_candidates(KINDS[kind], str(fake.path), "system", {})
@@ -57,7 +58,7 @@ class Followed:
         return [one[0] + one[-1] for one in told(self.events)]
 
     def known(self, container: FakeContainer) -> Instance:
-        return self.registry.visible[f"{self.name}:{container.id}"]
+        return self.registry.visible[Key(self.name, container.id)]
 
     def disagreement(self) -> str:
         """Return the differences between what is published and what runs, "" if there are none."""

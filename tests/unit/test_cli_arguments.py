@@ -6,14 +6,17 @@ import sys
 import pytest
 
 from koi_agent.cli.arguments import Arguments, Misuse, parsed
-from koi_agent.cli.commands import DEFAULT, commands
+from koi_agent.cli.commands import acts
 from koi_agent.cli.output import complain
-
-TABLE = commands(lambda _load_again, _loaded: 0)
+from koi_agent.cli.syntax import COMMANDS
 
 
 def typed(*argv: str) -> Arguments:
-    return parsed(argv, TABLE, DEFAULT)
+    return parsed(argv)
+
+
+def test_every_command_of_the_table_is_executed_by_something() -> None:
+    assert list(acts(lambda _load_again, _loaded: 0)) == [command.name for command in COMMANDS]
 
 
 @pytest.mark.parametrize("argv", [("--user", "list"), ("list", "--user")], ids=" ".join)
@@ -59,7 +62,7 @@ def test_what_makes_no_sense_is_refused_in_one_line(argv: tuple[str, ...]) -> No
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("name", [command.name for command in TABLE])
+@pytest.mark.parametrize("name", [command.name for command in COMMANDS])
 def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         typed(name, "--help")

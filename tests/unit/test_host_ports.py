@@ -56,7 +56,7 @@ def test_a_path_outside_the_hierarchy_does_not_exist(group: str) -> None:
 async def test_concurrent_scans_share_one_result() -> None:
     table = ListenerTable()
     async with asyncio.TaskGroup() as group:
-        looks = [group.create_task(table.look()) for _ in range(9)]
+        looks = [group.create_task(table.read()) for _ in range(9)]
     first = looks[0].result()
     assert first is not None
     assert all(look.result() is first for look in looks)
@@ -64,10 +64,10 @@ async def test_concurrent_scans_share_one_result() -> None:
 
 async def test_a_later_scan_has_a_result_of_its_own() -> None:
     table = ListenerTable()
-    first = await table.look()
+    first = await table.read()
     await asyncio.sleep(FRESH)
     with socket.create_server(("127.0.0.1", 0)) as server:
-        seen = await table.look()
+        seen = await table.read()
         assert seen is not None
         assert seen is not first
         assert server.getsockname()[1] in {one.port for one in seen}
@@ -85,14 +85,14 @@ def no_more_files() -> Iterator[None]:
 async def test_a_failing_scan_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     table = ListenerTable()
     for _ in range(2):
-        assert await table.look() is None
+        assert await table.read() is None
         await asyncio.sleep(FRESH)
     (record,) = caplog.records
-    assert record.getMessage().startswith("listening ports can't be seen: sock_diag: [Errno 24]")
+    assert record.getMessage().startswith("sock_diag: listening ports can't be read: [Errno 24]")
 
 
 def has_scanned(table: ListenerTable) -> bool:
-    return table._seen is not None
+    return table._listeners is not None
 
 
 async def test_nothing_is_scanned_while_no_container_is_followed() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Final, Never
 
 from koi_agent.core.instance import KoiMetadata, PortMapping
-from koi_agent.core.ports import one_each
+from koi_agent.core.ports import merge_binds
 from koi_agent.host.cgroups import exists, users_manager
 from koi_agent.host.listener_schedule import ListenerSchedule
 from koi_agent.host.listeners import ListenersByOwner, ListenerTable, ephemeral_ports, served
@@ -42,7 +42,7 @@ class HostPorts:
         """Stop scanning for the ports of a container, if it is followed."""
         self._groups.pop(id_, None)
         self._metadata.pop(id_, None)
-        self._listeners.forget(id_)
+        self._listeners.remove(id_)
 
     def ports_of(self, id_: str) -> tuple[PortMapping, ...]:
         """Return the sorted ports that a container listens on."""
@@ -50,7 +50,7 @@ class HostPorts:
             return ()
         listeners = self._listeners.of(id_)
         ports = served(listeners, self._metadata[id_], ephemeral=self._ephemeral)
-        return tuple(sorted(one_each(ports)))
+        return tuple(sorted(merge_binds(ports)))
 
     async def run(self) -> Never:
         """Scan at the scheduled times; without a followed container nothing wakes up."""
@@ -64,16 +64,16 @@ class HostPorts:
     async def scan(self) -> None:
         """Scan now if a container is followed, and report those whose ports changed."""
         began = time.monotonic()
-        found = await self._table.look() if self._groups else None
-        self._schedule.taken(began, took=time.monotonic() - began)
+        found = await self._table.read() if self._groups else None
+        self._schedule.done(began, took=time.monotonic() - began)
         if found is not None:
-            for id_ in sorted(self._listeners.take(found, self._groups)):
+            for id_ in sorted(self._listeners.update(found, self._groups)):
                 self._on_change(id_)
 
     async def _wait_until_due(self) -> None:
         """Wait for the next scan; a container that starts meanwhile may bring it forward."""
         until = time.monotonic() + SCAN_INTERVAL
-        while (wait := min(until, self._schedule.due() or until) - time.monotonic()) > 0:
+        while (wait := min(until, self._schedule.next_due()) - time.monotonic()) > 0:
             self._wakeup.clear()
             try:
                 async with asyncio.timeout(wait):
