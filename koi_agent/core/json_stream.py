@@ -31,7 +31,7 @@ class LineSplitter:
         """Return the lines that ``piece`` completes, without their newlines.
 
         A line that is longer than the limit is returned as an empty one: the caller learns that
-        a line was lost, and no more of it than the limit is held.
+        a line was lost, and at most the limit is held.
         """
         first, *more = piece.split(b"\n")
         if not self._too_long:

@@ -43,7 +43,7 @@ def start_container(engine: Dockerd) -> str:
 
 
 async def test_two_engines_are_followed_without_a_clash(engines: dict[str, Dockerd]) -> None:
-    registry, listeners = Registry(dict.fromkeys(NAMES, "docker")), ListenerTable()
+    registry, listeners = Registry(dict.fromkeys(NAMES, DOCKER.name)), ListenerTable()
 
     def apply(change: Change) -> None:
         registry.apply(change, time.time_ns() // 1000)

@@ -61,7 +61,7 @@ class Followed:
         return self.registry.visible[Key(self.name, container.id)]
 
     def disagreement(self) -> str:
-        """Return the differences between what is published and what runs, "" if there are none."""
+        """Return the differences between what is published and what runs, or ""."""
         published = {one.id: summary(one) for one in self.registry.visible.values()}
         real = {id_: expected(one) for id_, one in self.containers.running().items()}
         return "\n".join(
