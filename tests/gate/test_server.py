@@ -85,7 +85,7 @@ async def send(path: Path, data: bytes) -> bytes:
     reader, writer = await asyncio.open_unix_connection(path)
     try:
         writer.write(data)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return await reader.read()
     finally:
         writer.close()
@@ -176,7 +176,7 @@ async def test_events_pass_one_by_one_and_end_with_the_client(
     async with gate(tmp_path, engine) as path:
         reader, writer = await asyncio.open_unix_connection(path)
         writer.write(b"GET /v1.41/events?since=1 HTTP/1.1\r\nHost: a\r\n\r\n")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             assert b"chunked" in await reader.readuntil(b"\r\n\r\n")
             for number in range(3):
                 await reader.readuntil(b"\r\n")
@@ -189,7 +189,7 @@ async def test_events_pass_one_by_one_and_end_with_the_client(
                 more.set()
         writer.close()
         await writer.wait_closed()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while engine.open:
                 more.set()
                 await asyncio.sleep(0.01)
@@ -243,7 +243,7 @@ async def test_a_slow_reader_gets_the_whole_response(
         reader, writer = await asyncio.open_unix_connection(path)
         writer.write(ONCE)
         await asyncio.sleep(0.3)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             received = await reader.read()
         writer.close()
         await writer.wait_closed()

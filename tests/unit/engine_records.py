@@ -20,6 +20,7 @@ Record = dict[str, Any]
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=20,
 )
 """Any value of JSON, and a little more."""
 

@@ -16,8 +16,9 @@ from koi_agent.core.key import Key
 from koi_agent.core.registry import Registry
 from koi_agent.follow.follower import LIST_TIMEOUT, OPEN_TIMEOUT
 from tests.unit.scripted import Runtime, failing, following, never
-from tests.unit.test_follow import in_virtual_time, kinds
+from tests.unit.test_follow import kinds
 from tests.unit.things import Reader, container, listing, short_forms, unit
+from tests.unit.virtual_time import in_virtual_time
 
 A, B = unit("a.service"), unit("b.service")
 BOX = container("c1", claims="a.service")

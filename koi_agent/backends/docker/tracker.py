@@ -20,6 +20,7 @@ from koi_agent.backends.docker.inspect_queue import InspectQueue
 from koi_agent.backends.docker.kinds import Kind
 from koi_agent.backends.docker.table import ContainerTable
 from koi_agent.backends.docker.tunables import Tunables
+from koi_agent.core.events import GoneReason
 from koi_agent.core.instance import Health, InstanceState
 
 FATAL: Final = frozenset({9, 15})
@@ -100,7 +101,7 @@ class Tracker:
 
     def _on_destroy(self, event: Event) -> None:
         self._publish_uninspected(event.id)
-        self._remove(event.id, "removed")
+        self._remove(event.id, GoneReason.REMOVED)
 
     def _publish_uninspected(self, id_: str) -> None:
         """Publish a container that ended before its first inspection: it did run."""
@@ -165,7 +166,7 @@ class Tracker:
             if id_ in self._restarting:  # once: its restart was announced a moment ago
                 self._restarting.discard(id_)
             else:
-                self._remove(id_, "exited" if container else "removed")
+                self._remove(id_, "exited" if container else GoneReason.REMOVED)
             return
         self._restarting.discard(id_)
         self._starting.pop(id_, None)
