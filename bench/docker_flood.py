@@ -16,7 +16,8 @@ from typing import Final
 from koi_agent.bus.client import Connection, connected
 from koi_agent.bus.signals import Changed, Signal, Subscription
 from koi_agent.core.dbus_names import MANAGER, NAME, ROOT
-from tests.world import CHECKOUT, World
+from tests.namespaces import CHECKOUT
+from tests.world import World
 
 FILE: Final = ".config/koi-runtime/koi-runtime.conf.d/10-bench.conf"
 PEER: Final = (NAME, ROOT, "org.freedesktop.DBus.Peer")

@@ -15,7 +15,7 @@ def main() -> None:
 def run_agent(load: Load, loaded: Loaded) -> int:
     """Run the agent; return its exit code."""
     # Imported here so that other commands start faster.
-    from koi_agent.agent import run  # noqa: PLC0415
+    from koi_agent.process import run  # noqa: PLC0415
 
     return run(load, loaded)
 

@@ -8,7 +8,6 @@ import asyncio
 import os
 import re
 import stat
-from argparse import ArgumentParser
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -23,7 +22,7 @@ from koi_agent.core.dbus_names import NAME
 from koi_agent.core.errors import KoiError
 from koi_agent.core.text import printable
 
-FILES: Final = {
+TARGETS: Final = {
     "systemd/user/koi-runtime.service": ("XDG_CONFIG_HOME", ".config"),
     "systemd/user/koi-runtime.socket": ("XDG_CONFIG_HOME", ".config"),
     f"dbus-1/services/{NAME}.service": ("XDG_DATA_HOME", ".local/share"),
@@ -46,10 +45,6 @@ RELOAD: Final = "systemctl --user daemon-reload"
 
 class InstallError(KoiError):
     """The units cannot be installed or removed."""
-
-
-def takes(parser: ArgumentParser) -> None:
-    parser.add_argument("--remove", action="store_true", help="Remove the installed files")
 
 
 def act(arguments: Arguments, output: Output) -> int:
@@ -99,7 +94,7 @@ def install() -> Mapping[Path, str]:
 
 def remove() -> Mapping[Path, str]:
     """Remove the installed files, unless the units are enabled; return what was done."""
-    installed = [file for file in map(target, FILES) if existing(file) is not None]
+    installed = [file for file in map(target, TARGETS) if existing(file) is not None]
     if installed and enabled():
         raise InstallError(f"koi-runtime.service is enabled; first run: {DISABLE}")
     for file in installed:
@@ -121,14 +116,14 @@ def contents() -> Mapping[str, bytes]:
 
     shipped = Path(sysconfig.get_path("data"), "share/koi-runtime")
     command = Path(sysconfig.get_path("scripts"), "koi-runtime")
-    for file in (*(shipped / name for name in FILES), command):
+    for file in (*(shipped / name for name in TARGETS), command):
         if not file.is_file():
             raise InstallError(
                 f"{file}: not part of this installation; install with pipx, as a checkout and an"
                 " editable installation have no units"
             )
     own = b"\nExecStart=" + word(command) + b" "
-    return {name: MARK + (shipped / name).read_bytes().replace(SHIPPED, own) for name in FILES}
+    return {name: MARK + (shipped / name).read_bytes().replace(SHIPPED, own) for name in TARGETS}
 
 
 def word(program: Path) -> bytes:
@@ -144,7 +139,7 @@ def word(program: Path) -> bytes:
 
 def target(name: str) -> Path:
     """Return the path to install a file to; relative paths in variables are ignored (XDG)."""
-    variable, default = FILES[name]
+    variable, default = TARGETS[name]
     configured, home = (Path(os.environ.get(key, "")) for key in (variable, "HOME"))
     folder = configured if configured.is_absolute() else home / default
     if not folder.is_absolute():

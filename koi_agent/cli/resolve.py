@@ -1,7 +1,6 @@
 """Which instances are meant by what was typed, and what was asked of each."""
 
 import asyncio
-from argparse import ArgumentParser
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
@@ -26,12 +25,6 @@ WAYS: Sequence[Callable[[Row], str]] = (
 
 class NotFound(KoiError):
     """No instance is meant, or more than one may be."""
-
-
-def takes(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "names", nargs="+", metavar="NAME|ID", help="a name, an id, BACKEND:ID, or a unit"
-    )
 
 
 def tell(

@@ -1,7 +1,6 @@
 """``koi-runtime resync``: list the instances of backends again, and print the differences."""
 
 import asyncio
-from argparse import ArgumentParser
 from collections.abc import Mapping, Sequence
 
 from koi_agent.cli import records
@@ -18,10 +17,6 @@ ABSENT = "absent"
 
 class NoSuchBackend(KoiError):
     """The agent does not follow a backend of this name."""
-
-
-def takes(parser: ArgumentParser) -> None:
-    parser.add_argument("backend", nargs="?", metavar="BACKEND", help="List only this backend")
 
 
 def act(arguments: Arguments, output: Output) -> int:

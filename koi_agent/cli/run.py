@@ -2,36 +2,18 @@
 
 import errno
 import os
-from argparse import ArgumentParser
 from collections.abc import Callable
 from functools import partial
 
 from koi_agent.cli.arguments import Arguments, UsageError
 from koi_agent.cli.output import Output, complain
-from koi_agent.config import ACCEPTED, FlagError, Flags, Loaded, load
+from koi_agent.config import FlagError, Flags, Loaded, load
 from koi_agent.core.errors import ConfigError
-from koi_agent.core.message_ids import LEVELS
 
 Load = Callable[[], Loaded]
 """Loads the configuration with the same options and environment; raises ``ConfigError``."""
 RunAgent = Callable[[Load, Loaded], int]
 """Runs an agent until it ends; returns its exit code."""
-
-
-def takes(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--runtime",
-        metavar="NAME[,NAME...]",
-        help=f"Follow these backends: {', '.join(ACCEPTED)} ($KOI_RUNTIME)",
-    )
-    parser.add_argument(
-        "--no-runtime", action="store_true", help="Follow no backend ($KOI_NO_RUNTIME)"
-    )
-    parser.add_argument(
-        "--log-level",
-        metavar="LEVEL",
-        help=f"Log records of this level and above: {', '.join(LEVELS)} ($KOI_LOG_LEVEL)",
-    )
 
 
 def act(run_agent: RunAgent, arguments: Arguments, _output: Output) -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from koi_agent.core.instance import Announcement, Instance, KoiMetadata, PortMapping
+from koi_agent.core.instance import Instance, KoiMetadata, PortMapping, RecordStatus
 from koi_agent.core.metadata import service_types
 from koi_agent.core.plan.records import Decision
 
@@ -64,13 +64,13 @@ def port_of(port: PortMapping, metadata: KoiMetadata) -> dict[str, Any]:
     }
 
 
-def announcement_of(announcement: Announcement) -> dict[str, Any]:
+def announcement_of(announcement: RecordStatus) -> dict[str, Any]:
     """Show what became of a record."""
     return {
         "capability": announcement.capability,
         "provider": announcement.provider,
         "name": announcement.name,
-        "status": str(announcement.status),
+        "status": str(announcement.state),
         "reason": announcement.reason,
         "since": announcement.since,
     }
@@ -81,7 +81,7 @@ def explanation_of(instance: Instance, decisions: Sequence[Decision]) -> dict[st
     metadata = instance.metadata
     enabled = metadata.enable is True
     return {
-        "key": instance.key,
+        "key": str(instance.key),
         "name": instance.name,
         "enabled": enabled,
         "enabled_by": str(metadata.enabled_by or ""),
@@ -89,7 +89,13 @@ def explanation_of(instance: Instance, decisions: Sequence[Decision]) -> dict[st
         "metadata": metadata_of(metadata),
         "ports": [port_of(port, metadata) for port in instance.ports],
         "decisions": [
-            {"about": d.about, "outcome": str(d.outcome), "reason": d.reason} for d in decisions
+            {
+                "capability": d.capability,
+                "about": d.about,
+                "outcome": str(d.state),
+                "reason": d.reason,
+            }
+            for d in decisions
         ],
         "refused": [{"key": r.key, "reason": r.reason} for r in metadata.refused],
         "notes": list(instance.notes),

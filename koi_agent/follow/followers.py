@@ -46,7 +46,7 @@ class Followers:
             await self._stop(name)
         for name in config.backends:
             if name not in self._followers:
-                self._apply(Followed(name))
+                self._apply(Followed(name, name))
                 self._followers[name] = self._follower(name)
                 self._start(name)
             elif _settings(before, name) != _settings(config, name):

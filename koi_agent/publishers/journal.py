@@ -66,7 +66,7 @@ def _about(instance: Instance, kind: MessageId, event: str) -> Mapping[str, obje
     fields = {
         "KOI_EVENT": event,
         "KOI_BACKEND": instance.backend,
-        "KOI_INSTANCE": instance.key,
+        "KOI_INSTANCE": str(instance.key),
         "KOI_NAME": instance.name,
     }
     if instance.unit:

@@ -11,9 +11,11 @@ from dataclasses import dataclass, replace
 
 from koi_agent.bus.client import ReconnectingBus
 from koi_agent.bus.server import Server
-from koi_agent.core.errors import ConfigError
+from koi_agent.capabilities.mdns.rules import MdnsRules
+from koi_agent.core.errors import BackendLost, ConfigError
 from koi_agent.core.events import Change, Gone, Listing, Seen
 from koi_agent.core.instance import (
+    UNIT,
     Instance,
     InstanceState,
     KoiMetadata,
@@ -22,6 +24,7 @@ from koi_agent.core.instance import (
     Protocol,
     Refusal,
 )
+from koi_agent.core.key import Key
 from koi_agent.core.plan.planner import Planner
 from koi_agent.core.plan.records import Decision
 from koi_agent.core.plan.requests import Policy
@@ -35,6 +38,7 @@ WEB = Instance(
     id="web.service",
     name="web",
     backend="systemd",
+    traits=UNIT,
     state=InstanceState.RUNNING,
     state_detail="active/running",
     image="/etc/systemd/system/web.service",
@@ -85,25 +89,30 @@ class Control:
 class Told:
     """An agent that knows what it is told.
 
-    ``different`` is what a resync finds, ``refusal`` why a reload is refused, "" if it is not.
+    ``different`` are the differences that a resync finds, ``lost`` the reasons why the resync of a
+    backend fails. ``refusal`` is the reason why a reload fails, or "".
     """
 
     def __init__(self, backends: Sequence[str] = ("docker", "systemd")) -> None:
-        self.registry = Registry(backends)
+        self.registry = Registry({name: name for name in backends})
         wishes = ManagerActions(self._resync, self._reload, self._decisions)
         self.publisher = DBusPublisher(self.registry, VERSION, wishes, Control())
         self.different: dict[str, dict[str, str]] = {}
+        self.lost: dict[str, str] = {}
         self.refusal = ""
         self.reloads = 0
 
-    def _decisions(self, key: str) -> Sequence[Decision]:
-        planner = Planner(Policy(host_name="box"))
+    def _decisions(self, key: Key) -> Sequence[Decision]:
+        planner = Planner(MdnsRules(Policy(host_name="box")))
         for instance in self.registry.visible.values():
             planner.put(instance)
         planner.settle()
-        return planner.of(key).decisions
+        decisions = planner.planned(key).decisions
+        return [replace(one, capability="mdns") for one in decisions]
 
-    async def _resync(self, _backend: str) -> Mapping[str, Mapping[str, str]]:
+    async def _resync(self, backend: str) -> Mapping[str, Mapping[str, str]]:
+        if backend in self.lost:
+            raise BackendLost(self.lost[backend])
         return self.different
 
     async def _reload(self) -> None:

@@ -1,10 +1,9 @@
-"""Far ends of a bus connection: processes' worth of misbehaviour on a real socket, and stalls."""
+"""Far ends of a bus connection: processes' worth of misbehaviour on a real socket."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from time import monotonic, thread_time
 
 from koi_agent.bus.messages import MessageType, decode, extent
 from tests.bus.stock import frame
@@ -69,34 +68,3 @@ def answer(serial: int, signature: str, body: list[object]) -> bytes:
 async def silence(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
     """Do nothing, for ever."""
     await asyncio.Event().wait()
-
-
-class Stalls:
-    """The longest time the loop let a ready task wait.
-
-    ``longest`` is the processor time that took, which a busy machine does not change;
-    ``waited`` is the time by the clock.
-    """
-
-    longest = 0.0
-    waited = 0.0
-
-
-@asynccontextmanager
-async def stalls() -> AsyncIterator[Stalls]:
-    """Watch the loop."""
-    seen = Stalls()
-
-    async def watch() -> None:
-        while True:
-            busy, before = thread_time(), monotonic()
-            await asyncio.sleep(0.001)
-            seen.longest = max(seen.longest, thread_time() - busy)
-            seen.waited = max(seen.waited, monotonic() - before - 0.001)
-
-    async with asyncio.TaskGroup() as group:
-        watcher = group.create_task(watch())
-        try:
-            yield seen
-        finally:
-            watcher.cancel()

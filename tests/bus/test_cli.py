@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from koi_agent.core.events import Lost
-from koi_agent.core.instance import Announcement, Health, Standing
+from koi_agent.core.instance import Health, RecordState, RecordStatus
 from tests.bus.clients import SHOP, VERSION, WEB, agent, koi_runtime, start
 from tests.world.bus import PrivateBus
 
@@ -127,15 +127,15 @@ async def test_show_finds_by_name_id_and_key(bus: PrivateBus, asked: str) -> Non
 
 async def test_show_tells_of_health_and_of_where_each_record_stands(bus: PrivateBus) -> None:
     announced = (
-        Announcement(
+        RecordStatus(
             capability="mdns",
             provider="avahi",
             name="web.local",
-            status=Standing.ANNOUNCED,
+            state=RecordState.ANNOUNCED,
             since=1_700_000_000_000_000,
         ),
-        Announcement(
-            capability="mdns", name="port 81/tcp", status=Standing.REFUSED, reason="it is not"
+        RecordStatus(
+            capability="mdns", name="port 81/tcp", state=RecordState.REFUSED, reason="it is not"
         ),
     )
     web = replace(

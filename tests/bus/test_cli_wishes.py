@@ -121,7 +121,7 @@ async def test_resync_tells_what_was_different_of_each_backend(bus: PrivateBus) 
 async def test_resync_of_all_leaves_out_what_is_not_on_this_host(bus: PrivateBus) -> None:
     async with agent(bus) as told:
         told.tell(Unfollowed("docker"))
-        told.tell(Followed("docker"))
+        told.tell(Followed("docker", "docker"))
         told.tell(Absent(backend="docker", reason="no socket"))
         every = await koi_runtime(bus, "resync")
         named = await koi_runtime(bus, "resync", "docker")

@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import Sequence
-from time import monotonic
 from typing import Any
 
 import pytest
@@ -11,7 +10,6 @@ import pytest
 from koi_agent.bus.client import CallError, Connection, connected
 from koi_agent.bus.messages import Header, marshal, plain, unmarshal
 from koi_agent.bus.signals import Changed, Signal, Subscription
-from tests.bus.far_ends import stalls
 from tests.bus.small_tree import (
     ITEM,
     ITEM_INTERFACE,
@@ -23,6 +21,7 @@ from tests.bus.small_tree import (
     path_of,
     served,
 )
+from tests.costs import stalls
 from tests.world.bus import PrivateBus
 
 OBJECT_MANAGER = "org.freedesktop.DBus.ObjectManager"
@@ -57,24 +56,19 @@ async def test_all_objects_in_one_answer(bus: PrivateBus) -> None:
         assert await managed(link) == {}
 
 
-async def test_five_thousand_objects_in_time_and_without_a_stall(bus: PrivateBus) -> None:
+async def test_five_thousand_objects_are_answered_without_a_stall(bus: PrivateBus) -> None:
     asyncio.get_running_loop().set_debug(False)
     tree = Tree(MANY)
     async with served(bus.address, tree):
-        for _ in ("nothing is marshalled yet", "all is"):
-            async with stalls() as seen:
-                began = monotonic()
+        seen = []
+        for _ in ("nothing is marshalled yet", "everything is"):
+            async with stalls() as one:
                 status, _ = await busctl(
                     bus.address, "--quiet", "call", NAME, ROOT, OBJECT_MANAGER, "GetManagedObjects"
                 )
-                took = monotonic() - began
             assert status == 0
-            assert seen.longest < 0.02 * SLACK
-            assert took < 0.5 * SLACK
-
-
-SLACK = 2
-"""A busy machine may take this many times as long as the budget says."""
+            seen.append(one)
+        assert max(one.longest for one in seen) < seen[0].total / 5
 
 
 async def test_answer_is_the_truth_while_objects_come_and_go() -> None:

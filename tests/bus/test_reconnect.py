@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from time import monotonic
 
 import pytest
 
@@ -43,19 +42,16 @@ async def test_fifty_deaths_of_the_bus_leak_nothing(
     monkeypatch.setattr(client, "FIRST_PAUSE", 0.02)
     async with running(ReconnectingBus(bus.address, nothing)) as ours:
         assert await (await ours.link()).own(NAME)
-        files, tasks, slowest = len(open_files()), len(asyncio.all_tasks()), 0.0
+        files, tasks = len(open_files()), len(asyncio.all_tasks())
         for _ in range(50):
             link = await ours.link()
             bus.kill()
             await link.lost()
             bus.start()
-            back = monotonic()
             assert await (await ours.link()).own(NAME)
-            slowest = max(slowest, monotonic() - back)
         assert ours.reconnects == 50
         assert len(open_files()) == files
         assert len(asyncio.all_tasks()) == tasks
-        assert slowest < 0.2
 
 
 async def test_stopped_bus_goes_on_where_it_was(bus: PrivateBus) -> None:

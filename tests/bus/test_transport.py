@@ -3,7 +3,6 @@
 import ast
 import asyncio
 import inspect
-import time
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -26,8 +25,8 @@ from tests.bus.far_ends import (
     greet,
     next_serial,
     silence,
-    stalls,
 )
+from tests.costs import stalls, used
 from tests.world.bus import PrivateBus
 
 BURST = 20_000
@@ -66,8 +65,7 @@ async def test_burst_into_a_stopped_bus_arrives_in_order(bus: PrivateBus) -> Non
             async with stalls() as seen:
                 await complete
     assert got == [str(number) for number in range(BURST)]
-    assert seen.longest < 0.2
-    assert seen.waited < 2
+    assert seen.share < 0.2
 
 
 async def test_room_is_waited_for_and_found_again(bus: PrivateBus) -> None:
@@ -165,12 +163,11 @@ async def test_broken_bus_is_an_error_in_bounded_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(connection, "OPEN_TIMEOUT", 0.3)
-    spent = time.process_time()
-    async with far_end(tmp_path, behave) as where, asyncio.timeout(2):
-        with pytest.raises(BusLost, match=reason):
+    async with far_end(tmp_path, behave) as where, asyncio.timeout(60):
+        with used() as use, pytest.raises(BusLost, match=reason):
             async with connected(where):
                 pass
-    assert time.process_time() - spent < 0.25, "busy while waiting"
+    assert use.elapsed < 0.3 or use.share < 0.5, "busy while waiting"
 
 
 async def test_garbage_later_ends_the_connection_and_says_so(tmp_path: Path) -> None:

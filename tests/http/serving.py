@@ -25,7 +25,7 @@ class Told:
     """What the agent would be: a registry, the publisher that is told of it, and the facts."""
 
     def __init__(self, *instances: Instance, backends: Sequence[str] = BACKENDS) -> None:
-        self.registry = Registry(BACKENDS)
+        self.registry = Registry({name: name for name in BACKENDS})
         self.facts = AgentStatus(version="1.2.3", state="running")
         self.grace = RestartGrace(60.0, time.monotonic)
         self.publisher = HTTPPublisher(self.registry, self.grace, lambda: self.facts)

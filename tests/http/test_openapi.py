@@ -16,7 +16,7 @@ from koi_agent.publishers.http.handlers import Handlers
 from koi_agent.publishers.http.openapi import EVERYWHERE
 from koi_agent.publishers.http.routes import Route, Routes
 from tests.http.serving import Reply, Told, ask, client, events, serving
-from tests.http.things import HOSTILE, SHOP, WEB, checks
+from tests.http.things import CHECKED, HOSTILE, SHOP, WEB
 
 TARGETS = {
     "/v1/runtime/instances/{id}": f"/v1/runtime/instances/{SHOP.id}",
@@ -30,7 +30,7 @@ def everything() -> Told:
     stale = replace(WEB, created_at=5, invocation_id=bytes(16), main_pid=7)
     told = Told(SHOP, HOSTILE, stale)
     told.apply(Lost(backend="systemd", reason="gone"))
-    told.facts = replace(told.facts, checks=checks)
+    told.apply(CHECKED)
     return told
 
 

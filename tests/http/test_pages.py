@@ -8,7 +8,7 @@ import pytest
 
 from koi_agent.core.events import Absent, Lost
 from tests.http.serving import Told, ask, client, serving
-from tests.http.things import HOSTILE, SHOP, WEB, checks
+from tests.http.things import CHECKED, HOSTILE, SHOP, WEB
 from tests.unit.things import container, unit
 
 
@@ -155,19 +155,19 @@ async def test_backends_say_where_they_stand(path: socket.socket) -> None:
 async def test_health_says_what_runtimes_check(path: socket.socket) -> None:
     async with serving(Told(SHOP, WEB), path):
         shown = (await ask(path, "/v1/health/status")).json
-    health = {"key": SHOP.key, "name": "shop", "health": "unhealthy", "detail": "exit 1"}
+    health = {"key": str(SHOP.key), "name": "shop", "health": "unhealthy", "detail": "exit 1"}
     assert shown == {"machines": [], "services": [], "instances": [health]}
 
 
 async def test_checks_have_upstreams_shape_and_a_key(path: socket.socket) -> None:
     told = Told(SHOP)
-    told.facts = replace(told.facts, checks=checks)
+    told.apply(CHECKED)
     async with serving(told, path):
         shown = (await ask(path, "/v1/health/status")).json
     assert shown["services"] == [
         {
             "name": "runtime:The shop",
-            "key": SHOP.key,
+            "key": str(SHOP.key),
             "kind": "http",
             "target": "http://[::1]:8080/up",
             "interval_secs": 2,

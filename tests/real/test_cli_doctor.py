@@ -5,7 +5,8 @@ import subprocess
 import sys
 from typing import Any
 
-from tests.world import CHECKOUT, World, wait_until
+from tests.namespaces import CHECKOUT, wait_until
+from tests.world import World
 
 COMMAND = (sys.executable, "-m", "koi_agent", "--user")
 UNIT = f"""\

@@ -10,9 +10,9 @@ import pytest
 
 from tests import dockerd
 from tests.conftest import require
-from tests.dockerd import Dockerd, DockerdFailed, wait_until
+from tests.dockerd import Dockerd
 from tests.dockerd.engine import EngineFailed
-from tests.world import CHECKOUT
+from tests.namespaces import CHECKOUT, HarnessFailed, wait_until
 
 STARTER = """
 import signal, sys
@@ -35,8 +35,14 @@ def docker(tmp_path: Path) -> Iterator[Dockerd]:
         yield started
 
 
-def control_groups() -> set[Path]:
-    return set(Path("/sys/fs/cgroup").rglob("koi-dockerd.*"))
+def control_group(pid: int) -> Path:
+    """Return the control group of a process, where the host has the unified hierarchy."""
+    (line,) = [
+        line for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines() if line[:3] == "0::"
+    ]
+    mounts = Path("/proc/self/mounts").read_text().splitlines()
+    (top,) = [mount.split()[1] for mount in mounts if mount.split()[2] == "cgroup2"]
+    return Path(f"{top}{line.removeprefix('0::')}").parent
 
 
 def mounts() -> set[str]:
@@ -100,24 +106,27 @@ def test_with_live_restore_containers_do_not_notice(tmp_path: Path) -> None:
 def test_what_is_refused_says_why(docker: Dockerd, tmp_path: Path) -> None:
     with pytest.raises(EngineFailed, match=r"404 .*No such container: nothing"):
         docker.engine.call("POST", "/containers/nothing/start")
-    with pytest.raises(DockerdFailed, match="No such container: nothing"):
+    with pytest.raises(HarnessFailed, match="No such container: nothing"):
         docker.run("start", "nothing")
     other = tmp_path / "other"
     other.mkdir()
-    with pytest.raises(DockerdFailed, match="unknown flag: --sing"), Dockerd(other, "--sing"):
+    with pytest.raises(HarnessFailed, match="unknown flag: --sing"), Dockerd(other, "--sing"):
         pass
 
 
 def test_nothing_is_left_on_the_host_even_when_the_starter_is_killed(tmp_path: Path) -> None:
     if reason := dockerd.missing():
         require("docker", reason)
-    before = control_groups(), mounts(), links()
+    before = mounts(), links()
     program = [sys.executable, "-c", STARTER, str(tmp_path)]
     with subprocess.Popen(program, stdout=subprocess.PIPE, text=True, cwd=CHECKOUT) as starter:
         assert starter.stdout is not None
         leader = int(starter.stdout.readline())
-        assert control_groups() - before[0]
+        group = control_group(leader)
+        assert group.is_dir()
+        assert group.name.startswith("koi-dockerd.")
         starter.send_signal(signal.SIGKILL)
     wait_until(lambda: not Path(f"/proc/{leader}").exists(), "all in it has ended")
-    wait_until(lambda: not control_groups() - before[0], "the control group is gone")
-    assert (mounts() - before[1], links() - before[2]) == (set(), set())
+    wait_until(lambda: not group.exists(), "the control group is gone")
+    wait_until(lambda: not mounts() - before[0], "no mount is left")
+    wait_until(lambda: not links() - before[1], "no network interface is left")

@@ -5,7 +5,8 @@ import subprocess
 import sys
 
 from koi_agent.backends.systemd.listeners import socket_ports
-from tests.world import World, wait_until
+from tests.namespaces import wait_until
+from tests.world import World
 
 SERVE = """
 import os, socket, sys, time
@@ -20,7 +21,7 @@ time.sleep(1000)
 
 OWNERS = """
 import asyncio, json, sys
-from koi_agent.host.control_groups import ControlGroups
+from koi_agent.host.cgroups import ControlGroups
 from koi_agent.host.sock_diag import listeners
 found = asyncio.run(listeners())
 owners = ControlGroups().owners({one.cgroup_id for one in found}, json.loads(sys.argv[1]))

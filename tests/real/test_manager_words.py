@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import socket
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -69,11 +68,9 @@ class Unit:
         shown = self.world.systemctl("show", f"--property={name}", "--value", "life.service")
         return shown.stdout.removesuffix("\n")
 
-    async def lives(self, seconds: float) -> float:
-        """Wait for the manager's restart of it; tell after how many seconds it came."""
-        began = time.monotonic()
-        await eventually(lambda: self.shown("NRestarts") != "0", "a restart", seconds=seconds)
-        return time.monotonic() - began
+    async def is_restarted(self) -> None:
+        """Wait until the manager has restarted it."""
+        await eventually(lambda: self.shown("NRestarts") != "0", "a restart")
 
 
 async def test_status_and_its_text_arrive(unit: Unit) -> None:
@@ -114,37 +111,37 @@ async def act(notifier, listeners):
 
 async def test_healthy_service_lives(unit: Unit) -> None:
     await unit.start(HEALTHY, "WatchdogSec=1s\n")
-    await asyncio.sleep(5)
+    await asyncio.sleep(3)
     assert (unit.shown("NRestarts"), unit.shown("ActiveState")) == ("0", "active")
 
 
 @pytest.mark.parametrize(
     "trouble",
-    ["time.sleep(30)", "global stuck; stuck = 'the registry does not answer'"],
+    ["time.sleep(3600)", "global stuck; stuck = 'the registry does not answer'"],
     ids=["blocked loop", "stuck check"],
 )
 async def test_service_that_is_stuck_is_restarted(unit: Unit, trouble: str) -> None:
     act = f"async def act(notifier, listeners):\n    notifier.ready('fine')\n    {trouble}\n"
     await unit.start(act, "WatchdogSec=1s\n")
-    assert await unit.lives(10) < 2
+    await unit.is_restarted()
     assert unit.shown("Result") in ("success", "watchdog")
 
 
 async def test_stopped_process_is_restarted(unit: Unit) -> None:
     await unit.start(HEALTHY, "WatchdogSec=1s\n")
     await on_manager(unit.world, "kill", "--signal=STOP", "life.service")
-    assert await unit.lives(10) < 2
+    await unit.is_restarted()
 
 
 async def test_slow_start_that_asks_for_time_gets_it(unit: Unit) -> None:
     await unit.start(
         """
 async def act(notifier, listeners):
-    with extending(notifier, by=0.8):
-        await asyncio.sleep(2.5)
+    with extending(notifier, by=1.6):
+        await asyncio.sleep(3)
     notifier.ready("at last")
 """,
-        "TimeoutStartSec=1s\n",
+        "TimeoutStartSec=2s\n",
     )
     assert (unit.shown("NRestarts"), unit.shown("StatusText")) == ("0", "at last")
 
@@ -153,13 +150,15 @@ async def test_reload_is_seen_from_its_word_to_its_end(unit: Unit) -> None:
     await unit.start("""
 async def act(notifier, listeners):
     notifier.ready("before")
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(0)
     notifier.reloading("reading again")
-    await asyncio.sleep(1)
+    while not os.path.exists(os.path.expanduser("~/seen")):
+        await asyncio.sleep(0.05)
     notifier.ready("after")
 """)
     await eventually(lambda: unit.shown("ActiveState") == "reloading", "the reload")
     assert unit.shown("StatusText") == "reading again"
+    (unit.world.home / "seen").touch()
     await eventually(lambda: unit.shown("ActiveState") == "active", "its end")
     assert unit.shown("StatusText") == "after"
 

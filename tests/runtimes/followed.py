@@ -14,6 +14,7 @@ from koi_agent.config.settings import EngineConfig
 from koi_agent.core.errors import BackendLost
 from koi_agent.core.events import BackendStatus, Change, Event
 from koi_agent.core.instance import Instance
+from koi_agent.core.key import Key
 from koi_agent.core.registry import Registry
 from koi_agent.follow.follower import Follower
 from koi_agent.host.listeners import ListenerTable
@@ -35,7 +36,7 @@ class Followed:
         self.truth = fake.truth
         self.faults = fake.faults
         self.name = name
-        self.registry = Registry([name])
+        self.registry = Registry({name: name})
         self.reader = Reader()
         self.events: list[Event] = []
         backend = Docker(name, config, ListenerTable())
@@ -56,7 +57,7 @@ class Followed:
         return [f"{one[0]}{one[-1]}" for one in told(self.events)]
 
     def known(self, box: Box) -> Instance:
-        return self.registry.visible[f"{self.name}:{box.id}"]
+        return self.registry.visible[Key(self.name, box.id)]
 
     def disagreement(self) -> str:
         """Say what is published that is not so, or the other way round."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.machine import wait_until
+from tests.namespaces import wait_until
 from tests.system.engines import Engines
 from tests.system.service import GATES, SOCKET_UNIT, UNIT, Service
 

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import pytest
 
-from tests.machine import wait_until
+from tests.namespaces import wait_until
 from tests.system.engines import (
     AT_ONCE,
     IMAGE,

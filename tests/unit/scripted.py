@@ -104,7 +104,7 @@ class Following:
     """A follower of a runtime, the registry it fills, and all that was said to that."""
 
     def __init__(self, runtime: Runtime, interval: float) -> None:
-        self.registry = Registry([runtime.name])
+        self.registry = Registry({runtime.name: runtime.name})
         self.changes: list[Change] = []
         self.events: list[Event] = []
         self.reader = Reader()

@@ -1,11 +1,14 @@
 """Records and words made of what the agent answers."""
 
-from datetime import datetime
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from koi_agent.cli import client, formatting, records
+from koi_agent.core.key import Key
 from koi_agent.publishers.dbus import names
 
 KEYS = [
@@ -17,7 +20,7 @@ KEYS = [
 
 @pytest.mark.parametrize("key", ["systemd:web.service", "incus:default/a:b", "docker:0123"])
 def test_a_path_tells_backend_and_id(key: str) -> None:
-    assert ":".join(client.key_at(names.instance_path(key))) == key
+    assert ":".join(client.key_at(names.instance_path(Key.parse(key)))) == key
 
 
 def test_an_agent_that_says_little_still_makes_a_whole_record() -> None:
@@ -110,8 +113,37 @@ def test_spans_have_their_two_largest_units(seconds: int, expected: str) -> None
     assert formatting.span(seconds) == expected
 
 
-def test_times_are_told_with_how_long_ago_that_is() -> None:
-    stamp = formatting.now().isoformat()
-    assert formatting.since(stamp).endswith("; 0s ago")
-    assert datetime.fromisoformat(stamp).strftime("%Y-%m-%d") in formatting.since(stamp)
+@pytest.fixture
+def zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Return a function that sets the time zone; afterwards the zone is as before."""
+
+    def set_zone(name: str) -> None:
+        monkeypatch.setenv("TZ", name)
+        time.tzset()
+
+    yield set_zone
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize(
+    ("name", "local"),
+    [
+        ("UTC0", "Tue 2028-02-29 12:30:00 UTC"),
+        ("<+14>-14", "Wed 2028-03-01 02:30:00 +14"),
+        ("EST5", "Tue 2028-02-29 07:30:00 EST"),
+    ],
+)
+def test_a_time_is_shown_in_the_local_zone_with_its_distance_from_now(
+    name: str, local: str, zone: Callable[[str], None]
+) -> None:
+    zone(name)
+    stamp = "2028-02-29T12:30:00+00:00"
+    assert formatting.since(stamp).startswith(f"{local}; ")
+    assert formatting.since(stamp).endswith(" ago")
     assert formatting.since(None) == ""
+
+
+def test_a_distance_from_now_has_two_units() -> None:
+    passed = timedelta(days=3, hours=2, minutes=30)
+    assert formatting.ago((formatting.now() - passed).isoformat()) == "3d 2h ago"

@@ -3,7 +3,7 @@
 from koi_agent.config import KEYS
 from koi_agent.config.template import template
 from koi_agent.core.unit_file.syntax import parse
-from tests.machine import CHECKOUT
+from tests.namespaces import CHECKOUT
 
 SHIPPED = CHECKOUT / "packaging/koi-runtime.conf"
 

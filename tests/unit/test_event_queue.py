@@ -48,7 +48,7 @@ def test_events_come_out_in_order() -> None:
     events: list[Event] = [Started(A), Started(B), Updated(A, A2), Stopped(A2, "x"), Started(A)]
     queue.put(events)
     assert drained(queue) == events
-    assert queue.told == {A.key: A, B.key: B}
+    assert queue.known == {A.key: A, B.key: B}
 
 
 def test_empty_queue_has_nothing_to_take() -> None:
@@ -80,7 +80,7 @@ def test_full_queue_keeps_an_end_whose_beginning_was_told() -> None:
 
 
 def test_full_queue_spans_a_backends_updates() -> None:
-    one, two, three = (BackendStatus(name="podman", instances=n) for n in range(3))
+    one, two, three = (BackendStatus(name="podman", kind="podman", instances=n) for n in range(3))
     other = BackendUpdated(replace(one, name="x"), replace(two, name="x"))
     assert shortened(BackendUpdated(one, two), other, BackendUpdated(two, three)) == (
         [other, BackendUpdated(one, three)],
@@ -89,7 +89,10 @@ def test_full_queue_spans_a_backends_updates() -> None:
 
 
 def test_full_queue_keeps_apart_what_is_told_of_a_backend_before_and_after_it_was_removed() -> None:
-    one, two = BackendStatus(name="podman"), BackendStatus(name="podman", drift=1)
+    one, two = (
+        BackendStatus(name="podman", kind="podman"),
+        BackendStatus(name="podman", kind="podman", drift=1),
+    )
     events = (
         BackendUpdated(one, two),
         BackendRemoved("podman"),
@@ -128,9 +131,9 @@ def test_queue_that_was_long_once_is_bounded_anew_when_it_was_read() -> None:
 def test_beginning_anew_forgets_what_waits() -> None:
     queue = EventQueue(capacity=2)
     queue.put([Started(A)])
-    queue.begin({B.key: B})
+    queue.reset({B.key: B})
     assert len(queue) == 0
-    assert queue.told == {B.key: B}
+    assert queue.known == {B.key: B}
 
 
 def test_shortening_is_rare() -> None:
@@ -164,7 +167,7 @@ steps = st.lists(st.tuples(changes, st.integers(0, 3)), max_size=60)
 def test_reader_ends_at_the_truth_in_whatever_rhythm(
     script: Sequence[tuple[Change, int]], capacity: int, begun: int
 ) -> None:
-    registry, queue = Registry(["systemd", "podman"]), EventQueue(capacity)
+    registry, queue = Registry({"systemd": "systemd", "podman": "podman"}), EventQueue(capacity)
     reader, status = Reader(), dict(registry.backends)
     away = False
 
@@ -172,7 +175,7 @@ def test_reader_ends_at_the_truth_in_whatever_rhythm(
         nonlocal away
         event = queue.take()
         reader.read([event])
-        assert queue.told == reader.known
+        assert queue.known == reader.known
         match event:
             case BackendUpdated(old, new):
                 assert status[old.name] == old
@@ -189,7 +192,7 @@ def test_reader_ends_at_the_truth_in_whatever_rhythm(
         for _ in range(min(taken, len(queue))):
             take()
         if number == begun:
-            queue.begin(registry.visible)
+            queue.reset(registry.visible)
             reader, status = Reader(registry.visible), dict(registry.backends)
             away = status["podman"].state is BackendState.STALE
     while queue:
@@ -201,7 +204,11 @@ def test_reader_ends_at_the_truth_in_whatever_rhythm(
 
 @given(st.lists(st.lists(instances, max_size=5), max_size=20))
 def test_dropped_counts_the_pairs_that_were_not_told(rounds: Sequence[Sequence[Instance]]) -> None:
-    registry, queue, plain = Registry(["systemd", "podman"]), EventQueue(3), list[Event]()
+    registry, queue, plain = (
+        Registry({"systemd": "systemd", "podman": "podman"}),
+        EventQueue(3),
+        list[Event](),
+    )
     for instances_ in rounds:
         for one in instances_:
             for change in (Seen(one), gone(one)):

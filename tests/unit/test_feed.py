@@ -9,15 +9,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from koi_agent.announce.feed import Feed
+from koi_agent.capabilities.mdns.records import HostName
 from koi_agent.core.contracts import Report
 from koi_agent.core.errors import ProviderLost, ProviderRefused
-from koi_agent.core.instance import Standing
-from koi_agent.core.plan.records import HostName, Record, Told
+from koi_agent.core.instance import RecordState, RecordStatus
+from koi_agent.core.key import Key
+from koi_agent.core.plan.records import Record
 from tests.unit.virtual_time import now, run
 
 
+def key(id_: str) -> Key:
+    return Key("docker", id_)
+
+
 def records(*names: str) -> tuple[Record, ...]:
-    return tuple(HostName(owner="", name=name) for name in names)
+    return tuple(HostName(owner=key("a"), name=name) for name in names)
 
 
 class Far:
@@ -47,7 +53,8 @@ class Far:
         finally:
             self.known.clear()
 
-    async def put(self, key: str, records: Sequence[Record]) -> None:
+    async def put(self, owner: Key, records: Sequence[Record]) -> None:
+        key = owner.id
         self.puts.append((key, now()))
         await asyncio.sleep(self.slow)
         if key in self.silent:
@@ -58,8 +65,10 @@ class Far:
         if records:
             self.known[key] = tuple(records)
             assert self.report
-            done = Standing.ANNOUNCED
-            self.report(key, [Told(name=r.title, status=done, provider="far") for r in records])
+            done = RecordState.ANNOUNCED
+            self.report(
+                owner, [RecordStatus(name=r.title, state=done, provider="far") for r in records]
+            )
         else:
             self.known.pop(key, None)
 
@@ -77,7 +86,7 @@ def fed(todo: Callable[[Feed, Far], Awaitable[None]]) -> None:
     async def whole() -> None:
         far = Far()
         far.there.set()
-        feed = Feed("test", far, lambda _key: None)
+        feed = Feed("test", far, lambda _owner: None)
         async with asyncio.TaskGroup() as group:
             feeding = group.create_task(feed.run())
             try:
@@ -91,13 +100,13 @@ def fed(todo: Callable[[Feed, Far], Awaitable[None]]) -> None:
 
 def want(feed: Feed, wanted: Mapping[str, tuple[Record, ...]]) -> None:
     """Want this, and nothing else any more."""
-    for key in sorted({*feed._wanted, *wanted}):
-        feed.want(key, wanted.get(key, ()))
+    for id_ in sorted({*(owner.id for owner in feed._wanted), *wanted}):
+        feed.want(key(id_), wanted.get(id_, ()))
 
 
-def standing(feed: Feed, key: str) -> tuple[str, str]:
-    (told,) = feed.standing(key)
-    return told.status, told.reason
+def status(feed: Feed, id_: str) -> tuple[str, str]:
+    (one,) = feed.status(key(id_))
+    return one.state, one.reason
 
 
 def test_what_is_wanted_is_made_known_and_withdrawn() -> None:
@@ -106,11 +115,11 @@ def test_what_is_wanted_is_made_known_and_withdrawn() -> None:
         want(feed, wanted)
         await asyncio.sleep(1)
         assert far.known == wanted
-        assert standing(feed, "a") == ("announced", "")
+        assert status(feed, "a") == ("announced", "")
         want(feed, {"b": records("b")})
         await asyncio.sleep(1)
         assert far.known == {"b": records("b")}
-        assert feed.standing("a") == []
+        assert feed.status(key("a")) == []
         assert [key for key, _ in far.puts] == ["a", "b", "a", "b"]
 
     fed(todo)
@@ -133,13 +142,13 @@ def test_one_that_fails_is_tried_again_ever_less_often_and_holds_up_no_other() -
         want(feed, {"a": records("a"), "b": records("b")})
         await asyncio.sleep(600)
         assert far.known == {"b": records("b")}
-        assert standing(feed, "a") == ("failed", "not today")
+        assert status(feed, "a") == ("failed", "not today")
         times = far.times("a")
         assert 12 <= len(times) <= 30
         assert times[-1] - times[-2] > 10 > times[2] - times[1]
         far.troubles["a"] = 0
         await asyncio.sleep(61)
-        assert standing(feed, "a") == ("announced", "")
+        assert status(feed, "a") == ("announced", "")
 
     fed(todo)
 
@@ -164,7 +173,7 @@ def test_one_that_hangs_fails_in_time_and_holds_up_no_other() -> None:
         await asyncio.sleep(1)
         assert far.known == {"b": records("b")}
         await asyncio.sleep(9.5)
-        assert standing(feed, "a0") == ("failed", "no answer within 10 s")
+        assert status(feed, "a0") == ("failed", "no answer within 10 s")
         far.silent.clear()
         await asyncio.sleep(10)
         assert len(far.known) == 8
@@ -179,7 +188,7 @@ def test_a_provider_that_is_lost_is_told_everything_when_it_is_back() -> None:
         far.there.clear()
         far.end.set()
         await asyncio.sleep(50)
-        assert standing(feed, "a") == ("wanted", "it went away")
+        assert status(feed, "a") == ("wanted", "it went away")
         want(feed, {"a": records("a"), "b": records("b")})
         far.there.set()
         await asyncio.sleep(1)
@@ -193,10 +202,10 @@ def test_what_is_absent_at_first_is_waited_for() -> None:
         far.there.clear()
         want(feed, {"a": records("a")})
         await asyncio.sleep(1000)
-        assert standing(feed, "a") == ("wanted", "it is not there")
+        assert status(feed, "a") == ("wanted", "it is not there")
         far.there.set()
         await asyncio.sleep(0.01)
-        assert standing(feed, "a") == ("announced", "")
+        assert status(feed, "a") == ("announced", "")
 
     fed(todo)
 
@@ -219,40 +228,56 @@ def test_a_provider_may_fail_a_record_later_and_is_asked_again() -> None:
         want(feed, {"a": records("a")})
         await asyncio.sleep(1)
         assert far.report
-        far.report("a", [Told(name="a.local", status=Standing.FAILED, reason="collision")])
-        assert standing(feed, "a") == ("failed", "collision")
+        status_ = RecordStatus(name="a.local", state=RecordState.FAILED, reason="collision")
+        far.report(key("a"), [status_])
+        assert status(feed, "a") == ("failed", "collision")
         await asyncio.sleep(1.1)
-        assert standing(feed, "a") == ("announced", "")
+        assert status(feed, "a") == ("announced", "")
         assert len(far.puts) == 2
 
     fed(todo)
 
 
-def test_who_feeds_may_be_changed_and_turned_off() -> None:
+def test_another_provider_takes_over() -> None:
     async def todo(feed: Feed, far: Far) -> None:
         want(feed, {"a": records("a")})
         await asyncio.sleep(1)
-        feed.renew(None)
+        other = Far()
+        other.there.set()
+        feed.renew(other)
         await asyncio.sleep(1)
-        assert far.known == {}
-        assert standing(feed, "a") == ("held", "turned off")
+        assert (far.known, other.known) == ({}, {"a": records("a")})
         feed.renew(far)
         await asyncio.sleep(1)
+        assert (far.known, other.known) == ({"a": records("a")}, {})
+
+    fed(todo)
+
+
+def test_interrupted_records_are_put_again_even_if_they_are_the_same() -> None:
+    async def todo(feed: Feed, far: Far) -> None:
+        want(feed, {"a": records("a")})
+        await asyncio.sleep(1)
+        feed.interrupt(key("a"))
+        want(feed, {"a": records("a")})
+        await asyncio.sleep(1)
         assert far.known == {"a": records("a")}
+        assert len(far.puts) == 2
 
     fed(todo)
 
 
 def act(feed: Feed, far: Far, what: str, value: object) -> None:
     match what, value:
-        case "trouble", str(key):
-            far.troubles[key] = 2
-        case "fail", str(key) if far.report:
-            far.report(key, [Told(name="", status=Standing.FAILED, reason="later")])
+        case "trouble", str(id_):
+            far.troubles[id_] = 2
+        case "fail", str(id_) if far.report:
+            status_ = RecordStatus(name="", state=RecordState.FAILED, reason="later")
+            far.report(Key("docker", id_), [status_])
         case "lose", _:
             far.end.set()
-        case "renew", bool(there):
-            feed.renew(far if there else None)
+        case "renew", _:
+            feed.renew(far)
         case _:
             pass
 
@@ -263,7 +288,7 @@ STEPS = st.one_of(
     st.tuples(st.just("trouble"), st.sampled_from("abc")),
     st.tuples(st.just("lose"), st.none()),
     st.tuples(st.just("fail"), st.sampled_from("abc")),
-    st.tuples(st.just("renew"), st.booleans()),
+    st.tuples(st.just("renew"), st.none()),
 )
 
 
@@ -283,7 +308,6 @@ def test_whatever_happens_it_ends_with_what_is_wanted(
                 await asyncio.sleep(value)
             else:
                 act(feed, far, what, value)
-        feed.renew(far)
         await asyncio.sleep(300)
         assert far.known == wanted
 

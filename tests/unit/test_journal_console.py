@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import termios
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -27,19 +26,20 @@ with LogOutput(logging.INFO, "auto", os.environ):
         logging.exception("it broke")
 """
 FLOODS = """
-import logging, os, sys, time
+import logging, os, resource, sys
 from koi_agent.host.logs import LogOutput
 
 if user := int(sys.argv[2]):
     os.setuid(user)
 with LogOutput(logging.INFO, sys.argv[1], {}):
-    began = time.perf_counter()
     for number in range(10_000):
         logging.info("%d %s", number, "x" * 100)
-    print(time.perf_counter() - began, flush=True)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw, flush=True)
     sys.stdin.readline()
     logging.info("the end")
 """
+MOST_WAITS = 1000
+"""Times that the program may give the processor up while it writes ten thousand records."""
 NOBODY = 65534
 MESSAGE = "started \\x1b[31mred\\x0aline\n"
 
@@ -58,7 +58,7 @@ def start(program: str, stderr: int, *arguments: str, stream: str = "") -> subpr
 def run(program: str, stderr: int) -> None:
     """Run a program to its good end."""
     with start(program, stderr) as process:
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
     assert process.returncode == 0
 
 
@@ -139,7 +139,7 @@ def test_reader_that_does_not_read_costs_no_wait_and_other_writers_nothing(
     with start(FLOODS, writer, target, str(user)) as process:
         assert process.stdout
         assert process.stdin
-        assert float(process.stdout.readline()) < 5
+        assert int(process.stdout.readline()) < MOST_WAITS
         assert os.get_blocking(writer)
         os.close(writer)
         process.stdin.close()  # it goes on
@@ -161,7 +161,7 @@ def test_stopped_terminal_costs_no_wait(terminal: tuple[int, int]) -> None:
     with start(FLOODS, writes, "auto", "0") as process:
         assert process.stdout
         assert process.stdin
-        assert float(process.stdout.readline()) < 5
+        assert int(process.stdout.readline()) < MOST_WAITS
         assert os.get_blocking(writes)
         process.stdin.close()
     assert process.returncode == 0
@@ -173,16 +173,14 @@ def test_stopped_terminal_costs_no_wait(terminal: tuple[int, int]) -> None:
 def test_reader_that_is_gone_costs_no_wait() -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    began = time.perf_counter()
     run(TALKS, writer)
     os.close(writer)
-    assert time.perf_counter() - began < 10
 
 
 @pytest.mark.parametrize("stream", ["", "x", "1:2"])
 def test_stream_that_is_not_the_journals_gets_prefixed_lines(stream: str) -> None:
     reader, writer = os.pipe()
     with start(TALKS, writer, stream=stream) as process:
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
     os.close(writer)
     assert read(reader).startswith("<6>" + MESSAGE)

@@ -1,4 +1,4 @@
-"""The manual holds what the code knows: every option, key and member, and none that is not."""
+"""The manual pages and the code name the same options, keys, members, fields and paths."""
 
 import re
 import shutil
@@ -13,10 +13,10 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from koi_agent.cli.arguments import parser
-from koi_agent.cli.commands import commands
+from koi_agent.cli.syntax import COMMANDS
 from koi_agent.core.metadata.keys import KEYS
 from tests.conftest import require
-from tests.machine import CHECKOUT
+from tests.namespaces import CHECKOUT
 
 PAGES = sorted((CHECKOUT / "packaging/man").glob("*.scd"))
 API = "org.sylin.koi.Runtime1"
@@ -28,12 +28,12 @@ def page(name: str) -> str:
 
 
 def bold(text: str, pattern: str) -> set[str]:
-    """Find what is set in bold type and looks so."""
+    """Return the words in bold type that match a pattern."""
     return {found for found in re.findall(r"\*([^*\n]+)\*", text) if re.fullmatch(pattern, found)}
 
 
 def heads(text: str) -> str:
-    """Take the lines that say what a paragraph below them is about."""
+    """Return the headings of definitions: bold lines with an indented line below."""
     lines = text.splitlines()
     return "\n".join(
         line for line, below in pairwise(lines) if below.startswith("\t") and line[:1] == "*"
@@ -41,14 +41,14 @@ def heads(text: str) -> str:
 
 
 def section(text: str, title: str) -> str:
-    """Take one section of a page."""
+    """Return one section of a page."""
     _, _, rest = text.partition(f"\n# {title}\n")
     assert rest, title
     return rest.partition("\n# ")[0]
 
 
 def parsers() -> Iterator[ArgumentParser]:
-    made: Any = parser(commands(lambda *_: 0), "list")
+    made: Any = parser()
     yield made
     (rows,) = [action for action in made._actions if isinstance(action.choices, dict)]
     yield from rows.choices.values()
@@ -56,7 +56,7 @@ def parsers() -> Iterator[ArgumentParser]:
 
 def test_every_command_and_option_is_in_the_manual_and_no_other() -> None:
     text = heads(page("koi-runtime.1"))
-    named = {command.name for command in commands(lambda *_: 0)}
+    named = {command.name for command in COMMANDS}
     assert bold(section(page("koi-runtime.1"), "COMMANDS"), "[a-z-]+") == named
     options = {
         option for one in parsers() for action in one._actions for option in action.option_strings
@@ -76,6 +76,40 @@ def test_every_member_of_the_bus_is_in_the_manual_and_no_other() -> None:
         (interface,) = ET.parse(file).getroot().iter("interface")
         members |= {member.get("name", "") for member in interface if member.tag != "annotation"}
     assert bold(heads(page(f"{API}.5")), "[A-Z][A-Za-z]+") == members
+
+
+def test_every_error_of_the_bus_is_in_the_manual() -> None:
+    raised = spelled("publishers/dbus", r'f"\{NAME\}\.([A-Z]\w+)"')
+    assert raised
+    assert {name for name in raised if f"{API}.{name}\n" not in page(f"{API}.5")} == set()
+
+
+def test_every_path_and_metric_of_http_is_in_the_manual() -> None:
+    text = page("koi-runtime.service.8").replace("\\", "")
+    paths = spelled("publishers/http", r'"(/[a-z0-9./_{}-]{3,})"')
+    metrics = spelled("publishers/http", r'"(koi_[a-z_]+)"')
+    assert paths >= {"/openapi.json", "/metrics"}
+    assert "koi_drift" in metrics
+    assert {name for name in paths | metrics if name not in text} == set()
+
+
+def test_every_variable_and_field_of_a_record_is_in_the_manual() -> None:
+    names = spelled(".", r"\b(KOI_[A-Z_]+)\b")
+    assert names >= {"KOI_RUNTIME", "KOI_INSTANCE"}
+    pages = "".join(path.read_text() for path in PAGES)
+    assert {name for name in names if f"_{name}_" not in pages} == set()
+
+
+def test_every_message_id_is_in_the_manual_and_no_other() -> None:
+    catalog = CHECKOUT.joinpath("packaging/koi-runtime.catalog").read_text()
+    known = set(re.findall("^-- ([0-9a-f]{32})$", catalog, re.MULTILINE))
+    assert set(re.findall("[0-9a-f]{32}", page("koi-runtime.service.8"))) == known
+
+
+def spelled(folder: str, pattern: str) -> set[str]:
+    """Return what the code of a folder contains in the group of a pattern."""
+    files = (CHECKOUT / "koi_agent" / folder).rglob("*.py")
+    return {found for file in files for found in re.findall(pattern, file.read_text())}
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
@@ -103,5 +137,7 @@ def test_a_page_is_rendered_without_a_warning(path: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 def test_what_a_page_refers_to_is_there(path: Path) -> None:
     ours = {page.stem for page in PAGES}
-    for name, number in re.findall(r"\*((?:koi|org)[A-Za-z0-9.-]+)\*\(([1-8])\)", path.read_text()):
+    for name, number in re.findall(
+        r"\*((?:koi|org\.sylin)[A-Za-z0-9.-]+)\*\(([1-8])\)", path.read_text()
+    ):
         assert f"{name}.{number}" in ours

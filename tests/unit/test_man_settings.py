@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from koi_agent.config import BACKENDS, KEYS, Key
-from tests.machine import CHECKOUT
+from tests.namespaces import CHECKOUT
 
 PAGE = CHECKOUT / "packaging/man/koi-runtime.conf.5.scd"
 EMPTY = "the empty string"

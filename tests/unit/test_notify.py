@@ -12,6 +12,7 @@ import pytest
 import sdnotify  # type: ignore[import-untyped]
 
 from koi_agent.host.notify import LAST_WORDS, Notifier, extending
+from tests.costs import used
 
 pytestmark = pytest.mark.usefixtures("leak_check")
 
@@ -203,13 +204,13 @@ def test_words_for_a_manager_that_is_gone_reach_the_one_after_it(
 async def test_manager_that_does_not_read_holds_nobody_up_and_hears_the_last_of_all(
     manager: socket.socket, notifier: Notifier
 ) -> None:
-    began = time.monotonic()
-    fill(notifier)
-    notifier.ready("early")
-    notifier.alive()
-    for number in range(1000):
-        notifier.status(f"{number} instances")
-    assert time.monotonic() - began < 0.5
+    with used() as use:
+        fill(notifier)
+        notifier.ready("early")
+        notifier.alive()
+        for number in range(1000):
+            notifier.status(f"{number} instances")
+    assert use.waits < 100
     await asyncio.sleep(0.01)
     before = [words for words in all_heard(manager) if not words[0].startswith("STATUS=filling")]
     assert before == []
@@ -223,9 +224,9 @@ async def test_words_that_wait_cost_no_turns_of_the_loop(
     manager: socket.socket, notifier: Notifier
 ) -> None:
     fill(notifier)
-    began = time.process_time()
-    await asyncio.sleep(0.3)
-    assert time.process_time() - began < 0.1
+    with used() as use:
+        await asyncio.sleep(0.3)
+    assert use.share < 0.3
     all_heard(manager)
     await asyncio.sleep(0.05)
     assert all_heard(manager) == [[f"STATUS=filling {FULL}"]]
@@ -236,9 +237,9 @@ async def test_manager_that_goes_while_words_wait_costs_no_turns_of_the_loop(
 ) -> None:
     fill(notifier)
     manager.close()
-    began = time.process_time()
-    await asyncio.sleep(0.3)
-    assert time.process_time() - began < 0.1
+    with used() as use:
+        await asyncio.sleep(0.3)
+    assert use.share < 0.3
 
 
 @pytest.mark.parametrize("first", ["ready", "reloading"])
@@ -279,9 +280,9 @@ async def test_last_words_wait_for_a_manager_that_reads_late(
 @pytest.mark.usefixtures("manager")
 def test_last_words_wait_no_longer_than_they_may(notifier: Notifier) -> None:
     fill(notifier)
-    began = time.monotonic()
-    notifier.close()
-    assert LAST_WORDS <= time.monotonic() - began < LAST_WORDS + 0.3
+    with used() as use:
+        notifier.close()
+    assert use.elapsed >= LAST_WORDS
 
 
 def test_words_after_the_loop_get_out_at_the_end(

@@ -12,6 +12,7 @@ from koi_agent.core.events import (
     Stopped,
     Unfollowed,
 )
+from koi_agent.core.key import Key
 from koi_agent.core.registry import Registry
 from koi_agent.follow.follower import LIST_TIMEOUT, OPEN_TIMEOUT
 from tests.unit.scripted import Runtime, failing, following, never
@@ -23,44 +24,44 @@ BOX = container("c1", claims="a.service")
 
 
 def test_backend_followed_from_now_on_begins_with_nothing() -> None:
-    here = Registry(["systemd"])
-    (added,) = here.apply(Followed("podman"), 1)
+    here = Registry({"systemd": "systemd"})
+    (added,) = here.apply(Followed("podman", "podman"), 1)
     assert isinstance(added, BackendAdded)
     assert added.status.state is BackendState.CONNECTING
     assert told(here.apply(listing("podman", BOX), 2)) == ["+c1"]
 
 
 def test_backend_followed_no_more_takes_its_instances_with_it() -> None:
-    here = Registry(["systemd", "podman"])
+    here = Registry({"systemd": "systemd", "podman": "podman"})
     reader = Reader()
     for now, change in enumerate((listing("systemd", A, B), listing("podman", BOX))):
         reader.read(here.apply(change, now))
     events = here.apply(Unfollowed("systemd"), 9)
     reader.read(events)
     assert told(events) == ["-b.service"]
-    assert [e.reason for e in events if isinstance(e, Stopped)] == ["followed no more"]
+    assert [e.reason for e in events if isinstance(e, Stopped)] == ["no longer followed"]
     assert events[-1] == BackendRemoved("systemd")
     assert set(here.backends) == {"podman"}
-    assert set(here.visible) == set(reader.known) == {"podman:c1"}
+    assert set(here.visible) == set(reader.known) == {Key("podman", "c1")}
 
 
 def test_unit_shows_again_when_what_claimed_it_is_followed_no_more() -> None:
-    here = Registry(["systemd", "podman"])
+    here = Registry({"systemd": "systemd", "podman": "podman"})
     here.apply(listing("systemd", A), 1)
     here.apply(listing("podman", BOX), 2)
     assert told(here.apply(Unfollowed("podman"), 3)) == ["-c1", "+a.service"]
 
 
 def test_unit_held_back_for_a_backend_shows_when_that_is_followed_no_more() -> None:
-    here = Registry(["systemd", "podman"])
+    here = Registry({"systemd": "systemd", "podman": "podman"})
     assert told(here.apply(Seen(unit("q.service", awaits="podman")), 1)) == []
     assert told(here.apply(Unfollowed("podman"), 2)) == ["+q.service"]
 
 
 def test_unit_is_held_back_from_when_a_backend_that_may_claim_it_is_followed() -> None:
-    here = Registry(["systemd"])
+    here = Registry({"systemd": "systemd"})
     assert told(here.apply(Seen(unit("q.service", awaits="podman")), 1)) == ["+q.service"]
-    assert told(here.apply(Followed("podman"), 2)) == ["-q.service"]
+    assert told(here.apply(Followed("podman", "podman"), 2)) == ["-q.service"]
 
 
 @in_virtual_time

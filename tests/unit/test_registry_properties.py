@@ -50,7 +50,7 @@ class Following(RuleBasedStateMachine):
         self.open = False
         self.early: dict[str, Seen | Gone] | None = None
         self.request: Request | None = None
-        self.registry = Registry(["systemd", "podman"])
+        self.registry = Registry({"systemd": "systemd", "podman": "podman"})
         self.reader = Reader()
         self.late = Reader()
         self.now = 0
@@ -140,7 +140,7 @@ class Following(RuleBasedStateMachine):
         self.apply(Unfollowed("systemd"))
         self.away = False
         assert self.registry.visible == {}
-        self.apply(Followed("systemd"))
+        self.apply(Followed("systemd", "systemd"))
 
     @rule()
     def reader_begins_anew_from_what_is_visible(self) -> None:

@@ -176,7 +176,6 @@ def test_folder_costs_the_metadata(tmp_path: Path) -> None:
     costs(path, "not a regular file")
 
 
-@pytest.mark.timeout(5)
 def test_fifo_costs_the_metadata_and_no_time(tmp_path: Path) -> None:
     path = tmp_path / "fifo.conf"
     os.mkfifo(path)

@@ -9,7 +9,7 @@ from typing import Any
 
 from koi_agent.bus.object_paths import decode
 from koi_agent.config import SystemdConfig
-from koi_agent.core.instance import Health, Instance, InstanceState, KoiMetadata, PortMapping
+from koi_agent.core.instance import UNIT, Health, Instance, InstanceState, KoiMetadata, PortMapping
 
 ROOT = "/org/freedesktop/systemd1/unit/"
 BACKEND = "systemd"
@@ -138,6 +138,8 @@ class Unit:
             invocation_id=self.invocation,
             awaits=details.awaits,
             notes=details.notes,
+            ending=self.detail.startswith("deactivating/"),
+            traits=UNIT,
         )
 
     def say(self, instance: Instance) -> None:

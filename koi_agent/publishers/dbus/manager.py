@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +19,10 @@ from koi_agent.bus.interfaces import (
 from koi_agent.bus.messages import Variant
 from koi_agent.bus.writer import BusLost
 from koi_agent.core.dbus_names import MANAGER, NAME
-from koi_agent.core.errors import BackendLost, ConfigError
+from koi_agent.core.errors import BackendLost, BadInput, ConfigError
 from koi_agent.core.events import BackendState, BackendStatus
 from koi_agent.core.instance import Instance
+from koi_agent.core.key import Key
 from koi_agent.core.plan.records import Decision
 from koi_agent.core.schema import explanation_of
 from koi_agent.publishers.dbus.interfaces import EVENTS
@@ -53,7 +55,7 @@ class ManagerActions:
 
     resync: Callable[[str], Awaitable[Mapping[str, Mapping[str, str]]]]
     reload: Callable[[], Awaitable[None]]
-    decisions: Callable[[str], Sequence[Decision]]
+    decisions: Callable[[Key], Sequence[Decision]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +106,7 @@ class Manager:
 
     def __init__(
         self,
-        told: Callable[[], Mapping[str, Instance]],
+        told: Callable[[], Mapping[Key, Instance]],
         backends: Callable[[], Mapping[str, BackendStatus]],
         of_unit: Callable[[str], Sequence[Instance]],
         wishes: ManagerActions,
@@ -245,9 +247,10 @@ class Manager:
     def _instance(self, asked: str) -> Instance:
         """Find an instance by ``backend:id``, or by an id of whatever backend."""
         told = self._told()
-        if asked in told:
-            return told[asked]
-        found = [i for name in self._backends() if (i := told.get(f"{name}:{asked}"))]
+        with suppress(BadInput):
+            if instance := told.get(Key.parse(asked)):
+                return instance
+        found = [i for name in self._backends() if (i := told.get(Key(name, asked)))]
         return _only(found, f"instance '{asked}'")
 
 
@@ -256,6 +259,6 @@ def _only(found: Sequence[Instance], what: str) -> Instance:
     if not found:
         raise ErrorReply(f"{NAME}.NoSuchInstance", f"no {what}")
     if len(found) > 1:
-        keys = ", ".join(sorted(instance.key for instance in found))
+        keys = ", ".join(sorted(str(instance.key) for instance in found))
         raise ErrorReply(f"{NAME}.AmbiguousName", f"more than one {what}: {keys}")
     return found[0]

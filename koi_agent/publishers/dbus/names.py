@@ -2,11 +2,12 @@
 
 from koi_agent.bus.object_paths import encode
 from koi_agent.core.dbus_names import BACKENDS, INSTANCES
+from koi_agent.core.key import Key
 
 
-def instance_path(key: str) -> str:
+def instance_path(key: Key) -> str:
     """Tell the object path of an instance, by its key."""
-    return f"{INSTANCES}/{encode(key)}"
+    return f"{INSTANCES}/{encode(str(key))}"
 
 
 def backend_path(name: str) -> str:

@@ -32,6 +32,7 @@ from koi_agent.core.events import (
     Updated,
 )
 from koi_agent.core.instance import Instance
+from koi_agent.core.key import Key
 from koi_agent.core.registry import Registry
 from koi_agent.publishers.dbus.interfaces import BACKEND_INTERFACE, INSTANCE_INTERFACE, changed
 from koi_agent.publishers.dbus.log_control import LogControl
@@ -92,14 +93,14 @@ class DBusPublisher:
         """Count what started and stopped without a word having left."""
         return self._queue.dropped
 
-    def _told(self) -> Mapping[str, Instance]:
-        return self._queue.told
+    def _told(self) -> Mapping[Key, Instance]:
+        return self._queue.known
 
     def _told_backends(self) -> Mapping[str, BackendStatus]:
         return self._backends
 
     def _of_unit(self, unit: str) -> Sequence[Instance]:
-        told = self._queue.told
+        told = self._queue.known
         return [told[i.key] for i in self._registry.of_unit(unit) if i.key in told]
 
     def _present(self) -> AgentStatus:
@@ -107,7 +108,7 @@ class DBusPublisher:
             version=self._version,
             phase=self._phase,
             backends=tuple(self._backends.values()),
-            instances=len(self._queue.told),
+            instances=len(self._queue.known),
             generation=self._registry.generation,
         )
 
@@ -151,7 +152,7 @@ class DBusPublisher:
 
     async def _serve(self, link: Connection) -> None:
         self._link = link
-        self._queue.begin(self._registry.visible)
+        self._queue.reset(self._registry.visible)
         self._backends = dict(self._registry.backends)
         self._facts = self._present()
         self.tree.managed.clear()
@@ -251,7 +252,7 @@ class DBusPublisher:
             self._counting = loop.call_later(COUNT_PAUSE, self._tell_counts)
 
     def _counts_differ(self) -> bool:
-        return self._facts.instances != len(self._queue.told) or any(
+        return self._facts.instances != len(self._queue.known) or any(
             status.instances != self._backends[name].instances
             for name, status in self._registry.backends.items()
             if name in self._backends

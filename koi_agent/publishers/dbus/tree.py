@@ -7,8 +7,10 @@ from koi_agent.bus.interfaces import Interface
 from koi_agent.bus.object_manager import ObjectManager
 from koi_agent.bus.object_paths import decode, encode
 from koi_agent.core.dbus_names import BACKENDS, INSTANCES, ROOT
+from koi_agent.core.errors import BadInput
 from koi_agent.core.events import BackendStatus
 from koi_agent.core.instance import Instance
+from koi_agent.core.key import Key
 from koi_agent.publishers.dbus.interfaces import BACKEND_INTERFACE, INSTANCE_INTERFACE
 from koi_agent.publishers.dbus.log_control import LOG_CONTROL, LOG_CONTROL_INTERFACE, LogControl
 from koi_agent.publishers.dbus.manager import AgentStatus
@@ -39,7 +41,7 @@ class Tree:
         self,
         manager: Interface,
         facts: Callable[[], AgentStatus],
-        told: Callable[[], Mapping[str, Instance]],
+        told: Callable[[], Mapping[Key, Instance]],
         backends: Callable[[], Mapping[str, BackendStatus]],
         log_control: LogControl,
     ) -> None:
@@ -59,7 +61,7 @@ class Tree:
         folder, _, label = path.rpartition("/")
         name = decode(label)
         found: Instance | BackendStatus | None = None
-        if folder == INSTANCES and (found := self._told().get(name)):
+        if folder == INSTANCES and (found := self._instance(name)):
             shown = INSTANCE_INTERFACE
         elif folder == BACKENDS and (found := self._backends().get(name)):
             shown = BACKEND_INTERFACE
@@ -67,13 +69,19 @@ class Tree:
             return ()
         return ((shown, found),) if encode(name) == label else ()
 
+    def _instance(self, key: str) -> Instance | None:
+        try:
+            return self._told().get(Key.parse(key))
+        except BadInput:
+            return None
+
     def children(self, path: str) -> Iterable[str] | None:
         """Tell the nodes right below one on the way to objects, ``None`` elsewhere."""
         match path:
             case "/org/sylin/koi/Runtime1":
                 return ("backend", "instance")
             case "/org/sylin/koi/Runtime1/instance":
-                return sorted(encode(key) for key in self._told())
+                return sorted(encode(str(key)) for key in self._told())
             case "/org/sylin/koi/Runtime1/backend":
                 return sorted(encode(name) for name in self._backends())
             case _:

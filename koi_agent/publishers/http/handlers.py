@@ -5,11 +5,13 @@ import platform
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
-from koi_agent.core.checks import CheckStatus
-from koi_agent.core.events import BackendState, BackendStatus
+from koi_agent.core.errors import BadInput
+from koi_agent.core.events import BackendState, BackendStatus, CheckStatus
 from koi_agent.core.instance import Health, Instance
+from koi_agent.core.key import Key
 from koi_agent.core.plan.linger import RestartGrace
 from koi_agent.core.registry import Registry
 from koi_agent.publishers.http import metrics, prometheus_sd
@@ -67,7 +69,7 @@ class Handlers:
     async def health_status(self, _asked: Request) -> Response:
         """Tell of our checks in upstream's shape, and of every instance whose health is known."""
         visible = self._registry.visible
-        checks = ((visible.get(status.key), status) for status in self._facts().checks())
+        checks = ((visible.get(key), one) for key, one in sorted(self._registry.checks.items()))
         ours = (_service(instance, status) for instance, status in checks if instance)
         known = (_health(i) for i in self._sorted() if i.health is not Health.NONE)
         begin = b'{"machines":[],"services":'
@@ -119,7 +121,9 @@ class Handlers:
             family("koi_events", "counter", "Events of the registry.", "event", events),
             metrics.of_announcements(visible),
             family("koi_health", "gauge", "Instances by health.", "health", health),
-            family("koi_checks", "counter", "Checks of health.", "result", facts.checked),
+            family(
+                "koi_checks", "counter", "Checks of health.", "result", self._registry.check_counts
+            ),
             metrics.delay(streams.delays, streams.delayed),
             family(
                 "koi_events_waiting",
@@ -159,11 +163,12 @@ class Handlers:
     def _found(self, asked: str) -> Instance:
         """Find an instance by ``backend:id``, or by an id of whatever backend."""
         visible = self._registry.visible
-        if asked in visible:
-            return visible[asked]
-        found = [i for name in self._registry.backends if (i := visible.get(f"{name}:{asked}"))]
+        with suppress(BadInput):
+            if instance := visible.get(Key.parse(asked)):
+                return instance
+        found = [i for name in self._registry.backends if (i := visible.get(Key(name, asked)))]
         if len(found) > 1:
-            keys = ", ".join(instance.key for instance in found)
+            keys = ", ".join(str(instance.key) for instance in found)
             raise Refused(409, "ambiguous_id", f"more than one instance has this id: {keys}")
         if not found:
             raise Refused(404, "not_found", f"instance not found: {asked[:300]}")
@@ -177,11 +182,11 @@ def _service(instance: Instance, status: CheckStatus) -> dict[str, Any]:
     """
     return {
         "name": f"runtime:{instance.metadata.name or instance.name}",
-        "key": status.key,
-        "kind": str(status.check.kind),
-        "target": status.check.target,
-        "interval_secs": math.ceil(status.check.interval),
-        "timeout_secs": math.ceil(status.check.timeout),
+        "key": str(instance.key),
+        "kind": str(status.kind),
+        "target": status.target,
+        "interval_secs": math.ceil(status.interval),
+        "timeout_secs": math.ceil(status.timeout),
         "status": UPS.get(status.health, "unknown"),
         "last_checked": moment(status.last_checked),
         "last_ok": moment(status.last_ok),
@@ -191,7 +196,7 @@ def _service(instance: Instance, status: CheckStatus) -> dict[str, Any]:
 
 def _health(instance: Instance) -> dict[str, Any]:
     return {
-        "key": instance.key,
+        "key": str(instance.key),
         "name": instance.name,
         "health": str(instance.health),
         "detail": instance.health_detail,

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from koi_agent.core.events import BackendStatus
 from koi_agent.core.instance import Instance
+from koi_agent.core.key import Key
 from koi_agent.core.registry import Registry
 from koi_agent.core.schema import announcement_of, metadata_of, port_of
 from koi_agent.publishers.http.response import encoded
@@ -23,7 +24,7 @@ class Encoder:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._kept: dict[str, tuple[Instance, bytes]] = {}
+        self._kept: dict[Key, tuple[Instance, bytes]] = {}
 
     def of(self, instance: Instance) -> bytes:
         """Encode an instance, or find it encoded."""
@@ -35,7 +36,7 @@ class Encoder:
             self._kept[instance.key] = instance, made
         return made
 
-    def forget(self, key: str) -> None:
+    def forget(self, key: Key) -> None:
         """Keep an instance's JSON no more."""
         self._kept.pop(key, None)
 
@@ -61,7 +62,7 @@ def instance_of(instance: Instance) -> dict[str, Any]:
         "backend": instance.backend,
         "state": str(instance.state),
         "discovered_at": moment(instance.discovered_at),
-        "key": instance.key,
+        "key": str(instance.key),
         "state_detail": instance.state_detail,
         "health": str(instance.health),
         "health_detail": instance.health_detail,

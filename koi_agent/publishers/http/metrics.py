@@ -60,7 +60,7 @@ def of_backends(
 def of_announcements(instances: Iterable[Instance]) -> Family:
     """Count what became of the records that instances ask for."""
     counted = Counter(
-        (one.capability, one.provider, str(one.status))
+        (one.capability, one.provider, str(one.state))
         for instance in instances
         for one in instance.announcements
     )

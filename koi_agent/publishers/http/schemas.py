@@ -3,15 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
-from koi_agent.core.checks import CheckKind
 from koi_agent.core.events import BackendState
 from koi_agent.core.instance import (
+    CheckKind,
     EnabledBy,
     Health,
     InstanceState,
     PortSource,
     Protocol,
-    Standing,
+    RecordState,
 )
 from koi_agent.core.schema import PLAIN
 
@@ -91,7 +91,7 @@ SCHEMAS: Mapping[str, Any] = {
         capability=TEXT,
         provider=TEXT,
         name=TEXT,
-        status=_words(Standing),
+        status=_words(RecordState),
         reason=TEXT,
         since=PERHAPS_MOMENT,
     ),

@@ -4,9 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from koi_agent.core.checks import CheckKind, HealthCheck, check_of
+from koi_agent.capabilities.health.checks import Defaults, HealthCheck, check_of
 from koi_agent.core.errors import BadInput
 from koi_agent.core.instance import (
+    CONTAINER,
+    UNIT,
+    CheckKind,
     Health,
     Instance,
     InstanceState,
@@ -31,13 +34,19 @@ def port(
 
 def made(*ports: PortMapping, backend: str = "docker", ips: tuple[str, ...] = ()) -> Instance:
     return Instance(
-        id="a", name="web", backend=backend, state=InstanceState.RUNNING, ports=ports, ips=ips
+        id="a",
+        name="web",
+        backend=backend,
+        state=InstanceState.RUNNING,
+        ports=ports,
+        ips=ips,
+        traits=UNIT if backend == "systemd" else CONTAINER,
     )
 
 
 def asked(instance: Instance, **metadata: object) -> HealthCheck | None:
     wanted = replace(instance, metadata=KoiMetadata(enable=True, **metadata))  # type: ignore[arg-type]
-    return check_of(wanted, 30.0, 5.0)
+    return check_of(wanted, Defaults())
 
 
 WEB = made(port(80, 8080))
@@ -124,7 +133,7 @@ def test_a_unit_is_checked_only_if_it_asks_for_it(health: Health) -> None:
 def test_a_unit_that_stops_is_asked_no_more_for_its_socket_would_start_it() -> None:
     unit = replace(made(port(80, 80, ""), backend="systemd"), state_detail="active/running")
     assert asked(unit, health_kind="tcp")
-    stopping = replace(unit, state_detail="deactivating/stop-sigterm")
+    stopping = replace(unit, ending=True)
     assert asked(stopping, health_kind="tcp") is None
 
 

@@ -1,4 +1,4 @@
-"""What the network should know of what runs: names, ports, addresses and reasons."""
+"""The plan for mDNS: names, ports, addresses and reasons."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -8,7 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from koi_agent.capabilities.mdns.records import HostName, Service
+from koi_agent.capabilities.mdns.rules import MdnsRules
 from koi_agent.core.instance import (
+    CONTAINER,
+    UNIT,
     EnabledBy,
     Health,
     Instance,
@@ -18,24 +22,28 @@ from koi_agent.core.instance import (
     PortMetadata,
     PortSource,
     Protocol,
+    RecordState,
+    Traits,
 )
+from koi_agent.core.key import Key
 from koi_agent.core.plan.planner import Planner
-from koi_agent.core.plan.records import Decision, HostName, Outcome, Record, Service
+from koi_agent.core.plan.records import Decision, Record
 from koi_agent.core.plan.requests import Policy
 
 POLICY = Policy(host_name="box")
+TRAITS = {"systemd": UNIT, "vm": Traits(is_routable=True)}
 
 
 @dataclass(frozen=True)
 class Plan:
     """What is planned for all, by key."""
 
-    records: Mapping[str, tuple[Record, ...]]
-    decisions: Mapping[str, tuple[Decision, ...]]
+    records: Mapping[Key, tuple[Record, ...]]
+    decisions: Mapping[Key, tuple[Decision, ...]]
 
 
 def plan(instances: Iterable[Instance], policy: Policy) -> Plan:
-    planner = Planner(policy)
+    planner = Planner(MdnsRules(policy))
     every = list(instances)
     for instance in every:
         planner.put(instance)
@@ -44,7 +52,7 @@ def plan(instances: Iterable[Instance], policy: Policy) -> Plan:
 
 
 def shown(planner: Planner, instances: Iterable[Instance]) -> Plan:
-    planned = {instance.key: planner.of(instance.key) for instance in instances}
+    planned = {instance.key: planner.planned(instance.key) for instance in instances}
     return Plan(
         {key: one.records for key, one in planned.items() if one.records},
         {key: one.decisions for key, one in planned.items() if one.decisions},
@@ -74,6 +82,7 @@ def made(
         name=name,
         backend=backend,
         state=InstanceState.RUNNING,
+        traits=TRAITS.get(backend, CONTAINER),
         ports=ports or (port(),),
         metadata=KoiMetadata(**({"enable": True, "enabled_by": EnabledBy.EXPLICIT} | koi)),  # type: ignore[arg-type]
     )
@@ -89,9 +98,9 @@ def hosts(made_plan: Plan) -> list[HostName]:
     return [r for r in every if isinstance(r, HostName)]
 
 
-def reasons(made_plan: Plan, outcome: Outcome) -> str:
+def reasons(made_plan: Plan, state: RecordState) -> str:
     every = (one for said in made_plan.decisions.values() for one in said)
-    return "; ".join(f"{one.about}: {one.reason}" for one in every if one.outcome is outcome)
+    return "; ".join(f"{one.about}: {one.reason}" for one in every if one.state is state)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +126,7 @@ def test_only_who_opted_in_is_announced(metadata: KoiMetadata, policy: Policy, a
 def test_a_published_port_is_at_this_host_once_for_both_families() -> None:
     made_plan = plan([made("a", port(80, 8080), port(80, 8080, "::"))], POLICY)
     assert services(made_plan) == [("web", "_http._tcp", 8080)]
-    assert hosts(made_plan) == [HostName(owner="docker:a", name="web")]
+    assert hosts(made_plan) == [HostName(owner=Key("docker", "a"), name="web")]
 
 
 def test_a_port_bound_to_one_address_is_reached_there() -> None:
@@ -133,27 +142,27 @@ def test_a_port_bound_to_one_address_is_reached_there() -> None:
         (port(ip="127.0.0.1"), "only this host reaches"),
         (port(ip="::1"), "only this host reaches"),
         (port(80, 0, ""), "not published"),
-        (port(ip="nonsense"), "no address"),
+        (port(ip="nonsense"), "not an address"),
     ],
 )
 def test_what_nobody_else_reaches_is_refused(mapping: PortMapping, why: str) -> None:
     made_plan = plan([made("a", mapping)], POLICY)
     assert not made_plan.records
-    assert why in reasons(made_plan, Outcome.REFUSED)
-    assert "nothing of it can be reached" in reasons(made_plan, Outcome.REFUSED)
+    assert why in reasons(made_plan, RecordState.REFUSED)
+    assert "nothing of it can be reached" in reasons(made_plan, RecordState.REFUSED)
 
 
 def test_what_listens_nowhere_yet_is_held_and_not_refused() -> None:
-    made_plan = plan([replace(made(health_path="/"), ports=())], POLICY)
+    made_plan = plan([replace(made(), ports=())], POLICY)
     assert not made_plan.records
     why = "no port of it is known"
-    assert reasons(made_plan, Outcome.HELD) == f"host name: {why}; health check: {why}"
-    assert not reasons(made_plan, Outcome.REFUSED)
+    assert reasons(made_plan, RecordState.HELD) == f"host name: {why}"
+    assert not reasons(made_plan, RecordState.REFUSED)
 
 
 def test_what_has_an_address_of_its_own_is_reached_there() -> None:
     ips = ("10.0.3.5", "fe80::1", "2001:db8::5")
-    machine = replace(made("a", port(80, 0, ""), backend="incus"), ips=ips)
+    machine = replace(made("a", port(80, 0, ""), backend="vm"), ips=ips)
     made_plan = plan([machine], POLICY)
     assert services(made_plan) == [("web", "_http._tcp", 80)]
     assert hosts(made_plan)[0].addresses == ("10.0.3.5", "2001:db8::5")
@@ -183,7 +192,7 @@ def test_udp_is_announced_and_types_are_by_port() -> None:
 def test_the_port_that_serves_keeps_others_out() -> None:
     made_plan = plan([made("a", port(80), port(9000), port=80)], POLICY)
     assert services(made_plan) == [("web", "_http._tcp", 80)]
-    assert "port 9000/tcp: its metadata names 80" in reasons(made_plan, Outcome.REFUSED)
+    assert "port 9000/tcp: its metadata names 80" in reasons(made_plan, RecordState.REFUSED)
 
 
 def test_two_ports_of_one_type_are_told_apart() -> None:
@@ -196,8 +205,8 @@ def test_the_elder_has_the_name() -> None:
     new = replace(made("a", port(80, 82)), created_at=2)
     made_plan = plan([new, old], POLICY)
     assert sorted(services(made_plan)) == [("web", "_http._tcp", 81), ("web #2", "_http._tcp", 82)]
-    assert [host.owner for host in hosts(made_plan)] == ["docker:z"]
-    assert "web.local is docker:z's" in reasons(made_plan, Outcome.REFUSED)
+    assert [host.owner for host in hosts(made_plan)] == [Key("docker", "z")]
+    assert "web.local is docker:z's" in reasons(made_plan, RecordState.REFUSED)
 
 
 def test_replicas_share_a_host_name_and_are_numbered() -> None:
@@ -205,7 +214,7 @@ def test_replicas_share_a_host_name_and_are_numbered() -> None:
     two = replace(made("a", port(80, 82)), project="shop", replica=2, created_at=1)
     made_plan = plan([one, two], POLICY)
     assert sorted(services(made_plan)) == [("web", "_http._tcp", 81), ("web #2", "_http._tcp", 82)]
-    assert {host.owner for host in hosts(made_plan)} == {"docker:a", "docker:z"}
+    assert {host.owner for host in hosts(made_plan)} == {Key("docker", "a"), Key("docker", "z")}
 
 
 @pytest.mark.parametrize(
@@ -221,7 +230,7 @@ def test_replicas_share_a_host_name_and_are_numbered() -> None:
 def test_who_can_not_serve_is_held(change: dict[str, object], policy: Policy, why: str) -> None:
     made_plan = plan([replace(made(), **change)], policy)  # type: ignore[arg-type]
     assert bool(made_plan.records) is not bool(why)
-    assert why in reasons(made_plan, Outcome.HELD)
+    assert why in reasons(made_plan, RecordState.HELD)
 
 
 def test_who_is_held_keeps_its_names() -> None:
@@ -235,7 +244,7 @@ def test_a_bad_name_costs_itself(name: str) -> None:
     wished = replace(made().metadata, name=name, dns_name="shop")
     made_plan = plan([replace(made(name="shop"), metadata=wished)], POLICY)
     assert services(made_plan) == [("shop", "_http._tcp", 80)]
-    assert "port 80/tcp, name: " in reasons(made_plan, Outcome.REFUSED)
+    assert "port 80/tcp, name: " in reasons(made_plan, RecordState.REFUSED)
     assert [host.name for host in hosts(made_plan)] == ["shop"]
 
 
@@ -246,14 +255,14 @@ def test_a_bad_name_costs_itself(name: str) -> None:
 def test_a_bad_host_name_leaves_the_services(name: str, why: str) -> None:
     made_plan = plan([made(dns_name=name)], POLICY)
     assert services(made_plan) == [("web", "_http._tcp", 80)]
-    assert why in reasons(made_plan, Outcome.REFUSED)
+    assert why in reasons(made_plan, RecordState.REFUSED)
     assert not hosts(made_plan)
 
 
 def test_the_txt_of_a_port_goes_before_the_instances() -> None:
     said = (((80, Protocol.TCP), PortMetadata(txt=(("a", "port"),))),)
     instance = made("a", port(80), txt=(("a", "all"), ("b", "all")), ports=said)
-    (service, _) = plan([instance], POLICY).records["docker:a"]
+    (service, _) = plan([instance], POLICY).records[Key("docker", "a")]
     assert isinstance(service, Service)
     assert service.txt == (("a", "port"), ("b", "all"))
 
@@ -261,7 +270,7 @@ def test_the_txt_of_a_port_goes_before_the_instances() -> None:
 def test_the_subtypes_of_a_port_go_before_the_instances() -> None:
     said = (((9000, Protocol.TCP), PortMetadata(subtypes=("_own",))),)
     instance = made("a", port(80), port(9000), subtypes=("_all",), ports=said)
-    records = plan([instance], POLICY).records["docker:a"]
+    records = plan([instance], POLICY).records[Key("docker", "a")]
     assert [r.subtypes for r in records if isinstance(r, Service)] == [("_all",), ("_own",)]
 
 
@@ -271,21 +280,25 @@ def test_thousands_of_ports_cost_no_time_and_are_told_of_in_few_words() -> None:
     made_plan = plan([made("a", *ports)], POLICY)
     assert thread_time() - began < 2
     assert len(services(made_plan)) == 32
-    assert "15968 more ports: no more than 32" in reasons(made_plan, Outcome.REFUSED)
+    assert "15968 more ports: an instance announces at most 32" in reasons(
+        made_plan, RecordState.REFUSED
+    )
     hidden = [port(number, ip="127.0.0.1") for number in range(10_000, 11_000)]
-    assert len(plan([made("a", *hidden)], POLICY).decisions["docker:a"]) < 40
+    assert len(plan([made("a", *hidden)], POLICY).decisions[Key("docker", "a")]) < 40
     both = plan([made("a", *ports[:40], *hidden[:50])], POLICY)
-    assert "26 more ports: no more than 32" in reasons(both, Outcome.REFUSED)
+    assert "26 more ports: an instance announces at most 32" in reasons(both, RecordState.REFUSED)
 
 
 def test_thousands_that_want_one_name_are_numbered_in_no_time() -> None:
-    planner = Planner(POLICY)
+    planner = Planner(MdnsRules(POLICY))
     for number in range(2000):
         planner.put(replace(made(f"{number:04}"), created_at=number))
     began = thread_time()
     planner.settle()
     assert thread_time() - began < 1
-    assert [r.name for r in planner.of("docker:1999").records] == ["web #2000"]
+    assert [
+        r.name for r in planner.planned(Key("docker", "1999")).records if isinstance(r, Service)
+    ] == ["web #2000"]
 
 
 NAMES = st.sampled_from(["web", "Web", "db", "a.b", "web #2", "ü" * 31])
@@ -348,7 +361,7 @@ def test_a_stop_costs_no_other_a_record(instances: list[Instance], data: st.Data
     shared = {host.name for host in hosts(Plan({gone.key: names}, {}))}
     for key in before.keys() - {gone.key}:
         # Replicas rank by their eldest: with it gone, whoever comes next may have the host name.
-        lost = {record for record in before[key] if record.name in shared}
+        lost = {r for r in before[key] if isinstance(r, HostName | Service) and r.name in shared}
         assert len(after[key]) >= len(before[key]) - len(lost)
 
 
@@ -356,11 +369,11 @@ def test_a_stop_costs_no_other_a_record(instances: list[Instance], data: st.Data
 def test_what_was_planned_before_has_no_say(
     before: list[Instance], now: list[Instance], policy: Policy
 ) -> None:
-    planner = Planner(policy)
+    planner = Planner(MdnsRules(policy))
     for instance in before:
         planner.put(instance)
         planner.settle()
-    planner.policy = POLICY
+    planner.rules = MdnsRules(POLICY)
     for instance in now:
         planner.put(instance)
     for key in {instance.key for instance in before} - {instance.key for instance in now}:
@@ -371,15 +384,15 @@ def test_what_was_planned_before_has_no_say(
 
 
 def test_only_those_are_told_for_whom_something_changes() -> None:
-    planner = Planner(POLICY)
+    planner = Planner(MdnsRules(POLICY))
     first, second = replace(made("a"), created_at=1), replace(made("b"), created_at=2)
     for instance in (second, made("c", name="other")):
         planner.put(instance)
-    assert planner.settle().keys() == {"docker:b", "docker:c"}
+    assert planner.settle().keys() == {Key("docker", "b"), Key("docker", "c")}
     planner.put(first)
-    assert planner.settle().keys() == {"docker:a", "docker:b"}
+    assert planner.settle().keys() == {Key("docker", "a"), Key("docker", "b")}
     planner.put(replace(first, main_pid=7))  # which is nothing to plan by
     assert planner.settle() == {}
-    planner.drop("docker:a")
-    assert planner.settle().keys() == {"docker:a", "docker:b"}
+    planner.drop(Key("docker", "a"))
+    assert planner.settle().keys() == {Key("docker", "a"), Key("docker", "b")}
     assert services(shown(planner, [second])) == [("web", "_http._tcp", 80)]

@@ -18,6 +18,7 @@ from koi_agent.core.events import (
     Unfollowed,
 )
 from koi_agent.core.instance import Instance, KoiMetadata
+from koi_agent.core.key import Key
 from koi_agent.core.registry import Registry
 from tests.unit.things import Reader, container, gone, listing, told, unit
 
@@ -31,7 +32,7 @@ class Seer:
     """A registry of both backends and a reader of its events."""
 
     def __init__(self, *changes: Change) -> None:
-        self.registry = Registry(["systemd", "podman"])
+        self.registry = Registry({"systemd": "systemd", "podman": "podman"})
         self.reader = Reader()
         for change in changes:
             self.apply(change)
@@ -104,10 +105,10 @@ class TestOneContainer:
             Seen(replace(one, metadata=said)),
             Seen(replace(WEB, metadata=KoiMetadata(name="key", dns_name="web.lan"))),
         )
-        seen = seer.registry.visible["podman:c1"].metadata
+        seen = seer.registry.visible[Key("podman", "c1")].metadata
         assert (seen.name, seen.dns_name) == ("label", "web.lan")
         assert seer.apply(gone(WEB)) == ["~c1"]
-        assert seer.registry.visible["podman:c1"].metadata == said
+        assert seer.registry.visible[Key("podman", "c1")].metadata == said
 
 
 def test_container_that_claims_another_unit_frees_the_first() -> None:
@@ -165,9 +166,9 @@ def test_groups_that_only_begin_alike_are_not_around_each_other() -> None:
 def test_unit_around_counts_where_the_named_one_is_unknown() -> None:
     odd = replace(INSIDE, unit="elsewhere.service")
     seer = Seer(Seen(replace(WEB, metadata=KoiMetadata(name="key"))), Seen(odd))
-    assert seer.registry.visible["podman:c1"].metadata.name == "key"
+    assert seer.registry.visible[Key("podman", "c1")].metadata.name == "key"
     seer.apply(Seen(unit("elsewhere.service", koi="named")))
-    assert seer.registry.visible["podman:c1"].metadata.name == "named"
+    assert seer.registry.visible[Key("podman", "c1")].metadata.name == "named"
 
 
 MANAGED = "/user.slice/user-1000.slice/user@1000.service/"
@@ -222,7 +223,7 @@ def test_what_is_gone_leaves_no_claim_behind() -> None:
         seer.apply(Seen(instance))
     for instance in (WEB, NAMED):
         seer.apply(gone(instance))
-    assert not any(vars(seer.registry._claims).values())
+    assert not any(vars(seer.registry._ownership).values())
 
 
 ABSENT = Absent(backend="podman", reason="no socket")
@@ -259,7 +260,7 @@ def test_quadlets_unit_makes_way_once_podman_is_there(answer: Change) -> None:
 
 
 def test_quadlets_unit_shows_where_podman_is_not_followed() -> None:
-    here = Registry(["systemd"])
+    here = Registry({"systemd": "systemd"})
     assert told(here.apply(Seen(QUADLET), 1)) == ["+web.service"]
 
 
@@ -381,7 +382,7 @@ def test_unit_that_waits_is_seen_just_where_nobody_can_claim_it(steps: Sequence[
         elif "podman" in seer.registry.backends:
             seer.apply(PODMANS[step])
         else:
-            seer.apply(Followed("podman"))
+            seer.apply(Followed("podman", "podman"))
         podman = seer.registry.backends.get("podman")
         free = podman is None or podman.state in (BackendState.ABSENT, BackendState.FAILED)
         assert ("web.service" in seer.ids) is (runs and free and "c1" not in seer.ids)

@@ -1,6 +1,7 @@
-"""When what is planned changes: events, a restart, a backend that stays away, a reload."""
+"""The controller: plans change with events, a restart, a lost backend, a reload."""
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from koi_agent.announce.controller import Controller
+from koi_agent.capabilities import CAPABILITIES
 from koi_agent.config import Config
 from koi_agent.config.settings import CapabilitiesConfig
 from koi_agent.core.events import Change, Lost, Seen
@@ -31,32 +33,38 @@ WEB = replace(
 
 @pytest.fixture(autouse=True)
 def no_bus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Have no system bus, which time that is not real would not wait for."""
+    """Hide the system bus: virtual time does not wait for a real one."""
     monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={tmp_path}/bus")
+
+
+@pytest.fixture(autouse=True)
+def host_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set the host's name: an instance that has the same name is not announced."""
+    monkeypatch.setattr(socket, "gethostname", lambda: "box.example.org")
 
 
 class Acting:
     """The flow as the agent joins it, with nobody who publishes."""
 
     def __init__(self) -> None:
-        self.registry = Registry(["systemd"])
+        self.registry = Registry({"systemd": "systemd"})
         self.grace = RestartGrace(2.0, now)
-        self.announcing = Controller(OFF, self.grace, self.apply)
+        self.controller = Controller(CAPABILITIES, OFF, self.grace, self.apply)
         self.updates = 0
 
     def apply(self, change: Change) -> None:
         events = self.registry.apply(change, 1)
         self.updates += len(events)
-        for sink in (self.grace, self.announcing):
+        for sink in (self.grace, self.controller):
             sink.publish(events)
 
     def wanted(self, instance: Instance = WEB) -> list[str]:
-        said = self.announcing.decisions(instance.key)
-        return [one.about for one in said if one.outcome == "wanted"]
+        said = self.controller.decisions(instance.key)
+        return [one.about for one in said if one.state == "wanted" and one.capability == "mdns"]
 
     def announcements(self, instance: Instance = WEB) -> set[tuple[str, str, str]]:
         shown = self.registry.visible[instance.key].announcements
-        return {(one.name, one.status, one.reason) for one in shown}
+        return {(one.name, one.state, one.reason) for one in shown}
 
 
 def acting(todo: Callable[[Acting], Awaitable[None]]) -> None:
@@ -64,7 +72,7 @@ def acting(todo: Callable[[Acting], Awaitable[None]]) -> None:
         scene = Acting()
         scene.apply(listing("systemd", WEB))
         async with asyncio.TaskGroup() as group:
-            task = group.create_task(scene.announcing.run())
+            task = group.create_task(scene.controller.run())
             await asyncio.sleep(1)
             await todo(scene)
             task.cancel()
@@ -190,7 +198,7 @@ def test_a_reload_is_followed() -> None:
         scene.apply(Seen(partner))
         assert scene.wanted()
         off = replace(OFF, capabilities=replace(OFF.capabilities, partner_labels=False))
-        scene.announcing.change(off)
+        scene.controller.change(off)
         assert not scene.wanted()
         await asyncio.sleep(0.2)
         assert scene.announcements() == set()

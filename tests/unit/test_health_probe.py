@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from koi_agent.capabilities.health.prober import Unwell, probe
-from koi_agent.core.checks import CheckKind, HealthCheck
+from koi_agent.capabilities.health.checks import HealthCheck
+from koi_agent.capabilities.health.probe import Unhealthy, probe
+from koi_agent.core.instance import CheckKind
 
 EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 CONNECTIONS = Path("/proc/net/tcp")
@@ -22,7 +23,7 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 def check(
     port: int, kind: str = "http", address: str = "127.0.0.1", **other: object
 ) -> HealthCheck:
-    said = {"interval": 1.0, "timeout": 0.5} | other
+    said = {"interval": 1.0, "timeout": 5.0, "unhealthy_after": 3} | other
     return HealthCheck(kind=CheckKind(kind), address=address, port=port, **said)  # type: ignore[arg-type]
 
 
@@ -85,15 +86,15 @@ async def test_what_works_says_its_status(answer: bytes, said: str) -> None:
     [
         (b"HTTP/1.1 500 secret\r\n\r\n", "^HTTP 500$"),
         (b"HTTP/1.1 404 Not Found\r\n\r\n", "^HTTP 404$"),
-        (b"SSH-2.0-OpenSSH\r\n", "^the answer is no HTTP$"),
-        (b"HTTP/1.1 2000 OK\r\n", "no HTTP"),
+        (b"SSH-2.0-OpenSSH\r\n", "^the response is not HTTP$"),
+        (b"HTTP/1.1 2000 OK\r\n", "is not HTTP"),
         (b"", "closed at once"),
-        (b"x" * 100_000, "no HTTP"),
+        (b"x" * 100_000, "is not HTTP"),
     ],
 )
 async def test_what_does_not_says_why_in_our_own_words(answer: bytes, why: str) -> None:
     async with server(saying(answer)) as port:
-        with pytest.raises(Unwell, match=why):
+        with pytest.raises(Unhealthy, match=why):
             await probe(check(port))
 
 
@@ -110,14 +111,14 @@ async def test_the_request_is_whole() -> None:
 async def test_nobody_there_is_refused(kind: str) -> None:
     with socket.socket() as door:
         door.bind(("127.0.0.1", 0))
-        with pytest.raises(Unwell, match=r"^connection refused$"):
+        with pytest.raises(Unhealthy, match=r"^connection refused$"):
             await probe(check(door.getsockname()[1], kind))
 
 
 async def test_a_server_that_never_answers_costs_the_timeout() -> None:
     async with server(silent) as port:
-        with pytest.raises(Unwell, match=r"^no answer within 0\.5 s$"):
-            await probe(check(port))
+        with pytest.raises(Unhealthy, match=r"^no answer within 0\.5 s$"):
+            await probe(check(port, timeout=0.5))
         assert await probe(check(port, "tcp")) == "connected"
 
 
@@ -126,7 +127,7 @@ async def test_a_proxy_in_front_of_nobody_is_seen_through() -> None:
         writer.close()
 
     async with server(hang_up) as port:
-        with pytest.raises(Unwell, match="closed at once"):
+        with pytest.raises(Unhealthy, match="closed at once"):
             await probe(check(port, "tcp"))
 
 
@@ -134,7 +135,7 @@ async def test_a_closed_port_is_never_met_by_ourselves() -> None:
     """A connect to a port of the ephemeral range may be given that very port as its own."""
     low = int(EPHEMERAL.read_text().split()[0])  # noqa: ASYNC240 - it is no disk
     for _ in range(3000):
-        with pytest.raises(Unwell, match="refused"):
+        with pytest.raises(Unhealthy, match="refused"):
             await probe(check(low + 1, "tcp"))
 
 
@@ -163,5 +164,5 @@ async def test_tls_is_spoken_and_no_certificate_is_asked_for(certified: ssl.SSLC
     async with server(saying(b"HTTP/1.1 200 OK\r\n\r\n"), context=certified) as port:
         assert await probe(check(port, scheme="https", timeout=5.0)) == "HTTP 200"
     async with server(saying(b"HTTP/1.1 200 OK\r\n\r\n")) as port:
-        with pytest.raises(Unwell):
+        with pytest.raises(Unhealthy):
             await probe(check(port, scheme="https"))

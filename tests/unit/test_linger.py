@@ -47,7 +47,7 @@ def test_what_came_back_is_wanted_as_it_is_now_and_its_next_stop_counts_anew() -
     assert wanted(grace) == [new]
 
 
-@pytest.mark.parametrize("reason", ["claimed", "removed", "followed no more"])
+@pytest.mark.parametrize("reason", ["claimed", "removed", "no longer followed"])
 def test_what_can_not_come_back_leaves_at_once(reason: str) -> None:
     grace = RestartGrace(2.0, Clock())
     grace.publish([Stopped(A, reason)])
@@ -66,7 +66,7 @@ def test_what_is_over_takes_no_room() -> None:
     for number in range(100):
         grace.publish([Stopped(unit(f"{number}.service"), "exited")])
         clock.now += 0.1
-    assert len(grace._left) <= 21
+    assert len(grace._stopped) <= 21
 
 
 def at(instance: Instance, *numbers: int) -> Instance:
@@ -124,8 +124,8 @@ def test_a_port_that_is_reached_otherwise_is_as_it_is_now() -> None:
 def test_one_that_is_made_anew_takes_the_place_of_the_one_before() -> None:
     grace = RestartGrace(2.0, Clock())
     grace.publish([Stopped(A, "exited"), Stopped(B, "exited")])
-    assert grace.give_up_for(A) == ""
-    assert grace.give_up_for(replace(A, id="other.service", name="other")) == ""
-    assert grace.give_up_for(replace(A, id="new")) == A.key
+    assert grace.replace(A) is None
+    assert grace.replace(replace(A, id="other.service", name="other")) is None
+    assert grace.replace(replace(A, id="new")) == A.key
     assert wanted(grace) == [B]
-    assert grace.give_up_for(replace(A, id="new")) == ""
+    assert grace.replace(replace(A, id="new")) is None
