@@ -15,7 +15,7 @@
 #   make deb, rpm, arch         build the package for Debian, Fedora or Arch, in build/
 #   make dist                   build the source archive, in build/dist
 #   make interfaces             write the D-Bus interface files (packaging/*.xml) from the code
-#   make settings               write packaging/koi-runtime.conf from the settings
+#   make settings               write packaging/koi-runtime.conf from the code
 #   make clean                  remove what these commands made in this folder
 
 GOALS = $(or $(MAKECMDGOALS),test)

@@ -140,9 +140,9 @@ async def idling(ours: Cost, avahi: Cost) -> None:
 
 
 def run(fake: FakeDocker, name: str) -> None:
-    number = len(fake.truth.boxes)
+    number = len(fake.containers.all)
     labels = {"koi.announce": name, "koi.txt.path": "/"}
-    fake.truth.run(labels=labels, port=1024 + number, health="healthy")
+    fake.containers.run(labels=labels, port=1024 + number, health="healthy")
 
 
 async def alone(own: Connection, peer: Connection, samples: int) -> None:

@@ -16,7 +16,8 @@ from typing import Any, Never
 from koi_agent import __version__
 from koi_agent.announce.controller import Controller
 from koi_agent.backends import BACKENDS
-from koi_agent.bus.client import ReconnectingBus, address
+from koi_agent.bus.address import address
+from koi_agent.bus.client import ReconnectingBus
 from koi_agent.bus.server import Server
 from koi_agent.capabilities import CAPABILITIES
 from koi_agent.config import Config, Loaded

@@ -1,12 +1,13 @@
 """The table of backends: one package each, or one for several that share an API."""
 
+import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
 from koi_agent.backends.systemd import Systemd
 from koi_agent.bus.client import ReconnectingBus
-from koi_agent.config import BACKENDS as NAMES
+from koi_agent.config import BACKENDS as SETTINGS
 from koi_agent.config import Config, EngineConfig, SystemdConfig
 from koi_agent.core.contracts import Backend
 from koi_agent.host.listeners import ListenerTable
@@ -14,14 +15,18 @@ from koi_agent.host.listeners import ListenerTable
 Make = Callable[[ReconnectingBus, Config, ListenerTable], Backend]
 
 
-def _engine(name: str, _bus: ReconnectingBus, config: Config, listeners: ListenerTable) -> Backend:
-    # Imported here because it takes 16 MB and 0.15 s, and only some hosts have an engine.
+def _engine(kind: str, _bus: ReconnectingBus, config: Config, listeners: ListenerTable) -> Backend:
+    # Imported here because aiohttp takes 16 MB and 0.15 s, and only some hosts have an engine.
     from koi_agent.backends.docker import Docker  # noqa: PLC0415
+    from koi_agent.backends.docker.kinds import KINDS  # noqa: PLC0415
+    from koi_agent.backends.docker.sockets import find_candidates  # noqa: PLC0415
 
-    return Docker(name, config, listeners)
+    socket = config.backend(kind, EngineConfig).socket
+    candidates = find_candidates(KINDS[kind], socket, config.scope, os.environ)
+    return Docker(kind, KINDS[kind], candidates, listeners)
 
 
-def _systemd(_name: str, bus: ReconnectingBus, config: Config, listeners: ListenerTable) -> Backend:
+def _systemd(_kind: str, bus: ReconnectingBus, config: Config, listeners: ListenerTable) -> Backend:
     return Systemd(bus, config.systemd, listeners)
 
 
@@ -31,6 +36,6 @@ _BY_SETTINGS: Final[Mapping[type, Callable[..., Backend]]] = {
 }
 """How a backend is created, by the type of its settings: a new type is a new row."""
 BACKENDS: Final[Mapping[str, Make]] = {
-    name: partial(_BY_SETTINGS[settings], name) for name, settings in NAMES.items()
+    kind: partial(_BY_SETTINGS[settings], kind) for kind, settings in SETTINGS.items()
 }
-"""How each backend is created, by name. The names are those of the fields in ``Config``."""
+"""How each backend is created, by kind. The kinds are the fields of ``Config``."""

@@ -2,31 +2,26 @@
 
 import asyncio
 import logging
-import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from time import monotonic
 from typing import Any, Never
-from urllib.parse import quote
 
-from koi_agent.bus.connection import Transport
+from koi_agent.bus.connection import DEFAULT_TIMING, MessageSocket, Timing, open_socket
 from koi_agent.bus.messages import Flag, Header, MessageType, encode, marshal, plain
 from koi_agent.bus.signals import Changed, Message, Signal, Subscription
 from koi_agent.bus.writer import BusLost
 from koi_agent.core import message_ids
 from koi_agent.core.backoff import pauses
-from koi_agent.core.errors import BadInput, ConfigError, KoiError
+from koi_agent.core.errors import BadInput, KoiError
 from koi_agent.core.text import printable
 
 log = logging.getLogger(__name__)
 
 BUS = "org.freedesktop.DBus"
-SYSTEM_BUS = "unix:path=/run/dbus/system_bus_socket"
 BUS_PATH = "/org/freedesktop/DBus"
 CALL_TIMEOUT = 25.0
 """Seconds a call may take, libdbus's own default."""
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
-"""Seconds between attempts to reach the bus: without it a host is broken, and a try is cheap."""
 OWN = 4
 """RequestName flag DBUS_NAME_FLAG_DO_NOT_QUEUE."""
 UNREADABLE_REPLY = "org.freedesktop.DBus.Error.InconsistentMessage"
@@ -44,10 +39,10 @@ class CallError(KoiError):
 class Connection:
     """A live connection; everything on it fails with ``BusLost`` once it is gone."""
 
-    def __init__(self, transport: Transport, name: str, address: str) -> None:
-        self.name = name
+    def __init__(self, opened: MessageSocket, address: str) -> None:
+        self.name = opened.name
         self.address = address
-        self._transport = transport
+        self._socket = opened
         self._subscriptions: dict[Subscription, str | None] = {}
         self._owners = Subscription(
             sender=BUS,
@@ -55,11 +50,11 @@ class Connection:
             members=frozenset({(BUS, "NameOwnerChanged")}),
             deliver=self._owner_changed,
         )
-        transport.reader.believe(self._owners, BUS)
+        opened.reader.believe(self._owners, BUS)
 
     @property
     def closed(self) -> bool:
-        return self._transport.closed
+        return self._socket.closed
 
     async def call(
         self,
@@ -80,7 +75,7 @@ class Connection:
         header = Header(
             kind=MessageType.CALL,
             flags=flags,
-            serial=self._transport.next_serial(),
+            serial=self._socket.next_serial(),
             path=path,
             interface=interface,
             member=member,
@@ -88,7 +83,7 @@ class Connection:
             signature=signature,
         )
         frame = encode(header, marshal(signature, body))
-        reply = await self._transport.ask(frame, header.serial, within=within)
+        reply = await self._socket.ask(frame, header.serial, within=within)
         try:
             values: list[Any] = plain(reply.values())
         except BadInput as error:
@@ -105,21 +100,21 @@ class Connection:
 
     def send(self, header: Header, body: bytes = b"") -> None:
         """Send a signal or a reply whose body is marshalled already; raises ``BusLost``."""
-        header.serial = self._transport.next_serial()
-        self._transport.write(encode(header, body))
+        header.serial = self._socket.next_serial()
+        self._socket.write(encode(header, body))
 
     @property
     def roomy(self) -> bool:
         """Whether ``room`` would return at once."""
-        return self._transport.roomy
+        return self._socket.writable
 
     async def room(self) -> None:
         """Wait until the bus has read most of what was sent, or the link is gone."""
-        await self._transport.room()
+        await self._socket.drain()
 
     async def lost(self) -> str:
         """Wait until the link is gone; returns why."""
-        return await self._transport.wait_closed()
+        return await self._socket.wait_closed()
 
     async def own(self, name: str) -> bool:
         """Ask for a well-known name; False where another has it."""
@@ -151,7 +146,7 @@ class Connection:
             yield self._subscriptions[subscription] or ""
         finally:
             del self._subscriptions[subscription]
-            self._transport.reader.forget(subscription)
+            self._socket.reader.forget(subscription)
             self._unmatch(matched)
 
     async def _match(self, rule: str, matched: list[str]) -> None:
@@ -165,7 +160,7 @@ class Connection:
 
     def _believe(self, subscription: Subscription, owner: str) -> None:
         self._subscriptions[subscription] = owner
-        self._transport.reader.believe(subscription, owner)
+        self._socket.reader.believe(subscription, owner)
 
     async def _owner(self, name: str) -> str:
         try:
@@ -185,7 +180,7 @@ class Connection:
 
     def _unmatch(self, rules: Sequence[str]) -> None:
         """Take match rules back, without waiting: the answer would change nothing."""
-        for rule in rules if not self._transport.closed else ():
+        for rule in rules if not self._socket.closed else ():
             header = Header(
                 kind=MessageType.CALL,
                 flags=Flag.NO_REPLY_EXPECTED,
@@ -215,8 +210,14 @@ class ReconnectingBus:
     ``on_call`` gets each method call with the link it came by.
     """
 
-    def __init__(self, address: str, on_call: Callable[[Connection, Message], None]) -> None:
+    def __init__(
+        self,
+        address: str,
+        on_call: Callable[[Connection, Message], None],
+        timing: Timing = DEFAULT_TIMING,
+    ) -> None:
         self.address = address
+        self._timing = timing
         self.reconnects = -1
         self._on_call = on_call
         self._link: Connection | None = None
@@ -224,22 +225,25 @@ class ReconnectingBus:
 
     async def run(self) -> Never:
         """Connect, and connect again whenever the connection is lost."""
-        waits = pauses(FIRST_PAUSE, LONGEST_PAUSE)
+        waits = self._retries()
         while True:
             began = monotonic()
             try:
                 reason = await self._stay()
             except BusLost as lost:
                 reason = str(lost)
-            if monotonic() - began > LONGEST_PAUSE:
-                waits = pauses(FIRST_PAUSE, LONGEST_PAUSE)
+            if monotonic() - began > self._timing.longest_retry:
+                waits = self._retries()
             extra = message_ids.journal_fields(message_ids.MessageId.BUS_LOST)
             log.warning("bus %s: %s; trying again", self.address, reason, extra=extra)
             await asyncio.sleep(next(waits))
 
+    def _retries(self) -> Iterator[float]:
+        return pauses(self._timing.first_retry, self._timing.longest_retry)
+
     async def _stay(self) -> str:
-        transport = Transport(self.address, self._call)
-        link = Connection(transport, await transport.open(), self.address)
+        opened = await open_socket(self.address, self._call, self._timing)
+        link = Connection(opened, self.address)
         self.reconnects += 1
         try:
             self._link = link
@@ -248,7 +252,7 @@ class ReconnectingBus:
             return await link.lost()
         finally:
             self._link = None
-            transport.close()
+            opened.close()
 
     def _call(self, message: Message) -> None:
         if self._link:
@@ -264,27 +268,10 @@ class ReconnectingBus:
 
 
 @asynccontextmanager
-async def connected(address: str) -> AsyncIterator[Connection]:
+async def connected(address: str, timing: Timing = DEFAULT_TIMING) -> AsyncIterator[Connection]:
     """Connect once, for a client that ends when the bus does; raises ``BusLost``."""
-    transport = Transport(address, lambda _message: None)
+    opened = await open_socket(address, lambda _message: None, timing)
     try:
-        yield Connection(transport, await transport.open(), address)
+        yield Connection(opened, address)
     finally:
-        transport.close()
-
-
-def address(scope: str) -> str:
-    """Tell the address of the ``system`` or the ``user`` bus; raises ``ConfigError``.
-
-    As sd-bus does: the environment, else the well-known socket.
-    """
-    if scope == "system":
-        return os.environ.get("DBUS_SYSTEM_BUS_ADDRESS") or SYSTEM_BUS
-    if given := os.environ.get("DBUS_SESSION_BUS_ADDRESS"):
-        return given
-    if runtime := os.environ.get("XDG_RUNTIME_DIR"):
-        return f"unix:path={quote(runtime, safe='/')}/bus"
-    raise ConfigError(
-        "no user bus: neither DBUS_SESSION_BUS_ADDRESS nor XDG_RUNTIME_DIR is set"
-        " (use --system for the system's)"
-    )
+        opened.close()

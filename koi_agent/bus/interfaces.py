@@ -72,7 +72,7 @@ class Property:
 
     ``set(subject, value)`` gets a value of the right type, and raises ``BadInput`` for one it
     does not take. ``action`` names the polkit action that who sets it must be allowed, "" where
-    everybody may.
+    everybody may. ``help`` is a sentence for introspection.
     """
 
     name: str
@@ -81,6 +81,7 @@ class Property:
     get: Callable[[Any], Any]
     set: Callable[[Any, Any], None] | None = field(default=None, kw_only=True)
     action: str = field(default="", kw_only=True)
+    help: str = field(default="", kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

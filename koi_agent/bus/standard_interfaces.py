@@ -112,9 +112,9 @@ class Standard:
         children = self._objects.children(call.path) or ()
         return (introspection.node(self.offered(call.path), children),)
 
-    def _get(self, call: Call, name: str, member: str) -> Sequence[Variant]:
+    def _get(self, call: Call, name: str, member: str) -> Sequence[Typed]:
         prop, subject = self._property(call, name, member)
-        return (Variant(prop.signature, prop.get(subject)),)
+        return (Typed(prop.signature, prop.get(subject)),)
 
     def _property(self, call: Call, name: str, member: str) -> tuple[Property, Any]:
         for shown, subject in self._subjects(call.path, name):

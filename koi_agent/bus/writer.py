@@ -36,8 +36,8 @@ class Writer:
         self._sent = 0
         self._soon: asyncio.Handle | None = None
         self._waiting = False
-        self._held = False
-        self._room: list[asyncio.Future[None]] = []
+        self._corked = False
+        self._drained: list[asyncio.Future[None]] = []
         self.size = 0
 
     def write(self, frame: bytes) -> None:
@@ -48,21 +48,21 @@ class Writer:
             raise lost
         self._frames.append(frame)
         self.size += len(frame)
-        if not (self._soon or self._waiting or self._held):
+        if not (self._soon or self._waiting or self._corked):
             self._soon = self._loop.call_soon(self._flush)
 
     @property
-    def roomy(self) -> bool:
+    def writable(self) -> bool:
         """Whether so little is queued that nobody need wait."""
         return self.size < QUEUE_MARK
 
-    def hold(self) -> None:
-        """Send nothing until ``release``: who knows when he is done saves a turn of the loop."""
-        self._held = True
+    def cork(self) -> None:
+        """Send nothing until ``uncork``: who knows when he is done saves a turn of the loop."""
+        self._corked = True
 
-    def release(self) -> None:
-        """Send what was queued since ``hold``."""
-        self._held = False
+    def uncork(self) -> None:
+        """Send what was queued since ``cork``."""
+        self._corked = False
         if self._frames and not (self._soon or self._waiting):
             self._flush()
 
@@ -76,7 +76,7 @@ class Writer:
             self._fail(error)
             return
         self._wait(until_writable=bool(self._frames))
-        if self.roomy:
+        if self.writable:
             self._wake()
 
     def _send(self) -> None:
@@ -95,12 +95,12 @@ class Writer:
             self._loop.remove_writer(self._sock.fileno())
         self._waiting = until_writable
 
-    async def room(self) -> None:
+    async def drain(self) -> None:
         """Wait until little is queued, or the connection is gone."""
-        if self.roomy:
+        if self.writable:
             return
         waiting = self._loop.create_future()
-        self._room.append(waiting)
+        self._drained.append(waiting)
         await waiting
 
     def close(self) -> None:
@@ -111,7 +111,7 @@ class Writer:
         self._wake()
 
     def _wake(self) -> None:
-        for waiting in self._room:
+        for waiting in self._drained:
             if not waiting.done():
                 waiting.set_result(None)
-        self._room.clear()
+        self._drained.clear()

@@ -7,7 +7,8 @@ from dataclasses import dataclass, fields
 from itertools import starmap
 from typing import Any, TypeVar
 
-from koi_agent.bus.client import CallError, Connection, address, connected
+from koi_agent.bus.address import address
+from koi_agent.bus.client import CallError, Connection, connected
 from koi_agent.bus.messages import Flag
 from koi_agent.bus.object_paths import decode
 from koi_agent.bus.writer import BusLost

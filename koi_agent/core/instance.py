@@ -90,10 +90,15 @@ class PortMetadata:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """A metadata value that is not used: where it stands, and the reason."""
+    """A metadata value that is not used: its key, and the reason.
+
+    ``capability`` is the one that the key belongs to. It is empty for a key that several
+    capabilities use, and for an unknown key.
+    """
 
     key: str
     reason: str
+    capability: str = ""
 
 
 class CheckKind(StrEnum):

@@ -38,7 +38,7 @@ from koi_agent.core.events import (
 )
 from koi_agent.core.instance import Instance
 from koi_agent.core.key import Key
-from koi_agent.core.metadata.parser import over
+from koi_agent.core.metadata.parser import merge
 from koi_agent.core.ownership import Ownership
 from koi_agent.core.status import StatusTable
 
@@ -274,7 +274,7 @@ class Registry:
             return None
         if unit := self._ownership.unit_of(instance):
             metadata = self._tracked[unit.backend][unit.id].metadata
-            instance = replace(instance, metadata=over(instance.metadata, metadata))
+            instance = replace(instance, metadata=merge(instance.metadata, metadata))
         return self._status.apply_to(instance)
 
     def _is_awaited(self, instance: Instance) -> bool:

@@ -5,7 +5,7 @@ The agent asks for no more, and the gate before an engine hands on no more.
 
 from typing import Final
 
-from koi_agent.core.metadata.proxy_labels import is_partners
+from koi_agent.core.metadata.proxy_labels import is_proxy_label
 
 SOCKETS: Final = {"docker": "/run/docker.sock", "podman": "/run/podman/podman.sock"}
 """Where the system's engines listen."""
@@ -44,4 +44,4 @@ def gate_unit(engine: str) -> str:
 
 def is_read(label: str) -> bool:
     """Tell whether a label is for us; whatever else a container carries is nobody's business."""
-    return label.startswith("koi.") or label in _OTHERS or is_partners(label)
+    return label.startswith("koi.") or label in _OTHERS or is_proxy_label(label)

@@ -4,6 +4,7 @@
 agent without one need not spend.
 """
 
+import asyncio
 import errno
 import os
 import struct
@@ -46,6 +47,16 @@ class Inotify:
     def fileno(self) -> int:
         """Name the descriptor that gets readable."""
         return self._descriptor
+
+    async def readable(self) -> None:
+        """Wait until there are events to read."""
+        loop = asyncio.get_running_loop()
+        ready = asyncio.Event()
+        loop.add_reader(self._descriptor, ready.set)
+        try:
+            await ready.wait()
+        finally:
+            loop.remove_reader(self._descriptor)
 
     def add(self, path: str, mask: int) -> int:
         """Watch a path; the same one again changes its mask. Raises ``OSError``."""

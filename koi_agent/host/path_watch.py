@@ -45,17 +45,10 @@ async def arrival(paths: Sequence[str], since: State) -> None:
         await asyncio.Event().wait()
         return
     with watches:
-        loop = asyncio.get_running_loop()
-        changed = asyncio.Event()
-        loop.add_reader(watches.fileno(), changed.set)
-        try:
-            while _watched(watches, paths) == since:
-                await changed.wait()
-                changed.clear()
-                while watches.read():
-                    pass
-        finally:
-            loop.remove_reader(watches.fileno())
+        while _watched(watches, paths) == since:
+            await watches.readable()
+            while watches.read():
+                pass
 
 
 def _watched(watches: Inotify, paths: Sequence[str]) -> State:

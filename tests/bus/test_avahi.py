@@ -152,6 +152,6 @@ async def test_a_connection_that_is_lost_ends_the_session_for_its_groups_are_gon
     async with Avahi(bus.address).session(lambda *_: None) as session:
         await put(session, range(1001))
         _, second = session._connections
-        second._transport.close()
+        second._socket.close()
         with pytest.raises(ProviderLost):
             await session.run()

@@ -1,12 +1,15 @@
 """Calls always end: with a reply, an error, or the connection."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from koi_agent.bus.client import BUS, BUS_PATH, CallError, Connection, connected
+from koi_agent.bus.connection import Timing
 from koi_agent.bus.messages import Header, MessageType, encode
+from koi_agent.bus.signals import Changed, Signal, Subscription
 from koi_agent.bus.writer import BusLost
 from tests.bus.far_ends import far_end, greet, next_serial, silence
 from tests.world.bus import PrivateBus
@@ -15,7 +18,7 @@ DRIVER = (BUS, BUS_PATH, BUS)
 
 
 def pending(link: Connection) -> int:
-    return len(link._transport._method_return_handlers)
+    return len(link._socket._replies)
 
 
 async def test_reply_is_plain_values(bus: PrivateBus) -> None:
@@ -110,19 +113,24 @@ async def test_unreadable_reply_is_an_error_of_the_call(tmp_path: Path) -> None:
             await link.call(DRIVER, "ListNames", within=1)
 
 
-async def test_call_made_while_reading_pauses_is_answered_at_once(bus: PrivateBus) -> None:
-    async with connected(bus.address) as link:
-        link._transport._pause()
-        await link.call(DRIVER, "ListNames")
-        assert link._transport._pausing is None
+async def test_call_ends_a_pause_of_reading(bus: PrivateBus) -> None:
+    hour = Timing(read_pause=3600.0, long_read_pause=3600.0)
+    received = asyncio.Event()
 
+    def deliver(_items: Sequence[Signal | Changed]) -> None:
+        received.set()
 
-async def test_serials_begin_again_and_are_never_zero(bus: PrivateBus) -> None:
-    async with connected(bus.address) as link:
-        link._transport._last_serial = 0xFFFFFFFE
-        for _ in range(3):
-            assert await link.call(DRIVER, "ListNames")
-        assert link._transport._last_serial == 2
+    members = frozenset({(BUS, "NameOwnerChanged")})
+    wanted = Subscription(sender="t.T", rules=(), members=members, deliver=deliver)
+    async with (
+        connected(bus.address, hour) as link,
+        connected(bus.address) as other,
+        link.subscribed(wanted),
+    ):
+        await other.own("t.T")
+        await received.wait()
+        await asyncio.sleep(0)  # the read that got the signal has ended in a pause
+        assert await link.call(DRIVER, "ListNames")
 
 
 async def test_name_is_owned_by_one(bus: PrivateBus) -> None:

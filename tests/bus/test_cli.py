@@ -50,6 +50,7 @@ async def test_list_in_json_has_upstreams_keys_and_ours(bus: PrivateBus) -> None
     assert web.pop("discovered_at").endswith("Z")
     assert web == {
         "id": "web.service",
+        "key": "systemd:web.service",
         "name": "web",
         "ports": [
             {
@@ -66,6 +67,8 @@ async def test_list_in_json_has_upstreams_keys_and_ours(bus: PrivateBus) -> None
         "backend": "systemd",
         "state": "running",
         "image": "/etc/systemd/system/web.service",
+        "project": None,
+        "replica": None,
         "unit": "web.service",
         "main_pid": 42,
         "control_group": "/system.slice/web.service",

@@ -11,8 +11,8 @@ from koi_agent.cli.doctor import installation
 from koi_agent.cli.doctor.findings import Case, Host
 from koi_agent.core.dbus_names import NAME
 from tests.bus.clients import agent
-from tests.bus.far_ends import Behaviour, far_end, silence
 from tests.bus.doctor_setup import Setup, systemd
+from tests.bus.far_ends import Behaviour, far_end, silence
 from tests.bus.tables import playing
 from tests.world.bus import PrivateBus
 

@@ -16,7 +16,7 @@ from koi_agent.host.logs import LogOutput
 from koi_agent.publishers.dbus.log_control import LOG_CONTROL
 from koi_agent.publishers.dbus.tree import Tree
 from tests.bus.small_tree import NAME, busctl, served
-from tests.bus.test_authority import NOBODY, Polkit, playing
+from tests.bus.test_polkit import NOBODY, Polkit, playing
 from tests.world.bus import PrivateBus
 
 LOG_CONTROL1 = "org.freedesktop.LogControl1"
@@ -109,7 +109,7 @@ async def test_polkit_is_asked_for_the_action_and_obeyed(
 @pytest.mark.parametrize(
     ("member", "signature", "value", "error"),
     [
-        ("LogLevel", "s", "loud", "InvalidArgs: no log level 'loud'; known: emerg, alert, crit"),
+        ("LogLevel", "s", "loud", "InvalidArgs: log level: unknown: 'loud'; use emerg, alert"),
         ("LogLevel", "s", "7", "InvalidArgs"),
         ("LogLevel", "s", "", "InvalidArgs"),
         ("LogLevel", "u", 7, "InvalidArgs: LogLevel is 's', not 'u'"),

@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from koi_agent.bus import client
 from koi_agent.bus.client import (
     BUS,
     BUS_PATH,
@@ -15,6 +14,7 @@ from koi_agent.bus.client import (
     ReconnectingBus,
     connected,
 )
+from koi_agent.bus.connection import Timing
 from koi_agent.bus.messages import Header
 from koi_agent.bus.signals import Changed, Signal, Subscription
 from tests.conftest import open_files
@@ -35,12 +35,9 @@ def nothing(_link: Connection, _message: object) -> None:
     return
 
 
-async def test_fifty_deaths_of_the_bus_leak_nothing(
-    bus: PrivateBus, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(client, "LONGEST_PAUSE", 0.05)
-    monkeypatch.setattr(client, "FIRST_PAUSE", 0.02)
-    async with running(ReconnectingBus(bus.address, nothing)) as ours:
+async def test_fifty_deaths_of_the_bus_leak_nothing(bus: PrivateBus) -> None:
+    timing = Timing(first_retry=0.02, longest_retry=0.05)
+    async with running(ReconnectingBus(bus.address, nothing, timing)) as ours:
         assert await (await ours.link()).own(NAME)
         files, tasks = len(open_files()), len(asyncio.all_tasks())
         for _ in range(50):

@@ -29,13 +29,13 @@ async def test_what_was_held_goes_out_at_once_and_in_one_piece(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
     made = writer(pair[0])
-    made.hold()
+    made.cork()
     for frame in (b"a", b"b", b"c"):
         made.write(frame)
     await asyncio.sleep(0)
     with pytest.raises(BlockingIOError):
         pair[1].recv(9)
-    made.release()
+    made.uncork()
     assert pair[1].recv(9) == b"abc"
 
 
@@ -44,9 +44,9 @@ async def test_what_was_queued_before_and_after_a_hold_is_in_order(
 ) -> None:
     made = writer(pair[0])
     made.write(b"a")
-    made.hold()
+    made.cork()
     made.write(b"b")
-    made.release()
+    made.uncork()
     made.write(b"c")
     for _ in range(3):
         await asyncio.sleep(0)
@@ -58,13 +58,13 @@ async def test_full_socket_is_waited_for_after_a_hold(
 ) -> None:
     made = writer(pair[0])
     data = bytes(1_000_000)
-    made.hold()
+    made.cork()
     made.write(data)
-    made.release()
-    assert not made.roomy
+    made.uncork()
+    assert not made.writable
     received = 0
     async with asyncio.timeout(5):
         while received < len(data):
             received += len(await asyncio.get_running_loop().sock_recv(pair[1], 65536))
-        await made.room()
+        await made.drain()
     assert made.size == 0

@@ -19,6 +19,8 @@ from koi_agent.publishers.http.sse import EventStreams
 from tests.unit.things import gone, listing
 
 BACKENDS = ("systemd", "podman")
+PATIENCE = 300.0
+"""Seconds until a test gives up; no time limit of the product is longer."""
 
 
 class Told:
@@ -83,7 +85,7 @@ class Client:
 
     async def head(self) -> Reply:
         """Read as far as the head goes; fails with the connection at its end."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             said = await self.reader.readuntil(b"\r\n\r\n")
         first, *lines = said.decode().strip().split("\r\n")
         headers = dict(line.lower().split(": ", 1) for line in lines)
@@ -92,7 +94,7 @@ class Client:
     async def reply(self, method: str = "GET") -> Reply:
         head = await self.head()
         length = int(head.headers["content-length"]) if method != "HEAD" else 0
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             body = await self.reader.readexactly(length)
         return Reply(status=head.status, headers=head.headers, body=body)
 
@@ -102,7 +104,7 @@ class Client:
 
     async def ended(self) -> bool:
         """Whether the other side has closed, with nothing more to say."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             try:
                 return await self.reader.read(1) == b""
             except ConnectionError:
@@ -110,7 +112,7 @@ class Client:
 
     async def cut(self) -> bool:
         """Whether the other side closes without taking what is sent, with or without a 400."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             try:
                 return (await self.reader.read()).startswith((b"HTTP/1.1 400", b"HTTP/1.0 400"))
             except ConnectionError:
@@ -118,7 +120,7 @@ class Client:
 
     async def chunk(self) -> bytes:
         """Read a chunk of a chunked body; empty at its end."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             size = int(await self.reader.readuntil(b"\r\n"), 16)
             return (await self.reader.readexactly(size + 2))[:-2]
 
@@ -196,6 +198,6 @@ async def events(listening: socket.socket, last_id: str = "") -> AsyncIterator[E
 
 async def until(true: Callable[[], bool]) -> None:
     """Wait for something to come true."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while not true():  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.01)

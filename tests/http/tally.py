@@ -14,17 +14,30 @@ TARGET = "/v1/runtime/instances"
 
 @dataclass
 class Tally:
-    """What the clients met: status codes, and how often."""
+    """Status codes of the answers, and how often each came."""
 
     met: Counter[str] = field(default_factory=Counter)
     over: bool = False
     clients: list[asyncio.Task[None]] = field(default_factory=list)
+    _came: asyncio.Event = field(default_factory=asyncio.Event)
 
     def ended(self) -> bool:
         return self.over
 
+    async def more(self, count: int) -> None:
+        """Wait until so many more answers came."""
+        reached = self.met.total() + count
+        while self.met.total() < reached:
+            self._came.clear()
+            await self._came.wait()
+
+    def note(self, status: int) -> None:
+        """Count an answer."""
+        self.met[f"{status}"] += 1
+        self._came.set()
+
     async def end(self) -> None:
-        """Let each client finish its request."""
+        """Wait until each client has finished its request."""
         self.over = True
         await asyncio.wait(self.clients)
 
@@ -34,7 +47,7 @@ async def _hasty(path: socket.socket, tally: Tally) -> None:
     while not tally.ended():
         reply = await ask(path, TARGET)
         assert reply.json
-        tally.met[f"{reply.status}"] += 1
+        tally.note(reply.status)
 
 
 async def _steady(path: socket.socket, tally: Tally) -> None:
@@ -44,7 +57,7 @@ async def _steady(path: socket.socket, tally: Tally) -> None:
             while True:
                 reply = await one.ask(TARGET)
                 assert reply.json
-                tally.met[f"{reply.status}"] += 1
+                tally.note(reply.status)
                 if reply.headers.get("connection") == "close" or tally.ended():
                     break
 

@@ -9,13 +9,14 @@ from dataclasses import replace
 
 import pytest
 
-from koi_agent.publishers.http import connection, listener
-from koi_agent.publishers.http.listener import CONNECTIONS
+from koi_agent.publishers.http.connection import HEAD_PATIENCE, IDLE_PATIENCE
+from koi_agent.publishers.http.listener import CONNECTIONS, PAUSE
+from koi_agent.publishers.http.publisher import WRITE_PATIENCE
 from tests.http.serving import Client, Told, ask, client, serving
 from tests.unit.things import unit
+from tests.unit.virtual_time import in_virtual_time, now
 
 WEB = unit("web.service")
-PUBLISHER = "koi_agent.publishers.http.publisher"
 
 
 async def test_many_requests_go_over_one_connection(path: socket.socket) -> None:
@@ -40,52 +41,49 @@ async def test_a_request_may_come_in_pieces(path: socket.socket) -> None:
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /healthz HTTP/1.1\r\nHost: x\r\n"])
-async def test_who_sends_no_request_is_cut_off(
-    path: socket.socket, monkeypatch: pytest.MonkeyPatch, sent: bytes
-) -> None:
-    monkeypatch.setattr(connection, "HEAD_PATIENCE", 0.1)
+@in_virtual_time
+async def test_who_sends_no_request_is_cut_off(path: socket.socket, sent: bytes) -> None:
     async with serving(Told(), path), client(path) as one:
         one.writer.write(sent)
+        began = now()
         assert await one.ended()
+        assert now() - began == pytest.approx(HEAD_PATIENCE)
 
 
-async def test_dribbling_does_not_make_patience_longer(
-    path: socket.socket, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connection, "HEAD_PATIENCE", 0.3)
+@in_virtual_time
+async def test_dribbling_does_not_make_patience_longer(path: socket.socket) -> None:
     async with serving(Told(), path), client(path) as one, asyncio.TaskGroup() as group:
         await one.ask("/healthz")
         one.writer.write(b"GET /healthz HTTP/1.1\r\n")
         dribbling = group.create_task(dribble(one))
-        async with asyncio.timeout(2):
-            assert await one.ended()
+        began = now()
+        assert await one.ended()
+        assert now() - began == pytest.approx(HEAD_PATIENCE)
         dribbling.cancel()
 
 
 async def dribble(one: Client) -> None:
     while True:
         one.writer.write(b"X: x\r\n")
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(HEAD_PATIENCE / 20)
 
 
-async def test_who_rests_too_long_is_cut_off(
-    path: socket.socket, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connection, "IDLE_PATIENCE", 0.1)
+@in_virtual_time
+async def test_who_rests_too_long_is_cut_off(path: socket.socket) -> None:
     async with serving(Told(), path), client(path) as one:
         assert (await one.ask("/healthz")).status == 200
+        began = now()
         assert await one.ended()
+        assert now() - began == pytest.approx(IDLE_PATIENCE)
 
 
-async def test_an_answer_that_nobody_reads_is_given_up(
-    path: socket.socket, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(f"{PUBLISHER}.WRITE_PATIENCE", 0.2)
+@in_virtual_time
+async def test_an_answer_that_nobody_reads_is_given_up(path: socket.socket) -> None:
     told = Told(*(unit(f"u{number}.service") for number in range(3000)))
     async with serving(told, path), client(path) as one:
         one.writer.transport.pause_reading()  # type: ignore[attr-defined]
         one.send("/v1/runtime/instances")
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(WRITE_PATIENCE + 1)
         one.writer.transport.resume_reading()  # type: ignore[attr-defined]
         with pytest.raises(asyncio.IncompleteReadError):
             await one.reply()
@@ -238,6 +236,7 @@ async def test_who_is_idle_makes_room_for_who_waits(path: socket.socket) -> None
         assert (await clients[1].ask("/healthz")).status == 200
 
 
+@in_virtual_time
 async def test_who_has_no_answer_yet_is_not_sent_away(path: socket.socket) -> None:
     async with serving(Told(), path), AsyncExitStack() as opened:
         clients = [await opened.enter_async_context(client(path)) for _ in range(CONNECTIONS)]
@@ -250,16 +249,16 @@ async def test_who_has_no_answer_yet_is_not_sent_away(path: socket.socket) -> No
             assert (await waiting.reply()).status == 200
 
 
+@in_virtual_time
 async def test_a_lack_of_descriptors_is_told_once_and_outlived(
-    path: socket.socket, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    path: socket.socket, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(listener, "PAUSE", 0.1)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     async with serving(Told(), path), client(path) as one:
         resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
         try:
             one.send("/healthz")
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(4.5 * PAUSE)
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         assert (await one.reply()).status == 200

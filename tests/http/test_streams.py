@@ -12,11 +12,11 @@ import pytest
 
 from koi_agent.core.events import Lost
 from koi_agent.core.instance import Instance
-from koi_agent.publishers.http import sse
 from koi_agent.publishers.http.sse import KEPT, STREAMS
 from tests.costs import best, used
 from tests.http.serving import Events, Told, ask, client, events, serving, until
 from tests.unit.things import container, listing, unit
+from tests.unit.virtual_time import in_virtual_time
 
 WEB = unit("web.service")
 DB = unit("db.service")
@@ -85,7 +85,7 @@ async def test_a_listener_gets_all_there_is_and_then_what_happens(path: socket.s
         "runtime.reconnected",
     ]
     started, updated, stopped, disconnected, reconnected = (e["data"]["data"] for e in heard)
-    assert (started["id"], started["main_pid"]) == ("db.service", 0)
+    assert (started["id"], started["main_pid"]) == ("db.service", None)
     assert (updated["id"], updated["main_pid"]) == ("db.service", 7)
     assert stopped == {"id": DB.id, "name": "db", "backend": "systemd", "reason": "exited"}
     assert disconnected == {"backend": "podman", "reason": "its socket is gone"}
@@ -208,10 +208,8 @@ async def test_a_slow_listener_is_shown_anew_what_it_missed(path: socket.socket)
     assert len(known.instances) == 1001
 
 
-async def test_a_listener_that_reads_nothing_is_cut_off(
-    path: socket.socket, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("koi_agent.publishers.http.publisher.WRITE_PATIENCE", 0.3)
+@in_virtual_time
+async def test_a_listener_that_reads_nothing_is_cut_off(path: socket.socket) -> None:
     told = Told(*(unit(f"u{number}.service") for number in range(3000)))
     async with serving(told, path), client(path) as one:
         one.writer.transport.pause_reading()  # type: ignore[attr-defined]
@@ -235,10 +233,8 @@ async def test_streams_are_bounded_and_each_place_is_given_back(path: socket.soc
             await stream.next()
 
 
-async def test_a_silent_stream_says_that_it_is_there(
-    path: socket.socket, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sse, "SILENCE", 0.05)
+@in_virtual_time
+async def test_a_silent_stream_says_that_it_is_there(path: socket.socket) -> None:
     told = Told()
     async with serving(told, path), events(path) as stream:
         await stream.next()
@@ -266,7 +262,7 @@ async def test_a_stream_goes_over_http_1_0_too(path: socket.socket) -> None:
         one.writer.write(b"GET /v1/runtime/events HTTP/1.0\r\n\r\n")
         head = await one.head()
         assert "transfer-encoding" not in head.headers
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await one.reader.readuntil(b"\ndata: ]}}\n\n")
 
 

@@ -28,10 +28,10 @@ changed, found = [], []
 ports = HostPorts(ListenerTable(), changed.append)
 
 async def until(full):
-    while bool(ports.of("c1")) is not full:
+    while bool(ports.ports_of("c1")) is not full:
         await asyncio.sleep(0.01)
     found.append([changed[:], [(one.host_port, one.protocol, one.host_ip)
-                               for one in ports.of("c1")]])
+                               for one in ports.ports_of("c1")]])
     changed.clear()
 
 async def life(number, after):
@@ -75,12 +75,12 @@ for folder in reversed(folders):
 """
 
 
-def test_users_manager_is_the_one_we_run_under(world: World) -> None:
+def test_the_users_manager_is_the_one_above_this_process(world: World) -> None:
     own, manager, there = world.run(sys.executable, "-c", MANAGER).stdout.split()
     assert (manager, there) == (f"{own}/user@7.service", "True")
 
 
-def test_ports_are_found_when_they_open_and_gone_when_the_container_is(world: World) -> None:
+def test_ports_appear_when_they_open_and_go_with_the_container(world: World) -> None:
     (world.home / "server.py").write_text(SERVER)
     done = world.run(sys.executable, "-c", FOLLOWER, str(world.home / "server.py"))
     ports = [[8001, "tcp", "::"], [40000, "udp", "127.0.0.1"]]

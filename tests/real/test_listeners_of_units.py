@@ -1,10 +1,10 @@
-"""Ports find their units by the kernel's word, with a real manager and real control groups."""
+"""Listeners of real control groups, and the units of a real manager that they belong to."""
 
 import json
 import subprocess
 import sys
 
-from koi_agent.backends.systemd.listeners import socket_ports
+from koi_agent.backends.systemd.sockets import socket_ports
 from tests.namespaces import wait_until
 from tests.world import World
 

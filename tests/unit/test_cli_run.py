@@ -127,7 +127,7 @@ def test_an_invalid_variable_is_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("KOI_NO_RUNTIME", "perhaps")
-    assert "KOI_NO_RUNTIME: 'perhaps' is " in refused(capsys, code=os.EX_CONFIG)
+    assert "KOI_NO_RUNTIME: 'perhaps' is not a boolean" in refused(capsys, code=os.EX_CONFIG)
 
 
 def test_an_unknown_level_is_refused_with_the_accepted_ones(
@@ -157,7 +157,7 @@ def test_an_invalid_file_is_an_error_of_one_line(
 ) -> None:
     home.write("[Runtime]", "ResyncInterval=soon")
     error = refused(capsys, code=os.EX_CONFIG)
-    assert f"{home.main}:2: [Runtime] ResyncInterval=: 'soon' is " in error
+    assert f"{home.main}:2: [Runtime] ResyncInterval=: 'soon' is not a time span" in error
 
 
 def test_a_reload_keeps_the_options(home: Home) -> None:

@@ -174,7 +174,7 @@ def test_a_file_may_have_a_mebibyte_and_not_a_byte_more(home: Home) -> None:
     ("content", "reason"),
     [
         (b"[Runtime]\nLogLevel=\xff\n", "line 2 is not UTF-8"),
-        (b"[Runtime\n", "line 1 begins a section header that has no ]"),
+        (b"[Runtime\n", "line 1 has a section header without ]"),
     ],
 )
 def test_invalid_syntax_is_refused_with_its_line(content: bytes, reason: str, home: Home) -> None:

@@ -43,8 +43,8 @@ def host_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "gethostname", lambda: "box.example.org")
 
 
-class Acting:
-    """The flow as the agent joins it, with nobody who publishes."""
+class Scenario:
+    """A registry, a controller and the restart grace, connected as in the agent."""
 
     def __init__(self) -> None:
         self.registry = Registry({"systemd": "systemd"})
@@ -59,148 +59,150 @@ class Acting:
             sink.publish(events)
 
     def wanted(self, instance: Instance = WEB) -> list[str]:
-        said = self.controller.decisions(instance.key)
-        return [one.about for one in said if one.state == "wanted" and one.capability == "mdns"]
+        decisions = self.controller.decisions(instance.key)
+        return [one.about for one in decisions if (one.state, one.capability) == ("wanted", "mdns")]
 
     def announcements(self, instance: Instance = WEB) -> set[tuple[str, str, str]]:
         shown = self.registry.visible[instance.key].announcements
         return {(one.name, one.state, one.reason) for one in shown}
 
 
-def acting(todo: Callable[[Acting], Awaitable[None]]) -> None:
+def run_scenario(steps: Callable[[Scenario], Awaitable[None]]) -> None:
+    """Run a controller and these steps in virtual time."""
+
     async def whole() -> None:
-        scene = Acting()
-        scene.apply(listing("systemd", WEB))
+        scenario = Scenario()
+        scenario.apply(listing("systemd", WEB))
         async with asyncio.TaskGroup() as group:
-            task = group.create_task(scene.controller.run())
+            task = group.create_task(scenario.controller.run())
             await asyncio.sleep(1)
-            await todo(scene)
+            await steps(scenario)
             task.cancel()
 
     run(whole())
 
 
-def test_what_becomes_of_wishes_is_said_on_the_instance() -> None:
-    async def todo(scene: Acting) -> None:
-        assert scene.announcements() == {
+def test_status_of_requests_is_part_of_the_instance() -> None:
+    async def steps(scenario: Scenario) -> None:
+        assert scenario.announcements() == {
             ("web._http._tcp.local", "held", "turned off"),
             ("web.local", "held", "turned off"),
         }
-        before = scene.updates
+        before = scenario.updates
         await asyncio.sleep(1000)
-        assert scene.updates == before
+        assert scenario.updates == before
 
-    acting(todo)
+    run_scenario(steps)
 
 
-def test_a_restart_within_the_grace_changes_nothing() -> None:
-    async def todo(scene: Acting) -> None:
-        scene.apply(Seen(replace(WEB, ports=())))
-        scene.apply(gone(WEB))
+def test_restart_within_the_grace_changes_nothing() -> None:
+    async def steps(scenario: Scenario) -> None:
+        scenario.apply(Seen(replace(WEB, ports=())))
+        scenario.apply(gone(WEB))
         await asyncio.sleep(1)
-        assert scene.wanted() == ["port 80/tcp", "host name"]
-        scene.apply(Seen(replace(WEB, ports=())))
+        assert scenario.wanted() == ["port 80/tcp", "host name"]
+        scenario.apply(Seen(replace(WEB, ports=())))
         await asyncio.sleep(1.5)
-        assert scene.wanted() == ["port 80/tcp", "host name"]
-        scene.apply(Seen(WEB))
+        assert scenario.wanted() == ["port 80/tcp", "host name"]
+        scenario.apply(Seen(WEB))
         await asyncio.sleep(5)
-        assert scene.wanted() == ["port 80/tcp", "host name"]
-        assert scene.announcements() == {
+        assert scenario.wanted() == ["port 80/tcp", "host name"]
+        assert scenario.announcements() == {
             ("web._http._tcp.local", "held", "turned off"),
             ("web.local", "held", "turned off"),
         }
 
-    acting(todo)
+    run_scenario(steps)
 
 
-def test_what_does_not_come_back_is_withdrawn() -> None:
-    async def todo(scene: Acting) -> None:
-        scene.apply(gone(WEB))
+def test_instance_that_does_not_come_back_is_withdrawn() -> None:
+    async def steps(scenario: Scenario) -> None:
+        scenario.apply(gone(WEB))
         await asyncio.sleep(1.9)
-        assert scene.wanted()
+        assert scenario.wanted()
         await asyncio.sleep(0.2)
-        assert not scene.wanted()
+        assert not scenario.wanted()
 
-    acting(todo)
+    run_scenario(steps)
 
 
-def test_a_longer_grace_counts_for_what_has_left_already_and_ends_too() -> None:
-    async def todo(scene: Acting) -> None:
-        scene.apply(gone(WEB))
+def test_longer_grace_applies_to_an_instance_that_has_stopped_already() -> None:
+    async def steps(scenario: Scenario) -> None:
+        scenario.apply(gone(WEB))
         await asyncio.sleep(1)
-        scene.grace.seconds = 10.0
+        scenario.grace.seconds = 10.0
         await asyncio.sleep(8)
-        assert scene.wanted()
+        assert scenario.wanted()
         await asyncio.sleep(4)
-        assert not scene.wanted()
+        assert not scenario.wanted()
 
-    acting(todo)
+    run_scenario(steps)
 
 
-def test_one_that_is_made_anew_has_the_names_at_once() -> None:
-    async def todo(scene: Acting) -> None:
-        scene.apply(gone(WEB))
+def test_recreated_instance_gets_the_names_at_once() -> None:
+    async def steps(scenario: Scenario) -> None:
+        scenario.apply(gone(WEB))
         again = replace(WEB, id="another.service")
-        scene.apply(Seen(again))
+        scenario.apply(Seen(again))
         await asyncio.sleep(0.2)
-        assert not scene.wanted()
-        assert scene.announcements(again) == {
+        assert not scenario.wanted()
+        assert scenario.announcements(again) == {
             ("web._http._tcp.local", "held", "turned off"),
             ("web.local", "held", "turned off"),
         }
 
-    acting(todo)
+    run_scenario(steps)
 
 
-def test_a_port_that_closes_is_withdrawn() -> None:
-    async def todo(scene: Acting) -> None:
-        scene.apply(Seen(replace(WEB, ports=())))
+def test_closed_port_is_withdrawn() -> None:
+    async def steps(scenario: Scenario) -> None:
+        scenario.apply(Seen(replace(WEB, ports=())))
         await asyncio.sleep(2.2)
-        assert not scene.wanted()
-        assert [status for _, status, _ in scene.announcements()] == ["held"]
+        assert not scenario.wanted()
+        assert [status for _, status, _ in scenario.announcements()] == ["held"]
 
-    acting(todo)
+    run_scenario(steps)
 
 
-def test_who_opts_out_is_withdrawn_at_once_and_says_nothing_any_more() -> None:
-    async def todo(scene: Acting) -> None:
-        scene.apply(Seen(replace(WEB, metadata=KoiMetadata(enable=False))))
-        assert not scene.wanted()
+def test_instance_that_opts_out_is_withdrawn_at_once() -> None:
+    async def steps(scenario: Scenario) -> None:
+        scenario.apply(Seen(replace(WEB, metadata=KoiMetadata(enable=False))))
+        assert not scenario.wanted()
         await asyncio.sleep(0.2)
-        assert scene.announcements() == set()
-        scene.apply(Seen(WEB))
+        assert scenario.announcements() == set()
+        scenario.apply(Seen(WEB))
         await asyncio.sleep(0.2)
-        assert len(scene.announcements()) == 2
+        assert len(scenario.announcements()) == 2
 
-    acting(todo)
+    run_scenario(steps)
 
 
-def test_a_backend_that_stays_away_is_believed_for_some_time() -> None:
-    async def todo(scene: Acting) -> None:
-        scene.apply(Lost(backend="systemd", reason="gone"))
+def test_instances_of_a_lost_backend_are_withdrawn_after_a_while() -> None:
+    async def steps(scenario: Scenario) -> None:
+        scenario.apply(Lost(backend="systemd", reason="gone"))
         await asyncio.sleep(599)
-        assert scene.wanted()
+        assert scenario.wanted()
         await asyncio.sleep(2)
-        assert not scene.wanted()
+        assert not scenario.wanted()
         assert ("host name", "held", "systemd has not answered for too long") in (
-            scene.announcements()
+            scenario.announcements()
         )
-        scene.apply(listing("systemd", WEB))
+        scenario.apply(listing("systemd", WEB))
         await asyncio.sleep(0.2)
-        assert scene.wanted()
+        assert scenario.wanted()
 
-    acting(todo)
+    run_scenario(steps)
 
 
-def test_a_reload_is_followed() -> None:
-    async def todo(scene: Acting) -> None:
+def test_reload_applies_the_new_configuration() -> None:
+    async def steps(scenario: Scenario) -> None:
         partner = replace(WEB, metadata=replace(WEB.metadata, enabled_by=EnabledBy.PARTNER))
-        scene.apply(Seen(partner))
-        assert scene.wanted()
+        scenario.apply(Seen(partner))
+        assert scenario.wanted()
         off = replace(OFF, capabilities=replace(OFF.capabilities, partner_labels=False))
-        scene.controller.change(off)
-        assert not scene.wanted()
+        scenario.controller.change(off)
+        assert not scenario.wanted()
         await asyncio.sleep(0.2)
-        assert scene.announcements() == set()
+        assert scenario.announcements() == set()
 
-    acting(todo)
+    run_scenario(steps)

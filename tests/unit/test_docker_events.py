@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from koi_agent.backends.docker.events import Event, event, signal_number
+from koi_agent.backends.docker.events import Event, parse_event, signal_number
 from koi_agent.core.errors import BadInput
 from koi_agent.core.instance import Health
-from tests.unit.engine_answers import ID, anything
+from tests.unit.engine_records import ID, anything
 
 TIME = 1_795_489_043_123_456_789
 NETWORK = "de1e" * 16
@@ -24,7 +24,7 @@ def line(action: object, kind: object = "container", **said: object) -> bytes:
 
 
 def heard(action: str, kind: str = "container", **said: object) -> Event:
-    found = event(line(action, kind, **said))
+    found = parse_event(line(action, kind, **said))
     assert found
     return found
 
@@ -62,12 +62,12 @@ def test_docker_and_podman_say_the_same(spelled: str, action: str) -> None:
     ],
 )
 def test_other_events_are_of_no_concern(action: object, kind: object) -> None:
-    assert event(line(action, kind)) is None
+    assert parse_event(line(action, kind)) is None
 
 
 def test_of_old_engines_the_older_key_is_read() -> None:
     said = {"Type": "container", "status": "die", "Actor": {"ID": ID, "Attributes": {}}}
-    assert event(json.dumps(said).encode()) == Event(action="die", id=ID)
+    assert parse_event(json.dumps(said).encode()) == Event(action="die", id=ID)
 
 
 def test_networks_name_the_container_in_their_own_ways() -> None:
@@ -176,7 +176,7 @@ def test_a_time_that_is_none_is_zero(time: object) -> None:
 )
 def test_a_line_that_can_not_be_is_bad_input(broken: bytes) -> None:
     with pytest.raises(BadInput):
-        event(broken)
+        parse_event(broken)
 
 
 def test_labels_of_other_types_are_not_kept_nor_any_but_of_a_start() -> None:
@@ -188,7 +188,7 @@ def test_labels_of_other_types_are_not_kept_nor_any_but_of_a_start() -> None:
 @given(st.binary() | anything.map(lambda said: json.dumps(said).encode()))
 def test_no_bytes_raise_anything_but_bad_input(said: bytes) -> None:
     with suppress(BadInput):
-        event(said)
+        parse_event(said)
 
 
 @given(
@@ -216,7 +216,7 @@ def test_no_bytes_raise_anything_but_bad_input(said: bytes) -> None:
 )
 def test_no_value_at_any_place_raises_anything_but_bad_input(said: dict[str, Any]) -> None:
     try:
-        found = event(json.dumps(said).encode())
+        found = parse_event(json.dumps(said).encode())
     except BadInput:
         return
     if found:

@@ -7,9 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from koi_agent.backends.docker.ports import Ports, inspected_ports, listed_ports, named, unpublished
+from koi_agent.backends.docker.ports import (
+    Ports,
+    ports_from_inspection,
+    ports_from_list,
+    ports_in_metadata,
+    unpublished,
+)
 from koi_agent.core.instance import KoiMetadata, PortMapping, PortMetadata, Protocol
-from tests.unit.engine_answers import port
+from tests.unit.engine_records import port
 
 UDP = Protocol.UDP
 BINDS = [("127.0.0.1", 1), ("127.0.0.2", 1), ("0.0.0.0", 1), ("::", 1), ("::1", 2), ("", 2)]
@@ -25,7 +31,7 @@ exposures = st.lists(
 
 
 def said_by_list(*ports: dict[str, Any]) -> Ports:
-    return listed_ports({"Ports": list(ports)})
+    return ports_from_list({"Ports": list(ports)})
 
 
 def bind(at: object, host_port: object = 18080, container_port: object = 80) -> dict[str, Any]:
@@ -80,26 +86,29 @@ def test_a_bind_that_can_not_be_is_not_published(broken: dict[str, Any]) -> None
 
 @pytest.mark.parametrize("host_port", ["", "0", "65536", "80x", "٣", None, 18080, ["80"]])
 def test_an_inspection_without_a_host_port_publishes_nothing(host_port: object) -> None:
-    assert inspected_ports({"80/tcp": [{"HostIp": "", "HostPort": host_port}]}, {}).published == ()
+    assert (
+        ports_from_inspection({"80/tcp": [{"HostIp": "", "HostPort": host_port}]}, {}).published
+        == ()
+    )
 
 
 @pytest.mark.parametrize("spelled", ["0/tcp", "65536/tcp", "80/", "/tcp", "80/TCP", "x", "-1", "٣"])
 def test_a_port_that_is_none_is_not_exposed(spelled: str) -> None:
-    ports = inspected_ports({spelled: [{"HostPort": "1"}]}, {spelled: {}})
-    assert ports == Ports(published=(), exposed=frozenset(), left_out=())
+    ports = ports_from_inspection({spelled: [{"HostPort": "1"}]}, {spelled: {}})
+    assert ports == Ports(published=(), exposed=frozenset(), unsupported=())
 
 
 def test_a_port_without_a_protocol_is_tcp() -> None:
-    assert inspected_ports({}, {"80": {}}).exposed == {(80, Protocol.TCP)}
+    assert ports_from_inspection({}, {"80": {}}).exposed == {(80, Protocol.TCP)}
 
 
-def test_protocols_that_nothing_can_announce_are_left_out_by_name() -> None:
+def test_protocols_that_nothing_can_announce_are_unsupported_by_name() -> None:
     sctp = {"PrivatePort": 5000, "PublicPort": 5000, "Type": "sctp"}
-    assert said_by_list(sctp).left_out == ("5000/sctp",)
+    assert said_by_list(sctp).unsupported == ("5000/sctp",)
     assert said_by_list(sctp).published == ()
-    assert inspected_ports({}, {"5000/sctp": {}}).left_out == ("5000/sctp",)
+    assert ports_from_inspection({}, {"5000/sctp": {}}).unsupported == ("5000/sctp",)
     hostile = {"PrivatePort": 5000, "Type": "\x1b[31m"}
-    assert said_by_list(hostile, {"PrivatePort": 5}).left_out == ()
+    assert said_by_list(hostile, {"PrivatePort": 5}).unsupported == ()
 
 
 @given(bindings, exposures, st.randoms())
@@ -120,7 +129,7 @@ def test_lists_and_inspections_say_the_same_in_any_order(
         in_inspection[key] = [*bindings, {"HostIp": at, "HostPort": str(host_port)}]
     config: dict[str, object] = {key: {} for key in in_inspection}
     random.shuffle(in_list)
-    assert said_by_list(*in_list) == inspected_ports(in_inspection, config)
+    assert said_by_list(*in_list) == ports_from_inspection(in_inspection, config)
 
 
 def declares(metadata: KoiMetadata, *published: PortMapping) -> set[tuple[int, str, int]]:
@@ -138,4 +147,4 @@ def test_what_the_owner_speaks_of_is_declared_unless_it_is_shown() -> None:
     assert declares(metadata) == {(9000, "tcp", 0), (8080, "tcp", 0), (53, "udp", 0)}
     assert declares(metadata, port(8080, 80)) == {(9000, "tcp", 0), (53, "udp", 0)}
     assert declares(KoiMetadata(port=9000)) == {(9000, "tcp", 0)}
-    assert named(metadata) == {(8080, Protocol.TCP), (53, UDP)}
+    assert ports_in_metadata(metadata) == {(8080, Protocol.TCP), (53, UDP)}

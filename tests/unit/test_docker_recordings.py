@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 
-from koi_agent.backends.docker.containers import inspected, instance, listed
+from koi_agent.backends.docker.containers import container_from_inspection, container_from_list
+from koi_agent.backends.docker.instances import instance_of
+from koi_agent.backends.docker.kinds import PODMAN, Kind
 from koi_agent.core.instance import Health, Instance, InstanceState, Protocol
-from tests.unit.engine_answers import (
+from tests.unit.engine_records import (
     Record,
     alike,
     pairs,
@@ -25,29 +27,32 @@ def recorded_pairs() -> list[Any]:
     ]
 
 
-@pytest.mark.parametrize(("backend", "record", "inspection"), recorded_pairs())
+@pytest.mark.parametrize(("kind", "record", "inspection"), recorded_pairs())
 def test_a_list_says_what_an_inspection_says(
-    backend: str, record: Record, inspection: Record
+    kind: Kind, record: Record, inspection: Record
 ) -> None:
     """What a list can't know: the environment, why checks fail, what is exposed to no network
     of its own, and of Podman's the network and the health."""
-    first, full = listed(record, backend, None), inspected(inspection, backend)
+    first, full = (
+        container_from_list(record, kind, None),
+        container_from_inspection(inspection, kind),
+    )
     unknown = {"inspected", "health_detail"}
     if full.network:
         unknown.add("exposed")
-    if backend == "podman":
-        unknown |= {"network", "health", "exposed", "left_out", "ports"}
+    if kind is PODMAN:
+        unknown |= {"network", "health", "exposed", "unsupported_ports", "ports"}
     if any(one.startswith("KOI_MDNS") for one in inspection["Config"]["Env"] or ()):
-        unknown.add("owned")
+        unknown.add("labels")
     alike(first, full, *unknown)
 
 
-@pytest.mark.parametrize(("backend", "record", "inspection"), recorded_pairs())
+@pytest.mark.parametrize(("kind", "record", "inspection"), recorded_pairs())
 def test_a_list_changes_nothing_that_an_inspection_said(
-    backend: str, record: Record, inspection: Record
+    kind: Kind, record: Record, inspection: Record
 ) -> None:
-    full = inspected(inspection, backend)
-    assert listed(record, backend, full) == full
+    full = container_from_inspection(inspection, kind)
+    assert container_from_list(record, kind, full) == full
 
 
 def test_each_recording_holds_containers_that_were_read() -> None:
@@ -58,9 +63,9 @@ def test_each_recording_holds_containers_that_were_read() -> None:
 
 def recorded(name: str, engine: str = "docker-20.10") -> Instance:
     for path in RECORDED:
-        for backend, _, inspection in pairs(path):
+        for kind, _, inspection in pairs(path):
             if path.stem == f"{engine}-all" and inspection["Name"].lstrip("/") == name:
-                return instance(inspected(inspection, backend))
+                return instance_of(container_from_inspection(inspection, kind), kind.name)
     raise AssertionError(f"nothing recorded of {name}")
 
 
@@ -80,7 +85,7 @@ def test_published_ports_are_one_for_both_families() -> None:
         port(443, 18443, "127.0.0.1"),
         port(9000),
     )
-    assert published.notes == ("port 5000/sctp is left out: it is neither TCP nor UDP",)
+    assert published.notes == ("port 5000/sctp is ignored: it is neither TCP nor UDP",)
 
 
 def test_states_and_health_are_told() -> None:

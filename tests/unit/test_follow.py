@@ -1,7 +1,6 @@
 """How a backend is followed: open, list, listen, and begin anew when it is lost."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from itertools import pairwise
 
@@ -20,23 +19,9 @@ from tests.unit.scripted import (
     never,
 )
 from tests.unit.things import told, unit
-from tests.unit.virtual_time import now, run
+from tests.unit.virtual_time import in_virtual_time, now, run
 
 A, B, C = unit("a.service"), unit("b.service"), unit("c.service")
-
-Scenario = Callable[[], Awaitable[None]]
-
-
-def in_virtual_time(scenario: Scenario) -> Callable[[], None]:
-    """Make a test of a coroutine whose time is virtual."""
-
-    def test() -> None:
-        async def whole() -> None:
-            await scenario()
-
-        run(whole())
-
-    return test
 
 
 def kinds(engine: Following) -> list[str]:

@@ -15,9 +15,8 @@ from koi_agent.core.key import Key
 from koi_agent.core.registry import Registry
 from koi_agent.follow.followers import Followers
 from tests.unit.scripted import Runtime
-from tests.unit.test_follow import in_virtual_time
 from tests.unit.things import Reader, unit
-from tests.unit.virtual_time import now
+from tests.unit.virtual_time import in_virtual_time, now
 
 BEFORE = Config(scope="system", backends=("systemd",))
 NONE = replace(BEFORE, backends=())

@@ -1,4 +1,4 @@
-"""Who is checked, how and where: by metadata, else as upstream does, and never twice."""
+"""Which instances are checked, how and where."""
 
 from dataclasses import replace
 
@@ -44,9 +44,10 @@ def made(*ports: PortMapping, backend: str = "docker", ips: tuple[str, ...] = ()
     )
 
 
-def asked(instance: Instance, **metadata: object) -> HealthCheck | None:
-    wanted = replace(instance, metadata=KoiMetadata(enable=True, **metadata))  # type: ignore[arg-type]
-    return check_of(wanted, Defaults())
+def check_with(instance: Instance, **metadata: object) -> HealthCheck | None:
+    """Return the check of an instance with this metadata."""
+    opted_in = replace(instance, metadata=KoiMetadata(enable=True, **metadata))  # type: ignore[arg-type]
+    return check_of(opted_in, Defaults())
 
 
 WEB = made(port(80, 8080))
@@ -63,23 +64,23 @@ WEB = made(port(80, 8080))
         ({"health_path": "/up", "health_scheme": "https"}, "https://127.0.0.1:8080/up"),
     ],
 )
-def test_metadata_says_how(metadata: dict[str, object], target: str) -> None:
-    check = asked(WEB, **metadata)
+def test_metadata_sets_kind_path_and_scheme(metadata: dict[str, object], target: str) -> None:
+    check = check_with(WEB, **metadata)
     assert check
     assert (check.target, check.interval, check.timeout) == (target, 30.0, 5.0)
 
 
-def test_metadata_says_how_often() -> None:
-    check = asked(WEB, health_interval=7, health_timeout=2)
+def test_metadata_sets_interval_and_timeout() -> None:
+    check = check_with(WEB, health_interval=7, health_timeout=2)
     assert check
     assert (check.interval, check.timeout) == (7.0, 2.0)
 
 
-def test_no_check_takes_its_place_for_long() -> None:
-    check = asked(WEB, health_interval=2**32 - 1, health_timeout=2**32 - 1)
+def test_interval_and_timeout_have_a_maximum() -> None:
+    check = check_with(WEB, health_interval=2**32 - 1, health_timeout=2**32 - 1)
     assert check
     assert (check.interval, check.timeout) == (86_400.0, 300.0)
-    check = asked(WEB, health_interval=2, health_timeout=10)
+    check = check_with(WEB, health_interval=2, health_timeout=10)
     assert check
     assert check.timeout == 2.0
 
@@ -95,46 +96,48 @@ def test_no_check_takes_its_place_for_long() -> None:
         (made(port(53, 53, protocol=Protocol.UDP), port(80, 8080)), "127.0.0.1:8080"),
     ],
 )
-def test_it_is_asked_where_this_host_reaches_it(instance: Instance, target: str) -> None:
-    check = asked(instance)
+def test_a_check_connects_to_an_address_that_this_host_reaches(
+    instance: Instance, target: str
+) -> None:
+    check = check_with(instance)
     assert check
     assert check.target == target
 
 
-def test_an_unpublished_port_is_asked_at_the_instance_if_somebody_wants_it() -> None:
+def test_an_unpublished_port_is_checked_only_if_metadata_requests_it() -> None:
     inside = made(port(80, 0), ips=("fe80::1", "172.17.0.2"))
-    assert asked(inside) is None
-    check = asked(inside, health_path="/")
+    assert check_with(inside) is None
+    check = check_with(inside, health_path="/")
     assert check
     assert check.target == "http://172.17.0.2:80/"
 
 
-def test_the_port_that_serves_is_asked() -> None:
-    check = asked(made(port(80, 8080), port(90, 9090)), port=90)
+def test_the_port_that_metadata_names_is_checked() -> None:
+    check = check_with(made(port(80, 8080), port(90, 9090)), port=90)
     assert check
     assert (check.kind, check.port) == (CheckKind.TCP, 9090)
 
 
 @pytest.mark.parametrize("health", [Health.HEALTHY, Health.STARTING, Health.UNHEALTHY])
-def test_what_a_runtime_checks_is_not_checked_again(health: Health) -> None:
-    assert asked(replace(WEB, health=health), health_path="/") is None
-    assert asked(replace(WEB, health=health, checked=True), health_path="/")
+def test_an_instance_that_its_runtime_checks_is_not_checked(health: Health) -> None:
+    assert check_with(replace(WEB, health=health), health_path="/") is None
+    assert check_with(replace(WEB, health=health, checked=True), health_path="/")
 
 
 @pytest.mark.parametrize("health", [Health.NONE, Health.HEALTHY])
-def test_a_unit_is_checked_only_if_it_asks_for_it(health: Health) -> None:
+def test_a_unit_is_checked_only_if_metadata_requests_it(health: Health) -> None:
     unit = replace(made(port(80, 80, ""), backend="systemd"), health=health)
-    assert asked(unit) is None
-    check = asked(unit, health_kind="tcp")
+    assert check_with(unit) is None
+    check = check_with(unit, health_kind="tcp")
     assert check
     assert check.target == "127.0.0.1:80"
 
 
-def test_a_unit_that_stops_is_asked_no_more_for_its_socket_would_start_it() -> None:
+def test_a_stopping_unit_is_not_checked_because_its_socket_could_start_it() -> None:
     unit = replace(made(port(80, 80, ""), backend="systemd"), state_detail="active/running")
-    assert asked(unit, health_kind="tcp")
+    assert check_with(unit, health_kind="tcp")
     stopping = replace(unit, ending=True)
-    assert asked(stopping, health_kind="tcp") is None
+    assert check_with(stopping, health_kind="tcp") is None
 
 
 @pytest.mark.parametrize(
@@ -148,8 +151,8 @@ def test_a_unit_that_stops_is_asked_no_more_for_its_socket_would_start_it() -> N
         (WEB, {"health_kind": "tcp", "health_scheme": "https"}, "by HTTP"),
     ],
 )
-def test_what_can_not_be_asked_is_refused(
+def test_a_check_that_is_not_possible_is_refused(
     instance: Instance, metadata: dict[str, object], why: str
 ) -> None:
     with pytest.raises(BadInput, match=why):
-        asked(instance, **metadata)
+        check_with(instance, **metadata)

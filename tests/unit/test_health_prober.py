@@ -30,26 +30,26 @@ class Results:
     """The results that a prober hands to the registry."""
 
     def __init__(self) -> None:
-        self.every: list[Checked] = []
+        self.received: list[Checked] = []
 
     def apply(self, change: Change) -> None:
         assert isinstance(change, Checked)
-        self.every.append(change)
+        self.received.append(change)
 
     def of(self, key: Key = A) -> list[tuple[Health, str]]:
         """Return health and message of each result for an instance that differs from the last."""
         found: list[tuple[Health, str]] = []
-        for one in self.every:
+        for one in self.received:
             if one.key == key and one.status:
                 result = one.status.health, one.status.message
                 found += [] if found[-1:] == [result] else [result]
         return found
 
     def last(self, key: Key = A) -> CheckStatus | None:
-        return [one.status for one in self.every if one.key == key][-1]
+        return [one.status for one in self.received if one.key == key][-1]
 
     def count(self, *, passed: bool) -> int:
-        return sum(one.passed is passed for one in self.every)
+        return sum(one.passed is passed for one in self.received)
 
 
 @asynccontextmanager
@@ -132,7 +132,7 @@ async def test_same_check_of_a_restarted_instance_starts_again() -> None:
             assert (status.health, status.message) == (Health.STARTING, "")
 
 
-async def test_hundreds_share_a_few_connections() -> None:
+async def test_hundreds_of_checks_share_a_few_connections() -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=4096) as listener:
         port = listener.getsockname()[1]
         async with probing() as (session, results):
@@ -141,7 +141,7 @@ async def test_hundreds_share_a_few_connections() -> None:
             await eventually(lambda: results.count(passed=True) == 300, "all have run", seconds=20)
 
 
-async def test_withdrawn_check_that_hangs_frees_its_slot_at_once() -> None:
+async def test_withdrawn_check_frees_its_slot_at_once() -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=256) as silent:
         hanging = HealthCheck(
             kind=CheckKind.HTTP,

@@ -227,13 +227,13 @@ def test_events_are_records_of_their_kinds(output: LogOutput, journald: Journald
 def test_what_an_owner_wrote_for_nothing_is_said_once_a_run(
     output: LogOutput, journald: Journald
 ) -> None:
-    refused = (Refusal(key="koi.port", reason="'0' is no port"),)
+    refused = (Refusal(key="koi.port", reason="'0' is not a port number"),)
     web = replace(unit("web.service"), metadata=KoiMetadata(refused=refused))
     again = replace(web, metadata=KoiMetadata(name="a", refused=refused))
     JournalPublisher().publish([Started(web), Updated(web, again), Stopped(again, "gone")])
     records = [one for one in journald.read() if one["KOI_EVENT"] == "refused"]
     assert [one["MESSAGE"] for one in records] == [
-        "systemd:web.service: koi.port refused: '0' is no port"
+        "systemd:web.service: koi.port refused: '0' is not a port number"
     ]
     assert (records[0]["MESSAGE_ID"], records[0]["PRIORITY"]) == (MessageId.REFUSED, "4")
 
@@ -325,7 +325,7 @@ def test_level_is_read_and_set_by_systemds_words(output: LogOutput, journald: Jo
         log.log(number, "shown")
         log.log(number - 1, "not shown")
         assert journald.only()["MESSAGE"] == "shown"
-    with pytest.raises(BadInput, match="no log level 'loud'; known: emerg, alert, crit, err, "):
+    with pytest.raises(BadInput, match="log level: unknown: 'loud'; use emerg, alert, crit, err, "):
         output.level = "loud"
     assert output.level == "debug"
 

@@ -1,4 +1,4 @@
-"""What is taken to be there still: whoever comes back soon enough has never left."""
+"""Restart grace: an instance that comes back soon enough counts as present."""
 
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ def wanted(grace: RestartGrace, *visible: Instance) -> list[Instance]:
     return list(grace.wanted({instance.key: instance for instance in visible}))
 
 
-def test_what_stopped_is_wanted_until_the_grace_is_over() -> None:
+def test_stopped_instance_is_wanted_until_the_grace_is_over() -> None:
     clock = Clock()
     grace = RestartGrace(2.0, clock)
     grace.publish([Stopped(A, "exited")])
@@ -33,7 +33,7 @@ def test_what_stopped_is_wanted_until_the_grace_is_over() -> None:
     assert wanted(grace, B) == [B]
 
 
-def test_what_came_back_is_wanted_as_it_is_now_and_its_next_stop_counts_anew() -> None:
+def test_grace_starts_again_at_the_next_stop() -> None:
     clock = Clock()
     grace = RestartGrace(2.0, clock)
     new = replace(A, main_pid=7)
@@ -48,19 +48,19 @@ def test_what_came_back_is_wanted_as_it_is_now_and_its_next_stop_counts_anew() -
 
 
 @pytest.mark.parametrize("reason", ["claimed", "removed", "no longer followed"])
-def test_what_can_not_come_back_leaves_at_once(reason: str) -> None:
+def test_instance_that_can_not_come_back_has_no_grace(reason: str) -> None:
     grace = RestartGrace(2.0, Clock())
     grace.publish([Stopped(A, reason)])
     assert wanted(grace) == []
 
 
-def test_without_grace_nothing_is_kept() -> None:
+def test_grace_of_zero_keeps_no_instance() -> None:
     grace = RestartGrace(0.0, Clock())
     grace.publish([Stopped(A, "exited")])
     assert wanted(grace) == []
 
 
-def test_what_is_over_takes_no_room() -> None:
+def test_expired_instances_are_dropped() -> None:
     clock = Clock()
     grace = RestartGrace(2.0, clock)
     for number in range(100):
@@ -70,7 +70,7 @@ def test_what_is_over_takes_no_room() -> None:
 
 
 def at(instance: Instance, *numbers: int) -> Instance:
-    """Give a unit these ports."""
+    """Return the instance with these ports."""
     ports = tuple(
         PortMapping(
             container_port=number,
@@ -89,7 +89,7 @@ def open_ports(grace: RestartGrace, visible: Instance) -> list[int]:
     return [port.host_port for port in one.ports]
 
 
-def test_who_comes_back_has_its_ports_until_they_are_found_again() -> None:
+def test_restarted_instance_keeps_its_ports_until_they_are_found_again() -> None:
     clock = Clock()
     grace = RestartGrace(2.0, clock)
     grace.publish([Updated(at(A, 80, 81), at(A)), Stopped(at(A), "exited")])
@@ -102,7 +102,7 @@ def test_who_comes_back_has_its_ports_until_they_are_found_again() -> None:
     assert open_ports(grace, at(A, 80, 90)) == [80, 90]
 
 
-def test_a_port_that_closes_is_there_for_the_grace_however_much_goes_on() -> None:
+def test_closed_port_is_kept_for_the_grace_during_other_changes() -> None:
     clock = Clock()
     grace = RestartGrace(2.0, clock)
     grace.publish([Updated(at(A, 80, 81, 82), at(A, 81, 82))])
@@ -113,7 +113,7 @@ def test_a_port_that_closes_is_there_for_the_grace_however_much_goes_on() -> Non
     assert open_ports(grace, at(A, 82)) == [82]
 
 
-def test_a_port_that_is_reached_otherwise_is_as_it_is_now() -> None:
+def test_port_bound_to_another_address_is_not_kept() -> None:
     grace = RestartGrace(2.0, Clock())
     before = at(A, 80)
     after = replace(before, ports=(replace(before.ports[0], host_ip="127.0.0.1"),))
@@ -121,7 +121,7 @@ def test_a_port_that_is_reached_otherwise_is_as_it_is_now() -> None:
     assert wanted(grace, after) == [after]
 
 
-def test_one_that_is_made_anew_takes_the_place_of_the_one_before() -> None:
+def test_recreated_instance_replaces_the_stopped_one() -> None:
     grace = RestartGrace(2.0, Clock())
     grace.publish([Stopped(A, "exited"), Stopped(B, "exited")])
     assert grace.replace(A) is None

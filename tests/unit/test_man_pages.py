@@ -12,15 +12,24 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from koi_agent.bus.interfaces import Emits
 from koi_agent.cli.arguments import parser
 from koi_agent.cli.syntax import COMMANDS
 from koi_agent.core.metadata.keys import KEYS
 from tests.conftest import require
 from tests.namespaces import CHECKOUT
+from tests.unit import interface_files
 
 PAGES = sorted((CHECKOUT / "packaging/man").glob("*.scd"))
 API = "org.sylin.koi.Runtime1"
 INTERFACES = ("Manager", "Instance", "Backend")
+SIGNALS = {
+    Emits.TRUE: "",
+    Emits.INVALIDATES: "invalidation",
+    Emits.CONST: "constant",
+    Emits.FALSE: "no change signal",
+}
+"""What the paragraph of a property says of its change signal."""
 
 
 def page(name: str) -> str:
@@ -76,6 +85,27 @@ def test_every_member_of_the_bus_is_in_the_manual_and_no_other() -> None:
         (interface,) = ET.parse(file).getroot().iter("interface")
         members |= {member.get("name", "") for member in interface if member.tag != "annotation"}
     assert bold(heads(page(f"{API}.5")), "[A-Z][A-Za-z]+") == members
+
+
+@pytest.mark.parametrize("name", INTERFACES)
+def test_every_property_is_in_the_manual_with_its_type_and_signal(name: str) -> None:
+    documented = properties(section(page(f"{API}.5"), f"{name.upper()}: PROPERTIES"))
+    (interface,) = [each for each in interface_files.interfaces() if each.name.endswith(name)]
+    assert documented == {
+        prop.name: (prop.signature, SIGNALS[prop.emits]) for prop in interface.properties.values()
+    }
+
+
+def properties(text: str) -> dict[str, tuple[str, str]]:
+    """Return the type of each property that heads a paragraph, and the paragraph's signal."""
+    found: dict[str, tuple[str, str]] = {}
+    for paragraph in re.split(r"\n\n(?=\*)", text):
+        head, _, body = paragraph.strip().partition("\n")
+        words = " ".join(body.split())
+        signal = next((phrase for phrase in SIGNALS.values() if phrase and phrase in words), "")
+        for name, signature in re.findall(r"\*(\w+)\* \(([a-z{}]+)\)", head):
+            found[name] = (signature, signal)
+    return found
 
 
 def test_every_error_of_the_bus_is_in_the_manual() -> None:

@@ -1,4 +1,4 @@
-"""A workload that two backends see is one thing, and the container wins."""
+"""A workload that two backends report is one instance: the container, not the unit."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -28,7 +28,7 @@ INSIDE = container("c1", group="/system.slice/web.service/libpod-payload-c1")
 QUADLET = unit("web.service", awaits="podman")
 
 
-class Seer:
+class Scenario:
     """A registry of both backends and a reader of its events."""
 
     def __init__(self, *changes: Change) -> None:
@@ -53,122 +53,124 @@ class Seer:
 
 @pytest.mark.parametrize("one", [NAMED, INSIDE], ids=["by name", "by control group"])
 class TestOneContainer:
-    def test_unit_seen_first_makes_way(self, one: Instance) -> None:
-        seer = Seer(Seen(WEB))
-        events = seer.registry.apply(Seen(one), 1)
+    def test_container_replaces_a_unit_that_was_reported_first(self, one: Instance) -> None:
+        scenario = Scenario(Seen(WEB))
+        events = scenario.registry.apply(Seen(one), 1)
         assert told(events) == ["-web.service", "+c1"]
         assert [e.reason for e in events if isinstance(e, Stopped)] == ["claimed"]
 
-    def test_unit_seen_later_never_shows(self, one: Instance) -> None:
-        seer = Seer(Seen(one))
-        assert "web.service" not in "".join(seer.apply(Seen(WEB)))
-        assert told(seer.registry.apply(Seen(replace(WEB, state_detail="x")), 1)) == []
+    def test_unit_reported_later_stays_hidden(self, one: Instance) -> None:
+        scenario = Scenario(Seen(one))
+        assert "web.service" not in "".join(scenario.apply(Seen(WEB)))
+        assert told(scenario.registry.apply(Seen(replace(WEB, state_detail="x")), 1)) == []
 
-    def test_unit_that_goes_first_is_no_event(self, one: Instance) -> None:
-        seer = Seer(Seen(WEB), Seen(one))
-        assert seer.apply(gone(WEB)) == []
+    def test_end_of_the_hidden_unit_emits_no_event(self, one: Instance) -> None:
+        scenario = Scenario(Seen(WEB), Seen(one))
+        assert scenario.apply(gone(WEB)) == []
 
-    def test_unit_that_outlives_it_shows_again(self, one: Instance) -> None:
-        seer = Seer(Seen(WEB), Seen(one))
-        assert seer.apply(gone(one)) == ["-c1", "+web.service"]
+    def test_unit_is_visible_again_after_the_container_ends(self, one: Instance) -> None:
+        scenario = Scenario(Seen(WEB), Seen(one))
+        assert scenario.apply(gone(one)) == ["-c1", "+web.service"]
 
-    def test_unit_is_found_as_the_container(self, one: Instance) -> None:
-        seer = Seer(Seen(WEB))
-        assert seer.unit("web.service") == ["web.service"]
-        seer.apply(Seen(one))
-        assert seer.unit("web.service") == ["c1"]
+    def test_lookup_of_the_unit_returns_the_container(self, one: Instance) -> None:
+        scenario = Scenario(Seen(WEB))
+        assert scenario.unit("web.service") == ["web.service"]
+        scenario.apply(Seen(one))
+        assert scenario.unit("web.service") == ["c1"]
 
     def test_stale_container_keeps_the_unit_hidden(self, one: Instance) -> None:
-        seer = Seer(listing("podman", one), Seen(WEB))
-        assert seer.apply(Lost(backend="podman", reason="x")) == ["~c1"]
-        assert seer.apply(Seen(replace(WEB, state_detail="x"))) == []
-        assert seer.apply(listing("podman", one)) == ["~c1"]
+        scenario = Scenario(listing("podman", one), Seen(WEB))
+        assert scenario.apply(Lost(backend="podman", reason="x")) == ["~c1"]
+        assert scenario.apply(Seen(replace(WEB, state_detail="x"))) == []
+        assert scenario.apply(listing("podman", one)) == ["~c1"]
 
-    def test_container_gone_while_it_was_lost_shows_the_unit_on_return(self, one: Instance) -> None:
-        seer = Seer(listing("podman", one), Seen(WEB), Lost(backend="podman", reason="x"))
-        assert seer.apply(listing("podman")) == ["-c1", "+web.service"]
-
-    def test_container_made_anew_while_it_was_lost_does_not_flash_the_unit(
+    def test_unit_is_visible_if_the_container_is_missing_after_a_reconnection(
         self, one: Instance
     ) -> None:
-        seer = Seer(listing("podman", one), Seen(WEB), Lost(backend="podman", reason="x"))
-        assert seer.apply(listing("podman", replace(one, id="c2"))) == ["-c1", "+c2"]
+        scenario = Scenario(listing("podman", one), Seen(WEB), Lost(backend="podman", reason="x"))
+        assert scenario.apply(listing("podman")) == ["-c1", "+web.service"]
 
-    def test_container_that_claims_no_more_frees_the_unit(self, one: Instance) -> None:
-        seer = Seer(Seen(WEB), Seen(one))
+    def test_container_recreated_during_a_disconnection_keeps_the_unit_hidden(
+        self, one: Instance
+    ) -> None:
+        scenario = Scenario(listing("podman", one), Seen(WEB), Lost(backend="podman", reason="x"))
+        assert scenario.apply(listing("podman", replace(one, id="c2"))) == ["-c1", "+c2"]
+
+    def test_unit_is_visible_again_when_the_container_ends_its_claim(self, one: Instance) -> None:
+        scenario = Scenario(Seen(WEB), Seen(one))
         freed = replace(one, unit="", control_group="")
-        assert seer.apply(Seen(freed)) == ["~c1", "+web.service"]
+        assert scenario.apply(Seen(freed)) == ["~c1", "+web.service"]
 
-    def test_what_the_container_says_of_itself_goes_first(self, one: Instance) -> None:
-        said = KoiMetadata(name="label", dns_name=None)
-        seer = Seer(
-            Seen(replace(one, metadata=said)),
+    def test_metadata_of_the_container_overrides_that_of_the_unit(self, one: Instance) -> None:
+        own = KoiMetadata(name="label", dns_name=None)
+        scenario = Scenario(
+            Seen(replace(one, metadata=own)),
             Seen(replace(WEB, metadata=KoiMetadata(name="key", dns_name="web.lan"))),
         )
-        seen = seer.registry.visible[Key("podman", "c1")].metadata
+        seen = scenario.registry.visible[Key("podman", "c1")].metadata
         assert (seen.name, seen.dns_name) == ("label", "web.lan")
-        assert seer.apply(gone(WEB)) == ["~c1"]
-        assert seer.registry.visible[Key("podman", "c1")].metadata == said
+        assert scenario.apply(gone(WEB)) == ["~c1"]
+        assert scenario.registry.visible[Key("podman", "c1")].metadata == own
 
 
-def test_container_that_claims_another_unit_frees_the_first() -> None:
-    seer = Seer(
+def test_unit_is_visible_again_when_the_container_claims_another_one() -> None:
+    scenario = Scenario(
         Seen(unit("a.service")), Seen(unit("b.service")), Seen(container("c", claims="a.service"))
     )
-    assert seer.apply(Seen(container("c", claims="b.service"))) == [
+    assert scenario.apply(Seen(container("c", claims="b.service"))) == [
         "-b.service",
         "~c",
         "+a.service",
     ]
 
 
-def test_unit_that_moves_into_a_group_is_claimed_there() -> None:
-    seer = Seer(Seen(INSIDE), Seen(unit("web.service", group="/other")))
-    assert seer.ids == {"c1", "web.service"}
-    assert seer.apply(Seen(WEB)) == ["-web.service"]
+def test_unit_that_moves_into_the_control_group_of_a_container_is_claimed() -> None:
+    scenario = Scenario(Seen(INSIDE), Seen(unit("web.service", group="/other")))
+    assert scenario.ids == {"c1", "web.service"}
+    assert scenario.apply(Seen(WEB)) == ["-web.service"]
 
 
-def test_unit_of_several_containers_is_all_of_them_until_the_last_goes() -> None:
-    seer = Seer(Seen(WEB), Seen(INSIDE), Seen(container("c2", claims="web.service")))
-    assert seer.unit("web.service") == ["c1", "c2"]
-    assert seer.apply(gone(INSIDE)) == ["-c1"]
-    assert seer.apply(gone(container("c2"))) == ["-c2", "+web.service"]
+def test_unit_stays_hidden_until_the_last_of_its_containers_ends() -> None:
+    scenario = Scenario(Seen(WEB), Seen(INSIDE), Seen(container("c2", claims="web.service")))
+    assert scenario.unit("web.service") == ["c1", "c2"]
+    assert scenario.apply(gone(INSIDE)) == ["-c1"]
+    assert scenario.apply(gone(container("c2"))) == ["-c2", "+web.service"]
 
 
-def test_unit_that_is_not_tracked_is_found_by_name() -> None:
-    assert Seer(Seen(NAMED)).unit("web.service") == ["c1"]
+def test_lookup_of_an_untracked_unit_returns_its_container() -> None:
+    assert Scenario(Seen(NAMED)).unit("web.service") == ["c1"]
 
 
-def test_unit_without_a_name_is_nothing() -> None:
-    assert Seer(Seen(container("c1")), Seen(WEB)).unit("") == []
+def test_lookup_of_an_empty_name_returns_nothing() -> None:
+    assert Scenario(Seen(container("c1")), Seen(WEB)).unit("") == []
 
 
-def test_units_that_hold_many_are_not_the_containers_in_them() -> None:
+def test_containers_do_not_claim_slices_and_user_managers_around_them() -> None:
     manager = "/user.slice/user-1000.slice/user@1000.service"
-    seer = Seer(
+    scenario = Scenario(
         Seen(unit("machine.slice", group="/machine.slice")),
         Seen(unit("libpod-c1.scope", group="/machine.slice/libpod-c1.scope")),
         Seen(unit("user@1000.service", group=manager)),
         Seen(container("c1", group="/machine.slice/libpod-c1.scope/container")),
         Seen(container("c2", group=f"{manager}/user.slice/libpod-c2.scope")),
     )
-    assert seer.ids == {"machine.slice", "user@1000.service", "c1", "c2"}
-    assert seer.unit("user@1000.service") == ["user@1000.service"]
+    assert scenario.ids == {"machine.slice", "user@1000.service", "c1", "c2"}
+    assert scenario.unit("user@1000.service") == ["user@1000.service"]
 
 
-def test_groups_that_only_begin_alike_are_not_around_each_other() -> None:
-    assert Seer(Seen(WEB), Seen(container("c", group="/system.slice/web.service2/x"))).ids == {
+def test_control_group_with_a_common_name_prefix_is_not_a_parent() -> None:
+    assert Scenario(Seen(WEB), Seen(container("c", group="/system.slice/web.service2/x"))).ids == {
         "web.service",
         "c",
     }
 
 
-def test_unit_around_counts_where_the_named_one_is_unknown() -> None:
+def test_unit_of_the_control_group_is_claimed_if_the_named_unit_is_unknown() -> None:
     odd = replace(INSIDE, unit="elsewhere.service")
-    seer = Seer(Seen(replace(WEB, metadata=KoiMetadata(name="key"))), Seen(odd))
-    assert seer.registry.visible[Key("podman", "c1")].metadata.name == "key"
-    seer.apply(Seen(unit("elsewhere.service", koi="named")))
-    assert seer.registry.visible[Key("podman", "c1")].metadata.name == "named"
+    scenario = Scenario(Seen(replace(WEB, metadata=KoiMetadata(name="key"))), Seen(odd))
+    assert scenario.registry.visible[Key("podman", "c1")].metadata.name == "key"
+    scenario.apply(Seen(unit("elsewhere.service", koi="named")))
+    assert scenario.registry.visible[Key("podman", "c1")].metadata.name == "named"
 
 
 MANAGED = "/user.slice/user-1000.slice/user@1000.service/"
@@ -189,41 +191,41 @@ POD = "/machine.slice/machine-libpod_pod_0a1b.slice/"
         ("", [], [""]),
     ],
 )
-def test_name_of_the_unit_around_a_container_finds_it(
+def test_lookup_of_the_unit_around_a_container_returns_the_container(
     group: str, names: list[str], others: list[str]
 ) -> None:
     here = container("c1", group=group)
-    seer = Seer(Seen(here), Seen(container("c2", group="/system.slice/docker-c2.scope")))
-    assert [seer.unit(name) for name in names] == [["c1"]] * len(names)
-    assert [seer.unit(name) for name in others] == [[]] * len(others)
-    seer.apply(Seen(replace(here, control_group="/elsewhere.scope")))
-    assert [seer.unit(name) for name in [*names, "elsewhere.scope"]] == [
+    scenario = Scenario(Seen(here), Seen(container("c2", group="/system.slice/docker-c2.scope")))
+    assert [scenario.unit(name) for name in names] == [["c1"]] * len(names)
+    assert [scenario.unit(name) for name in others] == [[]] * len(others)
+    scenario.apply(Seen(replace(here, control_group="/elsewhere.scope")))
+    assert [scenario.unit(name) for name in [*names, "elsewhere.scope"]] == [
         *([[]] * len(names)),
         ["c1"],
     ]
 
 
-def test_name_of_a_pod_finds_all_its_containers() -> None:
+def test_lookup_of_the_slice_of_a_pod_returns_its_containers() -> None:
     ids = ["c1", "c2"]
-    seer = Seer(*(Seen(container(id_, group=f"{POD}libpod-{id_}.scope")) for id_ in ids))
-    assert seer.unit(POD.split("/")[2]) == ids
+    scenario = Scenario(*(Seen(container(id_, group=f"{POD}libpod-{id_}.scope")) for id_ in ids))
+    assert scenario.unit(POD.split("/")[2]) == ids
 
 
-def test_unit_goes_before_a_container_in_another_managers_unit_of_its_name() -> None:
+def test_lookup_prefers_a_unit_to_a_container_in_a_users_unit_of_that_name() -> None:
     other = container("c1", group=f"{MANAGED}app.slice/web.service/libpod-payload-c1")
-    seer = Seer(Seen(WEB), Seen(other))
-    assert seer.unit("web.service") == ["web.service"]
-    assert seer.ids == {"web.service", "c1"}
+    scenario = Scenario(Seen(WEB), Seen(other))
+    assert scenario.unit("web.service") == ["web.service"]
+    assert scenario.ids == {"web.service", "c1"}
 
 
-def test_what_is_gone_leaves_no_claim_behind() -> None:
-    seer = Seer()
+def test_claims_end_with_their_instances() -> None:
+    scenario = Scenario()
     everything = [WEB, INSIDE, replace(NAMED, control_group=f"{POD}libpod-c1.scope/container")]
     for instance in everything:
-        seer.apply(Seen(instance))
+        scenario.apply(Seen(instance))
     for instance in (WEB, NAMED):
-        seer.apply(gone(instance))
-    assert not any(vars(seer.registry._ownership).values())
+        scenario.apply(gone(instance))
+    assert not any(vars(scenario.registry._ownership).values())
 
 
 ABSENT = Absent(backend="podman", reason="no socket")
@@ -231,51 +233,51 @@ LOST = Lost(backend="podman", reason="refused")
 AWAY: dict[str, Change] = {"absent": ABSENT, "lost": LOST}
 
 
-def test_quadlets_unit_is_never_seen_before_between_and_after_its_containers() -> None:
-    seer = Seer()
-    assert seer.apply(listing("systemd", QUADLET, unit("a.service"))) == ["+a.service"]
-    assert seer.apply(listing("podman")) == []
-    assert seer.unit("web.service") == []
-    assert seer.apply(Seen(replace(QUADLET, state_detail="x"))) == []
-    assert seer.apply(Seen(NAMED)) == ["+c1"]
-    assert seer.apply(gone(NAMED)) == ["-c1"]
-    assert seer.apply(Seen(container("c2", claims="web.service"))) == ["+c2"]
-    assert seer.unit("web.service") == ["c2"]
-    assert seer.apply(gone(QUADLET)) == []
+def test_unit_of_quadlet_is_hidden_before_between_and_after_its_containers() -> None:
+    scenario = Scenario()
+    assert scenario.apply(listing("systemd", QUADLET, unit("a.service"))) == ["+a.service"]
+    assert scenario.apply(listing("podman")) == []
+    assert scenario.unit("web.service") == []
+    assert scenario.apply(Seen(replace(QUADLET, state_detail="x"))) == []
+    assert scenario.apply(Seen(NAMED)) == ["+c1"]
+    assert scenario.apply(gone(NAMED)) == ["-c1"]
+    assert scenario.apply(Seen(container("c2", claims="web.service"))) == ["+c2"]
+    assert scenario.unit("web.service") == ["c2"]
+    assert scenario.apply(gone(QUADLET)) == []
 
 
 @pytest.mark.parametrize("answer", AWAY.values(), ids=AWAY)
-def test_quadlets_unit_shows_where_podman_can_not_claim_it(answer: Change) -> None:
-    seer = Seer(listing("systemd", QUADLET))
-    assert seer.apply(answer) == ["+web.service"]
-    assert seer.unit("web.service") == ["web.service"]
-    assert seer.apply(LOST) == seer.apply(ABSENT) == []
+def test_unit_of_quadlet_is_visible_if_podman_is_away(answer: Change) -> None:
+    scenario = Scenario(listing("systemd", QUADLET))
+    assert scenario.apply(answer) == ["+web.service"]
+    assert scenario.unit("web.service") == ["web.service"]
+    assert scenario.apply(LOST) == scenario.apply(ABSENT) == []
 
 
 @pytest.mark.parametrize("answer", AWAY.values(), ids=AWAY)
-def test_quadlets_unit_makes_way_once_podman_is_there(answer: Change) -> None:
+def test_unit_of_quadlet_is_hidden_when_podman_appears(answer: Change) -> None:
     other = unit("other.service", awaits="podman")
-    seer = Seer(listing("systemd", QUADLET, other), answer)
-    assert seer.apply(listing("podman", NAMED)) == ["-web.service", "+c1", "-other.service"]
+    scenario = Scenario(listing("systemd", QUADLET, other), answer)
+    assert scenario.apply(listing("podman", NAMED)) == ["-web.service", "+c1", "-other.service"]
 
 
-def test_quadlets_unit_shows_where_podman_is_not_followed() -> None:
+def test_unit_of_quadlet_is_visible_if_podman_is_not_followed() -> None:
     here = Registry({"systemd": "systemd"})
     assert told(here.apply(Seen(QUADLET), 1)) == ["+web.service"]
 
 
 @pytest.mark.parametrize("answer", AWAY.values(), ids=AWAY)
-def test_quadlets_unit_is_held_back_while_podman_is_away(answer: Change) -> None:
-    seer = Seer(listing("systemd", QUADLET), listing("podman"))
-    assert seer.apply(answer) == []
-    assert seer.apply(Seen(replace(QUADLET, state_detail="x"))) == []
-    assert seer.apply(listing("podman")) == []
+def test_unit_of_quadlet_stays_hidden_while_podman_is_away(answer: Change) -> None:
+    scenario = Scenario(listing("systemd", QUADLET), listing("podman"))
+    assert scenario.apply(answer) == []
+    assert scenario.apply(Seen(replace(QUADLET, state_detail="x"))) == []
+    assert scenario.apply(listing("podman")) == []
 
 
-def test_unit_that_goes_while_it_is_held_back_is_no_event() -> None:
-    seer = Seer(listing("systemd", QUADLET))
-    assert seer.apply(gone(QUADLET)) == []
-    assert seer.apply(listing("podman")) == []
+def test_end_of_a_waiting_unit_emits_no_event() -> None:
+    scenario = Scenario(listing("systemd", QUADLET))
+    assert scenario.apply(gone(QUADLET)) == []
+    assert scenario.apply(listing("podman")) == []
 
 
 units = st.builds(
@@ -304,33 +306,33 @@ def by_id(some: st.SearchStrategy[Instance]) -> st.SearchStrategy[list[Instance]
     st.lists(st.sampled_from(["listed", "absent", "lost"]), min_size=1, max_size=4),
     st.data(),
 )
-def test_any_order_of_the_same_changes_ends_in_the_same(
+def test_result_does_not_depend_on_the_order_of_changes(
     running: Sequence[Instance],
     contained: Sequence[Instance],
     passing: Sequence[Instance],
-    words: Sequence[str],
+    reports: Sequence[str],
     data: st.DataObject,
 ) -> None:
-    def play(order: Sequence[Instance], ends: Sequence[str]) -> Seer:
-        seer = Seer()
+    def play(order: Sequence[Instance], ends: Sequence[str]) -> Scenario:
+        scenario = Scenario()
         for instance in passing:
-            seer.apply(Seen(instance))
-            seer.apply(gone(instance))
+            scenario.apply(Seen(instance))
+            scenario.apply(gone(instance))
         for instance in order:
-            seer.apply(Seen(instance))
+            scenario.apply(Seen(instance))
         answers: dict[str, list[Change]] = {
             "systemd": [listing("systemd", *(i for i in order if i.backend == "systemd"))],
-            "podman": [spoken(word, order) for word in words],
+            "podman": [report(name, order) for name in reports],
         }
         for backend in ends:
             for answer in answers[backend]:
-                seer.apply(answer)
-        return seer
+                scenario.apply(answer)
+        return scenario
 
-    def spoken(word: str, order: Sequence[Instance]) -> Change:
-        there = [i for i in order if i.backend == "podman"]
-        says: dict[str, Change] = {"listed": listing("podman", *there), **AWAY}
-        return says[word]
+    def report(name: str, order: Sequence[Instance]) -> Change:
+        running_containers = [i for i in order if i.backend == "podman"]
+        known: dict[str, Change] = {"listed": listing("podman", *running_containers), **AWAY}
+        return known[name]
 
     everything = [*running, *contained]
     one = play(everything, ["systemd", "podman"])
@@ -341,24 +343,26 @@ def test_any_order_of_the_same_changes_ends_in_the_same(
     claimed = {i.unit for i in contained} | {
         f"{i.control_group.split('/')[2]}.service" for i in contained if i.control_group
     }
-    held = {i.id for i in running if i.awaits and "listed" in words}
+    held = {i.id for i in running if i.awaits and "listed" in reports}
     assert one.ids == {i.id for i in contained} | {i.id for i in running} - claimed - held
 
 
 @given(st.lists(st.tuples(st.booleans(), units | containers), max_size=20))
-def test_no_change_makes_anything_flicker(steps: Sequence[tuple[bool, Instance]]) -> None:
-    seer = Seer()
+def test_change_emits_at_most_one_event_for_each_instance(
+    steps: Sequence[tuple[bool, Instance]],
+) -> None:
+    scenario = Scenario()
     for comes, instance in steps:
-        events = seer.apply(Seen(instance) if comes else gone(instance))
+        events = scenario.apply(Seen(instance) if comes else gone(instance))
         assert len({event[1:] for event in events}) == len(events)
 
 
 @given(by_id(containers), by_id(containers), by_id(units))
-def test_no_listing_makes_anything_flicker(
+def test_listing_emits_at_most_one_event_for_each_instance(
     before: Sequence[Instance], after: Sequence[Instance], running: Sequence[Instance]
 ) -> None:
-    seer = Seer(listing("podman", *before), listing("systemd", *running))
-    events = seer.apply(listing("podman", *after))
+    scenario = Scenario(listing("podman", *before), listing("systemd", *running))
+    events = scenario.apply(listing("podman", *after))
     assert len({event[1:] for event in events}) == len(events)
 
 
@@ -373,16 +377,16 @@ PODMANS: dict[str, Change] = {
 
 
 @given(st.lists(st.sampled_from([*PODMANS, "unit seen", "unit gone"]), max_size=20))
-def test_unit_that_waits_is_seen_just_where_nobody_can_claim_it(steps: Sequence[str]) -> None:
-    seer, runs = Seer(), False
+def test_waiting_unit_is_visible_only_while_no_container_can_claim_it(steps: Sequence[str]) -> None:
+    scenario, runs = Scenario(), False
     for step in steps:
         if step.startswith("unit"):
             runs = step == "unit seen"
-            seer.apply(Seen(QUADLET) if runs else gone(QUADLET))
-        elif "podman" in seer.registry.backends:
-            seer.apply(PODMANS[step])
+            scenario.apply(Seen(QUADLET) if runs else gone(QUADLET))
+        elif "podman" in scenario.registry.backends:
+            scenario.apply(PODMANS[step])
         else:
-            seer.apply(Followed("podman", "podman"))
-        podman = seer.registry.backends.get("podman")
+            scenario.apply(Followed("podman", "podman"))
+        podman = scenario.registry.backends.get("podman")
         free = podman is None or podman.state in (BackendState.ABSENT, BackendState.FAILED)
-        assert ("web.service" in seer.ids) is (runs and free and "c1" not in seer.ids)
+        assert ("web.service" in scenario.ids) is (runs and free and "c1" not in scenario.ids)

@@ -18,7 +18,7 @@ from koi_agent.core.registry import Registry
 from tests.unit.things import container, gone, listing, told, unit
 
 WEB = unit("web.service")
-MADE = (RecordStatus(capability="mdns", name="web.local", state=RecordState.ANNOUNCED, since=7),)
+RECORDS = (RecordStatus(capability="mdns", name="web.local", state=RecordState.ANNOUNCED, since=7),)
 
 
 def checked(key: Key, health: Health, message: str = "") -> Checked:
@@ -36,76 +36,76 @@ def checked(key: Key, health: Health, message: str = "") -> Checked:
 
 
 def registry(*instances: Instance) -> Registry:
-    made = Registry({"systemd": "systemd", "podman": "podman"})
-    made.apply(listing("systemd", *instances), 1)
-    made.apply(listing("podman"), 1)
-    return made
+    tracked = Registry({"systemd": "systemd", "podman": "podman"})
+    tracked.apply(listing("systemd", *instances), 1)
+    tracked.apply(listing("podman"), 1)
+    return tracked
 
 
-def seen(made: Registry) -> Instance:
-    return made.visible[WEB.key]
+def seen(tracked: Registry) -> Instance:
+    return tracked.visible[WEB.key]
 
 
-def test_a_result_is_an_update_and_stays_when_the_backend_speaks_again() -> None:
-    made = registry(WEB)
-    (event,) = made.apply(Announced(WEB.key, MADE), 2)
+def test_result_is_an_update_and_outlives_reports_of_the_backend() -> None:
+    tracked = registry(WEB)
+    (event,) = tracked.apply(Announced(WEB.key, RECORDS), 2)
     assert isinstance(event, Updated)
-    assert event.new.announcements == MADE
-    made.apply(Seen(replace(WEB, main_pid=7)), 3)
-    made.apply(listing("systemd", replace(WEB, main_pid=8)), 4)
-    assert (seen(made).announcements, seen(made).main_pid) == (MADE, 8)
+    assert event.new.announcements == RECORDS
+    tracked.apply(Seen(replace(WEB, main_pid=7)), 3)
+    tracked.apply(listing("systemd", replace(WEB, main_pid=8)), 4)
+    assert (seen(tracked).announcements, seen(tracked).main_pid) == (RECORDS, 8)
 
 
-def test_the_same_result_again_is_no_event() -> None:
-    made = registry(WEB)
-    assert made.apply(checked(WEB.key, Health.HEALTHY), 2)
-    assert not made.apply(checked(WEB.key, Health.HEALTHY), 3)
+def test_unchanged_result_emits_no_event() -> None:
+    tracked = registry(WEB)
+    assert tracked.apply(checked(WEB.key, Health.HEALTHY), 2)
+    assert not tracked.apply(checked(WEB.key, Health.HEALTHY), 3)
 
 
-def test_what_a_runtime_checks_goes_before_what_we_found() -> None:
+def test_health_of_a_runtime_overrides_a_check_by_the_agent() -> None:
     box = container("c1")
-    made = registry()
-    made.apply(Seen(box), 2)
-    made.apply(checked(box.key, Health.UNHEALTHY, "no answer"), 2)
-    shown = made.visible[box.key]
+    tracked = registry()
+    tracked.apply(Seen(box), 2)
+    tracked.apply(checked(box.key, Health.UNHEALTHY, "no answer"), 2)
+    shown = tracked.visible[box.key]
     assert (shown.health, shown.health_detail) == (Health.UNHEALTHY, "no answer")
-    made.apply(Seen(replace(box, health=Health.HEALTHY)), 3)
-    shown = made.visible[box.key]
+    tracked.apply(Seen(replace(box, health=Health.HEALTHY)), 3)
+    shown = tracked.visible[box.key]
     assert (shown.health, shown.health_detail) == (Health.HEALTHY, "")
 
 
-def test_what_we_found_of_a_unit_goes_before_its_word_that_it_is_ready() -> None:
-    made = registry(replace(WEB, health=Health.HEALTHY))
-    made.apply(checked(WEB.key, Health.UNHEALTHY, "no answer"), 2)
-    assert (seen(made).health, seen(made).health_detail) == (Health.UNHEALTHY, "no answer")
-    made.apply(Checked(WEB.key, None), 3)
-    assert (seen(made).health, seen(made).health_detail) == (Health.HEALTHY, "")
+def test_check_by_the_agent_overrides_the_readiness_of_a_unit() -> None:
+    tracked = registry(replace(WEB, health=Health.HEALTHY))
+    tracked.apply(checked(WEB.key, Health.UNHEALTHY, "no answer"), 2)
+    assert (seen(tracked).health, seen(tracked).health_detail) == (Health.UNHEALTHY, "no answer")
+    tracked.apply(Checked(WEB.key, None), 3)
+    assert (seen(tracked).health, seen(tracked).health_detail) == (Health.HEALTHY, "")
 
 
-def test_results_go_with_the_instance() -> None:
-    made = registry(WEB)
-    results: list[Result] = [Announced(WEB.key, MADE), checked(WEB.key, Health.HEALTHY)]
+def test_results_end_with_the_instance() -> None:
+    tracked = registry(WEB)
+    results: list[Result] = [Announced(WEB.key, RECORDS), checked(WEB.key, Health.HEALTHY)]
     for result in results:
-        made.apply(result, 2)
-    made.apply(gone(WEB), 3)
-    made.apply(Seen(WEB), 4)
-    assert (seen(made).announcements, seen(made).health) == ((), Health.NONE)
+        tracked.apply(result, 2)
+    tracked.apply(gone(WEB), 3)
+    tracked.apply(Seen(WEB), 4)
+    assert (seen(tracked).announcements, seen(tracked).health) == ((), Health.NONE)
 
 
-def test_results_on_what_is_not_there_are_late() -> None:
-    made = registry()
-    events: list[Event] = made.apply(Announced(WEB.key, MADE), 2)
-    events += made.apply(checked(Key("docker", "unheard-of"), Health.HEALTHY), 2)
-    events += made.apply(Gone(backend="systemd", id=WEB.id, reason="late"), 3)
-    made.apply(Seen(WEB), 4)
+def test_results_for_an_unknown_instance_are_ignored() -> None:
+    tracked = registry()
+    events: list[Event] = tracked.apply(Announced(WEB.key, RECORDS), 2)
+    events += tracked.apply(checked(Key("docker", "unknown"), Health.HEALTHY), 2)
+    events += tracked.apply(Gone(backend="systemd", id=WEB.id, reason="late"), 3)
+    tracked.apply(Seen(WEB), 4)
     assert not events
-    assert seen(made).announcements == ()
+    assert seen(tracked).announcements == ()
 
 
-def test_a_unit_that_is_claimed_loses_its_results() -> None:
-    made = registry(WEB)
-    made.apply(Announced(WEB.key, MADE), 2)
+def test_claimed_unit_loses_its_results() -> None:
+    tracked = registry(WEB)
+    tracked.apply(Announced(WEB.key, RECORDS), 2)
     claimant = container("c1", claims=WEB.id)
-    assert told(made.apply(Seen(claimant), 3)) == ["-web.service", "+c1"]
-    made.apply(gone(claimant), 4)
-    assert seen(made).announcements == ()
+    assert told(tracked.apply(Seen(claimant), 3)) == ["-web.service", "+c1"]
+    tracked.apply(gone(claimant), 4)
+    assert seen(tracked).announcements == ()

@@ -55,7 +55,7 @@ def gone(instance: Instance, reason: str = "stopped") -> Gone:
 
 
 class Reader:
-    """A reader that knows only events, and fails where they contradict what it knows."""
+    """Rebuilds the visible instances from events; fails if an event contradicts them."""
 
     def __init__(self, known: Mapping[Key, Instance] | None = None) -> None:
         self.known = dict(known or {})

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
 
-from koi_agent.bus.client import CallError, address, connected
+from koi_agent.bus.address import address
+from koi_agent.bus.client import CallError, connected
 from koi_agent.bus.writer import BusLost
 from koi_agent.capabilities.mdns.avahi.provider import Avahi
 from koi_agent.capabilities.mdns.failover import Failover

@@ -10,7 +10,7 @@ from koi_agent.core.errors import BadInput
 from koi_agent.core.instance import Instance, PortMetadata, RecordState
 from koi_agent.core.key import Key
 from koi_agent.core.metadata import names, service_types
-from koi_agent.core.metadata.txt import Txt, txt_over
+from koi_agent.core.metadata.txt import Txt, merge_txt
 from koi_agent.core.plan.endpoints import Endpoint, endpoints
 from koi_agent.core.plan.records import Decision, Subject
 from koi_agent.core.plan.requests import Award, Policy, Request, Requests, hold_of
@@ -148,7 +148,7 @@ class _Reading:
         )
 
     def _txt(self, of_port: PortMetadata, about: str) -> Txt:
-        txt, refused = txt_over(of_port.txt, self._instance.metadata.txt, "")
+        txt, refused = merge_txt(of_port.txt, self._instance.metadata.txt, "")
         for refusal in refused:
             self._refuse(Subject.TXT, f"{about}, TXT {refusal.key}", refusal.reason)
         return txt

@@ -14,9 +14,10 @@ from koi_agent.core.instance import Health, Instance
 from koi_agent.core.key import Key
 from koi_agent.core.plan.linger import RestartGrace
 from koi_agent.core.registry import Registry
+from koi_agent.core.schema.types import rfc3339
 from koi_agent.publishers.http import metrics, prometheus_sd
 from koi_agent.publishers.http.agent_status import AgentStatus
-from koi_agent.publishers.http.instances import Encoder, array, backend_of, moment
+from koi_agent.publishers.http.instances import Encoder, array, backend_record
 from koi_agent.publishers.http.metrics import family, plain
 from koi_agent.publishers.http.response import Refused, Request, Response, encoded, page
 from koi_agent.publishers.http.sse import EventStreams
@@ -60,7 +61,7 @@ class Handlers:
         return Response(pieces=[self._encoder.of(self._found(asked.id))])
 
     async def backends(self, _asked: Request) -> Response:
-        return page([backend_of(backend) for backend in self._registry.backends.values()])
+        return page([backend_record(backend) for backend in self._registry.backends.values()])
 
     async def events(self, asked: Request) -> Response:
         stream = self.streams.open(asked.last_event_id)
@@ -188,8 +189,8 @@ def _service(instance: Instance, status: CheckStatus) -> dict[str, Any]:
         "interval_secs": math.ceil(status.interval),
         "timeout_secs": math.ceil(status.timeout),
         "status": UPS.get(status.health, "unknown"),
-        "last_checked": moment(status.last_checked),
-        "last_ok": moment(status.last_ok),
+        "last_checked": rfc3339(status.last_checked),
+        "last_ok": rfc3339(status.last_ok),
         "message": status.message,
     }
 
@@ -199,5 +200,5 @@ def _health(instance: Instance) -> dict[str, Any]:
         "key": str(instance.key),
         "name": instance.name,
         "health": str(instance.health),
-        "detail": instance.health_detail,
+        "detail": instance.health_detail or None,
     }

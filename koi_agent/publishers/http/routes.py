@@ -9,6 +9,7 @@ from koi_agent.publishers.http import metrics
 from koi_agent.publishers.http.handlers import Handlers
 from koi_agent.publishers.http.openapi import document
 from koi_agent.publishers.http.response import JSON, Refused, Request, Response, page
+from koi_agent.publishers.http.schemas import array_of, reference
 
 Page = Callable[[Request], Awaitable[Response]]
 
@@ -67,14 +68,6 @@ def _route(path: str, answer: Page, says: str, shows: Mapping[str, Any]) -> Rout
     return Route(path=path, page=answer, says=says, shows={JSON: shows})
 
 
-def _named(name: str) -> Mapping[str, Any]:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def _several(name: str) -> Mapping[str, Any]:
-    return {"type": "array", "items": _named(name)}
-
-
 def _runtime(pages: Handlers) -> Sequence[Route]:
     """List the pages about what runs."""
     return (
@@ -82,26 +75,26 @@ def _runtime(pages: Handlers) -> Sequence[Route]:
             "/v1/runtime/status",
             pages.runtime_status,
             "Whether anything is followed, and how much runs.",
-            _named("RuntimeStatus"),
+            reference("RuntimeStatus"),
         ),
         _route(
             "/v1/runtime/instances",
             pages.instances,
             "All instances, as they are at one moment.",
-            _several("Instance"),
+            array_of("Instance"),
         ),
         Route(
             path="/v1/runtime/instances/{id}",
             page=pages.instance,
             says="One instance, by its id or by backend:id.",
-            shows={JSON: _named("Instance")},
+            shows={JSON: reference("Instance")},
             refuses={404: "No instance has this id.", 409: "Instances of two backends have it."},
         ),
         _route(
             "/v1/runtime/backends",
             pages.backends,
             "The backends that are followed, and where each stands.",
-            _several("Backend"),
+            array_of("Backend"),
         ),
         Route(
             path="/v1/runtime/events",
@@ -124,14 +117,14 @@ def _agent(pages: Handlers) -> Sequence[Route]:
             "/v1/health/status",
             pages.health_status,
             "What is known of the health of what runs.",
-            _named("HealthStatus"),
+            reference("HealthStatus"),
         ),
-        _route("/v1/status", pages.status, "The agent as a whole.", _named("Status")),
+        _route("/v1/status", pages.status, "The agent as a whole.", reference("Status")),
         Route(
             path="/v1/sd/prometheus",
             page=pages.prometheus_targets,
             says="Scrape targets for Prometheus's http_sd.",
-            shows={JSON: _several("TargetGroup")},
+            shows={JSON: array_of("TargetGroup")},
             query={"include": "'discovered' adds what did not opt in."},
         ),
         Route(
@@ -144,7 +137,7 @@ def _agent(pages: Handlers) -> Sequence[Route]:
             path="/healthz",
             page=pages.health,
             says="Whether the agent serves.",
-            shows={JSON: _named("Health")},
+            shows={JSON: reference("Health")},
             refuses={503: "The agent starts or stops."},
         ),
     )

@@ -1,0 +1,229 @@
+"""One connection, and buses that misbehave."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from koi_agent.bus import writer
+from koi_agent.bus.client import Connection, connected
+from koi_agent.bus.connection import Timing, open_socket
+from koi_agent.bus.messages import Header, MessageType, encode, marshal
+from koi_agent.bus.signals import Changed, Signal, Subscription
+from koi_agent.bus.writer import BusLost
+from tests.bus.far_ends import (
+    Behaviour,
+    answer,
+    authenticate,
+    far_end,
+    greet,
+    next_serial,
+    silence,
+)
+from tests.costs import stalls, used
+from tests.world.bus import PrivateBus
+
+BURST = 20_000
+
+
+def signal(text: str) -> tuple[Header, bytes]:
+    header = Header(kind=MessageType.SIGNAL, path="/t", interface="t.T", member="S", signature="s")
+    return header, marshal("s", (text,))
+
+
+def every_signal_of(
+    sender: Connection, count: int
+) -> tuple[Subscription, list[str], asyncio.Future[None]]:
+    got: list[str] = []
+    complete = asyncio.get_running_loop().create_future()
+
+    def deliver(items: Sequence[Signal | Changed]) -> None:
+        got.extend(item.body[0] for item in items if isinstance(item, Signal))
+        if len(got) == count:
+            complete.set_result(None)
+
+    rule = f"type='signal',sender='{sender.name}',interface='t.T'"
+    members = frozenset({("t.T", "S")})
+    wanted = Subscription(sender=sender.name, rules=(rule,), members=members, deliver=deliver)
+    return wanted, got, complete
+
+
+async def test_burst_into_a_stopped_bus_arrives_in_order(bus: PrivateBus) -> None:
+    async with connected(bus.address) as sender, connected(bus.address) as client:
+        wanted, got, complete = every_signal_of(sender, BURST)
+        async with client.subscribed(wanted):
+            bus.stop()
+            asyncio.get_running_loop().call_later(1, bus.cont)
+            for number in range(BURST):
+                sender.send(*signal(str(number)))
+            async with stalls() as seen:
+                await complete
+    assert got == [str(number) for number in range(BURST)]
+    assert seen.share < 0.2
+
+
+async def test_room_is_waited_for_and_found_again(bus: PrivateBus) -> None:
+    async with connected(bus.address) as sender:
+        bus.stop()
+        while sender.roomy:
+            for _ in range(100):
+                sender.send(*signal("x" * 10_000))
+            await asyncio.sleep(0)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await sender.room()
+        bus.cont()
+        await sender.room()
+
+
+async def close_at_once(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+    return
+
+
+async def close_after_half_a_line(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    await reader.readuntil(b"\r\n")
+    writer.write(b"OK 01234")
+
+
+async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n")
+    writer.write(b"REJECTED EXTERNAL\r\n")
+    await silence(reader, writer)
+
+
+async def fail(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n")
+    writer.write(b"ERROR not now\r\n")
+    await silence(reader, writer)
+
+
+async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while True:
+        writer.write(b"la " * 1000)
+        await writer.drain()
+        await asyncio.sleep(0)
+
+
+async def ignore_hello(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await authenticate(reader, writer)
+    await silence(reader, writer)
+
+
+async def refuse_hello(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await authenticate(reader, writer)
+    header = Header(
+        kind=MessageType.ERROR,
+        serial=1,
+        reply_serial=await next_serial(reader),
+        error_name="t.Full",
+    )
+    writer.write(encode(header))
+    await silence(reader, writer)
+
+
+async def answer_hello_with_a_number(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    await authenticate(reader, writer)
+    writer.write(answer(await next_serial(reader), "u", [7]))
+    await silence(reader, writer)
+
+
+async def talk_http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await authenticate(reader, writer)
+    writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    await silence(reader, writer)
+
+
+async def claim_200_megabytes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await authenticate(reader, writer)
+    writer.write(b"l\2\0\1" + (200 * 2**20).to_bytes(4, "little") + bytes(8))
+    await silence(reader, writer)
+
+
+@pytest.mark.parametrize(
+    ("behave", "reason"),
+    [
+        (close_at_once, "closed|reset|Broken"),
+        (close_after_half_a_line, "closed the connection during auth"),
+        (refuse, "REJECTED"),
+        (fail, "not now"),
+        (babble, "auth.*more than"),
+        (silence, "does not answer"),
+        (ignore_hello, "does not answer"),
+        (refuse_hello, "t.Full"),
+        (answer_hello_with_a_number, "values of type 'u'"),
+        (talk_http, "not a D-Bus message"),
+        (claim_200_megabytes, "message of 2097"),
+    ],
+)
+async def test_broken_bus_is_an_error_in_bounded_time(
+    behave: Behaviour, reason: str, tmp_path: Path
+) -> None:
+    timing = Timing(open=0.5)
+    async with far_end(tmp_path, behave) as where, asyncio.timeout(60):
+        with used() as use, pytest.raises(BusLost, match=reason):
+            async with connected(where, timing):
+                pass
+    assert use.elapsed < timing.open or use.share < 0.5, "busy while waiting"
+
+
+async def test_garbage_later_ends_the_connection_and_says_so(tmp_path: Path) -> None:
+    async def garble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await greet(reader, writer)
+        await next_serial(reader)
+        writer.write(b"\0" * 64)
+        await silence(reader, writer)
+
+    async with far_end(tmp_path, garble) as where, connected(where) as link:
+        with pytest.raises(BusLost, match="not a D-Bus message"):
+            await link.get("t.T", "/", "t.T", "P")
+        assert "not a D-Bus message" in await link.lost()
+
+
+async def test_bus_that_never_reads_again_costs_the_connection_not_the_memory(
+    tmp_path: Path,
+) -> None:
+    async def go_deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await greet(reader, writer)
+        writer.transport.pause_reading()  # type: ignore[attr-defined]  # of the reading half
+        await silence(reader, writer)
+
+    header, body = signal("x" * 2**20)
+    async with far_end(tmp_path, go_deaf) as where, connected(where) as link:
+        for _ in range(writer.QUEUE_LIMIT >> 20):
+            link.send(header, body)
+        with pytest.raises(BusLost, match="unread"):
+            link.send(header, body)
+        assert "unread" in await link.lost()
+
+
+async def test_cancelled_open_leaves_nothing(tmp_path: Path) -> None:
+    async with far_end(tmp_path, silence) as where:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await open_socket(where, lambda _message: None)
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "",
+        "values of type 'u'",
+        "tcp:host=localhost,port=1",
+        "unix:tmpdir=/tmp",
+        "unix:path=/does/not/exist",
+    ],
+)
+async def test_address_that_leads_nowhere_is_bus_lost(where: str) -> None:
+    with pytest.raises(BusLost):
+        async with connected(where or ";"):
+            pass
+
+
+async def test_first_address_that_can_be_used_is_used(bus: PrivateBus) -> None:
+    async with connected(f"tcp:host=localhost,port=1;{bus.address}") as link:
+        assert link.name.startswith(":")
