@@ -73,7 +73,7 @@ def koi_runtime(
 
 
 def type_what_it_says(world: World, said: str) -> None:
-    world.run(*said.rpartition("Now type: ")[2].split())
+    world.run(*said.rpartition("Next, run: ")[2].split())
 
 
 def state(world: World, unit: str) -> str:
