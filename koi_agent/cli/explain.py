@@ -11,10 +11,10 @@ from koi_agent.core.schema.dictionaries import PORT
 from koi_agent.core.text import printable
 
 BY = {
-    "explicit": "its own koi metadata says so",
-    "announce": "its koi.announce says what to announce",
-    "environment": "KOI_MDNS_ANNOUNCE in its environment says so",
-    "partner": "a reverse proxy's label names its port",
+    "explicit": "its own metadata sets enable",
+    "announce": "its own metadata sets announce",
+    "environment": "its environment sets KOI_MDNS_ANNOUNCE",
+    "partner": "its labels for a reverse proxy name a host or a port",
 }
 """The source of the decision to opt in or out, by ``enabled_by``."""
 HOW = {
@@ -24,7 +24,7 @@ HOW = {
     "incus": "user.koi.enable=true in its config",
     "kubernetes": "the annotation koi.sylin.org/enable=true",
 }
-"""What opts an instance in, by backend."""
+"""The metadata that opts an instance in, by backend."""
 UNKNOWN_TYPE = "_koi-managed."
 
 
@@ -81,9 +81,9 @@ def type_of(port: formatting.Record, metadata: formatting.Record) -> str:
     number = f"{port['container_port']}/{port['protocol']}"
     of_port = records.mapping(records.mapping(metadata, "ports"), number)
     if service_type == of_port.get("type"):
-        return f"{service_type}, as its metadata says of this port"
+        return f"{service_type}, set by its metadata for this port"
     if service_type == metadata.get("service_type"):
-        return f"{service_type}, as its metadata says"
+        return f"{service_type}, set by its metadata"
     if service_type.startswith(UNKNOWN_TYPE):
-        return f"{service_type}, as nothing says what it serves"
-    return f"{service_type}, as is usual for this number"
+        return f"{service_type}, the fallback for an unknown service"
+    return f"{service_type}, the usual type for this port number"

@@ -1,4 +1,4 @@
-"""Restarts as systemd does them: its socket stays, and one process follows the other."""
+"""Restarts as by systemd: the socket stays, and one process follows another."""
 
 import asyncio
 import socket
@@ -28,7 +28,7 @@ async def stopped(process: Process) -> None:
 
 
 @pytest.mark.timeout(240)
-async def test_no_client_notices_fifty_restarts(path: socket.socket) -> None:
+async def test_no_request_fails_in_fifty_restarts(path: socket.socket) -> None:
     async with asking(path) as tally:
         for _ in range(50):
             process = await started(path)
