@@ -19,7 +19,6 @@ MOST: dict[str, int] = {
     "koi_agent/follow": 25,
     "koi_agent/gate": 42,
     "koi_agent/host": 166,
-    "koi_agent/publishers": 120,
     "pyproject.toml": 1,
     "tests": 408,
 }

@@ -47,8 +47,8 @@ async def test_another_version_is_told_with_what_to_do(place: Place) -> None:
 
 
 async def test_a_lost_backend_is_a_failure_with_its_last_error(place: Place) -> None:
-    async with agent(place.bus, SHOP) as told:
-        told.tell(Lost(backend="docker", reason="socket closed"))
+    async with agent(place.bus, SHOP) as running:
+        running.apply(Lost(backend="docker", reason="socket closed"))
         found = await place.findings()
     assert found["state"][0] == ("warn", "degraded, 1 instance", "")
     verdict, text, advice = found["backends"][0]
@@ -106,8 +106,8 @@ async def test_the_command_is_content_with_warnings(bus: PrivateBus) -> None:
 
 
 async def test_nothing_foreign_reaches_the_terminal_as_it_is(bus: PrivateBus) -> None:
-    async with agent(bus, SHOP) as told:
-        told.tell(Lost(backend="docker", reason="\x1b[31mred\nFAIL everything"))
+    async with agent(bus, SHOP) as running:
+        running.apply(Lost(backend="docker", reason="\x1b[31mred\nFAIL everything"))
         said = await koi_runtime(bus, "doctor")
     assert said.code == 1
     assert "\\x1b[31mred\\x0aFAIL everything" in said.out
