@@ -49,8 +49,8 @@ async def test_another_version_is_a_warning_with_advice(setup: Setup) -> None:
 
 
 async def test_a_lost_backend_is_a_failure_with_its_last_error(setup: Setup) -> None:
-    async with agent(setup.bus, SHOP) as told:
-        told.tell(Lost(backend="docker", reason="socket closed"))
+    async with agent(setup.bus, SHOP) as running:
+        running.apply(Lost(backend="docker", reason="socket closed"))
         found = await setup.findings()
     assert found["state"][0] == ("warn", "degraded, 1 instance", "")
     verdict, text, advice = found["backends"][0]
@@ -108,8 +108,8 @@ async def test_the_command_succeeds_with_warnings(bus: PrivateBus) -> None:
 
 
 async def test_foreign_text_is_escaped(bus: PrivateBus) -> None:
-    async with agent(bus, SHOP) as told:
-        told.tell(Lost(backend="docker", reason="\x1b[31mred\nFAIL everything"))
+    async with agent(bus, SHOP) as running:
+        running.apply(Lost(backend="docker", reason="\x1b[31mred\nFAIL everything"))
         said = await koi_runtime(bus, "doctor")
     assert said.code == 1
     assert "\\x1b[31mred\\x0aFAIL everything" in said.out

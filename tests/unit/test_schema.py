@@ -244,11 +244,12 @@ def test_announcement_without_reason_has_null() -> None:
 
 
 def test_explanation_has_decision_and_refusals() -> None:
-    refused = Refusal(key="koi.port", reason="'x' is no number")
+    refused = Refusal(key="koi.port", reason="'x' is not a number")
     shown = explanation_of(instance(KoiMetadata(refused=(refused,))), ())
     assert shown["key"] == "podman:c"
     assert (shown["enabled"], shown["enabled_by"]) == (False, "")
-    assert shown["refused"] == [{"key": "koi.port", "reason": "'x' is no number", "capability": ""}]
+    expected = {"key": "koi.port", "reason": "'x' is not a number", "capability": ""}
+    assert shown["refused"] == [expected]
     assert shown["notes"] == ["a note"]
     assert "not opted in" in shown["reasons"][0]
 
