@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from koi_agent.gate.requests import Kind
-from koi_agent.host.engines import EVENTS, is_read
+from koi_agent.host.engines import EVENTS, is_used_label
 
 VARIABLE: Final = "KOI_MDNS_ANNOUNCE="
 """The one variable of a container's environment that is for us."""
@@ -106,7 +106,7 @@ def _labels(value: Any) -> Any:
     """Copy the labels that speak to us, whatever their values are."""
     if not isinstance(value, dict):
         return None
-    return {key: _plain(one) for key, one in value.items() if is_read(key)}
+    return {key: _plain(one) for key, one in value.items() if is_used_label(key)}
 
 
 def _health_word(value: Any) -> Any:
@@ -121,7 +121,7 @@ def _attributes(value: Any) -> Any:
     """Copy what an event says of its actor, labels among it."""
     if not isinstance(value, dict):
         return None
-    return {k: _plain(one) for k, one in value.items() if k in _ATTRIBUTES or is_read(k)}
+    return {k: _plain(one) for k, one in value.items() if k in _ATTRIBUTES or is_used_label(k)}
 
 
 _ATTRIBUTES: Final = frozenset(

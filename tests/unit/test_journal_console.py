@@ -152,7 +152,7 @@ def test_reader_that_does_not_read_costs_no_wait_and_other_writers_nothing(
     numbers = [int(line.removeprefix("<6>").split()[0]) for line in kept]
     assert numbers == list(range(len(numbers)))
     assert len(numbers) >= 2000
-    assert loss == f"<4>{count - len(numbers)} log records lost: nobody read them in time"
+    assert loss == f"<4>{count - len(numbers)} log records lost: they were not read in time"
 
 
 def test_stopped_terminal_costs_no_wait(terminal: tuple[int, int]) -> None:

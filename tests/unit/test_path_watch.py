@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from koi_agent.host.path_watch import arrival, state
+from koi_agent.host.path_watch import path_states, wait_for_change
 
 Change = Callable[[Path], object]
 
@@ -28,7 +28,7 @@ def place(tmp_path: Path) -> Path:
 
 async def is_noticed(path: Path, change: Change) -> bool:
     """Tell whether something is noticed while we wait; it must not be noticed before."""
-    waiting = asyncio.ensure_future(arrival([str(path)], state([str(path)])))  # noqa: TID251
+    waiting = asyncio.ensure_future(wait_for_change([str(path)], path_states([str(path)])))  # noqa: TID251
     await asyncio.sleep(0.02)
     assert not waiting.done()
     change(path)
@@ -82,10 +82,10 @@ async def test_other_files_around_it_are_not_noticed(place: Path) -> None:
 
 
 async def test_what_changed_before_it_was_watched_is_noticed(place: Path) -> None:
-    before = state([str(place)])
+    before = path_states([str(place)])
     with_folder(place)
     async with asyncio.timeout(1):
-        await arrival([str(place)], before)
+        await wait_for_change([str(place)], before)
 
 
 async def test_target_of_a_link_that_appears(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ async def test_links_that_go_round_do_no_harm(tmp_path: Path) -> None:
 
 async def test_each_of_several_is_watched(tmp_path: Path) -> None:
     paths = [str(tmp_path / name / "sock") for name in ("a", "b")]
-    waiting = asyncio.ensure_future(arrival(paths, state(paths)))  # noqa: TID251
+    waiting = asyncio.ensure_future(wait_for_change(paths, path_states(paths)))  # noqa: TID251
     await asyncio.sleep(0.02)
     with_folder(Path(paths[1]))
     async with asyncio.timeout(1):

@@ -160,7 +160,7 @@ class Kernel:
 
 
 def dumped(kernel: Kernel) -> list[Listener]:
-    dump = sock_diag._dumped(kernel, Protocol.TCP, socket.AF_INET)  # type: ignore[arg-type]
+    dump = sock_diag.dump(kernel, Protocol.TCP, socket.AF_INET)  # type: ignore[arg-type]
     return asyncio.run(dump)
 
 

@@ -110,15 +110,15 @@ def test_unknown_names_are_warned_of_and_closed(listener: socket.socket) -> None
     assert told["sockets"] == {"http": [repr(listener.getsockname())]}
     assert told["open"] == [4]
     first, second = done.stderr.splitlines()
-    assert "WARNING systemd passed descriptor 3 named gate" in first
-    assert "named koi-runtime.socket" in second
+    assert "WARNING socket unit: unknown FileDescriptorName=, descriptor 3 closed: gate" in first
+    assert ": koi-runtime.socket; use http" in second
     assert "FileDescriptorName=" in second
 
 
 def test_names_are_told_where_none_are_given(listener: socket.socket) -> None:
     done = start(listener, names="")
     assert taken(done)["sockets"] == {}
-    assert "named unknown" in done.stderr
+    assert ": unknown; use http" in done.stderr
 
 
 def test_descriptor_that_can_not_be_served_on_is_refused_by_name(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_descriptor_that_can_not_be_served_on_is_refused_by_name(tmp_path: Path)
             refused = [start(bad) for bad in (datagrams, silent, file.fileno(), packets, one)]
     for done in refused:
         assert done.returncode == 1
-        assert "refused: systemd passed descriptor 3 named http, which is no" in done.stderr
+        assert "refused: socket unit: FileDescriptorName=http: not a" in done.stderr
         assert "Traceback" not in done.stderr
         assert "unclosed" not in done.stderr
 
@@ -251,7 +251,9 @@ def test_living_socket_is_left_alone_and_its_process_named(path: Path) -> None:
         living.bind(str(path))
         living.listen()
         with (
-            pytest.raises(NoSocket, match=rf"process \(PID {os.getpid()}\) listens on {path}"),
+            pytest.raises(
+                NoSocket, match=rf"{path}: another process \(PID {os.getpid()}\) listens"
+            ),
             own_unix(path, mode=0o666),
         ):
             pass
@@ -265,7 +267,7 @@ def test_living_socket_that_is_busy_is_left_alone(path: Path) -> None:
         living.listen(0)
         with (
             connect(path),
-            pytest.raises(NoSocket, match=f"another process listens on {path}"),
+            pytest.raises(NoSocket, match=f"{path}: another process listens"),
             own_unix(path, mode=0o666),
         ):
             pass
@@ -276,7 +278,7 @@ def test_living_socket_of_another_kind_is_left_alone(path: Path) -> None:
     path.parent.mkdir()
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as living:
         living.bind(str(path))
-        with pytest.raises(NoSocket, match="listens on"), own_unix(path, mode=0o666):
+        with pytest.raises(NoSocket, match="another process"), own_unix(path, mode=0o666):
             pass
         assert path.is_socket()
 
@@ -292,14 +294,17 @@ def test_what_is_no_socket_is_left_alone(path: Path, kind: str) -> None:
         case _:
             path.symlink_to("/dev/null" if kind == "link" else "nowhere")
     before = path.lstat()
-    with pytest.raises(NoSocket, match=f"{path}: something else"), own_unix(path, mode=0o666):
+    with (
+        pytest.raises(NoSocket, match=f"{path}: can't listen: not a socket"),
+        own_unix(path, mode=0o666),
+    ):
         pass
     assert path.lstat() == before
 
 
 def test_second_agent_is_refused_while_the_first_runs(path: Path) -> None:
     with own_unix(path, mode=0o666):
-        with pytest.raises(NoSocket, match="another koi-runtime"), own_unix(path, mode=0o666):
+        with pytest.raises(NoSocket, match="another koi-runtime runs"), own_unix(path, mode=0o666):
             pass
         connect(path).close()
     with own_unix(path, mode=0o666):
@@ -368,7 +373,7 @@ def test_what_the_kernel_refuses_is_told_with_its_reason(tmp_path: Path) -> None
         (Path("/dev/null/http.sock"), "Not a directory"),
     ):
         with (
-            pytest.raises(NoSocket, match=f"can't listen on {bad}: .*{reason}"),
+            pytest.raises(NoSocket, match=f"{bad}: can't listen: .*{reason}"),
             own_unix(bad, mode=0o666),
         ):
             pass
@@ -408,14 +413,18 @@ def test_port_that_was_served_a_moment_ago_is_served_again() -> None:
 def test_address_that_is_refused_is_told_with_its_reason() -> None:
     with own_tcp("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(NoSocket, match=rf"127\.0\.0\.1:{port}: Address already in use"):
+        with pytest.raises(
+            NoSocket, match=rf"127\.0\.0\.1:{port}: can't listen: Address already in use"
+        ):
             own_tcp("127.0.0.1", port)
-    with pytest.raises(NoSocket, match=r"\[2001:db8::1\]:80: Cannot assign requested address"):
+    with pytest.raises(
+        NoSocket, match=r"\[2001:db8::1\]:80: can't listen: Cannot assign requested address"
+    ):
         own_tcp("2001:db8::1", 80)
 
 
 @pytest.mark.parametrize("host", ["localhost", "", "1.2.3", "[::1]", "\x1b[31m"])
 def test_what_is_no_address_is_refused(host: str) -> None:
-    with pytest.raises(ConfigError, match="is no IP address") as raised:
+    with pytest.raises(ConfigError, match="not an IP address") as raised:
         own_tcp(host, 80)
     assert "\x1b" not in str(raised.value)

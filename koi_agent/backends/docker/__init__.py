@@ -19,7 +19,7 @@ from koi_agent.core.contracts import Deliver
 from koi_agent.core.errors import BackendAbsent, BackendLost
 from koi_agent.host.engines import SOCKETS, gate_socket, gate_unit, is_gate
 from koi_agent.host.listeners import ListenerTable
-from koi_agent.host.path_watch import State, arrival, state
+from koi_agent.host.path_watch import PathStates, path_states, wait_for_change
 
 
 class Docker:
@@ -34,12 +34,12 @@ class Docker:
         self._gates = {SOCKETS[name]: gate_unit(name)} if gated else {}
         self._census = census
         self._memory = Memory()
-        self._tried: State = state(self._paths)
+        self._tried: PathStates = path_states(self._paths)
 
     @asynccontextmanager
     async def session(self, deliver: Deliver) -> AsyncIterator[Session]:
         """Find the engine and listen to it; raises ``BackendLost`` or ``BackendAbsent``."""
-        self._tried = state(self._paths)
+        self._tried = path_states(self._paths)
         async with AsyncExitStack() as stack:
             api, engine = await self._reach(stack)
             session = Session(api, engine, self._memory, deliver, self._census)
@@ -48,7 +48,7 @@ class Docker:
 
     async def arrival(self) -> None:
         """Wait until a socket is there, or is another, or may be used by others."""
-        await arrival(self._paths, self._tried)
+        await wait_for_change(self._paths, self._tried)
 
     async def _reach(self, stack: AsyncExitStack) -> tuple[API, Engine]:
         """Take the first socket on which this engine answers."""
