@@ -76,7 +76,7 @@ for folder in reversed(folders):
 """
 
 
-def test_users_manager_is_the_one_we_run_under(world: World) -> None:
+def test_user_manager_is_that_of_the_process(world: World) -> None:
     own, manager, there = world.run(sys.executable, "-c", MANAGER).stdout.split()
     assert (manager, there) == (f"{own}/user@7.service", "True")
 

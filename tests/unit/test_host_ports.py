@@ -55,7 +55,7 @@ def test_no_group_is_no_folder_of_the_hierarchy(group: str) -> None:
     assert not exists(group)
 
 
-async def test_looks_at_one_time_are_one() -> None:
+async def test_readings_at_one_time_are_one() -> None:
     census = ListenerTable()
     async with asyncio.TaskGroup() as group:
         looks = [group.create_task(census.read()) for _ in range(9)]
@@ -64,7 +64,7 @@ async def test_looks_at_one_time_are_one() -> None:
     assert all(look.result() is first for look in looks)
 
 
-async def test_look_is_taken_anew_after_a_while() -> None:
+async def test_listeners_are_read_again_after_a_while() -> None:
     census = ListenerTable()
     first = await census.read()
     await asyncio.sleep(FRESH)
@@ -84,7 +84,7 @@ def no_more_files() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("no_more_files")
-async def test_look_that_fails_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_reading_that_fails_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     census = ListenerTable()
     for _ in range(2):
         assert await census.read() is None
