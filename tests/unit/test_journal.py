@@ -135,7 +135,7 @@ def test_warnings_and_debug_records_have_their_place_in_the_code(
         log.log(level, "x")
         record = journald.only()
         assert record["CODE_FILE"] == __file__
-        assert record["CODE_FUNC"].startswith("test_trouble")
+        assert record["CODE_FUNC"].startswith("test_warnings")
         assert int(record["CODE_LINE"]) > 100
 
 
