@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from koi_agent.bus.client import ReconnectingBus
 from koi_agent.bus.server import Server
 from koi_agent.capabilities.mdns.rules import MdnsRules
-from koi_agent.core.errors import ConfigError
+from koi_agent.core.errors import BackendLost, ConfigError
 from koi_agent.core.events import Change, Gone, Listing, Seen
 from koi_agent.core.instance import (
     UNIT,
@@ -89,7 +89,8 @@ class Control:
 class Told:
     """An agent that knows what it is told.
 
-    ``different`` is what a resync finds, ``refusal`` why a reload is refused, "" if it is not.
+    ``different`` are the differences that a resync finds, ``lost`` the reasons why the resync of a
+    backend fails. ``refusal`` is the reason why a reload fails, or "".
     """
 
     def __init__(self, backends: Sequence[str] = ("docker", "systemd")) -> None:
@@ -97,6 +98,7 @@ class Told:
         wishes = ManagerActions(self._resync, self._reload, self._decisions)
         self.publisher = DBusPublisher(self.registry, VERSION, wishes, Control())
         self.different: dict[str, dict[str, str]] = {}
+        self.lost: dict[str, str] = {}
         self.refusal = ""
         self.reloads = 0
 
@@ -108,7 +110,9 @@ class Told:
         decisions = planner.planned(key).decisions
         return [replace(one, capability="mdns") for one in decisions]
 
-    async def _resync(self, _backend: str) -> Mapping[str, Mapping[str, str]]:
+    async def _resync(self, backend: str) -> Mapping[str, Mapping[str, str]]:
+        if backend in self.lost:
+            raise BackendLost(self.lost[backend])
         return self.different
 
     async def _reload(self) -> None:
