@@ -135,7 +135,7 @@ def changed(  # noqa: PLR0913 - what a pair of signals can say
 
 
 def manager(member: str, *body: Any) -> Signal:
-    return Signal(PATH, MANAGER, member, body)
+    return Signal(PATH, MANAGER, member, list(body))
 
 
 def unit_new(name: str) -> Signal:
