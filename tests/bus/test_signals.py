@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from koi_agent.bus import signals
 from koi_agent.bus.messages import Variant
 from koi_agent.bus.signals import Changed, PropertyFilter, Signal, SignalReader, Subscription
-from tests.bus.wire import BASIC, frame, plain, texts, typed
+from tests.bus.wire import BASIC, VALUES, frame, plain, texts
 from tests.bus.witness import Witness, witness
 
 SYSTEMD, STRANGER = ":1.1", ":1.66"
@@ -65,7 +65,7 @@ def properties(draw: st.DrawFn) -> dict[str, Variant]:
         if name in KEYS and KEYS[name] in BASIC and draw(st.integers(0, 3)):
             made[name] = Variant(KEYS[name], draw(BASIC[KEYS[name]]))
         else:
-            made[name] = Variant(*draw(typed()))
+            made[name] = Variant(*draw(VALUES))
     return made
 
 

@@ -112,14 +112,9 @@ BASIC: Mapping[str, st.SearchStrategy[Any]] = {
 }
 
 
-def typed() -> st.SearchStrategy[Typed]:
-    """Draw a signature of one complete type, and a value of it."""
-    basic = st.sampled_from(sorted(BASIC)).flatmap(
-        lambda kind: BASIC[kind].map(lambda value: (kind, value))
-    )
-    return st.recursive(
-        basic | st.binary(max_size=15).map(lambda v: ("ay", v)), _grown, max_leaves=6
-    )
+def _basic() -> st.SearchStrategy[Typed]:
+    kinds = [st.tuples(st.just(kind), values) for kind, values in BASIC.items()]
+    return st.one_of(*kinds, st.tuples(st.just("ay"), st.binary(max_size=15)))
 
 
 def _grown(inner: st.SearchStrategy[Typed]) -> st.SearchStrategy[Typed]:
@@ -137,8 +132,12 @@ def _grown(inner: st.SearchStrategy[Typed]) -> st.SearchStrategy[Typed]:
     )
 
 
+VALUES = st.recursive(_basic(), _grown, max_leaves=6)
+"""A signature of one complete type, and a value of it. Made once: making it takes long."""
+
+
 def bodies() -> st.SearchStrategy[tuple[str, list[Any]]]:
     """Draw a whole body and its signature."""
-    return st.lists(typed(), max_size=4).map(
+    return st.lists(VALUES, max_size=4).map(
         lambda some: ("".join(kind for kind, _ in some), [value for _, value in some])
     )
