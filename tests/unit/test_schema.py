@@ -12,8 +12,9 @@ from jsonschema import (  # type: ignore[import-untyped]
 )
 
 from koi_agent.bus.interfaces import Interface
-from koi_agent.bus.messages import marshal, plain, unmarshal
+from koi_agent.bus.messages import marshal
 from koi_agent.bus.object_manager import properties
+from koi_agent.bus.reader import unmarshal
 from koi_agent.core.events import BackendStatus
 from koi_agent.core.instance import (
     EnabledBy,
@@ -87,7 +88,7 @@ def instance(metadata: KoiMetadata) -> Instance:
 
 def over_bus(interface: Interface, subject: object) -> dict[str, Any]:
     """Return the properties that a client reads from the bus."""
-    (values,) = plain(unmarshal("a{sv}", marshal("a{sv}", (properties(interface, subject),))))
+    (values,) = unmarshal("a{sv}", marshal("a{sv}", (properties(interface, subject),)))
     assert isinstance(values, dict)
     return values
 
