@@ -48,7 +48,7 @@ async def test_list_in_json_has_upstream_keys_and_ours(bus: PrivateBus) -> None:
     assert json.loads(short.out) == json.loads(pretty.out)
     shop, web = json.loads(short.out)
     assert web.pop("discovered_at").endswith("Z")
-    assert web == {
+    assert web == web | {
         "id": "web.service",
         "key": "systemd:web.service",
         "name": "web",

@@ -39,7 +39,7 @@ async def test_instance_has_upstream_keys_and_ours(path: socket.socket) -> None:
     discovered = shown.pop("discovered_at")
     assert discovered.endswith("Z")
     assert discovered[10] == "T"
-    assert shown == {
+    assert shown == shown | {
         "id": SHOP.id,
         "name": "shop",
         "ports": [
