@@ -80,14 +80,14 @@ SHOP = Instance(
 
 @dataclass
 class Control:
-    """What LogControl1 shows and sets."""
+    """The values of LogControl1."""
 
     level: str = "info"
     target: str = "auto"
 
 
 class Told:
-    """An agent that knows what it is told.
+    """An agent that publishes what a test puts into its registry.
 
     ``different`` are the differences that a resync finds, ``lost`` the reasons why the resync of a
     backend fails. ``refusal`` is the reason why a reload fails, or "".
@@ -156,8 +156,8 @@ async def agent(bus: PrivateBus, *instances: Instance) -> AsyncIterator[Told]:
 
 
 @dataclass(frozen=True)
-class Said:
-    """What a command said and how it ended."""
+class Result:
+    """The exit code and the output of a command."""
 
     code: int
     out: str
@@ -182,13 +182,13 @@ async def start(
 
 async def koi_runtime(
     bus: PrivateBus, *arguments: str, env: Mapping[str, str] | None = None
-) -> Said:
+) -> Result:
     """Run the command on a bus to its end."""
     process = await start(bus.address, *arguments, env=env)
     out, err = await finished(process)
     assert process.returncode is not None
     assert "Traceback" not in err, err
-    return Said(process.returncode, out, err)
+    return Result(process.returncode, out, err)
 
 
 async def finished(process: Process) -> tuple[str, str]:
