@@ -171,7 +171,7 @@ async def test_show_in_json_says_what_was_refused(bus: PrivateBus) -> None:
     async with agent(bus, WEB, SHOP):
         result = await koi_runtime(bus, "show", "web", "shop", "--json=short")
     web, shop = json.loads(result.out)
-    assert web["refused"] == [{"key": "X-Koi-Port", "reason": "no port"}]
+    assert web["refused"] == [{"key": "X-Koi-Port", "reason": "no port", "capability": ""}]
     assert (shop["refused"], shop["notes"]) == ([], [])
 
 

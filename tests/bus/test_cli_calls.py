@@ -29,9 +29,10 @@ async def test_explain_puts_into_words_what_decides(bus: PrivateBus, asked: str)
         "  opted in (explicit)",
         "  because its own koi metadata says so",
         "  port [::]:80/tcp, listening: _http._tcp, as is usual for this number",
-        "  wanted, port 80/tcp: 'web' of type _http._tcp at this host, port 80",
-        "  wanted, host name: web.local",
         "  refused X-Koi-Port: no port",
+        "  mdns:",
+        "    wanted, port 80/tcp: 'web' of type _http._tcp at this host, port 80",
+        "    wanted, host name: web.local",
         "  note: its file is huge",
     ]
 

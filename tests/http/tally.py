@@ -1,4 +1,4 @@
-"""Clients that ask without a pause, never try again, and count what they meet."""
+"""Clients that send requests without a pause and without a retry, and count the responses."""
 
 import asyncio
 import socket
@@ -7,14 +7,17 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from koi_agent.publishers.http.limits import Limits
 from tests.http.serving import ask, client
 
 TARGET = "/v1/runtime/instances"
+PATIENT = Limits(last_request_timeout=10.0, stop_timeout=30.0)
+"""Limits of a server whose clients may be slow to send their next request, on a busy machine."""
 
 
 @dataclass
 class Tally:
-    """Status codes of the answers, and how often each came."""
+    """Responses that the clients got, by status."""
 
     met: Counter[str] = field(default_factory=Counter)
     over: bool = False
@@ -42,16 +45,16 @@ class Tally:
         await asyncio.wait(self.clients)
 
 
-async def _hasty(path: socket.socket, tally: Tally) -> None:
-    """Ask over new connections."""
+async def _with_new_connections(path: socket.socket, tally: Tally) -> None:
+    """Send each request over a new connection."""
     while not tally.ended():
         reply = await ask(path, TARGET)
         assert reply.json
         tally.note(reply.status)
 
 
-async def _steady(path: socket.socket, tally: Tally) -> None:
-    """Ask over one connection for as long as it is not said to be the last time."""
+async def _with_one_connection(path: socket.socket, tally: Tally) -> None:
+    """Send requests over one connection until a response says that it is the last."""
     while not tally.ended():
         async with client(path) as one:
             while True:
@@ -64,10 +67,10 @@ async def _steady(path: socket.socket, tally: Tally) -> None:
 
 @asynccontextmanager
 async def asking(path: socket.socket) -> AsyncIterator[Tally]:
-    """Have eight clients ask, four of each kind, until ``end``."""
+    """Run eight clients, four of each kind, until ``end``."""
     tally = Tally()
     async with asyncio.TaskGroup() as group:
         for number in range(8):
-            kind = (_hasty, _steady)[number % 2]
+            kind = (_with_new_connections, _with_one_connection)[number % 2]
             tally.clients.append(group.create_task(kind(path, tally), name=kind.__name__))
         yield tally

@@ -1,4 +1,4 @@
-"""Restarts as systemd makes them: the socket stays, and one process follows the other."""
+"""Restarts as by systemd: the socket stays, and one process follows another."""
 
 import asyncio
 import os
@@ -33,7 +33,7 @@ async def stopped(process: Process, pid: int) -> None:
     assert await lines(process, 2) == ["stopped", "exit 0"]
 
 
-async def test_no_client_notices_fifty_restarts(path: socket.socket) -> None:
+async def test_no_request_fails_in_fifty_restarts(path: socket.socket) -> None:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.http.served", str(path.fileno())),
         pass_fds=[path.fileno()],

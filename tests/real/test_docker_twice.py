@@ -43,7 +43,7 @@ def start_container(engine: Dockerd) -> str:
 
 
 async def test_two_engines_are_followed_without_a_clash(engines: dict[str, Dockerd]) -> None:
-    registry, listeners = Registry(list(NAMES)), ListenerTable()
+    registry, listeners = Registry(dict.fromkeys(NAMES, DOCKER.name)), ListenerTable()
 
     def apply(change: Change) -> None:
         registry.apply(change, time.time_ns() // 1000)
@@ -54,7 +54,7 @@ async def test_two_engines_are_followed_without_a_clash(engines: dict[str, Docke
         return Follower(backend, apply, registry.differences, interval=1e6)
 
     def published() -> set[str]:
-        return {one.key for one in registry.visible.values() if one.main_pid}
+        return {str(one.key) for one in registry.visible.values() if one.main_pid}
 
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(follower(name).run(), name=name) for name in NAMES]

@@ -29,7 +29,7 @@ STOPPING: Final = "stopping"
 
 
 class Tracker:
-    """Keeps the containers of ``table`` as the engine says, over one connection.
+    """Keeps the containers of ``table`` up to date with the engine, over one connection.
 
     ``event_times`` has the containers with a recent event or inspection, and when it came, in
     monotonic seconds: lists are not applied to those.
@@ -159,7 +159,7 @@ class Tracker:
     # Inspections
 
     def apply_inspection(self, id_: str, container: Container | None, now: float) -> None:
-        """Apply an inspection that came at ``now``; None says that there is no such container."""
+        """Apply an inspection that came at ``now``; None means that there is no such container."""
         self.event_times[id_] = now
         before = self._containers.get(id_)
         if container is None or container.state is InstanceState.STOPPED:
@@ -199,14 +199,14 @@ class Tracker:
             if container.id in self.event_times:
                 continue
             before = self._containers.get(container.id)
-            # A list does not say that a container was sent its stop signal.
+            # A list does not show that a container was sent its stop signal.
             is_stopping = before and before.status == STOPPING and container.status == "running"
             self._table.store(replace(container, status=STOPPING) if is_stopping else container)
 
     def close(self) -> None:
-        """Remove the ended containers of which the next connection could not tell what happened.
+        """Remove ended containers without an inspection.
 
-        Of an inspected container it can: the time of its start is known.
+        After the next connection, an inspected container is compared with its inspection.
         """
         for id_ in sorted(self._ended):
             if not self._containers[id_].inspected:
