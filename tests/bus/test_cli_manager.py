@@ -189,11 +189,11 @@ async def test_denied_call_has_advice(
     async with playing(bus.address, NAME, reloading(deny), monkeypatch):
         result = await koi_runtime(bus, "reload")
     assert (result.code, result.out) == (1, "")
-    assert result.err == f"koi-runtime: {NAME}.reload: not authorized (try with sudo)\n"
+    assert result.err == f"koi-runtime: {NAME}.reload: not authorized; run the command as root\n"
 
 
 @pytest.mark.parametrize("command", ["explain web", "resync", "reload"])
 async def test_missing_agent_is_reported(bus: PrivateBus, command: str) -> None:
     result = await koi_runtime(bus, *command.split())
     assert (result.code, result.out) == (1, "")
-    assert result.err.startswith("koi-runtime: the agent does not answer on the system bus (")
+    assert result.err.startswith("koi-runtime: agent on the system bus: not running; ")
