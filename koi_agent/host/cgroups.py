@@ -27,7 +27,7 @@ class ControlGroups:
     """
 
     def __init__(self, root: Path = ROOT) -> None:
-        """``root`` is where the hierarchy, or the hybrid one with all its parts, is mounted."""
+        """Start empty; ``root`` is the mount point of the hierarchy, unified or hybrid."""
         self._root = unified(root)
         self._units: dict[str, str] = {}
         self._owners: dict[int, str] = {}
@@ -64,7 +64,7 @@ class ControlGroups:
 
 
 def _search(root: Path, orphans: frozenset[int], units: Mapping[str, str]) -> dict[int, str]:
-    """Look for ids in the units' own groups first, and for the others below these.
+    """Find ids in the units' own groups first, and the others below these.
 
     A unit whose group is inside that of another keeps its own ids by that order.
     """
