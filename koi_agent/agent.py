@@ -164,7 +164,7 @@ class Agent:
 
     async def _start(self, group: asyncio.TaskGroup) -> None:
         """Follow, list, publish, accept: whoever asks first is answered with data."""
-        await self._await_bus(self._bus.link())
+        await self._await_bus(self._bus.connection())
         self._own(group, "follow", self._followers.run())
         await self._await_listings()
         self._own(group, "publish on D-Bus", self._publisher.run(self._bus))

@@ -71,7 +71,7 @@ class EventQueue:
 
     async def end(self, link: Connection) -> None:
         """Wait for the bus to go, and end with that."""
-        self._queue.put_nowait(End(await link.lost()))
+        self._queue.put_nowait(End(await link.wait_closed()))
 
     def subscription(self) -> Subscription:
         ours = f"type='signal',sender='{NAME}'"
@@ -83,7 +83,7 @@ class EventQueue:
                 f"{ours},{properties},path_namespace='{INSTANCES}'",
             ),
             members=frozenset((MANAGER, member) for member in INSTANCE_EVENTS | BACKEND_EVENTS),
-            picks=(VALUES,),
+            filters=(VALUES,),
             deliver=self._take,
         )
 

@@ -70,7 +70,7 @@ async def test_an_agent_that_says_nothing_fails_in_time(
 ) -> None:
     be_impatient(monkeypatch)
     async with connected(place.bus.address) as link:
-        await link.own(NAME)
+        await link.request_name(NAME)
         began = monotonic()
         found = await place.findings()
     assert monotonic() - began < examination.PATIENCE + 2

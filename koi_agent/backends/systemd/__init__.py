@@ -33,7 +33,7 @@ class Systemd:
     async def session(self, deliver: Deliver) -> AsyncIterator[Session]:
         """Subscribe to the manager's signals; raises ``BackendLost`` or ``BackendAbsent``."""
         async with translated():
-            link = await self._bus.link()
+            link = await self._bus.connection()
         session = Session(link, self._config, deliver, self._census)
         wanted = subscription(session.tracker.patterns.wants, session.tracker.receive)
         async with translated(), link.subscribed(wanted) as owner:

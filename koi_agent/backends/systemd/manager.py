@@ -63,8 +63,8 @@ def subscription(wants: Callable[[str], bool], deliver: Callable[..., None]) -> 
             *(member.format(name) for name in SIGNALS),
         ),
         members=frozenset((MANAGER, name) for name in SIGNALS),
-        picks=PICKS,
-        wants=wants,
+        filters=PICKS,
+        accepts=wants,
         deliver=deliver,
     )
 

@@ -87,7 +87,7 @@ class Session:
         raise AssertionError("a session ends by losing its backend")
 
     async def _end_with_bus(self) -> None:
-        raise BackendLost(f"bus: {await self._link.lost()}")
+        raise BackendLost(f"bus: {await self._link.wait_closed()}")
 
     async def _end_with_systemd(self) -> None:
         await self._gone.wait()

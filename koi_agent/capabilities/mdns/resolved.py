@@ -200,7 +200,7 @@ class Session:
         raise ProviderLost("systemd-resolved ended")
 
     async def _end_with_bus(self) -> None:
-        raise ProviderLost(f"bus: {await self._link.lost()}")
+        raise ProviderLost(f"bus: {await self._link.wait_closed()}")
 
 
 @dataclass(frozen=True, slots=True)

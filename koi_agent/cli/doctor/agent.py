@@ -13,7 +13,7 @@ from koi_agent.core.dbus_names import BACKEND, MANAGER, NAME, ROOT
 
 async def identity(case: Case, bus: Bus) -> Sequence[Finding]:
     """See whose process the agent is."""
-    uid = await bus.link.user_of(bus.owner)
+    uid = await bus.link.unix_user(bus.owner)
     said = f"{NAME} is served by {_user(uid)}"
     if case.scope == "system" and uid == 0:
         return [doubtful(said, "let koi-runtime.service run it, as a user of its own")]

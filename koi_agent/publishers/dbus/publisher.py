@@ -120,7 +120,7 @@ class DBusPublisher:
         """Tell the bus of events, if there is one: at once where it keeps up, else in time."""
         if self._link is None:
             return
-        keeps_up = not self._queue and self.named.is_set() and self._link.roomy
+        keeps_up = not self._queue and self.named.is_set() and self._link.writable
         dropped = self._queue.dropped
         self._queue.put(events)
         if self._queue.dropped > dropped:
@@ -137,7 +137,7 @@ class DBusPublisher:
     async def run(self, bus: ReconnectingBus) -> Never:
         """Serve for ever; raises ``NameTaken`` or ``NameRefused``."""
         while True:
-            link = await bus.link()
+            link = await bus.connection()
             try:
                 await self._serve(link)
             except BusLost as lost:
@@ -165,7 +165,7 @@ class DBusPublisher:
 
     async def _own_name(self, link: Connection) -> None:
         try:
-            owned = await link.own(NAME)
+            owned = await link.request_name(NAME)
         except TimeoutError as error:
             raise BusLost("the bus does not answer") from error
         except CallError as error:
@@ -177,7 +177,7 @@ class DBusPublisher:
     async def _drain(self, link: Connection) -> None:
         while self._queue:
             self._tell_some(link)
-            await link.room()
+            await link.drain()
             if self._queue:
                 await asyncio.sleep(0)
         self.changed()

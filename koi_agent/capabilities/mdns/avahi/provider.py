@@ -236,4 +236,4 @@ async def _addresses() -> tuple[HostAddress, ...]:
 
 
 async def _end_with(link: Connection) -> Never:
-    raise ProviderLost(f"bus: {await link.lost()}")
+    raise ProviderLost(f"bus: {await link.wait_closed()}")
