@@ -1,13 +1,13 @@
-"""koi-runtime knows everything that runs on a host and tells who wants to know.
+"""koi-runtime tracks everything that runs on a host and publishes it.
 
     systemd ─ Listing|Seen|Gone ─▶ registry.apply ─ events ─▶ publishers (dbus http journal status)
-              backends/            core/ (pure)               publishers/
+    docker    backends/            core/ (pure)          └──▶ announce/, capabilities/
 
-``agent.py`` puts the parts together, ``followers.py`` and ``follow.py`` keep each backend
-followed for ever, ``web.py`` and ``listening.py`` open HTTP where there is a socket for it.
-``bus/`` is the only door to D-Bus, ``host/`` the only one to systemd as our parent and to the
-kernel's own interfaces, ``config/`` to our files; ``cli/`` is a client of the D-Bus interface like
-any other.
+``process.py`` runs the process and ``agent.py`` builds the parts of the agent. ``follow/`` keeps
+each backend connected. ``announce/`` plans what capabilities do for each instance and feeds their
+providers. ``bus/`` alone speaks D-Bus. ``host/`` alone talks to the service manager that started
+the process and to the kernel. ``config/`` reads the configuration. ``cli/`` is a client of the
+D-Bus API. ``gate/`` is a process of its own that filters access to an engine's socket.
 """
 
 __version__ = "0.1.0"

@@ -1,22 +1,23 @@
-"""``koi-runtime``: what was typed, to a command, to an exit code."""
+"""The entry point of ``koi-runtime``."""
 
 import sys
 
 from koi_agent.cli.commands import execute
-from koi_agent.cli.run import LoadAgain
+from koi_agent.cli.run import Load
 from koi_agent.config import Loaded
 
 
 def main() -> None:
-    """Do what the command line says."""
-    sys.exit(execute(sys.argv[1:], be_agent))
+    """Run the command line, and exit with its code."""
+    sys.exit(execute(sys.argv[1:], run_agent))
 
 
-def be_agent(load_again: LoadAgain, loaded: Loaded) -> int:
-    """Run the agent, which is loaded only now: clients start sooner without it."""
-    from koi_agent.agent import run  # noqa: PLC0415
+def run_agent(load: Load, loaded: Loaded) -> int:
+    """Run the agent; return its exit code."""
+    # Imported here so that other commands start faster.
+    from koi_agent.process import run  # noqa: PLC0415
 
-    return run(load_again, loaded)
+    return run(load, loaded)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What every test is held to: nothing left behind, and no silent skip where CI asked for more."""
+"""Rules for every test: nothing is left behind, and nothing that CI requires is skipped."""
 
 import asyncio
 import gc
@@ -10,22 +10,43 @@ from typing import NoReturn
 
 import pytest
 
-REAL_TIMEOUT = 120
+HERE = Path(__file__).parent
+REAL_TIMEOUT = 240
+"""Seconds for a test of ``tests/real``: systemd, Docker and Avahi need many processes each."""
+SLOWEST_FIRST = ("test_linters.py", "real", "http", "bus", "runtimes")
+"""Parallel processes end together if the long tests do not come last."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let no property test fail because the machine is busy."""
+    if config.pluginmanager.hasplugin("hypothesispytest"):
+        from hypothesis import HealthCheck, settings  # noqa: PLC0415 - not all suites have it
+
+        settings.register_profile(
+            "patient", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+        )
+        settings.load_profile("patient")
 
 
 def require(runtime: str, reason: str) -> NoReturn:
-    """Give up on a test whose runtime is missing: a failure where CI asked for that runtime."""
+    """Skip a test whose runtime is missing, or fail it if ``KOI_TEST_REQUIRE`` names it."""
     if runtime in os.environ.get("KOI_TEST_REQUIRE", "").split(","):
         pytest.fail(f"{runtime} is required: {reason}", pytrace=False)
     pytest.skip(f"{runtime}: {reason}")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give real runtimes the time that they need."""
-    real = Path(__file__).with_name("real")
+    """Set the time limit of tests with real runtimes, and put the slowest tests first."""
     for item in items:
-        if item.path.is_relative_to(real) and item.get_closest_marker("timeout") is None:
+        if folder(item) == "real" and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(REAL_TIMEOUT))
+    order = {name: number for number, name in enumerate(SLOWEST_FIRST)}
+    items.sort(key=lambda item: order.get(folder(item), len(order)))
+
+
+def folder(item: pytest.Item) -> str:
+    """Return the part of ``tests`` that a test belongs to: a folder or a file."""
+    return item.path.relative_to(HERE).parts[0]
 
 
 @pytest.fixture(autouse=True)

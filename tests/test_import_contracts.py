@@ -41,5 +41,6 @@ def test_library_import_outside_its_door_breaks_the_contract(library: str, tmp_p
 def contracts(folder: Path) -> str:
     """Return what import-linter reports about the package in a folder."""
     tool = Path(sys.executable).with_name("lint-imports")
-    command = [tool, "--no-cache", "--config", "pyproject.toml"]
-    return subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True).stdout
+    command = [str(tool), "--no-cache", "--config", "pyproject.toml"]
+    done = subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True)
+    return done.stdout

@@ -25,7 +25,7 @@ LINTERS = {
 }
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("command", LINTERS.values(), ids=LINTERS.keys())
 def test_linter_has_no_complaint(command: list[str]) -> None:
     tool = Path(sys.executable).with_name(command[0])

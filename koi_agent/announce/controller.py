@@ -1,303 +1,278 @@
-"""Makes the network know what it should of what opted in, and says on each instance how that went.
+"""Decides what becomes of instances that opt in, and shows the status of their records.
 
-The acting side in one place: it notes who wants to be known, plans for them, feeds the
-capabilities, and hands what becomes of it back to the registry. Events are taken at once, and
-acted on a moment later, for they come in flocks: in slices, so that thousands hold nobody up, and
-as one, so that nobody is told of what is settled by halves.
+The controller notes which instances change, has each lane plan for them a moment later, feeds the
+providers, and hands the status of records to the registry. Events arrive in bursts. They are
+gathered for a moment, so that no record is published for a state that lasts only that long, and
+processed in slices, so that thousands do not block the event loop.
 """
 
 import asyncio
 import logging
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from heapq import heappop, heappush
-from itertools import islice
+from itertools import chain, islice
 from typing import Never
 
-from koi_agent.announce.feed import Feed
-from koi_agent.capabilities import mdns
-from koi_agent.capabilities.health.checker import Checker
+from koi_agent.announce.lane import Lane
 from koi_agent.config import Config
+from koi_agent.core.contracts import Apply, Capability
 from koi_agent.core.events import (
     Announced,
     BackendDisconnected,
     BackendReconnected,
     BackendRemoved,
-    Change,
-    Checked,
     Event,
     Started,
     Stopped,
     Updated,
 )
-from koi_agent.core.instance import Announcement, Health, Instance, Standing
+from koi_agent.core.instance import Instance, RecordState, RecordStatus
+from koi_agent.core.key import Key
 from koi_agent.core.message_ids import MessageId, journal_fields
 from koi_agent.core.plan.linger import RestartGrace
-from koi_agent.core.plan.planner import Planned, Planner
-from koi_agent.core.plan.records import Decision, Outcome
-from koi_agent.core.plan.requests import CHECK, Policy, considered
+from koi_agent.core.plan.records import Decision
+from koi_agent.core.plan.requests import Policy, considered
 
 log = logging.getLogger(__name__)
 
-PAUSE = 0.05
-"""Seconds from an event to the plan: what comes meanwhile is planned with it."""
+GATHER = 0.05
+"""Seconds from an event to the plan: later events are planned with it."""
 SLICE = 100
-"""Instances looked at in one go: each takes up to 0.1 ms."""
+"""Instances processed at a time: each takes up to 0.1 ms."""
 MARGIN = 0.01
-"""Seconds after which what was over at a moment is surely over."""
-STANDINGS = {Outcome.HELD: Standing.HELD, Outcome.REFUSED: Standing.REFUSED}
+"""Seconds added to a deadline so that it has surely passed."""
 
 
 class Controller:
-    """An event sink; ``apply`` takes results to the registry, ``grace`` gets all events first."""
+    """Event sink with a lane for each capability.
+
+    ``apply`` takes results to the registry. ``grace`` receives all events before this sink does.
+    """
 
     def __init__(
-        self, config: Config, grace: RestartGrace, apply: Callable[[Change], None]
+        self,
+        capabilities: Sequence[Capability],
+        config: Config,
+        grace: RestartGrace,
+        apply: Apply,
     ) -> None:
         self._config = config
         self._grace = grace
         self._apply = apply
-        self._there: dict[str, Instance] = {}
+        self._opted_in: dict[Key, Instance] = {}
         self._lost: dict[str, float] = {}
-        self._planner = Planner(self._policy(0.0))
-        self._dirty: dict[str, None] = {}  # in the order in which it happened
-        self._due: dict[str, None] = {}
-        self._before: dict[str, Planned] = {}
-        self._reports: dict[str, None] = {}
-        self._moments: list[tuple[float, str]] = []
+        self._policy = self._policy_at(0.0)
+        self._to_plan: dict[Key, None] = {}  # in the order in which they changed
+        self._to_feed: dict[Key, None] = {}
+        self._to_report: dict[Key, None] = {}
+        self._deadlines: list[tuple[float, Key | None]] = []
         self._woken = asyncio.Event()
-        self.checker = Checker(self._found, config.health.unhealthy_after)
-        self._mdns = Feed("mdns", mdns.provider(config.capabilities.mdns), self._report)
+        self._lanes = [
+            Lane(one, config, self._policy, apply, self._on_status) for one in capabilities
+        ]
 
     def publish(self, events: Sequence[Event]) -> None:
-        """Note who wants to be known."""
+        """Record which instances change."""
         for event in events:
             match event:
                 case Started(new):
-                    self._note(None, new)
+                    self._on_change(None, new)
                 case Updated(old, new):
-                    self._note(old, new)
+                    self._on_change(old, new)
                 case Stopped(last):
-                    self._leave(last)
+                    self._on_stop(last)
                 case BackendDisconnected(backend):
                     self._lost[backend] = self._now()
-                    self._later("", self._config.stale_after)
+                    self._look_later(None, self._config.stale_after)
                 case BackendReconnected(backend) | BackendRemoved(backend):
                     if self._lost.pop(backend, None):
                         self._woken.set()
                 case _:
                     pass
 
-    def _note(self, old: Instance | None, new: Instance) -> None:
-        if old is None and (left := self._grace.give_up_for(new)):
-            self._look_at(left)
-        asks = new.metadata.enable is True
-        if not asks and new.key not in self._there:
+    def _on_change(self, old: Instance | None, new: Instance) -> None:
+        if old is None and (replaced := self._grace.replace(new)):
+            self._look_at(replaced)
+        opted_in = new.metadata.enable is True
+        if not opted_in and new.key not in self._opted_in:
             return
-        if asks or new.announcements:
-            self._there[new.key] = new
+        if opted_in or new.announcements:
+            self._opted_in[new.key] = new
         else:
-            del self._there[new.key]
+            del self._opted_in[new.key]
         if old is None or considered(old) != considered(new):
             self._look_at(new.key)
 
-    def _leave(self, last: Instance) -> None:
-        self.checker.forget(last.key)
-        if self._there.pop(last.key, None):
+    def _on_stop(self, last: Instance) -> None:
+        if self._opted_in.pop(last.key, None):
+            for lane in self._lanes:
+                lane.interrupt(last.key)
             self._look_at(last.key)
 
-    def _look_at(self, key: str) -> None:
-        self._dirty[key] = None
+    def _on_status(self, key: Key) -> None:
+        self._to_report[key] = None
         self._woken.set()
 
-    def _later(self, key: str, seconds: float) -> None:
-        """Look at an instance, or if it is "" at the policy, when time alone may change it."""
+    def _look_at(self, key: Key) -> None:
+        self._to_plan[key] = None
+        self._woken.set()
+
+    def _look_later(self, key: Key | None, seconds: float) -> None:
+        """Schedule a plan for an instance, without one for the policy: time alone may change it."""
         when = self._now() + seconds + MARGIN
-        heappush(self._moments, (when, key))
+        heappush(self._deadlines, (when, key))
         self._woken.set()
-
-    def _report(self, key: str) -> None:
-        self._reports[key] = None
-        self._woken.set()
-
-    def _found(self, key: str, health: Health, detail: str) -> None:
-        self._apply(Checked(key, health, detail))
 
     def change(self, config: Config) -> None:
-        """Announce as configured now; what is configured as before is not disturbed."""
-        before, self._config = self._config, config
-        if before.capabilities.mdns != config.capabilities.mdns:
-            self._mdns.renew(mdns.provider(config.capabilities.mdns))
-        self.checker.unhealthy_after = config.health.unhealthy_after
+        """Use another configuration; what is configured as before is not disturbed."""
+        self._config = config
+        for lane in self._lanes:
+            if lane.set_providers(config):
+                self._to_feed.update(dict.fromkeys(self._opted_in))
+            self._to_report.update(dict.fromkeys(self._opted_in))
+        self._set_rules()
         for backend in self._lost:
-            self._later("", config.stale_after)
-            log.debug("%s: lost, and believed for %g s", backend, config.stale_after)
+            self._look_later(None, config.stale_after)
+            log.debug("%s: lost, announced for %g s", backend, config.stale_after)
         self._woken.set()
 
-    def decisions(self, key: str) -> Sequence[Decision]:
-        """Tell what was decided of an instance, and why, as of now."""
-        self._take_policy()
-        if key in self._dirty:
-            self._plan([key, *_first(self._dirty)])
+    def decisions(self, key: Key) -> Sequence[Decision]:
+        """Return the decisions on the requests of an instance, as of now."""
+        self._set_policy()
+        if key in self._to_plan:
+            self._plan([key, *_pop_slice(self._to_plan)])
             self._woken.set()
-        return self._planner.of(key).decisions
+        return [decision for lane in self._lanes for decision in lane.decisions(key)]
 
     async def run(self) -> Never:
-        """Announce until cancelled; then all is withdrawn."""
-        await mdns.clear_leftovers()
+        """Plan and feed until cancelled; then all records are withdrawn."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._mdns.run(), name="feed mdns")
-            group.create_task(self.checker.run(), name="health checks")
+            for lane in self._lanes:
+                group.create_task(lane.run(), name=f"lane {lane.capability.name}")
             while True:
-                await self._wake()
-                await asyncio.sleep(PAUSE)
+                await self._wait()
+                await asyncio.sleep(GATHER)
                 self._woken.clear()
-                self._take_policy()
-                await _in_slices(self._dirty, self._plan)
-                await _in_slices(self._due, self._act)
-                await _in_slices(self._reports, self._tell)
-        raise AssertionError("announcing has no end")
+                self._set_policy()
+                await _in_slices(self._to_plan, self._plan)
+                await _in_slices(self._to_feed, self._feed)
+                await _in_slices(self._to_report, self._report)
+        raise AssertionError("the controller runs until it is cancelled")
 
-    async def _wake(self) -> None:
-        """Wait for news, or for the moment from which time alone changes what is wanted."""
+    async def _wait(self) -> None:
+        """Wait for an event, or for the next deadline."""
         with suppress(TimeoutError):
-            async with asyncio.timeout_at(self._moments[0][0] if self._moments else None):
+            async with asyncio.timeout_at(self._deadlines[0][0] if self._deadlines else None):
                 await self._woken.wait()
-        while self._moments and self._moments[0][0] <= self._now():
-            _, key = heappop(self._moments)
+        while self._deadlines and self._deadlines[0][0] <= self._now():
+            _, key = heappop(self._deadlines)
             if key:
-                self._dirty[key] = None
+                self._to_plan[key] = None
 
-    def _take_policy(self) -> None:
-        """Look at everybody again, if there are other rules now."""
-        policy = self._policy(self._now())
-        if policy != self._planner.policy:
-            self._planner.policy = policy
-            self._dirty.update(dict.fromkeys(self._there))
+    def _set_policy(self) -> None:
+        """Plan all instances again if the policy has changed."""
+        policy = self._policy_at(self._now())
+        if policy != self._policy:
+            self._policy = policy
+            self._set_rules()
 
-    def _plan(self, keys: Sequence[str]) -> None:
-        """Decide on some, and on those that have to make way for them, or may take their place."""
-        for key in keys:
-            if instance := self._grace.of(key, self._there):
-                self._planner.put(instance)
-            else:
-                self._planner.drop(key)
-            if instance is not self._there.get(key):  # it, or a port of it, may come back yet
-                self._later(key, self._grace.seconds)
-        self._due.update(dict.fromkeys(keys))
-        for key, before in self._planner.settle().items():
-            self._due[key] = None
-            self._before.setdefault(key, before)
+    def _set_rules(self) -> None:
+        changed = [lane.set_rules(self._config, self._policy) for lane in self._lanes]
+        if any(changed):
+            self._to_plan.update(dict.fromkeys(self._opted_in))
 
-    def _act(self, keys: Sequence[str]) -> None:
-        """Have done what is planned now; who is as planned before costs nothing."""
-        for key in keys:
-            planned, instance = self._planner.of(key), self._there.get(key)
-            self._mdns.want(key, planned.records)
-            # Who is on his way back is not asked: where a socket waits for him, that starts him.
-            self.checker.want(key, planned.check if instance else None)
-            self._log_news(key, planned)
-            if planned.decisions and instance and not instance.announcements:
-                self._reports[key] = None
-
-    def _log_news(self, key: str, planned: Planned) -> None:
-        before = self._before.pop(key, planned).decisions
-        if before != planned.decisions:
-            known = set(before)
-            _log_decisions(key, [one for one in planned.decisions if one not in known])
-            self._reports[key] = None
-
-    def _now(self) -> float:
-        return asyncio.get_running_loop().time()
-
-    def _policy(self, now: float) -> Policy:
+    def _policy_at(self, now: float) -> Policy:
         over = now - self._config.stale_after
         return Policy(
             host_name=socket.gethostname().partition(".")[0],
             partner_labels=self._config.capabilities.partner_labels,
             withdraw_unhealthy=self._config.health.withdraw_unhealthy,
-            checks=self._config.capabilities.health == "auto",
-            interval=self._config.health.interval,
-            timeout=self._config.health.timeout,
             lost=frozenset(backend for backend, since in self._lost.items() if since <= over),
         )
 
-    def _tell(self, keys: Sequence[str]) -> None:
-        """Say on instances what became of their wishes, where that has changed."""
-        for instance in [self._there[key] for key in keys if key in self._there]:
-            said = {_said(one): one for one in instance.announcements}
+    def _plan(self, keys: Sequence[Key]) -> None:
+        """Plan for some instances, and for those that compete with them."""
+        for key in keys:
+            instance = self._grace.find(key, self._opted_in)
+            for lane in self._lanes:
+                if instance:
+                    lane.put(instance)
+                else:
+                    lane.drop(key)
+            if instance is not self._opted_in.get(key):  # the instance, or a port, may come back
+                self._look_later(key, self._grace.seconds)
+        self._to_feed.update(dict.fromkeys(keys))
+        for lane in self._lanes:
+            self._to_feed.update(dict.fromkeys(lane.settle()))
+
+    def _feed(self, keys: Sequence[Key]) -> None:
+        """Pass plans to the providers, and log new decisions."""
+        for key in keys:
+            instance = self._opted_in.get(key)
+            for lane in self._lanes:
+                lane.feed(key, visible=instance is not None)
+                if (new := lane.news(key)) is not None:
+                    _log_decisions(key, new)
+                    self._to_report[key] = None
+            if instance and not instance.announcements:
+                self._to_report[key] = None
+
+    def _report(self, keys: Sequence[Key]) -> None:
+        """Pass the status of records to the registry where it has changed."""
+        for instance in [self._opted_in[key] for key in keys if key in self._opted_in]:
+            known = {one.content: one for one in instance.announcements}
             now = time.time_ns() // 1000
-            fresh = self._announcements(instance.key, now)
-            announcements = tuple(said.get(_said(one), one) for one in fresh)
-            if announcements != instance.announcements:
-                _log_announcements(instance, [a for a in announcements if _said(a) not in said])
-                self._apply(Announced(instance.key, announcements))
+            status = tuple(self._status(instance.key, known, now))
+            if status != instance.announcements:
+                _log_status(instance, [one for one in status if one.content not in known])
+                self._apply(Announced(instance.key, status))
 
-    def _announcements(self, key: str, now: int) -> Iterator[Announcement]:
-        capability = self._mdns.capability
-        for told in self._mdns.standing(key):
-            yield Announcement(
-                capability=capability,
-                provider=told.provider,
-                name=told.name,
-                status=told.status,
-                reason=told.reason,
-                since=now,
-            )
-        for decision in self._planner.of(key).decisions:
-            if decision.about != CHECK and (status := STANDINGS.get(decision.outcome)):
-                yield Announcement(
-                    capability=capability,
-                    name=decision.about,
-                    status=status,
-                    reason=decision.reason,
-                    since=now,
-                )
+    def _status(
+        self, key: Key, known: Mapping[tuple[str, ...], RecordStatus], now: int
+    ) -> Sequence[RecordStatus]:
+        """Return the status of all records; one that has not changed keeps its time."""
+        fresh = chain.from_iterable(lane.status(key) for lane in self._lanes)
+        return [known.get(one.content) or one.at(now) for one in fresh]
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
 
 
-async def _in_slices(todo: dict[str, None], do: Callable[[Sequence[str]], None]) -> None:
-    """Do what is to be done, and let others have their turn in between."""
+async def _in_slices(todo: dict[Key, None], work: Callable[[Sequence[Key]], None]) -> None:
+    """Process all keys, and yield to the event loop after each slice."""
     while todo:
-        do(_first(todo))
+        work(_pop_slice(todo))
         await asyncio.sleep(0)
 
 
-def _first(todo: dict[str, None]) -> Sequence[str]:
-    """Take the first slice of what is to be done."""
+def _pop_slice(todo: dict[Key, None]) -> Sequence[Key]:
+    """Remove and return the first slice of keys."""
     keys = list(islice(todo, SLICE))
     for key in keys:
         del todo[key]
     return keys
 
 
-def _said(announcement: Announcement) -> tuple[str, ...]:
-    """Tell all that an announcement says but when."""
-    one = announcement
-    return one.capability, one.provider, one.name, one.status, one.reason
-
-
-def _log_decisions(key: str, decisions: Sequence[Decision]) -> None:
+def _log_decisions(key: Key, decisions: Sequence[Decision]) -> None:
     for one in decisions:
-        text = "%s: %s, %s: %s"
-        log.info(
-            text, key, one.outcome, one.about, one.reason, extra=_about(MessageId.DECIDED, key)
-        )
+        extra = _fields(MessageId.DECIDED, key)
+        log.info("%s: %s, %s: %s", key, one.state, one.about, one.reason, extra=extra)
 
 
-def _log_announcements(instance: Instance, announcements: Sequence[Announcement]) -> None:
-    for one in announcements:
-        if one.status is Standing.ANNOUNCED:
-            extra = _about(MessageId.ANNOUNCED, instance.key, KOI_NAME=instance.name)
+def _log_status(instance: Instance, status: Sequence[RecordStatus]) -> None:
+    for one in status:
+        if one.state is RecordState.ANNOUNCED:
+            extra = _fields(MessageId.ANNOUNCED, instance.key, KOI_NAME=instance.name)
             reason = f" ({one.reason})" if one.reason else ""
             log.info("announced %s for %s%s", one.name, instance.key, reason, extra=extra)
-        elif one.status is Standing.FAILED:
-            extra = _about(MessageId.NOT_ANNOUNCED, instance.key, KOI_NAME=instance.name)
+        elif one.state is RecordState.FAILED:
+            extra = _fields(MessageId.NOT_ANNOUNCED, instance.key, KOI_NAME=instance.name)
             text = "can't announce %s for %s: %s; trying again"
             log.warning(text, one.name, instance.key, one.reason, extra=extra)
 
 
-def _about(kind: MessageId, key: str, **fields: str) -> Mapping[str, Mapping[str, object]]:
-    backend = key.partition(":")[0]
-    return journal_fields(kind, KOI_INSTANCE=key, KOI_BACKEND=backend, **fields)
+def _fields(kind: MessageId, key: Key, **fields: str) -> Mapping[str, Mapping[str, object]]:
+    return journal_fields(kind, KOI_INSTANCE=str(key), KOI_BACKEND=key.backend, **fields)

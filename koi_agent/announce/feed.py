@@ -1,235 +1,238 @@
-"""The engine of the OUT side: keeps one provider in agreement with what is wanted, for ever.
+"""Keeps one provider in agreement with the records that are wanted.
 
-It is told what is wanted now, never what to do: what differs from what was made so is made so,
-key by key. What fails is tried again, alone, ever less often; when the provider is lost, all is
-made anew with the next one. Providers know nothing of all this.
+A feed compares the wanted records with those that the provider has, owner by owner. A failed owner
+is tried again on its own, with growing pauses. When the provider is lost, all records are put
+again in the next session. A provider never retries itself.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from typing import Never
+from typing import Any, Never
 
 from koi_agent.core.backoff import pauses
 from koi_agent.core.contracts import Provider, ProviderSession
 from koi_agent.core.errors import ProviderLost, ProviderRefused, ungrouped
-from koi_agent.core.instance import Standing
+from koi_agent.core.instance import RecordState, RecordStatus
+from koi_agent.core.key import Key
 from koi_agent.core.message_ids import MessageId, journal_fields
-from koi_agent.core.plan.records import Record, Told
+from koi_agent.core.plan.records import Record
 
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 30.0
 """Seconds between attempts to reach a provider."""
 FIRST_RETRY, LONGEST_RETRY = 1.0, 60.0
-"""Seconds between attempts to make one key's records known."""
-PATIENCE = 10.0
-"""Seconds a provider may take for the records of one key."""
+"""Seconds between attempts to put the records of one owner."""
+PUT_TIMEOUT = 10.0
+"""Seconds that a provider may take for the records of one owner."""
 STEADY = 10.0
 """Seconds that a session must last for its loss to count as a first one."""
 WORKERS = 8
-"""Keys on their way at one time: one that is slow holds up no other."""
+"""Owners that are put at one time: a slow one does not delay the others."""
+
+Records = tuple[Record, ...]
 
 
 class Feed:
-    """Feeds ``provider`` for ``capability``; ``changed`` is told the keys whose standing changed.
+    """Feeds ``provider``, which is named ``name`` in logs.
 
-    Without a provider everything is held. It is connected to when there is something for it.
+    ``changed`` is called with each owner whose status changes. The provider is connected to when
+    the first record is wanted.
     """
 
-    def __init__(
-        self, capability: str, provider: Provider | None, changed: Callable[[str], None]
-    ) -> None:
-        self.capability = capability
-        self._provider = provider
+    def __init__(self, name: str, provider: Provider[Any], changed: Callable[[Key], None]) -> None:
+        self.name = name
+        self.provider = provider
         self._changed = changed
-        self._wanted: dict[str, tuple[Record, ...]] = {}
-        self._made: dict[str, tuple[Record, ...] | None] = {}  # None: nobody knows
-        self._told: dict[str, Sequence[Told]] = {}
+        self._wanted: dict[Key, Records] = {}
+        self._put_records: dict[Key, Records | None] = {}  # None: not known
+        self._status: dict[Key, Sequence[RecordStatus]] = {}
         self._trouble = ""
-        self._queue: asyncio.Queue[str] = asyncio.Queue()
-        self._queued: set[str] = set()
-        self._busy: set[str] = set()
-        self._waits: dict[str, Iterator[float]] = {}
-        self._retries: dict[str, asyncio.TimerHandle] = {}
+        self._queue: asyncio.Queue[Key] = asyncio.Queue()
+        self._queued: set[Key] = set()
+        self._busy: set[Key] = set()
+        self._waits: dict[Key, Iterator[float]] = {}
+        self._retries: dict[Key, asyncio.TimerHandle] = {}
         self._feeding: asyncio.Task[str] | None = None
         self._renewed = asyncio.Event()
         self._open = False
         self._needed = asyncio.Event()
 
-    def want(self, key: str, records: tuple[Record, ...]) -> None:
-        """Say which records of a key are wanted from now on; it may be none."""
-        if self._wanted.get(key, ()) == records:
+    def want(self, owner: Key, records: Records) -> None:
+        """Set the records of an owner that are wanted from now on; an empty tuple withdraws all."""
+        if self._wanted.get(owner, ()) == records:
             return
         if records:
-            self._wanted[key] = records
+            self._wanted[owner] = records
             self._needed.set()
         else:
-            del self._wanted[key]
-        self._told.pop(key, None)
-        self._forgive(key)
-        self._due(key)
+            del self._wanted[owner]
+        self._status.pop(owner, None)
+        self._clear_retry(owner)
+        self._enqueue(owner)
 
-    def standing(self, key: str) -> Sequence[Told]:
-        """Tell what became of the records of a key."""
-        records = self._wanted.get(key, ())
-        if key in self._told and records:
-            return self._told[key]
-        status = Standing.WANTED if self._provider else Standing.HELD
-        return [Told(name=r.title, status=status, reason=self._reason) for r in records]
+    def interrupt(self, owner: Key) -> None:
+        """Withdraw the records of an owner; later ones are put even if they are the same."""
+        self.want(owner, ())
+        if owner in self._put_records:
+            self._put_records[owner] = None
 
-    @property
-    def _reason(self) -> str:
-        if self._provider is None:
-            return "turned off"
-        return "" if self._open else self._trouble or self._provider.absence
+    def status(self, owner: Key) -> Sequence[RecordStatus]:
+        """Return the status of the records of an owner."""
+        records = self._wanted.get(owner, ())
+        if owner in self._status and records:
+            return self._status[owner]
+        reason = "" if self._open else self._trouble or self.provider.absence
+        wanted = RecordState.WANTED
+        return [RecordStatus(name=one.title, state=wanted, reason=reason) for one in records]
 
-    def renew(self, provider: Provider | None) -> None:
-        """Feed another provider from now on; what the one before made known is withdrawn."""
-        self._provider = provider
+    def renew(self, provider: Provider[Any]) -> None:
+        """Feed another provider; the session with the one before ends."""
+        self.provider = provider
         self._trouble = ""
         self._renewed.set()
         if self._feeding:
             self._feeding.cancel()
 
     async def run(self) -> Never:
-        """Feed for ever."""
+        """Feed until cancelled."""
         waits = pauses(FIRST_PAUSE, LONGEST_PAUSE)
         loop = asyncio.get_running_loop()
         while True:
             self._renewed.clear()
-            self._tell_all()
+            self._report_all()
             began = loop.time()
-            # In a task of its own, as in follow.py: only so is being renewed told from an end.
+            # A separate task: cancellation by renew() is not a cancellation of run().
             async with asyncio.TaskGroup() as group:
-                feeding = group.create_task(self._until_lost(), name=f"{self.capability} feeding")
+                feeding = group.create_task(self._until_lost(), name=f"{self.name} feeding")
                 self._feeding = feeding
             if feeding.cancelled():  # renewed
                 continue
             if loop.time() > began + STEADY:
                 waits = pauses(FIRST_PAUSE, LONGEST_PAUSE)
-            self._complain(feeding.result())
-            await self._rest(next(waits))
+            self._log_loss(feeding.result())
+            await self._pause(next(waits))
 
-    async def _rest(self, seconds: float) -> None:
+    async def _pause(self, seconds: float) -> None:
         try:
             async with asyncio.timeout(seconds):
                 await self._renewed.wait()
         except TimeoutError:
             return
 
-    def _complain(self, reason: str) -> None:
-        """Say once what is said again and again."""
+    def _log_loss(self, reason: str) -> None:
+        """Log a loss; the same reason again is logged at debug level."""
         level = logging.DEBUG if reason == self._trouble else logging.WARNING
         extra = journal_fields(MessageId.PROVIDER_LOST)
-        log.log(level, "%s: %s; trying again", self.capability, reason, extra=extra)
+        log.log(level, "%s: %s; trying again", self.name, reason, extra=extra)
         self._trouble = reason
 
-    def _tell_all(self) -> None:
-        for key in self._wanted:
-            self._changed(key)
+    def _report_all(self) -> None:
+        for owner in self._wanted:
+            self._changed(owner)
 
     async def _until_lost(self) -> str:
         await self._needed.wait()
-        while (provider := self._provider) is None:
-            await asyncio.Event().wait()  # which only being renewed ends
         try:
-            await self._feed(provider)
+            await self._feed()
         except ProviderLost as lost:
             return str(lost)
         finally:
             self._close()
         return "the session ended"
 
-    async def _feed(self, provider: Provider) -> None:
-        async with provider.session(self._report) as session:
+    async def _feed(self) -> None:
+        async with self.provider.session(self._on_report) as session:
             self._open = True
-            for key in self._wanted:
-                self._due(key)
+            for owner in self._wanted:
+                self._enqueue(owner)
             with ungrouped(ProviderLost):
                 async with asyncio.TaskGroup() as group:
                     for number in range(WORKERS):
                         work = self._work(session)
-                        group.create_task(work, name=f"{self.capability} worker {number}")
+                        group.create_task(work, name=f"{self.name} worker {number}")
                     await session.run()
 
     def _close(self) -> None:
-        """Forget what was made known: it went with the session."""
+        """Reset: the records went with the session."""
         self._open = False
         for timer in self._retries.values():
             timer.cancel()
         self._retries.clear()
         self._waits.clear()
-        self._made.clear()
-        self._told.clear()
+        self._put_records.clear()
+        self._status.clear()
         self._busy.clear()
         self._queued.clear()
         self._queue = asyncio.Queue()
 
-    def _due(self, key: str) -> None:
-        """Have a key's records made known in turn, unless that is under way."""
-        self._retries.pop(key, None)
-        if self._open and key not in self._queued and key not in self._busy:
-            self._queued.add(key)
-            self._queue.put_nowait(key)
+    def _enqueue(self, owner: Key) -> None:
+        """Queue an owner, unless it is queued or being put."""
+        self._retries.pop(owner, None)
+        if self._open and owner not in self._queued and owner not in self._busy:
+            self._queued.add(owner)
+            self._queue.put_nowait(owner)
 
-    async def _work(self, session: ProviderSession) -> None:
+    async def _work(self, session: ProviderSession[Any]) -> None:
         while True:
-            key = await self._queue.get()
-            self._queued.discard(key)
-            records = self._wanted.get(key, ())
-            if records == self._made.get(key, ()):
+            owner = await self._queue.get()
+            self._queued.discard(owner)
+            records = self._wanted.get(owner, ())
+            if records == self._put_records.get(owner, ()):
                 continue
-            self._busy.add(key)
-            trouble = await self._put(session, key, records)
-            self._busy.discard(key)
-            if self._wanted.get(key, ()) != records:
-                self._due(key)
+            self._busy.add(owner)
+            trouble = await self._put(session, owner, records)
+            self._busy.discard(owner)
+            if self._wanted.get(owner, ()) != records:
+                self._enqueue(owner)
             elif trouble:
-                self._fail(key, records, trouble)
-            elif self._made.get(key, ()) != records and key not in self._retries:
-                self._due(key)
-            self._changed(key)
+                self._fail(owner, records, trouble)
+            elif self._put_records.get(owner, ()) != records and owner not in self._retries:
+                self._enqueue(owner)
+            self._changed(owner)
 
-    def _fail(self, key: str, records: Sequence[Record], reason: str) -> None:
-        failed = Standing.FAILED
-        self._report(key, [Told(name=r.title, status=failed, reason=reason) for r in records])
-        self._retry(key)
+    def _fail(self, owner: Key, records: Records, reason: str) -> None:
+        failed = RecordState.FAILED
+        self._on_report(
+            owner, [RecordStatus(name=one.title, state=failed, reason=reason) for one in records]
+        )
+        self._retry(owner)
 
-    async def _put(self, session: ProviderSession, key: str, records: tuple[Record, ...]) -> str:
-        """Make records known; returns what went wrong."""
-        self._made[key] = records
+    async def _put(self, session: ProviderSession[Any], owner: Key, records: Records) -> str:
+        """Call the provider; return the error text, empty on success."""
+        self._put_records[owner] = records
         try:
-            async with asyncio.timeout(PATIENCE):
-                await session.put(key, records)
+            async with asyncio.timeout(PUT_TIMEOUT):
+                await session.put(owner, records)
         except ProviderRefused as refused:
             return str(refused)
         except TimeoutError:
-            return f"no answer within {PATIENCE:.0f} s"
+            return f"no answer within {PUT_TIMEOUT:.0f} s"
         if not records:
-            self._made.pop(key, None)
+            self._put_records.pop(owner, None)
         return ""
 
-    def _report(self, key: str, told: Sequence[Told]) -> None:
-        """Take a session's word on the records of a key; what failed is tried again."""
-        if not self._wanted.get(key):
+    def _on_report(self, owner: Key, reported: Sequence[RecordStatus]) -> None:
+        """Store the status that a session reports; retry an owner with a failed record."""
+        if not self._wanted.get(owner):
             return
-        self._told[key] = told
-        if any(one.status is Standing.FAILED for one in told):
-            self._retry(key)
-        elif all(one.status is Standing.ANNOUNCED for one in told):
-            self._waits.pop(key, None)
-        self._changed(key)
+        self._status[owner] = reported
+        if any(one.state is RecordState.FAILED for one in reported):
+            self._retry(owner)
+        elif all(one.state is RecordState.ANNOUNCED for one in reported):
+            self._waits.pop(owner, None)
+        self._changed(owner)
 
-    def _retry(self, key: str) -> None:
-        self._made[key] = None
-        if key not in self._retries:
-            waits = self._waits.setdefault(key, pauses(FIRST_RETRY, LONGEST_RETRY))
+    def _retry(self, owner: Key) -> None:
+        self._put_records[owner] = None
+        if owner not in self._retries:
+            waits = self._waits.setdefault(owner, pauses(FIRST_RETRY, LONGEST_RETRY))
             loop = asyncio.get_running_loop()
-            self._retries[key] = loop.call_later(next(waits), self._due, key)
+            self._retries[owner] = loop.call_later(next(waits), self._enqueue, owner)
 
-    def _forgive(self, key: str) -> None:
-        """Forget that something failed: what is wanted now may not."""
-        self._waits.pop(key, None)
-        if timer := self._retries.pop(key, None):
+    def _clear_retry(self, owner: Key) -> None:
+        """Cancel the retry of an owner: its new records may not fail."""
+        self._waits.pop(owner, None)
+        if timer := self._retries.pop(owner, None):
             timer.cancel()

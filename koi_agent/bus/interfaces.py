@@ -72,7 +72,8 @@ class Property:
     """A property: ``get(subject)`` returns its value for an object; read-only without ``set``.
 
     ``set(subject, value)`` gets a value of the right type, and raises ``BadInput`` if it is
-    not valid. ``action`` is the polkit action that setting it requires, "" for none.
+    not valid. ``action`` is the polkit action that setting it requires, "" for none. ``help``
+    is a sentence for introspection.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Property:
     get: Callable[[Any], Any]
     set: Callable[[Any, Any], None] | None = field(default=None, kw_only=True)
     action: str = field(default="", kw_only=True)
+    help: str = field(default="", kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

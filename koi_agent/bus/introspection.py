@@ -10,6 +10,8 @@ DOCTYPE = (
     '"https://specifications.freedesktop.org/dbus/introspection-latest.dtd">\n'
 )
 EMITS = "org.freedesktop.DBus.Property.EmitsChangedSignal"
+DOC = "org.gtk.GDBus.DocString"
+"""The annotation for descriptions that D-Bus tools know."""
 
 
 def node(interfaces: Iterable[Interface], children: Iterable[str]) -> str:
@@ -47,9 +49,10 @@ def _args(args: Args, direction: str) -> Iterator[str]:
 def _property(prop: Property) -> Iterator[str]:
     access = "readwrite" if prop.set else "read"
     start = f'  <property name={quoteattr(prop.name)} type="{prop.signature}" access="{access}"'
-    if prop.emits is Emits.TRUE:
-        yield f"{start}/>"
-        return
-    yield f"{start}>"
-    yield f'   <annotation name="{EMITS}" value="{prop.emits}"/>'
-    yield "  </property>"
+    annotations = {DOC: prop.help, EMITS: "" if prop.emits is Emits.TRUE else prop.emits}
+    lines = [
+        f"   <annotation name={quoteattr(name)} value={quoteattr(value)}/>"
+        for name, value in annotations.items()
+        if value
+    ]
+    yield from (f"{start}>", *lines, "  </property>") if lines else (f"{start}/>",)

@@ -19,16 +19,17 @@ PROPERTIES = "org.freedesktop.DBus.Properties"
 SLICE = 20
 """Objects that are marshalled before other tasks run: about two milliseconds."""
 
-Interfaces = Callable[[str], Sequence[tuple[Interface, Any]]]
+Interfaces = Sequence[tuple[Interface, Any]]
+"""The interfaces of an object, each with the source of its properties."""
 
 
 class ObjectManager:
     """The objects below one root path.
 
-    ``interfaces`` returns the interfaces of a path, each with the object of its properties.
+    ``interfaces`` returns the interfaces of the object at a path.
     """
 
-    def __init__(self, root: str, interfaces: Interfaces) -> None:
+    def __init__(self, root: str, interfaces: Callable[[str], Interfaces]) -> None:
         self.root = root
         self._interfaces = interfaces
         self._entries: dict[str, bytes] = {}
@@ -37,9 +38,13 @@ class ObjectManager:
         """Return an object's path, interfaces and properties, marshalled as ``oa{sa{sv}}``."""
         if kept := self._entries.get(path):
             return kept
-        values = {one.name: properties(one, subject) for one, subject in self._interfaces(path)}
-        made = self._entries[path] = marshal("oa{sa{sv}}", (path, values))
-        return made
+        return self._put(path, self._interfaces(path))
+
+    def _put(self, path: str, interfaces: Interfaces) -> bytes:
+        """Marshal an object's entry and keep it."""
+        values = {each.name: properties(each, subject) for each, subject in interfaces}
+        entry = self._entries[path] = marshal("oa{sa{sv}}", (path, values))
+        return entry
 
     async def answer(self, paths: Callable[[], Sequence[str]]) -> bytes:
         """Return the body of GetManagedObjects' reply, as it is true when this returns.
@@ -58,10 +63,9 @@ class ObjectManager:
                     await asyncio.sleep(0)
         return joined([self._entries[path] for path in paths() if path in self._entries])
 
-    def added(self, connection: Connection, path: str) -> None:
+    def added(self, connection: Connection, path: str, interfaces: Interfaces) -> None:
         """Emit InterfacesAdded."""
-        self._entries.pop(path, None)
-        self._emit(connection, "InterfacesAdded", "oa{sa{sv}}", self.entry(path))
+        self._emit(connection, "InterfacesAdded", "oa{sa{sv}}", self._put(path, interfaces))
 
     def removed(self, connection: Connection, path: str, interfaces: Sequence[str]) -> None:
         """Emit InterfacesRemoved."""

@@ -111,9 +111,9 @@ class StandardInterfaces:
         children = self._objects.children(call.path) or ()
         return (introspection.node(self.interfaces(call.path), children),)
 
-    def _get(self, call: Call, name: str, member: str) -> Sequence[Variant]:
+    def _get(self, call: Call, name: str, member: str) -> Sequence[Typed]:
         prop, subject = self._property(call, name, member)
-        return (Variant(prop.signature, prop.get(subject)),)
+        return (Typed(prop.signature, prop.get(subject)),)
 
     def _property(self, call: Call, name: str, member: str) -> tuple[Property, Any]:
         for one, subject in self._subjects(call.path, name):

@@ -1,1 +1,7 @@
-"""What acts for whatever opted in: each capability through what the host has for it."""
+"""The capabilities: what the agent does for instances that opt in."""
+
+from koi_agent.capabilities.health import HEALTH
+from koi_agent.capabilities.mdns import MDNS
+from koi_agent.core.contracts import Capability
+
+CAPABILITIES: tuple[Capability, ...] = (MDNS, HEALTH)

@@ -1,30 +1,26 @@
-"""What was typed: the command, its own arguments, and the options that all commands share.
+"""Parses the command line, by the tables of ``syntax``.
 
 Shared options may stand before or after the command, as with systemctl.
 """
 
 from argparse import SUPPRESS, ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Never
+from collections.abc import Iterable, Sequence
+from typing import Any, Never
 
 from koi_agent import __version__
-from koi_agent.cli.output import Output
+from koi_agent.cli.syntax import COMMANDS, DEFAULT, MAIN, PROGRAM, SHARED, Command, Option
 from koi_agent.core.errors import KoiError
 
-PROGRAM = "koi-runtime"
-JSON = ("pretty", "short", "off")
 
-
-class Misuse(KoiError):
-    """The command line makes no sense."""
+class UsageError(KoiError):
+    """The command line is invalid."""
 
 
 class Arguments(Namespace):
-    """What was typed; ``scope`` is ``None`` where it is to be decided.
+    """The parsed command line; ``scope`` is ``None`` if no option chose one.
 
-    ``names`` are of ``show`` and ``explain``, ``backend`` is of ``resync``; ``runtime``,
-    ``no_runtime`` and ``log_level`` are those of ``run``, ``remove`` is of ``install-units``.
+    ``names`` belong to ``show`` and ``explain``, ``backend`` to ``resync``, ``remove`` to
+    ``install-units``; ``runtime``, ``no_runtime`` and ``log_level`` belong to ``run``.
     """
 
     command: str
@@ -39,76 +35,85 @@ class Arguments(Namespace):
     remove: bool = False
 
 
-def no_arguments(_parser: ArgumentParser) -> None:
-    """Take no more than the shared options."""
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """A row in the table of commands; ``act`` returns the exit code, or raises ``KoiError``."""
-
-    name: str
-    summary: str
-    act: Callable[[Arguments, Output], int]
-    takes: Callable[[ArgumentParser], None]
-
-
 class Parser(ArgumentParser):
-    """An argparse whose complaint is one line like all others'."""
+    """An argparse parser that raises ``UsageError`` instead of printing its usage."""
 
     def error(self, message: str) -> Never:
-        raise Misuse(f"{message} (see {self.prog} --help)")
+        raise UsageError(f"{message}; see {self.prog} --help")
 
 
-def parser(commands: Sequence[Command], default: str) -> Parser:
-    """Make the parser of a table of commands; ``default`` stands where none is named."""
-    shared = _shared()
+def parser() -> Parser:
+    """Build the parser of all commands."""
+    # An option that is not given stores nothing: the parser of a command would otherwise replace
+    # what stands before the command.
+    shared = Parser(add_help=False, argument_default=SUPPRESS)
+    _add_options(shared, SHARED)
     made = Parser(
         prog=PROGRAM,
         usage=f"{PROGRAM} [OPTIONS...] COMMAND ...",
-        description="Query the agent that knows everything that runs on this host, or be it.",
-        epilog=f"Without a command: {default}. See {PROGRAM} COMMAND --help.",
+        description="List, inspect and watch the services and containers of this host.",
+        epilog=f"Without a command: {DEFAULT}. See {PROGRAM} COMMAND --help.",
         formatter_class=RawDescriptionHelpFormatter,
         parents=[shared],
+        add_help=False,
         allow_abbrev=False,
     )
-    made.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
-    made.set_defaults(command=default)
+    _add_options(made, MAIN)
+    made.set_defaults(command=DEFAULT)
     rows = made.add_subparsers(title="commands", metavar="COMMAND", dest="command", prog=PROGRAM)
-    for command in commands:
-        row = rows.add_parser(
-            command.name,
-            help=command.summary,
-            description=command.summary + ".",
-            parents=[shared],
-            allow_abbrev=False,
+    for command in COMMANDS:
+        _add_arguments(
+            rows.add_parser(
+                command.name,
+                help=command.summary,
+                description=command.summary + ".",
+                parents=[shared],
+                add_help=False,
+                allow_abbrev=False,
+            ),
+            command,
         )
-        command.takes(row)
     return made
 
 
-def _shared() -> Parser:
-    """Make the options that stand before and after the command: one not given sets nothing."""
-    shared = Parser(add_help=False, argument_default=SUPPRESS)
-    scope = shared.add_mutually_exclusive_group()
-    for name, whose in (("system", "the system's agent"), ("user", "the user's agent")):
-        scope.add_argument(
-            f"--{name}",
-            dest="scope",
-            action="store_const",
-            const=name,
-            help=f"{whose} (default {'as root' if name == 'system' else 'otherwise'})",
+def _add_arguments(row: ArgumentParser, command: Command) -> None:
+    _add_options(row, command.options)
+    if argument := command.argument:
+        row.add_argument(
+            argument.name, nargs=argument.nargs, metavar=argument.metavar, help=argument.help
         )
-    shared.add_argument("--json", metavar="MODE", choices=JSON, help="pretty, short or off")
-    shared.add_argument(
-        "--no-legend", action="store_true", help="no headers and no count below tables"
-    )
-    shared.add_argument("--no-pager", action="store_true", help="accepted; there is no pager")
-    return shared
 
 
-def parsed(argv: Sequence[str], commands: Sequence[Command], default: str) -> Arguments:
-    """Read a command line; raises ``Misuse``, or ``SystemExit`` after --help and --version."""
-    arguments = parser(commands, default).parse_args(argv, Arguments())
-    arguments.command = arguments.command or default
+def _add_options(to: ArgumentParser, options: Iterable[Option]) -> None:
+    """Add options; those with the same target exclude each other."""
+    groups: dict[str, Any] = {}
+    for option in options:
+        if option.target and option.target not in groups:
+            groups[option.target] = to.add_mutually_exclusive_group()
+        group = groups.get(option.target, to)
+        group.add_argument(*option.flags, action=option.action, **_details(option))
+
+
+def _details(option: Option) -> dict[str, Any]:
+    """Return what argparse wants to know about an option besides its flags and action."""
+    words = f": {', '.join(option.words)}" if option.words else ""
+    variable = f" (${option.variable})" if option.variable else ""
+    details: dict[str, Any] = {"help": f"{option.help}{words}{variable}"}
+    match option.action:
+        case "store":
+            details |= {"metavar": option.metavar}
+            details |= {"choices": option.words} if option.strict else {}
+        case "store_const":
+            details |= {"dest": option.target, "const": option.name}
+        case "version":
+            details |= {"version": f"{PROGRAM} {__version__}"}
+        case "store_true" | "help":
+            pass
+    return details
+
+
+def parsed(argv: Sequence[str]) -> Arguments:
+    """Parse a command line; raise ``UsageError``, or ``SystemExit`` after --help and --version."""
+    arguments = parser().parse_args(argv, Arguments())
+    arguments.command = arguments.command or DEFAULT
     return arguments

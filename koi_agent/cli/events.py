@@ -1,4 +1,4 @@
-"""The agent's signals as happenings, one for each line of ``watch``."""
+"""The agent's signals as events, one for each line of ``watch``."""
 
 from asyncio import Queue
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,6 +11,8 @@ from koi_agent.bus.signals import Changed, PropertyFilter, Signal, Subscription
 from koi_agent.cli import formatting, records
 from koi_agent.cli.client import key_at
 from koi_agent.core.dbus_names import INSTANCE, INSTANCES, MANAGER, NAME
+from koi_agent.core.schema.instance import INSTANCE_PROPERTIES
+from koi_agent.core.schema.tables import ChangeSignal
 
 INSTANCE_EVENTS = {
     "InstanceStarted": "started",
@@ -20,30 +22,29 @@ INSTANCE_EVENTS = {
 BACKEND_EVENTS = {"BackendDisconnected": "disconnected", "BackendReconnected": "reconnected"}
 AGENT_STARTED, AGENT_STOPPED = "agent-started", "agent-stopped"
 
+KEYS = {row.name: row.key for row in INSTANCE_PROPERTIES.rows if row.key and row.name}
+"""Keys in JSON by D-Bus name."""
 VALUES = PropertyFilter(
     INSTANCE,
     {
-        "Name": "s",
-        "Image": "s",
-        "State": "s",
-        "StateDetail": "s",
-        "Health": "s",
-        "HealthDetail": "s",
-        "Unit": "s",
-        "ControlGroup": "s",
-        "MainPID": "u",
-        "Stale": "b",
+        row.name: row.type.signature
+        for row in INSTANCE_PROPERTIES.rows
+        if row.name and row.type.is_basic and row.signal is ChangeSignal.VALUE
     },
 )
-"""Properties whose new value fits into a line."""
+"""Properties whose new value is shown: those that a signal carries and that fit in a line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """``changed`` names what an update changed, ``values`` says what some of it is now."""
+    """An event at the bus.
 
-    event: str
-    moment: datetime = field(default_factory=formatting.now)
+    ``changed`` are the keys of the properties that an update changed. ``values`` are the new
+    values of some of them, in their JSON form.
+    """
+
+    kind: str
+    time: datetime = field(default_factory=formatting.now)
     id: str = ""
     name: str = ""
     backend: str = ""
@@ -53,25 +54,25 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
-class End:
-    """The bus is gone, and with it all that could happen."""
+class Lost:
+    """The bus is lost: no event follows."""
 
     reason: str
 
 
 class EventQueue:
-    """A queue of what happens, filled by ``subscription``."""
+    """A queue of events, filled by ``subscription``."""
 
     def __init__(self) -> None:
-        self._queue: Queue[Event | End] = Queue()
+        self._queue: Queue[Event | Lost] = Queue()
         self._values: dict[str, Mapping[str, Any]] = {}
 
-    async def next(self) -> Event | End:
+    async def next(self) -> Event | Lost:
         return await self._queue.get()
 
-    async def end(self, link: Connection) -> None:
-        """Wait for the bus to go, and end with that."""
-        self._queue.put_nowait(End(await link.wait_closed()))
+    async def wait_lost(self, link: Connection) -> None:
+        """Wait until the bus is lost, and queue that."""
+        self._queue.put_nowait(Lost(await link.wait_closed()))
 
     def subscription(self) -> Subscription:
         ours = f"type='signal',sender='{NAME}'"
@@ -84,46 +85,51 @@ class EventQueue:
             ),
             members=frozenset((MANAGER, member) for member in INSTANCE_EVENTS | BACKEND_EVENTS),
             filters=(VALUES,),
-            deliver=self._take,
+            deliver=self._on_signals,
         )
 
-    def _take(self, items: Sequence[Signal | Changed]) -> None:
-        """Take signals in order; an update's values come right before it."""
-        for item in items:
-            if isinstance(item, Changed):
-                self._values[item.path] = item.values
-            else:
-                for happening in self._said(item):
-                    self._queue.put_nowait(happening)
+    def _on_signals(self, signals: Sequence[Signal | Changed]) -> None:
+        """Queue events in the order of their signals.
 
-    def _said(self, signal: Signal) -> Iterable[Event]:
+        The agent sends PropertiesChanged right before InstanceUpdated: its values are kept until
+        then.
+        """
+        for signal in signals:
+            if isinstance(signal, Changed):
+                self._values[signal.path] = signal.values
+            else:
+                for event in self._events(signal):
+                    self._queue.put_nowait(event)
+
+    def _events(self, signal: Signal) -> Iterable[Event]:
         match signal.member, signal.body:
             case "NameOwnerChanged", [_, old, new]:
-                return self._owner_changed(old, new)
+                return self._owner_events(old, new)
             case member, [str(), str(), str(), dict()] as body if member in INSTANCE_EVENTS:
-                return [self._of_instance(INSTANCE_EVENTS[member], *body)]
+                return [self._instance_event(INSTANCE_EVENTS[member], *body)]
             case member, [str(backend), dict(details)] if member in BACKEND_EVENTS:
                 reason = records.text(details, "reason")
-                return [Event(event=BACKEND_EVENTS[member], backend=backend, reason=reason)]
+                return [Event(kind=BACKEND_EVENTS[member], backend=backend, reason=reason)]
             case _:
                 return []
 
-    def _owner_changed(self, old: str, new: str) -> Iterable[Event]:
+    def _owner_events(self, old: str, new: str) -> Iterable[Event]:
         self._values.clear()
-        both = ((old, AGENT_STOPPED), (new, AGENT_STARTED))
-        return [Event(event=event) for owner, event in both if owner]
+        owners = ((old, AGENT_STOPPED), (new, AGENT_STARTED))
+        return [Event(kind=kind) for owner, kind in owners if owner]
 
-    def _of_instance(
-        self, event: str, id_: str, name: str, path: str, details: Mapping[str, Any]
+    def _instance_event(
+        self, kind: str, id_: str, name: str, path: str, details: Mapping[str, Any]
     ) -> Event:
-        known = self._values.pop(path, {})
-        changed = [str(said) for said in records.items(details, "changed")]
+        values = self._values.pop(path, {})
+        record = INSTANCE_PROPERTIES.record(values)
         return Event(
-            event=event,
+            kind=kind,
             id=id_,
             name=name,
             backend=key_at(path)[0],
             reason=records.text(details, "reason"),
-            changed=[records.key_of(said) for said in changed],
-            values={records.key_of(said): known[said] for said in changed if said in known},
+            # A property of a newer agent has no key here, and keeps its D-Bus name.
+            changed=[KEYS.get(name, name) for name in map(str, records.items(details, "changed"))],
+            values={KEYS[name]: record.get(KEYS[name]) for name in values},
         )

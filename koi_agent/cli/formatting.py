@@ -1,4 +1,4 @@
-"""How records are put for people: ports, states and times, in few words."""
+"""Text for a terminal: ports, states and times of records."""
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ STYLES = {
     "absent": Style.GREY,
     "none": Style.GREY,
 }
-"""How the words for states stand out; ordinary ones in tables do not."""
+"""The style of each state; other words are plain."""
 
 SPANS = ((31_557_600, "y"), (86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
@@ -34,60 +34,58 @@ def style(word: str) -> Style:
 
 
 def quiet_style(word: str) -> Style:
-    """Style a word in a table, where what is as it should be does not stand out."""
+    """Return the style of a word in a table, where a good state is plain."""
     chosen = style(word)
     return Style.PLAIN if chosen is Style.GOOD else chosen
 
 
 def state(record: Record) -> str:
-    """Put an instance's state into words."""
+    """Format an instance's state, with a mark if it is stale."""
     shown = f"{record['state']} (stale)" if record["stale"] else record["state"]
     return str(shown)
 
 
 def detailed(word: str, detail: str | None) -> str:
-    """Put a word and what is known beyond it."""
+    """Format a word with its detail, if there is one."""
     return f"{word} ({detail})" if detail else word
 
 
 def announcements(record: Record) -> Iterator[str]:
-    """Say of each record where it stands, and why unless all is as asked for."""
-    for one in record["announcements"]:
-        by = one.get("provider") or one.get("capability")
-        reason = f": {one['reason']}" if one.get("reason") else ""
-        yield f"{one.get('name')} ({one.get('status')}, {by}){reason}"
+    """Yield a line for each record: its name, its status, its provider and the reason."""
+    for each in record["announcements"]:
+        provider = each["provider"] or each["capability"]
+        reason = f": {each['reason']}" if each["reason"] else ""
+        yield f"{each['name']} ({each['status']}, {provider}){reason}"
 
 
 def short_ports(record: Record) -> str:
-    """List ports as ``8080->80/tcp`` or ``80/tcp``, each once however often it is bound."""
-    ports = sorted(record["ports"], key=lambda port: str(port.get("container_port", "")).zfill(5))
-    return ",".join(dict.fromkeys(_short(port) for port in ports))
+    """Format ports as ``8080->80/tcp`` or ``80/tcp``; one bound to several addresses once."""
+    ports = sorted(record["ports"], key=lambda port: int(port["container_port"]))
+    return ",".join(dict.fromkeys(_short_port(port) for port in ports))
 
 
-def _short(port: Record) -> str:
-    outside, inside = port.get("host_port", 0), port.get("container_port", 0)
-    to = f"{inside}/{port.get('protocol', '')}"
-    return to if outside in (0, inside) else f"{outside}->{to}"
+def _short_port(port: Record) -> str:
+    host, container = port["host_port"], port["container_port"]
+    port_and_protocol = f"{container}/{port['protocol']}"
+    return port_and_protocol if host in (0, container) else f"{host}->{port_and_protocol}"
 
 
 def long_ports(record: Record) -> Iterator[str]:
-    """Say of each port where it is bound, how it is known and what it would be announced as."""
+    """Yield a line for each port: its address, its source and its service type."""
     for port in record["ports"]:
-        known = (port.get("source"), port.get("type"))
-        yield f"{way(port)} ({', '.join(str(k) for k in known if k)})"
+        yield f"{address(port)} ({', '.join(filter(None, (port['source'], port['type'])))})"
 
 
-def way(port: Record) -> str:
-    """Say where a port is bound: ``0.0.0.0:8080 -> 80/tcp``."""
-    host = str(port.get("host_ip", ""))
-    bound = f"[{host}]:" if ":" in host else f"{host}:" if host else ""
-    inside, outside = port.get("container_port", 0), port.get("host_port", 0)
-    to = f"{bound}{outside} -> {inside}" if outside not in (0, inside) else f"{bound}{inside}"
-    return f"{to}/{port.get('protocol', '')}"
+def address(port: Record) -> str:
+    """Format the address of a port: ``0.0.0.0:8080 -> 80/tcp``."""
+    ip, host, container = port["host_ip"], port["host_port"], port["container_port"]
+    bound = f"[{ip}]:" if ":" in ip else f"{ip}:" if ip else ""
+    ports = f"{bound}{container}" if host in (0, container) else f"{bound}{host} -> {container}"
+    return f"{ports}/{port['protocol']}"
 
 
 def metadata(values: Record, prefix: str = "") -> Iterator[str]:
-    """Write metadata as one ``key=value`` a line; nested keys are joined by dots."""
+    """Yield a line ``key=value`` for each value; nested keys are joined by dots."""
     for key, value in values.items():
         if isinstance(value, Mapping):
             yield from metadata(value, f"{prefix}{key}.")
@@ -96,13 +94,16 @@ def metadata(values: Record, prefix: str = "") -> Iterator[str]:
 
 
 def value_of(value: object) -> str:
+    """Format a JSON value; "-" stands for ``null``."""
+    if value is None:
+        return "-"
     if isinstance(value, list):
         return ",".join(map(str, value))
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def since(stamp: str | None) -> str:
-    """Put a time as ``Tue 2026-05-12 10:00:00 CEST; 2h 3min ago``, nothing where not known."""
+    """Format a time as ``Tue 2026-05-12 10:00:00 CEST; 2h 3min ago``; "" if it is not known."""
     if not stamp:
         return ""
     local = datetime.fromisoformat(stamp).astimezone().strftime("%a %Y-%m-%d %H:%M:%S %Z")
@@ -110,14 +111,14 @@ def since(stamp: str | None) -> str:
 
 
 def ago(stamp: str | None) -> str:
-    """Put a time as ``2h 3min ago``, nothing where not known."""
+    """Format a time as ``2h 3min ago``; "" if it is not known."""
     return (
         f"{span(int((now() - datetime.fromisoformat(stamp)).total_seconds()))} ago" if stamp else ""
     )
 
 
 def span(seconds: int) -> str:
-    """Put a span of time into its two largest units."""
+    """Format a time span in its two largest units."""
     parts: list[str] = []
     left = max(seconds, 0)
     for size, unit in SPANS:

@@ -3,30 +3,31 @@
 import asyncio
 from typing import Any
 
-from koi_agent.cli import formatting, records
+from koi_agent.cli import formatting
 from koi_agent.cli.arguments import Arguments
 from koi_agent.cli.client import agent
 from koi_agent.cli.output import Output
 from koi_agent.cli.table import Cell, table
 from koi_agent.config import scope
+from koi_agent.core.schema.instance import INSTANCE_PROPERTIES
 
 HEADER = ("NAME", "BACKEND", "STATE", "HEALTH", "PORTS", "ADDRESSES")
 
 
 def act(arguments: Arguments, output: Output) -> int:
-    listed = asyncio.run(ask(scope(arguments.scope)))
+    instances = asyncio.run(read(scope(arguments.scope)))
     if output.mode != "off":
-        output.json(listed)
+        output.json(instances)
     else:
-        table(output, HEADER, map(row, listed), "instance")
+        table(output, HEADER, map(row, instances), "instance")
     return 0
 
 
-async def ask(scope: str) -> list[dict[str, Any]]:
-    """Ask for all instances, sorted by name."""
-    async with agent(scope) as service:
-        found = [records.instance(shown) for shown in await service.instances()]
-    return sorted(found, key=lambda record: (record["name"], record["backend"], record["id"]))
+async def read(scope: str) -> list[dict[str, Any]]:
+    """Return the records of all instances, sorted by name."""
+    async with agent(scope) as client:
+        records = [INSTANCE_PROPERTIES.record(values) for values in await client.instances()]
+    return sorted(records, key=lambda record: (record["name"], record["backend"], record["id"]))
 
 
 def row(record: formatting.Record) -> list[Cell]:

@@ -1,7 +1,6 @@
-"""Which instances are meant by what was typed, and what was asked of each."""
+"""Which instances the words on the command line mean."""
 
 import asyncio
-from argparse import ArgumentParser
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
@@ -14,77 +13,75 @@ from koi_agent.core.errors import KoiError
 
 Record = dict[str, Any]
 Read = Callable[[Client, str], Awaitable[Record]]
-"""Asks for something of the instance at an object path."""
+"""Reads a record of the instance at an object path."""
 
-WAYS: Sequence[Callable[[Row], str]] = (
+MATCHES: Sequence[Callable[[Row], str]] = (
     lambda row: row.key,
     lambda row: row.id,
     lambda row: row.name,
 )
-"""What somebody may mean by a word, the most exact first."""
+"""What a word is compared with, the most exact first."""
 
 
 class NotFound(KoiError):
-    """No instance is meant, or more than one may be."""
+    """A word means no instance, or more than one."""
 
 
-def takes(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "names", nargs="+", metavar="NAME|ID", help="a name, an id, BACKEND:ID, or a unit"
-    )
-
-
-def tell(
+def write_each(
     arguments: Arguments, output: Output, read: Read, block: Callable[[Record, Output], str]
 ) -> int:
-    """Write a block for each instance that is meant, and complain of words that mean none."""
-    found, troubles = asyncio.run(ask(scope(arguments.scope), arguments.names, read))
+    """Write each instance that is named; returns 1 if a word means none or several, else 0."""
+    found, errors = asyncio.run(read_each(scope(arguments.scope), arguments.names, read))
     if output.mode != "off":
         output.json(found)
     else:
         output.write_blocks(block(record, output) for record in found)
     output.flush()
-    for trouble in troubles:
-        complain(trouble)
-    return 1 if troubles else 0
+    for error in errors:
+        complain(error)
+    return 1 if errors else 0
 
 
-async def ask(scope: str, names: Iterable[str], read: Read) -> tuple[list[Record], list[str]]:
-    """Find instances; returns their records, and a sentence for each that was not found."""
+async def read_each(scope: str, names: Iterable[str], read: Read) -> tuple[list[Record], list[str]]:
+    """Return the records of the instances that are named, and an error for each other word."""
     found: list[Record] = []
-    troubles: list[str] = []
-    async with agent(scope) as service:
-        rows = await service.rows()
+    errors: list[str] = []
+    async with agent(scope) as client:
+        rows = await client.rows()
         for name in names:
             try:
-                found.append(await _record(service, rows, name, read))
-            except NotFound as trouble:
-                troubles.append(str(trouble))
-    return found, troubles
+                found.append(await _record(client, rows, name, read))
+            except NotFound as error:
+                errors.append(str(error))
+    return found, errors
 
 
-async def _record(service: Client, rows: Iterable[Row], name: str, read: Read) -> Record:
-    """Read of the one that is meant, which may have stopped since it was listed."""
+async def _record(client: Client, rows: Iterable[Row], name: str, read: Read) -> Record:
+    """Read one record; raises ``NotFound``, also if the instance stopped since it was listed."""
     try:
-        return await read(service, await path(service, rows, name))
+        return await read(client, await path(client, rows, name))
     except CallError as error:
         if error.name in GONE:
             raise NotFound(
-                f"no instance named '{name}' (koi-runtime list tells all there are)"
+                f"no instance named '{name}' (koi-runtime list shows all instances)"
             ) from error
         raise
 
 
-async def path(service: Client, rows: Iterable[Row], name: str) -> str:
-    """Find the one instance that is meant; raises ``NotFound``, or ``CallError`` for none."""
-    for way in WAYS:
-        if meant := [row for row in rows if way(row) == name]:
-            return only(meant, name)
-    return await service.of_unit(name)
+async def path(client: Client, rows: Iterable[Row], name: str) -> str:
+    """Return the path of the instance that a word means.
+
+    Raises ``NotFound`` if it means several, and ``CallError`` if it means none.
+    """
+    for match in MATCHES:
+        if matching := [row for row in rows if match(row) == name]:
+            return only(matching, name)
+    return await client.of_unit(name)
 
 
-def only(meant: Sequence[Row], name: str) -> str:
-    if len(meant) > 1:
-        keys = ", ".join(sorted(row.key for row in meant))
+def only(matching: Sequence[Row], name: str) -> str:
+    """Return the path of the one row; raises ``NotFound`` if there are more."""
+    if len(matching) > 1:
+        keys = ", ".join(sorted(row.key for row in matching))
         raise NotFound(f"'{name}' is more than one instance, name one of: {keys}")
-    return meant[0].path
+    return matching[0].path

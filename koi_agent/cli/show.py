@@ -1,60 +1,74 @@
-"""``koi-runtime show``: all that is known of some instances."""
+"""``koi-runtime show``: all properties of some instances."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final
 
 from koi_agent.cli import formatting, records, resolve
 from koi_agent.cli.arguments import Arguments
 from koi_agent.cli.client import Client
 from koi_agent.cli.output import Output
 from koi_agent.core.dbus_names import INSTANCE
+from koi_agent.core.schema.instance import INSTANCE_PROPERTIES
+from koi_agent.core.schema.tables import Row
+from koi_agent.core.schema.types import TIME
 from koi_agent.core.text import printable
+
+FORMATTERS: Final[Mapping[str, Callable[[formatting.Record], Iterable[str]]]] = {
+    "state": lambda record: [formatting.detailed(formatting.state(record), record["state_detail"])],
+    "health": lambda record: [formatting.detailed(record["health"], record["health_detail"])],
+    "ports": formatting.long_ports,
+    "metadata": lambda record: formatting.metadata(record["metadata"]),
+    "announcements": formatting.announcements,
+}
+"""Properties, by key, that are shown in another way than others of their type."""
 
 
 def act(arguments: Arguments, output: Output) -> int:
-    return resolve.tell(arguments, output, record, block)
+    return resolve.write_each(arguments, output, record, block)
 
 
-async def record(service: Client, path: str) -> dict[str, Any]:
-    """Read an instance whole."""
-    shown = records.instance(await service.properties(path, INSTANCE))
-    said = await service.explanation(f"{shown['backend']}:{shown['id']}")
-    return shown | {"refused": records.refusals(said), "notes": records.items(said, "notes")}
+async def record(client: Client, path: str) -> dict[str, Any]:
+    """Return the properties of an instance, with what its explanation adds."""
+    properties = INSTANCE_PROPERTIES.record(await client.properties(path, INSTANCE))
+    explanation = await client.explanation(properties["key"])
+    return properties | {
+        "refused": records.refusals(explanation),
+        "notes": records.items(explanation, "notes"),
+    }
 
 
 def block(record: formatting.Record, output: Output) -> str:
-    """Draw an instance as ``systemctl status`` draws a unit."""
+    """Format an instance as ``systemctl status`` formats a unit."""
     state = "stale" if record["stale"] else record["state"]
     dot = output.styled(output.dot, formatting.style(state))
-    title = printable(f"{record['name']} ({record['backend']}:{record['id']})")
+    title = printable(f"{record['name']} ({record['key']})")
     lines = [f"{dot} {title}"]
     for label, values in fields(record):
-        marks = [label + ":", *[""] * len(values)]
+        labels = [f"{label}:", *[""] * (len(values) - 1)]
         lines += [
-            f"{mark:>12} {printable(value)}" for mark, value in zip(marks, values, strict=False)
+            f"{label:>12} {printable(value)}" for label, value in zip(labels, values, strict=True)
         ]
     return "\n".join(lines)
 
 
-def fields(record: formatting.Record) -> Iterable[tuple[str, list[str]]]:
-    """Yield what is known, by label; what is not known is left out."""
-    known = {
-        "State": [formatting.detailed(formatting.state(record), record["state_detail"])],
-        "Health": [formatting.detailed(record["health"], record["health_detail"])],
-        "Tracked": [formatting.since(record["discovered_at"])],
-        "Created": [formatting.since(record["created_at"])],
-        "Image": [record.get("image")],
-        "Unit": [record["unit"]],
-        "Main PID": [record["main_pid"]],
-        "CGroup": [record["control_group"]],
-        "Invocation": [record["invocation_id"]],
-        "Ports": list(formatting.long_ports(record)),
-        "Addresses": record["ips"],
-        "Metadata": list(formatting.metadata(record["metadata"])),
-        "Announced": list(formatting.announcements(record)),
-        "Refused": [f"{said['key']}: {said['reason']}" for said in record["refused"]],
-        "Notes": record["notes"],
-    }
-    for label, values in known.items():
-        if shown := [str(value) for value in values if value]:
-            yield label, shown
+def fields(record: formatting.Record) -> Iterator[tuple[str, list[str]]]:
+    """Yield label and lines of each property; a property that is not known is left out."""
+    for row in INSTANCE_PROPERTIES.rows:
+        if row.heading and (values := _lines(row, record)):
+            yield row.heading, values
+    if record["refused"]:
+        yield "Refused", [f"{each['key']}: {each['reason']}" for each in record["refused"]]
+    if record["notes"]:
+        yield "Notes", [str(note) for note in record["notes"]]
+
+
+def _lines(row: Row[Any], record: formatting.Record) -> list[str]:
+    """Return the lines of a property; none if it is not known."""
+    if format_property := FORMATTERS.get(row.key):
+        return list(format_property(record))
+    value = record.get(row.key)
+    if not value:
+        return []
+    if row.type is TIME:
+        return [formatting.since(value)]
+    return [formatting.value_of(each) for each in (value if isinstance(value, list) else [value])]

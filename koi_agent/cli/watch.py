@@ -1,6 +1,7 @@
-"""``koi-runtime watch``: what happens, a line each, until it is interrupted or the bus is gone.
+"""``koi-runtime watch``: a line for each event, until it is interrupted or the bus is lost.
 
-It lives through restarts of the agent, and says so: who reads along lists anew then.
+It keeps running while the agent restarts, and reports the restart: what was listed before it may
+be outdated.
 """
 
 import asyncio
@@ -8,13 +9,14 @@ import contextlib
 import signal
 
 from koi_agent.bus.client import Connection
-from koi_agent.cli import formatting, records
+from koi_agent.cli import formatting
 from koi_agent.cli.arguments import Arguments
 from koi_agent.cli.client import NoAnswer, advice, bus
-from koi_agent.cli.events import AGENT_STARTED, AGENT_STOPPED, End, Event, EventQueue
+from koi_agent.cli.events import AGENT_STARTED, AGENT_STOPPED, Event, EventQueue, Lost
 from koi_agent.cli.output import Output, Style, complain
 from koi_agent.config import scope
 from koi_agent.core.errors import KoiError, ungrouped
+from koi_agent.core.schema.types import rfc3339
 from koi_agent.core.text import printable
 
 STYLES = {
@@ -33,63 +35,67 @@ def act(arguments: Arguments, output: Output) -> int:
 
 
 async def watch(scope: str, output: Output) -> None:
-    """Write what happens until SIGINT or SIGTERM; raises ``NoAnswer``."""
-    watching = asyncio.current_task()
+    """Write events until SIGINT or SIGTERM; raises ``NoAnswer`` if the bus is lost."""
+    task = asyncio.current_task()
     for number in (signal.SIGINT, signal.SIGTERM):
-        if watching:
-            asyncio.get_running_loop().add_signal_handler(number, watching.cancel)
+        if task:
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     with contextlib.suppress(asyncio.CancelledError):
         await _watch(scope, output)
 
 
 async def _watch(scope: str, output: Output) -> None:
-    happenings = EventQueue()
-    async with bus(scope) as link, link.subscribed(happenings.subscription()) as owner:
+    events = EventQueue()
+    async with bus(scope) as link, link.subscribed(events.subscription()) as owner:
         if not owner:
             complain(f"waiting for the agent on the {scope} bus ({advice(scope)})")
         elif output.terminal:
             complain(f"watching the {scope} bus; Ctrl-C ends it")
-        end = await _until_end(happenings, link, output)
-    raise NoAnswer(f"the {scope} bus is gone: {end.reason}")
+        lost = await _write_events(events, link, output)
+    raise NoAnswer(f"the {scope} bus is gone: {lost.reason}")
 
 
-async def _until_end(happenings: EventQueue, link: Connection, output: Output) -> End:
-    """Write happenings; raises what writing raises, out of its group."""
+async def _write_events(events: EventQueue, link: Connection, output: Output) -> Lost:
+    """Write events until the bus is lost; raises what writing raises."""
     with ungrouped(KoiError):
         async with asyncio.TaskGroup() as group:
-            group.create_task(happenings.end(link), name="see the bus go")
-            while not isinstance(said := await happenings.next(), End):
-                show(said, output)
+            group.create_task(events.wait_lost(link), name="wait for the loss of the bus")
+            while not isinstance(event := await events.next(), Lost):
+                write(event, output)
                 output.flush()
-            return said
-    raise AssertionError("happenings end by an End")
+            return event
+    raise AssertionError("the queue ends with Lost")
 
 
-def show(said: Event, output: Output) -> None:
+def write(event: Event, output: Output) -> None:
+    """Write one event: a line of text, or JSON."""
     if output.mode != "off":
-        output.json(record(said))
+        output.json(record(event))
         return
-    clock = said.moment.astimezone().strftime("%H:%M:%S.%f")[:-3]
-    event = output.styled(f"{said.event:<13}", STYLES.get(said.event, Style.PLAIN))
-    whose = f"{said.name or '-':<24} {said.backend:<10} " if said.backend else ""
-    output.write(f"{clock} {event} {printable(whose + about(said))}".rstrip(" "))
+    clock = event.time.astimezone().strftime("%H:%M:%S.%f")[:-3]
+    kind = output.styled(f"{event.kind:<13}", STYLES.get(event.kind, Style.PLAIN))
+    subject = f"{event.name or '-':<24} {event.backend:<10} " if event.backend else ""
+    output.write(f"{clock} {kind} {printable(subject + details(event))}".rstrip(" "))
 
 
-def about(said: Event) -> str:
-    """Say why, or what changed: ``key=value`` where the new value is known."""
-    now = {key: f"{key}={formatting.value_of(value)}" for key, value in said.values.items()}
-    return " ".join(filter(None, (said.reason, *(now.get(key, key) for key in said.changed))))
+def details(event: Event) -> str:
+    """Return the reason of an event, and its changes: ``key=value`` where the value is known."""
+    changes = [
+        f"{key}={formatting.value_of(event.values[key])}" if key in event.values else key
+        for key in event.changed
+    ]
+    return " ".join(filter(None, (event.reason, *changes)))
 
 
-def record(said: Event) -> dict[str, object]:
-    """Make the record of a happening; what does not apply to it is left out."""
+def record(event: Event) -> dict[str, object]:
+    """Return the record of an event; a key that does not apply to it is left out."""
     known = {
-        "id": said.id,
-        "name": said.name,
-        "backend": said.backend,
-        "reason": said.reason,
-        "changed": list(said.changed),
-        "values": dict(said.values),
+        "id": event.id,
+        "name": event.name,
+        "backend": event.backend,
+        "reason": event.reason,
+        "changed": list(event.changed),
+        "values": dict(event.values),
     }
-    time = records.rfc3339(int(said.moment.timestamp() * 1_000_000))
-    return {"time": time, "event": said.event} | {k: v for k, v in known.items() if v}
+    time = rfc3339(int(event.time.timestamp() * 1_000_000))
+    return {"time": time, "event": event.kind} | {k: v for k, v in known.items() if v}

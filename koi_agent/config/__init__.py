@@ -1,19 +1,22 @@
-"""Everything that can be set: flags over environment over files over defaults.
+"""The configuration: options override the environment, which overrides files and defaults.
 
-``keys`` is the table, ``readers`` read values, ``files`` finds files, and ``loading`` puts it
-all together into one frozen ``Config`` that knows who said what.
+``settings`` declares all settings, ``keys`` how they are declared. ``readers`` parse values,
+``files`` finds the files, ``loading`` builds one frozen ``Config`` with the origin of each value.
+``template`` prints the koi-runtime.conf that is shipped.
 """
 
-from koi_agent.config.keys import KEYS, Key
+from koi_agent.config.keys import Key
 from koi_agent.config.loading import Loaded, load
-from koi_agent.config.readers import ACCEPTED, RUNTIMES
+from koi_agent.config.readers import Listen
 from koi_agent.config.settings import (
+    ACCEPTED,
     BACKENDS,
+    KEYS,
     Config,
+    EngineConfig,
     FlagError,
     Flags,
     HTTPConfig,
-    Listen,
     Origin,
     Setting,
     SystemdConfig,
@@ -24,8 +27,8 @@ __all__ = [
     "ACCEPTED",
     "BACKENDS",
     "KEYS",
-    "RUNTIMES",
     "Config",
+    "EngineConfig",
     "FlagError",
     "Flags",
     "HTTPConfig",

@@ -1,9 +1,9 @@
-"""Which files are read, by the UAPI group's rules for configuration files (UAPI.6).
+"""Finds and reads the configuration files, by the UAPI group's specification (UAPI.6).
 
-Of the main files the one in the highest tree replaces all others. Drop-ins are read after it,
-all trees together, sorted by file name; of one name, too, the highest tree's replaces the
-others. A file that is empty or the null device says nothing, and so masks those below it. No
-file has to be there; one that is there and can't be read is an error.
+The main file is read from the first tree that has it. Then the drop-ins of all trees are read,
+sorted by file name. If several trees have a drop-in of the same name, the first tree takes
+precedence. An empty file or a link to the null device masks files of the same name in later
+trees. No file is required, but a file that cannot be read is an error.
 """
 
 import os
@@ -17,7 +17,7 @@ from koi_agent.core.errors import ConfigError
 from koi_agent.core.text import printable
 
 LARGEST: Final = 1024 * 1024
-"""Bytes of one file; a larger one is an error."""
+"""Bytes of one file; a larger file is an error."""
 FOLDER: Final = "koi-runtime"
 MAIN: Final = "koi-runtime.conf"
 DROP_INS: Final = "koi-runtime.conf.d"
@@ -27,19 +27,19 @@ _NULL_DEVICE = os.makedev(1, 3)
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file that says something, and what is in it."""
+    """A file that is read, and its content."""
 
     path: str
     data: bytes
 
 
 def trees(scope: str, environment: Mapping[str, str]) -> tuple[str, ...]:
-    """Name the folders where files may be, the highest first.
+    """Return the folders of configuration files, highest priority first.
 
-    A user's agent reads the user's own files and those meant for all users, in the order in
-    which systemd.unit(5) has the folders of user units; never the system agent's, just as
-    user.conf is not system.conf to systemd. A variable that is no absolute path is none
-    (XDG Base Directory Specification).
+    A user's agent reads the user's files and those for all users, in the order of the folders of
+    user units in systemd.unit(5). It never reads the files of the system's agent, just as
+    systemd --user reads user.conf and not system.conf. A variable without an absolute path is
+    ignored (XDG Base Directory Specification).
     """
     system = tuple(f"{top}/{FOLDER}" for top in ("/etc", "/run", "/usr/local/lib", "/usr/lib"))
     if scope == "system":
@@ -58,9 +58,9 @@ def _folder(environment: Mapping[str, str], variable: str) -> str:
 
 
 def files(among: Sequence[str]) -> tuple[list[File], list[str]]:
-    """Read what is in force in these trees, the lowest first; also say what was passed over.
+    """Return the files in force, lowest priority first, and warnings about ignored ones.
 
-    Raises ``ConfigError`` that names the file.
+    Raises ``ConfigError`` with the name of the file.
     """
     warnings: list[str] = []
     mains = [f"{tree}/{MAIN}" for tree in among]
@@ -71,7 +71,10 @@ def files(among: Sequence[str]) -> tuple[list[File], list[str]]:
 
 
 def _drop_ins(folders: Iterable[str]) -> dict[str, list[str]]:
-    """Find the paths of each name, the highest first; a hidden file is none (conf_files_list)."""
+    """Return the paths of each name, highest priority first.
+
+    Hidden files are ignored, as by systemd's conf_files_list().
+    """
     found: dict[str, list[str]] = {}
     for folder in folders:
         try:
@@ -87,13 +90,13 @@ def _drop_ins(folders: Iterable[str]) -> dict[str, list[str]]:
 
 
 def _first(paths: Iterable[str], warnings: list[str]) -> File | None:
-    """Read the first of these that is there; ``None`` if there is none, or it is masked."""
+    """Read the first file that exists; return ``None`` if no file exists or if it is masked."""
     for path in paths:
         try:
             data = _content(path)
         except FileNotFoundError:
             with suppress(OSError):
-                warnings.append(f"{printable(path)} is a link to {_target(path)}: nothing is there")
+                warnings.append(f"{printable(path)}: broken link, ignored: {_target(path)}")
             continue
         except OSError as error:
             raise _unreadable(path, error) from error
@@ -102,21 +105,19 @@ def _first(paths: Iterable[str], warnings: list[str]) -> File | None:
 
 
 def _target(path: str) -> str:
-    return printable(os.readlink(path))  # noqa: PTH115  # as it is spelled
+    return printable(os.readlink(path))  # noqa: PTH115  # Path would normalize it
 
 
 def _content(path: str) -> bytes:
-    """Read a regular file, whole; the null device, a mask, reads as empty.
-
-    A device other than it is not opened, for that may do something.
-    """
-    if not _is_regular(path, os.stat(path)):  # noqa: PTH116  # the descriptor's twin
+    """Read a regular file; the null device, a mask, reads as empty."""
+    # Checked before opening: opening another device may have an effect.
+    if not _is_regular(path, os.stat(path)):  # noqa: PTH116  # like os.fstat below
         return b""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     with open(descriptor, "rb") as file:  # noqa: PTH123  # a descriptor
         data = file.read(LARGEST + 1) if _is_regular(path, os.fstat(descriptor)) else b""
     if len(data) > LARGEST:
-        raise ConfigError(f"{printable(path)} is larger than {LARGEST // 1024} KiB")
+        raise ConfigError(f"{printable(path)}: file is larger than {LARGEST // 1024} KiB")
     return data
 
 
@@ -125,8 +126,8 @@ def _is_regular(path: str, status: os.stat_result) -> bool:
         return True
     if stat.S_ISCHR(status.st_mode) and status.st_rdev == _NULL_DEVICE:
         return False
-    raise ConfigError(f"{printable(path)} is not a regular file")
+    raise ConfigError(f"{printable(path)}: not a regular file")
 
 
 def _unreadable(path: str, error: OSError) -> ConfigError:
-    return ConfigError(f"{printable(path)} can't be read: {error.strerror or error}")
+    return ConfigError(f"{printable(path)}: cannot be read: {error.strerror or error}")

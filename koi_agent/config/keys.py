@@ -1,180 +1,130 @@
-"""The one table of all that can be set: a new key is a new row.
+"""Declares settings as fields of dataclasses, and lists them as one table.
 
-Files are read by it, and ``koi-runtime cat-config`` and the tests follow it.
+``key`` declares a field that holds a setting, ``section`` a field that holds a section of settings.
+``keys`` lists the settings of a dataclass, and ``build`` creates it from their values.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from operator import attrgetter
-from typing import Final
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from enum import Enum, auto
+from functools import partial
+from typing import Any, TypeVar
 
-from koi_agent.config import readers
-from koi_agent.config.settings import Config
-from koi_agent.core.metadata.values import unit_boolean
+_KEY = "koi_agent.config.key"
+_SECTION = "koi_agent.config.section"
+
+T = TypeVar("T")
+
+
+class Assignments(Enum):
+    """How several assignments of one key are combined.
+
+    ``LAST``: the last one counts, and an empty one restores the default.
+    ``LIST``: they are added, and an empty one restores the default.
+    ``EMPTIABLE_LIST``: they are added, and an empty one empties the list.
+    """
+
+    LAST = auto()
+    LIST = auto()
+    EMPTIABLE_LIST = auto()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Override:
+    """A command-line option and an environment variable that override the files.
+
+    The option overrides the variable. ``read`` parses the text of both.
+    """
+
+    variable: str
+    option: str
+    read: Callable[[str], object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
-    """One key of the file, and what else may say its value.
+    """One setting: all facts about it.
 
-    ``attribute`` is the value's place in ``Config``. The assignments of ``many`` add up until an
-    empty one; of others the last one counts. An empty assignment means ``emptied``, or the
-    default where that is ``None``. ``said`` reads ``variable`` and ``flag`` where these speak
-    otherwise than the file.
+    ``default`` is written as in a file, and ``read`` parses such a text or raises ``BadInput``.
+    ``comment`` is its description in the shipped koi-runtime.conf. ``attribute`` is the place of
+    the value in ``Config``, such as ``health.interval``.
     """
 
-    section: str
-    key: str
+    section: str = ""
+    name: str
     default: str
     read: Callable[[str], object]
-    attribute: str
-    many: bool = False
-    emptied: str | None = None
-    variable: str = ""
-    flag: str = ""
-    said: Callable[[str], object] | None = None
-
-    def of(self, config: Config) -> object:
-        """Find this key's value."""
-        return attrgetter(self.attribute)(config)
+    comment: str
+    assignments: Assignments
+    override: Override | None
+    attribute: str = ""
 
 
-KEYS: Final = (
-    Key(
-        section="Runtime",
-        key="Backends",
-        default="auto",
-        read=readers.listed_backends,
-        attribute="backends",
-        variable="KOI_RUNTIME",
-        flag="--runtime",
-        said=readers.backends,
-    ),
-    Key(
-        section="Runtime",
-        key="ResyncInterval",
-        default="60s",
-        read=readers.resync_interval,
-        attribute="resync_interval",
-    ),
-    Key(
-        section="Runtime",
-        key="RestartGrace",
-        default="2s",
-        read=readers.restart_grace,
-        attribute="restart_grace",
-    ),
-    Key(
-        section="Runtime",
-        key="StaleAfter",
-        default="10min",
-        read=readers.stale_after,
-        attribute="stale_after",
-    ),
-    Key(
-        section="Runtime",
-        key="LogLevel",
-        default="info",
-        read=readers.log_level,
-        attribute="log_level",
-        variable="KOI_LOG_LEVEL",
-        flag="--log-level",
-    ),
-    Key(
-        section="Docker",
-        key="Socket",
-        default="",
-        read=readers.engine_socket,
-        attribute="docker.socket",
-    ),
-    Key(
-        section="Podman",
-        key="Socket",
-        default="",
-        read=readers.engine_socket,
-        attribute="podman.socket",
-    ),
-    Key(
-        section="Systemd",
-        key="Units",
-        default="*.service",
-        read=readers.unit_patterns,
-        attribute="systemd.units",
-        many=True,
-    ),
-    Key(
-        section="Systemd",
-        key="ExcludeUnits",
-        default="user@*.service user-runtime-dir@*.service systemd-*.service",
-        read=readers.unit_patterns,
-        attribute="systemd.exclude_units",
-        many=True,
-        emptied="",
-    ),
-    Key(
-        section="Systemd",
-        key="TrackExited",
-        default="no",
-        read=unit_boolean,
-        attribute="systemd.track_exited",
-    ),
-    Key(
-        section="HTTP",
-        key="Listen",
-        default="",
-        read=readers.listeners,
-        attribute="http.listen",
-        many=True,
-        emptied="",
-    ),
-    Key(
-        section="Capabilities",
-        key="MDNS",
-        default="auto",
-        read=readers.mdns,
-        attribute="capabilities.mdns",
-    ),
-    Key(
-        section="Capabilities",
-        key="Health",
-        default="auto",
-        read=readers.health,
-        attribute="capabilities.health",
-    ),
-    Key(
-        section="Capabilities",
-        key="PartnerLabels",
-        default="yes",
-        read=unit_boolean,
-        attribute="capabilities.partner_labels",
-    ),
-    Key(
-        section="Health",
-        key="Interval",
-        default="30s",
-        read=readers.health_interval,
-        attribute="health.interval",
-    ),
-    Key(
-        section="Health",
-        key="Timeout",
-        default="5s",
-        read=readers.health_timeout,
-        attribute="health.timeout",
-    ),
-    Key(
-        section="Health",
-        key="UnhealthyAfter",
-        default="3",
-        read=readers.unhealthy_after,
-        attribute="health.unhealthy_after",
-    ),
-    Key(
-        section="Health",
-        key="WithdrawUnhealthy",
-        default="yes",
-        read=unit_boolean,
-        attribute="health.withdraw_unhealthy",
-    ),
-)
-SECTIONS: Final = tuple(dict.fromkeys(row.section for row in KEYS))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """One section of the file; ``kind`` is its dataclass, ``backend`` True for a backend's."""
+
+    name: str
+    kind: type[Any]
+    comment: str
+    backend: bool
+
+
+def key(
+    name: str,
+    default: str,
+    read: Callable[[str], T],
+    comment: str,
+    *,
+    assignments: Assignments = Assignments.LAST,
+    override: Override | None = None,
+) -> T:
+    """Declare a dataclass field that holds a setting; see ``Key``."""
+    declared = Key(
+        name=name,
+        default=default,
+        read=read,
+        comment=comment,
+        assignments=assignments,
+        override=override,
+    )
+    return field(default_factory=partial(read, default), metadata={_KEY: declared})
+
+
+def section(name: str, kind: type[T], comment: str = "", *, backend: bool = False) -> T:
+    """Declare a dataclass field that holds a section; see ``Section``."""
+    declared = Section(name=name, kind=kind, comment=comment, backend=backend)
+    return field(default_factory=kind, metadata={_SECTION: declared})
+
+
+def keys(kind: type[Any], name: str, prefix: str = "") -> Iterator[Key]:
+    """Yield all settings below a dataclass in the order of its fields.
+
+    ``name`` is the section of its own settings, and ``prefix`` is put before their attributes.
+    """
+    for one in fields(kind):
+        if declared := one.metadata.get(_KEY):
+            yield replace(declared, section=name, attribute=prefix + one.name)
+        elif inner := one.metadata.get(_SECTION):
+            yield from keys(inner.kind, inner.name, f"{prefix}{one.name}.")
+
+
+def sections(kind: type[Any]) -> Mapping[str, Section]:
+    """Return the sections of a dataclass by the names of their fields."""
+    declared = {one.name: one.metadata.get(_SECTION) for one in fields(kind)}
+    return {name: inner for name, inner in declared.items() if inner}
+
+
+def build(kind: type[T], values: Mapping[str, object], prefix: str = "", **others: object) -> T:
+    """Create a dataclass from the values of all its settings, which are keyed by attribute.
+
+    ``others`` are the values of all other fields.
+    """
+    arguments = dict(others)
+    for one in fields(kind):  # type: ignore[arg-type]  # all kinds are dataclasses
+        attribute = prefix + one.name
+        if one.metadata.get(_KEY):
+            arguments[one.name] = values[attribute]
+        elif inner := one.metadata.get(_SECTION):
+            arguments[one.name] = build(inner.kind, values, f"{attribute}.")
+    return kind(**arguments)

@@ -1,150 +1,158 @@
-"""How the text of a setting becomes its value.
+"""Parses the text of a setting into its value.
 
-Every reader returns the value, or raises ``BadInput`` with a reason. What a list is made of may
-be quoted, as in unit files.
+Each reader returns the value, or raises ``BadInput`` with a reason. A function with limits returns
+a reader. Items of a list may be quoted, as in unit files.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from pathlib import PurePosixPath
 from typing import Final
 
-from koi_agent.config.settings import BACKENDS, Listen
 from koi_agent.core.errors import BadInput
 from koi_agent.core.message_ids import LEVELS
 from koi_agent.core.metadata.names import filled_text, safe_text, shown
 from koi_agent.core.metadata.values import choice, exact_span, port
 from koi_agent.core.unit_file.syntax import words
 
-RUNTIMES: Final = ("docker", "podman", "systemd", "incus", "kubernetes")
-ACCEPTED: Final = ("auto", *RUNTIMES)
-ALIASES: Final = {"lxc": "incus", "lxd": "incus", "k8s": "kubernetes"}
+AUTO: Final = "auto"
+"""The word in ``Backends=`` and ``--runtime`` that stands for all backends."""
 NONE: Final = "none"
-"""What ``Backends=`` says to follow no runtime; flag and variable have a word of their own."""
+"""The word in ``Backends=`` that stands for no backend."""
+PLANNED: Final = ("incus", "kubernetes")
+"""Names of backends of later versions; this version refuses them with a reason."""
+ALIASES: Final = {"lxc": "incus", "lxd": "incus", "k8s": "kubernetes"}
 
 MOST_PATTERNS: Final = 256
 MOST_LISTENERS: Final = 16
-DAY: Final = 86_400
-LONGEST_GRACE: Final = 60
-LONGEST_CHECK: Final = 300
-MOST_FAILURES: Final = 100
-LONGEST_STALE: Final = 30 * DAY
-MDNS: Final = ("auto", "off", "avahi", "resolved")
-"""What can publish mDNS records: ``auto`` is whatever the host has."""
 _SUFFIX = ".service"
 _LONGEST_UNIT = 255
 _LONGEST_SOCKET = 107  # bytes in sockaddr_un, without the NUL
 _PATTERN = re.compile(r"(?:[A-Za-z0-9:_.\\@*?-]|\[!?[A-Za-z0-9:_.\\@-]+\])+")
 _ELEMENT = re.compile(r"\[[^\]]+\]|.")
 _LOOPBACK = ("127.0.0.1", "::1")
-_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # only where somebody wrote a *
+_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # only where the configuration has a *
 _ADDRESS = re.compile(r"(?:(\*|[0-9.]+|\[[0-9A-Fa-f:.]+\]):)?([0-9]+)")
 
 
-def backends(asked: str) -> tuple[str, ...]:
-    """Read a ``--runtime`` list; ``auto`` is every runtime."""
-    return _followed(word.strip() for word in asked.split(","))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listen:
+    """One socket to bind: an IP address with a TCP port, or the path of a Unix socket.
+
+    ``::`` means all IPv6 addresses and no IPv4 address.
+    """
+
+    host: str = ""
+    port: int = 0
+    path: str = ""
 
 
-def listed_backends(value: str) -> tuple[str, ...]:
-    """Read ``Backends=``: with spaces or commas between names, or ``none``."""
+def accepted(known: Collection[str]) -> tuple[str, ...]:
+    """Return the names that ``--runtime`` recognises; ``known`` are the backends' names."""
+    return tuple(dict.fromkeys((AUTO, *known, *PLANNED)))
+
+
+def runtime_list(value: str, known: Collection[str]) -> tuple[str, ...]:
+    """Parse the names of backends, separated by commas; ``auto`` stands for all of ``known``."""
+    return _backends((word.strip() for word in value.split(",")), known)
+
+
+def backend_list(value: str, known: Collection[str]) -> tuple[str, ...]:
+    """Parse the names of backends, separated by spaces or commas, or ``none``."""
     names = re.findall(r"[^ \t,]+", safe_text(value.replace("\t", " ")))
-    return () if [name.lower() for name in names] == [NONE] else _followed(names)
+    return () if [name.lower() for name in names] == [NONE] else _backends(names, known)
 
 
-def _followed(asked: Iterable[str]) -> tuple[str, ...]:
-    names = [_runtime(word) for word in asked]
-    return BACKENDS if "auto" in names else tuple(dict.fromkeys(names))
+def _backends(names: Iterable[str], known: Collection[str]) -> tuple[str, ...]:
+    found = [_backend(name, known) for name in names]
+    return tuple(known) if AUTO in found else tuple(dict.fromkeys(found))
 
 
-def _runtime(word: str) -> str:
+def _backend(word: str, known: Collection[str]) -> str:
     name = ALIASES.get(word.lower(), word.lower())
-    if name not in ACCEPTED:
-        raise BadInput(f"{shown(word)} is no runtime; accepted: {', '.join(ACCEPTED)}")
-    if name not in ("auto", *BACKENDS):
-        raise BadInput(
-            f"this version can't follow {name} yet; it can follow: {', '.join(BACKENDS)}"
-        )
-    return name
+    if name in (AUTO, *known):
+        return name
+    if name in PLANNED:
+        raise BadInput(f"{name} is not supported by this version; write {', '.join(known)}")
+    raise BadInput(f"{shown(word)} is not a backend; write {', '.join(accepted(known))}")
 
 
 def log_level(value: str) -> int:
+    """Parse a level of syslog(3) by systemd's word; return the number of ``logging``."""
     if value.lower() not in LEVELS:
-        raise BadInput(f"{shown(value)} is no log level; accepted: {', '.join(LEVELS)}")
+        raise BadInput(f"{shown(value)} is not a log level; write {', '.join(LEVELS)}")
     return LEVELS[value.lower()]
 
 
-def resync_interval(value: str) -> float:
-    return exact_span(value, 1, DAY)
+def span(least: int, most: int) -> Callable[[str], float]:
+    """Return a reader of a systemd.time(7) time span; limits and value are in seconds."""
+
+    def read(value: str) -> float:
+        return exact_span(value, least, most)
+
+    return read
 
 
-def restart_grace(value: str) -> float:
-    return exact_span(value, 0, LONGEST_GRACE)
+def one_of(*words: str) -> Callable[[str], str]:
+    """Return a reader of one of these words, in upper or lower case."""
+
+    def read(value: str) -> str:
+        return choice(value, words)
+
+    return read
 
 
-def stale_after(value: str) -> float:
-    return exact_span(value, 0, LONGEST_STALE)
+def number(least: int, most: int) -> Callable[[str], int]:
+    """Return a reader of a decimal number between two limits."""
 
+    def read(value: str) -> int:
+        digits = filled_text(value)
+        if not re.fullmatch("[0-9]{1,9}", digits) or not least <= int(digits) <= most:
+            raise BadInput(f"{shown(value)} is not a number from {least} to {most}")
+        return int(digits)
 
-def mdns(value: str) -> str:
-    return choice(value, MDNS)
-
-
-def health(value: str) -> str:
-    return choice(value, ("auto", "off"))
-
-
-def health_interval(value: str) -> float:
-    return exact_span(value, 1, DAY)
-
-
-def health_timeout(value: str) -> float:
-    return exact_span(value, 1, LONGEST_CHECK)
-
-
-def unhealthy_after(value: str) -> int:
-    digits = filled_text(value)
-    if not re.fullmatch("[0-9]{1,3}", digits) or not 1 <= int(digits) <= MOST_FAILURES:
-        raise BadInput(f"{shown(value)} is no number from 1 to {MOST_FAILURES}")
-    return int(digits)
+    return read
 
 
 def engine_socket(value: str) -> str:
-    """Read ``Socket=`` of a container engine: a path, or ``unix://`` and a path."""
+    """Parse the socket of a container engine: a path, ``unix://`` and a path, or empty."""
     if not value:
         return ""
     path = filled_text(value).removeprefix("unix://")
     if not path.startswith("/"):
-        raise BadInput(f"{shown(value)} is no socket's path: write it like /run/docker.sock")
+        raise BadInput(
+            f"{shown(value)} is not an absolute path; write a path like /run/docker.sock"
+        )
     return _socket_path(path)
 
 
 def unit_patterns(value: str) -> tuple[str, ...]:
-    """Read a list of unit names and globs; a backslash is part of a name, as in ``After=``."""
+    """Parse a list of unit names and glob patterns; a backslash is part of a name (``After=``)."""
     patterns = tuple(dict.fromkeys(map(_pattern, words(value.replace("\\", "\\\\")))))
     if len(patterns) > MOST_PATTERNS:
-        raise BadInput(f"{len(patterns)} patterns are too many: there may be {MOST_PATTERNS}")
+        raise BadInput(f"{len(patterns)} patterns are too many; write at most {MOST_PATTERNS}")
     return patterns
 
 
 def _pattern(word: str) -> str:
     if len(word) > _LONGEST_UNIT:
-        raise BadInput(f"{shown(word)} is longer than the {_LONGEST_UNIT} characters of a unit")
+        raise BadInput(f"{shown(word)} is longer than a unit name, {_LONGEST_UNIT} characters")
     if not _PATTERN.fullmatch(word):
         raise BadInput(
-            f"{shown(word)} matches no unit: a pattern has letters, digits, :-_.\\@ and *?[]"
+            f"{shown(word)} is not a unit name or pattern; write letters, digits, :-_.\\@ and *?[]"
         )
     if not _may_match(word):
         raise BadInput(
-            f"{shown(word)} matches no service: write it like web{_SUFFIX} or web*{_SUFFIX}"
+            f"{shown(word)} matches no service; write a name like web{_SUFFIX} or web*{_SUFFIX}"
         )
     return word
 
 
 def _may_match(pattern: str) -> bool:
-    """Tell whether a service's name may end as the pattern does after its last star."""
+    """Return True if a service's name may end as the pattern does after its last star."""
     end = _ELEMENT.findall(pattern.rpartition("*")[2])[-len(_SUFFIX) :]
     if "*" not in pattern and len(end) < len(_SUFFIX):
         return False
@@ -152,30 +160,30 @@ def _may_match(pattern: str) -> bool:
 
 
 def listeners(value: str) -> tuple[Listen, ...]:
-    """Read ``Listen=``: ports of the loopback, addresses with ports, paths of Unix sockets."""
+    """Parse a list of ports, addresses with ports, and paths of Unix sockets."""
     found = tuple(dict.fromkeys(one for word in words(value) for one in _listeners(word)))
     if len(found) > MOST_LISTENERS:
-        raise BadInput(f"{len(found)} sockets are too many: there may be {MOST_LISTENERS}")
+        raise BadInput(f"{len(found)} sockets are too many; write at most {MOST_LISTENERS}")
     return found
 
 
 def _listeners(word: str) -> Iterator[Listen]:
-    given = filled_text(word)
-    if given.startswith("/"):
-        yield Listen(path=_socket_path(given))
+    text = filled_text(word)
+    if text.startswith("/"):
+        yield Listen(path=_socket_path(text))
         return
-    match = _ADDRESS.fullmatch(given)
+    match = _ADDRESS.fullmatch(text)
     if not match:
         raise BadInput(
-            f"{shown(given)} is nothing to listen on: write it like 8080, 192.0.2.1:8080,"
+            f"{shown(text)} is not an address to listen on; write 8080, 192.0.2.1:8080,"
             " [2001:db8::1]:8080, *:8080 or /run/http.sock"
         )
-    for host in _hosts(match[1], given):
+    for host in _hosts(match[1], text):
         yield Listen(host=host, port=port(match[2]))
 
 
-def _hosts(host: str | None, given: str) -> tuple[str, ...]:
-    """Name the addresses meant: a port alone is the loopback's, for others are a decision."""
+def _hosts(host: str | None, text: str) -> tuple[str, ...]:
+    # A port alone binds to loopback: other addresses are to be chosen explicitly.
     if host is None:
         return _LOOPBACK
     if host == "*":
@@ -185,12 +193,12 @@ def _hosts(host: str | None, given: str) -> tuple[str, ...]:
             return (str(IPv6Address(host[1:-1])),)
         return (str(IPv4Address(host)),)
     except AddressValueError as error:
-        raise BadInput(f"{shown(given)} has an address that is none: {error}") from error
+        raise BadInput(f"{shown(text)} has an invalid address: {error}") from error
 
 
-def _socket_path(given: str) -> str:
-    if len(given.encode()) > _LONGEST_SOCKET:
-        raise BadInput(f"{shown(given)} is longer than the {_LONGEST_SOCKET} bytes of a socket")
-    if ".." in PurePosixPath(given).parts or given.endswith("/"):
-        raise BadInput(f"{shown(given)} is no socket's path: it ends in a name and has no ..")
-    return given
+def _socket_path(text: str) -> str:
+    if len(text.encode()) > _LONGEST_SOCKET:
+        raise BadInput(f"{shown(text)} is longer than a socket's path, {_LONGEST_SOCKET} bytes")
+    if ".." in PurePosixPath(text).parts or text.endswith("/"):
+        raise BadInput(f"{shown(text)} is not a socket's path; write a path without .. and final /")
+    return text

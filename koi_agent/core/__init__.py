@@ -1,1 +1,1 @@
-"""What koi-runtime knows, by pure and synchronous rules: standard library only."""
+"""The pure and synchronous core of koi-runtime. It uses the standard library only."""

@@ -1,12 +1,15 @@
-"""How long to wait before trying again: doubling pauses, jittered so that no herd forms."""
+"""Pauses between attempts. They double, and random jitter keeps many agents out of step."""
 
 from collections.abc import Iterator
 from random import uniform
 
 
 def pauses(first: float, longest: float) -> Iterator[float]:
-    """Yield seconds for ever: ``first`` doubling to ``longest``, each shortened by up to half."""
+    """Yield pauses in seconds forever: ``first``, doubling up to ``longest``.
+
+    Each is shortened at random by up to half.
+    """
     pause = first
     while True:
-        yield uniform(pause / 2, pause)  # noqa: S311 - jitter is no secret
+        yield uniform(pause / 2, pause)  # noqa: S311 - jitter needs no secure randomness
         pause = min(pause * 2, longest)

@@ -1,78 +1,112 @@
-"""What plugs into the flow: backends bring changes in, event sinks carry events out."""
+"""The parts that plug into the flow: backends, event sinks, capabilities, providers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Never, Protocol
+from dataclasses import dataclass
+from typing import Any, Never, Protocol, TypeVar
 
-from koi_agent.core.events import Event, Gone, Listing, Seen
-from koi_agent.core.plan.records import Record, Told
+from koi_agent.core.events import Change, Event, Gone, Listing, Seen
+from koi_agent.core.instance import RecordStatus
+from koi_agent.core.key import Key
+from koi_agent.core.plan.records import Record
+from koi_agent.core.plan.requests import Policy, Rules
 
 Deliver = Callable[[Seen | Gone], None]
+Apply = Callable[[Change], None]
+"""Applies a change to the registry."""
 
 
 class Session(Protocol):
-    """One connection to a runtime whose event stream is already open."""
+    """One connection to a runtime. Its event stream is open already."""
 
     async def list(self) -> Listing:
-        """Ask the runtime for everything that runs; raises ``BackendLost``."""
+        """Return everything that runs; raise ``BackendLost``."""
 
     async def doubt(self) -> str:
-        """Wait until events alone can't tell the truth (a reload, an overrun); returns why."""
+        """Wait until events alone are not enough (a reload, an overrun); return the reason."""
 
     async def run(self) -> Never:
-        """Do the session's own work; raises ``BackendLost`` when it is of no more use."""
+        """Do the work of the session; raise ``BackendLost`` when the connection is lost."""
 
 
 class Backend(Protocol):
-    """A runtime that can be followed."""
+    """A runtime that can be followed; ``name`` is that of its instances' keys."""
 
     name: str
 
     def session(self, deliver: Deliver) -> AbstractAsyncContextManager[Session]:
-        """Connect and open the event stream; raises ``BackendLost`` or ``BackendAbsent``.
+        """Connect and open the event stream; raise ``BackendLost`` or ``BackendAbsent``.
 
         ``deliver`` may be called from the moment the stream is open, before the context is
         entered, and not after it is left.
         """
 
     async def arrival(self) -> None:
-        """Wait until something tells that another attempt is worth while, for ever if nothing does.
+        """Wait until another attempt to connect is worthwhile, forever if nothing tells.
 
-        Called after a session ended; it knows what has changed since that began.
+        Called after a session has ended. Changes since the start of that session count.
         """
 
 
-Report = Callable[[str, Sequence[Told]], None]
-"""Takes what became of the records of one owner: all of them, each time."""
+Report = Callable[[Key, Sequence[RecordStatus]], None]
+"""Receives the status of all records of one owner."""
+
+R_contra = TypeVar("R_contra", bound=Record, contravariant=True)
 
 
-class ProviderSession(Protocol):
-    """One connection to whoever makes records known."""
+class ProviderSession(Protocol[R_contra]):
+    """One connection to a provider."""
 
-    async def put(self, key: str, records: Sequence[Record]) -> None:
-        """Make known exactly these records of an owner, and no others; none withdraws all.
+    async def put(self, owner: Key, records: Sequence[R_contra]) -> None:
+        """Publish exactly these records of an owner; an empty sequence withdraws all.
 
-        Raises ``ProviderRefused`` or ``ProviderLost``. What becomes of each is reported.
+        Raises ``ProviderRefused`` or ``ProviderLost``. The status of each record is reported.
         """
 
     async def run(self) -> Never:
-        """Do the session's own work; raises ``ProviderLost`` when it is of no more use."""
+        """Do the work of the session; raise ``ProviderLost`` when the connection is lost."""
 
 
-class Provider(Protocol):
-    """What a capability acts through; ``absence`` says what is missing before there is a session.
+class Provider(Protocol[R_contra]):
+    """The program through which a capability acts. Equal providers are not restarted.
 
-    When a session is left, what it made known is withdrawn.
+    ``absence`` describes what is missing until a session is open. When a session is left, its
+    records are withdrawn.
     """
 
-    absence: str
+    @property
+    def absence(self) -> str: ...
 
-    def session(self, report: Report) -> AbstractAsyncContextManager[ProviderSession]:
-        """Connect, and wait for as long as the provider is absent; raises ``ProviderLost``."""
+    def session(self, report: Report) -> AbstractAsyncContextManager[ProviderSession[R_contra]]:
+        """Connect, and wait while the provider is absent; raise ``ProviderLost``."""
+
+
+async def _nothing() -> None:
+    """Do nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capability:
+    """A row of the table of capabilities. A lane of its own plans and feeds its providers.
+
+    ``rules`` builds the pure rules from the policy and the configuration. ``providers`` builds the
+    providers by name, none if the capability is turned off; results go to the registry through its
+    second argument. ``recover`` runs once, before the providers: it removes what a killed agent
+    left behind.
+
+    ``publishes`` is True for records that other programs see. They outlive a restart of their
+    instance by ``RestartGrace=``, and their status is part of the instance's announcements.
+    """
+
+    name: str
+    rules: Callable[[Policy, Any], Rules]
+    providers: Callable[[Any, Apply], Mapping[str, Provider[Any]]]
+    recover: Callable[[], Awaitable[None]] = _nothing
+    publishes: bool = True
 
 
 class EventSink(Protocol):
-    """Something that shows events; it must not block and never raises."""
+    """Receives events. It must not block and never raises."""
 
     def publish(self, events: Sequence[Event]) -> None:
-        """Take note of events, in order."""
+        """Process events, which come in order."""

@@ -1,4 +1,4 @@
-"""Names of our D-Bus API, for those who serve it and those who ask it."""
+"""Names of the agent's D-Bus API, for the service and for its clients."""
 
 NAME = "org.sylin.koi.Runtime1"
 ROOT = "/org/sylin/koi/Runtime1"

@@ -1,12 +1,12 @@
-"""The expected troubles of koi-runtime; everything else is a bug and ends the process.
+"""The expected errors of koi-runtime. Any other error is a bug and ends the process.
 
 KoiError
-├── ConfigError        the configuration can't be used: names file or flag, key and reason
-├── BackendLost        a runtime is gone or does not answer; it is followed again after a pause
-│   └── BackendAbsent  a runtime is not there at all (yet)
-├── ProviderLost       whoever makes records known is gone or does not answer; tried again
-├── ProviderRefused    some of what was asked of a provider was not done; tried again
-└── BadInput           one record of foreign data can't be used; it is skipped, the rest goes on
+├── ConfigError        the configuration is not valid: the text has file or option, key and reason
+├── BackendLost        a runtime does not answer; the agent connects again after a pause
+│   └── BackendAbsent  a runtime is not on this host, or not yet
+├── ProviderLost       a provider of a capability does not answer; connected again after a pause
+├── ProviderRefused    a provider did not do all that was requested; it is requested again
+└── BadInput           one value or message from outside is not valid; it is skipped
 """
 
 from collections.abc import Iterator
@@ -14,38 +14,38 @@ from contextlib import contextmanager
 
 
 class KoiError(Exception):
-    """The root of what may be expected to go wrong; its text is for the operator."""
+    """The root of all expected errors; the text is for the administrator."""
 
 
 class ConfigError(KoiError):
-    """The configuration can't be used."""
+    """The configuration is not valid."""
 
 
 class BackendLost(KoiError):
-    """A runtime stopped answering; what is known of it is kept, marked stale."""
+    """A runtime stopped answering. Its instances are kept and marked as stale."""
 
 
 class BackendAbsent(BackendLost):
-    """A runtime is not on this host (yet)."""
+    """A runtime is not on this host, or not yet."""
 
 
 class ProviderLost(KoiError):
-    """What a capability acts through is gone, and with it all that was made known."""
+    """A provider of a capability is gone, and all records that it published with it."""
 
 
 class ProviderRefused(KoiError):
-    """A provider did not do what was asked of it for one instance."""
+    """A provider did not do what was requested for one instance."""
 
 
 class BadInput(KoiError):
-    """One foreign record can't be used."""
+    """One value or message from outside is not valid."""
 
 
 @contextmanager
 def ungrouped(*expected: type[Exception]) -> Iterator[None]:
-    """Let the first trouble of a task group out as itself, unless there is a bug among them.
+    """Raise the first expected error of a task group by itself; a group with a bug passes as is.
 
-    ``except*`` can't: before Python 3.11.4 what is raised in it comes out in a group again.
+    ``except*`` can't do this: before Python 3.11.4, an error raised in it is in a group again.
     """
     try:
         yield

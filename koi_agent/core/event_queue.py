@@ -1,9 +1,9 @@
-"""Events on their way to somebody slow: in order, bounded, the last word never lost.
+"""A queue of events for a slow reader: in order, bounded, the last state never lost.
 
-``told`` is what the other side knows once it has read all that was taken out. A queue that
-grows past its capacity is made shorter: of one instance's updates the last remains, and what
-started and stopped without a word having left is told of no more (``dropped`` counts it), as
-is a backend's loss that has ended. What remains is bounded by the number of instances.
+A queue that grows past its capacity is compacted. Of the updates of one instance the last remains.
+An instance that started and stopped before the reader took either event is dropped, and so is the
+loss of a backend that has ended; ``dropped`` counts both. The rest is bounded by the number of
+instances.
 """
 
 from collections import deque
@@ -22,14 +22,15 @@ from koi_agent.core.events import (
     Updated,
 )
 from koi_agent.core.instance import Instance
+from koi_agent.core.key import Key
 
 
 class EventQueue:
-    """A queue of events for one reader."""
+    """A queue of events for one reader; ``known`` is what the reader knows from events so far."""
 
     def __init__(self, capacity: int = 4096) -> None:
         self.dropped = 0
-        self.told: dict[str, Instance] = {}
+        self.known: dict[Key, Instance] = {}
         self._events: deque[Event] = deque()
         self._capacity = capacity
         self._limit = capacity
@@ -37,9 +38,9 @@ class EventQueue:
     def __len__(self) -> int:
         return len(self._events)
 
-    def begin(self, told: Mapping[str, Instance]) -> None:
-        """Begin anew with a reader that knows, or will ask for, all there is now."""
-        self.told = dict(told)
+    def reset(self, known: Mapping[Key, Instance]) -> None:
+        """Start again with a reader that knows, or will ask for, the present state."""
+        self.known = dict(known)
         self._events.clear()
         self._limit = self._capacity
 
@@ -47,33 +48,33 @@ class EventQueue:
         """Queue events."""
         self._events.extend(events)
         if len(self._events) > self._limit:
-            self._events = self._shortened()
+            self._events = self._compacted()
             self._limit = max(self._capacity, 2 * len(self._events))
 
     def take(self) -> Event:
-        """Take the first event out; raises ``IndexError`` where there is none."""
+        """Remove and return the first event; raise ``IndexError`` without one."""
         event = self._events.popleft()
         match event:
             case Started(instance) | Updated(new=instance):
-                self.told[instance.key] = instance
+                self.known[instance.key] = instance
             case Stopped(instance):
-                self.told.pop(instance.key, None)
+                self.known.pop(instance.key, None)
             case _:
                 pass
         if not self._events:
             self._limit = self._capacity
         return event
 
-    def _shortened(self) -> deque[Event]:
+    def _compacted(self) -> deque[Event]:
         kept: dict[int, Event] = {}
-        last: dict[str, list[int]] = {}
+        last: dict[Key | str, list[int]] = {}
         lost: dict[str, int] = {}
         for number, event in enumerate(self._events):
             match event:
                 case Started() | Updated() | Stopped():
-                    self._shorten(kept, last.setdefault(_key(event), []), number, event)
+                    self._add(kept, last.setdefault(_key(event), []), number, event)
                 case BackendUpdated(new=status):
-                    self._replace(kept, last.setdefault(status.name, []), number, event)
+                    self._add_update(kept, last.setdefault(status.name, []), number, event)
                 case BackendReconnected(backend) if backend in lost:
                     del kept[lost.pop(backend)]
                     self.dropped += 1
@@ -88,10 +89,10 @@ class EventQueue:
                     kept[number] = event
         return deque(kept.values())
 
-    def _shorten(
+    def _add(
         self, kept: dict[int, Event], mine: list[int], number: int, event: InstanceEvent
     ) -> None:
-        """Keep an instance's event, and of its earlier ones (``mine``) what still matters."""
+        """Add an event of an instance, and drop what it outdates of the earlier ones (``mine``)."""
         before = kept[mine[-1]] if mine else None
         if isinstance(event, Updated) and isinstance(before, Updated):
             kept[mine[-1]] = Updated(before.old, event.new)
@@ -107,10 +108,10 @@ class EventQueue:
         mine.append(number)
         kept[number] = event
 
-    def _replace(
+    def _add_update(
         self, kept: dict[int, Event], mine: list[int], number: int, event: BackendUpdated
     ) -> None:
-        """Keep the last of a backend's updates, spanning all of them."""
+        """Add an update of a backend, merged with the one before."""
         if mine:
             first = kept.pop(mine.pop())
             if isinstance(first, BackendUpdated):
@@ -119,5 +120,5 @@ class EventQueue:
         kept[number] = event
 
 
-def _key(event: InstanceEvent) -> str:
+def _key(event: InstanceEvent) -> Key:
     return event.new.key if isinstance(event, Updated) else event.instance.key

@@ -1,25 +1,25 @@
-"""The two vocabularies of the flow: what is said to the registry, and what the registry says.
+"""The values of the flow: changes that go into the registry, and events that come out of it.
 
-Backends say ``Listing``, ``Seen`` and ``Gone``; the engine that follows them adds
-``Lost`` and ``Absent``, and the agent ``Followed`` and ``Unfollowed`` when it is configured anew.
-Capabilities say what they did (``Announced``) and found (``Checked``).
-The registry answers each with a list of ``Event``.
+Backends deliver ``Listing``, ``Seen`` and ``Gone``. The follower adds ``Lost`` and ``Absent``; the
+agent adds ``Followed`` and ``Unfollowed`` when its configuration changes. Capabilities deliver
+``Announced`` and ``Checked``. The registry turns each change into a list of ``Event``.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from koi_agent.core.instance import Announcement, Health, Instance
+from koi_agent.core.instance import CheckKind, Health, Instance, RecordStatus
+from koi_agent.core.key import Key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
     """All instances of a backend at one moment.
 
-    ``touched`` are the ids an event spoke of between request and answer: on those the events
-    are newer, and the listing is not believed. ``drifted`` are ids that a periodic look found
-    different twice, though no event said so.
+    ``touched`` are the ids that an event named between request and answer: the events are newer,
+    so the listing does not count for them. ``drifted`` are ids that two periodic lists found
+    different although no event named them.
     """
 
     backend: str
@@ -37,9 +37,17 @@ class Seen:
     instance: Instance
 
 
+class GoneReason(StrEnum):
+    """Reasons for which an instance does not come back as the same instance."""
+
+    CLAIMED = "claimed"
+    REMOVED = "removed"
+    UNFOLLOWED = "no longer followed"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gone:
-    """An instance runs no more."""
+    """An instance has stopped."""
 
     backend: str
     id: str
@@ -48,7 +56,7 @@ class Gone:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lost:
-    """A backend that was, or should be, there does not answer."""
+    """A backend is lost, or fails although it is present."""
 
     backend: str
     reason: str
@@ -56,7 +64,7 @@ class Lost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Absent:
-    """A backend is not on this host now."""
+    """A backend is not present on this host."""
 
     backend: str
     reason: str
@@ -64,33 +72,55 @@ class Absent:
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """A backend is followed from now on."""
+    """The agent starts to follow a backend of a kind."""
 
     backend: str
+    kind: str
 
 
 @dataclass(frozen=True, slots=True)
 class Unfollowed:
-    """A backend is followed no more; what is known of it is forgotten."""
+    """The agent stops following a backend; its instances are dropped."""
 
     backend: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckStatus:
+    """Status of the health check of an instance.
+
+    ``target`` is a URL, or an address and a port. ``interval`` and ``timeout`` are seconds. Times
+    are microseconds since the epoch, 0 for never. ``message`` describes the last result.
+    """
+
+    kind: CheckKind
+    target: str
+    interval: float
+    timeout: float
+    health: Health
+    last_checked: int = 0
+    last_ok: int = 0
+    message: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Announced:
-    """What became of all that an instance asked for."""
+    """Status of all records that an instance requests."""
 
-    key: str
-    announcements: tuple[Announcement, ...]
+    key: Key
+    announcements: tuple[RecordStatus, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What a check of ours found of an instance; ``Health.NONE`` ends what was found before."""
+    """Status of an instance's health check; ``None`` ends the check.
 
-    key: str
-    health: Health
-    detail: str = ""
+    ``passed`` is the result of a check that has just run, ``None`` if none ran.
+    """
+
+    key: Key
+    status: CheckStatus | None
+    passed: bool | None = None
 
 
 Result = Announced | Checked
@@ -98,7 +128,7 @@ Change = Listing | Seen | Gone | Lost | Absent | Followed | Unfollowed | Result
 
 
 class BackendState(StrEnum):
-    """Where a backend stands; ``STALE`` keeps its instances, ``FAILED`` never had any."""
+    """State of a backend; ``STALE`` keeps its instances, ``FAILED`` has none."""
 
     ABSENT = "absent"
     CONNECTING = "connecting"
@@ -109,9 +139,14 @@ class BackendState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackendStatus:
-    """What is known of a backend; ``last_sync`` is microseconds since the epoch, 0 for never."""
+    """Status of a backend.
+
+    ``kind`` is the runtime's: a host may follow two backends of one kind under two names.
+    ``last_sync`` is microseconds since the epoch, 0 for never.
+    """
 
     name: str
+    kind: str
     state: BackendState = BackendState.CONNECTING
     endpoint: str = ""
     runtime_version: str = ""
@@ -139,7 +174,7 @@ class Updated:
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """An instance is visible no more; ``instance`` is its last state."""
+    """An instance is no longer visible; ``instance`` is its last state."""
 
     instance: Instance
     reason: str
@@ -147,21 +182,21 @@ class Stopped:
 
 @dataclass(frozen=True, slots=True)
 class BackendAdded:
-    """A backend is followed from now on."""
+    """The agent follows one more backend."""
 
     status: BackendStatus
 
 
 @dataclass(frozen=True, slots=True)
 class BackendRemoved:
-    """A backend is followed no more; its instances have stopped before."""
+    """The agent no longer follows a backend; its instances have stopped before this event."""
 
     backend: str
 
 
 @dataclass(frozen=True, slots=True)
 class BackendUpdated:
-    """What is known of a backend changed."""
+    """The status of a backend changed."""
 
     old: BackendStatus
     new: BackendStatus

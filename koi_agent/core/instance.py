@@ -1,16 +1,18 @@
-"""What is tracked: one ``Instance`` for each thing that runs, whatever runs it.
+"""The tracked values: one ``Instance`` for each workload, whatever runs it.
 
-Field names are those of upstream's JSON; ours are added, none renamed. All values are frozen:
-a change is a new ``Instance`` made with ``dataclasses.replace``.
+Field names are those of upstream's JSON; ours are added, and no field is renamed. All values are
+frozen: a change is a new ``Instance`` made with ``dataclasses.replace``.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Self
 
+from koi_agent.core.key import Key
+
 
 class InstanceState(StrEnum):
-    """What the runtime says of an instance; a word a newer runtime invents becomes ``UNKNOWN``."""
+    """State of an instance as its runtime reports it; an unknown word becomes ``UNKNOWN``."""
 
     RUNNING = "running"
     STOPPED = "stopped"
@@ -24,7 +26,7 @@ class InstanceState(StrEnum):
 
 
 class Health(StrEnum):
-    """What is known of an instance's health; ``NONE`` means nothing checks it."""
+    """Health of an instance; ``NONE`` means that no check exists."""
 
     NONE = "none"
     STARTING = "starting"
@@ -38,14 +40,14 @@ class Health(StrEnum):
 
 
 class Protocol(StrEnum):
-    """Transport protocols a port can be announced for."""
+    """Transport protocol of a port."""
 
     TCP = "tcp"
     UDP = "udp"
 
 
 class PortSource(StrEnum):
-    """How a port is known: mapped by a runtime, seen listening, or only said by metadata."""
+    """Source of a port: mapped by the runtime, found listening, or declared by metadata only."""
 
     PUBLISHED = "published"
     LISTENING = "listening"
@@ -53,7 +55,7 @@ class PortSource(StrEnum):
 
 
 class EnabledBy(StrEnum):
-    """What opted an instance in (or out): the strongest source that spoke."""
+    """The strongest source that opted an instance in or out."""
 
     EXPLICIT = "explicit"
     ANNOUNCE = "announce"
@@ -88,14 +90,30 @@ class PortMetadata:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """A value that metadata carried and nobody will use: where it stood, and why not."""
+    """A metadata value that is not used: its key, and the reason.
+
+    ``capability`` is the one that the key belongs to. It is empty for a key that several
+    capabilities use, and for an unknown key.
+    """
 
     key: str
     reason: str
+    capability: str = ""
 
 
-class Standing(StrEnum):
-    """Where a record stands that an instance asks for."""
+class CheckKind(StrEnum):
+    """Kind of a health check: an HTTP request, or a TCP connection only."""
+
+    HTTP = "http"
+    TCP = "tcp"
+
+
+class RecordState(StrEnum):
+    """State of a record that an instance requests.
+
+    ``WANTED`` is not confirmed by the provider yet. ``HELD`` waits until its reason is gone.
+    ``REFUSED`` waits for a change of the instance. ``FAILED`` is tried again.
+    """
 
     WANTED = "wanted"
     ANNOUNCED = "announced"
@@ -105,26 +123,69 @@ class Standing(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Announcement:
-    """What became of one record: of which capability, by which provider, and why.
+class RecordStatus:
+    """Status of one record: its name as published, its provider, and the reason of its state.
 
-    ``since`` is microseconds since the epoch.
+    ``capability`` and ``since``, the time of the last change in microseconds since the epoch, are
+    filled in by the announce engine.
     """
 
-    capability: str
     name: str
-    status: Standing
+    state: RecordState
     provider: str = ""
     reason: str = ""
     since: int = 0
+    capability: str = ""
+
+    @property
+    def content(self) -> tuple[str, ...]:
+        """All of the status except its time."""
+        return self.capability, self.provider, self.name, self.state, self.reason
+
+    def at(self, since: int) -> "RecordStatus":
+        """Return the status with the time of its last change."""
+        return replace(self, since=since)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traits:
+    """How the instances of a backend behave.
+
+    The core decides by these values. It does not know the names of backends.
+    """
+
+    is_unit: bool = False
+    """The id is a unit's name. A workload of another backend can be the same thing as the unit."""
+    has_creation_time: bool = True
+    """``created_at`` ranks instances that request the same name."""
+    is_routable: bool = False
+    """Other hosts reach an unpublished port at the instance's own addresses."""
+    is_checked: bool = True
+    """A published TCP port is checked without any metadata."""
+    has_final_health: bool = True
+    """The health that the runtime reports takes precedence over a check by the agent."""
+    opt_in: str = "the label koi.enable=true"
+    """The metadata that opts an instance in, for a person."""
+
+
+CONTAINER = Traits()
+"""Traits of an engine's containers."""
+UNIT = Traits(
+    is_unit=True,
+    has_creation_time=False,
+    is_checked=False,
+    has_final_health=False,
+    opt_in="X-Koi-Enable=yes in its unit file",
+)
+"""Traits of a service manager's units. A unit's health is its readiness, which is reported once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KoiMetadata:
-    """What an instance's owner asks for; ``None`` means the owner did not say.
+    """The ``koi.*`` metadata of an instance; ``None`` means that the key is not set.
 
     ``health_interval`` and ``health_timeout`` are whole seconds. ``ports`` maps
-    (container port, protocol) to what is asked for that port alone; both it and ``txt`` are
+    (container port, protocol) to the keys of that port alone. Both ``ports`` and ``txt`` are
     sorted tuples, so that equal metadata compare equal and hash.
     """
 
@@ -151,17 +212,20 @@ class KoiMetadata:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:
-    """One thing that runs.
+    """One workload.
 
-    ``id`` is the runtime's own. ``discovered_at`` is set once by the registry and
-    ``created_at`` is the runtime's own creation time (0 where it has none, as for units);
-    both are microseconds since the epoch. ``stale`` is set by the registry while the backend
-    is lost. ``awaits`` names a backend that may claim this instance as its own: unless that
-    backend is known to be absent or to fail, the instance is held back. ``notes`` are
-    sentences for Explain. ``project`` and ``replica`` say which of the many alike it is, as
-    Compose numbers them, from 1; empty and 0 where there is no such thing. ``announcements``
-    are what capabilities made of what it asks for; ``checked`` tells that health is what a check
-    of ours found, where the runtime has none.
+    ``id`` is the runtime's own. ``created_at`` is the runtime's creation time (0 where it has
+    none, as for units) and ``discovered_at`` is set once by the registry; both are microseconds
+    since the epoch. ``stale`` is set by the registry while the backend is lost.
+
+    ``awaits`` is the kind of a backend that may claim this instance: the instance is hidden unless
+    all such backends are absent or fail. ``notes`` are sentences for Explain. ``project`` and
+    ``replica`` identify one of several equal instances, as Compose numbers them, from 1; they are
+    empty and 0 for a single instance. ``ending`` means that the instance is being stopped: a
+    connection to it could start it again.
+
+    ``announcements`` is the status of the records that the instance requests. ``checked`` means
+    that ``health`` is the result of a check by the agent.
     """
 
     id: str
@@ -186,10 +250,17 @@ class Instance:
     notes: tuple[str, ...] = ()
     project: str = ""
     replica: int = 0
-    announcements: tuple[Announcement, ...] = ()
+    ending: bool = False
+    announcements: tuple[RecordStatus, ...] = ()
     checked: bool = False
+    traits: Traits = field(default=CONTAINER, repr=False)
 
     @property
-    def key(self) -> str:
-        """Name this instance among those of all backends."""
-        return f"{self.backend}:{self.id}"
+    def key(self) -> Key:
+        """The name of this instance among those of all backends."""
+        return Key(self.backend, self.id)
+
+    @property
+    def accepts_checks(self) -> bool:
+        """True if the result of a check by the agent replaces the runtime's health."""
+        return self.health is Health.NONE or not self.traits.has_final_health

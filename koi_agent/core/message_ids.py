@@ -1,7 +1,7 @@
-"""What the agent says of itself: levels, and the kinds of records that have a catalog entry.
+"""Log levels, and the MESSAGE_ID of each kind of log record that has a catalog entry.
 
-A record of a kind carries its MESSAGE_ID, by which ``journalctl MESSAGE_ID=…`` finds it on
-every host for ever and ``journalctl -x`` explains it (packaging/koi-runtime.catalog).
+``journalctl MESSAGE_ID=…`` finds all records of a kind. ``journalctl -x`` adds the explanation
+from the catalog (packaging/koi-runtime.catalog).
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from enum import StrEnum
 from koi_agent.core.errors import BadInput
 
 IDENTIFIER = "koi-runtime"
-"""SYSLOG_IDENTIFIER of all records."""
+"""SYSLOG_IDENTIFIER of all log records."""
 
 LEVELS = {
     "emerg": 70,
@@ -22,11 +22,11 @@ LEVELS = {
     "info": 20,
     "debug": 10,
 }
-"""syslog(3)'s levels by systemd's words, gravest first, and ``logging``'s numbers for them."""
+"""systemd's words for the levels of syslog(3), most severe first, and ``logging``'s numbers."""
 
 
 class MessageId(StrEnum):
-    """MESSAGE_IDs: random once, and never another's."""
+    """MESSAGE_IDs. Each is random and never changes."""
 
     STARTED = "568c4f9846cf4b9ba8b3fc7e7b7e8da2"
     STOPPED = "676dc2ad476742779450a10d2358c107"
@@ -51,22 +51,22 @@ class MessageId(StrEnum):
 
 
 def journal_fields(kind: MessageId, **fields: object) -> Mapping[str, Mapping[str, object]]:
-    """Make the ``extra=`` of a log call: its kind, and more journal fields (``KOI_…``)."""
+    """Build the ``extra=`` of a log call from its kind and further journal fields (``KOI_…``)."""
     return {"koi": {"MESSAGE_ID": kind, **fields}}
 
 
 def level(word: str) -> int:
-    """Read one of systemd's words for a level; raises ``BadInput`` naming them all."""
+    """Return ``logging``'s number for one of systemd's words. Raises ``BadInput``."""
     if word not in LEVELS:
-        raise BadInput(f"no log level '{word}'; known: {', '.join(LEVELS)}")
+        raise BadInput(f"log level: unknown: '{word}'; use {', '.join(LEVELS)}")
     return LEVELS[word]
 
 
 def level_word(number: int) -> str:
-    """Tell what a level of ``logging`` is called: the word whose records it lets through."""
+    """Return systemd's word for a level of ``logging``."""
     return next((word for word, least in LEVELS.items() if number >= least), "debug")
 
 
 def priority(number: int) -> int:
-    """Tell syslog(3)'s number for a level of ``logging``: 0 is the gravest, 7 is debug."""
+    """Return syslog(3)'s number for a level of ``logging``, from 0 (emerg) to 7 (debug)."""
     return list(LEVELS).index(level_word(number))

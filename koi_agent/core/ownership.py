@@ -1,8 +1,8 @@
-"""Which units are containers: one workload seen by two backends is one thing.
+"""Which units are containers: one workload that two backends report is one instance.
 
-A container claims the unit it names (``PODMAN_SYSTEMD_UNIT``) and the unit whose control
-group it runs in, and then the unit has no object of its own. The scope that a runtime made for
-a container is followed by nobody: its name is another name of the container.
+A container claims the unit that it names (``PODMAN_SYSTEMD_UNIT``) and the unit whose control
+group it runs in. A claimed unit has no object of its own. The scope that an engine makes for a
+container is not an instance: its name is another name of the container.
 """
 
 import re
@@ -11,102 +11,110 @@ from dataclasses import dataclass
 from typing import Final
 
 from koi_agent.core.instance import Instance
+from koi_agent.core.key import Key
 
-UNITS = "systemd"
-"""The backend whose instances can be claimed."""
-
-NOBODY: frozenset[str] = frozenset()
-
-_MANAGER: Final = re.compile(r"user@[0-9]+\.service")
-"""The unit of a user's manager: around all that the user runs."""
-_POD: Final = re.compile(r".*-libpod_pod_[0-9a-f]+\.slice")
-"""The slice that Podman makes for a pod, and for nothing else."""
+_NO_KEYS: Final[frozenset[Key]] = frozenset()
+_USER_MANAGER: Final = re.compile(r"user@[0-9]+\.service")
+"""The unit of a user's manager, which contains all units of that user."""
+_POD_SLICE: Final = re.compile(r".*-libpod_pod_[0-9a-f]+\.slice")
+"""The slice that Podman makes for one pod."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """What a container is: the unit it names, the control groups around it, their unit names."""
+    """The claims of a container: the unit that it names, its control groups and their units."""
 
     unit: str = ""
     groups: tuple[str, ...] = ()
     scopes: tuple[str, ...] = ()
 
 
-NOTHING = Claim()
+_NO_CLAIM: Final = Claim()
+_Index = dict[str, set[Key]]
 
 
 class Ownership:
-    """Indexes of who claims what; each look-up costs the same however many there are."""
+    """Indexes of units and of the containers that claim them.
+
+    Each look-up costs the same for any number of instances.
+    """
 
     def __init__(self) -> None:
-        self._claims: dict[str, Claim] = {}
-        self._by_unit: dict[str, set[str]] = {}
-        self._by_group: dict[str, set[str]] = {}
-        self._by_scope: dict[str, set[str]] = {}
+        self._claims: dict[Key, Claim] = {}
+        self._by_unit: _Index = {}
+        self._by_group: _Index = {}
+        self._by_scope: _Index = {}
+        self._units: dict[str, Key] = {}
         self._group_of: dict[str, str] = {}
         self._unit_of: dict[str, str] = {}
 
-    def put(self, instance: Instance) -> set[str]:
-        """Note an instance; returns the keys of others that it may show or hide."""
+    def put(self, instance: Instance) -> set[Key]:
+        """Add or replace an instance; return the keys whose visibility may change."""
         affected = self.drop(instance)
-        if instance.backend == UNITS:
+        if instance.traits.is_unit:
+            self._units[instance.id] = instance.key
             self._group_of[instance.id] = instance.control_group
             self._unit_of[instance.control_group] = instance.id
             return affected | self.claimants(instance.id)
         group = instance.control_group
         claim = Claim(unit=instance.unit, groups=_ancestors(group), scopes=tuple(_scopes(group)))
         self._claims[instance.key] = claim
-        for index, name in self._places(claim):
+        for index, name in self._entries(claim):
             index.setdefault(name, set()).add(instance.key)
-        return affected | self._units(claim)
+        return affected | self._claimed_units(claim)
 
-    def drop(self, instance: Instance) -> set[str]:
-        """Forget an instance; returns the keys of others that it showed or hid."""
-        if instance.backend == UNITS:
+    def drop(self, instance: Instance) -> set[Key]:
+        """Remove an instance; return the keys whose visibility may change."""
+        if instance.traits.is_unit:
             affected = self.claimants(instance.id)
             group = self._group_of.pop(instance.id, "")
+            self._units.pop(instance.id, None)
             if self._unit_of.get(group) == instance.id:
                 del self._unit_of[group]
             return affected
-        claim = self._claims.pop(instance.key, NOTHING)
-        for index, name in self._places(claim):
+        claim = self._claims.pop(instance.key, _NO_CLAIM)
+        for index, name in self._entries(claim):
             _discard(index, name, instance.key)
-        return self._units(claim)
+        return self._claimed_units(claim)
 
-    def claimants(self, unit: str) -> set[str]:
-        """Tell the keys of the containers that claim a unit."""
+    def claimants(self, unit: str) -> set[Key]:
+        """Return the keys of the containers that claim a unit."""
         group = self._group_of.get(unit, "")
-        by_group = self._by_group.get(group, NOBODY) if group else NOBODY
-        return set(self._by_unit.get(unit, NOBODY) | by_group)
+        by_group = self._by_group.get(group, _NO_KEYS) if group else _NO_KEYS
+        return set(self._by_unit.get(unit, _NO_KEYS) | by_group)
 
-    def known_as(self, unit: str) -> set[str]:
-        """Tell the keys of what a unit's name means.
+    def known_as(self, unit: str) -> set[Key]:
+        """Return the keys of the instances that a unit's name refers to.
 
-        That is the containers that claim it, else the unit itself, else, of a unit that is not
-        followed, the containers in it: so a process's scope leads to its container.
+        These are the containers that claim the unit, else the unit itself. For a unit that is not
+        tracked they are the containers in it, so that a process's scope leads to its container.
         """
         if claimants := self.claimants(unit):
             return claimants
-        if unit in self._group_of:
-            return {f"{UNITS}:{unit}"}
-        return set(self._by_scope.get(unit, NOBODY))
+        if key := self._units.get(unit):
+            return {key}
+        return set(self._by_scope.get(unit, _NO_KEYS))
 
-    def claimed(self, instance: Instance) -> bool:
-        """Tell whether somebody else stands for an instance."""
-        return instance.backend == UNITS and bool(self.claimants(instance.id))
+    def is_claimed(self, instance: Instance) -> bool:
+        """Return True if a container takes the place of this instance."""
+        return instance.traits.is_unit and bool(self.claimants(instance.id))
 
-    def unit_of(self, instance: Instance) -> str:
-        """Tell the unit a container stands for: the one it names, or else the one around it."""
-        claim = self._claims.get(instance.key, NOTHING)
+    def unit_of(self, instance: Instance) -> Key | None:
+        """Return the key of the unit that a container replaces.
+
+        The unit that the container names goes before the unit around it.
+        """
+        claim = self._claims.get(instance.key, _NO_CLAIM)
         around = (self._unit_of[group] for group in claim.groups if group in self._unit_of)
-        return claim.unit if claim.unit in self._group_of else next(around, "")
+        unit = claim.unit if claim.unit in self._units else next(around, "")
+        return self._units.get(unit)
 
-    def _units(self, claim: Claim) -> set[str]:
+    def _claimed_units(self, claim: Claim) -> set[Key]:
         around = {self._unit_of[group] for group in claim.groups if group in self._unit_of}
-        return {f"{UNITS}:{unit}" for unit in around | {claim.unit} if unit}
+        return {self._units[unit] for unit in around | {claim.unit} if unit in self._units}
 
-    def _places(self, claim: Claim) -> Iterator[tuple[dict[str, set[str]], str]]:
-        """Name the entries of a claim in the indexes."""
+    def _entries(self, claim: Claim) -> Iterator[tuple[_Index, str]]:
+        """Yield the entries of a claim in the indexes: index and name."""
         if claim.unit:
             yield self._by_unit, claim.unit
         for group in claim.groups:
@@ -116,27 +124,26 @@ class Ownership:
 
 
 def _ancestors(group: str) -> tuple[str, ...]:
-    """Tell a control group and those around it, innermost first, without root and slices.
+    """Return a control group and its ancestors, innermost first, without root and slices.
 
-    A slice holds many workloads, and so does a user's manager: one container in it does not
-    stand for all of them.
+    A slice and a user's manager contain many workloads: a container in it does not claim them.
     """
     parts = _parts(group)
     around = range(len(parts), 0, -1)
-    return tuple("/" + "/".join(parts[:end]) for end in around if not _holds_many(parts[end - 1]))
+    return tuple("/" + "/".join(parts[:end]) for end in around if not _is_shared(parts[end - 1]))
 
 
 def _scopes(group: str) -> Iterator[str]:
-    """Name the unit that a control group is part of, as its manager has it, and its pod.
+    """Yield the name of the unit that a control group is part of, and the slice of its pod.
 
-    The unit is the outermost that is no slice (systemd's cg_path_get_unit), and of a user's
-    manager if it is below one.
+    The unit is the outermost one that is not a slice, as in systemd's cg_path_get_unit(). Below a
+    user's manager it is that manager's unit.
     """
     for part in _parts(group):
-        if not _holds_many(part):
+        if not _is_shared(part):
             yield from (part,) if part.endswith((".scope", ".service")) else ()
             return
-        if _POD.fullmatch(part):
+        if _POD_SLICE.fullmatch(part):
             yield part
 
 
@@ -144,11 +151,11 @@ def _parts(group: str) -> list[str]:
     return [part for part in group.split("/") if part]
 
 
-def _holds_many(part: str) -> bool:
-    return part.endswith(".slice") or bool(_MANAGER.fullmatch(part))
+def _is_shared(part: str) -> bool:
+    return part.endswith(".slice") or bool(_USER_MANAGER.fullmatch(part))
 
 
-def _discard(index: dict[str, set[str]], name: str, key: str) -> None:
+def _discard(index: _Index, name: str, key: Key) -> None:
     keys = index.get(name, set())
     keys.discard(key)
     if not keys:

@@ -1,4 +1,4 @@
-"""Ports as all runtimes have them: one service for each, and those that only metadata names."""
+"""Rules for ports that all backends share: binds of one port, and ports that metadata declares."""
 
 from collections.abc import Iterable, Iterator, Set
 
@@ -7,8 +7,8 @@ from koi_agent.core.instance import KoiMetadata, PortMapping, PortSource, Protoc
 _WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104  # compared, not bound
 
 
-def one_each(mappings: Iterable[PortMapping]) -> Iterator[PortMapping]:
-    """Make one service of the IPv4 and IPv6 binds of a port."""
+def merge_binds(mappings: Iterable[PortMapping]) -> Iterator[PortMapping]:
+    """Yield each port once per address to which it is effectively bound (see ``widest``)."""
     services: dict[tuple[int, Protocol], set[PortMapping]] = {}
     for mapping in mappings:
         services.setdefault((mapping.container_port, mapping.protocol), set()).add(mapping)
@@ -18,17 +18,20 @@ def one_each(mappings: Iterable[PortMapping]) -> Iterator[PortMapping]:
 
 
 def widest(addresses: Set[str]) -> Set[str]:
-    """Choose, of the addresses that one port is bound to, those that say where it is.
+    """Return the addresses that matter of those to which one port is bound.
 
-    A wildcard beats every specific address, and there is one wildcard: ``::`` as soon as it is
-    bound, which on Linux means both families (the rare socket that is IPv6 only gets no other
-    name, for a port has one), else ``0.0.0.0``. Specific addresses stay apart.
+    A wildcard includes all specific addresses, and ``::`` includes ``0.0.0.0``: on Linux it means
+    both families. The exception, a socket for IPv6 only, is not distinguished. Without a wildcard,
+    all addresses are returned.
     """
     return {max(wildcards)} if (wildcards := addresses & _WILDCARDS) else addresses
 
 
 def declared(metadata: KoiMetadata, seen: set[tuple[int, Protocol]]) -> Iterator[PortMapping]:
-    """Name what the owner spoke of and nothing shows; TCP unless a service type says UDP."""
+    """Yield the ports that metadata names and that are not in ``seen``.
+
+    The protocol of ``metadata.port`` is UDP if the service type is, else TCP.
+    """
     services = {service for service, _ in metadata.ports}
     named = {port for port, _ in services | seen}
     if metadata.port is not None and metadata.port not in named:

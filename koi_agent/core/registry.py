@@ -1,10 +1,9 @@
-"""What is tracked now: changes in, events out, nothing awaited.
+"""The instances that are tracked now: changes in, events out, no await.
 
-``apply`` is the only way in. Backends' words are kept as they were said (``_tracked``); what
-others may see of them (``visible``) is derived: a unit that a container claims is the
-container, and a unit that a container runtime may yet claim is held back for as long as that
-runtime may: its container is on its way when the unit starts, and on its way out when it stops.
-What capabilities made of an instance is shown with it (``results``).
+``apply`` is the only way in. ``_tracked`` keeps what backends report. ``visible`` is derived from
+it: a unit that a container claims is shown as the container. A unit that a container engine may
+still claim is hidden as long as the engine may do so: its container appears a moment after the
+unit starts and disappears a moment before it ends. ``status.py`` adds capabilities' results.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,9 +22,11 @@ from koi_agent.core.events import (
     BackendUpdated,
     Change,
     Checked,
+    CheckStatus,
     Event,
     Followed,
     Gone,
+    GoneReason,
     Listing,
     Lost,
     Result,
@@ -36,53 +37,64 @@ from koi_agent.core.events import (
     Updated,
 )
 from koi_agent.core.instance import Instance
-from koi_agent.core.metadata.parser import over
+from koi_agent.core.key import Key
+from koi_agent.core.metadata.parser import merge
 from koi_agent.core.ownership import Ownership
 from koi_agent.core.status import StatusTable
 
 Ids = dict[str, Instance]
 
-_OURS = {"discovered_at", "stale", "announcements", "checked"}
-_SAID = attrgetter(*(field.name for field in fields(Instance) if field.name not in _OURS))
-"""What a backend says of an instance: of thousands listed each minute hardly one is new."""
+_SET_HERE = {"discovered_at", "stale", "announcements", "checked"}
+_REPORTED = attrgetter(*(field.name for field in fields(Instance) if field.name not in _SET_HERE))
+"""The fields that a backend reports. In a list of thousands hardly one instance has changed."""
 
 
 class Registry:
-    """The only mutable state of the core."""
+    """The only mutable state of the core; ``backends`` maps names to kinds."""
 
-    def __init__(self, backends: Iterable[str]) -> None:
+    def __init__(self, backends: Mapping[str, str]) -> None:
         self.generation = 0
         self._tracked: dict[str, Ids] = {name: {} for name in backends}
-        self._status = {name: BackendStatus(name=name) for name in self._tracked}
-        self._visible: dict[str, Instance] = {}
-        self._claims = Ownership()
-        self._results = StatusTable()
+        self._backends = {n: BackendStatus(name=n, kind=kind) for n, kind in backends.items()}
+        self._visible: dict[Key, Instance] = {}
+        self._ownership = Ownership()
+        self._status = StatusTable()
 
     @property
-    def visible(self) -> Mapping[str, Instance]:
-        """What there is to see, by key."""
+    def visible(self) -> Mapping[Key, Instance]:
+        """The instances that clients see."""
         return self._visible
 
     @property
     def backends(self) -> Mapping[str, BackendStatus]:
-        """Where each backend stands, by name."""
-        return self._status
+        """The status of each backend, by name."""
+        return self._backends
+
+    @property
+    def checks(self) -> Mapping[Key, CheckStatus]:
+        """The status of each health check."""
+        return self._status.checks
+
+    @property
+    def check_counts(self) -> Mapping[str, int]:
+        """The number of checks that ran, by ``success`` and ``failure``."""
+        return self._status.check_counts
 
     def contradiction(self) -> str:
-        """Say what does not add up here, which is a bug; "" where all does."""
-        counted = sum(status.instances for status in self._status.values())
+        """Return an inconsistency, which is a bug; an empty string if all is consistent."""
+        counted = sum(status.instances for status in self._backends.values())
         seen = len(self._visible)
         return "" if counted == seen else f"registry: {counted} instances counted, {seen} visible"
 
     def of_unit(self, unit: str) -> list[Instance]:
-        """Find what a unit is: the containers that claim it or are in it, or itself."""
-        keys = sorted(self._claims.known_as(unit))
+        """Return the instances that a unit's name refers to: containers, or the unit itself."""
+        keys = sorted(self._ownership.known_as(unit))
         return [self._visible[key] for key in keys if key in self._visible]
 
     def differences(self, listing: Listing) -> Iterator[tuple[str, str]]:
-        """Tell for each id how a listing differs from what is tracked; "" where it does not.
+        """Yield each id with its difference: added, removed, changed, or an empty string.
 
-        One after the other, for there may be thousands: whoever asks may pause meanwhile.
+        There may be thousands of ids. The caller may yield to the event loop in between.
         """
         held = self._tracked[listing.backend]
         listed = {instance.id: instance for instance in listing.instances}
@@ -90,61 +102,62 @@ class Registry:
             yield id_, _difference(held.get(id_), listed.get(id_))
 
     def apply(self, change: Change, now: int) -> list[Event]:
-        """Take one change at ``now`` (microseconds since the epoch); returns what it meant."""
-        events = self._take(change, now)
+        """Apply a change at ``now`` (microseconds since the epoch); return its events in order."""
+        events = self._dispatch(change, now)
         self.generation += bool(events)
         return events
 
-    def _take(self, change: Change, now: int) -> list[Event]:
+    def _dispatch(self, change: Change, now: int) -> list[Event]:
         match change:
             case Listing():
-                return self._list(change, now)
+                return self._apply_listing(change, now)
             case Seen(instance):
-                return self._show(self._note(instance, now), "")
+                return self._refresh(self._track(instance, now), "")
             case Gone():
-                return self._show(self._forget(change.backend, change.id), change.reason)
+                return self._refresh(self._untrack(change.backend, change.id), change.reason)
             case Lost() | Absent():
-                return self._leave(change)
+                return self._apply_loss(change)
             case Announced() | Checked():
-                return self._note_result(change)
-            case Followed(backend):
-                return self._follow(backend)
+                return self._store_result(change)
+            case Followed(backend, kind):
+                return self._follow(backend, kind)
             case Unfollowed(backend):
                 return self._unfollow(backend)
 
-    def _follow(self, backend: str) -> list[Event]:
+    def _follow(self, backend: str, kind: str) -> list[Event]:
         self._tracked[backend] = {}
-        self._status[backend] = BackendStatus(name=backend)
-        held_back = self._show(self._waiting_for(backend), "")
-        return [BackendAdded(self._status[backend]), *held_back]
+        self._backends[backend] = BackendStatus(name=backend, kind=kind)
+        hidden = self._refresh(self._waiting_for(kind), "")
+        return [BackendAdded(self._backends[backend]), *hidden]
 
     def _unfollow(self, backend: str) -> list[Event]:
-        """Forget a backend; what it claimed or held back is judged without it."""
-        affected: set[str] = set()
+        """Drop a backend; show what it claimed or what waited for it."""
+        affected: set[Key] = set()
         for id_ in list(self._tracked[backend]):
-            affected |= self._forget(backend, id_)
-        events = self._show(affected, "followed no more")
-        del self._tracked[backend], self._status[backend]
-        events += self._show(self._waiting_for(backend), "")
+            affected |= self._untrack(backend, id_)
+        events = self._refresh(affected, GoneReason.UNFOLLOWED)
+        kind = self._backends[backend].kind
+        del self._tracked[backend], self._backends[backend]
+        events += self._refresh(self._waiting_for(kind), "")
         return [*events, BackendRemoved(backend)]
 
-    def _list(self, listing: Listing, now: int) -> list[Event]:
+    def _apply_listing(self, listing: Listing, now: int) -> list[Event]:
         held = self._tracked[listing.backend]
-        before = self._status[listing.backend]
+        before = self._backends[listing.backend]
         listed = {instance.id for instance in listing.instances}
         again = before.last_sync and before.state is not BackendState.SYNCED
-        affected: set[str] = set()
+        affected: set[Key] = set()
         for id_ in held.keys() - listed - listing.touched:
-            affected |= self._forget(listing.backend, id_)
+            affected |= self._untrack(listing.backend, id_)
         for instance in listing.instances:
             known = held.get(instance.id)
-            fresh = known is not None and not known.stale and _same(known, instance)
-            if instance.id not in listing.touched and not fresh:
-                affected |= self._note(instance, now)
-        events = self._show(affected, "not listed")
-        events += self._update_status(
+            unchanged = known is not None and not known.stale and _same(known, instance)
+            if instance.id not in listing.touched and not unchanged:
+                affected |= self._track(instance, now)
+        events = self._refresh(affected, "not listed")
+        events += self._update_backend(
             replace(
-                self._status[listing.backend],
+                self._backends[listing.backend],
                 state=BackendState.SYNCED,
                 endpoint=listing.endpoint,
                 runtime_version=listing.runtime_version,
@@ -154,33 +167,33 @@ class Registry:
                 last_sync=now,
             )
         )
-        events += self._unhold(before)
+        events += self._refresh_waiting(before)
         if again:
             events.append(BackendReconnected(listing.backend))
         return events
 
-    def _note(self, said: Instance, now: int) -> set[str]:
-        """Keep what was said; returns the keys of what may look different now."""
-        held = self._tracked[said.backend].get(said.id)
-        first = held.discovered_at if held else now
-        instance = replace(said, discovered_at=first, stale=False)
-        self._tracked[said.backend][said.id] = instance
-        return {instance.key, *self._claims.put(instance)}
+    def _track(self, reported: Instance, now: int) -> set[Key]:
+        """Store what a backend reports; return the keys that may look different."""
+        known = self._tracked[reported.backend].get(reported.id)
+        first = known.discovered_at if known else now
+        instance = replace(reported, discovered_at=first, stale=False)
+        self._tracked[reported.backend][reported.id] = instance
+        return {instance.key, *self._ownership.put(instance)}
 
-    def _note_result(self, result: Result) -> list[Event]:
-        """Keep a result of what is visible; on what has gone meanwhile it is late."""
+    def _store_result(self, result: Result) -> list[Event]:
+        """Store a result for a visible instance; drop one that arrives after the instance ended."""
         if result.key not in self._visible:
             return []
-        self._results.put(result)
-        return self._show([result.key], "")
+        self._status.put(result)
+        return self._refresh([result.key], "")
 
-    def _forget(self, backend: str, id_: str) -> set[str]:
-        """Keep an instance no more; returns the keys of what may look different now."""
+    def _untrack(self, backend: str, id_: str) -> set[Key]:
+        """Remove an instance; return the keys that may look different."""
         instance = self._tracked[backend].pop(id_, None)
-        return {instance.key, *self._claims.drop(instance)} if instance else set()
+        return {instance.key, *self._ownership.drop(instance)} if instance else set()
 
-    def _leave(self, change: Lost | Absent) -> list[Event]:
-        before = self._status[change.backend]
+    def _apply_loss(self, change: Lost | Absent) -> list[Event]:
+        before = self._backends[change.backend]
         events: list[Event] = []
         if before.state is BackendState.SYNCED:
             events.append(BackendDisconnected(change.backend, change.reason))
@@ -188,62 +201,62 @@ class Registry:
         state = BackendState.FAILED if isinstance(change, Lost) else BackendState.ABSENT
         if before.last_sync:
             state = BackendState.STALE
-        events += self._update_status(
-            replace(self._status[change.backend], state=state, last_error=change.reason)
+        events += self._update_backend(
+            replace(self._backends[change.backend], state=state, last_error=change.reason)
         )
-        return events + self._unhold(before)
+        return events + self._refresh_waiting(before)
 
     def _mark_stale(self, backend: str) -> list[Event]:
         held = self._tracked[backend]
         for id_, instance in held.items():
             held[id_] = replace(instance, stale=True)
-        return self._show({instance.key for instance in held.values()}, "")
+        return self._refresh({instance.key for instance in held.values()}, "")
 
-    def _unhold(self, before: BackendStatus) -> list[Event]:
-        """Look again at what waits for a backend that may claim it now, or may no more."""
-        if _may_claim(before) == _may_claim(self._status[before.name]):
+    def _refresh_waiting(self, before: BackendStatus) -> list[Event]:
+        """Refresh what waits for a backend, if its right to claim has changed."""
+        if _may_claim(before) == _may_claim(self._backends[before.name]):
             return []
-        return self._show(self._waiting_for(before.name), "")
+        return self._refresh(self._waiting_for(before.kind), "")
 
-    def _waiting_for(self, backend: str) -> set[str]:
+    def _waiting_for(self, kind: str) -> set[Key]:
         return {
             instance.key
             for held in self._tracked.values()
             for instance in held.values()
-            if instance.awaits == backend
+            if instance.awaits == kind
         }
 
-    def _update_status(self, status: BackendStatus) -> list[Event]:
-        old = self._status[status.name]
-        self._status[status.name] = status
+    def _update_backend(self, status: BackendStatus) -> list[Event]:
+        old = self._backends[status.name]
+        self._backends[status.name] = status
         return [BackendUpdated(old, status)] if status != old else []
 
-    def _show(self, keys: Iterable[str], reason: str) -> list[Event]:
-        """Make the visible agree with the tracked for some keys; what goes, goes first.
+    def _refresh(self, keys: Iterable[Key], reason: str) -> list[Event]:
+        """Derive what is visible for some keys again; instances that end come first.
 
-        ``reason`` is why what is tracked no more is gone.
+        ``reason`` is the reason of those that are no longer tracked.
         """
         events: list[Event] = []
-        seen = {key: self._seen(key) for key in keys}
-        for key in sorted(seen, key=lambda key: (seen[key] is not None, key)):
-            old, new = self._visible.get(key), seen[key]
+        derived = {key: self._derive(key) for key in keys}
+        for key in sorted(derived, key=lambda key: (derived[key] is not None, key)):
+            old, new = self._visible.get(key), derived[key]
             if old == new:
                 continue
             if new is None:
                 del self._visible[key]
             else:
                 self._visible[key] = new
-            events += self._told(old, new, reason)
+            events += self._events(old, new, reason)
         return events
 
-    def _told(self, old: Instance | None, new: Instance | None, reason: str) -> list[Event]:
+    def _events(self, old: Instance | None, new: Instance | None, reason: str) -> list[Event]:
         match old, new:
             case None, Instance() as started:
                 return [Started(started), *self._count(started.backend, 1)]
             case Instance() as stopped, None:
-                self._results.drop(stopped.key)
+                self._status.drop(stopped.key)
                 hidden = stopped.id in self._tracked[stopped.backend]
-                why = "claimed" if hidden else reason
+                why = GoneReason.CLAIMED if hidden else reason
                 return [Stopped(stopped, why), *self._count(stopped.backend, -1)]
             case Instance() as before, Instance() as after:
                 return [Updated(before, after)]
@@ -251,31 +264,34 @@ class Registry:
                 return []
 
     def _count(self, backend: str, by: int) -> list[Event]:
-        status = self._status[backend]
-        return self._update_status(replace(status, instances=status.instances + by))
+        status = self._backends[backend]
+        return self._update_backend(replace(status, instances=status.instances + by))
 
-    def _seen(self, key: str) -> Instance | None:
-        """Derive what others may see of a tracked instance."""
-        backend, _, id_ = key.partition(":")
-        instance = self._tracked[backend].get(id_)
-        if instance is None or self._claims.claimed(instance):
+    def _derive(self, key: Key) -> Instance | None:
+        """Return what clients see of a tracked instance; None if they do not see it."""
+        instance = self._tracked[key.backend].get(key.id)
+        if instance is None or self._ownership.is_claimed(instance) or self._is_awaited(instance):
             return None
-        awaited = self._status.get(instance.awaits)
-        if awaited and _may_claim(awaited):
-            return None
-        unit = self._tracked.get("systemd", {}).get(self._claims.unit_of(instance))
-        if unit is not None:
-            instance = replace(instance, metadata=over(instance.metadata, unit.metadata))
-        return self._results.over(instance)
+        if unit := self._ownership.unit_of(instance):
+            metadata = self._tracked[unit.backend][unit.id].metadata
+            instance = replace(instance, metadata=merge(instance.metadata, metadata))
+        return self._status.apply_to(instance)
+
+    def _is_awaited(self, instance: Instance) -> bool:
+        """Return True while a backend of the kind that the instance waits for may claim it."""
+        if not instance.awaits:
+            return False
+        backends = self._backends.values()
+        return any(one.kind == instance.awaits and _may_claim(one) for one in backends)
 
 
 def _may_claim(status: BackendStatus) -> bool:
-    """Tell whether a backend may yet show the container of a unit that waits for it."""
+    """Return True if the backend may still report the container of a unit that waits for it."""
     return status.state not in (BackendState.ABSENT, BackendState.FAILED)
 
 
 def _same(held: Instance, listed: Instance) -> bool:
-    return bool(_SAID(held) == _SAID(listed))
+    return bool(_REPORTED(held) == _REPORTED(listed))
 
 
 def _difference(held: Instance | None, listed: Instance | None) -> str:

@@ -1,1 +1,1 @@
-"""The input engine: follows the backends and passes their changes to the registry."""
+"""Follows the backends, and passes their changes to the registry."""

@@ -1,8 +1,7 @@
-"""The engine of the IN side: keeps one backend followed for ever.
+"""Follows one backend: connects, lists, passes events on, and reconnects after a loss.
 
-Open the event stream, list, pass changes on; list again once a minute and whenever the
-session doubts what it was told; when the connection is lost, mark it so, wait a little longer
-each time, and begin anew. Backends know nothing of all this.
+The event stream is open before the first list. Further lists are made when the session reports
+that events are not enough, and periodically. Backends do not implement any of this.
 """
 
 import asyncio
@@ -19,24 +18,25 @@ from koi_agent.core.contracts import Backend, Session
 from koi_agent.core.errors import BackendAbsent, BackendLost, ungrouped
 from koi_agent.core.events import Absent, Change, Gone, Listing, Lost, Seen
 from koi_agent.core.message_ids import MessageId, journal_fields
+from koi_agent.follow.deadlines import Deadlines
 
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 30.0
-"""Seconds between attempts to reach a backend."""
+"""Seconds between attempts to connect."""
 LONGEST_RETURN = 2.0
-"""Seconds before a backend that was lost is tried first, however often it was lost lately."""
+"""Seconds from a loss to the first attempt, however often the backend was lost lately."""
 STEADY = 10.0
-"""Seconds after its first list that a session must last for its loss to count as a first one."""
+"""Seconds from the first list after which a loss no longer counts as a repeated one."""
 OPEN_TIMEOUT = 30.0
 LIST_TIMEOUT = 60.0
 CLOSE_TIMEOUT = 10.0
 COMPARED = 500
-"""Listed instances compared before others get their turn."""
+"""Listed instances that are compared before the event loop gets its turn."""
 SLICE = 50
-"""Differences applied before others get their turn."""
+"""Differences that are applied before the event loop gets its turn."""
 SECOND_LOOK = 2.0
-"""Seconds after which a difference that no event explains is looked at again."""
+"""Seconds after which a difference that no event explains is checked by a second list."""
 
 Apply = Callable[[Change], None]
 Differences = Callable[[Listing], Iterable[tuple[str, str]]]
@@ -45,8 +45,8 @@ Differences = Callable[[Listing], Iterable[tuple[str, str]]]
 class Follower:
     """Follows ``backend``; ``apply`` and ``differences`` are the registry's.
 
-    ``settled`` is set once the backend has listed or was found wanting: a start that waits
-    for all backends waits no longer for this one.
+    ``settled`` is set when the backend has listed or its connection has failed: then a start does
+    not wait for this backend any longer. ``interval`` is the seconds between periodic lists.
     """
 
     def __init__(
@@ -58,238 +58,235 @@ class Follower:
         self._apply = apply
         self._differences = differences
         self._interval = interval
-        self._touched: list[set[str]] = []
-        self._early: dict[str, Seen | Gone] | None = None
+        self._recorders: list[set[str]] = []
+        self._early_events: dict[str, Seen | Gone] | None = None  # None after the first list
         self._session: Session | None = None
         self._listing = asyncio.Lock()
         self._steady_at = math.inf
-        self._complaint = ""
+        self._last_warning = ""
         self._absence = ""
-        self._following: asyncio.Task[Lost | Absent] | None = None
-        self._awake = asyncio.Event()
-        self._deadlines: dict[str, float] = {}
+        self._attempt: asyncio.Task[Lost | Absent] | None = None
+        self._retry_now = asyncio.Event()
+        self._deadlines = Deadlines()
 
     def renew(self, backend: Backend, *, interval: float) -> None:
-        """Follow anew as configured now; what is tracked stays, until the next list corrects it."""
+        """Reconnect with a new configuration; instances are kept until the next list."""
         self._backend, self._interval = backend, interval
         self.settled.clear()
-        self._awake.set()
-        if self._following:
-            self._following.cancel()
+        self._retry_now.set()
+        if self._attempt:
+            self._attempt.cancel()
 
     def overdue(self) -> str:
-        """Say what has overrun its own deadline twofold, which is a bug; "" if nothing has."""
-        now = asyncio.get_running_loop().time()
-        late = [what for what, due in self._deadlines.items() if now > due]
+        """Return a sentence about steps that took twice their timeout, or ""; this is a bug."""
+        late = self._deadlines.overdue()
         return f"{self.name}: {' and '.join(late)} did not end in time" if late else ""
 
     async def run(self) -> Never:
-        """Follow for ever."""
+        """Follow the backend until cancelled."""
         attempts = pauses(FIRST_PAUSE, LONGEST_PAUSE)
         returns = pauses(FIRST_PAUSE, LONGEST_RETURN)
         while True:
             self._steady_at = math.inf
-            self._awake.clear()
-            # In a task of its own: before Python 3.13 a task group that fails while its task is
-            # cancelled forgets the cancelling, and this task would follow on for ever.
+            self._retry_now.clear()
+            # In a separate task: before Python 3.13 a task group that fails while its task is
+            # cancelled loses the cancellation, and this loop would never end.
             async with asyncio.TaskGroup() as group:
-                following = group.create_task(self._until_lost(), name=f"{self.name} following")
-                self._following = following
-            if following.cancelled():  # renewed
+                attempt = group.create_task(self._attempt_session(), name=f"{self.name} following")
+                self._attempt = attempt
+            if attempt.cancelled():  # by renew()
                 continue
-            self._apply(following.result())
+            self._apply(attempt.result())
             self.settled.set()
             if asyncio.get_running_loop().time() > self._steady_at:
                 returns = pauses(FIRST_PAUSE, LONGEST_RETURN)
-            had_listed = self._early is None
+            had_listed = self._early_events is None
             if had_listed:
                 attempts = pauses(FIRST_PAUSE, LONGEST_PAUSE)
-            if await self._rest(next(returns if had_listed else attempts)):
+            if await self._pause(next(returns if had_listed else attempts)):
                 attempts = pauses(FIRST_PAUSE, LONGEST_PAUSE)
 
-    async def _rest(self, seconds: float) -> bool:
-        """Wait, unless a new configuration, or a runtime, is to be tried at once: then True."""
+    async def _pause(self, seconds: float) -> bool:
+        """Wait; return True early after renew() or when the runtime arrives."""
         async with asyncio.TaskGroup() as group:
-            arriving = group.create_task(self._await_arrival(), name=f"{self.name} arriving")
+            arrival = group.create_task(self._await_arrival(), name=f"{self.name} arriving")
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
-                    await self._awake.wait()
-            arriving.cancel()
-        return self._awake.is_set()
+                    await self._retry_now.wait()
+            arrival.cancel()
+        return self._retry_now.is_set()
 
     async def _await_arrival(self) -> None:
-        """Wait for a runtime to arrive, and for the moment it needs to be ready."""
+        """Wait until the runtime arrives, and then for the moment it needs to become ready."""
         await self._backend.arrival()
         await asyncio.sleep(FIRST_PAUSE)
-        self._awake.set()
+        self._retry_now.set()
 
-    async def _until_lost(self) -> Lost | Absent:
+    async def _attempt_session(self) -> Lost | Absent:
+        """Run one session until it is lost; return the change for the registry."""
         try:
-            await self._follow()
+            await self._run_session()
             ended: Lost | Absent = Lost(backend=self.name, reason="the session ended")
         except BackendAbsent as absent:
             self._absence = str(absent)
             ended = Absent(backend=self.name, reason=self._absence)
         except BackendLost as lost:
-            # The same again and again, as a permission that nobody gives, is said once.
-            level = logging.DEBUG if str(lost) == self._complaint else logging.WARNING
+            # A repeated reason, such as a missing permission, is logged once.
+            level = logging.DEBUG if str(lost) == self._last_warning else logging.WARNING
             log.log(level, "%s: %s; trying again", self.name, lost)
-            self._complaint, self._absence = str(lost), ""
+            self._last_warning, self._absence = str(lost), ""
             ended = Lost(backend=self.name, reason=str(lost))
         return ended
 
     async def resync(self) -> Mapping[str, str]:
-        """List now; returns what was different, as ``Registry.differences`` does.
+        """List now; return the differences, as ``Registry.differences`` does.
 
-        Raises ``BackendLost``, of which ``BackendAbsent`` is one.
+        Raises ``BackendLost``, or its subclass ``BackendAbsent``.
         """
         if self._absence:
             raise BackendAbsent(f"{self.name} is absent: {self._absence}")
-        if self._session is None or self._early is not None:
+        if self._session is None or self._early_events is not None:
             raise BackendLost(f"{self.name} is not connected")
         return await self._list(self._session)
 
-    async def _follow(self) -> None:
+    async def _run_session(self) -> None:
         loop = asyncio.get_running_loop()
-        self._early = {}
+        self._early_events = {}
         self._listing = asyncio.Lock()
         try:
-            self._expect("connecting", OPEN_TIMEOUT)
-            async with asyncio.timeout(OPEN_TIMEOUT) as patience:
+            self._deadlines.start("connecting", OPEN_TIMEOUT)
+            async with asyncio.timeout(OPEN_TIMEOUT) as timeout:
                 async with self._backend.session(self._deliver) as self._session:
                     self._absence = ""
-                    del self._deadlines["connecting"]
-                    patience.reschedule(None)
+                    self._deadlines.end("connecting")
+                    timeout.reschedule(None)
                     try:
-                        await self._keep(self._session)
+                        await self._follow(self._session)
                     finally:
-                        self._expect("leaving", CLOSE_TIMEOUT)
-                        patience.reschedule(loop.time() + CLOSE_TIMEOUT)
+                        self._deadlines.start("leaving", CLOSE_TIMEOUT)
+                        timeout.reschedule(loop.time() + CLOSE_TIMEOUT)
         except TimeoutError as error:
-            raise BackendLost("it can't be connected to, or left, in time") from error
+            raise BackendLost("connecting or disconnecting took too long") from error
         finally:
             self._session = None
             self._deadlines.clear()
 
-    def _expect(self, what: str, within: float) -> None:
-        """Note when something with a deadline is twofold late: the deadline itself has failed."""
-        self._deadlines[what] = asyncio.get_running_loop().time() + 2 * within
-
-    async def _keep(self, session: Session) -> None:
-        """Watch over a session until it is lost, which this raises."""
-        await self._list(session)
-        self._steady_at = asyncio.get_running_loop().time() + STEADY
-        self.settled.set()
+    async def _follow(self, session: Session) -> None:
+        """List, and keep the session in step until it is lost; raise ``BackendLost``."""
         with ungrouped(BackendLost):
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._doubt(session), name=f"{self.name} doubt")
-                group.create_task(self._repair(session), name=f"{self.name} repair")
-                await session.run()
+                # Runs during the first list too: events that wait too long are lost.
+                group.create_task(session.run(), name=f"{self.name} session")
+                await self._list(session)
+                self._steady_at = asyncio.get_running_loop().time() + STEADY
+                self.settled.set()
+                group.create_task(self._list_on_doubt(session), name=f"{self.name} doubt")
+                await self._list_periodically(session)
 
-    async def _doubt(self, session: Session) -> None:
+    async def _list_on_doubt(self, session: Session) -> None:
         while True:
             reason = await session.doubt()
             log.debug("%s: listing again: %s", self.name, reason)
             await self._list(session)
 
-    async def _repair(self, session: Session) -> None:
+    async def _list_periodically(self, session: Session) -> None:
         while True:
             await asyncio.sleep(uniform(0.9, 1.1) * self._interval)  # noqa: S311 - jitter
-            with self._hearing() as explained:
+            with self._recorded_ids() as explained:
                 async with self._listing:
-                    listing = await self._ask(session)
-                    first = await self._compare(listing)
-                    if not first:
+                    listing = await self._request_list(session)
+                    different = await self._compare(listing)
+                    if not different:
                         self._apply(listing)
-                if first:
+                if different:
                     await asyncio.sleep(SECOND_LOOK)
-            if first:
-                await self._list(session, suspects=first.keys() - explained)
+            if different:
+                await self._list(session, suspects=different.keys() - explained)
 
     async def _list(self, session: Session, suspects: Set[str] = frozenset()) -> Mapping[str, str]:
-        """List and apply; of ``suspects``, those still different count as drift."""
+        """List and apply; those of ``suspects`` that are still different count as drift."""
         async with self._listing:
-            with self._hearing() as touched:
-                listing = await self._ask(session)
+            with self._recorded_ids() as touched:
+                listing = await self._request_list(session)
                 different = await self._compare(listing)
-                await self._approach(listing, different, touched)
+                await self._apply_in_slices(listing, different, touched)
             if session is not self._session:
-                raise BackendLost(f"{self.name} was lost while it listed")
+                raise BackendLost(f"{self.name} was lost during a list")
             drifted = frozenset(suspects & different.keys())
             if drifted:
                 extra = journal_fields(MessageId.DRIFT, KOI_BACKEND=self.name)
                 ids = ", ".join(sorted(drifted))
-                log.warning("%s: drift, mended: %s", self.name, ids, extra=extra)
+                log.warning("%s: drift repaired: %s", self.name, ids, extra=extra)
             listing = replace(listing, touched=listing.touched | touched, drifted=drifted)
             self._apply(listing)
-            self._complaint = ""
-            early, self._early = self._early or {}, None
+            self._last_warning = ""
+            early, self._early_events = self._early_events or {}, None
             for id_, change in early.items():
-                if id_ in listing.touched:  # else it came before the list, which is newer
+                if id_ in listing.touched:  # all others are older than the list
                     self._apply(change)
         return different
 
     async def _compare(self, listing: Listing) -> dict[str, str]:
-        """Find what a list has different, looking at some at a time."""
+        """Return the differences of a list, and yield to the event loop now and then."""
         different: dict[str, str] = {}
-        for number, (id_, how) in enumerate(self._differences(listing), start=1):
-            if how:
-                different[id_] = how
+        for number, (id_, difference) in enumerate(self._differences(listing), start=1):
+            if difference:
+                different[id_] = difference
             if number % COMPARED == 0:
                 await asyncio.sleep(0)
         return different
 
-    async def _approach(
+    async def _apply_in_slices(
         self, listing: Listing, different: Mapping[str, str], touched: Set[str]
     ) -> None:
-        """Apply what a list found different piece by piece, where it is much.
+        """Apply many differences of a list in slices, before the list itself.
 
-        The list itself is applied in one go, and thousands of news in one go would hold up
-        everything else. Of what events spoke of meanwhile (``touched``) they know better.
+        A list is applied at once, which would block the event loop for thousands of differences.
+        Events since the request (``touched``) are newer than the list.
         """
         if len(different) <= SLICE:
             return
-        news: list[Seen | Gone] = [Seen(one) for one in listing.instances if one.id in different]
-        for id_, how in different.items():
-            if how == "removed":
-                news.append(Gone(backend=self.name, id=id_, reason="not listed"))
-        for number, change in enumerate(news):
+        changes: list[Seen | Gone] = [Seen(one) for one in listing.instances if one.id in different]
+        for id_, difference in different.items():
+            if difference == "removed":
+                changes.append(Gone(backend=self.name, id=id_, reason="not listed"))
+        for number, change in enumerate(changes):
             if _id(change) not in touched:
                 self._apply(change)
             if number % SLICE == 0:
                 await asyncio.sleep(0)
 
-    async def _ask(self, session: Session) -> Listing:
-        """List, and note the ids that events spoke of meanwhile."""
-        with self._hearing() as touched:
-            self._expect("listing", LIST_TIMEOUT)
+    async def _request_list(self, session: Session) -> Listing:
+        """Return a list, with the ids of events that arrived since the request."""
+        with self._recorded_ids() as touched:
+            self._deadlines.start("listing", LIST_TIMEOUT)
             try:
                 async with asyncio.timeout(LIST_TIMEOUT):
                     listing = await session.list()
             except TimeoutError as error:
                 raise BackendLost(f"no list within {LIST_TIMEOUT:.0f} s") from error
             finally:
-                self._deadlines.pop("listing", None)
+                self._deadlines.end("listing")
         return replace(listing, touched=listing.touched | touched)
 
     @contextmanager
-    def _hearing(self) -> Iterator[set[str]]:
-        """Note the ids that events speak of."""
-        heard: set[str] = set()
-        self._touched.append(heard)
+    def _recorded_ids(self) -> Iterator[set[str]]:
+        """Record the ids of all events that arrive within the block."""
+        ids: set[str] = set()
+        self._recorders.append(ids)
         try:
-            yield heard
+            yield ids
         finally:
-            self._touched = [other for other in self._touched if other is not heard]
+            self._recorders = [other for other in self._recorders if other is not ids]
 
     def _deliver(self, change: Seen | Gone) -> None:
         id_ = _id(change)
-        for touched in self._touched:
-            touched.add(id_)
-        if self._early is None:
+        for recorder in self._recorders:
+            recorder.add(id_)
+        if self._early_events is None:
             self._apply(change)
         else:
-            self._early[id_] = change
+            self._early_events[id_] = change
 
 
 def _id(change: Seen | Gone) -> str:

@@ -1,4 +1,4 @@
-"""Which backends are followed now: as configured, and anew when that changes."""
+"""Follows the configured backends, and applies changes of the configuration."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -15,9 +15,9 @@ Make = Callable[[str, Config], Backend]
 
 
 class Followers:
-    """One ``Follower`` for each backend of ``config``, which is made by ``make``.
+    """One ``Follower`` for each backend of ``config``; ``make`` creates the backends.
 
-    ``registry`` follows the same backends; ``apply`` is how changes get to it.
+    ``registry`` has the same backends, and ``apply`` passes changes to it.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class Followers:
         self._apply = apply
         self._make = make
         self._group = asyncio.TaskGroup()
-        self._followers = {name: self._made(name) for name in config.backends}
+        self._followers = {name: self._follower(name) for name in config.backends}
         self._tasks: dict[str, asyncio.Task[Never]] = {}
 
     async def run(self) -> Never:
@@ -37,23 +37,23 @@ class Followers:
             for name in self._followers:
                 self._start(name)
             await asyncio.Event().wait()
-        raise AssertionError("following has no end")
+        raise AssertionError("the followers run until they are cancelled")
 
     async def change(self, config: Config) -> None:
-        """Follow as configured now; what is configured as before goes on undisturbed."""
+        """Apply a new configuration; backends whose settings are unchanged are not disturbed."""
         before, self._config = self._config, config
         for name in set(before.backends) - set(config.backends):
             await self._stop(name)
         for name in config.backends:
             if name not in self._followers:
-                self._apply(Followed(name))
-                self._followers[name] = self._made(name)
+                self._apply(Followed(name, name))
+                self._followers[name] = self._follower(name)
                 self._start(name)
-            elif _wishes(before, name) != _wishes(config, name):
+            elif _settings(before, name) != _settings(config, name):
                 backend = self._make(name, config)
                 self._followers[name].renew(backend, interval=config.resync_interval)
 
-    def _made(self, name: str) -> Follower:
+    def _follower(self, name: str) -> Follower:
         backend, interval = self._make(name, self._config), self._config.resync_interval
         return Follower(backend, self._apply, self._registry.differences, interval=interval)
 
@@ -62,7 +62,7 @@ class Followers:
         self._tasks[name] = self._group.create_task(run, name=f"follow {name}")
 
     async def _stop(self, name: str) -> None:
-        """Follow one no more: when its session is closed, what is known of it is forgotten."""
+        """Stop following a backend; its instances are forgotten once its session is closed."""
         del self._followers[name]
         task = self._tasks.pop(name)
         task.cancel()
@@ -70,26 +70,26 @@ class Followers:
         self._apply(Unfollowed(name))
 
     async def settled(self) -> None:
-        """Wait until each backend has listed once, or was found wanting."""
+        """Wait until each backend has listed or its connection has failed."""
         for follower in list(self._followers.values()):
             await follower.settled.wait()
 
     @property
     def late(self) -> list[str]:
-        """Name the backends that have not settled yet."""
+        """The backends that have not settled yet."""
         return [f.name for f in self._followers.values() if not f.settled.is_set()]
 
     def overdue(self) -> str:
-        """Say what of a backend's has overrun its own deadline twofold; "" if nothing has."""
+        """Return sentences about steps that took twice their timeouts, or ""; this is a bug."""
         return "; ".join(filter(None, (f.overdue() for f in self._followers.values())))
 
     async def resync(self, backend: str) -> Mapping[str, Mapping[str, str]]:
-        """List a backend, or for "" all that are there, and tell what was different.
+        """List a backend, or all that are present for ""; return the differences.
 
-        Raises ``BackendLost``, when the others have listed.
+        Raises ``BackendLost``, after the other backends have listed.
         """
         different: dict[str, Mapping[str, str]] = {}
-        troubles: list[str] = []
+        failures: list[str] = []
         for follower in [f for f in self._followers.values() if backend in ("", f.name)]:
             try:
                 different[follower.name] = await follower.resync()
@@ -97,12 +97,12 @@ class Followers:
                 if backend:
                     raise
             except BackendLost as lost:
-                troubles.append(str(lost))
-        if troubles:
-            raise BackendLost("; ".join(troubles))
+                failures.append(str(lost))
+        if failures:
+            raise BackendLost("; ".join(failures))
         return different
 
 
-def _wishes(config: Config, name: str) -> object:
-    """Pick what of a configuration concerns a backend."""
-    return getattr(config, name), config.resync_interval
+def _settings(config: Config, name: str) -> object:
+    """Return the settings that concern a backend."""
+    return config.backend(name, object), config.resync_interval

@@ -1,7 +1,8 @@
-"""The gate: the one way to a container engine for an agent that may do nothing there.
+"""The gate: a filtering socket proxy before a container engine, for an agent that may only read.
 
-Whoever may write to an engine's socket is as good as root. The gate stands before it as a process
-of its own, understands a few questions that only read, asks them anew in its own words, and hands
-on of each answer what the agent needs. ``requests`` is what may be asked, ``answers`` what is
-handed on, ``upstream`` asks the engine, ``server`` is who the agent talks with.
+A process that may write to an engine's socket can become root. The gate is a process of its own
+before that socket. It parses a few read requests, sends them to the engine in its own words, and
+copies from each response only the fields that the agent reads. ``requests`` holds the
+allowed requests, ``responses`` the copied fields; ``upstream`` talks to the engine, ``server`` to
+the agent.
 """

@@ -21,27 +21,27 @@ log = logging.getLogger(__name__)
 USAGE: Final = f"""\
 usage: koi-runtime-gate ENGINE [SOCKET]
 
-Answer the questions of koi-runtime about an engine's containers, and no others.
-ENGINE is {" or ".join(SOCKETS)}; SOCKET is where it listens, if not where it usually does.
-systemd passes the socket to serve on: koi-runtime-gate@ENGINE.socket.
+Let koi-runtime read the containers of an engine, and nothing else.
+ENGINE is {" or ".join(SOCKETS)}. SOCKET is the engine's socket, if it is not the usual one.
+The socket to serve on comes from systemd: koi-runtime-gate@ENGINE.socket.
 """
 
 
 async def _serve(path: str) -> None:
     listening = passed(os.environ, ("gate",)).get("gate", [])
     if len(listening) != 1:
-        raise ConfigError("systemd passes no socket: start koi-runtime-gate@.socket instead")
+        raise ConfigError("no socket from systemd; start koi-runtime-gate@ENGINE.socket instead")
     if running := asyncio.current_task():
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
-    log.info("asking %s", path)
+    log.info("engine: %s", path)
     await Server(Upstream(path)).run(listening[0])
 
 
 def execute(argv: Sequence[str]) -> int:
-    """Serve until SIGTERM; returns the exit code."""
-    engine, *place = argv or [""]
-    path = place[0] if len(place) == 1 else SOCKETS.get(engine, "")
-    if engine not in SOCKETS or len(place) > 1 or not PurePosixPath(path).is_absolute():
+    """Serve until SIGTERM; return the exit code."""
+    engine, *paths = argv or [""]
+    path = paths[0] if len(paths) == 1 else SOCKETS.get(engine, "")
+    if engine not in SOCKETS or len(paths) > 1 or not PurePosixPath(path).is_absolute():
         sys.stderr.write(USAGE)
         return 2
     with LogOutput(logging.INFO, "auto", os.environ):
@@ -50,7 +50,7 @@ def execute(argv: Sequence[str]) -> int:
         except asyncio.CancelledError:
             log.info("stopped")
         except ConfigError as error:
-            log.error("%s", error)  # noqa: TRY400 - the operator's trouble, no bug of ours
+            log.error("%s", error)  # noqa: TRY400 - the administrator's, not a bug
             return os.EX_CONFIG
     return 0
 

@@ -1,8 +1,8 @@
-"""What may be asked through the gate, each question known whole.
+"""The requests that may pass the gate.
 
-A request is never passed on. What can be read as one of these questions is written anew for the
-engine, so that what was judged here and what the engine reads can't differ. Whatever is not spelled
-as the agent spells it is refused: nobody else is meant to come here.
+A request is never forwarded. If it is one of the six below, the gate writes its own to the engine,
+so that what was checked here and what the engine reads can't differ. A request that is not spelled
+as the agent spells it is refused: the gate has no other client.
 """
 
 import json
@@ -15,24 +15,22 @@ from urllib.parse import parse_qsl, urlencode
 
 from koi_agent.host.engines import EVENTS
 
-LONGEST_HEAD: Final = 16 * 1024
-
-_REQUEST: Final = re.compile(r"GET (/[A-Za-z0-9/._-]{0,400})(?:\?([!-~]{1,4000}))? HTTP/1\.1")
+_REQUEST_LINE: Final = re.compile(r"GET (/[A-Za-z0-9/._-]{0,400})(?:\?([!-~]{1,4000}))? HTTP/1\.1")
 _FIELD: Final = re.compile(r"([A-Za-z0-9-]{1,64}):([ \t!-~]{0,1000})")
 _FIELDS: Final = frozenset(
     {"host", "accept", "accept-encoding", "user-agent", "connection", "content-type"}
 )
-"""Header fields of a question; whatever may change what a request is, is not among them."""
+"""Header fields that are allowed. None of them changes what the request means."""
 _CONNECTION: Final = frozenset({"close", "keep-alive"})
 _VERSION: Final = r"(?:/v1\.[0-9]{1,2})?"
 _ID: Final = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}"
 _SINCE: Final = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,9})?")
-_EVENTS: Final = json.dumps(EVENTS)
-"""Which events are asked for, whatever the question says."""
+_EVENT_FILTERS: Final = json.dumps(EVENTS)
+"""The filter for the engine, whatever filter the request has."""
 
 
-class Kind(Enum):
-    """What is asked."""
+class Endpoint(Enum):
+    """A part of the engine's API that may be read."""
 
     PING = auto()
     VERSION = auto()
@@ -43,98 +41,99 @@ class Kind(Enum):
 
 
 _PATHS: Final = {
-    Kind.PING: re.compile("/_ping"),
-    Kind.VERSION: re.compile("/version"),
-    Kind.INFO: re.compile(f"{_VERSION}/info"),
-    Kind.LIST: re.compile(f"{_VERSION}/containers/json"),
-    Kind.INSPECT: re.compile(
+    Endpoint.PING: re.compile("/_ping"),
+    Endpoint.VERSION: re.compile("/version"),
+    Endpoint.INFO: re.compile(f"{_VERSION}/info"),
+    Endpoint.LIST: re.compile(f"{_VERSION}/containers/json"),
+    Endpoint.INSPECT: re.compile(
         f"(?:{_VERSION}|(?P<libpod>/v4\\.0\\.0/libpod))/containers/{_ID}/json"
     ),
-    Kind.EVENTS: re.compile(f"{_VERSION}/events"),
+    Endpoint.EVENTS: re.compile(f"{_VERSION}/events"),
 }
-_KEYS: Final[Mapping[Kind, frozenset[str]]] = {
-    Kind.LIST: frozenset({"all"}),
-    Kind.EVENTS: frozenset({"since", "filters"}),
+_QUERY_KEYS: Final[Mapping[Endpoint, frozenset[str]]] = {
+    Endpoint.LIST: frozenset({"all"}),
+    Endpoint.EVENTS: frozenset({"since", "filters"}),
 }
 
 
 class Forbidden(Exception):
-    """A request is no question that may be asked; the text says why, in our own words."""
+    """A request may not pass. The text is the reason, without any text of the request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """One question: ``target`` is what the engine is asked for, written anew."""
+class Request:
+    """A request that may pass. ``target`` is built here, ``keep_alive`` is the client's."""
 
-    kind: Kind
+    endpoint: Endpoint
     target: str
-    keeps: bool
+    keep_alive: bool
 
     @property
     def head(self) -> bytes:
-        """Write the request for the engine: of HTTP/1.0, whose answers end with the connection."""
+        """Return the request to the engine: HTTP/1.0, so its response ends with the connection."""
         return f"GET {self.target} HTTP/1.0\r\nHost: gate\r\n\r\n".encode()
 
 
-def question(head: bytes) -> Question:
-    """Read the head of a request, up to its empty line; raises ``Forbidden``."""
+def parse_request(head: bytes) -> Request:
+    """Parse the head of a request, up to and with its empty line; raise ``Forbidden``."""
     try:
-        first, *rest = head.removesuffix(b"\r\n\r\n").decode("ascii").split("\r\n")
+        first, *lines = head.removesuffix(b"\r\n\r\n").decode("ascii").split("\r\n")
     except UnicodeDecodeError as error:
-        raise Forbidden("a request is ASCII") from error
-    found = _REQUEST.fullmatch(first)
+        raise Forbidden("request is not ASCII") from error
+    found = _REQUEST_LINE.fullmatch(first)
     if not found:
-        raise Forbidden("the request line is none that may be sent here")
-    fields = _fields(rest)
-    kind, path = _asked(found[1])
-    query = _query(kind, found[2] or "")
-    return Question(
-        kind=kind,
+        raise Forbidden("request line not allowed")
+    fields = _parse_fields(lines)
+    endpoint, path = _match_path(found[1])
+    query = _parse_query(endpoint, found[2] or "")
+    return Request(
+        endpoint=endpoint,
         target=f"{path}?{urlencode(query)}" if query else path,
-        keeps=fields.get("connection", "").lower() != "close",
+        keep_alive=fields.get("connection", "").lower() != "close",
     )
 
 
-def _fields(lines: list[str]) -> Mapping[str, str]:
-    """Read header fields, each once."""
+def _parse_fields(lines: list[str]) -> Mapping[str, str]:
+    """Parse the header fields, each of which may stand once."""
     fields: dict[str, str] = {}
     for line in lines:
         found = _FIELD.fullmatch(line)
         name = found[1].lower() if found else ""
         if not found or name not in _FIELDS:
-            raise Forbidden("a header field is none that may be sent here")
+            raise Forbidden("header field not allowed")
         if name in fields:
-            raise Forbidden(f"{name} is said twice")
+            raise Forbidden(f"header field {name} stands twice")
         fields[name] = found[2].strip(" \t")
     if "host" not in fields:
-        raise Forbidden("Host is missing")
+        raise Forbidden("header field host is missing")
     if fields.get("connection", "close").lower() not in _CONNECTION:
-        raise Forbidden("Connection may be close or keep-alive")
+        raise Forbidden("header field connection must be close or keep-alive")
     return fields
 
 
-def _asked(path: str) -> tuple[Kind, str]:
-    """Find what a path asks for; returns it written anew."""
-    for kind, pattern in _PATHS.items():
+def _match_path(path: str) -> tuple[Endpoint, str]:
+    """Return the endpoint of a path, and the path as it was matched."""
+    for endpoint, pattern in _PATHS.items():
         if found := pattern.fullmatch(path):
-            return kind, found[0]
-    raise Forbidden("only questions that the agent asks are answered here")
+            return endpoint, found[0]
+    raise Forbidden("path not allowed")
 
 
-def _query(kind: Kind, text: str) -> Mapping[str, str]:
+def _parse_query(endpoint: Endpoint, text: str) -> Mapping[str, str]:
     try:
         pairs = parse_qsl(text, keep_blank_values=True, strict_parsing=bool(text), max_num_fields=4)
     except ValueError as error:
-        raise Forbidden("the query can't be read") from error
+        raise Forbidden("malformed query") from error
     query = dict(pairs)
-    if len(query) < len(pairs) or not query.keys() <= _KEYS.get(kind, frozenset()):
-        raise Forbidden("a key of the query is none that may be sent here, or comes twice")
+    if len(query) < len(pairs) or not query.keys() <= _QUERY_KEYS.get(endpoint, frozenset()):
+        raise Forbidden("query key not allowed, or there twice")
     for key, value in query.items():
-        _check(key, value)
-    return query | ({"filters": _EVENTS} if kind is Kind.EVENTS else {})
+        _check_value(key, value)
+    return query | ({"filters": _EVENT_FILTERS} if endpoint is Endpoint.EVENTS else {})
 
 
-def _check(key: str, value: str) -> None:
-    fits = value == "1" if key == "all" else bool(_SINCE.fullmatch(value))
-    if key != "filters" and not fits:
-        raise Forbidden(f"{key} has a value that may not be sent here")
+def _check_value(key: str, value: str) -> None:
+    """Raise ``Forbidden`` for a value that is not allowed; the value of ``filters`` is replaced."""
+    is_allowed = value == "1" if key == "all" else bool(_SINCE.fullmatch(value))
+    if key != "filters" and not is_allowed:
+        raise Forbidden(f"query value of {key} not allowed")

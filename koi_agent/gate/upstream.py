@@ -1,7 +1,6 @@
-"""The engine behind the gate: asked once a connection, in HTTP/1.0, so that answers end with it."""
+"""The engine behind the gate: one HTTP/1.0 request on each connection, which its response ends."""
 
 import asyncio
-import codecs
 import os
 import re
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -9,23 +8,17 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Final
 
-from koi_agent.core.json_arrays import begin, element
-from koi_agent.gate.requests import LONGEST_HEAD, Question
+from koi_agent.core.json_stream import ArrayDecoder, LineSplitter, StreamError
+from koi_agent.gate.limits import MAX_HEAD, PIECE, Limits
+from koi_agent.gate.requests import Request
 
-PATIENCE: Final = 60.0
-"""Seconds until an engine has begun to answer: with thousands of containers a list takes some."""
-STILL: Final = 15.0
-"""Seconds an engine may pause within an answer, but for events."""
-MOST: Final = 16 * 2**20
-"""Bytes of an answer about one thing, of one element of a list, and of an event."""
-PIECE: Final = 256 * 1024
-_STATUS: Final = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})(?: |\r)")
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})(?: |\r)")
 
 
-class NoAnswer(Exception):
-    """The engine is not there, or says what is none; the text is our own.
+class UpstreamError(Exception):
+    """The engine is absent, or its response is unusable and no part of it is in the text.
 
-    ``status`` is what HTTP calls it: 502 where there is no engine.
+    ``status`` is what the client gets: 502 if there is no engine, 504 otherwise.
     """
 
     def __init__(self, text: str, status: HTTPStatus = HTTPStatus.GATEWAY_TIMEOUT) -> None:
@@ -33,127 +26,92 @@ class NoAnswer(Exception):
         self.status = status
 
 
+class Response:
+    """A response of the engine; its body can be read once."""
+
+    def __init__(self, status: int, body: asyncio.StreamReader, limits: Limits) -> None:
+        self.status = status
+        self._body = body
+        self._limits = limits
+
+    async def read(self) -> bytes:
+        """Return the whole body; raise ``UpstreamError`` if it is too long."""
+        data = bytearray()
+        while piece := await self._read_piece():
+            data += piece
+            if len(data) > self._limits.record:
+                raise UpstreamError(f"response longer than {self._limits.record} bytes")
+        return bytes(data)
+
+    async def elements(self) -> AsyncGenerator[object, None]:
+        """Yield the elements of a JSON array as they arrive; raise ``UpstreamError``."""
+        decoder = ArrayDecoder(self._limits.record)
+        try:
+            while piece := await self._read_piece():
+                for element in decoder.feed(piece):
+                    yield element
+            for element in decoder.close():
+                yield element
+        except StreamError as error:
+            raise UpstreamError(f"list: {error}") from error
+
+    async def lines(self) -> AsyncGenerator[bytes, None]:
+        """Yield lines for as long as the engine sends them; raise ``UpstreamError``.
+
+        A line that is too long comes as an empty one: the client learns that an event was lost.
+        """
+        splitter = LineSplitter(self._limits.record)
+        while piece := await self._body.read(PIECE):
+            for line in splitter.feed(piece):
+                yield line
+        try:
+            splitter.close()
+        except StreamError as error:
+            raise UpstreamError(f"events: {error}") from error
+
+    async def _read_piece(self) -> bytes:
+        async with asyncio.timeout(self._limits.engine_pause):
+            return await self._body.read(PIECE)
+
+
 class Upstream:
     """The engine on the socket at ``path``."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, limits: Limits | None = None) -> None:
         self.path = path
+        self._limits = limits or Limits()
 
     @asynccontextmanager
-    async def asked(self, question: Question) -> AsyncIterator[tuple[int, asyncio.StreamReader]]:
-        """Ask; yields the status of the answer, and its body to be read. Raises ``NoAnswer``."""
-        reader, writer = await self._connected()
+    async def request(self, request: Request) -> AsyncIterator[Response]:
+        """Send a request, and yield its response; raise ``UpstreamError``."""
+        reader, writer = await self._connect()
         try:
-            async with asyncio.timeout(PATIENCE):
-                writer.write(question.head)
+            async with asyncio.timeout(self._limits.engine):
+                writer.write(request.head)
                 await writer.drain()
                 head = await reader.readuntil(b"\r\n\r\n")
-            yield _status(head), reader
+            yield Response(_parse_status(head), reader, self._limits)
         except (asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
-            raise NoAnswer(f"{self.path}: the answer broke off") from error
+            raise UpstreamError(f"{self.path}: incomplete response") from error
         except TimeoutError as error:
-            raise NoAnswer(f"{self.path}: no answer in time") from error
+            raise UpstreamError(f"{self.path}: no response in time") from error
         except OSError as error:
-            raise NoAnswer(f"{self.path}: the answer broke off") from error
+            raise UpstreamError(f"{self.path}: connection lost") from error
         finally:
             writer.transport.abort()
 
-    async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         try:
-            return await asyncio.open_unix_connection(self.path, limit=MOST)
+            return await asyncio.open_unix_connection(self.path, limit=PIECE)
         except (FileNotFoundError, ConnectionRefusedError) as error:
             reason = os.strerror(error.errno or 0)
-            raise NoAnswer(f"{self.path}: {reason}", HTTPStatus.BAD_GATEWAY) from error
+            raise UpstreamError(f"{self.path}: {reason}", HTTPStatus.BAD_GATEWAY) from error
         except OSError as error:
-            raise NoAnswer(f"{self.path}: {os.strerror(error.errno or 0)}") from error
+            raise UpstreamError(f"{self.path}: {os.strerror(error.errno or 0)}") from error
 
 
-def _status(head: bytes) -> int:
-    found = _STATUS.match(head)
-    if not found or len(head) > LONGEST_HEAD:
-        raise NoAnswer("the engine's answer is no HTTP")
+def _parse_status(head: bytes) -> int:
+    found = _STATUS_LINE.match(head)
+    if not found or len(head) > MAX_HEAD:
+        raise UpstreamError("response is not HTTP")
     return int(found[1])
-
-
-async def whole(body: asyncio.StreamReader) -> bytes:
-    """Read an answer to its end; raises ``NoAnswer``."""
-    data = bytearray()
-    while piece := await _piece(body):
-        data += piece
-        if len(data) > MOST:
-            raise NoAnswer(f"the answer has more than {MOST} bytes")
-    return bytes(data)
-
-
-async def _piece(body: asyncio.StreamReader) -> bytes:
-    async with asyncio.timeout(STILL):
-        return await body.read(PIECE)
-
-
-async def elements(body: asyncio.StreamReader) -> AsyncGenerator[object, None]:
-    """Read a JSON array element by element, never more of it than that; raises ``NoAnswer``.
-
-    ``null`` has none: so Go writes an empty one.
-    """
-    text = codecs.getincrementaldecoder("utf-8")("replace")
-    rest, begun = "", False
-    while piece := await _piece(body):
-        rest += text.decode(piece)
-        if not begun:
-            rest = rest.lstrip()
-            begun = rest[:1] == "["
-            rest = rest[1:] if begun else rest
-        if begun:
-            found, at = _complete(rest)
-            rest = rest[at:]
-            for record in found:
-                yield record
-        if len(rest) > MOST:
-            raise NoAnswer(f"an element has more than {MOST} characters")
-    if (rest.strip(" \t\r\n,") or "") != ("]" if begun else "null"):
-        raise NoAnswer("the engine's answer is no list")
-
-
-def _complete(text: str) -> tuple[list[object], int]:
-    """Take the elements that are there whole; returns them, and where the rest begins."""
-    found: list[object] = []
-    at = begin(text, 0)
-    while at < len(text) and text[at] != "]":
-        try:
-            record, end = element(text, at)
-        except (ValueError, RecursionError):
-            break  # the rest of it is to come, or it is none, which shows in the end
-        if end == len(text):
-            break  # a number may go on
-        found.append(record)
-        at = begin(text, end)
-    return found, at
-
-
-async def lines(body: asyncio.StreamReader) -> AsyncGenerator[bytes, None]:
-    """Read an answer line by line, for as long as it goes on; raises ``NoAnswer``.
-
-    A line that is too long comes as an empty one: something happened, and nobody says what.
-    """
-    while True:
-        try:
-            line = await body.readuntil(b"\n")
-        except asyncio.IncompleteReadError as error:
-            if error.partial.strip():
-                raise NoAnswer("the events broke off") from error
-            return
-        except asyncio.LimitOverrunError:
-            await _pass_over(body)
-            line = b"\n"
-        yield line
-
-
-async def _pass_over(body: asyncio.StreamReader) -> None:
-    """Read to the end of a line, and keep nothing of it."""
-    while True:
-        try:
-            await body.readuntil(b"\n")
-        except asyncio.LimitOverrunError as error:
-            await body.readexactly(max(error.consumed, 1))
-        else:
-            return

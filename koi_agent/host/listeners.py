@@ -1,7 +1,6 @@
-"""Who listens on this host: one look at the kernel's table of sockets, shared by all who ask.
+"""The listening sockets of this host, and which unit or container each belongs to.
 
-A listener names the control group of the task that made it, and ``control_groups`` finds whose
-that is: here by any name, for units and containers alike.
+The kernel gives with each socket the control group of the task that created it.
 """
 
 import asyncio
@@ -19,99 +18,103 @@ from koi_agent.host.sock_diag import Listener, listeners
 log = logging.getLogger(__name__)
 
 FRESH: Final = 0.1
-"""Seconds that a look serves whoever asks."""
+"""Seconds for which a reading is returned to every caller."""
 EPHEMERAL: Final = range(32768, 61000)
-"""The kernel's own default, for where a sandbox hides what is configured."""
+"""The kernel's default range, used where a sandbox hides the configured one."""
 
 _EPHEMERAL_FILE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 class ListenerTable:
-    """Looks at the listeners of the host, once for all who want to know at one time."""
+    """The listeners of this host, read once for all callers at one time."""
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
-        self._seen: Sequence[Listener] | None = None
-        self._seen_at = float("-inf")
-        self._failing = False
+        self._listeners: Sequence[Listener] | None = None
+        self._read_at = float("-inf")
+        self._is_failing = False
 
-    async def look(self) -> Sequence[Listener] | None:
-        """See who listens now; None where that can't be seen."""
-        asked = time.monotonic()
+    async def read(self) -> Sequence[Listener] | None:
+        """Return the listeners of now; None if the kernel does not give them."""
+        called = time.monotonic()
         async with self._lock:
-            if self._seen_at <= asked - FRESH:
+            if self._read_at <= called - FRESH:
                 began = time.monotonic()
-                self._seen = await self._look()
-                self._seen_at = began
-        return self._seen
+                self._listeners = await self._read()
+                self._read_at = began
+        return self._listeners
 
-    async def _look(self) -> Sequence[Listener] | None:
+    async def _read(self) -> Sequence[Listener] | None:
         try:
-            seen = await listeners()
+            found = await listeners()
         except (OSError, BadInput) as error:
-            if not self._failing:
-                log.warning("listening ports can't be seen: sock_diag: %s", error)
-            self._failing = True
+            if not self._is_failing:
+                log.warning("sock_diag: listening ports can't be read: %s", error)
+            self._is_failing = True
             return None
-        self._failing = False
-        return seen
+        self._is_failing = False
+        return found
 
 
 class ListenersByOwner:
-    """Whose the listeners of a look are; one that fails leaves what the last one saw."""
+    """The listeners of units or containers, by name."""
 
     def __init__(self) -> None:
-        self._groups = ControlGroups()
-        self._of: dict[str, tuple[Listener, ...]] = {}
+        self._control_groups = ControlGroups()
+        self._by_owner: dict[str, tuple[Listener, ...]] = {}
 
-    def of(self, name: str) -> tuple[Listener, ...]:
-        """Tell somebody's listeners."""
-        return self._of.get(name, ())
+    def of(self, owner: str) -> tuple[Listener, ...]:
+        """Return the listeners of one owner."""
+        return self._by_owner.get(owner, ())
 
-    def forget(self, name: str) -> None:
-        """Take it that somebody has no listeners any more, until the next look."""
-        self._of.pop(name, None)
+    def remove(self, owner: str) -> None:
+        """Remove the listeners of one owner, until the next update."""
+        self._by_owner.pop(owner, None)
 
-    def take(self, seen: Sequence[Listener], groups: Mapping[str, str]) -> set[str]:
-        """Find whose, by control group, are those seen; returns the names of those changed."""
-        owners = self._groups.owners((one.cgroup_id for one in seen if one.cgroup_id), groups)
+    def update(self, found: Sequence[Listener], control_groups: Mapping[str, str]) -> set[str]:
+        """Store the listeners of the host; returns the owners whose listeners have changed.
+
+        ``control_groups`` are those of all owners, by name.
+        """
+        ids = (listener.cgroup_id for listener in found if listener.cgroup_id)
+        owners = self._control_groups.owners(ids, control_groups)
         now: dict[str, tuple[Listener, ...]] = {}
-        for one in seen:
-            if name := owners.get(one.cgroup_id):
-                now[name] = (*now.get(name, ()), one)
-        before, self._of = self._of, now
+        for listener in found:
+            if owner := owners.get(listener.cgroup_id):
+                now[owner] = (*now.get(owner, ()), listener)
+        before, self._by_owner = self._by_owner, now
         return {name for name in before.keys() | now.keys() if before.get(name) != now.get(name)}
 
 
 def served(
     listeners: Iterable[Listener], metadata: KoiMetadata, *, ephemeral: range = EPHEMERAL
 ) -> Iterator[PortMapping]:
-    """Name the ports that listeners serve, but for those of clients that wait for an answer."""
-    for one in listeners:
-        if is_declared(one, metadata) or not _is_client(one, ephemeral):
+    """Yield the ports that listeners serve, without those of UDP clients."""
+    for listener in listeners:
+        if is_declared(listener, metadata) or not _is_client(listener, ephemeral):
             yield PortMapping(
-                container_port=one.port,
-                protocol=one.protocol,
-                host_port=one.port,
-                host_ip=one.address,
+                container_port=listener.port,
+                protocol=listener.protocol,
+                host_port=listener.port,
+                host_ip=listener.address,
                 source=PortSource.LISTENING,
             )
 
 
-def is_declared(one: Listener, metadata: KoiMetadata) -> bool:
-    """Tell whether the owner spoke of this port; a port alone means either protocol."""
-    if one.port == metadata.port:
+def is_declared(listener: Listener, metadata: KoiMetadata) -> bool:
+    """Return True if the metadata names this port; a port alone means either protocol."""
+    if listener.port == metadata.port:
         return True
-    return any(service == (one.port, one.protocol) for service, _ in metadata.ports)
+    return any(service == (listener.port, listener.protocol) for service, _ in metadata.ports)
 
 
-def _is_client(one: Listener, ephemeral: range) -> bool:
-    """Tell whether this is most likely a client that waits for an answer, as resolvers do."""
-    return one.protocol is Protocol.UDP and one.port in ephemeral
+def _is_client(listener: Listener, ephemeral: range) -> bool:
+    """Return True for a UDP socket on an ephemeral port: most likely it waits for a reply."""
+    return listener.protocol is Protocol.UDP and listener.port in ephemeral
 
 
 def ephemeral_ports(file: Path = _EPHEMERAL_FILE) -> range:
-    """Ask the kernel which ports it gives to clients; its default if it can't be asked."""
+    """Return the ports that the kernel gives to clients, or its default if it is not readable."""
     try:
         first, last = (int(number) for number in file.read_text("ascii").split())
     except (OSError, ValueError):

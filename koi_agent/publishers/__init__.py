@@ -1,1 +1,1 @@
-"""OUT, showing: what the registry says, for whoever asks."""
+"""Sinks of the registry's events: D-Bus, HTTP, the journal and systemd's status line."""

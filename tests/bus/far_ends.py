@@ -1,10 +1,9 @@
-"""Far ends of a bus connection: processes' worth of misbehaviour on a real socket, and stalls."""
+"""Far ends of a bus connection: processes' worth of misbehaviour on a real socket."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from time import thread_time
 
 from koi_agent.bus.messages import MessageType, decode, extent
 from tests.bus.wire import frame
@@ -69,33 +68,3 @@ def answer(serial: int, signature: str, body: list[object]) -> bytes:
 async def silence(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
     """Do nothing, for ever."""
     await asyncio.Event().wait()
-
-
-class Stalls:
-    """Processor seconds of the loop: in all, and the longest that a ready task waited.
-
-    Processor time does not change when other processes are busy.
-    """
-
-    total = 0.0
-    longest = 0.0
-
-
-@asynccontextmanager
-async def stalls() -> AsyncIterator[Stalls]:
-    """Watch the loop until the block is left."""
-    seen, began = Stalls(), thread_time()
-
-    async def watch() -> None:
-        while True:
-            busy = thread_time()
-            await asyncio.sleep(0.001)
-            seen.longest = max(seen.longest, thread_time() - busy)
-
-    async with asyncio.TaskGroup() as group:
-        watcher = group.create_task(watch())
-        try:
-            yield seen
-        finally:
-            seen.total = thread_time() - began
-            watcher.cancel()

@@ -8,14 +8,15 @@ import pytest
 
 from koi_agent.announce.feed import Feed
 from koi_agent.capabilities.mdns.avahi.provider import Avahi, Session
+from koi_agent.capabilities.mdns.records import HostName, MdnsRecord, Service
 from koi_agent.core.errors import ProviderLost
-from koi_agent.core.instance import Standing
-from koi_agent.core.plan.records import HostName, Record, Service, Told
+from koi_agent.core.instance import RecordState, RecordStatus
+from koi_agent.core.key import Key
 from tests.bus.fake_avahi import MOST_GROUPS, FakeAvahi
 from tests.real.agents import eventually
 from tests.world.bus import PrivateBus
 
-Reports = dict[str, Sequence[Told]]
+Reports = dict[Key, Sequence[RecordStatus]]
 
 
 @pytest.fixture
@@ -24,17 +25,21 @@ async def avahi(bus: PrivateBus) -> AsyncIterator[FakeAvahi]:
         yield fake
 
 
-def host(name: str) -> tuple[Record, ...]:
-    return (HostName(owner=name, name=name, addresses=("192.0.2.7",)),)
+def key(id_: str) -> Key:
+    return Key("docker", id_)
+
+
+def host(name: str) -> tuple[MdnsRecord, ...]:
+    return (HostName(owner=key(name), name=name, addresses=("192.0.2.7",)),)
 
 
 def web(owner: str, name: str, port: int) -> Service:
-    return Service(owner=owner, name=name, type="_http._tcp", port=port)
+    return Service(owner=key(owner), name=name, type="_http._tcp", port=port)
 
 
 async def put(session: Session, numbers: range) -> None:
     for number in numbers:
-        await session.put(f"a{number}", host(f"a{number}"))
+        await session.put(key(f"a{number}"), host(f"a{number}"))
 
 
 @pytest.mark.timeout(60)
@@ -48,13 +53,13 @@ async def test_past_a_thousand_groups_there_is_another_connection_and_room_is_us
         assert len(avahi.clients) == 2
         assert max(avahi.most.values()) <= MOST_GROUPS
         for number in range(500):
-            await session.put(f"a{number}", ())
+            await session.put(key(f"a{number}"), ())
         await put(session, range(2000, 2900))
         assert len(avahi.groups) == 1500
         assert len(avahi.clients) == 2
         await eventually(
             lambda: (
-                {one.status for told in reports.values() for one in told} == {Standing.ANNOUNCED}
+                {one.state for told in reports.values() for one in told} == {RecordState.ANNOUNCED}
             ),
             "all are announced",
         )
@@ -66,12 +71,14 @@ async def test_what_avahi_has_no_room_for_is_refused_and_the_rest_is_announced(
     reports: Reports = {}
     services = [web("a", f"s{port}", port) for port in range(1, 41)]
     async with Avahi(bus.address).session(reports.__setitem__) as session:
-        await session.put("a", services)
+        await session.put(key("a"), services)
         await eventually(lambda: avahi.groups, "it is there")
-        await eventually(lambda: reports["a"][0].status is Standing.ANNOUNCED, "it is announced")
-        statuses = [one.status for one in reports["a"]]
-        assert statuses == [Standing.ANNOUNCED] * 32 + [Standing.REFUSED] * 8
-        assert reports["a"][-1].reason == "avahi takes 32 entries of an instance"
+        await eventually(
+            lambda: reports[key("a")][0].state is RecordState.ANNOUNCED, "it is announced"
+        )
+        statuses = [one.state for one in reports[key("a")]]
+        assert statuses == [RecordState.ANNOUNCED] * 32 + [RecordState.REFUSED] * 8
+        assert reports[key("a")][-1].reason == "avahi accepts 32 entries for an instance"
 
 
 async def test_a_host_name_comes_first_and_never_is_this_hosts_own(
@@ -80,13 +87,15 @@ async def test_a_host_name_comes_first_and_never_is_this_hosts_own(
     reports: Reports = {}
     services = [web("a", f"s{port}", port) for port in range(1, 41)]
     async with Avahi(bus.address).session(reports.__setitem__) as session:
-        await session.put("a", [*services, *host("a")])
-        await session.put("b", host("Box"))
-        await eventually(lambda: reports["a"][0].status is Standing.ANNOUNCED, "it is announced")
-        assert reports["a"][0].name == "a.local"
-        assert (reports["b"][0].status, reports["b"][0].reason) == (
-            Standing.REFUSED,
-            "that is this host's own name",
+        await session.put(key("a"), [*services, *host("a")])
+        await session.put(key("b"), host("Box"))
+        await eventually(
+            lambda: reports[key("a")][0].state is RecordState.ANNOUNCED, "it is announced"
+        )
+        assert reports[key("a")][0].name == "a.local"
+        assert (reports[key("b")][0].state, reports[key("b")][0].reason) == (
+            RecordState.REFUSED,
+            "it is this host's own name",
         )
 
 
@@ -96,9 +105,11 @@ async def test_a_subtype_that_can_not_be_costs_nothing_else(
     reports: Reports = {}
     service = replace(web("a", "a", 80), subtypes=("_bad", "_good"))
     async with Avahi(bus.address).session(reports.__setitem__) as session:
-        await session.put("a", [service])
-        await eventually(lambda: reports["a"][0].status is Standing.ANNOUNCED, "it is announced")
-        assert reports["a"][0].reason.startswith("without _bad: ")
+        await session.put(key("a"), [service])
+        await eventually(
+            lambda: reports[key("a")][0].state is RecordState.ANNOUNCED, "it is announced"
+        )
+        assert reports[key("a")][0].reason.startswith("without _bad: ")
         (entries,) = avahi.groups.values()
         assert [entry[-1] for entry in entries[1:]] == ["_good._sub._http._tcp"]
 
@@ -116,21 +127,21 @@ async def test_instances_that_take_each_others_names_end_with_those_that_are_pla
         feeding = group.create_task(feed.run())
         numbers = range(1, 31)
         for number in numbers:
-            feed.want(f"k{number}", (web(f"k{number}", numbered(number), 80),))
+            feed.want(key(f"k{number}"), (web(f"k{number}", numbered(number), 80),))
         await eventually(lambda: len(avahi.names()) == 30, "all are there")
-        feed.want("k1", ())
+        feed.want(key("k1"), ())
         for number in reversed(numbers[1:]):  # all move up, the last first
-            feed.want(f"k{number}", (web(f"k{number}", numbered(number - 1), 80),))
+            feed.want(key(f"k{number}"), (web(f"k{number}", numbered(number - 1), 80),))
         await eventually(lambda: settled(feed, numbers[1:]), "all are as planned", seconds=20)
         assert avahi.names() == {numbered(number) for number in numbers[:-1]}
         feeding.cancel()
 
 
 def settled(feed: Feed, numbers: range) -> bool:
-    told = {number: feed.standing(f"k{number}")[0] for number in numbers}
+    shown = {number: feed.status(key(f"k{number}"))[0] for number in numbers}
     return all(
-        (one.name, one.status) == (f"{numbered(n - 1)}._http._tcp.local", Standing.ANNOUNCED)
-        for n, one in told.items()
+        (one.name, one.state) == (f"{numbered(n - 1)}._http._tcp.local", RecordState.ANNOUNCED)
+        for n, one in shown.items()
     )
 
 
@@ -140,7 +151,7 @@ async def test_a_connection_that_is_lost_ends_the_session_for_its_groups_are_gon
 ) -> None:
     async with Avahi(bus.address).session(lambda *_: None) as session:
         await put(session, range(1001))
-        _, second = session._links
+        _, second = session._connections
         second._socket.close()
         with pytest.raises(ProviderLost):
             await session.run()

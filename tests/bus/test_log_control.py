@@ -1,4 +1,4 @@
-"""systemd's LogControl1 over a real bus: who may set what, and what is said of a wrong word."""
+"""systemd's LogControl1 over a real bus: access, and errors for unknown words."""
 
 import asyncio
 import logging
@@ -37,7 +37,7 @@ async def control(bus: PrivateBus, output: LogOutput) -> AsyncIterator[Connectio
     manager = interface("org.sylin.koi.Runtime1.Manager")
     tree = Tree(manager, lambda: None, dict, dict, output)  # type: ignore[arg-type, return-value]
     async with (
-        served(bus.address, tree),  # type: ignore[arg-type]  # it is no small Tree, and served alike
+        served(bus.address, tree),  # type: ignore[arg-type]  # served like a small Tree
         connected(bus.address) as link,
     ):
         yield link
@@ -109,11 +109,11 @@ async def test_polkit_is_asked_for_the_action_and_obeyed(
 @pytest.mark.parametrize(
     ("member", "signature", "value", "error"),
     [
-        ("LogLevel", "s", "loud", "InvalidArgs: no log level 'loud'; known: emerg, alert, crit"),
+        ("LogLevel", "s", "loud", "InvalidArgs: log level: unknown: 'loud'; use emerg, alert"),
         ("LogLevel", "s", "7", "InvalidArgs"),
         ("LogLevel", "s", "", "InvalidArgs"),
         ("LogLevel", "u", 7, "InvalidArgs: LogLevel has the type 's', not 'u'"),
-        ("LogTarget", "s", "kmsg", "InvalidArgs: no log target 'kmsg'; known: auto, journal, "),
+        ("LogTarget", "s", "kmsg", "InvalidArgs: not a log target: 'kmsg'; use auto, journal, "),
         ("SyslogIdentifier", "s", "x", "PropertyReadOnly"),
         ("None", "s", "x", "UnknownProperty"),
     ],

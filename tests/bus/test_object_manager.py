@@ -11,7 +11,6 @@ from koi_agent.bus.client import BUS, BUS_PATH, CallError, Connection, connected
 from koi_agent.bus.messages import marshal
 from koi_agent.bus.reader import unmarshal
 from koi_agent.bus.signals import Changed, Signal, Subscription
-from tests.bus.far_ends import stalls
 from tests.bus.raw_client import raw_client
 from tests.bus.small_tree import (
     ITEM,
@@ -25,6 +24,7 @@ from tests.bus.small_tree import (
     served,
 )
 from tests.bus.wire import plain
+from tests.costs import stalls
 from tests.world.bus import PrivateBus
 
 OBJECT_MANAGER = "org.freedesktop.DBus.ObjectManager"
@@ -68,7 +68,7 @@ async def test_five_thousand_objects_without_a_stall_and_marshalled_once(bus: Pr
             assert (await busctl(bus.address, *command))[0] == 0
         async with stalls() as again:
             assert (await busctl(bus.address, *command))[0] == 0
-    assert first.longest < first.total / 8
+    assert max(first.longest, again.longest) < first.total / 5
     assert again.total < first.total / 2
 
 
@@ -143,7 +143,7 @@ async def test_objects_come_and_go_by_signals_of_the_root(bus: PrivateBus) -> No
         connected(bus.address) as link,
         link.subscribed(listener(got, came, 2)),
     ):
-        tree.managed.added(ours, path_of(1))
+        tree.managed.added(ours, path_of(1), tree.interfaces(path_of(1)))
         tree.managed.removed(ours, path_of(1), [ITEM])
         await came.wait()
     added, removed = got

@@ -10,9 +10,9 @@ import pytest
 from koi_agent.bus.client import CallError, Connection, connected
 from koi_agent.bus.messages import Flag, Header, MessageType, Variant, marshal
 from koi_agent.bus.server import DEFAULT_LIMITS
-from tests.bus.far_ends import stalls
 from tests.bus.raw_client import raw_client
 from tests.bus.small_tree import ITEM, ITEMS, MANAGER, NAME, ROOT, Tree, busctl, path_of, served
+from tests.costs import stalls
 from tests.world.bus import PrivateBus
 
 PROPERTIES = "org.freedesktop.DBus.Properties"
@@ -194,10 +194,10 @@ async def test_flood_of_one_sender_does_not_stop_another(bus: PrivateBus) -> Non
     ):
         for _ in range(5000):
             flood.send(where, marshal("s", ("",)))
-        async with stalls() as seen, asyncio.timeout(20):
+        async with stalls() as seen, asyncio.timeout(60):
             for _ in range(20):
                 assert await ask(calm, ITEM_0, PROPERTIES, "Get", "ss", ITEM, "State")
-        assert seen.longest < seen.total / 4
+        assert seen.share < 0.2
 
 
 async def test_large_answers_to_a_flood_wait_for_the_bus(bus: PrivateBus) -> None:
@@ -209,7 +209,7 @@ async def test_large_answers_to_a_flood_wait_for_the_bus(bus: PrivateBus) -> Non
             for _ in range(120):  # a bus allows 128 under way
                 flood.send(where)
         calm = await floods.enter_async_context(connected(bus.address))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             assert await ask(calm, ROOT, INTROSPECTABLE, "Introspect")
         assert ours._socket._writer.size < 2 * 2**20
         assert not ours.closed

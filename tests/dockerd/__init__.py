@@ -1,23 +1,20 @@
 """A private Docker: a real dockerd with a network of its own, in namespaces of its own.
 
-One starts in half a second, several live side by side, and everything in one dies with it, also
-when its starter is killed. It needs root. Its images and containers are in memory.
+It starts in half a second. Several run side by side, and all in one ends with it, also when the
+starter is killed. It needs root. Images and containers are in memory.
 """
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Self
 
+from tests import namespaces
 from tests.dockerd import image
 from tests.dockerd.engine import Engine
-from tests.world import namespaces
+from tests.namespaces import HarnessFailed, Namespaces, kept, wait_until
 
 SCRIPT: Final = Path(__file__).with_name("dockerd.sh")
 PROGRAMS: Final = (
@@ -25,121 +22,88 @@ PROGRAMS: Final = (
     *("unshare", "nsenter", "ip"),
 )
 DAEMONS: Final = ("dockerd", "containerd")
-START_TIMEOUT: Final = 40
-"""Seconds. A daemon that finds containers running stops them before it answers, and waits 10 s
-for those that do not want to."""
-
-
-class DockerdFailed(Exception):
-    """The daemon did not do what it was asked for."""
+START_TIMEOUT: Final = 90
+"""Seconds. A daemon that finds containers running stops them before it answers, and waits 10 s for
+those that ignore SIGTERM."""
 
 
 def missing() -> str:
-    """What this machine lacks for a daemon, or nothing."""
-    if os.geteuid() != 0:
-        return "not root (make test asks for it)"
-    absent = [program for program in PROGRAMS if shutil.which(program) is None]
-    return f"not installed: {', '.join(absent)}" if absent else ""
+    """Return what this host lacks for a daemon; "" if nothing."""
+    return namespaces.missing(PROGRAMS)
 
 
 class Dockerd:
     """One private daemon; use it as a context manager."""
 
     pid: int
-    """PID 1 of the daemon's namespaces, as the host numbers it."""
+    """PID 1 of the daemon's namespaces, by its PID on the host."""
 
     def __init__(self, folder: Path, *options: str) -> None:
-        """Name a folder, with a short path, and what is dockerd's, as ``--live-restore``."""
+        """Use a folder with a short path, and options of dockerd such as ``--live-restore``."""
         self._folder = folder
         self.socket: Final = folder / "docker.sock"
-        """Where the daemon answers: the same path inside and outside."""
+        """Where the daemon listens: the same path inside and outside."""
         self.log: Final = folder / "dockerd.log"
         self.engine: Final = Engine(self.socket)
         self._options = options
 
     def __enter__(self) -> Self:
-        self._keeper = subprocess.Popen(
-            [SCRIPT, "start", self.log, f"--host=unix://{self.socket}", *self._options],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,  # a Ctrl-C is for the starter, which then ends the daemon
-        )
-        try:
-            self._settle()
-        except BaseException:
-            self.close()
-            raise
+        with contextlib.ExitStack() as stack:
+            host = f"--host=unix://{self.socket}"
+            self._keeper = stack.enter_context(kept(SCRIPT, self.log, host, *self._options))
+            self.pid = int(self._keeper.read_line().split()[0])
+            self._inside = Namespaces(leader=self.pid, group="visitors", folder=Path.cwd())
+            self.start()
+            image.load(self.engine)
+            self._stack = stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def _settle(self) -> None:
-        assert self._keeper.stdout is not None
-        line = self._keeper.stdout.readline()
-        if not line:
-            raise DockerdFailed(f"{SCRIPT.name} ended without a place for a daemon")
-        self.pid = int(line)
-        self.start()
-        image.load(self.engine)
-
-    def close(self) -> None:
-        """End the daemon, its containers, and all else in its namespaces."""
-        with self._keeper:
-            assert self._keeper.stdin is not None
-            self._keeper.stdin.close()
-            self._keeper.wait(timeout=20)
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
 
     # The daemon's life
 
     def start(self) -> None:
-        """Start the daemon, the first one or another after it, and wait until it answers."""
-        assert self._keeper.stdin is not None
-        self._keeper.stdin.write("start\n")
-        self._keeper.stdin.flush()
+        """Start the first daemon or the next one, and wait until it answers."""
+        self._keeper.write_line("start")
         try:
             wait_until(lambda: self.daemons("dockerd"), "dockerd runs")
             wait_until(self._answers, "dockerd answers", timeout=START_TIMEOUT)
-        except DockerdFailed as failed:
-            raise DockerdFailed(f"{failed}: {self.log.read_text()[-2000:]}") from None
+        except HarnessFailed as failed:
+            raise HarnessFailed(f"{failed}: {self.log.read_text()[-2000:]}") from None
 
     def kill(self) -> None:
-        """Kill the daemon, and with it its containerd; the containers live on."""
+        """Kill the daemon, and its containerd with it; the containers go on."""
         self._end(signal.SIGKILL)
 
     def stop(self) -> None:
-        """Have the daemon end, and its containers, unless it has ``--live-restore``."""
+        """Stop the daemon, and its containers unless it has ``--live-restore``."""
         self._end(signal.SIGTERM)
 
     def _end(self, number: signal.Signals) -> None:
         for pid in self.daemons("dockerd"):
             os.kill(pid, number)
-        # Until its containerd has gone too: the next daemon would take it for its own.
+        # The next daemon would take the old containerd for its own.
         wait_until(lambda: not self.daemons(), "dockerd ends", timeout=START_TIMEOUT)
 
     def _answers(self) -> bool:
         if not self.daemons("dockerd"):
-            raise DockerdFailed("dockerd ended")
+            raise HarnessFailed("dockerd ended")
         with contextlib.suppress(OSError):
             return bool(self.engine.call("GET", "/_ping") == "OK")
         return False
 
     def daemons(self, *names: str) -> list[int]:
-        """List the numbers of the daemon and its containerd, or of one, as the host has them."""
-        return [pid for pid in children(self.pid) if command(pid) in (names or DAEMONS)]
+        """Return the PIDs on the host of the daemon and its containerd, or of one of them."""
+        found = namespaces.children(self.pid)
+        return [pid for pid in found if namespaces.name(pid) in (names or DAEMONS)]
 
     # What it runs
 
     def run(
-        self, *args: str, check: bool = True, timeout: float = 60
+        self, *args: str, check: bool = True, timeout: float = 90
     ) -> subprocess.CompletedProcess[str]:
-        """Run the docker command on this daemon, from outside."""
+        """Run the docker command on this daemon, from outside of the namespaces."""
         done = subprocess.run(
             ["docker", *args],
             env=os.environ
@@ -151,37 +115,14 @@ class Dockerd:
             timeout=timeout,
         )
         if check and done.returncode:
-            raise DockerdFailed(f"docker {' '.join(args)}: exit {done.returncode}: {done.stderr}")
+            raise HarnessFailed(f"docker {' '.join(args)}: exit {done.returncode}: {done.stderr}")
         return done
 
-    def truth(self) -> dict[str, tuple[str, str]]:
-        """Tell name and state of each container that runs, by id, as ``docker ps`` does."""
+    def running(self) -> dict[str, tuple[str, str]]:
+        """Return name and state of each running container by id, as ``docker ps`` shows them."""
         listed = self.engine.call("GET", "/containers/json")
         return {one["Id"]: (one["Names"][0].removeprefix("/"), one["State"]) for one in listed}
 
     def spawn(self, *argv: str | Path, **popen: Any) -> subprocess.Popen[str]:
-        """Start a program in the daemon's namespaces: in its network, ports are open to it."""
-        popen.setdefault("text", True)
-        return namespaces.spawn(self.pid, map(str, argv), **popen)
-
-
-def children(pid: int) -> list[int]:
-    """List the children of a process; of PID 1, what became an orphan too."""
-    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def command(pid: int) -> str:
-    """Tell the name of a process, or nothing if it is gone."""
-    try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
-    except OSError:
-        return ""
-
-
-def wait_until(condition: Callable[[], object], description: str, *, timeout: float = 10) -> None:
-    """Ask until the answer is true."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        if time.monotonic() > deadline:
-            raise DockerdFailed(f"waited {timeout:g} s for: {description}")
-        time.sleep(0.01)
+        """Start a program in the daemon's namespaces: published ports answer there."""
+        return self._inside.spawn(*argv, **popen)

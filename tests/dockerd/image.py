@@ -1,4 +1,4 @@
-"""The one image that containers here are made of: busybox, made by hand, as no registry is near."""
+"""The image of all containers in tests: busybox, built here because no registry is reachable."""
 
 import io
 import shutil
@@ -9,21 +9,21 @@ from urllib.parse import quote
 from tests.dockerd.engine import IMAGE, Engine
 
 APPLETS: Final = ("cat", "false", "httpd", "kill", "nc", "sh", "sleep", "test", "true")
-# As PID 1 of a container, a program without a handler never sees SIGTERM: each stop would last
-# until the daemon loses its patience, 10 s later. This one ends at once.
+# As PID 1 of a container, a program without a handler ignores SIGTERM: each stop would take
+# 10 s, until the daemon sends SIGKILL. This one ends at once.
 COMMAND: Final = 'CMD ["sh", "-c", "trap exit TERM; sleep 100000 & wait"]'
 
 
 def load(engine: Engine) -> None:
-    """Give the daemon the image."""
+    """Load the image into the daemon."""
     target = f"/images/create?fromSrc=-&repo={IMAGE}&changes={quote(COMMAND)}"
     engine.call("POST", target, archive())
 
 
 def archive() -> bytes:
-    """Pack busybox under all the names that it is called by."""
+    """Return a tar archive with busybox and a link for each applet."""
     busybox = shutil.which("busybox")
-    assert busybox is not None, "missing() asks for it"
+    assert busybox is not None, "missing() checks for it"
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
         tar.add(busybox, "bin/busybox")

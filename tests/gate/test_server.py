@@ -1,4 +1,4 @@
-"""The gate on real sockets, between clients that try everything and engines that do."""
+"""The gate on real sockets, between hostile clients and hostile engines."""
 
 import asyncio
 import json
@@ -10,14 +10,15 @@ from pathlib import Path
 import pytest
 
 from koi_agent.backends.docker import Docker
-from koi_agent.backends.docker.api import API
-from koi_agent.config import Config
+from koi_agent.backends.docker.api import connected
+from koi_agent.backends.docker.kinds import DOCKER
+from koi_agent.backends.docker.sockets import Candidate, Candidates
+from koi_agent.backends.http_engine.client import RequestLimits
+from koi_agent.backends.http_engine.socket_errors import UnixSocket
 from koi_agent.core.errors import BackendAbsent, BackendLost
-from koi_agent.gate import server as gate_server
-from koi_agent.gate import upstream as gate_upstream
-from koi_agent.gate.server import MOST_CONNECTIONS, Server
+from koi_agent.gate.limits import Limits
+from koi_agent.gate.server import Server
 from koi_agent.gate.upstream import Upstream
-from koi_agent.host import engines
 from koi_agent.host.listeners import ListenerTable
 from tests.real.agents import eventually
 
@@ -30,24 +31,22 @@ ONCE = ASK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
 CREATE = b"POST /v1.41/containers/create HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}"
 LAST = b"GET /_ping HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 
-Say = Callable[[asyncio.StreamWriter], Awaitable[None]]
+Respond = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 
 class Engine:
-    """What stands behind the gate; ``asked`` is what it was asked for, byte by byte."""
+    """An engine behind the gate; ``requests`` are the bytes that it received."""
 
-    def __init__(self) -> None:
-        self.asked: list[bytes] = []
+    def __init__(self, respond: Respond) -> None:
+        self.requests: list[bytes] = []
         self.open = 0
+        self._respond = respond
 
-    async def say(self, writer: asyncio.StreamWriter) -> None:
-        writer.write(OK + LIST)
-
-    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.open += 1
         try:
-            self.asked.append(await reader.readuntil(b"\r\n\r\n"))
-            await self.say(writer)
+            self.requests.append(await reader.readuntil(b"\r\n\r\n"))
+            await self._respond(writer)
             await writer.drain()
         except (OSError, asyncio.IncompleteReadError):
             pass
@@ -57,17 +56,20 @@ class Engine:
 
 
 @asynccontextmanager
-async def gate(folder: Path, engine: Engine | None = None) -> AsyncIterator[Path]:
-    """Have a gate before an engine, or before none; yields where it listens."""
+async def gate(
+    folder: Path, engine: Engine | None = None, limits: Limits | None = None
+) -> AsyncIterator[Path]:
+    """Run a gate, with or without an engine behind it; yield the path of its socket."""
     engine_path, path = folder / "engine.sock", folder / "gate.sock"
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path))
     listener.listen(128)
     listener.settimeout(0)
-    behind = await asyncio.start_unix_server(engine.answer, engine_path) if engine else None
+    behind = await asyncio.start_unix_server(engine.serve, engine_path) if engine else None
     try:
         async with asyncio.TaskGroup() as group:
-            serving = group.create_task(Server(Upstream(str(engine_path))).run(listener))
+            server = Server(Upstream(str(engine_path), limits), limits)
+            serving = group.create_task(server.run(listener))
             try:
                 yield path
             finally:
@@ -78,31 +80,35 @@ async def gate(folder: Path, engine: Engine | None = None) -> AsyncIterator[Path
             behind.close()
 
 
-async def say(path: Path, data: bytes) -> bytes:
-    """Send bytes, and read all that comes back."""
+async def send(path: Path, data: bytes) -> bytes:
+    """Send bytes, and return everything that comes back."""
     reader, writer = await asyncio.open_unix_connection(path)
     try:
         writer.write(data)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             return await reader.read()
     finally:
         writer.close()
         await writer.wait_closed()
 
 
+async def send_list(writer: asyncio.StreamWriter) -> None:
+    writer.write(OK + LIST)
+
+
 @pytest.fixture
 def engine() -> Engine:
-    return Engine()
+    return Engine(send_list)
 
 
-async def test_a_list_comes_through_without_what_is_nobodys_business(
+async def test_a_list_passes_without_the_fields_that_the_agent_does_not_read(
     tmp_path: Path, engine: Engine
 ) -> None:
     async with gate(tmp_path, engine) as path:
-        said = await say(path, ASK + LAST)
-    assert b'[{"Id":"a","State":"running"}' in said
-    assert b"secret" not in said
-    assert engine.asked == [b"GET /v1.41/containers/json HTTP/1.0\r\nHost: gate\r\n\r\n"]
+        received = await send(path, ASK + LAST)
+    assert b'[{"Id":"a","State":"running"}' in received
+    assert b"secret" not in received
+    assert engine.requests == [b"GET /v1.41/containers/json HTTP/1.0\r\nHost: gate\r\n\r\n"]
 
 
 @pytest.mark.parametrize(
@@ -120,34 +126,31 @@ async def test_an_attack_is_refused_once_and_nothing_of_it_reaches_the_engine(
     tmp_path: Path, engine: Engine, attack: bytes
 ) -> None:
     async with gate(tmp_path, engine) as path:
-        said = await say(path, attack)
-        assert said.split(b" ")[1] in (b"403", b"431")
-        assert said.count(b"HTTP/1.1") == 1
-        assert engine.asked == []
-        assert b"200 OK" in await say(path, LAST)
+        received = await send(path, attack)
+        assert received.split(b" ")[1] in (b"403", b"431")
+        assert received.count(b"HTTP/1.1") == 1
+        assert engine.requests == []
+        assert b"200 OK" in await send(path, LAST)
 
 
-async def test_what_follows_a_question_is_judged_for_itself(tmp_path: Path, engine: Engine) -> None:
+async def test_each_request_of_a_connection_is_checked(tmp_path: Path, engine: Engine) -> None:
     async with gate(tmp_path, engine) as path:
-        said = await say(path, ASK + b"DELETE /v1.41/containers/a HTTP/1.1\r\nHost: a\r\n\r\n")
-    assert (said.count(b"200 OK"), said.count(b"403 Forbidden")) == (1, 1)
-    assert len(engine.asked) == 1
+        received = await send(path, ASK + b"DELETE /v1.41/containers/a HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert (received.count(b"200 OK"), received.count(b"403 Forbidden")) == (1, 1)
+    assert len(engine.requests) == 1
 
 
-async def test_a_slow_sender_is_left_and_holds_up_nobody(
-    tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(gate_server, "HEAD_PATIENCE", 0.3)
+async def test_a_slow_sender_is_disconnected(tmp_path: Path, engine: Engine) -> None:
+    async with gate(tmp_path, engine, Limits(head=0.3)) as path:
+        assert await send(path, b"GET /v1.41") == b""
+        assert b"200 OK" in await send(path, ASK + LAST)
+
+
+async def test_connections_beyond_the_limit_wait(tmp_path: Path, engine: Engine) -> None:
     async with gate(tmp_path, engine) as path:
-        assert await say(path, b"GET /v1.41") == b""
-        assert b"200 OK" in await say(path, ASK + LAST)
-
-
-async def test_many_connections_wait_for_their_turn(tmp_path: Path, engine: Engine) -> None:
-    async with gate(tmp_path, engine) as path:
-        idle = [await asyncio.open_unix_connection(path) for _ in range(MOST_CONNECTIONS)]
+        idle = [await asyncio.open_unix_connection(path) for _ in range(Limits().connections)]
         async with asyncio.TaskGroup() as group:
-            late = group.create_task(say(path, LAST))
+            late = group.create_task(send(path, LAST))
             await asyncio.sleep(0.2)
             assert not late.done()
             for _, writer in idle:
@@ -155,25 +158,25 @@ async def test_many_connections_wait_for_their_turn(tmp_path: Path, engine: Engi
         assert b"200 OK" in late.result()
 
 
-async def test_events_are_handed_on_one_by_one_and_end_with_who_listens(
-    tmp_path: Path, engine: Engine
+async def test_events_pass_one_by_one_and_end_with_the_client(
+    tmp_path: Path,
 ) -> None:
     more = asyncio.Event()
 
-    async def say_events(writer: asyncio.StreamWriter) -> None:
+    async def send_events(writer: asyncio.StreamWriter) -> None:
         writer.write(OK + b'{"Type":"image","Action":"pull"}\n')
         for number in range(100):
-            said = b'{"Type":"container","Action":"start","timeNano":%d,"from":"secret"}\n'
-            writer.write(said % number)
+            received = b'{"Type":"container","Action":"start","timeNano":%d,"from":"secret"}\n'
+            writer.write(received % number)
             await writer.drain()
             await more.wait()
             more.clear()
 
-    engine.say = say_events  # type: ignore[method-assign]
+    engine = Engine(send_events)
     async with gate(tmp_path, engine) as path:
         reader, writer = await asyncio.open_unix_connection(path)
         writer.write(b"GET /v1.41/events?since=1 HTTP/1.1\r\nHost: a\r\n\r\n")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             assert b"chunked" in await reader.readuntil(b"\r\n\r\n")
             for number in range(3):
                 await reader.readuntil(b"\r\n")
@@ -186,7 +189,7 @@ async def test_events_are_handed_on_one_by_one_and_end_with_who_listens(
                 more.set()
         writer.close()
         await writer.wait_closed()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while engine.open:
                 more.set()
                 await asyncio.sleep(0.01)
@@ -202,103 +205,104 @@ def broken() -> Iterator[tuple[str, bytes, bytes]]:
     yield "an endless head", b"HTTP/1.0 200 OK\r\n" + b"a: b\r\n" * 10_000 + b"\r\n", b"504"
 
 
-@pytest.mark.parametrize(("answer", "status"), [one[1:] for one in broken()])
-async def test_an_engine_that_says_nonsense_is_told_of_in_our_words(
-    tmp_path: Path, engine: Engine, answer: bytes, status: bytes
+@pytest.mark.parametrize(("body", "status"), [one[1:] for one in broken()])
+async def test_an_unusable_response_becomes_an_error_without_its_text(
+    tmp_path: Path, body: bytes, status: bytes
 ) -> None:
-    async def say_so(writer: asyncio.StreamWriter) -> None:
-        writer.write(answer)
+    async def send_body(writer: asyncio.StreamWriter) -> None:
+        writer.write(body)
 
-    engine.say = say_so  # type: ignore[method-assign]
+    engine = Engine(send_body)
     async with gate(tmp_path, engine) as path:
-        said = await say(path, ONCE)
-    assert said.split(b" ")[1] == status
-    assert b"secret" not in said
+        received = await send(path, ONCE)
+    assert received.split(b" ")[1] == status
+    assert b"secret" not in received
 
 
-async def test_an_engine_that_is_not_there_is_told_of(tmp_path: Path) -> None:
+async def test_an_absent_engine_is_a_bad_gateway(tmp_path: Path) -> None:
     async with gate(tmp_path) as path:
-        said = await say(path, ASK)
-        assert b"502 Bad Gateway" in said
-        assert b"No such file" in said
-        async with API(str(path)) as api:
-            with pytest.raises(BackendAbsent, match="no engine is behind it"):
-                await api.engine()
+        received = await send(path, ASK)
+        assert b"502 Bad Gateway" in received
+        assert b"No such file" in received
+        with pytest.raises(BackendAbsent, match="this gate has no engine behind it"):
+            async with connected(UnixSocket(str(path)), RequestLimits()):
+                pass
 
 
-async def test_a_whole_answer_comes_to_a_slow_reader_that_asks_for_the_end(
-    tmp_path: Path, engine: Engine
+async def test_a_slow_reader_gets_the_whole_response(
+    tmp_path: Path,
 ) -> None:
     record = b'{"Id":"%064d","State":"running"}'
     many = b"[" + b",".join(record % number for number in range(10_000)) + b"]"
 
-    async def say_many(writer: asyncio.StreamWriter) -> None:
+    async def send_many(writer: asyncio.StreamWriter) -> None:
         writer.write(OK + many)
 
-    engine.say = say_many  # type: ignore[method-assign]
+    engine = Engine(send_many)
     async with gate(tmp_path, engine) as path:
         reader, writer = await asyncio.open_unix_connection(path)
         writer.write(ONCE)
         await asyncio.sleep(0.3)
-        async with asyncio.timeout(10):
-            said = await reader.read()
+        async with asyncio.timeout(60):
+            received = await reader.read()
         writer.close()
         await writer.wait_closed()
-    assert said.endswith(b"\r\n0\r\n\r\n")
-    assert said.count(b'"running"') == 10_000
+    assert received.endswith(b"\r\n0\r\n\r\n")
+    assert received.count(b'"running"') == 10_000
 
 
-async def test_an_engine_that_is_silent_costs_nobody_his_place(
-    tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+async def test_a_silent_engine_blocks_no_other_client(
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(gate_upstream, "PATIENCE", 0.3)
 
-    async def say_nothing(_writer: asyncio.StreamWriter) -> None:
+    async def send_nothing(_writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(1)
 
-    engine.say = say_nothing  # type: ignore[method-assign,assignment]
-    async with gate(tmp_path, engine) as path:
-        for _ in range(MOST_CONNECTIONS):
+    engine = Engine(send_nothing)
+    async with gate(tmp_path, engine, Limits(engine=0.3)) as path:
+        for _ in range(Limits().connections):
             _, writer = await asyncio.open_unix_connection(path)
             writer.write(b"GET /v1.41/events HTTP/1.1\r\nHost: a\r\n\r\n")
             writer.close()
             await writer.wait_closed()
-        assert b"200 OK" in await say(path, LAST)
-        await eventually(lambda: not engine.open, "the engine is left")
+        assert b"200 OK" in await send(path, LAST)
+        await eventually(lambda: not engine.open, "the connections to the engine are closed")
 
 
-async def test_an_event_that_is_too_long_is_told_of_and_the_next_one_comes(
-    tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+async def test_an_event_that_is_too_long_passes_as_an_empty_line(
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(gate_upstream, "MOST", 20_000)
 
-    async def say_much(writer: asyncio.StreamWriter) -> None:
+    async def send_long_event(writer: asyncio.StreamWriter) -> None:
         writer.write(OK + b'{"a":"' + b"a" * 100_000 + b'"}\n')
         writer.write(b'{"Type":"container","Action":"die"}\n')
 
-    engine.say = say_much  # type: ignore[method-assign]
-    async with gate(tmp_path, engine) as path:
-        said = await say(
+    engine = Engine(send_long_event)
+    async with gate(tmp_path, engine, Limits(record=20_000)) as path:
+        received = await send(
             path, b"GET /v1.41/events HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
         )
-    assert b"\r\n1\r\n\n\r\n" in said
-    assert b'"Action":"die"' in said
+    assert b"\r\n1\r\n\n\r\n" in received
+    assert b'"Action":"die"' in received
 
 
-async def test_a_gate_that_answers_knows_best_whether_there_is_an_engine(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "docker.sock").touch()  # nobody can listen there
-    monkeypatch.setitem(engines.SOCKETS, "docker", str(tmp_path / "docker.sock"))
-    monkeypatch.setattr(engines, "GATES", str(tmp_path / "gates"))
-    monkeypatch.delenv("DOCKER_HOST", raising=False)
-    docker = Docker("docker", Config(scope="system"), ListenerTable())
-    with pytest.raises(BackendLost, match="is no socket"):
+async def test_a_gate_without_an_engine_says_more_than_the_engines_socket(tmp_path: Path) -> None:
+    socket_path = tmp_path / "docker.sock"
+    socket_path.touch()  # a file, on which nothing can listen
+    gate_path = tmp_path / "gates/docker.sock"
+    candidates = Candidates(
+        sockets=(
+            Candidate(path=str(gate_path), is_gate=True),
+            Candidate(path=str(socket_path), gate_unit="gate.path"),
+        )
+    )
+    docker = Docker("docker", DOCKER, candidates, ListenerTable())
+    with pytest.raises(BackendLost, match=r"docker\.sock: not a socket"):
         async with docker.session(lambda _: None):
             pass
     async with gate(tmp_path) as path:
-        (tmp_path / "gates").mkdir()
-        (tmp_path / "gates/docker.sock").symlink_to(path)
-        with pytest.raises(BackendAbsent, match="no engine is behind it"):
+        gate_path.parent.mkdir()
+        gate_path.symlink_to(path)
+        with pytest.raises(BackendAbsent, match="this gate has no engine behind it"):
             async with docker.session(lambda _: None):
                 pass

@@ -1,4 +1,4 @@
-"""A real socket for each test, and none left open."""
+"""Real sockets, and a check that tests leave none open."""
 
 import socket
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def no_file_left(leak_check: None) -> None:
-    """Hold every test here to the leak check."""
+    """Apply the leak check to every test here."""
 
 
 @pytest.fixture

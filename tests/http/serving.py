@@ -1,4 +1,4 @@
-"""A publisher on real sockets, with a registry that a test tells things, and plain clients."""
+"""An HTTP publisher on real sockets with a registry that tests fill, and plain clients."""
 
 import asyncio
 import json
@@ -14,27 +14,35 @@ from koi_agent.core.instance import Instance
 from koi_agent.core.plan.linger import RestartGrace
 from koi_agent.core.registry import Registry
 from koi_agent.publishers.http.agent_status import AgentStatus
+from koi_agent.publishers.http.limits import DEFAULTS, Limits
 from koi_agent.publishers.http.publisher import HTTPPublisher
 from koi_agent.publishers.http.sse import EventStreams
 from tests.unit.things import gone, listing
 
 BACKENDS = ("systemd", "podman")
+PATIENCE = 300.0
+"""Seconds until a test gives up; no time limit of the product is longer."""
 
 
-class Told:
-    """What the agent would be: a registry, the publisher that is told of it, and the facts."""
+class Agent:
+    """The agent's registry and HTTP publisher; ``status`` is that of the agent as a whole."""
 
-    def __init__(self, *instances: Instance, backends: Sequence[str] = BACKENDS) -> None:
-        self.registry = Registry(BACKENDS)
-        self.facts = AgentStatus(version="1.2.3", state="running")
+    def __init__(
+        self,
+        *instances: Instance,
+        backends: Sequence[str] = BACKENDS,
+        limits: Limits = DEFAULTS,
+    ) -> None:
+        self.registry = Registry({name: name for name in BACKENDS})
+        self.status = AgentStatus(version="1.2.3", state="running")
         self.grace = RestartGrace(60.0, time.monotonic)
-        self.publisher = HTTPPublisher(self.registry, self.grace, lambda: self.facts)
+        self.publisher = HTTPPublisher(self.registry, self.grace, lambda: self.status, limits)
         for backend in backends:
             self.apply(listing(backend, *(i for i in instances if i.backend == backend)))
 
     @property
     def streams(self) -> EventStreams:
-        return self.publisher._pages.streams
+        return self.publisher._handlers.streams
 
     def apply(self, change: Change) -> None:
         events = self.registry.apply(change, time.time_ns() // 1000)
@@ -42,18 +50,18 @@ class Told:
             self.grace.publish(events)
             self.publisher.publish(events)
 
-    def see(self, instance: Instance) -> None:
+    def update(self, instance: Instance) -> None:
         self.apply(Seen(instance))
 
-    def lose(self, instance: Instance, reason: str = "stopped") -> None:
+    def remove(self, instance: Instance, reason: str = "stopped") -> None:
         self.apply(gone(instance, reason))
 
 
 @asynccontextmanager
-async def serving(told: Told, *listening: socket.socket) -> AsyncIterator[asyncio.Task[Any]]:
-    """Serve until left, or until the task that this yields is cancelled."""
+async def serving(agent: Agent, *listening: socket.socket) -> AsyncIterator[asyncio.Task[Any]]:
+    """Serve until the block ends; yield the task, which can be cancelled before."""
     async with asyncio.TaskGroup() as group:
-        task = group.create_task(told.publisher.serve(listening), name="serve")
+        task = group.create_task(agent.publisher.serve(listening), name="serve")
         try:
             yield task
         finally:
@@ -83,16 +91,16 @@ class Client:
 
     async def head(self) -> Reply:
         """Read as far as the head goes; fails with the connection at its end."""
-        async with asyncio.timeout(10):
-            said = await self.reader.readuntil(b"\r\n\r\n")
-        first, *lines = said.decode().strip().split("\r\n")
+        async with asyncio.timeout(PATIENCE):
+            head = await self.reader.readuntil(b"\r\n\r\n")
+        first, *lines = head.decode().strip().split("\r\n")
         headers = dict(line.lower().split(": ", 1) for line in lines)
         return Reply(status=int(first.split()[1]), headers=headers, body=b"")
 
     async def reply(self, method: str = "GET") -> Reply:
         head = await self.head()
         length = int(head.headers["content-length"]) if method != "HEAD" else 0
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             body = await self.reader.readexactly(length)
         return Reply(status=head.status, headers=head.headers, body=body)
 
@@ -101,16 +109,16 @@ class Client:
         return await self.reply(method)
 
     async def ended(self) -> bool:
-        """Whether the other side has closed, with nothing more to say."""
-        async with asyncio.timeout(10):
+        """Return True if the server closed the connection and sent nothing."""
+        async with asyncio.timeout(PATIENCE):
             try:
                 return await self.reader.read(1) == b""
             except ConnectionError:
                 return True
 
     async def cut(self) -> bool:
-        """Whether the other side closes without taking what is sent, with or without a 400."""
-        async with asyncio.timeout(10):
+        """Return True if the server closes without reading all, with or without a 400."""
+        async with asyncio.timeout(PATIENCE):
             try:
                 return (await self.reader.read()).startswith((b"HTTP/1.1 400", b"HTTP/1.0 400"))
             except ConnectionError:
@@ -118,7 +126,7 @@ class Client:
 
     async def chunk(self) -> bytes:
         """Read a chunk of a chunked body; empty at its end."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             size = int(await self.reader.readuntil(b"\r\n"), 16)
             return (await self.reader.readexactly(size + 2))[:-2]
 
@@ -140,7 +148,7 @@ async def client(listening: socket.socket) -> AsyncIterator[Client]:
 
 
 async def ask(listening: socket.socket, target: str, *headers: str, method: str = "GET") -> Reply:
-    """Ask once, over a connection of its own."""
+    """Send one request over a new connection."""
     async with client(listening) as one:
         return await one.ask(target, *headers, method=method)
 
@@ -196,6 +204,6 @@ async def events(listening: socket.socket, last_id: str = "") -> AsyncIterator[E
 
 async def until(true: Callable[[], bool]) -> None:
     """Wait for something to come true."""
-    async with asyncio.timeout(5):
-        while not true():  # noqa: ASYNC110 - nothing tells of it
+    async with asyncio.timeout(PATIENCE):
+        while not true():  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.01)

@@ -1,9 +1,10 @@
-"""Instances that have something of everything, and one with a hostile name."""
+"""Instances with all properties, and one with a hostile name."""
 
 from dataclasses import replace
 
-from koi_agent.core.checks import CheckKind, CheckStatus, HealthCheck
+from koi_agent.core.events import Checked, CheckStatus
 from koi_agent.core.instance import (
+    CheckKind,
     EnabledBy,
     Health,
     KoiMetadata,
@@ -43,20 +44,19 @@ SHOP = replace(
 WEB = unit("web.service")
 
 
-def checks() -> list[CheckStatus]:
-    """Make the check of a shop that fails, and one of an instance that has gone."""
-    check = HealthCheck(
-        kind=CheckKind.HTTP, address="::1", port=8080, path="/up", interval=1.5, timeout=1.0
-    )
-    failed = CheckStatus(
-        key=SHOP.key,
-        check=check,
+CHECKED = Checked(
+    SHOP.key,
+    CheckStatus(
+        kind=CheckKind.HTTP,
+        target="http://[::1]:8080/up",
+        interval=1.5,
+        timeout=1.0,
         health=Health.UNHEALTHY,
         last_checked=1_700_000_000_000_007,
         message="HTTP 500",
-    )
-    return [failed, replace(failed, key="docker:gone")]
-
+    ),
+)
+"""A failed check of the shop."""
 
 HOSTILE = replace(
     unit("a\\x2db/..\u2028\x1b[31m\r\n\udc80</script>é.service"), name='"\\\n\r\ndata: x\x00'

@@ -1,22 +1,22 @@
 """A small network: a private world as one host, and a peer, each with a real Avahi.
 
-They are joined by a pair of virtual interfaces and see nothing else. Everything dies with the
-one who made it, also when that is killed. It needs root.
+A pair of virtual interfaces joins the two hosts; there is no other network. All of it ends with
+its starter, also when that is killed. It needs root.
 """
 
 import os
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Self
 
+from tests import namespaces
 from tests.lan import resolved
-from tests.world import World, namespaces
+from tests.namespaces import Namespaces, kept, wait_until
+from tests.world import World
 
 SCRIPT: Final = Path(__file__).with_name("lan.sh")
 PROGRAMS: Final = (
@@ -43,23 +43,20 @@ AVAHI: Final = """\
 [server]
 host-name={name}
 ratelimit-interval-usec=0
-# By default a peer forgets what it heard of past some 800 services.
+# By default a peer keeps records of about 800 services.
 cache-entries-max=65536
 """
 QUIET: Final = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
 
 
 def missing() -> str:
-    """What this machine lacks for such a network, or nothing."""
-    if os.geteuid() != 0:
-        return "not root (make test asks for it)"
-    absent = [program for program in PROGRAMS if shutil.which(program) is None]
-    return f"not installed: {', '.join(absent)}" if absent else ""
+    """Return what this host lacks for such a network; "" if nothing."""
+    return namespaces.missing(PROGRAMS)
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a browser found and resolved."""
+    """A service that a browser found and resolved."""
 
     name: str
     host: str
@@ -69,11 +66,13 @@ class Found:
 
 
 class Host:
-    """A host with a system bus and an Avahi, both of which may die and come back."""
+    """A host with a system bus and an Avahi; both can end and start again."""
 
     def __init__(self, pid: int, name: str, folder: Path) -> None:
         self.pid = pid
+        """PID 1 of the host, by its PID on ours."""
         self.name = name
+        self._inside = Namespaces(leader=pid, group="visitors", folder=Path.cwd())
         self.log = folder / f"{name}.log"
         self._bus_file = folder / f"{name}-bus.conf"
         self._bus_file.write_text(BUS)
@@ -82,63 +81,58 @@ class Host:
         self._daemons: dict[str, subprocess.Popen[str]] = {}
 
     def spawn(self, *argv: str | Path, **popen: Any) -> subprocess.Popen[str]:
-        """Start a program on this host; it dies with the host."""
+        """Start a program on this host; it ends with the host."""
         environment = os.environ | {"DBUS_SYSTEM_BUS_ADDRESS": SYSTEM_BUS, "LC_ALL": "C.UTF-8"}
-        popen.setdefault("stderr", subprocess.DEVNULL)
-        return namespaces.spawn(self.pid, map(str, argv), text=True, env=environment, **popen)
+        return self._inside.spawn(
+            *argv, env=environment, **({"stderr": subprocess.DEVNULL} | popen)
+        )
 
-    def run(self, *argv: str | Path, timeout: float = 15, **popen: Any) -> str:
-        """Run a program on this host to its end; returns what it wrote."""
-        with self.spawn(
-            *argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, **popen
-        ) as process:
-            try:
-                out, _ = process.communicate(timeout=timeout)
-            except BaseException:
-                process.kill()
-                raise
-        return out
+    def run(self, *argv: str | Path, timeout: float = 60) -> str:
+        """Run a program on this host to its end, whatever its exit status; returns its output."""
+        return self._inside.run(*argv, check=False, timeout=timeout, env=_environment()).stdout
 
     def start_bus(self) -> None:
         self.run("mkdir", "-p", "/run/dbus", "/run/avahi-daemon")
         self._start(
             "bus", "dbus-daemon", "--nofork", "--nopidfile", f"--config-file={self._bus_file}"
         )
-        self._wait("/run/dbus/system_bus_socket")
+        socket = self._inside.path("/run/dbus/system_bus_socket")
+        wait_until(socket.exists, lambda: f"the bus of {self.name}: {self.log.read_text()}")
 
     def start_avahi(self) -> None:
         """Start Avahi, and wait until it has its name."""
         options = ("--no-drop-root", "--no-chroot", "--no-rlimits", "-f")
         self._start("avahi", "avahi-daemon", *options, str(self._avahi_file))
-        deadline = time.monotonic() + 15
-        while f"{self.name}.local" not in self.run(
-            "avahi-resolve", "-n", f"{self.name}.local", stderr=subprocess.DEVNULL
-        ):
-            assert time.monotonic() < deadline, self.log.read_text()
-            time.sleep(0.05)
+        name = f"{self.name}.local"
+        wait_until(
+            lambda: name in self.run("avahi-resolve", "-n", name),
+            lambda: f"Avahi has the name {name}: {self.log.read_text()}",
+        )
 
     def start_resolved(self) -> None:
         """Start systemd-resolved with mDNS, and wait until it answers."""
         for folder in ("/run/systemd/resolved.conf.d", "/run/systemd/resolve"):
             self.run("mkdir", "-p", folder)
-        settings = Path(f"/proc/{self.pid}/root/run/systemd/resolved.conf.d/test.conf")
+        settings = self._inside.path("/run/systemd/resolved.conf.d/test.conf")
         settings.write_text(resolved.SETTINGS)
         self._add_user(resolved.USER)
         self.run("chown", f"{resolved.USER}:", "/run/systemd/resolve")
         self._start("resolved", *resolved.command("systemd-resolved"))
-        deadline = time.monotonic() + 15
-        while "+mDNS" not in self.run(*resolved.command("resolvectl"), "status", "lan0"):
-            self.run(*resolved.command("resolvectl"), "mdns", "lan0", "yes")
-            assert time.monotonic() < deadline, self.log.read_text()
-            time.sleep(0.05)
+        wait_until(
+            self._has_mdns, lambda: f"resolved of {self.name} uses mDNS: {self.log.read_text()}"
+        )
+
+    def _has_mdns(self) -> bool:
+        self.run(*resolved.command("resolvectl"), "mdns", "lan0", "yes")
+        return "+mDNS" in self.run(*resolved.command("resolvectl"), "status", "lan0")
 
     def _add_user(self, name: str) -> None:
-        """Let a user exist on this host, where the machine has none of this name."""
+        """Add a user to this host, unless our own host has one of this name."""
         for file, line in (
             ("passwd", f"{name}:x:64123:64123::/:/bin/false"),
             ("group", f"{name}:x:64123:"),
         ):
-            known = Path(f"/proc/{self.pid}/root/etc/{file}").read_text()
+            known = self._inside.path(f"/etc/{file}").read_text()
             if f"\n{name}:" not in known:
                 mine = self._bus_file.with_name(f"{self.name}-{file}")
                 mine.write_text(f"{known}{line}\n")
@@ -153,7 +147,7 @@ class Host:
 
     @property
     def avahi(self) -> subprocess.Popen[str]:
-        """The Avahi that runs."""
+        """The running Avahi."""
         return self._daemons["avahi"]
 
     def close(self) -> None:
@@ -163,12 +157,6 @@ class Host:
     def _start(self, name: str, *argv: str) -> None:
         with self.log.open("a") as log:
             self._daemons[name] = self.spawn(*argv, **QUIET, stderr=log)
-
-    def _wait(self, path: str) -> None:
-        deadline = time.monotonic() + 10
-        while not Path(f"/proc/{self.pid}/root{path}").exists():
-            assert time.monotonic() < deadline, self.log.read_text()
-            time.sleep(0.01)
 
     # As a client of what others publish
 
@@ -201,27 +189,16 @@ class Host:
 
 
 class Lan:
-    """The world ``box`` and a ``peer``; use it as a context manager."""
+    """The world as ``box`` and a ``peer``; use it as a context manager."""
 
     def __init__(self, world: World, folder: Path) -> None:
         self._world = world
         self._folder = folder
-        self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            self._keeper = subprocess.Popen(
-                ["unshare", "-m", "-p", "-n", "-f", "--kill-child", "--", SCRIPT],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-                start_new_session=True,
-            )
-            stack.callback(self._end_peer)
-            assert self._keeper.stdout is not None
-            assert self._keeper.stdout.readline() == "ready\n"
-            task = Path(f"/proc/{self._keeper.pid}/task/{self._keeper.pid}/children")
-            self.peer = Host(int(task.read_text()), "peer", self._folder)
+            keeper = stack.enter_context(kept(SCRIPT))
+            self.peer = Host(int(keeper.read_line().split()[0]), "peer", self._folder)
             self.box = Host(self._world.pid, "box", self._folder)
             self._join()
             for host in (self.peer, self.box):
@@ -231,19 +208,8 @@ class Lan:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stack.close()
-
-    def _end_peer(self) -> None:
-        with self._keeper:
-            assert self._keeper.stdin is not None
-            self._keeper.stdin.close()
-            self._keeper.wait(timeout=20)
 
     def _join(self) -> None:
         box, peer = str(self.box.pid), str(self.peer.pid)
@@ -253,6 +219,10 @@ class Lan:
             host.run("ip", "addr", "add", f"192.0.2.{number}/24", "dev", "lan0")
             host.run("ip", "addr", "add", f"2001:db8::{number}/64", "dev", "lan0", "nodad")
             host.run("ip", "link", "set", "lan0", "up")
+
+
+def _environment() -> dict[str, str]:
+    return os.environ | {"DBUS_SYSTEM_BUS_ADDRESS": SYSTEM_BUS, "LC_ALL": "C.UTF-8"}
 
 
 def _plain(name: str) -> str:

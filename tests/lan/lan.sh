@@ -1,13 +1,15 @@
 #!/bin/sh
-# Another host on the network: lan.sh. Run by root, in new mount, network and pid namespaces.
-#
-# It lives until its standard input ends. The kernel ends that even when the starter is killed,
-# so nothing outlives it.
+# Another host on the network, in namespaces of its own: lan.sh start
 set -eu
-mount -t proc proc /proc
-mount -t tmpfs -o mode=755 tmpfs /run
-mkdir -p /run/dbus /run/avahi-daemon
-ip link set lo up
-echo ready
-exec >/dev/null
-cat
+. "$(dirname "$0")/../namespaces/namespaces.sh"
+
+place() {
+    mount -t tmpfs -o mode=755 tmpfs /run
+    mkdir -p /run/dbus /run/avahi-daemon
+    ip link set lo up
+    echo "$1 $HOME"
+    exec >/dev/null
+    cat
+}
+
+stage "$@"

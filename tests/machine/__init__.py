@@ -1,8 +1,7 @@
 """A whole machine: a Debian suite, booted with its systemd as PID 1 (systemd-nspawn).
 
-It boots in some seconds on an overlay of its image, so every boot finds the image as it was
-made, and it has a network of its own without a way out. It needs root. It dies with its
-starter, also when that is killed.
+It boots in some seconds on an overlay of its image, so every boot finds the image unchanged. Its
+network has no way out. It ends with its starter, also when that is killed. It needs root.
 """
 
 import contextlib
@@ -12,25 +11,20 @@ import platform
 import shutil
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from tests import namespaces
 from tests.machine import images
+from tests.namespaces import CHECKOUT, Namespaces, wait_until
 
-CHECKOUT: Final = Path(__file__).parents[2]
-SOURCES: Final = (
-    *("koi_agent", "packaging", "systemd", "tests", "Makefile", "pyproject.toml"),
-    *("build/man", "build/vendor"),
-)
-"""What a machine gets of the checkout."""
 COPY: Final = "/srv/koi-runtime"
-"""Where it gets it."""
+"""The folder in a machine that holds a copy of tests/: some of its programs run there."""
 PROGRAMS: Final = ("mmdebstrap", "nsenter", "setpriv", "systemd-nspawn", "unshare")
 
-# The kernel ends the first of these with us, that one its child, and with a pid namespace's
-# first process all others end: nspawn alone would leave the machine running behind it.
+# The kernel kills unshare with us, unshare kills PID 1 of its namespace, and the kernel all other
+# processes there. nspawn alone would leave the machine running.
 STARTER: Final = (
     *("setpriv", "--pdeathsig", "KILL"),
     *("unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child"),
@@ -38,38 +32,29 @@ STARTER: Final = (
     *("--register=no", "--keep-unit", "--console=pipe"),
     "--capability=all",  # container engines make device nodes and control groups
 )
-# A seccomp filter around the machine would forbid what its services may do on a real one; that
-# for services is set up by the machine's own systemd.
+# A seccomp filter around the machine would forbid what its services may do on a real one. The
+# machine's own systemd sets up the filters of services.
 STARTER_ENVIRONMENT: Final = {"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1", "SYSTEMD_SECCOMP": "0"}
-ENTER: Final = ("--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup")
-
+ENTER: Final = ("mount", "uts", "ipc", "net", "cgroup")
 
 _numbers: Final = itertools.count()
 
 
-class MachineFailed(Exception):
-    """The machine did not do what it was asked for."""
-
-
 def missing() -> str:
-    """What this host lacks for machines, or nothing."""
-    if os.geteuid() != 0:
-        return "not root (make machine-test asks for it)"
-    absent = [program for program in PROGRAMS if shutil.which(program) is None]
-    return f"not installed: {', '.join(absent)}" if absent else ""
+    """Return what this host lacks for machines; "" if nothing."""
+    return namespaces.missing(PROGRAMS, goal="make machine-test")
 
 
 class Machine:
-    """What a test does in a machine: to its files, and by programs that run in it."""
+    """A machine, its files, and programs that run in it."""
 
     def __init__(self, suite: str, pid: int) -> None:
         self.suite = suite
-        self.pid = pid
-        """The machine's PID 1, as we number it."""
+        self._inside = Namespaces(leader=pid, kinds=ENTER)
 
     def path(self, path: str) -> Path:
-        """Find a path of the machine's from outside; symbolic links lead astray."""
-        return Path(f"/proc/{self.pid}/root{path}")
+        """Return a path of the machine as seen from the host; links are not followed."""
+        return self._inside.path(path)
 
     def write(self, path: str, text: str) -> None:
         """Write a file in the machine, and the folders above it."""
@@ -78,7 +63,7 @@ class Machine:
         file.write_text(text)
 
     def remove(self, path: str) -> None:
-        """Remove a file or a folder of the machine's; it may be absent."""
+        """Remove a file or a folder of the machine, if it is there."""
         file = self.path(path)
         if file.is_dir() and not file.is_symlink():
             shutil.rmtree(file)
@@ -86,58 +71,50 @@ class Machine:
             file.unlink(missing_ok=True)
 
     def spawn(
-        self,
-        *argv: str,
-        user: str = "root",
-        env: Mapping[str, str] | None = None,
-        **popen: Any,
+        self, *argv: str, user: str = "root", env: Mapping[str, str] | None = None, **popen: Any
     ) -> subprocess.Popen[str]:
-        """Start a program in the machine; our child is nsenter, which waits for the program."""
-        popen.setdefault("text", True)
-        home = "/root" if user == "root" else f"/home/{user}"
-        environment = {"HOME": home, "LANG": "C.UTF-8", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
-        become = (f"--reuid={user}", f"--regid={user}", "--init-groups")
-        return subprocess.Popen(
-            ["nsenter", "--target", str(self.pid), *ENTER, "setpriv", *become, "--", *argv],
-            env=environment | {"TERM": "dumb", "USER": user} | dict(env or {}),
-            **popen,
-        )
+        """Start a program in the machine; PID and signals are the program's own."""
+        return self._inside.spawn(*_become(user), *argv, env=_environment(user, env), **popen)
 
     def run(
         self,
         *argv: str,
         user: str = "root",
         check: bool = True,
-        timeout: float = 30,
+        timeout: float = 90,
         env: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a program in the machine to its end."""
-        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        bounded = ("timeout", "--kill-after=1", f"{timeout:g}", *argv)  # nsenter passes on nothing
-        with self.spawn(*bounded, user=user, env=env, **pipes) as process:
-            out, err = process.communicate()
-        done = subprocess.CompletedProcess(argv, process.returncode, out, err)
-        if check and done.returncode:
-            shown = f"{out[-2000:]}{err[-2000:]}".strip()
-            raise MachineFailed(f"{' '.join(argv)}: exit {done.returncode}: {shown}")
-        return done
+        """Run a program in the machine to its end; raises HarnessFailed unless it exits with 0."""
+        return self._inside.run(
+            *_become(user), *argv, check=check, timeout=timeout, env=_environment(user, env)
+        )
 
     def systemctl(self, *args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run systemctl on the machine's manager."""
-        return self.run("systemctl", "--no-pager", *args, check=check, timeout=100)
+        return self.run("systemctl", "--no-pager", *args, check=check, timeout=180)
 
     def show(self, unit: str, name: str) -> str:
-        """Read one property of a unit's."""
+        """Return one property of a unit."""
         return self.systemctl("show", "--value", f"--property={name}", unit).stdout.strip()
 
     def kill(self, pid: int, number: signal.Signals) -> None:
-        """Send a signal to a process, by the number that it has in the machine."""
+        """Send a signal to a process, by its PID in the machine."""
         self.run("kill", f"-{number.name.removeprefix('SIG')}", str(pid))
+
+
+def _become(user: str) -> tuple[str, ...]:
+    return ("setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "--")
+
+
+def _environment(user: str, more: Mapping[str, str] | None) -> dict[str, str]:
+    home = "/root" if user == "root" else f"/home/{user}"
+    base = {"HOME": home, "LANG": "C.UTF-8", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+    return base | {"TERM": "dumb", "USER": user} | dict(more or {})
 
 
 @contextlib.contextmanager
 def booted(suite: str) -> Iterator[Machine]:
-    """Have a machine of a suite, with a copy of the checkout in it."""
+    """Boot and yield a machine of a suite, with a copy of the tests in it."""
     root = images.image(suite)
     name = f"koi-{suite}-{os.getpid()}-{next(_numbers)}"
     console = images.FOLDER / f"{name}.log"
@@ -148,60 +125,43 @@ def booted(suite: str) -> Iterator[Machine]:
             stdout=output,
             stderr=output,
             env=os.environ | STARTER_ENVIRONMENT,
-            start_new_session=True,  # a Ctrl-C is for the test runner, which then ends us
+            start_new_session=True,  # Ctrl-C reaches only the test runner, which then ends this
         )
     with starter:
         try:
             yield _up(suite, starter.pid, console)
         finally:
             starter.kill()
-    console.unlink()  # else it tells why
+    console.unlink()  # it stays after a failure
 
 
 def _up(suite: str, starter: int, console: Path) -> Machine:
     what = f"{suite}'s machine is up (see {console})"
-    wait_until(lambda: len(descendants(starter)) > 1, what)
-    machine = Machine(suite, descendants(starter)[1])
+    machine = Machine(suite, wait_until(lambda: _leader(starter), what))
     ask = ("systemctl", "is-system-running", "--wait")
     wait_until(
-        lambda: machine.run(*ask, check=False, timeout=60).stdout.strip() == "running",
+        lambda: machine.run(*ask, check=False, timeout=120).stdout.strip() == "running",
         what,
-        timeout=60,
+        timeout=120,
     )
-    _copy_checkout(machine)
+    _copy_tests(machine)
     return machine
 
 
-def _copy_checkout(machine: Machine) -> None:
-    machine.path(COPY).mkdir(parents=True)
-    for name in SOURCES:
-        source, target = CHECKOUT / name, machine.path(COPY) / name
-        if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-        elif source.exists():
-            shutil.copy2(source, target)
+def _leader(starter: int) -> int:
+    """Return the PID of the machine's PID 1, the child of the starter's child; 0 if not yet."""
+    for nspawn in namespaces.children(starter):
+        for leader in namespaces.children(nspawn):
+            if namespaces.name(leader) in ("systemd", "init"):  # not a stage of nspawn itself
+                return leader
+    return 0
+
+
+def _copy_tests(machine: Machine) -> None:
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(CHECKOUT / "tests", machine.path(COPY) / "tests", ignore=ignore)
 
 
 def here() -> Machine:
-    """Take this very machine for one, as autopkgtest does; ``COPY`` is its runner's concern."""
+    """Return this host as a machine, for autopkgtest, which puts the checkout into ``COPY``."""
     return Machine(platform.freedesktop_os_release().get("VERSION_CODENAME", "sid"), pid=1)
-
-
-def descendants(pid: int) -> list[int]:
-    """Tell the first child of a process, that one's first child, and so on."""
-    found: list[int] = []
-    with contextlib.suppress(OSError):  # processes come and go
-        while line := Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            pid = int(line[0])
-            found.append(pid)
-    return found
-
-
-def wait_until(condition: Callable[[], Any], description: str, *, timeout: float = 10) -> Any:
-    """Ask until the answer is true, and return it."""
-    deadline = time.monotonic() + timeout
-    while not (answer := condition()):
-        if time.monotonic() > deadline:
-            raise MachineFailed(f"waited {timeout:g} s for: {description}")
-        time.sleep(0.05)
-    return answer

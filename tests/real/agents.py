@@ -16,6 +16,7 @@ from koi_agent.bus.client import CallError, Connection, connected
 from koi_agent.bus.signals import Changed, Signal, Subscription
 from koi_agent.bus.writer import BusLost
 from koi_agent.core.dbus_names import MANAGER, NAME, ROOT
+from tests.costs import resident
 from tests.world import World
 
 TARGET: Final = (NAME, ROOT, MANAGER)
@@ -37,16 +38,14 @@ class Agent:
         """End it as a crash would."""
         self.code = -signal.SIGKILL
         self.process.kill()
-        await asyncio.to_thread(self.process.wait, 10)
+        await asyncio.to_thread(self.process.wait, 60)
 
     def log(self) -> str:
         return self.log_file.read_text()
 
     def resident(self) -> int:
-        """Tell the agent's resident memory in bytes."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
-        return int(line.split()[1]) * 1024
+        """Return the agent's resident memory in bytes."""
+        return resident(Path(f"/proc/{self.process.pid}/status").read_text())
 
 
 @asynccontextmanager
@@ -63,14 +62,14 @@ async def agent(world: World, folder: Path, *arguments: str) -> AsyncIterator[Ag
             yield running
         finally:
             process.terminate()
-            code = await asyncio.to_thread(process.wait, 10)
+            code = await asyncio.to_thread(process.wait, 60)
     text = running.log()
     assert code == running.code, text
     assert "Traceback" not in text, text
 
 
-async def eventually(true: Callable[[], Any], what: str, *, seconds: float = 10.0) -> Any:
-    """Ask until the answer is true, and return it; the question may be a coroutine."""
+async def eventually(true: Callable[[], Any], what: str, *, seconds: float = 60.0) -> Any:
+    """Return the first true result of a function, which may return an awaitable."""
     deadline = asyncio.get_running_loop().time() + seconds
     while True:
         answer = true()
@@ -137,7 +136,7 @@ async def running(world: World, count: int) -> list[str]:
     return names
 
 
-async def settle(world: World, *, seconds: float = 20.0) -> set[str]:
+async def settle(world: World, *, seconds: float = 60.0) -> set[str]:
     """Wait until what is published is what runs, for good: twice in a row."""
 
     async def agrees() -> bool:

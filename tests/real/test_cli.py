@@ -2,15 +2,16 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import pytest
 
-from tests.world import World, wait_until
+from tests.namespaces import wait_until
+from tests.world import World
 
 COMMAND = (sys.executable, "-m", "koi_agent")
 WEB = """\
@@ -35,7 +36,7 @@ def running(world: World, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         yield process
     finally:
         process.terminate()
-        _, err = process.communicate(timeout=10)
+        _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert "Traceback" not in err, err
 
@@ -107,17 +108,22 @@ def read_until(watching: subprocess.Popen[str], event: str) -> list[dict[str, st
     return events
 
 
-def test_a_client_is_done_in_a_moment(web: World) -> None:
-    """The budget is 150 ms where nothing else runs; a busy machine may take some more."""
+def test_a_client_costs_little_more_than_an_interpreter_with_asyncio(web: World) -> None:
+    """The interpreter with aiohttp, which only the agent needs, takes three times as long."""
+    environment = os.environ | {"DBUS_SESSION_BUS_ADDRESS": web.bus_address}
+    bare = (sys.executable, "-c", "import asyncio, json, argparse")
     with agent(web):
-        assert min(seconds_to_list(web) for _ in range(10)) < 0.25
+        client = min(seconds((*COMMAND, "--user", "list"), environment) for _ in range(10))
+        least = min(seconds(bare, environment) for _ in range(10))
+    assert client < 3 * least
 
 
-def seconds_to_list(world: World) -> float:
-    environment = os.environ | {"DBUS_SESSION_BUS_ADDRESS": world.bus_address}
-    began = time.perf_counter()
-    subprocess.run([*COMMAND, "--user", "list"], check=True, capture_output=True, env=environment)
-    return time.perf_counter() - began
+def seconds(command: Sequence[str], environment: Mapping[str, str]) -> float:
+    """Return the processor time in seconds that a program took."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, check=True, capture_output=True, env=environment)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def test_a_second_agent_is_refused(world: World) -> None:

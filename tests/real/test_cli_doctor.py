@@ -1,11 +1,12 @@
-"""The doctor on a real manager, with the agent as a unit of it."""
+"""The doctor with a real systemd, where the agent is a unit."""
 
 import json
 import subprocess
 import sys
 from typing import Any
 
-from tests.world import CHECKOUT, World, wait_until
+from tests.namespaces import CHECKOUT, wait_until
+from tests.world import World
 
 COMMAND = (sys.executable, "-m", "koi_agent", "--user")
 UNIT = f"""\
@@ -23,7 +24,7 @@ def koi_runtime(world: World, *arguments: str) -> subprocess.CompletedProcess[st
 
 
 def examined(world: World) -> tuple[int, dict[str, dict[str, Any]]]:
-    """Examine; returns the exit code, and the last finding of each check."""
+    """Return the exit code of the doctor, and the last finding of each check."""
     done = koi_runtime(world, "doctor", "--json=short")
     return done.returncode, {record["check"]: record for record in json.loads(done.stdout)}
 

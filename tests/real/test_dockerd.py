@@ -1,4 +1,4 @@
-"""The private Docker keeps its promises: the other tests here rest on them."""
+"""The private Docker works as the other tests need it."""
 
 import signal
 import subprocess
@@ -10,9 +10,9 @@ import pytest
 
 from tests import dockerd
 from tests.conftest import require
-from tests.dockerd import Dockerd, DockerdFailed, wait_until
+from tests.dockerd import Dockerd
 from tests.dockerd.engine import EngineFailed
-from tests.world import CHECKOUT
+from tests.namespaces import CHECKOUT, HarnessFailed, wait_until
 
 STARTER = """
 import signal, sys
@@ -35,8 +35,14 @@ def docker(tmp_path: Path) -> Iterator[Dockerd]:
         yield started
 
 
-def control_groups() -> set[Path]:
-    return set(Path("/sys/fs/cgroup").rglob("koi-dockerd.*"))
+def control_group(pid: int) -> Path:
+    """Return the control group of a process, where the host has the unified hierarchy."""
+    (line,) = [
+        line for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines() if line[:3] == "0::"
+    ]
+    mounts = Path("/proc/self/mounts").read_text().splitlines()
+    (top,) = [mount.split()[1] for mount in mounts if mount.split()[2] == "cgroup2"]
+    return Path(f"{top}{line.removeprefix('0::')}").parent
 
 
 def mounts() -> set[str]:
@@ -47,13 +53,13 @@ def links() -> set[str]:
     return {path.name for path in Path("/sys/class/net").iterdir()}
 
 
-def test_a_container_runs_and_ends(docker: Dockerd) -> None:
+def test_a_container_runs_and_is_removed(docker: Dockerd) -> None:
     identifier = docker.run("run", "--detach", "--name=one", "koi-busybox").stdout.strip()
-    assert docker.truth() == {identifier: ("one", "running")}
+    assert docker.running() == {identifier: ("one", "running")}
     docker.run("pause", "one")
-    assert docker.truth() == {identifier: ("one", "paused")}
+    assert docker.running() == {identifier: ("one", "paused")}
     docker.run("rm", "--force", "one")
-    assert docker.truth() == {}
+    assert docker.running() == {}
 
 
 def test_a_published_port_answers_inside_only(docker: Dockerd) -> None:
@@ -64,15 +70,15 @@ def test_a_published_port_answers_inside_only(docker: Dockerd) -> None:
     assert subprocess.run(ask, check=False, stderr=subprocess.DEVNULL).returncode != 0
 
 
-def test_many_containers_take_little_time_of_their_own(docker: Dockerd) -> None:
+def test_many_containers_start_and_are_removed(docker: Dockerd) -> None:
     made = [docker.engine.create(f"many-{number}", Labels={"n": "1"}) for number in range(20)]
     docker.engine.each("POST", [f"/containers/{one}/start" for one in made])
-    assert set(docker.truth()) == set(made)
+    assert set(docker.running()) == set(made)
     docker.engine.each("DELETE", [f"/containers/{one}?force=1" for one in made])
-    assert docker.truth() == {}
+    assert docker.running() == {}
 
 
-def test_a_killed_daemon_comes_back_each_time(docker: Dockerd) -> None:
+def test_a_killed_daemon_can_be_started_again(docker: Dockerd) -> None:
     docker.run("run", "--detach", "--name=always", "--restart=always", "koi-busybox")
     docker.run("run", "--detach", "--name=once", "koi-busybox")
     for _ in range(3):
@@ -81,10 +87,10 @@ def test_a_killed_daemon_comes_back_each_time(docker: Dockerd) -> None:
         assert docker.daemons() == []
         docker.start()
         assert not set(docker.daemons()) & set(before)
-        assert [*docker.truth().values()] == [("always", "running")]
+        assert [*docker.running().values()] == [("always", "running")]
 
 
-def test_with_live_restore_containers_do_not_notice(tmp_path: Path) -> None:
+def test_with_live_restore_containers_continue(tmp_path: Path) -> None:
     if reason := dockerd.missing():
         require("docker", reason)
     with Dockerd(tmp_path, "--live-restore") as docker:
@@ -97,27 +103,30 @@ def test_with_live_restore_containers_do_not_notice(tmp_path: Path) -> None:
         assert docker.engine.call("GET", "/containers/steady/json")["State"] == before
 
 
-def test_what_is_refused_says_why(docker: Dockerd, tmp_path: Path) -> None:
+def test_an_error_has_the_daemons_message(docker: Dockerd, tmp_path: Path) -> None:
     with pytest.raises(EngineFailed, match=r"404 .*No such container: nothing"):
         docker.engine.call("POST", "/containers/nothing/start")
-    with pytest.raises(DockerdFailed, match="No such container: nothing"):
+    with pytest.raises(HarnessFailed, match="No such container: nothing"):
         docker.run("start", "nothing")
     other = tmp_path / "other"
     other.mkdir()
-    with pytest.raises(DockerdFailed, match="unknown flag: --sing"), Dockerd(other, "--sing"):
+    with pytest.raises(HarnessFailed, match="unknown flag: --sing"), Dockerd(other, "--sing"):
         pass
 
 
-def test_nothing_is_left_on_the_host_even_when_the_starter_is_killed(tmp_path: Path) -> None:
+def test_nothing_is_left_on_the_host_when_the_starter_is_killed(tmp_path: Path) -> None:
     if reason := dockerd.missing():
         require("docker", reason)
-    before = control_groups(), mounts(), links()
+    before = mounts(), links()
     program = [sys.executable, "-c", STARTER, str(tmp_path)]
     with subprocess.Popen(program, stdout=subprocess.PIPE, text=True, cwd=CHECKOUT) as starter:
         assert starter.stdout is not None
         leader = int(starter.stdout.readline())
-        assert control_groups() - before[0]
+        group = control_group(leader)
+        assert group.is_dir()
+        assert group.name.startswith("koi-dockerd.")
         starter.send_signal(signal.SIGKILL)
     wait_until(lambda: not Path(f"/proc/{leader}").exists(), "all in it has ended")
-    wait_until(lambda: not control_groups() - before[0], "the control group is gone")
-    assert (mounts() - before[1], links() - before[2]) == (set(), set())
+    wait_until(lambda: not group.exists(), "the control group is gone")
+    wait_until(lambda: not mounts() - before[0], "no mount is left")
+    wait_until(lambda: not links() - before[1], "no network interface is left")

@@ -11,10 +11,11 @@ from zipfile import ZipFile
 
 import pytest
 
-from koi_agent.cli.install_units import DISABLE, PACKAGED, PLACES
+from koi_agent.cli.install_units import DISABLE, PACKAGED, TARGETS
 from koi_agent.core.dbus_names import MANAGER, NAME, ROOT
 from tests.conftest import require
-from tests.world import CHECKOUT, World
+from tests.namespaces import CHECKOUT
+from tests.world import World
 
 NOT_SHIPPED = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__", "tests")
 SDIST = "from setuptools import build_meta; build_meta.build_sdist('..')"
@@ -72,7 +73,7 @@ def koi_runtime(
 
 
 def type_what_it_says(world: World, said: str) -> None:
-    world.run(*said.rpartition("Now type: ")[2].split())
+    world.run(*said.rpartition("Next, run: ")[2].split())
 
 
 def state(world: World, unit: str) -> str:
@@ -95,15 +96,11 @@ def test_the_wheel_carries_what_a_user_needs_besides_the_code(wheel: Path) -> No
     with ZipFile(wheel) as archive:
         carried = {name.partition(".data/data/share/")[2] for name in archive.namelist()}
         licenses = [name for name in archive.namelist() if name.endswith("/LICENSE")]
-    completions = CHECKOUT.joinpath("packaging/completion")
-    shells = {
-        "bash": "bash-completion/completions",
-        "fish": "fish/vendor_completions.d",
-        "zsh": "zsh/site-functions",
-    }
     assert carried - {""} == {
-        *(f"koi-runtime/{name}" for name in PLACES),
-        *(f"{shells[file.parent.name]}/{file.name}" for file in completions.glob("*/*")),
+        *(f"koi-runtime/{name}" for name in TARGETS),
+        "bash-completion/completions/koi-runtime",
+        "fish/vendor_completions.d/koi-runtime.fish",
+        "zsh/site-functions/_koi-runtime",
     }
     assert len(licenses) == 1
 

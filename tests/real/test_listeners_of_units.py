@@ -1,11 +1,12 @@
-"""Ports find their units by the kernel's word, with a real manager and real control groups."""
+"""Listeners of real control groups, and the units of a real manager that they belong to."""
 
 import json
 import subprocess
 import sys
 
-from koi_agent.backends.systemd.listeners import socket_ports
-from tests.world import World, wait_until
+from koi_agent.backends.systemd.sockets import socket_ports
+from tests.namespaces import wait_until
+from tests.world import World
 
 SERVE = """
 import os, socket, sys, time
@@ -20,7 +21,7 @@ time.sleep(1000)
 
 OWNERS = """
 import asyncio, json, sys
-from koi_agent.host.control_groups import ControlGroups
+from koi_agent.host.cgroups import ControlGroups
 from koi_agent.host.sock_diag import listeners
 found = asyncio.run(listeners())
 owners = ControlGroups().owners({one.cgroup_id for one in found}, json.loads(sys.argv[1]))
@@ -50,7 +51,7 @@ def test_ports_belong_to_their_units_and_groups_below(world: World) -> None:
     wait_until(lambda: owners(world, "a.service", "b.service") == expected, "the new listener")
 
 
-def test_listen_property_of_a_socket_unit_is_read(world: World) -> None:
+def test_listen_property_of_a_socket_unit_is_parsed(world: World) -> None:
     lines = ["8001", "127.0.0.1:8002", "[::]:8003", "%t/x.sock", "@x", "vsock:2:1234"]
     text = "".join(f"ListenStream={line}\n" for line in lines)
     world.unit("x.socket", f"[Socket]\n{text}ListenDatagram=0.0.0.0:5353\nListenFIFO=%t/fifo\n")

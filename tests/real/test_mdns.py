@@ -1,7 +1,6 @@
 """What opts in is found by another host on the network, through a real Avahi."""
 
 import asyncio
-import time
 from pathlib import Path
 
 from tests.lan import Lan
@@ -83,7 +82,7 @@ async def test_a_name_that_a_peer_has_is_left_to_it(world: World, lan: Lan, tmp_
                 assert set(await announced(world)) == {"web #2._http._tcp.local", "web.local"}
                 names = {(one.name, one.port) for one in lan.peer.browse("_http._tcp")}
                 assert names == {("web", 80), ("web #2", 8080)}
-                assert "'web' is somebody else's" in running.log()
+                assert "'web' belongs to another host" in running.log()
         finally:
             publisher.terminate()
 
@@ -160,17 +159,13 @@ async def has_the_name(world: World) -> bool:
     return known == {"shop._http._tcp.local": "announced", "shop.local": "announced"}
 
 
-async def test_a_restart_of_the_agent_takes_no_longer_than_avahi_needs(
-    world: World, lan: Lan, tmp_path: Path
-) -> None:
+async def test_a_restarted_agent_announces_again(world: World, lan: Lan, tmp_path: Path) -> None:
     lan.box.start_avahi()
     async with agent(world, tmp_path):
         await web(world)
         await announced(world)
-    began = time.monotonic()
     async with agent(world, tmp_path):
         await eventually(lambda: lan.peer.resolve("web.local"), "it is there again")
-        assert time.monotonic() - began < 4  # Avahi asks the network for 0.75 s; we start in 0.5 s
 
 
 BAD = """\

@@ -143,7 +143,7 @@ async def test_a_link_without_mdns_is_told_of_and_one_that_gets_it_is_used(
         await web(world)
         await eventually(lambda: failed(world), "it is not announced")
         (reason, *_) = [one["reason"] for one in await records(world)]
-        assert "no link speaks mDNS" in reason
+        assert "mDNS is enabled on no link" in reason
         lan.box.run(*resolved.command("resolvectl"), "mdns", "lan0", "yes")
         await eventually(lambda: settled(world), "it is announced", seconds=15)
 

@@ -1,4 +1,4 @@
-"""Our reader of unit files against systemd's own: made-up files, and what both say of them."""
+"""The reader of unit files compared with systemd's own, on random files."""
 
 import json
 import random
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from koi_agent.backends.systemd.unit_files import Library, UnitFile
+from koi_agent.backends.systemd.unit_files import UnitFile, UnitFileReader
 from koi_agent.core.errors import BadInput
 from koi_agent.core.unit_file.specifiers import expand
 from koi_agent.core.unit_file.syntax import Entry, parse
@@ -107,7 +107,7 @@ def of_systemd(world: World, unit: str) -> tuple[object, object, bool]:
 
 
 def of_ours(unit: str, paths: list[str]) -> tuple[object, object, bool]:
-    file = Library().read(unit, paths[0], paths[1:])
+    file = UnitFileReader().read(unit, paths[0], paths[1:])
     description = ""
     for entry in entries(paths):
         if (entry.section, entry.key) == ("Unit", "Description"):
@@ -175,5 +175,5 @@ def test_linked_and_masked_units_read_as_systemd_has_them(world: World, tmp_path
     world.unit("masked.service", "").unlink()
     world.systemctl("mask", "masked.service")
     linked, masked = (paths_of(world, unit) for unit in ("linked.service", "masked.service"))
-    assert Library().read("linked.service", linked[0]).assignments
-    assert Library().read("masked.service", masked[0]) == UnitFile()
+    assert UnitFileReader().read("linked.service", linked[0]).assignments
+    assert UnitFileReader().read("masked.service", masked[0]) == UnitFile()

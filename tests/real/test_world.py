@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.world import CHECKOUT, World, WorldFailed, wait_until
+from tests.namespaces import CHECKOUT, HarnessFailed, wait_until
+from tests.world import World
 
 SLEEP = "[Service]\nExecStart=sleep infinity\n"
 STARTER = """
@@ -90,7 +91,7 @@ def test_a_program_in_the_world_is_a_child_with_its_own_signals(world: World) ->
 
 
 def test_a_failing_program_is_told_with_its_words(world: World) -> None:
-    with pytest.raises(WorldFailed, match="nowhere"):
+    with pytest.raises(HarnessFailed, match="nowhere"):
         world.run("ls", "/nowhere")
 
 

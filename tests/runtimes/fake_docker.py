@@ -1,6 +1,6 @@
-"""A Docker API on a real socket, at the far end of which nothing runs, and which may misbehave.
+"""A Docker API on a real socket without containers behind it, which may misbehave.
 
-``faults`` say how. Run as a program, it is what a benchmark measures against.
+``faults`` hold how. Run as a program, it is the engine of a benchmark.
 """
 
 import argparse
@@ -16,39 +16,39 @@ from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import parse_qs, urlsplit
 
-from tests.runtimes.truth import Box, Record, Truth
+from tests.runtimes.fake_containers import FakeContainer, FakeContainers, Record
 
-REMEMBERED: Final = 256
-"""Events that dockerd tells once more."""
+RESENT: Final = 256
+"""Events that dockerd sends again."""
 _PATH: Final = re.compile(r"(?:/v[0-9.]+)?(?:/libpod)?/(.+)")
 
 
 @dataclass
 class Faults:
-    """How it misbehaves; endpoints are version, info, list, inspect and events."""
+    """How an engine misbehaves; endpoints are version, info, list, inspect and events."""
 
     silent: set[str] = field(default_factory=set)
-    """Endpoints that accept a question and never answer."""
+    """Endpoints that read a request and never respond."""
     statuses: dict[str, deque[int]] = field(default_factory=dict)
-    """HTTP errors with which the next questions are answered."""
+    """HTTP error statuses of the next responses."""
     bodies: dict[str, deque[Callable[[bytes], bytes]]] = field(default_factory=dict)
-    """What becomes of the next answers; one made shorter is cut off in the middle."""
+    """Functions for the bodies of the next responses. A shorter body is cut off in the middle."""
     lines: deque[Callable[[bytes], list[bytes]]] = field(default_factory=deque)
-    """What becomes of the next lines of the event stream."""
-    deaf: bool = False
-    """Whether events are kept back."""
+    """Functions for the next lines of the event stream."""
+    holds_events: bool = False
+    """Whether events are held until ``release``."""
 
 
 class FakeDocker:
-    """One engine, used as a context."""
+    """One engine, used as a context manager."""
 
     def __init__(self, path: Path, *, podman: bool = False) -> None:
         self.path = path
         self.faults = Faults()
-        self.truth = Truth(self._emit)
-        self.asked: list[str] = []
+        self.containers = FakeContainers(self._emit)
+        self.requests: list[str] = []
         self._podman = podman
-        self._recent: deque[Record] = deque(maxlen=REMEMBERED)
+        self._recent: deque[Record] = deque(maxlen=RESENT)
         self._streams: dict[asyncio.StreamWriter, frozenset[str]] = {}
         self._held: list[bytes] = []
         self._writers: set[asyncio.StreamWriter] = set()
@@ -63,11 +63,11 @@ class FakeDocker:
         await self.close()
 
     async def open(self) -> None:
-        """Listen, as a daemon that starts."""
+        """Listen, like a daemon that starts."""
         self._server = await asyncio.start_unix_server(self._serve, self.path)
 
     async def close(self) -> None:
-        """Go, as a daemon that is killed."""
+        """Close all connections, like a daemon that is killed."""
         if self._server:
             self._server.close()
         self.path.unlink(missing_ok=True)
@@ -83,21 +83,33 @@ class FakeDocker:
 
     def _emit(self, event: Record) -> None:
         if self._podman:
-            event = podmans(event)
+            event = podman_event(event)
         self._recent.append(event)
         line = json.dumps(event).encode() + b"\n"
         lines = self.faults.lines.popleft()(line) if self.faults.lines else [line]
         self._held += lines
-        if not self.faults.deaf:
+        if not self.faults.holds_events:
             self.release()
 
     def release(self) -> None:
-        """Send what was kept back."""
+        """Send the events that were held."""
         lines, self._held = self._held, []
         for line in lines:
-            for writer, wanted in list(self._streams.items()):
-                if _is_wanted(line, wanted):
-                    writer.write(b"%x\r\n%s\r\n" % (len(line), line))
+            self.send(line)
+
+    def send(self, line: bytes) -> None:
+        """Send a line to the streams that want it."""
+        for writer, wanted in list(self._streams.items()):
+            if _is_wanted(line, wanted):
+                writer.write(b"%x\r\n%s\r\n" % (len(line), line))
+
+    def reverse_held(self) -> None:
+        """Reverse the order of the events that are held."""
+        self._held.reverse()
+
+    def forget_events(self) -> None:
+        """Forget the recent events, like a daemon that was restarted."""
+        self._recent.clear()
 
     def end(self) -> None:
         """End the event streams, as Podman does when it is idle."""
@@ -106,13 +118,13 @@ class FakeDocker:
         self._streams.clear()
 
     def cut(self) -> None:
-        """Break the event streams in the middle of a line."""
+        """End the event streams in the middle of a line."""
         for writer in list(self._streams):
             writer.write(b'40\r\n{"status":')
             writer.close()
         self._streams.clear()
 
-    # Answers
+    # Responses
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
@@ -122,46 +134,46 @@ class FakeDocker:
         with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
-                await self._answer(head.split(b" ")[1].decode(), writer)
+                await self._respond(head.split(b" ")[1].decode(), writer)
         self._streams.pop(writer, None)
         self._writers.discard(writer)
         writer.close()
 
-    async def _answer(self, target: str, writer: asyncio.StreamWriter) -> None:
+    async def _respond(self, target: str, writer: asyncio.StreamWriter) -> None:
         split = urlsplit(target)
         found = _PATH.fullmatch(split.path)
         words = found[1].split("/") if found else []
         match words:
             case ["containers", "json"]:
-                await self._reply(writer, "list", self._list)
+                await self._send_json(writer, "list", self._list)
             case ["containers", id_, "json"]:
-                await self._reply(writer, "inspect", lambda: self._inspect(id_))
+                await self._send_json(writer, "inspect", lambda: self._inspect(id_))
             case ["version"]:
-                await self._reply(writer, "version", self._version)
+                await self._send_json(writer, "version", self._version)
             case ["info"]:
-                await self._reply(writer, "info", lambda: {"CgroupDriver": "systemd"})
+                await self._send_json(writer, "info", lambda: {"CgroupDriver": "systemd"})
             case ["events"]:
                 await self._stream(writer, parse_qs(split.query))
             case _:
                 await self._send(writer, 404, b'{"message":"page not found"}')
 
-    async def _reply(
-        self, writer: asyncio.StreamWriter, endpoint: str, say: Callable[[], Any]
+    async def _send_json(
+        self, writer: asyncio.StreamWriter, endpoint: str, make: Callable[[], Any]
     ) -> None:
-        self.asked.append(endpoint)
+        self.requests.append(endpoint)
         faults = self.faults
         if endpoint in faults.silent:
             await asyncio.Event().wait()
         if statuses := faults.statuses.get(endpoint):
             await self._send(writer, statuses.popleft(), b'{"message":"it is broken"}')
             return
-        said = say()
-        body = json.dumps({"message": "no such container"} if said is None else said).encode()
+        value = make()
+        body = json.dumps({"message": "no such container"} if value is None else value).encode()
         whole = len(body)
         if bodies := faults.bodies.get(endpoint):
             body = bodies.popleft()(body)
             whole = max(whole, len(body))
-        await self._send(writer, 404 if said is None else 200, body, whole)
+        await self._send(writer, 404 if value is None else 200, body, whole)
 
     async def _send(
         self, writer: asyncio.StreamWriter, status: int, body: bytes, whole: int | None = None
@@ -174,7 +186,7 @@ class FakeDocker:
         await writer.drain()
 
     async def _stream(self, writer: asyncio.StreamWriter, query: dict[str, list[str]]) -> None:
-        self.asked.append("events")
+        self.requests.append("events")
         if "events" in self.faults.silent:
             await asyncio.Event().wait()
         if statuses := self.faults.statuses.get("events"):
@@ -192,19 +204,19 @@ class FakeDocker:
         self._streams[writer] = wanted
 
     def _list(self) -> list[Record]:
-        return [box.listed() for box in self.truth.running().values()]
+        return [one.listed() for one in self.containers.running().values()]
 
     def _inspect(self, id_: str) -> Record | None:
-        box = self.truth.boxes.get(id_)
-        return box.inspected() if box else None
+        container = self.containers.all.get(id_)
+        return container.inspected() if container else None
 
     def _version(self) -> Record:
         name = "Podman Engine" if self._podman else "Engine"
         return {"Version": "0.1", "ApiVersion": "1.41", "Components": [{"Name": name}]}
 
 
-def podmans(event: Record) -> Record:
-    """Spell an event as Podman does."""
+def podman_event(event: Record) -> Record:
+    """Return an event as Podman writes it."""
     action, _, health = event["Action"].partition(": ")
     action = {"destroy": "remove"}.get(action, action)
     event = event | {"Action": action, "status": action}
@@ -226,20 +238,20 @@ def _is_wanted(line: bytes, wanted: frozenset[str]) -> bool:
 
 
 async def flood(fake: FakeDocker, rate: int, seconds: float) -> int:
-    """Let things happen, so many a second; returns how many events that were."""
-    boxes = list(fake.truth.boxes.values())
+    """Emit ``rate`` events a second for some seconds; return how many it were."""
+    containers = list(fake.containers.all.values())
     loop = asyncio.get_running_loop()
     began, sent = loop.time(), 0
-    acts: list[tuple[Callable[[Box], None], int]] = [
-        (fake.truth.check, 1),
-        (fake.truth.rename, 1),
-        (fake.truth.connect, 1),
-        (fake.truth.restart, 6),
+    actions: list[tuple[Callable[[FakeContainer], None], int]] = [
+        (fake.containers.toggle_health, 1),
+        (fake.containers.rename, 1),
+        (fake.containers.toggle_network, 1),
+        (fake.containers.restart, 6),
     ]
     while (passed := loop.time() - began) < seconds:
         while sent < passed * rate:
-            act, count = random.choices(acts, (6, 2, 2, 1))[0]
-            act(random.choice(boxes))
+            action, count = random.choices(actions, (6, 2, 2, 1))[0]
+            action(random.choice(containers))
             sent += count
         await asyncio.sleep(0.005)
     return sent
@@ -254,8 +266,8 @@ async def main() -> None:
     async with FakeDocker(arguments.socket) as fake:
         for number in range(arguments.containers):
             labels = {"com.docker.compose.service": f"s{number}", "koi.enable": "true"}
-            fake.truth.run(labels=labels, port=1024 + number % 60_000, health="healthy")
-        print("ready", flush=True)  # noqa: T201 - to who started this
+            fake.containers.run(labels=labels, port=1024 + number % 60_000, health="healthy")
+        print("ready", flush=True)  # noqa: T201 - for the starter
         while line := await loop.run_in_executor(None, input_line):
             rate, seconds = line.split()
             sent = await flood(fake, int(rate), float(seconds))

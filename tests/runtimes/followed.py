@@ -1,4 +1,4 @@
-"""A fake engine and all that follows it: the backend, the engine of the in side, the registry."""
+"""A fake engine with everything that follows it: the backend, the follower and the registry."""
 
 import asyncio
 import time
@@ -8,37 +8,39 @@ from pathlib import Path
 from typing import Any
 
 from koi_agent.backends.docker import Docker
-from koi_agent.backends.docker.session import RETRY
-from koi_agent.config import Config
-from koi_agent.config.settings import EngineConfig
+from koi_agent.backends.docker.kinds import KINDS
+from koi_agent.backends.docker.sockets import find_candidates
+from koi_agent.backends.docker.tunables import Tunables
 from koi_agent.core.errors import BackendLost
 from koi_agent.core.events import BackendStatus, Change, Event
 from koi_agent.core.instance import Instance
+from koi_agent.core.key import Key
 from koi_agent.core.registry import Registry
 from koi_agent.follow.follower import Follower
 from koi_agent.host.listeners import ListenerTable
+from tests.runtimes.fake_containers import FakeContainer
 from tests.runtimes.fake_docker import FakeDocker
-from tests.runtimes.truth import Box
-from tests.unit.things import Reader, told
+from tests.unit.things import Reader, short_forms
 
-PATIENCE = 1.5 * RETRY
-"""Seconds after a list within which all must be known: an inspection may fail once."""
+PATIENCE = 1.5 * Tunables().inspect_retry
+"""Seconds after a list within which all containers must be known: an inspection may fail once."""
 
 
 class Followed:
-    """An engine, and what is known of it."""
+    """An engine, and what is published of it by the backend ``name``."""
 
-    def __init__(self, fake: FakeDocker, name: str) -> None:
-        socket = EngineConfig(socket=str(fake.path))
-        config = Config(scope="system", docker=socket, podman=socket)
+    def __init__(
+        self, fake: FakeDocker, kind: str, *, name: str = "", tunables: Tunables | None = None
+    ) -> None:
         self.fake = fake
-        self.truth = fake.truth
+        self.containers = fake.containers
         self.faults = fake.faults
-        self.name = name
-        self.registry = Registry([name])
+        self.name = name or kind
+        self.registry = Registry({self.name: kind})
         self.reader = Reader()
         self.events: list[Event] = []
-        backend = Docker(name, config, ListenerTable())
+        candidates = find_candidates(KINDS[kind], str(fake.path), "system", {})
+        backend = Docker(self.name, KINDS[kind], candidates, ListenerTable(), tunables)
         self.follower = Follower(backend, self._apply, self.registry.differences, interval=1e6)
 
     def _apply(self, change: Change) -> None:
@@ -51,75 +53,82 @@ class Followed:
         return self.registry.backends[self.name]
 
     @property
-    def told(self) -> list[str]:
-        """Write what was told shortly, with the last digit of ids."""
-        return [f"{one[0]}{one[-1]}" for one in told(self.events)]
+    def brief(self) -> list[str]:
+        """Return the published events as ``+``, ``~`` or ``-`` and the last digit of the id."""
+        return [one[0] + one[-1] for one in short_forms(self.events)]
 
-    def known(self, box: Box) -> Instance:
-        return self.registry.visible[f"{self.name}:{box.id}"]
+    def known(self, container: FakeContainer) -> Instance:
+        return self.registry.visible[Key(self.name, container.id)]
 
     def disagreement(self) -> str:
-        """Say what is published that is not so, or the other way round."""
-        published = {one.id: shown(one) for one in self.registry.visible.values()}
-        real = {id_: wanted(box) for id_, box in self.truth.running().items()}
-        ids = sorted(published.keys() | real.keys())
+        """Return the differences between what is published and what runs, or ""."""
+        published = {one.id: summary(one) for one in self.registry.visible.values()}
+        real = {id_: expected(one) for id_, one in self.containers.running().items()}
         return "\n".join(
             f"{id_[-3:]}: published {published.get(id_)}, real {real.get(id_)}"
-            for id_ in ids
+            for id_ in sorted(published.keys() | real.keys())
             if published.get(id_) != real.get(id_)
         )
 
     async def settle(self) -> None:
-        """List once more, and wait until all that is published is what runs."""
+        """List once more, and wait until what is published is what runs."""
         deadline = time.monotonic() + 20
         while True:
             with suppress(BackendLost):
                 await self.follower.resync()
                 break
-            assert time.monotonic() < deadline, f"it is not followed: {self.status}"
+            assert time.monotonic() < deadline, f"the engine is not followed: {self.status}"
             await asyncio.sleep(0.02)
         await eventually(lambda: not self.disagreement(), self.disagreement, PATIENCE)
 
 
-def shown(instance: Instance) -> Any:
+def summary(instance: Instance) -> Any:
     ports = {(port.host_port, port.host_ip) for port in instance.ports if port.host_port}
-    stated = (str(instance.state), instance.name, str(instance.health), instance.main_pid)
-    return (*stated, ports, sorted(instance.ips))
+    state = (str(instance.state), instance.name, str(instance.health), instance.main_pid)
+    return (*state, ports, sorted(instance.ips))
 
 
-def wanted(box: Box) -> Any:
-    inspected = box.inspected()
-    ips = sorted(one["IPAddress"] for one in box.addresses().values() if one["IPAddress"])
-    ports = {(box.port, "::")} if list(box.ports()) else set()
-    return box.state, box.name, box.health or "none", inspected["State"]["Pid"], ports, ips
+def expected(container: FakeContainer) -> Any:
+    pid = container.inspected()["State"]["Pid"]
+    addresses = (one["IPAddress"] for one in container.addresses().values())
+    ports = {(container.port, "::")} if list(container.ports()) else set()
+    state = (container.state, container.name, container.health or "none", pid)
+    return (*state, ports, sorted(filter(None, addresses)))
 
 
 async def eventually(
-    true: Callable[[], Any], what: Callable[[], object] | str, seconds: float = 5.0
+    condition: Callable[[], Any], what: Callable[[], object] | str, seconds: float = 20.0
 ) -> None:
     deadline = time.monotonic() + seconds
-    while not true():
+    while not condition():
         if time.monotonic() > deadline:
-            raise AssertionError(
-                f"waited {seconds:g} s: {what if isinstance(what, str) else what()}"
-            )
+            text = what if isinstance(what, str) else what()
+            raise AssertionError(f"waited {seconds:g} s: {text}")
         await asyncio.sleep(0.005)
 
 
 @asynccontextmanager
 async def followed(
-    folder: Path, name: str = "docker", *, settled: bool = True
+    folder: Path, kind: str = "docker", *, settled: bool = True, tunables: Tunables | None = None
 ) -> AsyncIterator[Followed]:
-    """Have an engine followed for as long as the block lasts."""
-    async with FakeDocker(folder / "docker.sock", podman=name == "podman") as fake:
-        engine = Followed(fake, name)
-        task = asyncio.create_task(engine.follower.run())  # noqa: TID251 - ended below
-        try:
-            if settled:
-                async with asyncio.timeout(5):
-                    await engine.follower.settled.wait()
-            yield engine
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+    """Follow a fake engine for as long as the block lasts."""
+    async with (
+        FakeDocker(folder / "docker.sock", podman=kind == "podman") as fake,
+        following(Followed(fake, kind, tunables=tunables), settled=settled) as engine,
+    ):
+        yield engine
+
+
+@asynccontextmanager
+async def following(engine: Followed, *, settled: bool = True) -> AsyncIterator[Followed]:
+    """Run the follower of an engine; ``settled`` waits for its first list."""
+    task = asyncio.create_task(engine.follower.run())  # noqa: TID251 - ended below
+    try:
+        if settled:
+            async with asyncio.timeout(20):
+                await engine.follower.settled.wait()
+        yield engine
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task

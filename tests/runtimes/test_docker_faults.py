@@ -1,4 +1,4 @@
-"""What an engine may do wrong, one thing at a time: each costs at most the record it is about."""
+"""Faults of an engine, one at a time. Each costs at most the record it is about."""
 
 import asyncio
 import json
@@ -8,137 +8,144 @@ from pathlib import Path
 
 import pytest
 
-from koi_agent.backends.docker import api, session
+from koi_agent.backends.docker.tunables import Tunables
+from koi_agent.backends.http_engine.client import RequestLimits
 from koi_agent.core.events import BackendState, Started, Stopped
 from koi_agent.core.instance import Health
 from tests.runtimes.fake_docker import FakeDocker
-from tests.runtimes.followed import Followed, eventually, followed
+from tests.runtimes.followed import Followed, eventually, followed, following
+
+SOON = Tunables(requests=RequestLimits(response=0.5), inspect_retry=0.05, longest_poll=0.2)
+"""Short times: nothing here waits for a real engine."""
 
 
-async def agreed(engine: Followed, seconds: float = 5.0) -> None:
-    await eventually(lambda: not engine.disagreement(), engine.disagreement, seconds)
+async def agreed(engine: Followed) -> None:
+    await eventually(lambda: not engine.disagreement(), engine.disagreement)
 
 
 @pytest.mark.parametrize("name", ["docker", "podman"])
-async def test_each_start_and_stop_is_told_once(tmp_path: Path, name: str) -> None:
+async def test_each_start_and_stop_is_published_once(tmp_path: Path, name: str) -> None:
     async with followed(tmp_path, name) as engine:
-        boxes = [engine.truth.run(port=number) for number in range(1, 10)]
+        containers = [engine.containers.run(port=number) for number in range(1, 10)]
         await agreed(engine)
-        for box in boxes:
-            engine.truth.restart(box)
+        for container in containers:
+            engine.containers.restart(container)
         await agreed(engine)
-        for box in boxes:
-            engine.truth.remove(box)
+        for container in containers:
+            engine.containers.remove(container)
         await agreed(engine)
         started = [event.instance.id for event in engine.events if isinstance(event, Started)]
         stopped = [event.instance.id for event in engine.events if isinstance(event, Stopped)]
-        assert sorted(started) == sorted(stopped) == sorted([box.id for box in boxes] * 2)
+        assert (
+            sorted(started)
+            == sorted(stopped)
+            == sorted([container.id for container in containers] * 2)
+        )
         assert engine.status.drift == 0
 
 
-async def test_short_lives_are_told_whole(tmp_path: Path) -> None:
+async def test_short_runs_are_published(tmp_path: Path) -> None:
     async with followed(tmp_path) as engine:
         for _ in range(50):
-            engine.truth.remove(engine.truth.run())
-        await eventually(lambda: len(engine.told) == 100, "all are told")
+            engine.containers.remove(engine.containers.run())
+        await eventually(lambda: len(engine.brief) == 100, "all are published")
         reasons = {event.reason for event in engine.events if isinstance(event, Stopped)}
         assert reasons == {"exited with 137"}
 
 
-async def test_list_is_shown_at_once_and_the_rest_follows(tmp_path: Path) -> None:
+async def test_a_list_is_published_before_the_inspections(tmp_path: Path) -> None:
     async with followed(tmp_path, settled=False) as engine:
         engine.faults.silent.add("inspect")
-        box = engine.truth.run(port=80, environment=("KOI_MDNS_ANNOUNCE=Shop", "TOKEN=x"))
+        container = engine.containers.run(
+            port=80, environment=("KOI_MDNS_ANNOUNCE=Shop", "TOKEN=x")
+        )
         async with asyncio.timeout(5):
             await engine.follower.settled.wait()
-        shown = engine.known(box)
+        shown = engine.known(container)
         assert (shown.name, shown.main_pid, shown.metadata.name) == ("box-1", 0, None)
 
 
-async def test_shorthand_of_the_environment_is_found(tmp_path: Path) -> None:
+async def test_the_shorthand_in_the_environment_is_read(tmp_path: Path) -> None:
     async with followed(tmp_path) as engine:
-        box = engine.truth.run(environment=("KOI_MDNS_ANNOUNCE=Shop",))
+        container = engine.containers.run(environment=("KOI_MDNS_ANNOUNCE=Shop",))
         await agreed(engine)
-        assert engine.known(box).metadata.name == "Shop"
+        assert engine.known(container).metadata.name == "Shop"
 
 
-async def test_engine_that_goes_is_kept_marked_and_followed_again(tmp_path: Path) -> None:
+async def test_containers_of_a_lost_engine_are_stale_until_it_is_back(tmp_path: Path) -> None:
     async with followed(tmp_path) as engine:
-        stays, goes = engine.truth.run(), engine.truth.run()
+        stays, goes = engine.containers.run(), engine.containers.run()
         await agreed(engine)
         await engine.fake.close()
         await eventually(lambda: engine.status.state is BackendState.STALE, "it is stale")
         assert engine.known(stays).stale
-        del engine.truth.boxes[goes.id]
+        del engine.containers.all[goes.id]
         await engine.fake.open()
-        await eventually(lambda: engine.status.state is BackendState.SYNCED, "it is back", 1.0)
+        await eventually(lambda: engine.status.state is BackendState.SYNCED, "it is back")
         await agreed(engine)
         assert not engine.known(stays).stale
         assert engine.status.reconnects == 1
 
 
-async def test_engine_that_comes_is_found_at_once(tmp_path: Path) -> None:
+async def test_an_engine_that_appears_is_followed_at_once(tmp_path: Path) -> None:
     async with followed(tmp_path) as engine:
         await engine.fake.close()
         await eventually(lambda: engine.status.state is not BackendState.SYNCED, "it is gone")
-        await asyncio.sleep(1.5)  # attempts are rare by now
+        await asyncio.sleep(1.5)  # attempts are rare after that
         await engine.fake.open()
-        await eventually(lambda: engine.status.state is BackendState.SYNCED, "it is back", 1.0)
+        await eventually(lambda: engine.status.state is BackendState.SYNCED, "it is back")
 
 
-async def test_restart_while_nobody_listened_is_a_stop_and_a_start(tmp_path: Path) -> None:
+async def test_a_restart_between_two_connections_is_a_stop_and_a_start(tmp_path: Path) -> None:
     async with followed(tmp_path) as engine:
-        box = engine.truth.run()
+        container = engine.containers.run()
         await agreed(engine)
-        engine.told.clear()
+        engine.brief.clear()
         await engine.fake.close()
-        engine.truth.restart(box)
-        engine.fake._recent.clear()  # as in a daemon that is new
+        engine.containers.restart(container)
+        engine.fake.forget_events()
         await engine.fake.open()
         await agreed(engine)
-        assert engine.told[-2:] == ["-1", "+1"]
+        assert engine.brief[-2:] == ["-1", "+1"]
 
 
-async def test_events_of_the_gap_are_told_again_and_believed_once(tmp_path: Path) -> None:
+async def test_events_between_two_streams_are_applied_once(tmp_path: Path) -> None:
     async with followed(tmp_path) as engine:
-        box = engine.truth.run()
+        container = engine.containers.run()
         await agreed(engine)
         engine.fake.end()
-        gone = engine.truth.run()
-        engine.truth.restart(box)
-        engine.truth.remove(gone)
-        first, second = box.id[-1], gone.id[-1]
-        await eventually(lambda: f"-{second}" in engine.told, "all of it is told")
+        gone = engine.containers.run()
+        engine.containers.restart(container)
+        engine.containers.remove(gone)
+        first, second = container.id[-1], gone.id[-1]
+        await eventually(lambda: f"-{second}" in engine.brief, "the second container is gone")
         await agreed(engine)
-        told = [one for one in engine.told if one[0] in "+-"]
-        assert [one for one in told if one[1] == first] == [f"+{first}", f"-{first}", f"+{first}"]
-        assert [one for one in told if one[1] == second] == [f"+{second}", f"-{second}"]
+        events = [one for one in engine.brief if one[0] in "+-"]
+        assert [one for one in events if one[1] == first] == [f"+{first}", f"-{first}", f"+{first}"]
+        assert [one for one in events if one[1] == second] == [f"+{second}", f"-{second}"]
 
 
-async def test_stream_that_ends_is_no_loss(tmp_path: Path) -> None:
+async def test_a_stream_that_ends_is_opened_again(tmp_path: Path) -> None:
     async with followed(tmp_path, "podman") as engine:
-        engine.truth.run()
+        engine.containers.run()
         await agreed(engine)
         for end in (engine.fake.end, engine.fake.cut):
             end()
             await asyncio.sleep(0.2)
-            engine.truth.run()
+            engine.containers.run()
             await agreed(engine)
         assert engine.status.reconnects == 0
         assert engine.status.state is BackendState.SYNCED
 
 
-async def test_engine_without_events_is_asked_now_and_then(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(session, "LONGEST_POLL", 0.2)
-    async with followed(tmp_path, "podman", settled=False) as engine:
+async def test_an_engine_without_events_is_listed_now_and_then(tmp_path: Path) -> None:
+    async with followed(tmp_path, "podman", settled=False, tunables=SOON) as engine:
         engine.faults.statuses["events"] = deque([500] * 1000)
-        engine.truth.run()
+        engine.containers.run()
         await agreed(engine)
-        engine.truth.remove(engine.truth.run())
-        box = engine.truth.run()
-        engine.truth.stop(box)
+        engine.containers.remove(engine.containers.run())
+        container = engine.containers.run()
+        engine.containers.stop(container)
         await agreed(engine)
         assert engine.status.state is BackendState.SYNCED
 
@@ -157,14 +164,13 @@ SPOILS: dict[str, Spoil] = {
 
 @pytest.mark.parametrize("endpoint", ["list", "inspect", "version", "info"])
 @pytest.mark.parametrize("spoil", SPOILS.values(), ids=SPOILS)
-async def test_answer_that_can_not_be_read_is_asked_for_again(
-    tmp_path: Path, endpoint: str, spoil: Spoil, monkeypatch: pytest.MonkeyPatch
+async def test_a_response_that_can_not_be_parsed_is_requested_again(
+    tmp_path: Path, endpoint: str, spoil: Spoil
 ) -> None:
-    monkeypatch.setattr(session, "RETRY", 0.05)
-    async with followed(tmp_path, settled=False) as engine:
+    async with followed(tmp_path, settled=False, tunables=SOON) as engine:
         engine.faults.bodies[endpoint] = deque([spoil])
-        engine.truth.run()
-        engine.truth.run()
+        engine.containers.run()
+        engine.containers.run()
         await agreed_after_list(engine)
 
 
@@ -176,41 +182,36 @@ async def agreed_after_list(engine: Followed) -> None:
 
 @pytest.mark.parametrize("endpoint", ["list", "inspect", "version", "info", "events"])
 @pytest.mark.parametrize("status", [400, 403, 404, 500, 503])
-async def test_error_is_not_the_end(
-    tmp_path: Path, endpoint: str, status: int, monkeypatch: pytest.MonkeyPatch
+async def test_after_an_http_error_the_request_is_sent_again(
+    tmp_path: Path, endpoint: str, status: int
 ) -> None:
-    monkeypatch.setattr(session, "RETRY", 0.05)
-    async with followed(tmp_path, settled=False) as engine:
+    async with followed(tmp_path, settled=False, tunables=SOON) as engine:
         engine.faults.statuses[endpoint] = deque([status])
-        engine.truth.run()
+        engine.containers.run()
         await agreed_after_list(engine)
 
 
-@pytest.mark.parametrize("endpoint", ["list", "version"])
-async def test_engine_that_never_answers_is_lost_and_nothing_else(
-    tmp_path: Path, endpoint: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(api, "ANSWER_TIMEOUT", 0.2)
-    monkeypatch.setattr("koi_agent.follow.LIST_TIMEOUT", 0.2)
-    async with followed(tmp_path, settled=False) as engine:
+@pytest.mark.parametrize("endpoint", ["list", "version", "info", "events"])
+async def test_an_engine_that_never_responds_is_lost(tmp_path: Path, endpoint: str) -> None:
+    limits = RequestLimits(response=0.5, array=0.5, stream=0.5)
+    tunables = Tunables(requests=limits)
+    async with followed(tmp_path, settled=False, tunables=tunables) as engine:
         engine.faults.silent.add(endpoint)
         await eventually(lambda: engine.status.state is BackendState.FAILED, "it is failed")
-        assert "in time" in engine.status.last_error or "no list" in engine.status.last_error
+        assert engine.status.last_error.startswith(f"{engine.fake.path}: GET ")
+        assert engine.status.last_error.endswith(": no response in time")
         assert engine.follower.overdue() == ""
         engine.faults.silent.clear()
-        engine.truth.run()
+        engine.containers.run()
         await agreed(engine)
 
 
-async def test_container_that_hangs_its_engine_costs_itself_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(api, "ANSWER_TIMEOUT", 0.2)
-    async with followed(tmp_path) as engine:
+async def test_a_container_that_hangs_its_engine_costs_itself_only(tmp_path: Path) -> None:
+    async with followed(tmp_path, tunables=SOON) as engine:
         engine.faults.silent.add("inspect")
-        boxes = [engine.truth.run() for _ in range(10)]
-        await eventually(lambda: len(engine.registry.visible) == 10, "all are shown all the same")
-        assert engine.known(boxes[0]).name == "box-1"
+        containers = [engine.containers.run() for _ in range(10)]
+        await eventually(lambda: len(engine.registry.visible) == 10, "all are published")
+        assert engine.known(containers[0]).name == "box-1"
         assert engine.status.state is BackendState.SYNCED
 
 
@@ -226,10 +227,10 @@ HOSTILE = {
 }
 
 
-async def test_hostile_labels_cost_no_more_than_themselves(tmp_path: Path) -> None:
+async def test_hostile_labels_cost_only_themselves(tmp_path: Path) -> None:
     async with followed(tmp_path) as engine:
-        bad = engine.truth.run(labels=HOSTILE)
-        engine.truth.run()
+        bad = engine.containers.run(labels=HOSTILE)
+        engine.containers.run()
         await agreed(engine)
         shown = engine.known(bad)
         assert shown.name == "box-1"
@@ -238,7 +239,7 @@ async def test_hostile_labels_cost_no_more_than_themselves(tmp_path: Path) -> No
         assert "\\u001b" not in text
 
 
-async def test_record_without_an_id_costs_itself(tmp_path: Path) -> None:
+async def test_a_record_without_an_id_costs_only_itself(tmp_path: Path) -> None:
     def spoiled(body: bytes) -> bytes:
         records = json.loads(body)
         records[0]["Id"] = {"no": "id"}
@@ -246,46 +247,70 @@ async def test_record_without_an_id_costs_itself(tmp_path: Path) -> None:
 
     async with followed(tmp_path, settled=False) as engine:
         engine.faults.bodies["list"] = deque([spoiled])
-        lost, seen = engine.truth.run(), engine.truth.run()
+        bad, good = engine.containers.run(), engine.containers.run()
         async with asyncio.timeout(5):
             await engine.follower.settled.wait()
-        assert engine.known(seen).name
+        assert engine.known(good).name
         await engine.settle()
-        assert engine.known(lost).name
+        assert engine.known(bad).name
 
 
-async def test_line_without_an_end_costs_itself(tmp_path: Path) -> None:
+async def test_a_line_that_is_too_long_costs_only_itself(tmp_path: Path) -> None:
     async with followed(tmp_path) as engine:
-        box = engine.truth.run(health="healthy")
+        container = engine.containers.run(health="healthy")
         await agreed(engine)
         engine.faults.lines.append(lambda line: [b"x" * (5 * 2**20) + b"\n", line])
-        engine.truth.check(box)
-        await eventually(lambda: engine.known(box).health is Health.HEALTHY, "the next is heard")
+        engine.containers.toggle_health(container)
+        await eventually(
+            lambda: engine.known(container).health is Health.HEALTHY, "the next event is applied"
+        )
         assert engine.status.reconnects == 0
 
 
-async def test_flood_that_nobody_can_follow_ends_in_a_list(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(session, "MOST_WAITING", 50)
-    async with followed(tmp_path) as engine:
-        boxes = [engine.truth.run() for _ in range(20)]
+async def test_a_flood_of_events_ends_in_a_list(tmp_path: Path) -> None:
+    async with followed(tmp_path, tunables=Tunables(max_pending_events=50)) as engine:
+        containers = [engine.containers.run() for _ in range(20)]
         for _ in range(50):
-            for box in boxes:
-                engine.truth.pause(box)
-                engine.truth.unpause(box)
-        engine.truth.pause(boxes[3])
+            for container in containers:
+                engine.containers.pause(container)
+                engine.containers.unpause(container)
+        engine.containers.pause(containers[3])
         await agreed(engine)
         assert engine.status.reconnects == 0
 
 
-async def test_podman_where_docker_is_looked_for_is_left_to_podman(tmp_path: Path) -> None:
+async def test_an_engine_of_another_kind_is_left_to_its_own_backend(tmp_path: Path) -> None:
     path = tmp_path / "docker.sock"
     async with FakeDocker(path, podman=True) as fake:
-        engine = Followed(fake, "docker")
-        async with asyncio.TaskGroup() as group:
-            task = group.create_task(engine.follower.run())
-            await eventually(lambda: engine.status.last_error, "it is told")
-            task.cancel()
+        async with following(Followed(fake, "docker"), settled=False) as engine:
+            await eventually(lambda: engine.status.last_error, "an error is published")
         assert engine.status.state is BackendState.ABSENT
-        assert engine.status.last_error == (f"{path} is Podman's, which is followed by that name")
+        assert engine.status.last_error == (
+            f"{path}: Podman answers, not Docker; a backend of kind podman can follow it"
+        )
+
+
+async def test_two_backends_of_one_kind_follow_two_sockets(tmp_path: Path) -> None:
+    async with (
+        FakeDocker(tmp_path / "a.sock") as first,
+        FakeDocker(tmp_path / "b.sock") as second,
+        following(Followed(first, "docker", name="docker")) as one,
+        following(Followed(second, "docker", name="build")) as other,
+    ):
+        twins = one.containers.run(), other.containers.run()
+        assert twins[0].id == twins[1].id
+        await agreed(one)
+        await agreed(other)
+        assert one.known(twins[0]).backend == "docker"
+        assert other.known(twins[1]).backend == "build"
+        one.containers.remove(twins[0])
+        await agreed(one)
+        assert (one.status.instances, other.status.instances) == (0, 1)
+        await second.close()
+        await eventually(lambda: other.status.state is BackendState.STALE, "it is stale")
+        assert one.status.state is BackendState.SYNCED
+        assert (one.status.name, other.status.name) == ("docker", "build")
+        assert (one.status.endpoint, other.status.endpoint) == (
+            str(tmp_path / "a.sock"),
+            str(tmp_path / "b.sock"),
+        )

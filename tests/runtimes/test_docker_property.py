@@ -1,4 +1,4 @@
-"""Whatever an engine does to its own words: after the next list the truth is published."""
+"""Whatever an engine does to its responses: after the next list, what runs is published."""
 
 import asyncio
 import json
@@ -11,22 +11,22 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from koi_agent.backends.docker import session
+from koi_agent.backends.docker.tunables import Tunables
+from tests.runtimes.fake_containers import FakeContainer
 from tests.runtimes.followed import Followed, followed
-from tests.runtimes.truth import Box
 
 Step = Callable[[Followed, int], None]
 
 
-def box_of(engine: Followed, number: int) -> Box | None:
-    boxes = list(engine.truth.boxes.values())
-    return boxes[number % len(boxes)] if boxes else None
+def container_at(engine: Followed, number: int) -> FakeContainer | None:
+    containers = list(engine.containers.all.values())
+    return containers[number % len(containers)] if containers else None
 
 
 def act(name: str) -> Step:
     def step(engine: Followed, number: int) -> None:
-        if box := box_of(engine, number):
-            getattr(engine.truth, name)(box)
+        if container := container_at(engine, number):
+            getattr(engine.containers, name)(container)
 
     return step
 
@@ -34,7 +34,7 @@ def act(name: str) -> Step:
 def run(engine: Followed, number: int) -> None:
     policy = "always" if number % 3 == 0 else ""
     health = "healthy" if number % 2 else ""
-    engine.truth.run(port=1000 + number, policy=policy, health=health)
+    engine.containers.run(port=1000 + number, policy=policy, health=health)
 
 
 def mangled(into: Callable[[bytes], list[bytes]]) -> Step:
@@ -59,33 +59,35 @@ def spoiling(endpoint: str, spoil: Callable[[bytes], bytes]) -> Step:
 
 
 def hold(engine: Followed, number: int) -> None:
-    engine.faults.deaf = number % 2 == 0
-    if not engine.faults.deaf:
+    engine.faults.holds_events = number % 2 == 0
+    if not engine.faults.holds_events:
         engine.fake.release()
 
 
 def reorder(engine: Followed, _number: int) -> None:
-    engine.fake._held.reverse()
+    engine.fake.reverse_held()
 
 
 def doubt(engine: Followed, _number: int) -> None:
-    engine.follower._session and engine.follower._session._have_doubts("a test")  # type: ignore[attr-defined]
+    """Send a line that can't be parsed: any event may have been lost."""
+    engine.fake.send(b"no event\n")
 
 
 def garbled(body: bytes) -> bytes:
-    """Give every other field another type."""
-    said = json.loads(body)
-    records = said if isinstance(said, list) else [said]
+    """Return a body with every other field of another type."""
+    parsed = json.loads(body)
+    records = parsed if isinstance(parsed, list) else [parsed]
     for record in records[::2]:
         for key in list(record)[::2]:
             record[key] = [42]
-    return json.dumps(said).encode()
+    return json.dumps(parsed).encode()
 
 
 STEPS: dict[str, Step] = {
     "run": run,
-    **{name: act(name) for name in ("die", "again", "stop", "start", "restart", "remove")},
-    **{name: act(name) for name in ("pause", "unpause", "rename", "check", "connect")},
+    **{name: act(name) for name in ("die", "stop", "start", "restart", "remove")},
+    **{name: act(name) for name in ("pause", "unpause", "rename", "restart_by_policy")},
+    **{name: act(name) for name in ("toggle_health", "toggle_network")},
     "drop": mangled(lambda _line: []),
     "double": mangled(lambda line: [line, line]),
     "garbage": mangled(lambda line: [b"\x00\xff}{\n", line]),
@@ -108,17 +110,25 @@ STEPS: dict[str, Step] = {
 }
 
 
-# A health event is lost, and then a list says of the container only that it is paused.
+# A health event is lost, and then the list says only that the container is paused.
 LOST_WHILE_PAUSED = [
-    *[("drop", 32, True), ("check", 24, True), ("pause", 0, False), ("again", 0, False)],
-    *[("again", 44, True), ("pause", 0, False), ("again", 24, True), ("again", 24, True)],
-    *[("list no JSON", 34, False), ("again", 0, False), ("again", 34, False)],
+    ("drop", 32, True),
+    ("toggle_health", 24, True),
+    ("pause", 0, False),
+    ("restart_by_policy", 0, False),
+    ("restart_by_policy", 44, True),
+    ("pause", 0, False),
+    ("restart_by_policy", 24, True),
+    ("restart_by_policy", 24, True),
+    ("list no JSON", 34, False),
+    ("restart_by_policy", 0, False),
+    ("restart_by_policy", 34, False),
 ]
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("fresh", [session.FRESH, 0.0])
-@pytest.mark.parametrize("name", ["docker", "podman"])
+@pytest.mark.parametrize("list_lag", [Tunables().list_lag, 0.0])
+@pytest.mark.parametrize("kind", ["docker", "podman"])
 @settings(
     max_examples=60,
     deadline=None,
@@ -132,29 +142,27 @@ LOST_WHILE_PAUSED = [
     )
 )
 @example(script=LOST_WHILE_PAUSED)
-def test_truth_is_published_after_the_next_list(
-    name: str,
-    fresh: float,
+def test_what_runs_is_published_after_the_next_list(
+    kind: str,
+    list_lag: float,
     script: list[tuple[str, int, bool]],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Nothing here takes as long as a real list lags behind: with 0 lists are believed at once.
-    monkeypatch.setattr(session, "FRESH", fresh)
-    asyncio.run(whole(name, script))
+    # The fake's lists do not lag: with 0 they are applied to all containers.
+    asyncio.run(run_script(kind, script, Tunables(list_lag=list_lag)))
 
 
-async def whole(name: str, script: list[tuple[str, int, bool]]) -> None:
+async def run_script(kind: str, script: list[tuple[str, int, bool]], tunables: Tunables) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        async with followed(Path(folder), name) as engine:
+        async with followed(Path(folder), kind, tunables=tunables) as engine:
             for number in range(3):
                 run(engine, number)
-            for step, number, rests in script:
+            for step, number, waits in script:
                 STEPS[step](engine, number)
-                await asyncio.sleep(0.003 if rests else 0)
+                await asyncio.sleep(0.003 if waits else 0)
             faults = engine.faults
             faults.lines.clear()
             faults.statuses.clear()
             faults.bodies.clear()
-            faults.deaf = False
+            faults.holds_events = False
             engine.fake.release()
             await engine.settle()

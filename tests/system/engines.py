@@ -4,7 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from tests.machine import Machine, wait_until
+from tests.machine import Machine
+from tests.namespaces import wait_until
 from tests.system.service import DROP_INS, Service
 
 IMAGE: Final = "localhost/koi-busybox"

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Final
 
-from tests.machine import CHECKOUT, Machine
+from tests.machine import Machine
+from tests.namespaces import CHECKOUT
 
 PLACE: Final = "/srv/koi-runtime.deb"
 """Where a machine finds it."""

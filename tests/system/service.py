@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from tests.machine import Machine, wait_until
+from tests.machine import Machine
 from tests.machine.images import USER
+from tests.namespaces import wait_until
 
 UNIT: Final = "koi-runtime.service"
 SOCKET_UNIT: Final = "koi-runtime.socket"

@@ -6,7 +6,8 @@ import shutil
 import pytest
 
 from tests.conftest import require
-from tests.machine import CHECKOUT, booted, missing
+from tests.machine import booted, missing
+from tests.namespaces import CHECKOUT
 from tests.system.package import PLACE, built
 
 TREE = "/srv/source"

@@ -6,8 +6,9 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from tests.machine import Machine, wait_until
+from tests.machine import Machine
 from tests.machine.images import USER
+from tests.namespaces import wait_until
 from tests.system.service import MANAGER, NAME, ROOT, RULES, Service
 
 RULE = """\

@@ -10,7 +10,7 @@ import pytest
 
 from koi_agent import __version__
 from tests.conftest import require
-from tests.machine import CHECKOUT
+from tests.namespaces import CHECKOUT
 
 BUILT = CHECKOUT / "build/deb"
 

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import pytest
 
-from tests.machine import wait_until
+from tests.namespaces import wait_until
 from tests.system.engines import (
     AT_ONCE,
     IMAGE,
@@ -143,7 +143,7 @@ def test_engine_that_may_not_be_asked_is_told_of_everywhere(
     service.systemctl("restart")
     engine.start()
     told = await_state(service, engine.name, "failed")["last_error"]
-    assert told.startswith("permission denied on ")
+    assert told.startswith(f"{engine.socket}: permission denied ")
     assert f"&& systemctl start koi-runtime-gate@{engine.name}.path" in told
     assert told in service.journal()
     target = (NAME, f"{ROOT}/backend/{engine.name}", f"{NAME}.Backend", "LastError")
@@ -160,7 +160,8 @@ def test_an_engine_that_nobody_may_see_is_absent(engine: Engine, service: Servic
     engine.machine.run("install", "--directory", "--mode=0700", "/run/podman")
     service.systemctl("restart")
     told = await_state(service, "podman", "absent")["last_error"]
-    assert told.startswith("permission denied on the folder /run/podman (root:root 0700)")
+    denied = "permission denied on the folder /run/podman (root:root 0700)"
+    assert told.startswith(f"/run/podman/podman.sock: {denied}")
     assert told in service.journal()
     assert service.status.count("podman") == 0
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.machine import wait_until
 from tests.machine.images import USER
+from tests.namespaces import wait_until
 from tests.system.engines import (
     IMAGE,
     SOCKETS,

@@ -1,7 +1,7 @@
 """What the agent writes into the journal, as journalctl finds and explains it."""
 
 from koi_agent.core.message_ids import MessageId
-from tests.machine import wait_until
+from tests.namespaces import wait_until
 from tests.system.service import Service
 
 SENT_BY_US = ("KOI_", "MESSAGE_ID", "CONTAINER_")

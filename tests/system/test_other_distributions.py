@@ -11,7 +11,7 @@ import pytest
 
 from koi_agent import __version__
 from tests.conftest import require
-from tests.machine import CHECKOUT
+from tests.namespaces import CHECKOUT
 from tests.system.package import built
 
 # What is each distribution's own: documents and licences, compiled code (Debian compiles as it

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.machine import Machine, booted, wait_until
+from tests.machine import Machine, booted
 from tests.machine.images import USER
+from tests.namespaces import wait_until
 from tests.system.package import PLACE, apt, install
 from tests.system.service import (
     CONFIGURATION,

@@ -2,7 +2,7 @@
 
 import signal
 
-from tests.machine import wait_until
+from tests.namespaces import wait_until
 from tests.system.service import Service
 
 ONLY_THE_BUS = "[Systemd]\nUnits=dbus.service\n"

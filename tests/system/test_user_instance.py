@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.machine import Machine, wait_until
+from tests.machine import Machine
 from tests.machine.images import USER
+from tests.namespaces import wait_until
 from tests.system.service import MANAGER, NAME, ROOT, fetch, now
 
 HOME = f"/home/{USER}"

@@ -1,4 +1,4 @@
-"""A user's own configuration files, in a folder of the test's."""
+"""The configuration files of a user, in a temporary folder."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from koi_agent.core.errors import ConfigError
 
 @dataclass
 class Home:
-    """A user's own tree of configuration files."""
+    """The configuration files of a user."""
 
     folder: Path
     flags: Flags = field(default_factory=lambda: Flags(scope="user"))

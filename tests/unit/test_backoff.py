@@ -1,4 +1,4 @@
-"""How long is waited before the next attempt."""
+"""The pauses between attempts."""
 
 from itertools import islice
 
@@ -9,7 +9,7 @@ from koi_agent.core.backoff import pauses
 
 
 @given(st.floats(0.001, 10), st.floats(10, 1000))
-def test_pauses_double_up_to_the_longest_and_are_shortened_by_half_at_most(
+def test_pauses_double_up_to_the_longest_and_are_shortened_by_up_to_half(
     first: float, longest: float
 ) -> None:
     for number, pause in enumerate(islice(pauses(first, longest), 40)):
@@ -17,7 +17,7 @@ def test_pauses_double_up_to_the_longest_and_are_shortened_by_half_at_most(
         assert whole / 2 <= pause <= whole
 
 
-def test_pauses_are_not_in_step() -> None:
+def test_pauses_are_random() -> None:
     assert len(set(islice(pauses(1, 1), 20))) > 1
 
 

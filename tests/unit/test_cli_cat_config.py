@@ -1,4 +1,4 @@
-"""What is set, and who set it: written as a file that says the same."""
+"""``cat-config`` prints the settings in force and their origins as a valid configuration file."""
 
 import json
 from itertools import chain
@@ -42,19 +42,19 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     return Home(tmp_path)
 
 
-def written(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+def run(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
     assert execute(["cat-config", "--user", *argv], never) == 0
     return capsys.readouterr().out
 
 
 def never(*_: object) -> int:
-    raise AssertionError("no agent is needed")
+    raise AssertionError("the agent was started")
 
 
-def lines_of(row: Key) -> st.SearchStrategy[list[tuple[Key, str]]]:
-    """Assign to a key some times, now and then nothing."""
-    values = st.sampled_from(["", *VALUES[row.key]])
-    return st.lists(values.map(lambda value: (row, value)), max_size=3)
+def lines_of(key: Key) -> st.SearchStrategy[list[tuple[Key, str]]]:
+    """Return a strategy of assignments to a key, some of them empty."""
+    values = st.sampled_from(["", *VALUES[key.name]])
+    return st.lists(values.map(lambda value: (key, value)), max_size=3)
 
 
 ASSIGNMENTS = (
@@ -63,33 +63,33 @@ ASSIGNMENTS = (
 
 
 @QUIET
-@given(said=ASSIGNMENTS, split=st.integers(0, 20))
-def test_what_is_written_says_the_same_when_it_is_read(
-    said: list[tuple[Key, str]], split: int, home: Home, capsys: pytest.CaptureFixture[str]
+@given(assigned=ASSIGNMENTS, split=st.integers(0, 20))
+def test_output_read_as_a_file_gives_the_same_configuration(
+    assigned: list[tuple[Key, str]], split: int, home: Home, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = [f"[{row.section}]\n{row.key}={value}" for row, value in said]
+    text = [f"[{key.section}]\n{key.name}={value}" for key, value in assigned]
     home.write(*text[:split])
     other = home.drop_in("10-other.conf", *text[split:])
     loaded = home.load()
-    paste = written(capsys)
+    text_again = run(capsys)
     other.unlink()
-    home.write(paste)
+    home.write(text_again)
     assert home.load().config == loaded.config
     assert values(home.load()) == values(loaded)
 
 
 def values(loaded: Loaded) -> list[tuple[str, str, str]]:
-    return [(said.section, said.key, said.value) for said in loaded.settings if said.value]
+    return [(one.section, one.key, one.value) for one in loaded.settings if one.value]
 
 
-def test_each_value_stands_below_who_set_it(
+def test_each_value_is_printed_below_its_origin(
     home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     home.write("[Systemd]", "Units=a.service", "[Runtime]", "LogLevel=debug")
     path = home.drop_in("10-local.conf", "[Systemd]", "", "Units=b.service")
     monkeypatch.setenv("KOI_LOG_LEVEL", "err")
     assert (
-        written(capsys)
+        run(capsys)
         == f"""\
 # {home.main}
 # {path}
@@ -149,13 +149,13 @@ WithdrawUnhealthy=yes
     )
 
 
-def test_a_program_reads_records(
+def test_json_has_one_record_for_each_setting(
     home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     home.write("[Runtime]", "ResyncInterval=2min")
     monkeypatch.setenv("KOI_NO_RUNTIME", "1")
-    records = json.loads(written(capsys, "--json=short"))
-    assert [record["key"] for record in records] == [row.key for row in KEYS]
+    records = json.loads(run(capsys, "--json=short"))
+    assert [record["key"] for record in records] == [key.name for key in KEYS]
     assert records[:3] == [
         {
             "section": "Runtime",
@@ -173,49 +173,53 @@ def test_a_program_reads_records(
     ]
 
 
-def test_the_files_are_a_legend(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_list_of_files_is_part_of_the_legend(
+    home: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
     home.write("[Runtime]")
-    assert written(capsys, "--no-legend").startswith("[Runtime]\n# default\n")
+    assert run(capsys, "--no-legend").startswith("[Runtime]\n# default\n")
 
 
-def test_colours_are_only_for_a_terminal(
+def test_colours_are_used_only_on_a_terminal(
     home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     home.write("[Runtime]", "LogLevel=debug")
-    assert "\x1b" not in written(capsys)
+    assert "\x1b" not in run(capsys)
     monkeypatch.setenv("SYSTEMD_COLORS", "1")
-    assert f"\x1b[0;38;5;245m# {home.main}:2\x1b[0m\nLogLevel=debug\n" in written(capsys)
+    assert f"\x1b[0;38;5;245m# {home.main}:2\x1b[0m\nLogLevel=debug\n" in run(capsys)
 
 
-def test_a_hostile_file_name_stays_one_comment(
-    home: Home, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_hostile_file_name_is_one_comment(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
     home.drop_in("\x1b[31m\nLogLevel=err\n.conf", "[Runtime]", "LogLevel=debug")
-    out = written(capsys)
+    out = run(capsys)
     assert "\x1b" not in out
     home.write(out)
     assert home.load().config.log_level == 10
 
 
-def test_warnings_go_to_stderr_one_a_line(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+def test_warnings_go_to_stderr_one_per_line(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
     home.write("[Runtime]", "LogLevl=debug")
     assert execute(["cat-config", "--user"], never) == 0
-    said = capsys.readouterr()
-    assert said.err == f"koi-runtime: {home.main}:2: unknown key 'LogLevl' in [Runtime], ignored\n"
-    assert "LogLevl" not in said.out
+    printed = capsys.readouterr()
+    assert (
+        printed.err == f"koi-runtime: {home.main}:2: unknown key 'LogLevl' in [Runtime], ignored\n"
+    )
+    assert "LogLevl" not in printed.out
 
 
-def test_a_bad_configuration_is_a_failure_in_one_line(
+def test_an_invalid_configuration_is_an_error_of_one_line(
     home: Home, capsys: pytest.CaptureFixture[str]
 ) -> None:
     home.write("[Runtime]", "LogLevel=loud")
     assert execute(["cat-config", "--user"], never) == FAILURE
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.startswith(f"koi-runtime: {home.main}:2: [Runtime] LogLevel=: 'loud' is no log")
-    assert said.err.count("\n") == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith(
+        f"koi-runtime: {home.main}:2: [Runtime] LogLevel=: 'loud' is not a log level; write "
+    )
+    assert printed.err.count("\n") == 1
 
 
-def test_it_takes_no_flags_of_the_agent(capsys: pytest.CaptureFixture[str]) -> None:
+def test_options_of_run_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert execute(["cat-config", "--runtime=auto"], never) == USAGE
     assert "--runtime=auto" in capsys.readouterr().err

@@ -1,28 +1,25 @@
-"""Completion, by the shells themselves, against the command's own table."""
+"""The generated completions, in real shells, compared with the command's own parser."""
 
 import os
 import subprocess
+import sys
 from argparse import ArgumentParser, _SubParsersAction
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
-from koi_agent.cli.arguments import JSON, parser
-from koi_agent.cli.commands import DEFAULT, commands
+from koi_agent.cli.arguments import parser
 from koi_agent.config import ACCEPTED
 from koi_agent.core.message_ids import LEVELS
 from tests.conftest import require
 
-COMPLETIONS = Path(__file__).parents[2] / "packaging/completion"
-FILES = {
-    "bash": COMPLETIONS / "bash/koi-runtime",
-    "zsh": COMPLETIONS / "zsh/_koi-runtime",
-    "fish": COMPLETIONS / "fish/koi-runtime.fish",
-}
-PARSER = parser(commands(lambda _load_again, _loaded: 0), DEFAULT)
+CHECKOUT = Path(__file__).parents[2]
+FILES = {"bash": "bash/koi-runtime", "zsh": "zsh/_koi-runtime", "fish": "fish/koi-runtime.fish"}
+PARSER = parser()
+JSON = ("pretty", "short", "off")
 
-# As each shell has it when TAB is pressed at the end of a line; a line is told for each.
+# Each shell completes at the end of every given line, and prints one line with the words.
 BASH = """\
 set -eu
 source "$0"
@@ -86,9 +83,21 @@ What breaks a shell's syntax is apart: nothing is expanded where it is broken.
 Complete = Callable[[Sequence[str], Path], Sequence[Sequence[str]]]
 
 
+@pytest.fixture(scope="module")
+def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the completions, as a package generates them."""
+    folder = tmp_path_factory.mktemp("completion")
+    # Without site-packages: where packages are built, the agent's libraries are not installed.
+    script = CHECKOUT / "packaging/completion/generate.py"
+    command = [sys.executable, "-S", "-B", str(script), str(folder)]
+    subprocess.run(command, check=True, env=os.environ | {"PYTHONPATH": str(CHECKOUT)})
+    return folder
+
+
 @pytest.fixture
-def home(tmp_path: Path) -> Path:
-    """A folder with an agent to ask, and with a program that nothing may run."""
+def home(tmp_path: Path, generated: Path) -> Path:
+    """A folder with the completions, an agent to ask, and a program that nothing may run."""
+    tmp_path.joinpath("completion").symlink_to(generated)
     for name, text in (("koi-runtime", AGENT), ("pwn", "#!/bin/sh\ntouch $0ed\n")):
         tmp_path.joinpath(name).write_text(text)
         tmp_path.joinpath(name).chmod(0o755)
@@ -98,6 +107,10 @@ def home(tmp_path: Path) -> Path:
 
 def instances(home: Path, *rows: str) -> None:
     home.joinpath("koi-runtime.instances").write_text("".join(f"{row} running\n" for row in rows))
+
+
+def file(home: Path, shell: str) -> Path:
+    return home / "completion" / FILES[shell]
 
 
 def run(home: Path, *command: str | Path, **env: str) -> str:
@@ -120,12 +133,12 @@ def run(home: Path, *command: str | Path, **env: str) -> str:
 
 
 def bash(lines: Sequence[str], home: Path, breaks: str = " ") -> Sequence[Sequence[str]]:
-    done = run(home, "bash", "--norc", "-c", BASH, FILES["bash"], *lines, BREAKS=breaks)
+    done = run(home, "bash", "--norc", "-c", BASH, file(home, "bash"), *lines, BREAKS=breaks)
     return [line.split() for line in done.splitlines()]
 
 
 def zsh(lines: Sequence[str], home: Path) -> Sequence[Sequence[str]]:
-    home.joinpath(".zshrc").write_text(ZSHRC.replace("HERE", str(FILES["zsh"].parent)))
+    home.joinpath(".zshrc").write_text(ZSHRC.replace("HERE", str(file(home, "zsh").parent)))
     shown = run(home, "zsh", "-dfc", ZSH, TYPED="\n".join(lines))
     assert "\x1b]" not in shown  # a name has got through to the terminal
     made = home.joinpath("completed").read_text().split("\n")[:-1]
@@ -133,14 +146,14 @@ def zsh(lines: Sequence[str], home: Path) -> Sequence[Sequence[str]]:
 
 
 def _added(typed: str, made: str) -> Sequence[str]:
-    """Tell what has come into a line; where nothing fits, Zsh offers options."""
+    """Return the words added to a line; zsh offers options if nothing else fits."""
     before, _, word = typed.rpartition(" ")
     words = made.removeprefix(before).split() if made != typed else []
     return [new.rstrip(",") for new in words if word.startswith("-") or not new.startswith("-")]
 
 
 def fish(lines: Sequence[str], home: Path) -> Sequence[Sequence[str]]:
-    done = run(home, "fish", "--no-config", "-c", FISH, FILES["fish"], *lines)
+    done = run(home, "fish", "--no-config", "-c", FISH, file(home, "fish"), *lines)
     return [line.split() for line in done.splitlines()]
 
 
@@ -151,7 +164,7 @@ def complete(request: pytest.FixtureRequest) -> Complete:
 
 
 def offered(complete: Complete, home: Path, *lines: str) -> Sequence[Sequence[str]]:
-    """Tell what is offered for each line; in which order is the shell's concern."""
+    """Return the words offered for each line, sorted: each shell has its own order."""
     return [sorted(words) for words in complete(lines, home)]
 
 
@@ -161,7 +174,7 @@ def subcommands() -> Mapping[str, ArgumentParser]:
 
 
 def options(of: ArgumentParser) -> Iterator[str]:
-    """The options of a parser, with = after those that take a value."""
+    """Yield the options of a parser, with = after those that take a value."""
     for action in of._actions:
         for option in action.option_strings:
             yield f"{option}=" if action.nargs is None else option
@@ -273,4 +286,4 @@ def test_an_agent_that_is_not_there_is_no_noise(
     ("checker", "of"), [("shellcheck", "bash"), ("zsh -n", "zsh"), ("fish --no-execute", "fish")]
 )
 def test_it_has_no_complaint_of_a_checker(checker: str, of: str, home: Path) -> None:
-    assert run(home, *checker.split(), FILES[of]) == ""
+    assert run(home, *checker.split(), file(home, of)) == ""

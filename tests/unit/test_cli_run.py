@@ -1,4 +1,4 @@
-"""How the agent is started: flags over environment over what is usual."""
+"""``run`` starts the agent with the configuration that options and environment override."""
 
 import logging
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from koi_agent.cli.commands import USAGE, execute
-from koi_agent.cli.run import LoadAgain
+from koi_agent.cli.run import Load
 from koi_agent.config import Config, Loaded
 from koi_agent.core.errors import ConfigError
 from tests.unit.home import Home
@@ -17,19 +17,19 @@ ALL = ("docker", "podman", "systemd")
 
 
 class Agent:
-    """Stands where the agent would be, and remembers how it was started."""
+    """Replaces the agent, and records how it was started."""
 
     loaded: Loaded | None = None
-    load_again: LoadAgain | None = None
+    load: Load | None = None
 
-    def be(self, load_again: LoadAgain, loaded: Loaded) -> int:
-        self.load_again, self.loaded = load_again, loaded
+    def run(self, load: Load, loaded: Loaded) -> int:
+        self.load, self.loaded = load, loaded
         return 7
 
 
 @pytest.fixture(autouse=True)
 def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Home:
-    """Nothing is set, and a user's files are those of the test."""
+    """The configuration files of a user; no variable of the agent is set."""
     for name in ("KOI_RUNTIME", "KOI_NO_RUNTIME", "KOI_LOG_LEVEL", "XDG_RUNTIME_DIR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
@@ -38,28 +38,28 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Home:
 
 def started(*argv: str) -> Config:
     agent = Agent()
-    assert execute(["run", "--user", *argv], agent.be) == 7
+    assert execute(["run", "--user", *argv], agent.run) == 7
     assert agent.loaded is not None
     return agent.loaded.config
 
 
 def refused(capsys: pytest.CaptureFixture[str], *argv: str, code: int = USAGE) -> str:
     agent = Agent()
-    assert execute(["run", "--user", *argv], agent.be) == code
+    assert execute(["run", "--user", *argv], agent.run) == code
     assert agent.loaded is None
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     return error
 
 
-def test_without_a_word_it_follows_all_it_can() -> None:
+def test_without_options_all_backends_are_followed() -> None:
     config = started()
     assert config.backends == ALL
     assert config.log_level == logging.INFO
 
 
 @pytest.mark.parametrize(
-    ("asked", "followed"),
+    ("typed", "followed"),
     [
         ("auto", ALL),
         ("auto,systemd", ALL),
@@ -69,20 +69,20 @@ def test_without_a_word_it_follows_all_it_can() -> None:
         ("Podman,docker", ("podman", "docker")),
     ],
 )
-def test_runtimes_are_named_in_any_case_and_once(asked: str, followed: tuple[str, ...]) -> None:
-    assert started(f"--runtime={asked}").backends == followed
+def test_runtimes_ignore_case_and_repetition(typed: str, followed: tuple[str, ...]) -> None:
+    assert started(f"--runtime={typed}").backends == followed
 
 
-@pytest.mark.parametrize("asked", ["bhyve", "", "systemd,", "docker.sock"])
-def test_a_runtime_nobody_knows_is_refused_with_those_accepted(
-    asked: str, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("typed", ["bhyve", "", "systemd,", "docker.sock"])
+def test_an_unknown_runtime_is_refused_with_the_accepted_names(
+    typed: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    error = refused(capsys, f"--runtime={asked}")
-    assert "accepted: auto, docker, podman, systemd, incus, kubernetes" in error
+    error = refused(capsys, f"--runtime={typed}")
+    assert "write auto, docker, podman, systemd, incus, kubernetes" in error
 
 
 @pytest.mark.parametrize(
-    ("asked", "meant"),
+    ("typed", "meant"),
     [
         ("incus", "incus"),
         ("LXC", "incus"),
@@ -92,14 +92,14 @@ def test_a_runtime_nobody_knows_is_refused_with_those_accepted(
         ("systemd,K8s", "kubernetes"),
     ],
 )
-def test_a_runtime_that_can_not_be_followed_yet_is_refused_by_its_name(
-    asked: str, meant: str, capsys: pytest.CaptureFixture[str]
+def test_a_planned_runtime_is_refused_by_its_name(
+    typed: str, meant: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    error = refused(capsys, f"--runtime={asked}")
-    assert f"can't follow {meant} yet; it can follow: docker, podman, systemd" in error
+    error = refused(capsys, f"--runtime={typed}")
+    assert f"{meant} is not supported by this version; write docker, podman, systemd" in error
 
 
-def test_the_environment_speaks_where_no_flag_does(
+def test_options_override_the_environment(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("KOI_RUNTIME", "bhyve")
@@ -109,13 +109,13 @@ def test_the_environment_speaks_where_no_flag_does(
     assert started("--runtime=systemd", "--log-level=err").log_level == logging.ERROR
 
 
-def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_variable_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("KOI_RUNTIME", "KOI_NO_RUNTIME", "KOI_LOG_LEVEL"):
         monkeypatch.setenv(name, "")
     assert started().backends == ALL
 
 
-def test_it_can_be_told_to_follow_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_backend_is_followed_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
     assert started("--no-runtime").backends == ()
     monkeypatch.setenv("KOI_NO_RUNTIME", "yes")
     assert started().backends == ()
@@ -123,57 +123,57 @@ def test_it_can_be_told_to_follow_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     assert started().backends == ALL
 
 
-def test_a_variable_that_can_not_be_read_is_refused(
+def test_an_invalid_variable_is_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("KOI_NO_RUNTIME", "perhaps")
-    assert "KOI_NO_RUNTIME: 'perhaps' is no boolean" in refused(capsys, code=os.EX_CONFIG)
+    assert "KOI_NO_RUNTIME: 'perhaps' is not a boolean" in refused(capsys, code=os.EX_CONFIG)
 
 
-def test_a_level_nobody_knows_is_refused_with_those_accepted(
+def test_an_unknown_level_is_refused_with_the_accepted_ones(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     error = refused(capsys, "--log-level=loud")
-    assert "--log-level: 'loud' is no log level; accepted: emerg, alert, crit, err," in error
+    assert "--log-level: 'loud' is not a log level; write emerg, alert, crit, err," in error
 
 
 @pytest.mark.parametrize("scope", ["system", "user"])
-def test_the_scope_is_as_asked(scope: str) -> None:
+def test_the_scope_is_the_requested_one(scope: str) -> None:
     agent = Agent()
-    assert execute(["run", f"--{scope}"], agent.be) == 7
+    assert execute(["run", f"--{scope}"], agent.run) == 7
     assert agent.loaded is not None
     assert agent.loaded.config.scope == scope
 
 
-def test_a_file_speaks_where_nobody_else_does(home: Home) -> None:
+def test_files_count_without_options_and_variables(home: Home) -> None:
     home.write("[Runtime]", "LogLevel=debug", "Backends=none")
     assert started().log_level == logging.DEBUG
     assert started().backends == ()
     assert started("--runtime=systemd").backends == ("systemd",)
 
 
-def test_a_bad_file_is_a_bad_configuration_in_one_line(
+def test_an_invalid_file_is_an_error_of_one_line(
     home: Home, capsys: pytest.CaptureFixture[str]
 ) -> None:
     home.write("[Runtime]", "ResyncInterval=soon")
     error = refused(capsys, code=os.EX_CONFIG)
-    assert f"{home.main}:2: [Runtime] ResyncInterval=: 'soon' is no time span" in error
+    assert f"{home.main}:2: [Runtime] ResyncInterval=: 'soon' is not a time span" in error
 
 
-def test_the_agent_can_read_it_again_under_the_same_flags(home: Home) -> None:
+def test_a_reload_keeps_the_options(home: Home) -> None:
     agent = Agent()
-    assert execute(["run", "--user", "--runtime=systemd"], agent.be) == 7
-    assert agent.load_again is not None
-    assert agent.load_again() == agent.loaded
+    assert execute(["run", "--user", "--runtime=systemd"], agent.run) == 7
+    assert agent.load is not None
+    assert agent.load() == agent.loaded
     home.write("[Runtime]", "ResyncInterval=2min", "Backends=none")
-    again = agent.load_again().config
+    again = agent.load().config
     assert (again.resync_interval, again.backends) == (120.0, ("systemd",))
     home.write("[Runtime]", "ResyncInterval=soon")
     with pytest.raises(ConfigError, match=f"{home.main}:2: "):
-        agent.load_again()
+        agent.load()
 
 
-def test_systemd_is_told_why_a_configuration_ends_a_start(
+def test_systemd_gets_the_reason_of_a_failed_start(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
@@ -181,5 +181,5 @@ def test_systemd_is_told_why_a_configuration_ends_a_start(
         manager.settimeout(1)
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
         monkeypatch.setenv("KOI_LOG_LEVEL", "loud")
-        said = refused(capsys, code=os.EX_CONFIG).removeprefix("koi-runtime: ").strip()
-        assert manager.recv(4096).decode().split("\n") == [f"STATUS={said}", "ERRNO=22"]
+        reason = refused(capsys, code=os.EX_CONFIG).removeprefix("koi-runtime: ").strip()
+        assert manager.recv(4096).decode().split("\n") == [f"STATUS={reason}", "ERRNO=22"]

@@ -1,4 +1,4 @@
-"""Which files are read, in which order, and what of them can't be."""
+"""The files that are read, their order, and the files that are refused."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ def home(tmp_path: Path) -> Home:
 
 
 class Trees:
-    """Three trees; 0 is the highest."""
+    """Three trees; tree 0 has the highest priority."""
 
     def __init__(self, folder: Path) -> None:
         self.folders = [folder / name for name in ("etc", "run", "usr")]
@@ -105,79 +105,79 @@ def test_an_empty_file_and_the_null_device_mask_those_below(name: str, three: Tr
     assert three.read() == []
 
 
-def test_what_is_no_conf_file_is_not_read(three: Trees) -> None:
+def test_other_names_than_conf_are_ignored(three: Trees) -> None:
     for name in (".hidden.conf", "10.conf~", "10.conf.dpkg-old", "README", ".conf"):
         three.write(0, f"{DROP_INS}/{name}", "[")
     assert three.read() == []
 
 
-def test_a_link_to_nothing_is_told_and_the_next_tree_is_read(three: Trees) -> None:
+def test_a_broken_link_is_warned_about_and_the_next_tree_is_read(three: Trees) -> None:
     three.path(0, MAIN).symlink_to("/nowhere")
     low = three.write(2, MAIN)
     found, warnings = files([str(folder) for folder in three.folders])
     assert [file.path for file in found] == [low]
-    assert warnings == [f"{three.folders[0] / MAIN} is a link to /nowhere: nothing is there"]
+    assert warnings == [f"{three.folders[0] / MAIN}: broken link, ignored: /nowhere"]
 
 
-def test_a_fifo_is_refused_and_does_not_hold_up_a_start(home: Home) -> None:
+def test_a_fifo_is_refused_without_blocking(home: Home) -> None:
     home.main.parent.mkdir()
     os.mkfifo(home.main)
-    assert home.refused() == f"{home.main} is not a regular file"
+    assert home.refused() == f"{home.main}: not a regular file"
 
 
-def test_a_folder_a_device_and_a_file_in_a_folders_place_are_refused(home: Home) -> None:
+def test_a_folder_a_device_and_a_file_instead_of_the_folder_are_refused(home: Home) -> None:
     path = home.drop_in("10.conf")
     path.unlink()
     path.mkdir()
-    assert home.refused() == f"{path} is not a regular file"
+    assert home.refused() == f"{path}: not a regular file"
     path.rmdir()
     path.symlink_to("/dev/zero")
-    assert home.refused() == f"{path} is not a regular file"
+    assert home.refused() == f"{path}: not a regular file"
     path.unlink()
     path.parent.rmdir()
     path.parent.write_text("")
-    assert home.refused() == f"{path.parent} can't be read: Not a directory"
+    assert home.refused() == f"{path.parent}: cannot be read: Not a directory"
 
 
 def test_a_link_to_itself_is_refused(home: Home) -> None:
     home.main.parent.mkdir()
     home.main.symlink_to(home.main)
-    assert home.refused() == f"{home.main} can't be read: Too many levels of symbolic links"
+    assert home.refused() == f"{home.main}: cannot be read: Too many levels of symbolic links"
 
 
 @pytest.fixture
-def nobody() -> Iterator[Callable[[], None]]:
-    """Become somebody whom permissions stop, until the test is over."""
+def unprivileged() -> Iterator[Callable[[], None]]:
+    """A function that drops the privileges of root until the end of the test."""
     before = os.geteuid()
     yield lambda: os.seteuid(before or 65534)
     os.seteuid(before)
 
 
-def test_what_may_not_be_read_is_refused(home: Home, nobody: Callable[[], None]) -> None:
+def test_a_folder_without_permission_is_refused(
+    home: Home, unprivileged: Callable[[], None]
+) -> None:
     home.write("[Runtime]")
     home.main.parent.chmod(0)
-    nobody()
-    assert home.refused() == f"{home.main}.d can't be read: Permission denied"
+    unprivileged()
+    assert home.refused() == f"{home.main}.d: cannot be read: Permission denied"
 
 
-def test_a_file_may_have_a_mebibyte_and_not_one_byte_more(home: Home) -> None:
+def test_a_file_may_have_a_mebibyte_and_not_a_byte_more(home: Home) -> None:
     home.write("[Runtime]", "#" * (LARGEST - len("[Runtime]\n")))
     assert home.load().files == (str(home.main),)
     with home.main.open("a") as file:
         file.write("#")
-    assert home.refused() == f"{home.main} is larger than 1024 KiB"
+    assert home.refused() == f"{home.main}: file is larger than 1024 KiB"
 
 
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
         (b"[Runtime]\nLogLevel=\xff\n", "line 2 is not UTF-8"),
-        (b"[Runtime\n", "line 1 begins a section header that has no ]"),
+        (b"[Runtime\n", "line 1 has a section header without ]"),
     ],
 )
-def test_what_systemd_would_not_read_is_refused_with_its_line(
-    content: bytes, reason: str, home: Home
-) -> None:
+def test_invalid_syntax_is_refused_with_its_line(content: bytes, reason: str, home: Home) -> None:
     home.write()
     home.main.write_bytes(content)
     assert home.refused() == f"{home.main}: {reason}"

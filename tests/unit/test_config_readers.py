@@ -1,50 +1,67 @@
-"""How the text of one setting is read."""
+"""Parsing of the text of one setting."""
 
 import pytest
 
 from koi_agent.config import Listen
-from koi_agent.config.readers import listed_backends, listeners, resync_interval, unit_patterns
+from koi_agent.config.readers import backend_list, listeners, number, one_of, span, unit_patterns
 from koi_agent.core.errors import BadInput
 
+KNOWN = ("docker", "podman", "systemd")
 LOOPBACK = [Listen(host="127.0.0.1", port=8080), Listen(host="::1", port=8080)]
 
 
 @pytest.mark.parametrize(
     ("text", "followed"),
     [
-        ("auto", ("docker", "podman", "systemd")),
+        ("auto", KNOWN),
         ("systemd", ("systemd",)),
         ("SystemD,systemd", ("systemd",)),
-        ("systemd, auto\tsystemd", ("docker", "podman", "systemd")),
+        ("systemd, auto\tsystemd", KNOWN),
         ("systemd\tpodman", ("systemd", "podman")),
         ("none", ()),
         ("None", ()),
     ],
 )
-def test_backends_are_named_with_spaces_or_commas(text: str, followed: tuple[str, ...]) -> None:
-    assert listed_backends(text) == followed
+def test_backends_are_separated_by_spaces_or_commas(text: str, followed: tuple[str, ...]) -> None:
+    assert backend_list(text, KNOWN) == followed
 
 
 @pytest.mark.parametrize("text", ["none systemd", "incus", "systemd;auto", "\x1b", "systemd\x0b"])
-def test_backends_that_are_none_are_refused(text: str) -> None:
+def test_other_names_than_those_of_backends_are_refused(text: str) -> None:
     with pytest.raises(BadInput):
-        listed_backends(text)
+        backend_list(text, KNOWN)
+
+
+def test_a_planned_backend_is_refused_until_it_is_known() -> None:
+    with pytest.raises(BadInput, match=r"incus is not supported by this version; write docker"):
+        backend_list("lxd", KNOWN)
+    assert backend_list("lxd", (*KNOWN, "incus")) == ("incus",)
 
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [("1", 1.0), ("1.5s", 1.5), ("2min 500ms", 120.5), ("1d", 86400.0), ("1000000us", 1.0)],
 )
-def test_an_interval_is_a_span_to_the_fraction_of_a_second(text: str, seconds: float) -> None:
-    assert resync_interval(text) == seconds
+def test_a_span_has_fractions_of_a_second(text: str, seconds: float) -> None:
+    assert span(1, 86_400)(text) == seconds
 
 
 @pytest.mark.parametrize(
     "text", ["0", "999999us", "1d 1us", "infinity", "-1", "1 fortnight", "1e3"]
 )
-def test_an_interval_out_of_bounds_is_refused(text: str) -> None:
-    with pytest.raises(BadInput, match=r"is out of range: it may be 1 to 86400 seconds|is no time"):
-        resync_interval(text)
+def test_a_span_out_of_range_is_refused(text: str) -> None:
+    with pytest.raises(BadInput, match=r"is out of range; use 1 to 86400 seconds|is not a time"):
+        span(1, 86_400)(text)
+
+
+def test_a_number_and_a_word_have_their_limits() -> None:
+    assert [number(1, 100)(text) for text in ("1", " 100 ", "007")] == [1, 100, 7]
+    for text in ("0", "101", "-1", "1.5", "", "1e1"):
+        with pytest.raises(BadInput):
+            number(1, 100)(text)
+    assert one_of("auto", "off")("Auto") == "auto"
+    with pytest.raises(BadInput, match="auto or off"):
+        one_of("auto", "off")("on")
 
 
 @pytest.mark.parametrize(
@@ -68,19 +85,19 @@ def test_patterns_are_names_and_globs_of_services(text: str, patterns: tuple[str
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("web", "matches no service: write it like web.service"),
+        ("web", "matches no service; write a name like web.service"),
         ("web.socket", "matches no service"),
         ("*.socket", "matches no service"),
         ("web[12]", "matches no service"),
         ("web?", "matches no service"),
-        ("/etc/*.service", "matches no unit"),
-        ("é.service", "matches no unit"),
-        ("a[.service", "matches no unit"),
-        ("'a b.service'", "matches no unit"),
-        ("''", "matches no unit"),
+        ("/etc/*.service", "is not a unit name or pattern"),
+        ("é.service", "is not a unit name or pattern"),
+        ("a[.service", "is not a unit name or pattern"),
+        ("'a b.service'", "is not a unit name or pattern"),
+        ("''", "is not a unit name or pattern"),
         ("'a.service", "a quote is left open"),
-        ("a" * 300, "is longer than the 255 characters"),
-        ("\x1b[31m.service", "matches no unit"),
+        ("a" * 300, "is longer than a unit name, 255 characters"),
+        ("\x1b[31m.service", "is not a unit name or pattern"),
         (" ".join(f"{i}.service" for i in range(257)), "257 patterns are too many"),
     ],
 )
@@ -103,7 +120,7 @@ def test_patterns_that_match_nothing_are_refused(text: str, reason: str) -> None
         ("'/run/a b/http.sock'", [Listen(path="/run/a b/http.sock")]),
     ],
 )
-def test_it_listens_where_it_is_told_to(text: str, meant: list[Listen]) -> None:
+def test_sockets_are_ports_addresses_and_paths(text: str, meant: list[Listen]) -> None:
     assert list(listeners(text)) == meant
 
 
@@ -131,7 +148,7 @@ def test_it_listens_where_it_is_told_to(text: str, meant: list[Listen]) -> None:
         " ".join(f"127.0.0.1:{port}" for port in range(1, 18)),
     ],
 )
-def test_what_is_nothing_to_listen_on_is_refused(text: str) -> None:
+def test_other_sockets_are_refused(text: str) -> None:
     with pytest.raises(BadInput) as refused:
         listeners(text)
     assert str(refused.value).isprintable()

@@ -1,4 +1,4 @@
-"""What holds of containers whatever an engine says."""
+"""Properties of containers for any value that an engine may send."""
 
 from contextlib import suppress
 from dataclasses import fields
@@ -8,15 +8,21 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from koi_agent.backends.docker.containers import Container, inspected, instance, listed
+from koi_agent.backends.docker.containers import (
+    Container,
+    container_from_inspection,
+    container_from_list,
+)
+from koi_agent.backends.docker.instances import instance_of
+from koi_agent.backends.docker.kinds import DOCKER, KINDS, Kind
 from koi_agent.core.errors import BadInput
 from koi_agent.core.instance import Health
 from koi_agent.core.text import UNSAFE
-from tests.unit.engine_answers import (
+from tests.unit.engine_records import (
     ID,
     Record,
-    alike,
     anything,
+    assert_equal_except,
     texts_of,
 )
 
@@ -49,46 +55,50 @@ trees = st.recursive(
     ),
     max_leaves=20,
 )
-records = st.fixed_dictionaries(
-    {"Id": st.just(ID), "State": st.just("running") | trees},
-    optional={key: trees for key in KEYS if key not in ("Id", "State")},
+records = st.builds(
+    lambda state, fields: {**fields, "Id": ID, "State": state},
+    st.just("running") | trees,
+    st.dictionaries(st.sampled_from(KEYS), trees, max_size=12),  # all keys at once take minutes
 )
 
 
-@given(trees | records, st.sampled_from(["docker", "podman"]))
-def test_no_value_at_any_place_raises_anything_but_bad_input(record: Any, backend: str) -> None:
+@given(trees | records, st.sampled_from([*KINDS.values()]))
+def test_no_value_at_any_place_raises_anything_but_bad_input(record: Any, kind: Kind) -> None:
     found: list[Container] = []
     with suppress(BadInput):
-        found.append(inspected(record, backend))
+        found.append(container_from_inspection(record, kind))
     with suppress(BadInput):
-        found.append(listed(record, backend, found[0] if found else None))
-        found.append(listed(record, backend, None))
+        found.append(container_from_list(record, kind, found[0] if found else None))
+        found.append(container_from_list(record, kind, None))
     for one in found:
-        made = instance(one, joined=found[-1])
-        assert hash(made) == hash(instance(one, joined=found[-1]))
-        assert not [text for text in texts_of(made) if UNSAFE.search(text)]
+        published = instance_of(one, kind.name, joined=found[-1])
+        assert hash(published) == hash(instance_of(one, kind.name, joined=found[-1]))
+        assert not [text for text in texts_of(published) if UNSAFE.search(text)]
 
 
-@given(records, records, st.sampled_from(["docker", "podman"]))
+@given(records, records, st.sampled_from([*KINDS.values()]))
 def test_a_list_is_the_same_before_and_after_an_inspection(
-    record: Record, told: Record, backend: str
+    record: Record, inspection: Record, kind: Kind
 ) -> None:
-    """``listed`` with ``known`` is ``listed`` without, and the inspection's for the rest."""
-    told["State"] = {"Status": "running"}
+    """With an inspection, a list has the same list-only fields and the inspection's others."""
+    inspection["State"] = {"Status": "running"}
     record["State"] = "running"
-    full, first = inspected(told, backend), listed(record, backend, None)
-    both = listed(record, backend, full)
-    listed_only = ("name", "state", "status", "ips", *(["ports"] if backend == "docker" else []))
-    alike(
+    full, first = (
+        container_from_inspection(inspection, kind),
+        container_from_list(record, kind, None),
+    )
+    both = container_from_list(record, kind, full)
+    listed_only = ("name", "state", "status", "ips", *(["ports"] if kind is DOCKER else []))
+    assert_equal_except(
         both, first, *(field.name for field in fields(Container) if field.name not in listed_only)
     )
-    alike(both, full, *listed_only, "health", "health_detail")
+    assert_equal_except(both, full, *listed_only, "health", "health_detail")
     assert both.health is (full.health if first.health is Health.NONE else first.health)
-    assert listed(record, backend, both) == both
+    assert container_from_list(record, kind, both) == both
 
 
 @given(records, st.randoms())
-def test_the_order_of_keys_and_ports_means_nothing(record: Record, random: Random) -> None:
+def test_the_order_of_keys_and_ports_does_not_matter(record: Record, random: Random) -> None:
     record["State"] = "running"
 
     def shuffled(value: Any, key: str = "") -> Any:
@@ -97,4 +107,6 @@ def test_the_order_of_keys_and_ports_means_nothing(record: Record, random: Rando
             return {name: shuffled(inner, name) for name, inner in items}
         return random.sample(value, len(value)) if key == "Ports" and type(value) is list else value
 
-    assert listed(shuffled(record), "docker", None) == listed(record, "docker", None)
+    assert container_from_list(shuffled(record), DOCKER, None) == container_from_list(
+        record, DOCKER, None
+    )

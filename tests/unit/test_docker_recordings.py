@@ -1,14 +1,16 @@
-"""Containers as real engines told of them: by lists and by inspections, at one moment."""
+"""Containers of real engines: their lists and inspections, recorded at one moment."""
 
 from typing import Any
 
 import pytest
 
-from koi_agent.backends.docker.containers import inspected, instance, listed
+from koi_agent.backends.docker.containers import container_from_inspection, container_from_list
+from koi_agent.backends.docker.instances import instance_of
+from koi_agent.backends.docker.kinds import PODMAN, Kind
 from koi_agent.core.instance import Health, Instance, InstanceState, Protocol
-from tests.unit.engine_answers import (
+from tests.unit.engine_records import (
     Record,
-    alike,
+    assert_equal_except,
     pairs,
     port,
     recordings,
@@ -25,32 +27,32 @@ def recorded_pairs() -> list[Any]:
     ]
 
 
-@pytest.mark.parametrize(("backend", "record", "inspection"), recorded_pairs())
-def test_a_list_says_what_an_inspection_says(
-    backend: str, record: Record, inspection: Record
-) -> None:
-    """What a list can't know: the environment, why checks fail, what is exposed to no network
-    of its own, and of Podman's the network and the health."""
-    first, full = listed(record, backend, None), inspected(inspection, backend)
+@pytest.mark.parametrize(("kind", "record", "inspection"), recorded_pairs())
+def test_a_list_agrees_with_the_inspections(kind: Kind, record: Record, inspection: Record) -> None:
+    """A list lacks the environment and why checks fail. Podman's also lacks network and health."""
+    first, full = (
+        container_from_list(record, kind, None),
+        container_from_inspection(inspection, kind),
+    )
     unknown = {"inspected", "health_detail"}
     if full.network:
         unknown.add("exposed")
-    if backend == "podman":
-        unknown |= {"network", "health", "exposed", "left_out", "ports"}
+    if kind is PODMAN:
+        unknown |= {"network", "health", "exposed", "unsupported_ports", "ports"}
     if any(one.startswith("KOI_MDNS") for one in inspection["Config"]["Env"] or ()):
-        unknown.add("owned")
-    alike(first, full, *unknown)
+        unknown.add("labels")
+    assert_equal_except(first, full, *unknown)
 
 
-@pytest.mark.parametrize(("backend", "record", "inspection"), recorded_pairs())
-def test_a_list_changes_nothing_that_an_inspection_said(
-    backend: str, record: Record, inspection: Record
+@pytest.mark.parametrize(("kind", "record", "inspection"), recorded_pairs())
+def test_a_list_changes_nothing_in_an_inspection(
+    kind: Kind, record: Record, inspection: Record
 ) -> None:
-    full = inspected(inspection, backend)
-    assert listed(record, backend, full) == full
+    full = container_from_inspection(inspection, kind)
+    assert container_from_list(record, kind, full) == full
 
 
-def test_each_recording_holds_containers_that_were_read() -> None:
+def test_each_recording_has_containers() -> None:
     assert any(path.name.startswith("docker-20.10") for path in RECORDED)
     for path in RECORDED:
         assert [*pairs(path)]
@@ -58,13 +60,13 @@ def test_each_recording_holds_containers_that_were_read() -> None:
 
 def recorded(name: str, engine: str = "docker-20.10") -> Instance:
     for path in RECORDED:
-        for backend, _, inspection in pairs(path):
+        for kind, _, inspection in pairs(path):
             if path.stem == f"{engine}-all" and inspection["Name"].lstrip("/") == name:
-                return instance(inspected(inspection, backend))
-    raise AssertionError(f"nothing recorded of {name}")
+                return instance_of(container_from_inspection(inspection, kind), kind.name)
+    raise AssertionError(f"no recording of {name}")
 
 
-def test_replicas_share_their_services_name_and_have_numbers() -> None:
+def test_replicas_have_their_services_name_and_a_number() -> None:
     one, two = recorded("shop-web-1"), recorded("shop-web-2")
     assert (one.name, one.project, one.replica) == ("web", "shop", 1)
     assert (two.name, two.project, two.replica) == ("web", "shop", 2)
@@ -80,10 +82,10 @@ def test_published_ports_are_one_for_both_families() -> None:
         port(443, 18443, "127.0.0.1"),
         port(9000),
     )
-    assert published.notes == ("port 5000/sctp is left out: it is neither TCP nor UDP",)
+    assert published.notes == ("port 5000/sctp is ignored: it is neither TCP nor UDP",)
 
 
-def test_states_and_health_are_told() -> None:
+def test_states_and_health_are_read() -> None:
     paused, restarting = recorded("paused"), recorded("restarting")
     assert (paused.state, paused.state_detail) == (InstanceState.PAUSED, "paused")
     assert restarting.state is InstanceState.RESTARTING
@@ -96,14 +98,14 @@ def test_states_and_health_are_told() -> None:
     )
 
 
-def test_addresses_in_all_networks_are_told_in_the_order_of_their_names() -> None:
+def test_addresses_are_sorted_by_the_names_of_their_networks() -> None:
     addresses = recorded("two-networks").ips
     assert addresses[:2] == ("172.31.7.2", "fd00:6b6f:69::2")  # of back, and then of front
     assert len(addresses) > 2
     assert recorded("host-network").ips == recorded("no-network").ips == ()
 
 
-def test_the_environment_asks_by_one_variable() -> None:
+def test_one_variable_of_the_environment_is_read() -> None:
     assert recorded("two-networks").metadata.name == "http"
 
 
@@ -114,7 +116,7 @@ def test_podmans_ranges_and_pods_have_their_ports() -> None:
     assert recorded("inpod", "podman-5.4").ports == (port(80, 18090),)
 
 
-def test_podman_4_tells_exposed_ports_in_its_own_way() -> None:
+def test_exposed_ports_of_podman_4_are_read() -> None:
     published = (port(53, 15353, protocol=Protocol.UDP), port(80, 18080, "::"))
     local = port(443, 18443, "127.0.0.1")
     assert recorded("web", "podman-4.3").ports == (*published, local, port(9000))

@@ -1,4 +1,4 @@
-"""What becomes of each event, answer and list: pure, with an engine that only a test plays."""
+"""How events, inspections and lists change containers, without an engine."""
 
 import asyncio
 from dataclasses import replace
@@ -6,308 +6,308 @@ from typing import Any
 
 import pytest
 
-from koi_agent.backends.docker.containers import Container
+from koi_agent.backends.docker.containers import Container, Inspected
 from koi_agent.backends.docker.events import Event
 from koi_agent.backends.docker.inspect_queue import InspectQueue
-from koi_agent.backends.docker.inspections import Inspected
+from koi_agent.backends.docker.kinds import DOCKER, PODMAN, Kind
 from koi_agent.backends.docker.listeners import HostPorts
-from koi_agent.backends.docker.tracker import STOP_PATIENCE, Tracker
+from koi_agent.backends.docker.table import ContainerTable
+from koi_agent.backends.docker.tracker import Tracker
+from koi_agent.backends.docker.tunables import Tunables
 from koi_agent.core.events import Gone, Seen
 from koi_agent.core.instance import Health, Instance, InstanceState
 from koi_agent.host.listeners import ListenerTable
 
 WEB = "a" * 64
 DB = "b" * 64
-RAN = Inspected(main_pid=7, started_at="2026-11-24T01:00:00Z")
+INSPECTED = Inspected(main_pid=7, started_at="2026-11-24T01:00:00Z")
 
 
 def container(id_: str = WEB, **fields: Any) -> Container:
     plain = {
-        "backend": "docker",
         "name": "web",
         "state": InstanceState.RUNNING,
         "status": "running",
-        "inspected": RAN,
+        "inspected": INSPECTED,
     }
     return Container(**{**plain, "id": id_, **fields})
 
 
-def taken(inquiries: InspectQueue) -> list[str]:
-    """Take all ids out, in order, without waiting for more."""
+def queued(queue: InspectQueue) -> list[str]:
+    """Return all queued ids, in order, and empty the queue."""
     ids = []
-    while id_ := inquiries.first():
+    while id_ := queue.get_nowait():
         ids.append(id_)
-        inquiries.answered(id_)
+        queue.finish(id_)
     return ids
 
 
 class Engine:
-    """The tracker, what it says, and what it wishes to be asked."""
+    """A tracker, what it delivered, and what it queued for an inspection."""
 
-    name = "docker"
+    def __init__(
+        self, *known: Container, kind: Kind = DOCKER, tunables: Tunables | None = None
+    ) -> None:
+        self.delivered: list[Seen | Gone] = []
+        self.queue = InspectQueue()
+        containers = {one.id: one for one in known}
+        ports = HostPorts(ListenerTable(), lambda _id: None)
+        self.table = ContainerTable(kind.name, containers, self.delivered.append, ports)
+        self.tracker = Tracker(self.table, kind, self.queue, tunables or Tunables())
 
-    def __init__(self, *known: Container) -> None:
-        self.said: list[Seen | Gone] = []
-        self.inquiries = InspectQueue()
-        self.tracker = Tracker(
-            self.name,
-            {one.id: one for one in known},
-            self.said.append,
-            self.inquiries,
-            HostPorts(ListenerTable(), lambda _id: None),
-        )
+    def emits(self, action: str, id_: str = WEB, **fields: Any) -> None:
+        self.tracker.apply_event(Event(action=action, id=id_, **fields), 1.0)
 
-    def hears(self, action: str, id_: str = WEB, **fields: Any) -> None:
-        self.tracker.take(Event(action=action, id=id_, **fields), 1.0)
-
-    def asked(self) -> list[str]:
-        """Take out what is wished to be asked, in order."""
-        return taken(self.inquiries)
+    def queued(self) -> list[str]:
+        """Return the ids that are queued, in order, and empty the queue."""
+        return queued(self.queue)
 
     @property
     def seen(self) -> Instance:
-        last = self.said[-1]
+        last = self.delivered[-1]
         assert isinstance(last, Seen)
         return last.instance
 
     @property
-    def told(self) -> list[str]:
-        """Write what was said shortly: + and a state, or - and a reason."""
+    def brief(self) -> list[str]:
+        """Return the deliveries as ``+`` and a state, or ``-`` and a reason."""
         return [
             f"+{one.instance.state_detail}" if isinstance(one, Seen) else f"-{one.reason}"
-            for one in self.said
+            for one in self.delivered
         ]
 
 
-def test_start_is_told_when_it_was_looked_at() -> None:
+def test_a_start_is_published_after_its_inspection() -> None:
     engine = Engine()
-    engine.hears("start", name="web")
-    assert engine.told == []
-    assert engine.asked() == [WEB]
-    engine.tracker.answered(WEB, container(), 1.0)
-    assert engine.told == ["+running"]
+    engine.emits("start", name="web")
+    assert engine.brief == []
+    assert engine.queued() == [WEB]
+    engine.tracker.apply_inspection(WEB, container(), 1.0)
+    assert engine.brief == ["+running"]
     assert engine.seen.main_pid == 7
 
 
-def test_short_life_is_told_whole_though_nobody_could_look_at_it() -> None:
+def test_a_short_run_is_published_though_it_ended_before_its_inspection() -> None:
     engine = Engine()
-    engine.hears("start", name="web", image="busybox", labels={"koi.name": "Web"})
-    engine.hears("die", exit_code=3)
-    engine.asked()
-    engine.tracker.answered(WEB, None, 1.0)
-    assert engine.told == ["+running", "-exited with 3"]
-    first = engine.said[0]
+    engine.emits("start", name="web", image="busybox", labels={"koi.name": "Web"})
+    engine.emits("die", exit_code=3)
+    engine.queued()
+    engine.tracker.apply_inspection(WEB, None, 1.0)
+    assert engine.brief == ["+running", "-exited with 3"]
+    first = engine.delivered[0]
     assert isinstance(first, Seen)
     assert (first.instance.name, first.instance.image) == ("web", "busybox")
     assert first.instance.metadata.name == "Web"
 
 
-def test_one_that_can_not_be_inspected_is_told_as_it_was_heard() -> None:
+def test_a_container_that_can_not_be_inspected_is_published_from_its_event() -> None:
     engine = Engine()
-    engine.hears("start", name="web")
-    engine.tracker.unanswered(WEB)
-    engine.tracker.unanswered(WEB)
-    assert engine.told == ["+running"]
+    engine.emits("start", name="web")
+    engine.tracker.inspection_failed(WEB)
+    engine.tracker.inspection_failed(WEB)
+    assert engine.brief == ["+running"]
 
 
-def test_end_is_told_at_once_where_nobody_starts_it_again() -> None:
+def test_an_end_without_a_restart_policy_is_published_at_once() -> None:
     engine = Engine(container())
-    engine.hears("die", exit_code=0)
-    assert engine.told == ["-exited with 0"]
-    engine.hears("stop")
-    engine.hears("destroy")
-    assert engine.told == ["-exited with 0"]
-    assert engine.asked() == []
+    engine.emits("die", exit_code=0)
+    assert engine.brief == ["-exited with 0"]
+    engine.emits("stop")
+    engine.emits("destroy")
+    assert engine.brief == ["-exited with 0"]
+    assert engine.queued() == []
 
 
-def test_end_of_one_never_inspected_is_asked_about() -> None:
+def test_the_end_of_an_uninspected_container_is_inspected() -> None:
     engine = Engine(container(inspected=None))
-    engine.hears("die", exit_code=1)
-    assert (engine.told, engine.asked()) == ([], [WEB])
-    engine.tracker.answered(WEB, container(state=InstanceState.STOPPED), 1.0)
-    assert engine.told == ["-exited with 1"]
+    engine.emits("die", exit_code=1)
+    assert (engine.brief, engine.queued()) == ([], [WEB])
+    engine.tracker.apply_inspection(WEB, container(state=InstanceState.STOPPED), 1.0)
+    assert engine.brief == ["-exited with 1"]
 
 
-def test_first_end_in_a_crash_loop_is_no_end() -> None:
+def test_the_first_end_in_a_crash_loop_is_not_a_stop() -> None:
     engine = Engine()
-    engine.hears("start", name="web")
-    engine.hears("die", exit_code=1)
-    assert engine.asked() == [WEB]
-    waits = replace(RAN, restart_policy="always", restart_count=1, main_pid=0)
+    engine.emits("start", name="web")
+    engine.emits("die", exit_code=1)
+    assert engine.queued() == [WEB]
+    waits = replace(INSPECTED, restart_policy="always", restart_count=1, main_pid=0)
     restarting = container(state=InstanceState.RESTARTING, status="restarting", inspected=waits)
-    engine.tracker.answered(WEB, restarting, 1.0)
+    engine.tracker.apply_inspection(WEB, restarting, 1.0)
     engine.tracker.close()
-    assert engine.told == ["+running", "+restarting"]
+    assert engine.brief == ["+running", "+restarting"]
 
 
-def test_end_and_start_of_one_never_inspected_are_a_stop_and_a_start() -> None:
+def test_an_end_and_a_start_of_an_uninspected_container_are_a_stop_and_a_start() -> None:
     engine = Engine(container(inspected=None))
-    engine.hears("die", exit_code=1)
-    engine.hears("start")
-    engine.tracker.answered(WEB, container(), 1.0)
-    engine.tracker.answered(WEB, container(inspected=replace(RAN, main_pid=8)), 1.0)
-    assert engine.told == ["-restarted", "+running", "+running"]
+    engine.emits("die", exit_code=1)
+    engine.emits("start")
+    engine.tracker.apply_inspection(WEB, container(), 1.0)
+    engine.tracker.apply_inspection(WEB, container(inspected=replace(INSPECTED, main_pid=8)), 1.0)
+    assert engine.brief == ["-restarted", "+running", "+running"]
 
 
-def test_answer_older_than_a_list_without_it_is_asked_for_again() -> None:
+def test_an_inspection_older_than_a_list_is_repeated() -> None:
     engine = Engine(container())
-    engine.inquiries.put(WEB, urgent=True)
-    assert engine.inquiries.first() == WEB
-    engine.tracker.not_listed(set())
-    assert not engine.inquiries.answered(WEB)
-    assert engine.asked() == [WEB]
+    engine.queue.put(WEB, urgent=True)
+    assert engine.queue.get_nowait() == WEB
+    engine.tracker.forget_unlisted(set())
+    assert not engine.queue.finish(WEB)
+    assert engine.queued() == [WEB]
 
 
-@pytest.mark.parametrize("trouble", ["unanswered", "close"])
-def test_end_that_nobody_can_be_asked_about_is_believed(trouble: str) -> None:
+@pytest.mark.parametrize("trouble", ["inspection_failed", "close"])
+def test_an_end_that_can_not_be_inspected_is_published(trouble: str) -> None:
     engine = Engine(container(inspected=None), container(DB, inspected=None))
-    engine.hears("die", exit_code=1)
+    engine.emits("die", exit_code=1)
     if trouble == "close":
         engine.tracker.close()
     else:
-        engine.tracker.unanswered(WEB)
-    assert engine.told == ["-exited with 1"]
+        engine.tracker.inspection_failed(WEB)
+    assert engine.brief == ["-exited with 1"]
 
 
-def test_end_of_one_that_may_be_started_again_is_left_to_the_next_connection() -> None:
-    engine = Engine(container(inspected=replace(RAN, restart_policy="always")))
-    engine.hears("die", exit_code=1)
+def test_the_end_of_a_container_with_a_restart_policy_is_left_to_the_next_connection() -> None:
+    engine = Engine(container(inspected=replace(INSPECTED, restart_policy="always")))
+    engine.emits("die", exit_code=1)
     engine.tracker.close()
-    assert engine.told == []
+    assert engine.brief == []
 
 
 @pytest.mark.parametrize("policy", ["always", "on-failure"])
-def test_end_of_one_that_may_be_started_again_is_asked_about(policy: str) -> None:
-    engine = Engine(container(inspected=replace(RAN, restart_policy=policy)))
-    engine.hears("die", exit_code=1)
-    assert engine.told == []
-    assert engine.asked() == [WEB]
-    engine.tracker.answered(WEB, container(state=InstanceState.STOPPED), 1.0)
-    assert engine.told == ["-exited with 1"]
+def test_the_end_of_a_container_with_a_restart_policy_is_inspected(policy: str) -> None:
+    engine = Engine(container(inspected=replace(INSPECTED, restart_policy=policy)))
+    engine.emits("die", exit_code=1)
+    assert engine.brief == []
+    assert engine.queued() == [WEB]
+    engine.tracker.apply_inspection(WEB, container(state=InstanceState.STOPPED), 1.0)
+    assert engine.brief == ["-exited with 1"]
 
 
-def test_restart_by_the_engine_is_one_long_run() -> None:
-    engine = Engine(container(inspected=replace(RAN, restart_policy="always")))
-    engine.hears("die", exit_code=1)
-    waits = replace(RAN, restart_count=1, main_pid=0)
+def test_a_restart_by_the_engine_continues_the_run() -> None:
+    engine = Engine(container(inspected=replace(INSPECTED, restart_policy="always")))
+    engine.emits("die", exit_code=1)
+    waits = replace(INSPECTED, restart_count=1, main_pid=0)
     restarting = container(state=InstanceState.RESTARTING, status="restarting", inspected=waits)
-    engine.tracker.answered(WEB, restarting, 1.0)
-    engine.hears("start")
-    again = replace(RAN, restart_count=1, main_pid=8, started_at="later")
-    engine.tracker.answered(WEB, container(inspected=again), 1.0)
-    assert engine.told == ["+restarting", "+running"]
+    engine.tracker.apply_inspection(WEB, restarting, 1.0)
+    engine.emits("start")
+    again = replace(INSPECTED, restart_count=1, main_pid=8, started_at="later")
+    engine.tracker.apply_inspection(WEB, container(inspected=again), 1.0)
+    assert engine.brief == ["+restarting", "+running"]
     assert engine.seen.main_pid == 8
 
 
-def test_restart_that_nobody_told_of_is_a_stop_and_a_start() -> None:
+def test_a_restart_without_events_is_a_stop_and_a_start() -> None:
     engine = Engine(container())
-    engine.tracker.answered(WEB, container(inspected=replace(RAN, started_at="later")), 1.0)
-    assert engine.told == ["-restarted", "+running"]
+    engine.tracker.apply_inspection(
+        WEB, container(inspected=replace(INSPECTED, started_at="later")), 1.0
+    )
+    assert engine.brief == ["-restarted", "+running"]
 
 
-async def test_restart_on_demand_is_a_stop_and_a_start() -> None:
+async def test_a_restart_on_request_is_a_stop_and_a_start() -> None:
     engine = Engine(container())
     for action in ("kill", "die", "stop", "start", "restart"):
-        engine.hears(action, signal=15 if action == "kill" else 0, exit_code=143)
-    assert engine.asked() == [WEB]
-    engine.tracker.answered(WEB, container(inspected=replace(RAN, started_at="later")), 1.0)
-    assert engine.told == ["+stopping", "-exited with 143", "+running"]
-    engine.inquiries.close()
+        engine.emits(action, signal=15 if action == "kill" else 0, exit_code=143)
+    assert engine.queued() == [WEB]
+    engine.tracker.apply_inspection(
+        WEB, container(inspected=replace(INSPECTED, started_at="later")), 1.0
+    )
+    assert engine.brief == ["+stopping", "-exited with 143", "+running"]
+    engine.queue.close()
 
 
 @pytest.mark.parametrize("number", [1, 10, 0])
-def test_signal_that_does_not_end_it_changes_nothing(number: int) -> None:
+def test_a_signal_that_does_not_end_it_changes_nothing(number: int) -> None:
     engine = Engine(container())
-    engine.hears("kill", signal=number)
-    assert engine.told == []
+    engine.emits("kill", signal=number)
+    assert engine.brief == []
 
 
 @pytest.mark.parametrize(("number", "own"), [(9, 0), (15, 0), (3, 3)])
-async def test_signal_that_ends_it_is_told_before_it_ended(number: int, own: int) -> None:
-    engine = Engine(container(inspected=replace(RAN, stop_signal=own)))
-    engine.hears("kill", signal=number)
-    assert engine.told == ["+stopping"]
+async def test_a_signal_that_ends_it_is_published_before_the_end(number: int, own: int) -> None:
+    engine = Engine(container(inspected=replace(INSPECTED, stop_signal=own)))
+    engine.emits("kill", signal=number)
+    assert engine.brief == ["+stopping"]
     assert engine.seen.state is InstanceState.RUNNING
-    engine.inquiries.close()
+    engine.queue.close()
 
 
-async def test_one_that_outlives_its_signal_is_looked_at_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("koi_agent.backends.docker.tracker.STOP_PATIENCE", 0.01)
-    assert STOP_PATIENCE > 10
+async def test_a_container_that_survives_its_stop_signal_is_inspected() -> None:
+    engine = Engine(container(), tunables=Tunables(stop_check=0.01))
+    engine.emits("kill", signal=15)
+    engine.tracker.apply_list([container()])
+    assert [one.state_detail for one in engine.table.instances([WEB])] == ["stopping"]
+    async with asyncio.timeout(5):
+        assert await engine.queue.get() == WEB
+    engine.tracker.apply_inspection(WEB, container(), 1.0)
+    assert engine.brief == ["+stopping", "+running"]
+
+
+def test_pause_and_rename_need_no_inspection() -> None:
     engine = Engine(container())
-    engine.hears("kill", signal=15)
-    engine.tracker.listed([container()])
-    assert [one.state_detail for one in engine.tracker.instances([WEB])] == ["stopping"]
-    async with asyncio.timeout(1):
-        assert await engine.inquiries.take() == WEB
-    engine.tracker.answered(WEB, container(), 1.0)
-    assert engine.told == ["+stopping", "+running"]
-
-
-def test_pause_and_name_need_no_question() -> None:
-    engine = Engine(container())
-    engine.hears("pause")
+    engine.emits("pause")
     assert engine.seen.state is InstanceState.PAUSED
-    engine.hears("unpause")
-    engine.hears("rename", name="shop")
+    engine.emits("unpause")
+    engine.emits("rename", name="shop")
     assert (engine.seen.name, engine.seen.state) == ("shop", InstanceState.RUNNING)
-    engine.hears("rename", name="\x1b[31m")
+    engine.emits("rename", name="\x1b[31m")
     assert "\x1b" not in engine.seen.name
-    assert engine.asked() == []
+    assert engine.queued() == []
 
 
-def test_health_is_believed_and_only_bad_health_is_asked_about() -> None:
+def test_health_is_applied_and_only_bad_health_is_inspected() -> None:
     engine = Engine(container(health=Health.STARTING))
-    engine.hears("health_status", health=Health.HEALTHY)
-    engine.hears("health_status", health=Health.HEALTHY)
-    assert [one.instance.health for one in engine.said if isinstance(one, Seen)] == [Health.HEALTHY]
-    assert engine.asked() == []
-    engine.hears("health_status", health=Health.UNHEALTHY)
+    engine.emits("health_status", health=Health.HEALTHY)
+    engine.emits("health_status", health=Health.HEALTHY)
+    assert [one.instance.health for one in engine.delivered if isinstance(one, Seen)] == [
+        Health.HEALTHY
+    ]
+    assert engine.queued() == []
+    engine.emits("health_status", health=Health.UNHEALTHY)
     assert engine.seen.health is Health.UNHEALTHY
-    assert engine.asked() == [WEB]
+    assert engine.queued() == [WEB]
 
 
 @pytest.mark.parametrize("action", ["update", "connect", "disconnect", "restart", "stop"])
-def test_what_an_event_does_not_tell_is_asked(action: str) -> None:
+def test_an_event_without_the_new_state_is_inspected(action: str) -> None:
     engine = Engine(container())
-    engine.hears(action)
-    assert engine.asked() == [WEB]
-    engine.hears(action, DB)
-    assert engine.asked() == []
+    engine.emits(action)
+    assert engine.queued() == [WEB]
+    engine.emits(action, DB)
+    assert engine.queued() == []
 
 
-def test_end_for_lack_of_memory_is_called_so() -> None:
-    engine = Engine(container(inspected=replace(RAN, restart_policy="always")))
-    engine.hears("oom")
-    engine.hears("die", exit_code=137)
-    engine.tracker.answered(WEB, None, 1.0)
-    engine.hears("oom")
-    assert engine.told == ["-out of memory"]
+def test_an_end_for_lack_of_memory_says_so() -> None:
+    engine = Engine(container(inspected=replace(INSPECTED, restart_policy="always")))
+    engine.emits("oom")
+    engine.emits("die", exit_code=137)
+    engine.tracker.apply_inspection(WEB, None, 1.0)
+    engine.emits("oom")
+    assert engine.brief == ["-out of memory"]
 
 
-def test_removal_is_an_end() -> None:
+def test_a_removal_is_a_stop() -> None:
     engine = Engine(container())
-    engine.hears("destroy")
-    assert engine.told == ["-removed"]
+    engine.emits("destroy")
+    assert engine.brief == ["-removed"]
 
 
-def test_list_is_not_believed_on_what_events_spoke_of() -> None:
+def test_a_list_is_not_applied_to_containers_with_recent_events() -> None:
     engine = Engine(container(), container(DB, name="db"))
-    engine.hears("die", exit_code=0)
-    engine.hears("pause", DB)
-    engine.tracker.not_listed({WEB, DB})
-    engine.tracker.listed([container(), container(DB, name="db")])
-    assert engine.tracker.known.keys() == {DB}
-    assert engine.tracker.known[DB].state is InstanceState.PAUSED
+    engine.emits("die", exit_code=0)
+    engine.emits("pause", DB)
+    engine.tracker.forget_unlisted({WEB, DB})
+    engine.tracker.apply_list([container(), container(DB, name="db")])
+    assert engine.table.containers.keys() == {DB}
+    assert engine.table.containers[DB].state is InstanceState.PAUSED
 
 
-def test_list_is_believed_on_all_else() -> None:
+def test_a_list_is_applied_to_all_other_containers() -> None:
     engine = Engine(container())
-    engine.tracker.not_listed({DB})
-    engine.tracker.listed([container(DB)])
-    assert engine.tracker.known.keys() == {DB}
+    engine.tracker.forget_unlisted({DB})
+    engine.tracker.apply_list([container(DB)])
+    assert engine.table.containers.keys() == {DB}
 
 
 @pytest.fixture
@@ -316,78 +316,74 @@ def joined() -> Engine:
     return Engine(target, container(DB, name="db", network=f"container:{WEB}"))
 
 
-def test_who_joined_a_network_has_its_addresses(joined: Engine) -> None:
-    (db,) = joined.tracker.instances([DB])
+def test_a_container_in_a_shared_network_has_its_addresses(joined: Engine) -> None:
+    (db,) = joined.table.instances([DB])
     assert db.ips == ("172.17.0.2",)
-    joined.tracker.answered(WEB, container(ips=("172.17.0.9",)), 1.0)
-    assert [one.instance.ips for one in joined.said if isinstance(one, Seen)] == [
+    joined.tracker.apply_inspection(WEB, container(ips=("172.17.0.9",)), 1.0)
+    assert [one.instance.ips for one in joined.delivered if isinstance(one, Seen)] == [
         ("172.17.0.9",),
         ("172.17.0.9",),
     ]
 
 
-def test_who_joined_a_network_that_is_gone_has_none(joined: Engine) -> None:
-    joined.hears("die", exit_code=0)
+def test_a_container_in_a_network_that_is_gone_has_no_address(joined: Engine) -> None:
+    joined.emits("die", exit_code=0)
     assert joined.seen.id == DB
     assert joined.seen.ips == ()
-    joined.hears("die", DB, exit_code=0)
-    joined.tracker.answered(WEB, container(), 1.0)
+    joined.emits("die", DB, exit_code=0)
+    joined.tracker.apply_inspection(WEB, container(), 1.0)
     assert joined.seen.id == WEB
 
 
-def test_an_older_answer_than_the_last_event_is_asked_for_again() -> None:
-    inquiries = InspectQueue()
-    inquiries.put(WEB, urgent=True)
-    assert inquiries.first() == WEB
-    inquiries.spoken(WEB)
-    assert not inquiries.answered(WEB)
-    assert inquiries.first() == WEB
-    assert inquiries.answered(WEB)
+def test_an_inspection_older_than_an_event_is_repeated() -> None:
+    queue = InspectQueue()
+    queue.put(WEB, urgent=True)
+    assert queue.get_nowait() == WEB
+    queue.outdate(WEB)
+    assert not queue.finish(WEB)
+    assert queue.get_nowait() == WEB
+    assert queue.finish(WEB)
 
 
-def test_what_an_event_spoke_of_is_asked_first_and_once() -> None:
-    inquiries = InspectQueue()
+def test_a_container_with_an_event_is_inspected_first_and_once() -> None:
+    queue = InspectQueue()
     for id_ in (WEB, DB):
-        inquiries.put(id_, urgent=False)
-    inquiries.put(DB, urgent=True)
-    inquiries.put(DB, urgent=True)
-    assert taken(inquiries) == [DB, WEB]
+        queue.put(id_, urgent=False)
+    queue.put(DB, urgent=True)
+    queue.put(DB, urgent=True)
+    assert queued(queue) == [DB, WEB]
 
 
-class Podman(Engine):
-    """The same, of the other engine."""
-
-    name = "podman"
-
-
-async def test_podman_that_starts_one_again_says_so_after_its_end() -> None:
-    engine = Podman(container(inspected=replace(RAN, restart_policy="always")))
-    engine.hears("die", exit_code=0)
-    assert engine.asked() == []  # it is given a moment to say so
-    engine.hears("restart")
-    engine.tracker.answered(WEB, container(state=InstanceState.STOPPED), 1.0)
-    engine.hears("start")
-    again = replace(RAN, main_pid=8, started_at="later")
-    engine.tracker.answered(WEB, container(inspected=again), 1.0)
-    assert engine.told == ["+restarting", "+running"]
-    engine.inquiries.close()
+async def test_podman_announces_a_restart_after_the_end() -> None:
+    engine = Engine(container(inspected=replace(INSPECTED, restart_policy="always")), kind=PODMAN)
+    engine.emits("die", exit_code=0)
+    assert engine.queued() == []  # Podman gets time to announce a restart
+    engine.emits("restart")
+    engine.tracker.apply_inspection(WEB, container(state=InstanceState.STOPPED), 1.0)
+    engine.emits("start")
+    again = replace(INSPECTED, main_pid=8, started_at="later")
+    engine.tracker.apply_inspection(WEB, container(inspected=again), 1.0)
+    assert engine.brief == ["+restarting", "+running"]
+    engine.queue.close()
 
 
-async def test_podman_that_said_so_and_does_not_start_it_is_believed_in_the_end() -> None:
-    engine = Podman(container(inspected=replace(RAN, restart_policy="always")))
-    engine.hears("die", exit_code=2)
-    engine.hears("restart")
+async def test_a_restart_that_podman_announced_and_did_not_do_is_a_stop() -> None:
+    engine = Engine(container(inspected=replace(INSPECTED, restart_policy="always")), kind=PODMAN)
+    engine.emits("die", exit_code=2)
+    engine.emits("restart")
     for _ in range(2):
-        engine.tracker.answered(WEB, container(state=InstanceState.STOPPED), 1.0)
-    assert engine.told == ["+restarting", "-exited with 2"]
-    engine.inquiries.close()
+        engine.tracker.apply_inspection(WEB, container(state=InstanceState.STOPPED), 1.0)
+    assert engine.brief == ["+restarting", "-exited with 2"]
+    engine.queue.close()
 
 
-async def test_restart_of_podmans_on_demand_is_a_stop_and_a_start() -> None:
-    engine = Podman(container())
-    engine.hears("restart")
-    engine.hears("die", exit_code=0)
-    engine.hears("start")
-    engine.tracker.answered(WEB, container(inspected=replace(RAN, started_at="later")), 1.0)
-    assert engine.told == ["-exited with 0", "+running"]
-    engine.inquiries.close()
+async def test_a_restart_of_podman_on_request_is_a_stop_and_a_start() -> None:
+    engine = Engine(container(), kind=PODMAN)
+    engine.emits("restart")
+    engine.emits("die", exit_code=0)
+    engine.emits("start")
+    engine.tracker.apply_inspection(
+        WEB, container(inspected=replace(INSPECTED, started_at="later")), 1.0
+    )
+    assert engine.brief == ["-exited with 0", "+running"]
+    engine.queue.close()

@@ -1,4 +1,4 @@
-"""What comes out of a group of tasks: the expected trouble itself, a bug with all its company."""
+"""Errors of task groups: an expected error is raised by itself, a bug in its group."""
 
 import asyncio
 
@@ -17,14 +17,14 @@ async def grouped(*errors: Exception) -> None:
             group.create_task(fail(error))
 
 
-async def test_expected_trouble_comes_out_as_itself() -> None:
+async def test_expected_error_is_raised_by_itself() -> None:
     lost = BackendAbsent("gone")
     with pytest.raises(BackendAbsent) as caught, ungrouped(BackendLost):
         await grouped(lost, BackendLost("too"))
     assert caught.value is lost
 
 
-async def test_trouble_comes_out_of_groups_in_groups() -> None:
+async def test_expected_error_is_raised_out_of_nested_groups() -> None:
     lost = BackendLost("gone")
     with pytest.raises(BackendLost) as caught, ungrouped(BackendLost):
         async with asyncio.TaskGroup() as group:
@@ -32,13 +32,13 @@ async def test_trouble_comes_out_of_groups_in_groups() -> None:
     assert caught.value is lost
 
 
-async def test_bug_is_not_hidden_by_expected_trouble() -> None:
+async def test_bug_is_not_hidden_by_an_expected_error() -> None:
     with pytest.raises(ExceptionGroup) as caught, ungrouped(BackendLost):
         await grouped(BackendLost("gone"), ZeroDivisionError())
     assert len(caught.value.exceptions) == 2
 
 
-async def test_cancelling_is_no_trouble() -> None:
+async def test_cancellation_is_not_an_error() -> None:
     with ungrouped(BackendLost):
         task = asyncio.create_task(asyncio.sleep(9))  # noqa: TID251 - ended here
         task.cancel()

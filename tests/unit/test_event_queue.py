@@ -1,4 +1,4 @@
-"""A slow reader misses nothing that matters, whatever happens meanwhile."""
+"""A slow reader of a bounded queue ends with the current state."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -27,7 +27,7 @@ from koi_agent.core.events import (
 )
 from koi_agent.core.instance import Instance
 from koi_agent.core.registry import Registry
-from tests.unit.things import Reader, container, gone, listing, told, unit
+from tests.unit.things import Reader, container, gone, listing, short_forms, unit
 
 A, B = unit("a"), unit("b")
 A2, A3 = replace(A, state_detail="2"), replace(A, state_detail="3")
@@ -37,7 +37,7 @@ def drained(queue: EventQueue) -> list[Event]:
     return [queue.take() for _ in range(len(queue))]
 
 
-def shortened(*events: Event) -> tuple[list[Event], int]:
+def compacted(*events: Event) -> tuple[list[Event], int]:
     queue = EventQueue(capacity=0)
     queue.put(events)
     return drained(queue), queue.dropped
@@ -48,27 +48,27 @@ def test_events_come_out_in_order() -> None:
     events: list[Event] = [Started(A), Started(B), Updated(A, A2), Stopped(A2, "x"), Started(A)]
     queue.put(events)
     assert drained(queue) == events
-    assert queue.told == {A.key: A, B.key: B}
+    assert queue.known == {A.key: A, B.key: B}
 
 
-def test_empty_queue_has_nothing_to_take() -> None:
+def test_taking_from_an_empty_queue_raises_an_error() -> None:
     with pytest.raises(IndexError):
         EventQueue().take()
 
 
 def test_full_queue_keeps_the_last_of_an_instances_updates() -> None:
-    assert shortened(Updated(A, A2), Started(B), Updated(A2, A3)) == (
+    assert compacted(Updated(A, A2), Started(B), Updated(A2, A3)) == (
         [Updated(A, A3), Started(B)],
         0,
     )
 
 
-def test_full_queue_forgets_what_came_and_went_and_counts_it() -> None:
+def test_full_queue_drops_and_counts_an_instance_that_started_and_stopped() -> None:
     events: list[Event] = [Started(A), Updated(A, A2), Started(B), Stopped(A2, "x")]
-    assert shortened(*events) == ([Started(B)], 1)
+    assert compacted(*events) == ([Started(B)], 1)
 
 
-def test_full_queue_keeps_an_end_whose_beginning_was_told() -> None:
+def test_full_queue_keeps_the_end_of_an_instance_that_was_delivered() -> None:
     events: list[Event] = [
         Updated(A, A2),
         Stopped(A2, "x"),
@@ -76,47 +76,50 @@ def test_full_queue_keeps_an_end_whose_beginning_was_told() -> None:
         Stopped(A, "x"),
         Started(A),
     ]
-    assert shortened(*events) == ([Updated(A, A2), Stopped(A2, "x"), Started(A)], 1)
+    assert compacted(*events) == ([Updated(A, A2), Stopped(A2, "x"), Started(A)], 1)
 
 
-def test_full_queue_spans_a_backends_updates() -> None:
-    one, two, three = (BackendStatus(name="podman", instances=n) for n in range(3))
+def test_full_queue_joins_updates_of_a_backend() -> None:
+    one, two, three = (BackendStatus(name="podman", kind="podman", instances=n) for n in range(3))
     other = BackendUpdated(replace(one, name="x"), replace(two, name="x"))
-    assert shortened(BackendUpdated(one, two), other, BackendUpdated(two, three)) == (
+    assert compacted(BackendUpdated(one, two), other, BackendUpdated(two, three)) == (
         [other, BackendUpdated(one, three)],
         0,
     )
 
 
-def test_full_queue_keeps_apart_what_is_told_of_a_backend_before_and_after_it_was_removed() -> None:
-    one, two = BackendStatus(name="podman"), BackendStatus(name="podman", drift=1)
+def test_full_queue_does_not_join_updates_across_the_removal_of_a_backend() -> None:
+    one, two = (
+        BackendStatus(name="podman", kind="podman"),
+        BackendStatus(name="podman", kind="podman", drift=1),
+    )
     events = (
         BackendUpdated(one, two),
         BackendRemoved("podman"),
         BackendAdded(one),
         BackendUpdated(one, two),
     )
-    assert shortened(*events) == (list(events), 0)
+    assert compacted(*events) == (list(events), 0)
 
 
-def test_full_queue_forgets_a_loss_that_has_ended() -> None:
+def test_full_queue_drops_a_disconnection_that_has_ended() -> None:
     away, back = BackendDisconnected("podman", "x"), BackendReconnected("podman")
-    assert shortened(away, back) == ([], 1)
-    assert shortened(back, away) == ([back, away], 0)
-    assert shortened(back, away, BackendDisconnected("systemd", "x"), back) == (
+    assert compacted(away, back) == ([], 1)
+    assert compacted(back, away) == ([back, away], 0)
+    assert compacted(back, away, BackendDisconnected("systemd", "x"), back) == (
         [back, BackendDisconnected("systemd", "x")],
         1,
     )
 
 
-def test_length_does_not_grow_with_a_backend_that_comes_and_goes() -> None:
+def test_length_is_bounded_for_a_backend_that_reconnects_often() -> None:
     queue = EventQueue(capacity=10)
     for _ in range(1000):
         queue.put([BackendDisconnected("podman", "x"), BackendReconnected("podman")])
     assert len(queue) <= 10
 
 
-def test_queue_that_was_long_once_is_bounded_anew_when_it_was_read() -> None:
+def test_length_is_bounded_again_after_a_long_queue_was_read() -> None:
     queue = EventQueue(capacity=10)
     queue.put([Started(unit(str(n))) for n in range(100)])
     drained(queue)
@@ -125,15 +128,15 @@ def test_queue_that_was_long_once_is_bounded_anew_when_it_was_read() -> None:
         assert len(queue) <= 10
 
 
-def test_beginning_anew_forgets_what_waits() -> None:
+def test_reset_drops_queued_events() -> None:
     queue = EventQueue(capacity=2)
     queue.put([Started(A)])
-    queue.begin({B.key: B})
+    queue.reset({B.key: B})
     assert len(queue) == 0
-    assert queue.told == {B.key: B}
+    assert queue.known == {B.key: B}
 
 
-def test_shortening_is_rare() -> None:
+def test_compaction_is_rare() -> None:
     queue = EventQueue(capacity=10)
     queue.put([Started(unit(str(n))) for n in range(100)])
     lengths = []
@@ -161,10 +164,10 @@ steps = st.lists(st.tuples(changes, st.integers(0, 3)), max_size=60)
 
 
 @given(steps, st.integers(0, 8), st.integers(0, 20))
-def test_reader_ends_at_the_truth_in_whatever_rhythm(
-    script: Sequence[tuple[Change, int]], capacity: int, begun: int
+def test_reader_at_any_speed_ends_with_the_current_state(
+    script: Sequence[tuple[Change, int]], capacity: int, reset_at: int
 ) -> None:
-    registry, queue = Registry(["systemd", "podman"]), EventQueue(capacity)
+    registry, queue = Registry({"systemd": "systemd", "podman": "podman"}), EventQueue(capacity)
     reader, status = Reader(), dict(registry.backends)
     away = False
 
@@ -172,7 +175,7 @@ def test_reader_ends_at_the_truth_in_whatever_rhythm(
         nonlocal away
         event = queue.take()
         reader.read([event])
-        assert queue.told == reader.known
+        assert queue.known == reader.known
         match event:
             case BackendUpdated(old, new):
                 assert status[old.name] == old
@@ -188,8 +191,8 @@ def test_reader_ends_at_the_truth_in_whatever_rhythm(
         assert len(queue) <= max(capacity, 2 * (4 * 4 + 2 * 3))
         for _ in range(min(taken, len(queue))):
             take()
-        if number == begun:
-            queue.begin(registry.visible)
+        if number == reset_at:
+            queue.reset(registry.visible)
             reader, status = Reader(registry.visible), dict(registry.backends)
             away = status["podman"].state is BackendState.STALE
     while queue:
@@ -200,8 +203,14 @@ def test_reader_ends_at_the_truth_in_whatever_rhythm(
 
 
 @given(st.lists(st.lists(instances, max_size=5), max_size=20))
-def test_dropped_counts_the_pairs_that_were_not_told(rounds: Sequence[Sequence[Instance]]) -> None:
-    registry, queue, plain = Registry(["systemd", "podman"]), EventQueue(3), list[Event]()
+def test_dropped_counts_the_pairs_that_were_not_delivered(
+    rounds: Sequence[Sequence[Instance]],
+) -> None:
+    registry, queue, plain = (
+        Registry({"systemd": "systemd", "podman": "podman"}),
+        EventQueue(3),
+        list[Event](),
+    )
     for instances_ in rounds:
         for one in instances_:
             for change in (Seen(one), gone(one)):
@@ -209,5 +218,5 @@ def test_dropped_counts_the_pairs_that_were_not_told(rounds: Sequence[Sequence[I
                 plain += events
                 queue.put(events)
     left = drained(queue)
-    starts = sum(event.startswith("+") for event in told(plain))
-    assert queue.dropped == starts - sum(event.startswith("+") for event in told(left))
+    starts = sum(event.startswith("+") for event in short_forms(plain))
+    assert queue.dropped == starts - sum(event.startswith("+") for event in short_forms(left))

@@ -5,9 +5,8 @@ import asyncio
 import pytest
 
 from tests.unit.scripted import Runtime, after, following, never
-from tests.unit.test_follow import in_virtual_time
 from tests.unit.things import unit
-from tests.unit.virtual_time import run
+from tests.unit.virtual_time import in_virtual_time, run
 
 A = unit("a.service")
 

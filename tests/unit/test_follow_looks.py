@@ -15,9 +15,9 @@ from koi_agent.core.events import BackendState, Listing, Seen
 from koi_agent.core.instance import Instance
 from koi_agent.follow.follower import LIST_TIMEOUT, SECOND_LOOK
 from tests.unit.scripted import Following, Runtime, after, at_once, following, never
-from tests.unit.test_follow import in_virtual_time, kinds
+from tests.unit.test_follow import kinds
 from tests.unit.things import unit
-from tests.unit.virtual_time import run
+from tests.unit.virtual_time import in_virtual_time, run
 
 A, B, C = unit("a.service"), unit("b.service"), unit("c.service")
 INTERVAL = 60.0

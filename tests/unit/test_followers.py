@@ -11,12 +11,12 @@ from koi_agent.config import Config, SystemdConfig
 from koi_agent.core.contracts import Backend
 from koi_agent.core.errors import BackendAbsent, BackendLost
 from koi_agent.core.events import Change
+from koi_agent.core.key import Key
 from koi_agent.core.registry import Registry
 from koi_agent.follow.followers import Followers
 from tests.unit.scripted import Runtime
-from tests.unit.test_follow import in_virtual_time
 from tests.unit.things import Reader, unit
-from tests.unit.virtual_time import now
+from tests.unit.virtual_time import in_virtual_time, now
 
 BEFORE = Config(scope="system", backends=("systemd",))
 NONE = replace(BEFORE, backends=())
@@ -28,7 +28,7 @@ class Host:
 
     def __init__(self, config: Config) -> None:
         self.runtime = Runtime(unit("a.service"))
-        self.registry = Registry(config.backends)
+        self.registry = Registry({name: name for name in config.backends})
         self.reader = Reader()
         self.made: list[Config] = []
         self.followers = Followers(config, self.registry, self._apply, self._make)
@@ -69,7 +69,7 @@ async def test_backend_switched_on_is_followed() -> None:
         await it.followers.change(BEFORE)
         assert it.followers.late == ["systemd"]
         await it.followers.settled()
-        assert set(it.reader.known) == {"systemd:a.service"}
+        assert set(it.reader.known) == {Key("systemd", "a.service")}
 
 
 @in_virtual_time
@@ -97,7 +97,7 @@ async def test_backend_off_and_on_again_begins_anew() -> None:
         await it.followers.change(NONE)
         await it.followers.change(BEFORE)
         await it.followers.settled()
-        assert set(it.reader.known) == {"systemd:a.service"}
+        assert set(it.reader.known) == {Key("systemd", "a.service")}
 
 
 @in_virtual_time

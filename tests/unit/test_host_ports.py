@@ -1,4 +1,4 @@
-"""Where containers on the host's network are looked for, and what a look costs."""
+"""The control groups and listeners of containers on the host's network."""
 
 import asyncio
 import resource
@@ -28,7 +28,7 @@ MANAGER = "/user.slice/user-1000.slice/user@1000.service"
         ("", "none", "/docker/0a"),
     ],
 )
-def test_group_of_a_container_follows_from_its_parent_and_the_driver(
+def test_a_containers_group_follows_from_its_parent_and_the_driver(
     parent: str, driver: str, expected: str
 ) -> None:
     assert [*docker_groups("0a", parent, driver, "")] == [expected]
@@ -37,39 +37,37 @@ def test_group_of_a_container_follows_from_its_parent_and_the_driver(
 @pytest.mark.parametrize(
     ("parent", "below"), [("", "/user.slice"), ("a-b.slice", "/a.slice/a-b.slice")]
 )
-def test_container_of_a_users_own_engine_is_below_the_users_manager(
-    parent: str, below: str
-) -> None:
+def test_a_container_of_a_users_engine_is_below_the_users_manager(parent: str, below: str) -> None:
     groups = [*docker_groups("0a", parent, "systemd", MANAGER)]
     assert groups[1:] == [f"{MANAGER}{below}/docker-0a.scope"]
 
 
 @pytest.mark.parametrize("driver", ["systemd", "cgroupfs"])
 @pytest.mark.parametrize("parent", ["", "none.slice", "../../proc", "\0", "/"])
-def test_group_that_is_not_there_is_none(parent: str, driver: str) -> None:
+def test_a_group_that_does_not_exist_is_empty(parent: str, driver: str) -> None:
     assert docker_group("0a" * 32, parent, driver) == ""
 
 
 @pytest.mark.parametrize("group", ["", "/", "..", "/system.slice/../..", "none", "/a\0b"])
-def test_no_group_is_no_folder_of_the_hierarchy(group: str) -> None:
+def test_a_path_outside_the_hierarchy_does_not_exist(group: str) -> None:
     assert not exists(group)
 
 
-async def test_looks_at_one_time_are_one() -> None:
-    census = ListenerTable()
+async def test_concurrent_scans_share_one_result() -> None:
+    table = ListenerTable()
     async with asyncio.TaskGroup() as group:
-        looks = [group.create_task(census.look()) for _ in range(9)]
+        looks = [group.create_task(table.read()) for _ in range(9)]
     first = looks[0].result()
     assert first is not None
     assert all(look.result() is first for look in looks)
 
 
-async def test_look_is_taken_anew_after_a_while() -> None:
-    census = ListenerTable()
-    first = await census.look()
+async def test_a_later_scan_has_a_result_of_its_own() -> None:
+    table = ListenerTable()
+    first = await table.read()
     await asyncio.sleep(FRESH)
     with socket.create_server(("127.0.0.1", 0)) as server:
-        seen = await census.look()
+        seen = await table.read()
         assert seen is not None
         assert seen is not first
         assert server.getsockname()[1] in {one.port for one in seen}
@@ -84,30 +82,30 @@ def no_more_files() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("no_more_files")
-async def test_look_that_fails_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    census = ListenerTable()
+async def test_a_failing_scan_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    table = ListenerTable()
     for _ in range(2):
-        assert await census.look() is None
+        assert await table.read() is None
         await asyncio.sleep(FRESH)
     (record,) = caplog.records
-    assert record.getMessage().startswith("listening ports can't be seen: sock_diag: [Errno 24]")
+    assert record.getMessage().startswith("sock_diag: listening ports can't be read: [Errno 24]")
 
 
-def looked(census: ListenerTable) -> bool:
-    return census._seen is not None
+def has_scanned(table: ListenerTable) -> bool:
+    return table._listeners is not None
 
 
-async def test_nobody_looks_while_nobody_is_followed() -> None:
-    census = ListenerTable()
-    ports = HostPorts(census, lambda _id: None)
+async def test_nothing_is_scanned_while_no_container_is_followed() -> None:
+    table = ListenerTable()
+    ports = HostPorts(table, lambda _id: None)
     async with asyncio.TaskGroup() as group:
         running = group.create_task(ports.run())
         await asyncio.sleep(2 * FRESH)
         ports.forget("c1")
-        await ports.look()
-        assert not looked(census)
+        await ports.scan()
+        assert not has_scanned(table)
         ports.follow("c1", "/none", KoiMetadata())
         await asyncio.sleep(2 * FRESH)
-        assert looked(census)
+        assert has_scanned(table)
         running.cancel()
-    assert ports.of("c1") == ports.of("c2") == ()
+    assert ports.ports_of("c1") == ports.ports_of("c2") == ()

@@ -1,7 +1,9 @@
-"""What ``make install`` puts where, and that the parts of an installation fit each other."""
+"""``make install`` follows packaging/install.list, and the installed files fit each other."""
 
+import os
 import re
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -11,45 +13,63 @@ from koi_agent.bus.interfaces import Interface
 from koi_agent.publishers.dbus.log_control import LOG_CONTROL_INTERFACE
 from tests.unit import interface_files
 
+# "make install" builds in the checkout: two at the same time would disturb each other.
+pytestmark = pytest.mark.xdist_group("checkout")
+
 CHECKOUT = Path(__file__).parents[2]
 PACKAGING = CHECKOUT / "packaging"
 NAME = "org.sylin.koi.Runtime1"
 OWNER = "org.freedesktop.policykit.owner"
-PLACES = {
-    "bin/koi-runtime",
-    "lib/koi-runtime/koi-runtime-gate",
-    "lib/koi-runtime/koi-runtime.conf",
-    "lib/systemd/catalog/koi-runtime.catalog",
-    "lib/systemd/system/koi-runtime-gate@.service",
-    "lib/systemd/system/koi-runtime-gate@.socket",
-    "lib/systemd/system/koi-runtime-gate@docker.path",
-    "lib/systemd/system/koi-runtime-gate@podman.path",
-    "lib/systemd/system/koi-runtime.service",
-    "lib/systemd/system/koi-runtime.socket",
-    "lib/systemd/user/koi-runtime.service",
-    "lib/systemd/user/koi-runtime.socket",
-    "lib/sysusers.d/koi-runtime.conf",
-    "lib/tmpfiles.d/koi-runtime.conf",
-    "share/bash-completion/completions/koi-runtime",
-    "share/fish/vendor_completions.d/koi-runtime.fish",
-    "share/zsh/site-functions/_koi-runtime",
-    f"share/dbus-1/interfaces/{NAME}.Backend.xml",
-    f"share/dbus-1/interfaces/{NAME}.Instance.xml",
-    f"share/dbus-1/interfaces/{NAME}.Manager.xml",
-    f"share/dbus-1/services/{NAME}.service",
-    f"share/dbus-1/system-services/{NAME}.service",
-    f"share/dbus-1/system.d/{NAME}.conf",
-    "share/man/man1/koi-runtime.1",
-    "share/man/man5/koi-runtime.conf.5",
-    "share/man/man5/koi-runtime.metadata.5",
-    f"share/man/man5/{NAME}.5",
-    "share/man/man8/koi-runtime.service.8",
-    f"share/polkit-1/actions/{NAME}.policy",
-    "share/polkit-1/rules.d/koi-runtime.rules",
-}
-PROGRAMS = {"usr/bin/koi-runtime", "usr/lib/koi-runtime/koi-runtime-gate"}
 CODE = "lib/koi-runtime/koi_agent"
-VENDOR = "lib/koi-runtime/vendor"
+LIST = PACKAGING / "install.list"
+AIODOCKER = "aiodocker-0.24.0"
+SHIPPED = (
+    "packaging/koi-runtime*",
+    f"packaging/{NAME}.*",
+    "packaging/man/*",
+    "systemd/**/koi-*",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A line of packaging/install.list, with the default values of the variables."""
+
+    mode: int
+    source: str
+    destination: str
+
+
+def rows(prefix: str = "usr") -> list[Row]:
+    code = f"{prefix}/lib/koi-runtime"
+    variables = {
+        "@PREFIX@": prefix,
+        "@CODE@": code,
+        "@ZSH@": f"{prefix}/share/zsh/site-functions",
+        "@VENDOR@": "build/vendor",
+        "@AIODOCKER@": AIODOCKER,
+    }
+    found = []
+    for line in LIST.read_text().splitlines():
+        if line and not line.startswith("#"):
+            mode, source, destination = line.split()
+            for name, value in variables.items():
+                source, destination = source.replace(name, value), destination.replace(name, value)
+            found.append(Row(int(mode, 8), source, destination))
+    return found
+
+
+def expected(prefix: str = "usr") -> dict[str, Row]:
+    """Return the row of each file that is installed, by its path."""
+    found = {}
+    for row in rows(prefix):
+        if row.source.endswith("/"):
+            folder = CHECKOUT / row.source
+            for path in (*folder.rglob("*.py"), *folder.rglob("py.typed")):
+                found[row.destination + str(path.relative_to(folder))] = row
+        else:
+            found[row.destination] = row
+    return found
 
 
 def make(target: str, tree: Path, *variables: str) -> None:
@@ -58,7 +78,7 @@ def make(target: str, tree: Path, *variables: str) -> None:
 
 
 def files(tree: Path) -> dict[str, tuple[int, bytes]]:
-    """Tell mode and content of every file of a tree."""
+    """Return mode and content of every file of a tree."""
     return {
         str(path.relative_to(tree)): (path.stat().st_mode & 0o777, path.read_bytes())
         for path in tree.rglob("*")
@@ -66,20 +86,51 @@ def files(tree: Path) -> dict[str, tuple[int, bytes]]:
     }
 
 
-def test_all_is_installed_and_nothing_else(tmp_path: Path) -> None:
+def test_the_files_of_the_list_are_installed_and_no_others(tmp_path: Path) -> None:
     make("install", tmp_path)
     installed = files(tmp_path)
-    code = {f"usr/{CODE}/{path.relative_to(CHECKOUT / 'koi_agent')}" for path in sources()}
-    vendored = {path for path in installed if path.startswith(f"usr/{VENDOR}/aiodocker")}
-    assert f"usr/{VENDOR}/aiodocker/py.typed" in vendored
-    code |= vendored
-    assert set(installed) == code | {f"usr/{place}" for place in PLACES}
+    wanted = expected()
+    assert installed.keys() == wanted.keys()
     for path, (mode, content) in installed.items():
-        assert mode == (0o755 if path in PROGRAMS else 0o644), path
-        assert content or path in code, path
+        assert mode == wanted[path].mode, path
+        assert content or wanted[path].source.endswith("/"), path
 
 
-def test_installing_twice_is_installing_once_and_old_code_goes(tmp_path: Path) -> None:
+def test_the_list_has_every_file_that_ships() -> None:
+    sources = {row.source for row in rows()}
+    for pattern in SHIPPED:
+        for path in filter(Path.is_file, CHECKOUT.glob(pattern)):
+            name = str(path.relative_to(CHECKOUT))
+            built = f"build/man/{path.stem}" if path.suffix == ".scd" else name
+            assert built in sources, name
+
+
+def test_programs_are_executable_in_the_source_tree() -> None:
+    for row in rows():
+        if not row.source.startswith("build/") and not row.source.endswith("/"):
+            executable = os.access(CHECKOUT / row.source, os.X_OK)
+            assert executable == bool(row.mode & 0o100), row.source
+
+
+def test_the_paths_are_listed_for_packages() -> None:
+    shown = subprocess.run(
+        [
+            "make",
+            "--silent",
+            "--no-print-directory",
+            "-C",
+            str(CHECKOUT),
+            "list",
+            "PREFIX=/opt/koi",
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert shown.stdout.splitlines() == [row.destination for row in rows("/opt/koi")]
+
+
+def test_installing_twice_gives_the_same_files_and_removes_old_code(tmp_path: Path) -> None:
     make("install", tmp_path)
     once = files(tmp_path)
     tmp_path.joinpath(f"usr/{CODE}/of_an_older_version.py").touch()
@@ -100,10 +151,6 @@ def test_another_prefix_finds_its_own_command_and_code(tmp_path: Path) -> None:
     assert b'"/opt/koi/lib/koi-runtime"' in installed["opt/koi/bin/koi-runtime"][1]
     unit = installed["opt/koi/lib/systemd/system/koi-runtime.service"][1]
     assert b"\nExecStart=/opt/koi/bin/koi-runtime run --system\n" in unit
-
-
-def sources() -> list[Path]:
-    return sorted(CHECKOUT.joinpath("koi_agent").rglob("*.py"))
 
 
 @pytest.mark.parametrize("name", interface_files.files())

@@ -1,4 +1,4 @@
-"""Log records in a real journald, which runs alone in namespaces of its own."""
+"""Log records in a real journald, which runs in its own namespaces."""
 
 import json
 import os
@@ -58,20 +58,20 @@ with LogOutput(logging.INFO, "auto", os.environ):
         logging.exception("it broke")
 """
 STOPS = """
-import logging, os, signal, subprocess, sys, time
+import logging, os, resource, signal, subprocess, sys, time
 from koi_agent.host.logs import LogOutput
 
 open("/proc/self/comm", "w").write("koi-test")
 journald = int(subprocess.check_output(["pidof", "systemd-journald"], text=True).split()[0])
 with LogOutput(logging.INFO, "auto", os.environ):
     os.kill(journald, signal.SIGSTOP)
-    began = time.perf_counter()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
     for number in range(1000):
         logging.info("%d", number)
-    took = time.perf_counter() - began
+    waits = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw - before
     os.kill(journald, signal.SIGCONT)
     time.sleep(0.5)
-    logging.info("took %f", took)
+    logging.info("waits %d", waits)
 """
 
 
@@ -95,7 +95,7 @@ def records_of(program: str, folder: Path) -> list[dict[str, Any]]:
         check=True,
         stdout=subprocess.PIPE,
         text=True,
-        timeout=25,
+        timeout=80,
         env=os.environ | {"PYTHONPATH": str(CHECKOUT)},
     )
     return [json.loads(line) for line in done.stdout.splitlines()]
@@ -117,10 +117,10 @@ def test_journald_keeps_fields_and_lines_as_they_are(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("first", "way"), [(SYSTEMD, "journal"), (ELSEWHERE, "stdout")])
-def test_journald_that_is_stopped_costs_no_wait_and_gets_all_later(
+def test_stopped_journald_blocks_nothing_and_gets_all_records_later(
     tmp_path: Path, first: str, way: str
 ) -> None:
     *records, last = records_of(first + STOPS, tmp_path)
     assert last["_TRANSPORT"] == way
     assert [record["MESSAGE"] for record in records] == [str(number) for number in range(1000)]
-    assert float(last["MESSAGE"].split()[1]) < 1
+    assert int(last["MESSAGE"].split()[1]) < 100

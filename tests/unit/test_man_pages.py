@@ -1,4 +1,4 @@
-"""The manual holds what the code knows: every option, key and member, and none that is not."""
+"""The manual pages and the code name the same options, keys, members, fields and paths."""
 
 import re
 import shutil
@@ -12,16 +12,24 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from koi_agent.bus.interfaces import Emits
 from koi_agent.cli.arguments import parser
-from koi_agent.cli.commands import commands
-from koi_agent.config.keys import KEYS as SETTINGS
+from koi_agent.cli.syntax import COMMANDS
 from koi_agent.core.metadata.keys import KEYS
 from tests.conftest import require
-from tests.machine import CHECKOUT
+from tests.namespaces import CHECKOUT
+from tests.unit import interface_files
 
 PAGES = sorted((CHECKOUT / "packaging/man").glob("*.scd"))
 API = "org.sylin.koi.Runtime1"
 INTERFACES = ("Manager", "Instance", "Backend")
+SIGNALS = {
+    Emits.TRUE: "",
+    Emits.INVALIDATES: "invalidation",
+    Emits.CONST: "constant",
+    Emits.FALSE: "no change signal",
+}
+"""The words for the change signal in the paragraph of a property."""
 
 
 def page(name: str) -> str:
@@ -29,12 +37,12 @@ def page(name: str) -> str:
 
 
 def bold(text: str, pattern: str) -> set[str]:
-    """Find what is set in bold type and looks so."""
+    """Return the words in bold type that match a pattern."""
     return {found for found in re.findall(r"\*([^*\n]+)\*", text) if re.fullmatch(pattern, found)}
 
 
 def heads(text: str) -> str:
-    """Take the lines that say what a paragraph below them is about."""
+    """Return the headings of definitions: bold lines with an indented line below."""
     lines = text.splitlines()
     return "\n".join(
         line for line, below in pairwise(lines) if below.startswith("\t") and line[:1] == "*"
@@ -42,14 +50,14 @@ def heads(text: str) -> str:
 
 
 def section(text: str, title: str) -> str:
-    """Take one section of a page."""
+    """Return one section of a page."""
     _, _, rest = text.partition(f"\n# {title}\n")
     assert rest, title
     return rest.partition("\n# ")[0]
 
 
 def parsers() -> Iterator[ArgumentParser]:
-    made: Any = parser(commands(lambda *_: 0), "list")
+    made: Any = parser()
     yield made
     (rows,) = [action for action in made._actions if isinstance(action.choices, dict)]
     yield from rows.choices.values()
@@ -57,27 +65,12 @@ def parsers() -> Iterator[ArgumentParser]:
 
 def test_every_command_and_option_is_in_the_manual_and_no_other() -> None:
     text = heads(page("koi-runtime.1"))
-    named = {command.name for command in commands(lambda *_: 0)}
+    named = {command.name for command in COMMANDS}
     assert bold(section(page("koi-runtime.1"), "COMMANDS"), "[a-z-]+") == named
     options = {
         option for one in parsers() for action in one._actions for option in action.option_strings
     }
     assert bold(text, "--?[a-z-]+") == options
-
-
-def test_every_setting_is_in_its_section_and_no_other() -> None:
-    text = page("koi-runtime.conf.5")
-    for name in {row.section for row in SETTINGS}:
-        known = {f"{row.key}=" for row in SETTINGS if row.section == name}
-        assert bold(heads(section(text, f"[{name.upper()}] SECTION")), "[A-Za-z]+=") == known
-    assert len(re.findall(r"\] SECTION", text)) == len({row.section for row in SETTINGS})
-
-
-def test_every_default_is_told() -> None:
-    text = page("koi-runtime.conf.5").replace("\\", "").replace("_", "")
-    for row in SETTINGS:
-        for word in row.default.replace("_", "").split():
-            assert word in text, f"{row.key}={word}"
 
 
 def test_every_metadata_key_is_in_the_manual_and_no_other() -> None:
@@ -92,6 +85,61 @@ def test_every_member_of_the_bus_is_in_the_manual_and_no_other() -> None:
         (interface,) = ET.parse(file).getroot().iter("interface")
         members |= {member.get("name", "") for member in interface if member.tag != "annotation"}
     assert bold(heads(page(f"{API}.5")), "[A-Z][A-Za-z]+") == members
+
+
+@pytest.mark.parametrize("name", INTERFACES)
+def test_every_property_is_in_the_manual_with_its_type_and_signal(name: str) -> None:
+    documented = properties(section(page(f"{API}.5"), f"{name.upper()}: PROPERTIES"))
+    (interface,) = [each for each in interface_files.interfaces() if each.name.endswith(name)]
+    assert documented == {
+        prop.name: (prop.signature, SIGNALS[prop.emits]) for prop in interface.properties.values()
+    }
+
+
+def properties(text: str) -> dict[str, tuple[str, str]]:
+    """Return the type of each property that heads a paragraph, and the paragraph's signal."""
+    found: dict[str, tuple[str, str]] = {}
+    for paragraph in re.split(r"\n\n(?=\*)", text):
+        head, _, body = paragraph.strip().partition("\n")
+        words = " ".join(body.split())
+        signal = next((phrase for phrase in SIGNALS.values() if phrase and phrase in words), "")
+        for name, signature in re.findall(r"\*(\w+)\* \(([a-z{}]+)\)", head):
+            found[name] = (signature, signal)
+    return found
+
+
+def test_every_error_of_the_bus_is_in_the_manual() -> None:
+    raised = spelled("publishers/dbus", r'f"\{NAME\}\.([A-Z]\w+)"')
+    assert raised
+    assert {name for name in raised if f"{API}.{name}\n" not in page(f"{API}.5")} == set()
+
+
+def test_every_path_and_metric_of_http_is_in_the_manual() -> None:
+    text = page("koi-runtime.service.8").replace("\\", "")
+    paths = spelled("publishers/http", r'"(/[a-z0-9./_{}-]{3,})"')
+    metrics = spelled("publishers/http", r'"(koi_[a-z_]+)"')
+    assert paths >= {"/openapi.json", "/metrics"}
+    assert "koi_drift" in metrics
+    assert {name for name in paths | metrics if name not in text} == set()
+
+
+def test_every_variable_and_field_of_a_record_is_in_the_manual() -> None:
+    names = spelled(".", r"\b(KOI_[A-Z_]+)\b")
+    assert names >= {"KOI_RUNTIME", "KOI_INSTANCE"}
+    pages = "".join(path.read_text() for path in PAGES)
+    assert {name for name in names if f"_{name}_" not in pages} == set()
+
+
+def test_every_message_id_is_in_the_manual_and_no_other() -> None:
+    catalog = CHECKOUT.joinpath("packaging/koi-runtime.catalog").read_text()
+    known = set(re.findall("^-- ([0-9a-f]{32})$", catalog, re.MULTILINE))
+    assert set(re.findall("[0-9a-f]{32}", page("koi-runtime.service.8"))) == known
+
+
+def spelled(folder: str, pattern: str) -> set[str]:
+    """Return what the code of a folder contains in the group of a pattern."""
+    files = (CHECKOUT / "koi_agent" / folder).rglob("*.py")
+    return {found for file in files for found in re.findall(pattern, file.read_text())}
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
@@ -119,5 +167,7 @@ def test_a_page_is_rendered_without_a_warning(path: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 def test_what_a_page_refers_to_is_there(path: Path) -> None:
     ours = {page.stem for page in PAGES}
-    for name, number in re.findall(r"\*((?:koi|org)[A-Za-z0-9.-]+)\*\(([1-8])\)", path.read_text()):
+    for name, number in re.findall(
+        r"\*((?:koi|org\.sylin)[A-Za-z0-9.-]+)\*\(([1-8])\)", path.read_text()
+    ):
         assert f"{name}.{number}" in ours

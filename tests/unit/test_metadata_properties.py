@@ -1,4 +1,4 @@
-"""What holds of metadata whatever texts come in."""
+"""Properties of parsed metadata that hold for any input."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -14,12 +14,12 @@ from koi_agent.core.metadata.parser import (
     from_incus_config,
     from_labels,
     from_unit_keys,
-    over,
+    merge,
 )
 from koi_agent.core.metadata.service_types import resolve
 from koi_agent.core.text import UNSAFE
 
-any_text = st.text(st.characters(), max_size=30)  # lone surrogates, controls and all
+any_text = st.text(st.characters(), max_size=30)  # with lone surrogates and controls
 pieces = st.sampled_from(
     ["koi.", "http", "_http._tcp", "8080", "txt.", "Host(", "`", "a.lan", "{{", "\x1b", " ", "1min"]
 )
@@ -30,7 +30,7 @@ ports = st.sampled_from(["80", "53/udp", "53-udp", "0", "99999"])
 
 
 def keys(spelling: Spelling) -> st.SearchStrategy[str]:
-    forms = st.sampled_from([spelling.prefix + spelling.form(key.name) for key in KEYS])
+    forms = st.sampled_from([spelling.prefix + spelling.write(key.name) for key in KEYS])
     known = st.builds(
         lambda form, txt, port: form.replace("<k>", txt).replace("<port>", port),
         forms,
@@ -71,7 +71,7 @@ metadata = st.one_of(
 
 
 def texts(value: object) -> Iterator[str]:
-    """Find every text in a value."""
+    """Yield every text in a value."""
     match value:
         case str():
             yield value
@@ -86,13 +86,13 @@ def texts(value: object) -> Iterator[str]:
 
 
 @given(metadata)
-def test_no_control_character_passes_in_a_value_or_a_reason(parsed: KoiMetadata) -> None:
+def test_no_value_or_reason_contains_control_characters(parsed: KoiMetadata) -> None:
     for text in texts(asdict(parsed)):
         assert not UNSAFE.search(text)
 
 
 @given(metadata)
-def test_what_is_accepted_is_in_bounds(parsed: KoiMetadata) -> None:
+def test_accepted_values_are_within_limits(parsed: KoiMetadata) -> None:
     assert (parsed.enable is None) == (parsed.enabled_by is None)
     assert parsed.name is None or 1 <= len(parsed.name.encode()) <= 63
     assert parsed.dns_name is None or parsed.dns_name == parsed.dns_name.lower()
@@ -101,68 +101,68 @@ def test_what_is_accepted_is_in_bounds(parsed: KoiMetadata) -> None:
     for txt in (parsed.txt, *(port.txt for _, port in parsed.ports)):
         assert all(len(f"{key}={value}".encode()) <= 255 for key, value in txt)
         assert len({key.lower() for key, _ in txt}) == len(txt)
-    said_for = [port for port, _ in parsed.ports]
-    assert said_for == sorted(set(said_for))
+    port_keys = [port for port, _ in parsed.ports]
+    assert port_keys == sorted(set(port_keys))
     assert parsed.txt == tuple(sorted(parsed.txt))
     hash(parsed)
 
 
 @given(metadata, st.integers(1, 65535), st.sampled_from(Protocol))
-def test_a_resolved_type_is_of_the_ports_transport(
+def test_a_resolved_type_has_the_protocol_of_its_port(
     parsed: KoiMetadata, port: int, protocol: Protocol
 ) -> None:
     assert resolve(port, protocol, parsed).endswith(f"._{protocol}")
 
 
 @given(labels, environments, st.randoms())
-def test_the_order_of_labels_means_nothing(
-    said: dict[str, str], environment: dict[str, str], random: Random
+def test_the_order_of_labels_does_not_matter(
+    given_labels: dict[str, str], environment: dict[str, str], random: Random
 ) -> None:
-    shuffled = list(said.items())
+    shuffled = list(given_labels.items())
     random.shuffle(shuffled)
-    assert from_labels(dict(shuffled), environment) == from_labels(said, environment)
+    assert from_labels(dict(shuffled), environment) == from_labels(given_labels, environment)
 
 
 names = st.from_regex("[a-z]{1,20}", fullmatch=True)
 
 
 @given(labels, st.none() | names, st.none() | names, st.none() | names)
-def test_explicit_beats_announce_beats_environment_beats_partner(
+def test_explicit_overrides_announce_environment_and_proxy_labels_in_this_order(
     noise: dict[str, str], explicit: str | None, announce: str | None, environment: str | None
 ) -> None:
-    spoken = {"koi.name": explicit, "koi.announce": announce}
-    quiet = {key: value for key, value in noise.items() if not key.startswith("koi.")}
-    said = quiet | {"caddy": "partner.lan", "traefik.enable": "false"}
-    said |= {key: value for key, value in spoken.items() if value is not None}
+    own = {"koi.name": explicit, "koi.announce": announce}
+    given_labels = {key: value for key, value in noise.items() if not key.startswith("koi.")}
+    given_labels |= {"caddy": "partner.lan", "traefik.enable": "false"}
+    given_labels |= {key: value for key, value in own.items() if value is not None}
     variables = {} if environment is None else {"KOI_MDNS_ANNOUNCE": environment}
-    wanted = explicit or announce or environment or "partner"
-    assert from_labels(said, variables).name == wanted
+    expected = explicit or announce or environment or "partner"
+    assert from_labels(given_labels, variables).name == expected
 
 
 @given(labels, environments, st.sampled_from(["false", "False", " FALSE"]))
-def test_enable_false_wins_whatever_else_is_said(
-    said: dict[str, str], environment: dict[str, str], no: str
+def test_enable_false_overrides_all_other_labels(
+    others: dict[str, str], environment: dict[str, str], false: str
 ) -> None:
-    parsed = from_labels(said | {"koi.enable": no}, environment)
+    parsed = from_labels(others | {"koi.enable": false}, environment)
     assert (parsed.enable, parsed.enabled_by) == (False, EnabledBy.EXPLICIT)
     assert parsed.source is None
 
 
 @given(metadata, metadata)
-def test_an_explicit_no_wins_on_either_side(one: KoiMetadata, other: KoiMetadata) -> None:
-    no = replace(one, enable=False, enabled_by=EnabledBy.EXPLICIT)
-    assert over(no, other).enable is False
-    assert over(other, no).enable is False
+def test_enable_false_overrides_on_either_side(one: KoiMetadata, other: KoiMetadata) -> None:
+    opted_out = replace(one, enable=False, enabled_by=EnabledBy.EXPLICIT)
+    assert merge(opted_out, other).enable is False
+    assert merge(other, opted_out).enable is False
 
 
 @given(metadata, metadata, metadata)
 def test_merging_is_associative_while_txt_has_room(
     one: KoiMetadata, two: KoiMetadata, three: KoiMetadata
 ) -> None:
-    assert over(one, over(two, three)) == over(over(one, two), three)
+    assert merge(one, merge(two, three)) == merge(merge(one, two), three)
 
 
 @given(metadata)
-def test_merging_with_nothing_changes_nothing(parsed: KoiMetadata) -> None:
-    assert over(parsed, KoiMetadata()) == parsed
-    assert over(KoiMetadata(), parsed) == parsed
+def test_merging_with_empty_metadata_changes_nothing(parsed: KoiMetadata) -> None:
+    assert merge(parsed, KoiMetadata()) == parsed
+    assert merge(KoiMetadata(), parsed) == parsed

@@ -1,4 +1,4 @@
-"""What single values may look like: the readers, asked through labels and unit keys."""
+"""The syntax of single values, in labels and in unit files."""
 
 import pytest
 
@@ -20,22 +20,22 @@ def reason(metadata: KoiMetadata) -> str:
 
 
 @pytest.mark.parametrize("word", ["1", "yes", "Y", "true", "T", "ON"])
-def test_unit_files_have_all_of_systemds_words_for_yes(word: str) -> None:
+def test_unit_files_accept_all_of_systemds_words_for_true(word: str) -> None:
     assert unit_key("Enable", word).enable is True
 
 
 @pytest.mark.parametrize("word", ["0", "No", "n", "FALSE", "f", "off"])
-def test_unit_files_have_all_of_systemds_words_for_no(word: str) -> None:
+def test_unit_files_accept_all_of_systemds_words_for_false(word: str) -> None:
     assert unit_key("Enable", word).enable is False
 
 
-@pytest.mark.parametrize(("word", "meant"), [("TRUE", True), (" true ", True), ("False", False)])
-def test_labels_have_true_and_false_in_any_case(word: str, meant: bool) -> None:  # noqa: FBT001
-    assert label("enable", word).enable is meant
+@pytest.mark.parametrize(("word", "value"), [("TRUE", True), (" true ", True), ("False", False)])
+def test_labels_accept_true_and_false_in_any_case(word: str, value: bool) -> None:  # noqa: FBT001
+    assert label("enable", word).enable is value
 
 
 @pytest.mark.parametrize("word", ["yes", "1", "on", "", "wahr"])
-def test_other_words_are_refused_in_labels(word: str) -> None:
+def test_labels_refuse_other_words_as_booleans(word: str) -> None:
     metadata = label("enable", word)
     assert (metadata.enable, len(metadata.refused)) == (None, 1)
 
@@ -59,9 +59,7 @@ def test_other_words_are_refused_in_labels(word: str) -> None:
         ("1μs", 1),
     ],
 )
-def test_unit_files_have_systemds_time_spans_in_whole_seconds_rounded_up(
-    span: str, seconds: int
-) -> None:
+def test_time_spans_in_unit_files_are_rounded_up_to_seconds(span: str, seconds: int) -> None:
     assert unit_key("HealthInterval", span).health_interval == seconds
 
 
@@ -69,13 +67,13 @@ def test_unit_files_have_systemds_time_spans_in_whole_seconds_rounded_up(
     "span",
     ["0", "0ms", "infinity", "-1s", "5 parsecs", "12.34.56", "5.h", "1s,", "s", "9" * 30, "900y"],
 )
-def test_spans_of_nothing_for_ever_or_no_sense_are_refused(span: str) -> None:
+def test_zero_infinite_and_malformed_time_spans_are_refused(span: str) -> None:
     metadata = unit_key("HealthTimeout", span)
     assert (metadata.health_timeout, len(metadata.refused)) == (None, 1)
 
 
 @pytest.mark.parametrize("text", ["0", "30s", "-1", "1.5", "٣", "", "9" * 13, "9" * 11])
-def test_labels_take_whole_seconds_only(text: str) -> None:
+def test_labels_accept_whole_seconds_only(text: str) -> None:
     metadata = label("health.interval", text)
     assert (metadata.health_interval, len(metadata.refused)) == (None, 1)
 
@@ -86,18 +84,18 @@ def test_a_port_is_a_number_of_16_bits(text: str, port: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["0", "65536", "-1", "+80", "http", "8o", "٨", "999999", ""])
-def test_what_is_no_port_is_refused(text: str) -> None:
+def test_an_invalid_port_is_refused(text: str) -> None:
     assert label("proxy.port", text).proxy_port is None
     assert len(label("proxy.port", text).refused) == 1
 
 
-def test_a_port_of_a_key_is_held_to_the_same() -> None:
-    assert "no port" in reason(label("65536.name", "x"))
-    assert "no port" in reason(label("0/udp.name", "x"))
+def test_an_invalid_port_in_a_key_is_refused() -> None:
+    assert reason(label("65536.name", "x")) == "'65536' is not a port number; use 1 to 65535"
+    assert reason(label("0/udp.name", "x")) == "'0' is not a port number; use 1 to 65535"
 
 
 @pytest.mark.parametrize("name", ["a", "Web Shop", "a.b", "Büro 🖨", "é" * 31, "x" * 63])
-def test_a_service_name_is_any_text_of_63_bytes(name: str) -> None:
+def test_a_service_name_is_any_text_of_up_to_63_bytes(name: str) -> None:
     assert label("name", name).name == name
 
 
@@ -108,7 +106,7 @@ def test_a_service_name_that_is_empty_too_long_or_unsafe_is_refused(name: str) -
 
 
 @pytest.mark.parametrize(
-    ("given", "accepted"),
+    ("text", "accepted"),
     [
         ("_http._tcp", "_http._tcp"),
         ("_DNS-sd._udp", "_dns-sd._udp"),
@@ -117,12 +115,12 @@ def test_a_service_name_that_is_empty_too_long_or_unsafe_is_refused(name: str) -
         ("_abcdefghijklmno._tcp", "_abcdefghijklmno._tcp"),
     ],
 )
-def test_a_service_type_is_a_name_and_a_transport(given: str, accepted: str) -> None:
-    assert label("type", given).service_type == accepted
+def test_a_service_type_is_a_name_and_a_protocol(text: str, accepted: str) -> None:
+    assert label("type", text).service_type == accepted
 
 
 @pytest.mark.parametrize(
-    "given",
+    "text",
     [
         "http",
         "http.tcp",
@@ -141,13 +139,13 @@ def test_a_service_type_is_a_name_and_a_transport(given: str, accepted: str) -> 
         "",
     ],
 )
-def test_what_is_no_service_type_is_refused(given: str) -> None:
-    metadata = label("type", given)
+def test_an_invalid_service_type_is_refused(text: str) -> None:
+    metadata = label("type", text)
     assert (metadata.service_type, len(metadata.refused)) == (None, 1)
 
 
 @pytest.mark.parametrize(
-    ("given", "accepted"),
+    ("text", "accepted"),
     [
         ("_printer", ("_printer",)),
         ("_scanner,_printer", ("_printer", "_scanner")),
@@ -156,12 +154,12 @@ def test_what_is_no_service_type_is_refused(given: str) -> None:
         (",".join(f"_a{number}" for number in range(8)), tuple(f"_a{n}" for n in range(8))),
     ],
 )
-def test_subtypes_are_labels(given: str, accepted: tuple[str, ...]) -> None:
-    assert label("subtypes", given).subtypes == accepted
+def test_subtypes_are_a_list_of_names(text: str, accepted: tuple[str, ...]) -> None:
+    assert label("subtypes", text).subtypes == accepted
 
 
 @pytest.mark.parametrize(
-    "given",
+    "text",
     [
         "",
         ",",
@@ -175,13 +173,13 @@ def test_subtypes_are_labels(given: str, accepted: tuple[str, ...]) -> None:
         " ".join(f"_a{n}" for n in range(9)),
     ],
 )
-def test_what_is_no_list_of_subtypes_is_refused(given: str) -> None:
-    metadata = label("subtypes", given)
+def test_an_invalid_list_of_subtypes_is_refused(text: str) -> None:
+    metadata = label("subtypes", text)
     assert (metadata.subtypes, len(metadata.refused)) == (None, 1)
 
 
 @pytest.mark.parametrize(
-    ("given", "accepted"),
+    ("text", "accepted"),
     [
         ("web", "web"),
         ("Web.Home.ARPA.", "web.home.arpa"),
@@ -191,12 +189,12 @@ def test_what_is_no_list_of_subtypes_is_refused(given: str) -> None:
         (".".join(["x" * 49] * 5) + ".abc", ".".join(["x" * 49] * 5) + ".abc"),
     ],
 )
-def test_a_dns_name_is_lowered_and_loses_its_last_dot(given: str, accepted: str) -> None:
-    assert label("dns.name", given).dns_name == accepted
+def test_a_dns_name_becomes_lower_case_without_a_final_dot(text: str, accepted: str) -> None:
+    assert label("dns.name", text).dns_name == accepted
 
 
 @pytest.mark.parametrize(
-    "given",
+    "text",
     [
         "",
         ".",
@@ -218,37 +216,37 @@ def test_a_dns_name_is_lowered_and_loses_its_last_dot(given: str, accepted: str)
         "\u212ai.lan",
     ],
 )
-def test_what_is_no_dns_name_is_refused(given: str) -> None:
-    metadata = label("dns.name", given)
+def test_an_invalid_dns_name_is_refused(text: str) -> None:
+    metadata = label("dns.name", text)
     assert (metadata.dns_name, len(metadata.refused)) == (None, 1)
 
 
 @pytest.mark.parametrize("path", ["/", "/a?b=c&d", "/%20", "/" + "x" * 1023])
-def test_a_health_path_is_what_a_request_may_carry(path: str) -> None:
+def test_a_health_path_is_valid_in_an_http_request(path: str) -> None:
     assert label("health.path", path).health_path == path
 
 
 @pytest.mark.parametrize("path", ["live", "", "/a b", "/a\r\nHost: x", "/é", "/" + "x" * 1024])
-def test_what_is_no_path_is_refused(path: str) -> None:
+def test_an_invalid_path_is_refused(path: str) -> None:
     metadata = label("health.path", path)
     assert (metadata.health_path, len(metadata.refused)) == (None, 1)
 
 
-def test_the_words_of_health_are_read_in_any_case() -> None:
+def test_kind_and_scheme_of_a_check_are_accepted_in_any_case() -> None:
     assert label("health.kind", " HTTP ").health_kind == "http"
     assert label("health.scheme", "Https").health_scheme == "https"
     assert "http or tcp" in reason(label("health.kind", "grpc"))
     assert "http or https" in reason(label("health.scheme", "ftp"))
 
 
-def test_a_txt_value_may_be_empty_and_hold_an_equals_sign() -> None:
+def test_a_txt_value_may_be_empty_or_contain_an_equals_sign() -> None:
     assert label("txt.flag", "").txt == (("flag", ""),)
     assert label("txt.q", " a=b").txt == (("q", " a=b"),)
 
 
 @pytest.mark.parametrize("key", ["a=b", "é", "\x1b", "a\x7f"])
 def test_a_txt_key_is_printable_ascii_without_an_equals_sign(key: str) -> None:
-    assert "no TXT key" in reason(label(f"txt.{key}", "v"))
+    assert "is not a TXT key" in reason(label(f"txt.{key}", "v"))
 
 
 def test_a_txt_string_has_at_most_255_bytes() -> None:
@@ -257,41 +255,41 @@ def test_a_txt_string_has_at_most_255_bytes() -> None:
     assert "255" in reason(label("txt.k", "é" * 127))
 
 
-def test_txt_keys_that_differ_in_case_alone_are_one() -> None:
+def test_txt_keys_are_compared_without_regard_to_case() -> None:
     metadata = from_labels({"koi.txt.b": "1", "koi.txt.B": "2"}, {})
     assert metadata.txt == (("B", "2"),)
     assert metadata.refused[0].key == "koi.txt.b"
 
 
-def test_txt_strings_that_do_not_fit_the_record_are_refused_last_first() -> None:
+def test_txt_strings_that_do_not_fit_into_the_record_are_refused() -> None:
     metadata = from_labels({f"koi.txt.{key}": "v" * 250 for key in "gfedcba"}, {})
     assert [key for key, _ in metadata.txt] == ["a", "b", "c", "d", "e"]
     assert [refusal.key for refusal in metadata.refused] == ["koi.txt.f", "koi.txt.g"]
 
 
-def test_a_txt_record_has_at_most_1300_bytes_with_the_length_of_each_string() -> None:
+def test_a_txt_record_has_at_most_1300_bytes_including_length_bytes() -> None:
     full = {f"koi.txt.{key}": "v" * 253 for key in "abcde"} | {"koi.txt.f": "v" * 17}
     assert not from_labels(full, {}).refused
     assert len(from_labels(full | {"koi.txt.f": "v" * 18}, {}).refused) == 1
 
 
-def test_a_value_beyond_all_measure_is_refused_without_being_shown() -> None:
-    assert reason(label("name", "x" * 5000)) == "longer than 4096 characters"
+def test_the_refusal_of_a_huge_value_does_not_show_it() -> None:
+    assert reason(label("name", "x" * 5000)) == "the value is longer than 4096 characters"
 
 
-def test_a_reason_shows_a_long_value_clipped_and_a_hostile_one_escaped() -> None:
+def test_a_reason_shows_a_value_clipped_and_escaped() -> None:
     assert "…" in reason(label("port", "9" * 4000))
     assert len(reason(label("port", "9" * 4000))) < 120
     assert "\\x1b[2J" in reason(label("port", "\x1b[2J"))
     assert "\\udc80" in reason(label("port", "\udc80"))
 
 
-def test_a_hostile_key_is_escaped_in_its_refusal() -> None:
+def test_control_characters_in_a_key_are_escaped_in_its_refusal() -> None:
     (refusal,) = label("\x1b[2J\n", "x").refused
     assert refusal.key == "koi.\\x1b[2J\\x0a"
 
 
-def test_ports_stand_in_order_however_they_are_said() -> None:
-    said = [("X-Koi", f"Port-{port}-Name", "n") for port in ("443", "53-udp", "53")]
-    ports = [port for port, _ in from_unit_keys(said, {}).ports]
+def test_ports_are_sorted_for_any_order_of_keys() -> None:
+    assignments = [("X-Koi", f"Port-{port}-Name", "n") for port in ("443", "53-udp", "53")]
+    ports = [port for port, _ in from_unit_keys(assignments, {}).ports]
     assert ports == [(53, "tcp"), (53, "udp"), (443, "tcp")]

@@ -1,4 +1,4 @@
-"""What a new configuration does to what is followed: nothing, to all that it does not name."""
+"""A new configuration changes only the backends that it affects."""
 
 import asyncio
 
@@ -12,65 +12,67 @@ from koi_agent.core.events import (
     Stopped,
     Unfollowed,
 )
+from koi_agent.core.key import Key
 from koi_agent.core.registry import Registry
 from koi_agent.follow.follower import LIST_TIMEOUT, OPEN_TIMEOUT
 from tests.unit.scripted import Runtime, failing, following, never
-from tests.unit.test_follow import in_virtual_time, kinds
-from tests.unit.things import Reader, container, listing, told, unit
+from tests.unit.test_follow import kinds
+from tests.unit.things import Reader, container, listing, short_forms, unit
+from tests.unit.virtual_time import in_virtual_time
 
 A, B = unit("a.service"), unit("b.service")
 BOX = container("c1", claims="a.service")
 
 
-def test_backend_followed_from_now_on_begins_with_nothing() -> None:
-    here = Registry(["systemd"])
-    (added,) = here.apply(Followed("podman"), 1)
+def test_added_backend_starts_without_instances() -> None:
+    here = Registry({"systemd": "systemd"})
+    (added,) = here.apply(Followed("podman", "podman"), 1)
     assert isinstance(added, BackendAdded)
     assert added.status.state is BackendState.CONNECTING
-    assert told(here.apply(listing("podman", BOX), 2)) == ["+c1"]
+    assert short_forms(here.apply(listing("podman", BOX), 2)) == ["+c1"]
 
 
-def test_backend_followed_no_more_takes_its_instances_with_it() -> None:
-    here = Registry(["systemd", "podman"])
+def test_instances_end_with_their_removed_backend() -> None:
+    here = Registry({"systemd": "systemd", "podman": "podman"})
     reader = Reader()
     for now, change in enumerate((listing("systemd", A, B), listing("podman", BOX))):
         reader.read(here.apply(change, now))
     events = here.apply(Unfollowed("systemd"), 9)
     reader.read(events)
-    assert told(events) == ["-b.service"]
-    assert [e.reason for e in events if isinstance(e, Stopped)] == ["followed no more"]
+    assert short_forms(events) == ["-b.service"]
+    assert [e.reason for e in events if isinstance(e, Stopped)] == ["no longer followed"]
     assert events[-1] == BackendRemoved("systemd")
     assert set(here.backends) == {"podman"}
-    assert set(here.visible) == set(reader.known) == {"podman:c1"}
+    assert set(here.visible) == set(reader.known) == {Key("podman", "c1")}
 
 
-def test_unit_shows_again_when_what_claimed_it_is_followed_no_more() -> None:
-    here = Registry(["systemd", "podman"])
+def test_unit_is_visible_again_after_its_containers_backend_is_removed() -> None:
+    here = Registry({"systemd": "systemd", "podman": "podman"})
     here.apply(listing("systemd", A), 1)
     here.apply(listing("podman", BOX), 2)
-    assert told(here.apply(Unfollowed("podman"), 3)) == ["-c1", "+a.service"]
+    assert short_forms(here.apply(Unfollowed("podman"), 3)) == ["-c1", "+a.service"]
 
 
-def test_unit_held_back_for_a_backend_shows_when_that_is_followed_no_more() -> None:
-    here = Registry(["systemd", "podman"])
-    assert told(here.apply(Seen(unit("q.service", awaits="podman")), 1)) == []
-    assert told(here.apply(Unfollowed("podman"), 2)) == ["+q.service"]
+def test_waiting_unit_is_visible_after_the_awaited_backend_is_removed() -> None:
+    here = Registry({"systemd": "systemd", "podman": "podman"})
+    assert short_forms(here.apply(Seen(unit("q.service", awaits="podman")), 1)) == []
+    assert short_forms(here.apply(Unfollowed("podman"), 2)) == ["+q.service"]
 
 
-def test_unit_is_held_back_from_when_a_backend_that_may_claim_it_is_followed() -> None:
-    here = Registry(["systemd"])
-    assert told(here.apply(Seen(unit("q.service", awaits="podman")), 1)) == ["+q.service"]
-    assert told(here.apply(Followed("podman"), 2)) == ["-q.service"]
+def test_unit_is_hidden_when_a_backend_that_may_claim_it_is_added() -> None:
+    here = Registry({"systemd": "systemd"})
+    assert short_forms(here.apply(Seen(unit("q.service", awaits="podman")), 1)) == ["+q.service"]
+    assert short_forms(here.apply(Followed("podman", "podman"), 2)) == ["-q.service"]
 
 
 @in_virtual_time
-async def test_renewed_backend_keeps_what_is_tracked_and_lists_by_the_new_configuration() -> None:
+async def test_renewed_backend_keeps_instances_and_lists_by_the_new_configuration() -> None:
     before, after = Runtime(A, B), Runtime(A)
     async with following(before) as engine:
         engine.follower.renew(after, interval=1e9)
         await engine.follower.settled.wait()
         assert kinds(engine) == ["Listing", "Listing"]
-        assert told(engine.events) == ["+a.service", "+b.service", "-b.service"]
+        assert short_forms(engine.events) == ["+a.service", "+b.service", "-b.service"]
         assert [name for name, _ in before.asked] == ["open", "list", "close"]
         after.starts(B)
         assert engine.ids == {"a.service", "b.service"}
@@ -78,7 +80,7 @@ async def test_renewed_backend_keeps_what_is_tracked_and_lists_by_the_new_config
 
 
 @in_virtual_time
-async def test_renewed_while_it_waits_for_another_try_is_tried_at_once() -> None:
+async def test_backend_renewed_during_a_pause_is_tried_at_once() -> None:
     absent, there = Runtime(), Runtime(A)
     absent.plan["open"].extend(failing(BackendAbsent("no")) for _ in range(1000))
     async with following(absent) as engine:
@@ -89,7 +91,7 @@ async def test_renewed_while_it_waits_for_another_try_is_tried_at_once() -> None
 
 
 @in_virtual_time
-async def test_renewed_while_it_connects_connects_anew() -> None:
+async def test_backend_renewed_while_it_connects_connects_again() -> None:
     silent, there = Runtime(), Runtime(A)
     silent.plan["open"].append(never)
     async with following(silent, settled=False) as engine:
@@ -113,10 +115,10 @@ async def test_runtime_that_never_answers_is_not_overdue_but_lost() -> None:
 
 
 @in_virtual_time
-async def test_session_that_swallows_its_deadline_is_overdue() -> None:
+async def test_session_that_ignores_its_timeout_is_overdue() -> None:
     runtime = Runtime(A)
 
-    async def deaf() -> None:
+    async def ignore_cancellation() -> None:
         while True:
             try:
                 await asyncio.sleep(1000)
@@ -124,7 +126,7 @@ async def test_session_that_swallows_its_deadline_is_overdue() -> None:
                 if engine.follower.overdue():
                     raise
 
-    runtime.plan["list"].append(deaf)
+    runtime.plan["list"].append(ignore_cancellation)
     async with following(runtime, settled=False) as engine:
         await asyncio.sleep(2 * LIST_TIMEOUT - 1)
         assert engine.follower.overdue() == ""

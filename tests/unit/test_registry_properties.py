@@ -1,4 +1,4 @@
-"""Whatever order a runtime's events and lists come in, what is visible ends at the truth."""
+"""The visible instances end at the real state, for any order of events and listings."""
 
 from collections import deque
 from dataclasses import dataclass, field
@@ -30,27 +30,27 @@ IDS = st.sampled_from(["a.service", "b.service", "c.service"])
 
 @dataclass
 class Request:
-    """A list on its way: what events spoke of since, and the answer once it is made."""
+    """A pending request for a listing: ids with events since then, and the reply, if sent."""
 
     touched: set[str] = field(default_factory=set)
-    answer: list[Instance] | None = None
+    reply: list[Instance] | None = None
 
 
 class Following(RuleBasedStateMachine):
-    """A runtime that lives its own life, followed as the engine does it.
+    """A runtime that changes at any time, followed as the follower does it.
 
-    Its events come in order and late, its answers are of any moment between request and
-    arrival, and the connection may be lost at any time, with all that was on its way.
+    Its events arrive in order and late. A reply is from any moment between the request and its
+    arrival. The connection may be lost at any time, with all events and replies in transit.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.truth: dict[str, Instance] = {}
+        self.real: dict[str, Instance] = {}
         self.stream: deque[Seen | Gone] = deque()
         self.open = False
         self.early: dict[str, Seen | Gone] | None = None
         self.request: Request | None = None
-        self.registry = Registry(["systemd", "podman"])
+        self.registry = Registry({"systemd": "systemd", "podman": "podman"})
         self.reader = Reader()
         self.late = Reader()
         self.now = 0
@@ -70,19 +70,19 @@ class Following(RuleBasedStateMachine):
             if isinstance(event, Updated):
                 assert event.new.discovered_at == event.old.discovered_at
 
-    def say(self, event: Seen | Gone) -> None:
+    def emit(self, event: Seen | Gone) -> None:
         if self.open:
             self.stream.append(event)
 
     @rule(id_=IDS, detail=st.sampled_from("xyz"))
-    def runtime_starts_or_changes_one(self, id_: str, detail: str) -> None:
-        self.truth[id_] = unit(id_, detail)
-        self.say(Seen(self.truth[id_]))
+    def runtime_starts_or_changes_an_instance(self, id_: str, detail: str) -> None:
+        self.real[id_] = unit(id_, detail)
+        self.emit(Seen(self.real[id_]))
 
     @rule(id_=IDS)
-    def runtime_stops_one(self, id_: str) -> None:
-        if self.truth.pop(id_, None):
-            self.say(Gone(backend="systemd", id=id_, reason="stopped"))
+    def runtime_stops_an_instance(self, id_: str) -> None:
+        if self.real.pop(id_, None):
+            self.emit(Gone(backend="systemd", id=id_, reason="stopped"))
 
     @precondition(lambda self: not self.open)
     @rule()
@@ -92,23 +92,23 @@ class Following(RuleBasedStateMachine):
 
     @precondition(lambda self: self.open and self.request is None)
     @rule()
-    def ask(self) -> None:
+    def request_listing(self) -> None:
         self.request = Request()
 
-    @precondition(lambda self: self.request and self.request.answer is None)
+    @precondition(lambda self: self.request and self.request.reply is None)
     @rule()
-    def runtime_answers(self) -> None:
+    def runtime_replies(self) -> None:
         assert self.request
-        self.request.answer = list(self.truth.values())
+        self.request.reply = list(self.real.values())
 
-    @precondition(lambda self: self.request and self.request.answer is not None)
+    @precondition(lambda self: self.request and self.request.reply is not None)
     @rule()
-    def take_answer(self) -> None:
+    def receive_reply(self) -> None:
         request = self.request
         assert request
-        assert request.answer is not None
+        assert request.reply is not None
         self.request = None
-        self.apply(listing("systemd", *request.answer, touched=request.touched))
+        self.apply(listing("systemd", *request.reply, touched=request.touched))
         early, self.early = self.early or {}, None
         for id_, event in early.items():
             if id_ in request.touched:
@@ -116,7 +116,7 @@ class Following(RuleBasedStateMachine):
 
     @precondition(lambda self: self.stream)
     @rule()
-    def take_event(self) -> None:
+    def receive_event(self) -> None:
         event = self.stream.popleft()
         id_ = event.instance.id if isinstance(event, Seen) else event.id
         if self.request:
@@ -134,16 +134,16 @@ class Following(RuleBasedStateMachine):
         self.apply(Lost(backend="systemd", reason="test"))
 
     @rule()
-    def is_followed_anew(self) -> None:
+    def backend_is_removed_and_added(self) -> None:
         self.open, self.request, self.early = False, None, None
         self.stream.clear()
         self.apply(Unfollowed("systemd"))
         self.away = False
         assert self.registry.visible == {}
-        self.apply(Followed("systemd"))
+        self.apply(Followed("systemd", "systemd"))
 
     @rule()
-    def reader_begins_anew_from_what_is_visible(self) -> None:
+    def late_reader_starts_from_the_visible_instances(self) -> None:
         self.late = Reader(self.registry.visible)
 
     @rule()
@@ -151,37 +151,37 @@ class Following(RuleBasedStateMachine):
         if not self.open:
             self.connect()
         if self.request is None:
-            self.ask()
+            self.request_listing()
         assert self.request
-        if self.request.answer is None:
-            self.runtime_answers()
-        self.take_answer()
+        if self.request.reply is None:
+            self.runtime_replies()
+        self.receive_reply()
         while self.stream:
-            self.take_event()
-        said = {i.id: i.state_detail for i in self.registry.visible.values()}
-        assert said == {id_: instance.state_detail for id_, instance in self.truth.items()}
+            self.receive_event()
+        visible = {i.id: i.state_detail for i in self.registry.visible.values()}
+        assert visible == {id_: instance.state_detail for id_, instance in self.real.items()}
         assert not any(instance.stale for instance in self.registry.visible.values())
 
     def teardown(self) -> None:
         self.everything_arrives()
 
     @invariant()
-    def readers_know_what_is_visible(self) -> None:
+    def readers_agree_with_the_registry(self) -> None:
         assert self.reader.known == self.late.known == self.registry.visible
 
     @invariant()
-    def status_counts_what_is_visible(self) -> None:
+    def status_counts_the_visible_instances(self) -> None:
         assert self.registry.backends["systemd"].instances == len(self.registry.visible)
 
     @invariant()
-    def stale_are_only_those_of_a_backend_that_was_lost(self) -> None:
+    def only_a_lost_backend_is_stale(self) -> None:
         state = self.registry.backends["systemd"].state
         assert self.away is (state is BackendState.STALE)
         if not self.away and self.early is None and not self.request:
             assert self.registry.backends["systemd"].drift == 0
 
     @invariant()
-    def list_differs_from_itself_in_nothing(self) -> None:
+    def own_listing_has_no_differences(self) -> None:
         same: Listing = listing("systemd", *self.registry.visible.values())
         assert not any(how for _, how in self.registry.differences(same))
 

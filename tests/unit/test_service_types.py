@@ -1,3 +1,5 @@
+"""The DNS-SD service type of a port."""
+
 import re
 
 import pytest
@@ -6,7 +8,7 @@ from koi_agent.core.instance import KoiMetadata, PortMetadata, Protocol
 from koi_agent.core.metadata.names import service_type
 from koi_agent.core.metadata.service_types import FALLBACK, WELL_KNOWN, resolve
 
-SAYS_NOTHING = KoiMetadata()
+NO_METADATA = KoiMetadata()
 
 TCP = """
 80 http  3000 http  5000 http  8000 http  8080 http  8888 http  9000 http  443 https  8443 https
@@ -18,22 +20,22 @@ TCP = """
 UDP = "53 dns  5353 mdns  1900 ssdp  51820 wireguard"
 
 
-def test_the_table_is_upstreams() -> None:
-    wanted = {
+def test_the_table_equals_the_one_of_koi() -> None:
+    expected = {
         (int(port), protocol): f"_{name}._{protocol}"
         for protocol, table in ((Protocol.TCP, TCP), (Protocol.UDP, UDP))
         for port, name in re.findall(r"(\d+) (\S+)", table)
     }
-    assert wanted == WELL_KNOWN
+    assert expected == WELL_KNOWN
 
 
-def test_every_type_of_ours_is_one_we_accept() -> None:
+def test_every_default_type_is_a_valid_service_type() -> None:
     for known in (*WELL_KNOWN.values(), *FALLBACK.values()):
         assert service_type(known) == known
 
 
 @pytest.mark.parametrize(
-    ("port", "protocol", "wanted"),
+    ("port", "protocol", "expected"),
     [
         (80, Protocol.TCP, "_http._tcp"),
         (80, Protocol.UDP, "_koi-managed._udp"),
@@ -41,24 +43,24 @@ def test_every_type_of_ours_is_one_we_accept() -> None:
         (12345, Protocol.TCP, "_koi-managed._tcp"),
     ],
 )
-def test_a_port_nobody_spoke_of_goes_by_its_number(
-    port: int, protocol: Protocol, wanted: str
+def test_a_port_without_metadata_has_the_type_of_its_number(
+    port: int, protocol: Protocol, expected: str
 ) -> None:
-    assert resolve(port, protocol, SAYS_NOTHING) == wanted
+    assert resolve(port, protocol, NO_METADATA) == expected
 
 
-def test_the_owners_type_comes_before_the_number() -> None:
+def test_a_type_in_metadata_overrides_the_port_number() -> None:
     assert resolve(80, Protocol.TCP, KoiMetadata(service_type="_ipp._tcp")) == "_ipp._tcp"
 
 
-def test_the_ports_own_type_comes_before_the_owners_general_one() -> None:
+def test_the_type_of_a_port_overrides_the_type_of_the_instance() -> None:
     ports = (((80, Protocol.TCP), PortMetadata(type="_a._tcp")),)
     metadata = KoiMetadata(service_type="_b._tcp", ports=ports)
     assert resolve(80, Protocol.TCP, metadata) == "_a._tcp"
     assert resolve(81, Protocol.TCP, metadata) == "_b._tcp"
 
 
-def test_a_type_of_the_other_transport_says_nothing_about_a_port() -> None:
+def test_a_type_of_another_protocol_does_not_apply() -> None:
     ports = (((53, Protocol.UDP), PortMetadata(type="_a._tcp")),)
     metadata = KoiMetadata(service_type="_b._tcp", ports=ports)
     assert resolve(53, Protocol.UDP, metadata) == "_dns._udp"

@@ -28,7 +28,7 @@ LISTED = listing("systemd", unit("a.service"))
     ],
 )
 def test_the_line(changes: list[Change], text: str) -> None:
-    registry = Registry(["docker", "systemd"])
+    registry = Registry({"docker": "docker", "systemd": "systemd"})
     for change in changes:
         registry.apply(change, 1)
     assert StatusPublisher(registry, Notifier({})).text() == text

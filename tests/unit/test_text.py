@@ -1,4 +1,4 @@
-"""Foreign text, made fit to show."""
+"""Text from outside is escaped before it is shown."""
 
 import unicodedata
 
@@ -10,7 +10,7 @@ from koi_agent.core.text import printable
 
 
 @pytest.mark.parametrize(
-    ("foreign", "shown"),
+    ("text", "shown"),
     [
         ("plain — ünïcödé 🙂", "plain — ünïcödé 🙂"),
         ("a\nb\tc", "a\\x0ab\\x09c"),
@@ -22,8 +22,8 @@ from koi_agent.core.text import printable
         ("\u2028\u2066", "\\u2028\\u2066"),
     ],
 )
-def test_what_can_not_be_shown_is_spelled(foreign: str, shown: str) -> None:
-    assert printable(foreign) == shown
+def test_unsafe_characters_are_escaped(text: str, shown: str) -> None:
+    assert printable(text) == shown
 
 
 def test_long_text_is_cut() -> None:
@@ -32,8 +32,8 @@ def test_long_text_is_cut() -> None:
 
 
 @given(st.text(st.characters(), max_size=50))
-def test_shown_text_has_no_controls_and_can_be_encoded(foreign: str) -> None:
-    shown = printable(foreign)
+def test_printable_text_has_no_controls_and_can_be_encoded(text: str) -> None:
+    shown = printable(text)
     shown.encode()
     assert not any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in shown)
     assert printable(shown) == shown

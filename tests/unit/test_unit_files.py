@@ -1,4 +1,4 @@
-"""What the files of a unit say together, and what a bad file costs."""
+"""What the files of a unit contain together, and what a bad file costs."""
 
 import os
 from collections.abc import Callable
@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from koi_agent.backends.systemd.file_contents import LARGEST
-from koi_agent.backends.systemd.unit_files import Library, UnitFile
+from koi_agent.backends.systemd.file_contents import MAX_SIZE
+from koi_agent.backends.systemd.unit_files import UnitFile, UnitFileReader
 
 Write = Callable[..., list[str]]
 
@@ -26,10 +26,10 @@ def write(tmp_path: Path) -> Write:
 
 
 def read(paths: list[str], name: str = "web.service") -> UnitFile:
-    return Library().read(name, paths[0], paths[1:])
+    return UnitFileReader().read(name, paths[0], paths[1:])
 
 
-def test_only_our_keys_are_taken(write: Write) -> None:
+def test_only_our_keys_are_used(write: Write) -> None:
     text = """
 [Unit]
 Description=secret
@@ -71,7 +71,7 @@ def test_drop_ins_follow_the_fragment_and_resets_stay(write: Write) -> None:
         ("Environment=XKOI_MDNS_ANNOUNCE=1", None),
     ],
 )
-def test_announce_is_all_that_is_taken_of_the_environment(
+def test_only_one_variable_of_the_environment_is_used(
     write: Write, lines: str, value: str | None
 ) -> None:
     file = read(write(f"[Service]\n{lines}\n"))
@@ -82,7 +82,7 @@ def test_announce_is_all_that_is_taken_of_the_environment(
 def test_environment_with_an_open_quote_keeps_the_words_before(write: Write) -> None:
     file = read(write('[Service]\nEnvironment=KOI_MDNS_ANNOUNCE=1 "A=b\n'))
     assert file.environment == (("KOI_MDNS_ANNOUNCE", "1"),)
-    assert [problem.split(" line ")[1] for problem in file.problems] == [
+    assert [problem.split(".conf:")[1] for problem in file.problems] == [
         "2: Environment=: a quote is left open"
     ]
 
@@ -92,12 +92,12 @@ def test_environment_of_another_section_is_not_the_services(write: Write) -> Non
 
 
 @pytest.mark.parametrize("section", ["X-Container", "X-Pod", "X-Kube"])
-def test_quadlet_leaves_its_section(write: Write, section: str) -> None:
-    assert read(write(f"[{section}]\nImage=x\n[Service]\n")).container
+def test_unit_with_a_section_of_quadlet_is_from_quadlet(write: Write, section: str) -> None:
+    assert read(write(f"[{section}]\nImage=x\n[Service]\n")).from_quadlet
 
 
-def test_other_units_are_no_containers(write: Write) -> None:
-    assert not read(write("[Container]\n[Service]\n")).container
+def test_other_units_are_not_from_quadlet(write: Write) -> None:
+    assert not read(write("[Container]\n[Service]\n")).from_quadlet
 
 
 @pytest.mark.parametrize(
@@ -115,28 +115,30 @@ def test_other_units_are_no_containers(write: Write) -> None:
         ("", False),
     ],
 )
-def test_network_namespace_of_its_own(write: Write, lines: str, *, expected: bool) -> None:
+def test_service_with_a_network_namespace_of_its_own(
+    write: Write, lines: str, *, expected: bool
+) -> None:
     assert read(write(f"[Service]\n{lines}\n")).private_network is expected
 
 
-def test_specifiers_are_expanded_in_values_for_the_unit_that_asks(write: Write) -> None:
-    library = Library()
+def test_specifiers_in_values_are_expanded_for_each_unit(write: Write) -> None:
+    reader = UnitFileReader()
     (path,) = write("[Unit]\nX-Koi-Txt-%i=%p %i\n")
     for instance in ("a", "b"):
-        file = library.read(f"web@{instance}.service", path)
+        file = reader.read(f"web@{instance}.service", path)
         assert file.assignments == (("Unit", "X-Koi-Txt-%i", f"web {instance}"),)
 
 
-def test_unknown_specifier_is_left_and_reported(write: Write) -> None:
+def test_unknown_specifier_is_not_expanded_but_reported(write: Write) -> None:
     file = read(write("[Unit]\nX-Koi-Name=%H\n"))
     assert file.assignments == (("Unit", "X-Koi-Name", "%H"),)
     (problem,) = file.problems
-    assert "line 2: X-Koi-Name: %H stays as it is" in problem
+    assert "0.conf:2: X-Koi-Name=: %H is not expanded" in problem
 
 
 def test_line_of_ours_without_an_equals_sign_is_reported(write: Write) -> None:
     file = read(write("[Unit]\nExecStart\nX-Koi-Enable yes\n[X-Koi]\nEnable\n"))
-    assert [problem.split(" line ")[1] for problem in file.problems] == [
+    assert [problem.split(".conf:")[1] for problem in file.problems] == [
         "3: has no =: ignored",
         "5: has no =: ignored",
     ]
@@ -149,15 +151,15 @@ def test_problems_are_few_and_carry_no_control_characters(write: Write) -> None:
 
 
 def costs(path: Path, reason: str) -> None:
-    """A bad file costs its unit what the good one says too, with one sentence."""
+    """Check that a bad file costs its unit all metadata, for a reason."""
     good = path.with_name("good.conf")
     good.write_text("[X-Container]\n[Service]\nX-Koi-Name=a\nEnvironment=KOI_MDNS_ANNOUNCE=1\n")
-    file = Library().read("web.service", str(good), [str(path)])
-    assert (file.assignments, file.environment, file.container) == ((), (), True)
+    file = UnitFileReader().read("web.service", str(good), [str(path)])
+    assert (file.assignments, file.environment, file.from_quadlet) == ((), (), True)
     (problem,) = file.problems
-    assert problem.startswith(f"{path} ")
+    assert problem.startswith(f"{path}: ")
     assert reason in problem
-    assert problem.endswith("web.service has no metadata from its files")
+    assert problem.endswith("; web.service gets no metadata from files")
 
 
 def test_missing_file_costs_the_metadata(tmp_path: Path) -> None:
@@ -176,7 +178,6 @@ def test_folder_costs_the_metadata(tmp_path: Path) -> None:
     costs(path, "not a regular file")
 
 
-@pytest.mark.timeout(5)
 def test_fifo_costs_the_metadata_and_no_time(tmp_path: Path) -> None:
     path = tmp_path / "fifo.conf"
     os.mkfifo(path)
@@ -185,7 +186,7 @@ def test_fifo_costs_the_metadata_and_no_time(tmp_path: Path) -> None:
 
 def test_large_file_costs_the_metadata(tmp_path: Path) -> None:
     path = tmp_path / "large.conf"
-    path.write_bytes(b"#" * (LARGEST + 1))
+    path.write_bytes(b"#" * (MAX_SIZE + 1))
     costs(path, "larger than 64 KiB")
 
 
@@ -202,7 +203,7 @@ def test_file_that_is_not_utf8_costs_the_metadata(tmp_path: Path) -> None:
 
 
 def test_path_with_a_nul_costs_the_metadata() -> None:
-    assert "is not a path" in Library().read("web.service", "/a\0b").problems[0]
+    assert "not a path" in UnitFileReader().read("web.service", "/a\0b").problems[0]
 
 
 def test_unreadable_file_costs_the_metadata(tmp_path: Path) -> None:
@@ -217,7 +218,7 @@ def test_unreadable_file_costs_the_metadata(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     os.seteuid(65534)
     try:
-        file = Library().read("web.service", str(path))
+        file = UnitFileReader().read("web.service", str(path))
     finally:
         os.seteuid(0)
     assert "Permission denied" in file.problems[0]
@@ -225,12 +226,12 @@ def test_unreadable_file_costs_the_metadata(tmp_path: Path) -> None:
 
 def test_largest_file_is_read(write: Write) -> None:
     line = "[X-Koi]\nName=a\n"
-    assert read(write(line + "#" * (LARGEST - len(line)))).assignments
+    assert read(write(line + "#" * (MAX_SIZE - len(line)))).assignments
 
 
-def test_mask_and_empty_paths_say_nothing(tmp_path: Path) -> None:
+def test_masked_unit_and_empty_paths_contain_nothing(tmp_path: Path) -> None:
     (tmp_path / "web.service").symlink_to("/dev/null")
-    assert Library().read("web.service", str(tmp_path / "web.service"), [""]) == UnitFile()
+    assert UnitFileReader().read("web.service", str(tmp_path / "web.service"), [""]) == UnitFile()
 
 
 def test_symlinks_are_followed(write: Write, tmp_path: Path) -> None:
@@ -243,7 +244,7 @@ def test_symlinks_are_followed(write: Write, tmp_path: Path) -> None:
 def test_no_file_raises(data: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.getbasetemp() / "any.conf"
     path.write_bytes(data)
-    Library().read("web@a.service", str(path), [str(path)])
+    UnitFileReader().read("web@a.service", str(path), [str(path)])
 
 
 LINES = st.lists(
@@ -267,20 +268,20 @@ LINES = st.lists(
 
 
 @given(before=LINES, after=LINES)
-def test_file_split_into_drop_ins_says_the_same(
+def test_file_split_into_drop_ins_is_read_alike(
     before: list[str], after: list[str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.getbasetemp()
     texts = {"whole": [*before, *after], "first": before, "second": after}
     for name, lines in texts.items():
         (folder / name).write_text("\n".join(["[Service]", *lines]))
-    whole = Library().read("a@b.service", str(folder / "whole"))
-    split = Library().read("a@b.service", str(folder / "first"), [str(folder / "second")])
+    whole = UnitFileReader().read("a@b.service", str(folder / "whole"))
+    split = UnitFileReader().read("a@b.service", str(folder / "first"), [str(folder / "second")])
     assert whole == split
 
 
 @pytest.mark.parametrize(
-    ("text", "tells"),
+    ("text", "notifies"),
     [
         ("Type=notify\n", True),
         ("Type=notify-reload\n", True),
@@ -292,5 +293,5 @@ def test_file_split_into_drop_ins_says_the_same(
         ("", False),
     ],
 )
-def test_who_says_when_he_is_ready_is_known(write: Write, text: str, *, tells: bool) -> None:
-    assert read(write(f"[Service]\n{text}")).tells is tells
+def test_service_that_reports_when_it_is_ready(write: Write, text: str, *, notifies: bool) -> None:
+    assert read(write(f"[Service]\n{text}")).notifies_ready is notifies

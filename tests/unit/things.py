@@ -1,9 +1,10 @@
-"""Instances and changes as short as a test can say them, and what a reader makes of events."""
+"""Short constructors of instances and changes, and a reader that replays events."""
 
 from collections.abc import Iterable, Mapping
 
 from koi_agent.core.events import Event, Gone, Listing, Started, Stopped, Updated
-from koi_agent.core.instance import Instance, InstanceState, KoiMetadata
+from koi_agent.core.instance import UNIT, Instance, InstanceState, KoiMetadata
+from koi_agent.core.key import Key
 
 
 def unit(
@@ -18,6 +19,7 @@ def unit(
         unit=name,
         control_group=group,
         awaits=awaits,
+        traits=UNIT,
         metadata=KoiMetadata(name=koi or None),
     )
 
@@ -53,9 +55,9 @@ def gone(instance: Instance, reason: str = "stopped") -> Gone:
 
 
 class Reader:
-    """Somebody who knows only what events tell, and complains where they contradict it."""
+    """Rebuilds the visible instances from events; fails if an event contradicts them."""
 
-    def __init__(self, known: Mapping[str, Instance] | None = None) -> None:
+    def __init__(self, known: Mapping[Key, Instance] | None = None) -> None:
         self.known = dict(known or {})
 
     def read(self, events: Iterable[Event]) -> None:
@@ -74,8 +76,8 @@ class Reader:
                     pass
 
 
-def told(events: Iterable[Event]) -> list[str]:
-    """Events of instances in brief: ``+a`` started, ``~a`` updated, ``-a`` stopped."""
+def short_forms(events: Iterable[Event]) -> list[str]:
+    """Return events of instances in short form: ``+a`` started, ``~a`` updated, ``-a`` stopped."""
     brief = []
     for event in events:
         match event:

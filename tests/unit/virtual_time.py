@@ -1,15 +1,21 @@
-"""Time that passes only while nothing else is to be done: minutes of waiting in no time."""
+"""Virtual time: when all tasks wait, the clock of the event loop jumps to the next timeout.
+
+Sockets work if both ends are in this process: what one end has sent is ready for the other. Time
+must not depend on another process or thread.
+"""
 
 import asyncio
+import functools
 import selectors
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
 class Jump(selectors.SelectSelector):
-    """A selector that does not wait for its timeout: ``now`` is then, at once."""
+    """A selector that adds its timeout to ``now`` instead of waiting."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -18,7 +24,7 @@ class Jump(selectors.SelectSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0)
         if not ready:
-            assert timeout is not None, "everybody waits, and nothing is ever going to happen"
+            assert timeout is not None, "all tasks wait, and there is no timeout"
             self.now += timeout
         return ready
 
@@ -35,7 +41,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 def run(todo: Coroutine[Any, Any, T]) -> T:
-    """Run to the end in virtual time; what is left running then is a failure."""
+    """Run a coroutine in virtual time; fails if a task is left."""
 
     async def whole() -> T:
         result = await todo
@@ -47,6 +53,16 @@ def run(todo: Coroutine[Any, Any, T]) -> T:
         return runner.run(whole())
 
 
+def in_virtual_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Run a test that is a coroutine function in virtual time."""
+
+    @functools.wraps(test)
+    def run_test(*args: P.args, **kwargs: P.kwargs) -> None:
+        run(test(*args, **kwargs))
+
+    return run_test
+
+
 def now() -> float:
-    """Tell the virtual time, in seconds."""
+    """Return the virtual time in seconds."""
     return asyncio.get_running_loop().time()

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from tests.world import CHECKOUT, World
+from tests.namespaces import CHECKOUT
+from tests.world import World
 
 NAME: Final = "demo"
 SAMPLES: Final = CHECKOUT / "tests/samples"

@@ -1,54 +1,15 @@
 #!/bin/sh
-# A systemd user manager with a bus of its own, in namespaces of its own.
-# Run by root. Each stage is this same file: keeper, leader, manager.
-#
-# The keeper stands outside and removes what namespaces do not take with them: the control
-# group and the home folder. The leader is PID 1 of the world and lives until its standard
-# input ends. The kernel ends that even when the starter is killed, so nothing outlives it.
+# A systemd user manager with a bus of its own, in namespaces of its own: world.sh start NAME
 set -eu
+. "$(dirname "$0")/../namespaces/namespaces.sh"
 
-start() {
-    # First of all a mount namespace: the keeper must not mount on the host.
-    exec unshare -m -- "$0" keeper "$@"
-}
-
-keeper() {
-    # Where the host has no unified hierarchy in place, here it has.
-    [ -e /sys/fs/cgroup/cgroup.controllers ] || mount -t cgroup2 cgroup2 /sys/fs/cgroup
-    group=$(mktemp -d /sys/fs/cgroup/koi-world.XXXXXX)
-    HOME=$(mktemp -d "${TMPDIR:-/tmp}/koi-world.XXXXXX")
-    export HOME
-    trap 'remove_traces "$group"' EXIT
-    unshare -m -p -n -f --kill-child -- "$0" leader "$group" "$@"
-}
-
-remove_traces() {
-    # The manager's groups are empty by now: PID 1 of the world is gone, and all with it.
-    find "$1" -depth -type d -exec rmdir {} \;
-    rm -rf "$HOME"
-}
-
-leader() {
-    # /proc is still the host's, so this is our number as the host sees it.
-    read -r pid _ </proc/self/stat
-    echo 0 >"$1/cgroup.procs"
-    shift
-    # The control group namespace takes its root from where we are now. Any later, and the
-    # manager sees itself outside that root and dies when it executes itself anew.
-    exec unshare -C -m -- "$0" manager "$pid" "$@"
-}
-
-manager() {
-    umount /sys/fs/cgroup
-    mount -t cgroup2 cgroup2 /sys/fs/cgroup
-    mkdir /sys/fs/cgroup/visitors # for programs that come in from outside
-    mount -t proc proc /proc
+place() {
     [ "$2" != demo ] || keep_engines
     mount -t tmpfs -o mode=755 tmpfs /run
-    # What the host's owner enabled for users has no place here.
+    # What the host's administrator enabled for users must not run here.
     [ ! -d /etc/systemd/user ] || mount -t tmpfs -o mode=755 tmpfs /etc/systemd/user
     ip link set lo up
-    # Without this folder the manager takes the machine for one without systemd and exits.
+    # Without this folder the manager takes the host for one without systemd and exits.
     mkdir -p /run/systemd/system /run/user/0
     write_settings
     env -i HOME="$HOME" PATH="$PATH" LANG=C.UTF-8 USER=root LOGNAME=root SHELL=/bin/sh \
@@ -60,7 +21,7 @@ manager() {
 }
 
 keep_engines() {
-    # Who looks at the demonstration may have a Docker or a Podman that runs, to be seen in it.
+    # The demonstration shows the containers of this host's Docker and Podman.
     for socket in docker.sock podman/podman.sock; do
         [ -S "/run/$socket" ] || continue
         touch "$HOME/${socket##*/}"
@@ -70,18 +31,18 @@ keep_engines() {
 
 write_settings() {
     mkdir -p /run/systemd/user.conf.d /run/systemd/user/sockets.target.wants
-    # A unit of a test that ignores SIGTERM costs the reset this long.
+    # World.reset() waits this long for a unit that ignores SIGTERM.
     printf '[Manager]\nDefaultTimeoutStopSec=3s\n' >/run/systemd/user.conf.d/world.conf
     write_bus_units
 }
 
-# The manager's own connection to the bus follows the state of the units by these two names
+# The manager's own connection to the bus follows the state of the units with these two names
 # (manager_recheck_dbus in systemd): it connects when dbus.service becomes active while
-# dbus.socket runs, and drops the connection when it does not. A dbus-daemon that is no
-# dbus.service would be connected to once at most and lost for ever when it dies.
-# When the daemon is killed, systemd holds the socket; the first client that connects starts
-# it again, and with it the manager comes back to the bus. Hence no Restart=, and no limits,
-# since tests kill the bus as often as they like.
+# dbus.socket runs, and drops the connection when dbus.service stops. The manager would connect at
+# most once to a dbus-daemon outside of dbus.service.
+# When the daemon is killed, systemd holds the socket. The first client that connects starts the
+# daemon again, and the manager connects to it. So there is no Restart=, and there are no limits:
+# tests kill the bus many times.
 write_bus_units() {
     cat >/run/systemd/user/dbus.socket <<'UNIT'
 [Unit]
@@ -104,6 +65,4 @@ UNIT
     ln -s ../dbus.socket /run/systemd/user/sockets.target.wants/dbus.socket
 }
 
-stage=$1
-shift
-"$stage" "$@"
+stage "$@"

@@ -1,78 +1,99 @@
 """Containers of Docker or Podman, over the API that both speak.
 
-``sockets`` says where an engine may be, ``api`` talks to it, ``events`` and ``containers`` read
-what it says, ``tracker`` makes changes of that, ``session`` holds them together for one
-connection, ``memory`` from one to the next; ``inquiries`` are what is still to be asked and
-``listeners`` the ports of containers on the host's network.
+``kinds`` holds how the two differ, ``sockets`` where they listen. For one connection, ``api``
+sends requests, ``event_listener`` reads the event stream, ``inspector`` inspects containers, and
+``session`` lists them and owns the rest. ``containers``, ``events``, ``labels``, ``ports`` and
+``health`` parse the responses; ``tracker`` applies them to the ``table``, which delivers them.
 """
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from koi_agent.backends.docker.api import API, Engine, NothingBehind
-from koi_agent.backends.docker.memory import Memory
-from koi_agent.backends.docker.session import Session
-from koi_agent.backends.docker.sockets import candidates, foreign_host, stand_ins
-from koi_agent.config import Config
+from koi_agent.backends.docker.api import DockerAPI, connected
+from koi_agent.backends.docker.kinds import Kind
+from koi_agent.backends.docker.session import EngineState, Session
+from koi_agent.backends.docker.sockets import Candidate, Candidates
+from koi_agent.backends.docker.tunables import Tunables
+from koi_agent.backends.http_engine.client import NothingBehindGate
+from koi_agent.backends.http_engine.socket_errors import UnixSocket
 from koi_agent.core.contracts import Deliver
 from koi_agent.core.errors import BackendAbsent, BackendLost
-from koi_agent.host.engines import SOCKETS, gate_socket, gate_unit, is_gate
 from koi_agent.host.listeners import ListenerTable
-from koi_agent.host.path_watch import State, arrival, state
+from koi_agent.host.path_watch import PathStates, path_states, wait_for_change
 
 
 class Docker:
-    """The engine ``name``, ``docker`` or ``podman``, on the socket where it is found."""
+    """A backend called ``name``, which follows an engine of one kind.
 
-    def __init__(self, name: str, config: Config, census: ListenerTable) -> None:
-        wished = {"docker": config.docker, "podman": config.podman}[name].socket
+    It uses the first candidate socket on which an engine of its kind answers.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        kind: Kind,
+        candidates: Candidates,
+        listeners: ListenerTable,
+        tunables: Tunables | None = None,
+    ) -> None:
         self.name = name
-        self._paths = candidates(name, wished, config.scope, os.environ)
-        self._others = stand_ins(name, config.scope, os.environ) - {wished}
-        gated = gate_socket(name) in self._paths
-        self._gates = {SOCKETS[name]: gate_unit(name)} if gated else {}
-        self._census = census
-        self._memory = Memory()
-        self._tried: State = state(self._paths)
+        self._kind = kind
+        self._candidates = candidates
+        self._paths = [socket.path for socket in candidates.sockets]
+        self._listeners = listeners
+        self._tunables = tunables or Tunables()
+        self._state = EngineState()
+        self._paths_before: PathStates = path_states(self._paths)
 
     @asynccontextmanager
     async def session(self, deliver: Deliver) -> AsyncIterator[Session]:
-        """Find the engine and listen to it; raises ``BackendLost`` or ``BackendAbsent``."""
-        self._tried = state(self._paths)
+        """Connect and open the event stream; raise ``BackendLost`` or ``BackendAbsent``."""
+        self._paths_before = path_states(self._paths)
         async with AsyncExitStack() as stack:
-            api, engine = await self._reach(stack)
-            session = Session(api, engine, self._memory, deliver, self._census)
-            async with session.at_work():
-                yield session
+            session = Session(
+                self.name,
+                await self._connect(stack),
+                self._state,
+                deliver,
+                listeners=self._listeners,
+                tunables=self._tunables,
+            )
+            yield await stack.enter_async_context(session.opened())
 
     async def arrival(self) -> None:
-        """Wait until a socket is there, or is another, or may be used by others."""
-        await arrival(self._paths, self._tried)
+        """Wait until a candidate socket appears, is replaced, or changes its permissions."""
+        await wait_for_change(self._paths, self._paths_before)
 
-    async def _reach(self, stack: AsyncExitStack) -> tuple[API, Engine]:
-        """Take the first socket on which this engine answers."""
-        why: BackendLost | None = None
-        for path in self._paths:
+    async def _connect(self, stack: AsyncExitStack) -> DockerAPI:
+        """Connect to the first candidate on which an engine of this kind answers."""
+        failure: BackendLost | None = None
+        for candidate in self._candidates.sockets:
+            socket = UnixSocket(candidate.path, candidate.gate_unit)
             try:
-                api = await stack.enter_async_context(API(path, self._gates.get(path, "")))
-                engine = await api.engine()
-            except NothingBehind as absent:
-                why = why or absent
-                continue
-            except BackendAbsent as absent:
-                why = why if is_gate(path) else why or absent
-                continue
+                api = await stack.enter_async_context(connected(socket, self._tunables.requests))
             except BackendLost as lost:
-                why = why if path in self._others or _is_settled(why) else lost
+                failure = _more_specific(failure, lost, candidate)
                 continue
-            if engine.backend == self.name:
-                return api, engine
-            text = f"{path} is {engine.backend.capitalize()}'s, which is followed by that name"
-            why = why or BackendAbsent(text)
-        raise why or BackendAbsent(foreign_host(self.name, os.environ))
+            if api.engine.kind is self._kind:
+                return api
+            other = api.engine.kind
+            failure = failure or BackendAbsent(
+                f"{socket}: {other.title} answers, not {self._kind.title};"
+                f" a backend of kind {other.name} can follow it"
+            )
+        raise failure or BackendAbsent(self._candidates.reason)
 
 
-def _is_settled(why: BackendLost | None) -> bool:
-    """Tell whether what was found says more than that something else can't be used, either."""
-    return isinstance(why, NothingBehind) or not (why is None or isinstance(why, BackendAbsent))
+def _more_specific(
+    failure: BackendLost | None, new: BackendLost, candidate: Candidate
+) -> BackendLost | None:
+    """Return the failure that is more specific about why no engine was found."""
+    if isinstance(new, NothingBehindGate):
+        return failure or new
+    if isinstance(new, BackendAbsent):
+        # The engine may run without a gate.
+        return failure if candidate.is_gate else failure or new
+    if candidate.is_foreign or isinstance(failure, NothingBehindGate):
+        return failure
+    # Of two failures the first is reported, but one of a present engine replaces an absence.
+    return new if failure is None or isinstance(failure, BackendAbsent) else failure

@@ -1,54 +1,71 @@
-"""What an engine says of a container, whichever answer said it, and what becomes of that.
+"""Containers as values, parsed from the engine's lists, inspections and events.
 
-A list says most of it for all containers at once, an inspection all of it for one. What both
-say must come out the same, or each list would find differences that are none: so each fact has
-one spelling here, and what never changes in a container's life is kept once it is known.
+A list has most facts of all containers, an inspection has all facts of one container. A fact in
+both must be parsed to equal values, or each list would find differences that do not exist. Facts
+that never change in a container's life are kept once they are known.
 """
 
-from dataclasses import dataclass, field, replace
+import re
+from dataclasses import dataclass, field
 from typing import Final
 
-from koi_agent.backends.docker.events import Event
-from koi_agent.backends.docker.health import inspected_health, listed_health
-from koi_agent.backends.docker.inspections import Inspected, inspection
-from koi_agent.backends.docker.labels import ContainerLabels, name_of, owned
+from koi_agent.backends.docker.events import Event, signal_number
+from koi_agent.backends.docker.health import health_from_inspection, health_from_status
+from koi_agent.backends.docker.kinds import Kind
+from koi_agent.backends.docker.labels import ContainerLabels, check_name, parse_labels
 from koi_agent.backends.docker.ports import (
-    Exposed,
     Ports,
-    inspected_ports,
-    listed_ports,
-    named,
-    unpublished,
+    PortSet,
+    ports_from_inspection,
+    ports_from_list,
 )
 from koi_agent.backends.http_engine.json_fields import (
-    Answer,
-    address,
-    answer,
-    container_id,
-    inner,
-    number,
-    seconds,
-    text,
-    texts,
+    JSONObject,
+    as_object,
+    get_id,
+    get_int,
+    get_ip,
+    get_object,
+    get_str,
+    get_strs,
+    get_time,
 )
 from koi_agent.core.errors import BadInput
-from koi_agent.core.instance import Health, Instance, InstanceState, PortMapping
+from koi_agent.core.instance import Health, InstanceState, PortMapping
 from koi_agent.core.text import printable
 
-_LEFT_OUT: Final = "port {} is left out: it is neither TCP nor UDP"
 HOST: Final = "host"
 JOINED: Final = "container:"
 
 _STATES: Final = {
     "running": InstanceState.RUNNING,
-    "stopping": InstanceState.RUNNING,  # Podman's, for one that was told to end
+    "stopping": InstanceState.RUNNING,  # Podman's, between the stop signal and the end
     "paused": InstanceState.PAUSED,
     "restarting": InstanceState.RESTARTING,
 }
-_OVER: Final = frozenset(
+_STOPPED: Final = frozenset(
     {"created", "configured", "initialized", "exited", "stopped", "removing", "dead"}
 )
 _NO_ADDRESS: Final = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - compared, not bound
+_PID_LIMIT: Final = 2**22 + 1  # the kernel's PID_MAX_LIMIT, and one
+_GROUP: Final = re.compile("[!-~]{1,1000}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspected:
+    """The facts that only an inspection has; ``started_at`` is as the engine writes it.
+
+    ``restart_policy`` is empty if the engine does not restart the container by itself,
+    ``stop_signal`` is 0 for the usual one.
+    """
+
+    main_pid: int = 0
+    control_group: str = ""
+    cgroup_parent: str = ""
+    started_at: str = ""
+    restart_policy: str = ""
+    restart_count: int = 0
+    stop_signal: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,12 +73,11 @@ class Container:
     """A container as it is now.
 
     ``status`` is the engine's word for ``state``. ``network`` is ``host``, ``container:ID``, or
-    empty for one of its own. ``ports`` are published, ``exposed`` those that its image names
-    besides, and ``left_out`` those that can't be announced. ``created_at`` is microseconds
-    since the epoch, in whole seconds, as lists have it.
+    empty for one of its own. ``ports`` are published, ``exposed`` are named by the image besides,
+    ``unsupported_ports`` can't be announced. ``created_at`` is microseconds since the epoch, in
+    whole seconds, as lists have it. Before the first inspection ``inspected`` is empty.
     """
 
-    backend: str
     id: str
     name: str
     image: str = ""
@@ -71,213 +87,191 @@ class Container:
     health_detail: str = ""
     network: str = ""
     ports: tuple[PortMapping, ...] = ()
-    exposed: Exposed = frozenset()
-    left_out: tuple[str, ...] = ()
+    exposed: PortSet = frozenset()
+    unsupported_ports: tuple[str, ...] = ()
     ips: tuple[str, ...] = ()
     created_at: int = 0
-    owned: ContainerLabels = field(default_factory=ContainerLabels)
+    labels: ContainerLabels = field(default_factory=ContainerLabels)
     inspected: Inspected | None = None
 
 
-def listed(record: object, backend: str, known: Container | None) -> Container:
-    """Read one element of a list; what never changes, or is not told, is taken of ``known``.
+def container_from_list(value: object, kind: Kind, known: Container | None) -> Container:
+    """Parse one element of a list; raise ``BadInput``.
 
-    Raises ``BadInput``.
+    Facts that never change, and facts that a list lacks, are copied from ``known``.
     """
-    said = answer(record)
-    id_, status = container_id(said, "Id"), _status(said, "State")
-    found = listed_ports(said)
+    record = as_object(value)
+    id_, status = get_id(record, "Id"), _status(record, "State")
+    ports = ports_from_list(record)
     if known is None or known.inspected is None:
-        known = _first_known(said, id_, backend, found, known)
-    health = listed_health(text(said, "Status"), (known.health, known.health_detail))
+        known = _first_known(record, id_, kind, ports, known)
+    before = (known.health, known.health_detail)
+    health, health_detail = health_from_status(get_str(record, "Status"), before)
     return Container(
-        backend=backend,
         id=id_,
-        name=_listed_name(said, id_),
+        name=_name_in_list(record, id_),
         image=known.image,
         state=_state(status),
         status=status,
-        health=health[0],
-        health_detail=health[1],
+        health=health,
+        health_detail=health_detail,
         network=known.network,
-        ports=known.ports if backend == "podman" else found.published,
+        ports=ports.published if kind.has_complete_lists else known.ports,
         exposed=known.exposed,
-        left_out=known.left_out,
-        ips=_ips(inner(said, "NetworkSettings")),
+        unsupported_ports=known.unsupported_ports,
+        ips=_ips(get_object(record, "NetworkSettings")),
         created_at=known.created_at,
-        owned=known.owned,
+        labels=known.labels,
         inspected=known.inspected,
     )
 
 
 def _first_known(
-    said: Answer, id_: str, backend: str, found: Ports, heard_of: Container | None
+    record: JSONObject, id_: str, kind: Kind, ports: Ports, from_event: Container | None
 ) -> Container:
-    """Make of a list what only an inspection tells in full.
-
-    Podman's list names no network mode, or ``host`` for all, and of a range of ports the first.
-    """
-    network = "" if backend == "podman" else text(inner(said, "HostConfig"), "NetworkMode")
+    """Return the facts of a list's record that later only an inspection changes."""
+    mode = (
+        get_str(get_object(record, "HostConfig"), "NetworkMode") if kind.has_complete_lists else ""
+    )
     return Container(
-        backend=backend,
         id=id_,
         name="",
-        image=heard_of.image if heard_of else printable(text(said, "Image"), 512),
+        image=from_event.image if from_event else printable(get_str(record, "Image"), 512),
         state=InstanceState.UNKNOWN,
-        health=heard_of.health if heard_of else Health.NONE,
-        health_detail=heard_of.health_detail if heard_of else "",
-        network=_network(network),
-        ports=found.published,
-        exposed=found.exposed,
-        left_out=found.left_out,
-        created_at=number(said, "Created", 2**40) * 1_000_000,
-        owned=owned(inner(said, "Labels"), (), backend),
-    )
-
-
-def inspected(record: object, backend: str) -> Container:
-    """Read an inspection; raises ``BadInput``."""
-    said = answer(record)
-    id_ = container_id(said, "Id")
-    config, state = inner(said, "Config"), inner(said, "State")
-    network, status = inner(said, "NetworkSettings"), _status(state, "Status")
-    mode, exposed = text(inner(said, "HostConfig"), "NetworkMode"), inner(config, "ExposedPorts")
-    if not exposed and not mode.startswith(JOINED):  # Podman 4 names them here alone
-        exposed = inner(network, "Ports")
-    ports = inspected_ports(inner(network, "Ports"), exposed)
-    health = inspected_health(inner(state, "Health") or inner(state, "Healthcheck"))
-    return Container(
-        backend=backend,
-        id=id_,
-        name=shown_name(text(said, "Name"), id_),
-        image=printable(text(config, "Image") or text(said, "ImageName"), 512),
-        state=_state(status),
-        status=status,
-        health=health[0],
-        health_detail=health[1],
+        health=from_event.health if from_event else Health.NONE,
+        health_detail=from_event.health_detail if from_event else "",
         network=_network(mode),
         ports=ports.published,
         exposed=ports.exposed,
-        left_out=ports.left_out,
-        ips=_ips(network),
-        created_at=seconds(said, "Created") * 1_000_000,
-        owned=owned(inner(config, "Labels"), texts(config, "Env"), backend),
-        inspected=inspection(said),
+        unsupported_ports=ports.unsupported,
+        created_at=get_int(record, "Created", 2**40) * 1_000_000,
+        labels=parse_labels(get_object(record, "Labels"), (), kind),
     )
 
 
-def heard(event: Event, backend: str) -> Container:
-    """Make what can be made of a start that nobody could look at in time."""
+def container_from_inspection(value: object, kind: Kind) -> Container:
+    """Parse an inspection; raise ``BadInput``."""
+    record = as_object(value)
+    id_ = get_id(record, "Id")
+    config, state = get_object(record, "Config"), get_object(record, "State")
+    network, status = get_object(record, "NetworkSettings"), _status(state, "Status")
+    mode = get_str(get_object(record, "HostConfig"), "NetworkMode")
+    exposed = get_object(config, "ExposedPorts")
+    if not exposed and not mode.startswith(JOINED):  # Podman 4 names them only here
+        exposed = get_object(network, "Ports")
+    ports = ports_from_inspection(get_object(network, "Ports"), exposed)
+    health, health_detail = health_from_inspection(
+        get_object(state, "Health") or get_object(state, "Healthcheck")
+    )
+    image = get_str(config, "Image") or get_str(record, "ImageName")
     return Container(
-        backend=backend,
+        id=id_,
+        name=shown_name(get_str(record, "Name"), id_),
+        image=printable(image, 512),
+        state=_state(status),
+        status=status,
+        health=health,
+        health_detail=health_detail,
+        network=_network(mode),
+        ports=ports.published,
+        exposed=ports.exposed,
+        unsupported_ports=ports.unsupported,
+        ips=_ips(network),
+        created_at=get_time(record, "Created") * 1_000_000,
+        labels=parse_labels(get_object(config, "Labels"), get_strs(config, "Env"), kind),
+        inspected=_inspected(record),
+    )
+
+
+def _inspected(record: JSONObject) -> Inspected:
+    config, state = get_object(record, "Config"), get_object(record, "State")
+    host = get_object(record, "HostConfig")
+    policy = get_str(get_object(host, "RestartPolicy"), "Name")
+    return Inspected(
+        main_pid=get_int(state, "Pid", _PID_LIMIT),
+        control_group=_group(get_str(state, "CgroupPath")),
+        cgroup_parent=_group(get_str(host, "CgroupParent")),
+        started_at=get_str(state, "StartedAt")[:64],
+        restart_policy="" if policy == "no" else policy[:40],
+        restart_count=get_int(record, "RestartCount"),
+        # Docker writes a word, Podman a number or a word.
+        stop_signal=get_int(config, "StopSignal", 65)
+        or signal_number(get_str(config, "StopSignal")),
+    )
+
+
+def _group(path: str) -> str:
+    """Return the path of a control group or the name of a slice if it is safe to open."""
+    return path if _GROUP.fullmatch(path) and ".." not in path.split("/") else ""
+
+
+def container_from_start(event: Event, kind: Kind) -> Container:
+    """Return the container of a start event, if it could not be inspected in time."""
+    return Container(
         id=event.id,
         name=shown_name(event.name, event.id),
         image=printable(event.image, 512),
         state=InstanceState.RUNNING,
         status="running",
         created_at=event.time // 1_000_000_000 * 1_000_000,
-        owned=owned(event.labels, (), backend),
+        labels=parse_labels(event.labels, (), kind),
     )
 
 
-def instance(
-    container: Container,
-    *,
-    host_ports: tuple[PortMapping, ...] = (),
-    joined: Container | None = None,
-) -> Instance:
-    """Make the instance of a container.
+def is_new_run(before: Container, now: Container, *, has_ended: bool) -> bool:
+    """Return True if a container was stopped and started again without events.
 
-    ``host_ports`` are what one on the host's network listens on, ``joined`` is the container
-    in whose network this one is.
+    ``has_ended`` is True if an event reported an end. A restart by the engine itself continues
+    the run.
     """
-    mine, details = container.owned, container.inspected or Inspected()
-    return Instance(
-        id=container.id,
-        name=mine.service or container.name,
-        backend=container.backend,
-        state=container.state,
-        state_detail=container.status,
-        image=container.image,
-        ports=_ports(container, host_ports, joined),
-        ips=joined.ips if joined else container.ips,
-        metadata=mine.metadata,
-        health=container.health,
-        health_detail=container.health_detail,
-        unit=mine.unit,
-        control_group=details.control_group,
-        main_pid=details.main_pid,
-        created_at=container.created_at,
-        project=mine.project,
-        replica=mine.replica,
-        notes=mine.notes + tuple(_LEFT_OUT.format(port) for port in container.left_out),
-    )
+    then, inspected = before.inspected, now.inspected
+    if inspected is None or (then is None and not has_ended):
+        return False
+    if then and then.started_at == inspected.started_at:
+        return False
+    restarts = then.restart_count if then else 0
+    return before.state is not InstanceState.RESTARTING and inspected.restart_count <= restarts
 
 
-def _ports(
-    container: Container, host_ports: tuple[PortMapping, ...], joined: Container | None
-) -> tuple[PortMapping, ...]:
-    """Tell all ports, in order.
-
-    On the host's network what the image exposes says little, once it is known who listens.
-    """
-    metadata = container.owned.metadata
-    if HOST in (container.network, joined and joined.network):
-        exposed = frozenset() if host_ports else container.exposed
-        own = unpublished(host_ports, exposed, metadata)
-        return tuple(sorted([*host_ports, *(replace(p, host_port=p.container_port) for p in own)]))
-    published = _shared(container, joined) if joined else container.ports
-    return tuple(sorted([*published, *unpublished(published, container.exposed, metadata)]))
-
-
-def _shared(container: Container, joined: Container) -> tuple[PortMapping, ...]:
-    """Choose what one container serves of the ports that another publishes for it.
-
-    Which are whose only the image and the owner say; where they are silent, it may be any.
-    """
-    mine = container.exposed | named(container.owned.metadata)
-    return tuple(p for p in joined.ports if not mine or (p.container_port, p.protocol) in mine)
-
-
-def _listed_name(said: Answer, id_: str) -> str:
-    """Choose the container's own name; with links it has those of others to it, too."""
-    names = sorted(texts(said, "Names"), key=lambda name: (name.count("/"), name))
+def _name_in_list(record: JSONObject, id_: str) -> str:
+    """Return the container's own name; links give it further names, below other containers."""
+    names = sorted(get_strs(record, "Names"), key=lambda name: (name.count("/"), name))
     return shown_name(names[0] if names else "", id_)
 
 
 def shown_name(name: str, id_: str) -> str:
-    """Take a name that can be shown; one without is called by its id, as engines shorten it."""
+    """Return a name that can be shown, or the id as engines shorten it."""
     name = name.removeprefix("/")
     try:
-        return name_of(name)
+        return check_name(name)
     except BadInput:
         return id_[:12]
 
 
-def _status(said: Answer, key: str) -> str:
-    status = printable(text(said, key).lower(), 40)
+def _status(record: JSONObject, key: str) -> str:
+    status = printable(get_str(record, key).lower(), 40)
     if not status:
-        raise BadInput("it does not say its state")
+        raise BadInput(f"{key}: no state")
     return status
 
 
 def _state(status: str) -> InstanceState:
-    if status in _OVER:
+    if status in _STOPPED:
         return InstanceState.STOPPED
     return _STATES.get(status, InstanceState.UNKNOWN)
 
 
 def _network(mode: str) -> str:
-    """Keep of a network mode what decides where ports are."""
+    """Return a network mode if it decides where ports are, or ""."""
     return mode[:160] if mode == HOST or mode.startswith(JOINED) else ""
 
 
-def _ips(said: Answer) -> tuple[str, ...]:
-    """Take the addresses in all networks, in the order of their names, IPv4 before IPv6."""
-    networks = inner(said, "Networks")
+def _ips(settings: JSONObject) -> tuple[str, ...]:
+    """Return the addresses in all networks by the networks' names, IPv4 before IPv6."""
+    networks = get_object(settings, "Networks")
     found: dict[str, None] = {}
     for name in sorted(networks):
-        network = inner(networks, name)
-        found[address(network, "IPAddress")] = None
-        found[address(network, "GlobalIPv6Address")] = None
+        network = get_object(networks, name)
+        found[get_ip(network, "IPAddress")] = None
+        found[get_ip(network, "GlobalIPv6Address")] = None
     return tuple(ip for ip in found if ip not in _NO_ADDRESS)

@@ -1,19 +1,27 @@
-"""What an engine says happened, one line of its event stream at a time.
+"""The engine's event stream: one line of it as an ``Event``, and which events are known already.
 
-Docker and Podman say the same in slightly different words; from here on it is Docker's.
-Of what comes along, labels are used only for a container that is gone before it was inspected,
-and nothing else is kept.
+Docker and Podman use slightly different words; an ``Event`` has Docker's. Labels are kept only of
+a start: the container may be gone before it can be inspected.
 """
 
 import json
 import re
 import signal as signals
+import time
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
-from koi_agent.backends.http_engine.json_fields import Answer, container_id, inner, number, text
+from koi_agent.backends.http_engine.json_fields import (
+    JSONObject,
+    as_object,
+    get_id,
+    get_int,
+    get_object,
+    get_str,
+)
 from koi_agent.core.errors import BadInput
 from koi_agent.core.instance import Health
 
@@ -27,20 +35,23 @@ _CONTAINER: Final = {
 _NETWORK: Final = {"connect": "connect", "disconnect": "disconnect"}
 _ACTIONS: Final = {"container": _CONTAINER, "network": _NETWORK}
 _HEALTH: Final = {word: Health(word) for word in ("starting", "healthy", "unhealthy")}
-_CODE: Final = re.compile("-?[0-9]{1,9}")
+_NUMBER: Final = re.compile("-?[0-9]{1,9}")
 _SIGNAL: Final = re.compile("(?:SIG)?([A-Z0-9]+)((?<=RTMIN)[+][0-9]{1,2}|(?<=RTMAX)-[0-9]{1,2})?")
 _LAST_SIGNAL: Final = signals.SIGRTMAX
 _NO_LABELS: Final[Mapping[str, str]] = MappingProxyType({})
 _NOT_LABELS: Final = frozenset({"name", "image", "exitCode", "execDuration", "signal", "oldName"})
+_NANOSECONDS: Final = 1_000_000_000
+_MAX_RECENT: Final = 1024
+"""Events remembered to recognize them. dockerd keeps 256 to send them again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something happened to the container ``id``.
+    """An action on the container ``id``.
 
-    ``time`` is nanoseconds since the epoch, 0 where the engine does not say. ``health`` is what a
-    ``health_status`` tells, if it can be read, ``signal`` that of a ``kill``. ``labels`` are a
-    container's own, with some attributes among them.
+    ``time`` is nanoseconds since the epoch, 0 if unknown. ``health`` is set by
+    ``health_status``, ``signal`` by ``kill``, ``labels`` by ``start``: the container's own, with
+    some attributes of the event among them.
     """
 
     action: str
@@ -54,63 +65,87 @@ class Event:
     labels: Mapping[str, str] = field(default_factory=lambda: _NO_LABELS)
 
 
-def event(line: bytes) -> Event | None:
-    """Read a line; ``None`` is one that does not concern us. Raises ``BadInput``."""
+class EventHistory:
+    """The events seen so far, over all connections to one engine."""
+
+    def __init__(self) -> None:
+        self._latest = 0
+        self._recent: deque[tuple[int, str, str]] = deque(maxlen=_MAX_RECENT)
+        self._before_stream: frozenset[tuple[int, str, str]] = frozenset()
+
+    def start_stream(self) -> str:
+        """Return the ``since`` of a new stream: seconds since the epoch, with a fraction.
+
+        The engine sends the events of that moment again; ``add`` recognizes them.
+        """
+        self._before_stream = frozenset(self._recent)
+        now = time.time_ns()
+        # A clock that was set back must not ask for the future: no event would come until then.
+        since = min(self._latest or now, now)
+        return f"{since // _NANOSECONDS}.{since % _NANOSECONDS:09d}"
+
+    def add(self, event: Event) -> bool:
+        """Record an event; return False if an earlier stream had it already."""
+        mark = (event.time, event.id, event.action)
+        if event.time and mark in self._before_stream:
+            return False
+        self._recent.append(mark)
+        self._latest = max(self._latest, event.time)
+        return True
+
+
+def parse_event(line: bytes) -> Event | None:
+    """Parse a line; return None if it is not about a container. Raise ``BadInput``."""
     if not line.strip():
-        raise BadInput("it is too long, or empty")
+        raise BadInput("too long, or empty")
     try:
-        said = json.loads(line)
+        record = as_object(json.loads(line))
     except (ValueError, RecursionError) as error:
-        raise BadInput("it is no JSON") from error
-    if not isinstance(said, dict):
-        raise BadInput("it is no object")
-    actions = _ACTIONS.get(text(said, "Type"), {})
-    word, _, detail = (text(said, "Action") or text(said, "status")).partition(":")
+        raise BadInput("not JSON") from error
+    actions = _ACTIONS.get(get_str(record, "Type"), {})
+    word, _, detail = (get_str(record, "Action") or get_str(record, "status")).partition(":")
     action = actions.get(word)
-    return _event(said, action, detail.strip()) if action else None
+    return _event(record, action, detail.strip()) if action else None
 
 
-def _event(said: Answer, action: str, detail: str) -> Event:
-    """Read what happened; in Podman's network events, the actor is the container itself."""
-    actor = inner(said, "Actor")
-    attributes = inner(actor, "Attributes")
+def _event(record: JSONObject, action: str, detail: str) -> Event:
+    actor = get_object(record, "Actor")
+    attributes = get_object(actor, "Attributes")
+    # In Docker's network events the actor is the network, in Podman's the container.
     of_network = action in _NETWORK
-    is_network = of_network and "container" in attributes
-    id_ = container_id(attributes, "container") if is_network else container_id(actor, "ID")
-    code = text(attributes, "exitCode") or text(attributes, "containerExitCode")
+    names_container = of_network and "container" in attributes
+    code = get_str(attributes, "exitCode") or get_str(attributes, "containerExitCode")
     return Event(
         action=action,
-        id=id_,
-        time=number(said, "timeNano"),
-        name="" if of_network else text(attributes, "name"),
-        image=text(attributes, "image"),
-        health=_health(said, detail) if action == "health_status" else None,
-        signal=signal_number(text(attributes, "signal")) if action == "kill" else 0,
-        exit_code=int(code) if _CODE.fullmatch(code) else None,
+        id=get_id(attributes, "container") if names_container else get_id(actor, "ID"),
+        time=get_int(record, "timeNano"),
+        name="" if of_network else get_str(attributes, "name"),
+        image=get_str(attributes, "image"),
+        health=_health(record, detail) if action == "health_status" else None,
+        signal=signal_number(get_str(attributes, "signal")) if action == "kill" else 0,
+        exit_code=int(code) if _NUMBER.fullmatch(code) else None,
         labels=_labels(attributes) if action == "start" else _NO_LABELS,
     )
 
 
-def _health(said: Answer, detail: str) -> Health | None:
-    """Tell the health of a health event: Docker's is in the action, Podman's beside it.
-
-    Among the attributes there are Podman's labels, which say what they like.
-    """
-    words = (detail, text(said, "HealthStatus"), text(said, "health_status"))
+def _health(record: JSONObject, detail: str) -> Health | None:
+    """Return the health of a health event: Docker has it in the action, Podman beside it."""
+    # Podman's attributes are not used: they contain labels, which may have any value.
+    words = (detail, get_str(record, "HealthStatus"), get_str(record, "health_status"))
     return next((_HEALTH[word] for word in words if word in _HEALTH), None)
 
 
 def signal_number(word: str) -> int:
-    """Read a signal as ``15``, ``TERM``, ``SIGTERM`` or ``RTMIN+3``; 0 is none that is known."""
-    if _CODE.fullmatch(word):
+    """Parse a signal like ``15``, ``TERM``, ``SIGTERM`` or ``RTMIN+3``; return 0 if unknown."""
+    if _NUMBER.fullmatch(word):
         return int(word) if 0 < int(word) <= _LAST_SIGNAL else 0
     found = _SIGNAL.fullmatch(word.upper())
-    named = signals.Signals.__members__.get(f"SIG{found[1]}") if found else None
-    spoken = named + int(found[2] or 0) if named and found else 0
-    return spoken if spoken <= _LAST_SIGNAL else 0
+    base = signals.Signals.__members__.get(f"SIG{found[1]}") if found else None
+    number = base + int(found[2] or 0) if base and found else 0
+    return number if number <= _LAST_SIGNAL else 0
 
 
-def _labels(attributes: Answer) -> Mapping[str, str]:
+def _labels(attributes: JSONObject) -> Mapping[str, str]:
     return {
         key: value
         for key, value in attributes.items()

@@ -1,4 +1,4 @@
-"""The health of a container, as lists and inspections tell it, in our own words.
+"""The health of a container, parsed from lists and inspections.
 
 What a check printed is never kept: it may hold anything.
 """
@@ -6,7 +6,7 @@ What a check printed is never kept: it may hold anything.
 import re
 from typing import Final
 
-from koi_agent.backends.http_engine.json_fields import Answer, objects, text
+from koi_agent.backends.http_engine.json_fields import JSONObject, get_objects, get_str
 from koi_agent.core.instance import Health
 
 _WORDS: Final = {
@@ -18,10 +18,11 @@ _WORDS: Final = {
 _STATUS: Final = re.compile(r"\((healthy|unhealthy|health: starting)\)")
 
 
-def listed_health(status: str, known: tuple[Health, str]) -> tuple[Health, str]:
-    """Read health from a text like ``Up 2 minutes (healthy)``.
+def health_from_status(status: str, known: tuple[Health, str]) -> tuple[Health, str]:
+    """Return health and detail from a status like ``Up 2 minutes (healthy)``.
 
-    A paused container's does not tell, nor do any of Podman's: then it is what was ``known``.
+    A status without health leaves what is ``known``: Docker's status of a paused container has
+    none, and Podman's never has.
     """
     found = _STATUS.search(status)
     if not found:
@@ -30,21 +31,19 @@ def listed_health(status: str, known: tuple[Health, str]) -> tuple[Health, str]:
     return known if known[0] is health else (health, "")
 
 
-def inspected_health(state: Answer) -> tuple[Health, str]:
-    """Read what an inspection has under ``Health``, with how the last check ended."""
-    health = _WORDS.get(text(state, "Status"), Health.NONE)
+def health_from_inspection(state: JSONObject) -> tuple[Health, str]:
+    """Return health from ``Health`` of an inspection, with how the last check ended."""
+    health = _WORDS.get(get_str(state, "Status"), Health.NONE)
     if health is not Health.UNHEALTHY:
         return health, ""
     code: object = None
-    for check in objects(state, "Log"):
+    for check in get_objects(state, "Log"):
         code = check.get("ExitCode")
-    return health, _detail(code)
+    return health, _describe_exit(code)
 
 
-def _detail(code: object) -> str:
-    """Say how a check ended; -1 is Docker's for one that did not."""
+def _describe_exit(code: object) -> str:
+    """Describe how a check ended; Docker's code for one that timed out is -1."""
     if type(code) is not int or code == 0 or not -1 <= code < 256:
         return "checks fail"
-    return (
-        f"the last check exited with {code}" if code > 0 else "the last check did not end in time"
-    )
+    return f"the last check exited with {code}" if code > 0 else "the last check timed out"

@@ -1,122 +1,131 @@
-"""Which ports a container has: those its engine publishes, and those its image only names."""
+"""The ports of a container: those that its engine publishes, and those that its image exposes."""
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-from koi_agent.backends.http_engine.json_fields import Answer, address, number, objects, text
+from koi_agent.backends.http_engine.json_fields import (
+    JSONObject,
+    get_int,
+    get_ip,
+    get_objects,
+    get_str,
+)
 from koi_agent.core.instance import KoiMetadata, PortMapping, PortSource, Protocol
 from koi_agent.core.ports import declared, widest
 
-Exposed = frozenset[tuple[int, Protocol]]
+PortSet = frozenset[tuple[int, Protocol]]
 
 _PORT_LIMIT: Final = 65536
-_ANYWHERE: Final = "0.0.0.0"  # noqa: S104 - compared, not bound
-_SPELLED: Final = re.compile("([0-9]{1,5})(?:/([a-z0-9]{1,12}))?")
+_ANY_ADDRESS: Final = "0.0.0.0"  # noqa: S104 - compared, not bound
+_PORT: Final = re.compile("([0-9]{1,5})(?:/([a-z0-9]{1,12}))?")
 _PROTOCOLS: Final = {"tcp": Protocol.TCP, "udp": Protocol.UDP}
 
+# Addresses by (container port, protocol, host port).
 _Binds = dict[tuple[int, Protocol, int], set[str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
-    """The ports of one answer.
+    """The ports in one response.
 
-    ``published`` are in order, ``exposed`` those that are not among them. ``left_out`` are of
-    protocols that nothing here can announce, spelled as in ``5000/sctp``.
+    ``published`` are sorted, ``exposed`` are those that are not published. ``unsupported`` have
+    protocols that nothing here can announce, written as ``5000/sctp``.
     """
 
     published: tuple[PortMapping, ...]
-    exposed: Exposed
-    left_out: tuple[str, ...]
+    exposed: PortSet
+    unsupported: tuple[str, ...]
 
 
-def listed_ports(said: Answer) -> Ports:
-    """Read ``Ports`` of a list's answer, which come in any order."""
+def ports_from_list(record: JSONObject) -> Ports:
+    """Parse ``Ports`` of a list's record. They come in any order."""
     binds: _Binds = {}
     exposed: set[tuple[int, Protocol]] = set()
-    left_out: set[str] = set()
-    for one in objects(said, "Ports"):
-        container_port = number(one, "PrivatePort", _PORT_LIMIT)
-        host_port = number(one, "PublicPort", _PORT_LIMIT)
-        protocol = _PROTOCOLS.get(text(one, "Type"))
+    others: set[str] = set()
+    for port in get_objects(record, "Ports"):
+        container_port = get_int(port, "PrivatePort", _PORT_LIMIT)
+        host_port = get_int(port, "PublicPort", _PORT_LIMIT)
+        protocol = _PROTOCOLS.get(get_str(port, "Type"))
         if protocol is None:
-            left_out.add(f"{container_port}/{text(one, 'Type')}")
+            others.add(f"{container_port}/{get_str(port, 'Type')}")
         elif container_port and host_port:
-            _bind(binds, (container_port, protocol, host_port), one, "IP")
+            _add_bind(binds, (container_port, protocol, host_port), port, "IP")
         elif container_port:
             exposed.add((container_port, protocol))
-    return _ports(binds, exposed, left_out)
+    return _ports(binds, exposed, others)
 
 
-def inspected_ports(network: Answer, config: Answer) -> Ports:
-    """Read ``Ports`` of an inspection's network, and ``ExposedPorts`` of its configuration."""
+def ports_from_inspection(network: JSONObject, exposed_ports: JSONObject) -> Ports:
+    """Parse ``Ports`` of an inspection's network, and ``ExposedPorts`` of its configuration."""
     binds: _Binds = {}
-    for spelled, bound in network.items():
-        port = _port(spelled)
-        for one in objects({spelled: bound}, spelled):
-            host_port = _port(text(one, "HostPort"))
+    for text in network:
+        port = _parse_port(text)
+        for bind in get_objects(network, text):
+            host_port = _parse_port(get_str(bind, "HostPort"))
             if port and host_port:
-                _bind(binds, (*port, host_port[0]), one, "HostIp")
-    exposed = {port for spelled in config if (port := _port(spelled))}
-    return _ports(binds, exposed, {*network, *config})
+                _add_bind(binds, (*port, host_port[0]), bind, "HostIp")
+    exposed = {port for text in exposed_ports if (port := _parse_port(text))}
+    return _ports(binds, exposed, {*network, *exposed_ports})
 
 
-def _ports(binds: _Binds, exposed: set[tuple[int, Protocol]], spelled: set[str]) -> Ports:
+def _ports(binds: _Binds, exposed: set[tuple[int, Protocol]], texts: set[str]) -> Ports:
     return Ports(
         published=_published(binds),
         exposed=frozenset(exposed.difference(service[:2] for service in binds)),
-        left_out=_left_out(spelled),
+        unsupported=_unsupported(texts),
     )
 
 
-def _bind(binds: _Binds, service: tuple[int, Protocol, int], one: Answer, key: str) -> None:
-    """Note where a port is bound; what is bound to no address that is one can't be reached."""
-    at = address(one, key) if one.get(key) else _ANYWHERE
-    if at:
-        binds.setdefault(service, set()).add(at)
+def _add_bind(
+    binds: _Binds, service: tuple[int, Protocol, int], bind: JSONObject, key: str
+) -> None:
+    """Add where a port is bound; a bind to something that is not an address can't be reached."""
+    address = get_ip(bind, key) if bind.get(key) else _ANY_ADDRESS
+    if address:
+        binds.setdefault(service, set()).add(address)
 
 
 def _published(binds: _Binds) -> tuple[PortMapping, ...]:
-    """Put ports in order; IPv4 and IPv6 binds of one are one."""
-    found = [(*service, at) for service, bound in binds.items() for at in widest(bound)]
+    """Return sorted mappings; binds of one port to all IPv4 and all IPv6 addresses are one."""
+    found = [(*service, address) for service, bound in binds.items() for address in widest(bound)]
     found.sort()
     return tuple(
         PortMapping(
             container_port=container_port,
             protocol=protocol,
             host_port=host_port,
-            host_ip=at,
+            host_ip=address,
             source=PortSource.PUBLISHED,
         )
-        for container_port, protocol, host_port, at in found
+        for container_port, protocol, host_port, address in found
     )
 
 
-def _port(spelled: str) -> tuple[int, Protocol] | None:
-    """Read ``80/tcp`` or ``80``."""
-    found = _SPELLED.fullmatch(spelled)
+def _parse_port(text: str) -> tuple[int, Protocol] | None:
+    """Parse ``80/tcp`` or ``80``."""
+    found = _PORT.fullmatch(text)
     protocol = _PROTOCOLS.get(found[2] or "tcp") if found else None
     if not found or not protocol or not 0 < int(found[1]) < _PORT_LIMIT:
         return None
     return int(found[1]), protocol
 
 
-def _left_out(ports: set[str]) -> tuple[str, ...]:
-    """Choose the ports that are spelled right, and of another protocol than ours."""
-    found = [_SPELLED.fullmatch(port) for port in ports]
+def _unsupported(texts: set[str]) -> tuple[str, ...]:
+    """Return the well-formed ports with another protocol than TCP and UDP."""
+    found = [_PORT.fullmatch(text) for text in texts]
     return tuple(sorted(one[0] for one in found if one and (one[2] or "tcp") not in _PROTOCOLS))
 
 
 def unpublished(
-    published: tuple[PortMapping, ...], exposed: Exposed, metadata: KoiMetadata
+    published: tuple[PortMapping, ...], exposed: PortSet, metadata: KoiMetadata
 ) -> Iterator[PortMapping]:
-    """Name what is to be reached at the container's own addresses, if anywhere.
+    """Yield the ports that are reached at the container's own addresses, if at all.
 
-    That is what its image exposes and what its owner spoke of, unless it is published.
+    These are the exposed ports and those named in metadata, without the published ones.
     """
-    seen = {(one.container_port, one.protocol) for one in published}
+    seen = {(port.container_port, port.protocol) for port in published}
     for container_port, protocol in exposed - seen:
         yield PortMapping(
             container_port=container_port,
@@ -125,10 +134,10 @@ def unpublished(
             host_ip="",
             source=PortSource.DECLARED,
         )
-    for one in declared(metadata, seen | exposed):
-        yield replace(one, host_port=0)
+    for port in declared(metadata, seen | exposed):
+        yield replace(port, host_port=0)
 
 
-def named(metadata: KoiMetadata) -> Exposed:
-    """Tell the ports that the owner spoke of."""
-    return frozenset((one.container_port, one.protocol) for one in declared(metadata, set()))
+def ports_in_metadata(metadata: KoiMetadata) -> PortSet:
+    """Return the ports that metadata names."""
+    return frozenset((port.container_port, port.protocol) for port in declared(metadata, set()))

@@ -1,1 +1,6 @@
-"""Shared code of the backends that speak HTTP to an engine."""
+"""The client side of engines that speak HTTP and JSON on a socket, whatever they run.
+
+``client`` sends requests and bounds the responses, ``responses`` holds what aiohttp returns,
+``socket_errors`` describes why a socket can't be used, ``json_fields`` reads decoded JSON. Nothing
+here knows an engine by name: a backend adds its paths, its API version and its own records.
+"""

@@ -1,4 +1,8 @@
-"""Foreign JSON read by typed getters: what is of another type is as good as not there."""
+"""Typed getters for decoded JSON of an engine.
+
+A field of another type counts as absent: a newer engine must not cost more than the field that it
+changed. Only what a record can't do without raises ``BadInput``.
+"""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -9,70 +13,76 @@ from typing import Any, Final
 
 from koi_agent.core.errors import BadInput
 
-Answer = Mapping[str, Any]
+JSONObject = Mapping[str, Any]
 
-_NOTHING: Final[Answer] = {}
-_TIME: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
+_EMPTY: Final[JSONObject] = {}
+_RFC3339: Final = re.compile(
+    r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII
+)
 _ID: Final = re.compile("[A-Za-z0-9_.-]{1,128}")
 
 
-def answer(value: object) -> Answer:
-    """Take a whole answer, which must be an object; raises ``BadInput``."""
+def as_object(value: object) -> JSONObject:
+    """Return ``value`` if it is a JSON object; raise ``BadInput`` otherwise."""
     if not isinstance(value, dict):
-        raise BadInput(f"it is a {type(value).__name__}, no object")
+        raise BadInput(f"not a JSON object: {type(value).__name__}")
     return value
 
 
-def inner(said: Answer, key: str) -> Answer:
-    value = said.get(key)
-    return value if isinstance(value, dict) else _NOTHING
+def get_object(record: JSONObject, key: str) -> JSONObject:
+    """Return the object in a field, or an empty one."""
+    value = record.get(key)
+    return value if isinstance(value, dict) else _EMPTY
 
 
-def objects(said: Answer, key: str) -> Iterator[Answer]:
-    """Yield the objects of a list."""
-    value = said.get(key)
+def get_objects(record: JSONObject, key: str) -> Iterator[JSONObject]:
+    """Yield the objects of a list; other elements are skipped."""
+    value = record.get(key)
     for item in value if isinstance(value, list) else ():
         if isinstance(item, dict):
             yield item
 
 
-def texts(said: Answer, key: str) -> Iterator[str]:
-    value = said.get(key)
+def get_str(record: JSONObject, key: str) -> str:
+    """Return the text in a field, or ``""``."""
+    value = record.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def get_strs(record: JSONObject, key: str) -> Iterator[str]:
+    """Yield the texts of a list; other elements are skipped."""
+    value = record.get(key)
     for item in value if isinstance(value, list) else ():
         if isinstance(item, str):
             yield item
 
 
-def text(said: Answer, key: str) -> str:
-    value = said.get(key)
-    return value if isinstance(value, str) else ""
+def get_int(record: JSONObject, key: str, limit: int = 2**63) -> int:
+    """Return an integer from 0 up to, but not including, ``limit``; anything else is 0."""
+    value = record.get(key)
+    # bool is a subclass of int, and true is not a number.
+    return value if type(value) is int and 0 <= value < limit else 0
 
 
-def number(said: Answer, key: str, most: int = 2**63) -> int:
-    """Read a number from 0 up to ``most``, exclusive; anything else is 0."""
-    value = said.get(key)
-    return value if type(value) is int and 0 <= value < most else 0
-
-
-def seconds(said: Answer, key: str) -> int:
-    """Read a time of RFC 3339 as whole seconds since the epoch; what can't be read is 0."""
-    found = _TIME.fullmatch(text(said, key))
+def get_time(record: JSONObject, key: str) -> int:
+    """Return an RFC 3339 time as whole seconds since the epoch, or 0."""
+    found = _RFC3339.fullmatch(get_str(record, key))
     with suppress(ValueError, OverflowError):
         return max(int(datetime.fromisoformat(found[1] + found[2]).timestamp()), 0) if found else 0
     return 0
 
 
-def container_id(said: Answer, key: str) -> str:
-    """Read an id, which goes into paths of the API; raises ``BadInput``."""
-    value = said.get(key)
+def get_id(record: JSONObject, key: str) -> str:
+    """Return an id that is safe in a request's path; raise ``BadInput`` for anything else."""
+    value = record.get(key)
     if not isinstance(value, str) or not _ID.fullmatch(value):
-        raise BadInput("it has no id that could be a container's")
+        raise BadInput(f"{key}: not an id")
     return value
 
 
-def address(said: Answer, key: str) -> str:
-    """Read an IP address."""
-    value = text(said, key)
+def get_ip(record: JSONObject, key: str) -> str:
+    """Return an IPv4 or IPv6 address as it is written, or ``""``."""
+    value = get_str(record, key)
     if not value:
         return ""
     try:

@@ -1,4 +1,4 @@
-"""What is known of a unit beyond its signals: files, control group and what they mean."""
+"""Reads and caches what systemd does not signal of a unit: its files and its control group."""
 
 import logging
 import os
@@ -7,117 +7,129 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from koi_agent.backends.systemd.listeners import PRIVATE_NETWORK_NOTE
-from koi_agent.backends.systemd.manager import UNIT, WITH_GROUP, Manager
-from koi_agent.backends.systemd.unit_files import Library
-from koi_agent.backends.systemd.units import Details, Unit
+from koi_agent.backends.systemd.manager import CONTROL_GROUP_INTERFACES, UNIT, Manager
+from koi_agent.backends.systemd.ports import PRIVATE_NETWORK_NOTE
+from koi_agent.backends.systemd.unit_files import UnitFileReader
+from koi_agent.backends.systemd.units import UnitDetails
 from koi_agent.core.metadata.parser import from_unit_keys
 from koi_agent.core.text import printable
 
 log = logging.getLogger(__name__)
 
-FILES = ((UNIT, "FragmentPath"), (UNIT, "DropInPaths"))
+FILE_PROPERTIES = ((UNIT, "FragmentPath"), (UNIT, "DropInPaths"))
 
-KEPT = 16384
-"""Units remembered; past that the one asked after longest ago is forgotten."""
+UNITS_CACHED = 16384
+"""Units whose details are cached; the least recently read one is dropped first."""
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """Details, the files they come from, and when those were changed last."""
+class UnitRecord:
+    """The details of a unit with the files that they come from.
 
-    details: Details
+    ``mtimes`` are those of ``paths``, in nanoseconds. ``generation`` is the cache's generation
+    when the manager was asked. ``problems`` are the unusable lines of the files.
+    """
+
+    details: UnitDetails
     paths: tuple[str, ...]
-    stamps: tuple[int, ...]
+    mtimes: tuple[int, ...]
+    generation: int
+    problems: tuple[str, ...] = ()
 
 
-def stamps(paths: Iterable[str]) -> tuple[int, ...]:
-    """Tell when files were changed last, in nanoseconds; 0 for a file that is not there."""
-    return tuple(_stamp(path) for path in paths)
+class DetailsReader:
+    """Reads the details of units of one manager."""
 
+    def __init__(self, manager: Manager) -> None:
+        self._manager = manager
+        self._files = UnitFileReader()
 
-def _stamp(path: str) -> int:
-    try:
-        return os.stat(path).st_mtime_ns  # noqa: PTH116 - Path.stat is thrice the price, per unit
-    except OSError:
-        return 0
+    async def read(self, name: str, path: str, generation: int) -> UnitRecord:
+        """Return a unit's details; raises ``BackendLost``.
 
-
-class Files:
-    """Details by unit name, good until systemd reads its files again."""
-
-    def __init__(self) -> None:
-        self._library = Library()
-        self._known: OrderedDict[str, Known] = OrderedDict()
-        self._fresh: set[str] = set()
-        self._epoch = 0
-        self._complained: dict[str, tuple[str, ...]] = {}
-
-    def get(self, name: str) -> Details | None:
-        """Tell what is known of a unit, be it from before systemd read its files again.
-
-        Of a unit that was unloaded since, only if the files it had are as they were.
+        ``generation`` must be the cache's generation before the call.
         """
-        known = self._known.get(name)
-        if known is None or (name not in self._fresh and stamps(known.paths) != known.stamps):
-            return None
-        return known.details
+        interface = CONTROL_GROUP_INTERFACES.get(name[name.rfind(".") :])
+        control_group = ((interface, "ControlGroup"),) if interface else ()
+        properties = await self._manager.properties(path, (*FILE_PROPERTIES, *control_group))
+        return self._record(name, properties, generation)
 
-    def fresh(self, name: str) -> bool:
-        """Tell whether what is known of a unit is what systemd has loaded."""
-        return name in self._fresh
-
-    def reloaded(self) -> None:
-        """Take note that systemd has read all files again."""
-        self._epoch += 1
-        self._fresh.clear()
-
-    def unloaded(self, name: str) -> None:
-        """Take note that systemd has unloaded a unit: loaded again, its files count anew."""
-        self._epoch += 1
-        self._fresh.discard(name)
-
-    async def ask(self, queries: Manager, unit: Unit) -> Details:
-        """Ask for a unit's files and control group, and read them; raises ``BackendLost``."""
-        epoch = self._epoch
-        kind = WITH_GROUP.get(unit.name[unit.name.rfind(".") :])
-        group = ((kind, "ControlGroup"),) if kind else ()
-        values = await queries.properties(unit.path, (*FILES, *group))
-        details = self._read(unit.name, values)
-        paths = (values.get("FragmentPath", ""), *values.get("DropInPaths", ()))
-        self._remember(unit.name, Known(details, paths, stamps(paths)))
-        if epoch == self._epoch:  # else the answers may be from before systemd read them again
-            self._fresh.add(unit.name)
-        return details
-
-    def _remember(self, name: str, known: Known) -> None:
-        self._known[name] = known
-        self._known.move_to_end(name)
-        if len(self._known) > KEPT:
-            forgotten, _ = self._known.popitem(last=False)
-            self._fresh.discard(forgotten)
-            self._complained.pop(forgotten, None)
-
-    def _read(self, name: str, values: dict[str, Any]) -> Details:
-        fragment = values.get("FragmentPath", "")
-        file = self._library.read(name, fragment, values.get("DropInPaths", ()))
-        self._complain(name, file.problems)
+    def _record(self, name: str, properties: dict[str, Any], generation: int) -> UnitRecord:
+        fragment = properties.get("FragmentPath", "")
+        drop_ins = properties.get("DropInPaths", ())
+        file = self._files.read(name, fragment, drop_ins)
         private = (PRIVATE_NETWORK_NOTE,) if file.private_network else ()
-        return Details(
-            fragment=printable(fragment),
-            control_group=printable(values.get("ControlGroup", "")),
+        details = UnitDetails(
+            fragment_path=printable(fragment),
+            control_group=printable(properties.get("ControlGroup", "")),
             metadata=from_unit_keys(file.assignments, dict(file.environment)),
-            awaits="podman" if file.container else "",
-            restarts=file.restarts or not fragment,
-            tells=file.tells,
+            awaits="podman" if file.from_quadlet else "",
+            may_restart=file.may_restart or not fragment,
+            notifies_ready=file.notifies_ready,
             notes=(*file.problems, *private),
         )
+        paths = (fragment, *drop_ins)
+        return UnitRecord(details, paths, _mtimes(paths), generation, file.problems)
 
-    def _complain(self, name: str, problems: tuple[str, ...]) -> None:
-        """Log a unit's trouble once, until it is another."""
-        if problems and self._complained.get(name) != problems:
-            log.warning("%s: %s", name, "; ".join(problems))
-        if problems:
-            self._complained[name] = problems
-        else:
-            self._complained.pop(name, None)
+
+class DetailsCache:
+    """Details by unit name, current until systemd reads its files again.
+
+    ``generation`` counts the times that this, or the unloading of a unit, may have changed
+    what the manager answers.
+    """
+
+    def __init__(self) -> None:
+        self.generation = 0
+        self._records: OrderedDict[str, UnitRecord] = OrderedDict()
+        self._current: set[str] = set()
+
+    def get(self, name: str) -> UnitDetails | None:
+        """Return a unit's details, or None if they must be read.
+
+        Details from before a daemon-reload, or of a unit that was unloaded since, are returned
+        only if the files have not changed.
+        """
+        record = self._records.get(name)
+        if record is None or (name not in self._current and _mtimes(record.paths) != record.mtimes):
+            return None
+        return record.details
+
+    def is_current(self, name: str) -> bool:
+        """Return True if a unit's details are those that systemd has loaded."""
+        return name in self._current
+
+    def store(self, name: str, record: UnitRecord) -> None:
+        """Store what was read, and log problems that were not logged before."""
+        before = self._records.get(name)
+        if record.problems and (before is None or before.problems != record.problems):
+            log.warning("%s: %s", name, "; ".join(record.problems))
+        self._records[name] = record
+        self._records.move_to_end(name)
+        if record.generation == self.generation:
+            self._current.add(name)
+        if len(self._records) > UNITS_CACHED:
+            dropped, _ = self._records.popitem(last=False)
+            self._current.discard(dropped)
+
+    def reloaded(self) -> None:
+        """Mark all details as read before a daemon-reload."""
+        self.generation += 1
+        self._current.clear()
+
+    def unloaded(self, name: str) -> None:
+        """Mark the details of a unit as out of date: systemd reads its files when it loads it."""
+        self.generation += 1
+        self._current.discard(name)
+
+
+def _mtimes(paths: Iterable[str]) -> tuple[int, ...]:
+    """Return modification times in nanoseconds, 0 for a file that can't be examined."""
+    return tuple(_mtime(path) for path in paths)
+
+
+def _mtime(path: str) -> int:
+    try:
+        return os.stat(path).st_mtime_ns  # noqa: PTH116 - Path.stat takes three times as long
+    except OSError:
+        return 0

@@ -1,13 +1,14 @@
-"""What the systemd manager is asked: no more than the signals don't say.
+"""D-Bus calls to a systemd manager, and the signals of it that are received.
 
-Reading a property of a unit that is not loaded loads it, and everybody is told; so only units
-that run are asked after, and nothing is asked because a unit was loaded.
+Reading a property of a unit that is not loaded loads the unit, and every subscriber gets
+UnitNew and UnitRemoved. So properties are read of running units only, and never because a unit
+was loaded.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from koi_agent.bus.client import CallError, Connection
 from koi_agent.bus.signals import PropertyFilter, Subscription
@@ -20,10 +21,10 @@ UNIT = "org.freedesktop.systemd1.Unit"
 SERVICE = "org.freedesktop.systemd1.Service"
 SOCKET = "org.freedesktop.systemd1.Socket"
 PATH = "/org/freedesktop/systemd1"
-IN_FLIGHT = 32
-"""Calls under way at one time; a bus allows 128."""
+CALLS_IN_FLIGHT = 32
+"""Calls without a reply at one time; the bus allows 128 for each connection."""
 
-WITH_GROUP = {
+CONTROL_GROUP_INTERFACES = {
     ".service": SERVICE,
     ".scope": "org.freedesktop.systemd1.Scope",
     ".slice": "org.freedesktop.systemd1.Slice",
@@ -31,9 +32,9 @@ WITH_GROUP = {
     ".mount": "org.freedesktop.systemd1.Mount",
     ".swap": "org.freedesktop.systemd1.Swap",
 }
-"""Unit types that have a control group, and the interface that tells it."""
+"""The interface that has ControlGroup, by the suffix of unit types that have one."""
 
-PICKS = (
+SIGNALED_PROPERTIES = (
     PropertyFilter(
         UNIT,
         {
@@ -46,32 +47,44 @@ PICKS = (
     ),
     PropertyFilter(SERVICE, {"MainPID": "u", "NRestarts": "u"}),
 )
-SIGNALS = ("UnitNew", "UnitRemoved", "Reloading")
+MANAGER_SIGNALS = ("UnitNew", "UnitRemoved", "Reloading")
+
+
+class UnitStatus(NamedTuple):
+    """What ListUnits has of a unit."""
+
+    name: str
+    active_state: str
+    sub_state: str
+    path: str
 
 
 def subscription(wants: Callable[[str], bool], deliver: Callable[..., None]) -> Subscription:
-    """Ask for what decides: five rules, whatever the number of units."""
-    changed = (
+    """Return the subscription of a session: five match rules for any number of units.
+
+    ``wants`` gets the object path of a unit and returns whether its properties are read.
+    """
+    properties_rule = (
         f"type='signal',sender='{SYSTEMD}',path_namespace='{PATH}/unit',"
         "interface='org.freedesktop.DBus.Properties',member='PropertiesChanged',arg0='{}'"
     )
-    member = f"type='signal',sender='{SYSTEMD}',path='{PATH}',interface='{MANAGER}',member='{{}}'"
+    rule = f"type='signal',sender='{SYSTEMD}',path='{PATH}',interface='{MANAGER}',member='{{}}'"
     return Subscription(
         sender=SYSTEMD,
         rules=(
-            *(changed.format(pick.interface) for pick in PICKS),
-            *(member.format(name) for name in SIGNALS),
+            *(properties_rule.format(wanted.interface) for wanted in SIGNALED_PROPERTIES),
+            *(rule.format(member) for member in MANAGER_SIGNALS),
         ),
-        members=frozenset((MANAGER, name) for name in SIGNALS),
-        filters=PICKS,
+        members=frozenset((MANAGER, member) for member in MANAGER_SIGNALS),
+        filters=SIGNALED_PROPERTIES,
         accepts=wants,
         deliver=deliver,
     )
 
 
 @asynccontextmanager
-async def translated() -> AsyncIterator[None]:
-    """Turn the bus's troubles into the backend's."""
+async def backend_errors() -> AsyncIterator[None]:
+    """Raise errors of the bus as ``BackendLost``."""
     try:
         yield
     except (BusLost, CallError) as error:
@@ -81,56 +94,56 @@ async def translated() -> AsyncIterator[None]:
 
 
 class Manager:
-    """Questions to one manager over one link; all raise ``BackendLost``."""
+    """Calls to one manager on one connection; all raise ``BackendLost``."""
 
-    def __init__(self, link: Connection) -> None:
-        self._link = link
-        self._slots = asyncio.Semaphore(IN_FLIGHT)
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._slots = asyncio.Semaphore(CALLS_IN_FLIGHT)
 
     async def subscribe(self) -> None:
-        """Have the manager send its signals; once for each connection is enough."""
-        async with translated():
+        """Call Subscribe: the manager sends signals of units only while a client has done so."""
+        async with backend_errors():
             try:
-                await self._link.call((SYSTEMD, PATH, MANAGER), "Subscribe")
+                await self._connection.call((SYSTEMD, PATH, MANAGER), "Subscribe")
             except CallError as error:
                 if error.name != "org.freedesktop.systemd1.AlreadySubscribed":
                     raise
 
     async def version(self) -> str:
-        """Tell the manager's version, as ``252.38-1~deb12u1``."""
-        async with translated():
-            return str(await self._link.get(SYSTEMD, PATH, MANAGER, "Version"))
+        """Return the manager's version, such as ``252.38-1~deb12u1``."""
+        async with backend_errors():
+            return str(await self._connection.get(SYSTEMD, PATH, MANAGER, "Version"))
 
-    async def units(self, patterns: Sequence[str]) -> list[list[Any]]:
-        """List loaded units by name patterns, without loading any."""
-        async with translated():
-            (rows,) = await self._link.call(
+    async def list_units(self, patterns: Iterable[str]) -> list[UnitStatus]:
+        """Return the loaded units that match a pattern; loads none."""
+        async with backend_errors():
+            (rows,) = await self._connection.call(
                 (SYSTEMD, PATH, MANAGER), "ListUnitsByPatterns", "asas", ([], list(patterns))
             )
-        return list(rows)
+        return [UnitStatus(row[0], row[3], row[4], row[6]) for row in rows]
 
     async def properties(self, path: str, wanted: Iterable[tuple[str, str]]) -> dict[str, Any]:
-        """Read some (interface, property) pairs of a unit; those it has not are left out."""
+        """Return some (interface, property) pairs of a unit, without those that it lacks."""
         values = {}
-        async with translated():
+        async with backend_errors():
             for interface, name in wanted:
                 async with self._slots:
                     try:
-                        values[name] = await self._link.get(SYSTEMD, path, interface, name)
+                        values[name] = await self._connection.get(SYSTEMD, path, interface, name)
                     except CallError:
                         continue
         return values
 
 
-async def each(todo: Iterable[Callable[[], Awaitable[None]]]) -> None:
-    """Do many things, some at a time; the first trouble ends all and is raised as itself."""
-    waiting = iter(list(todo))
+async def run_all(calls: Sequence[Callable[[], Awaitable[None]]]) -> None:
+    """Run many calls, some at a time; the first error ends all and is raised without a group."""
+    waiting = iter(calls)
 
-    async def work() -> None:
-        for one in waiting:
-            await one()
+    async def run_some() -> None:
+        for call in waiting:
+            await call()
 
     with ungrouped(BackendLost):
         async with asyncio.TaskGroup() as group:
-            for number in range(IN_FLIGHT):
-                group.create_task(work(), name=f"query {number}")
+            for number in range(min(CALLS_IN_FLIGHT, len(calls))):
+                group.create_task(run_some(), name=f"query {number}")

@@ -1,184 +1,172 @@
-"""One connection to one systemd manager: has asked what is to be asked, and keeps time."""
+"""One connection to one systemd manager: its signals, and the work that they cause."""
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from functools import partial
+import re
+import sys
+from collections.abc import Sequence
 from typing import Never
 
-from koi_agent.backends.systemd.freezer import SIGNALS_FREEZER, Freezer
-from koi_agent.backends.systemd.manager import Manager
+from koi_agent.backends.systemd.freezer import SIGNALS_FREEZER_SINCE, FreezerWatch
+from koi_agent.backends.systemd.manager import Manager, subscription
 from koi_agent.backends.systemd.reconciler import Reconciler
-from koi_agent.backends.systemd.tracker import Tracker
-from koi_agent.backends.systemd.units import BACKEND, Unit
+from koi_agent.backends.systemd.unit_table import UnitTable
+from koi_agent.backends.systemd.units import BACKEND
 from koi_agent.bus.client import Connection
-from koi_agent.bus.signals import Signal
+from koi_agent.bus.signals import Changed, Signal, Subscription
 from koi_agent.config import SystemdConfig
 from koi_agent.core.contracts import Deliver
 from koi_agent.core.errors import BackendLost, ungrouped
-from koi_agent.core.events import Listing
+from koi_agent.core.events import Gone, Listing, Seen
 from koi_agent.host.listeners import ListenerTable
 
 log = logging.getLogger(__name__)
 
-RETURN = 10.0
-"""Seconds systemd may be away from the bus, as when it executes itself again."""
+REEXEC_TIMEOUT = 10.0
+"""Seconds that systemd may be away from the bus, as during ``systemctl daemon-reexec``."""
 WORKERS = 8
-"""Units asked after at one time."""
+"""Queries answered at one time."""
 
 
 class Session:
-    """Follows one manager until it, or the bus, is gone."""
+    """Follows one manager until it, or the bus, is gone.
+
+    Signals are received from the subscription on. All that they cause is done in ``run``.
+    """
 
     def __init__(
-        self, link: Connection, config: SystemdConfig, deliver: Deliver, census: ListenerTable
+        self,
+        connection: Connection,
+        config: SystemdConfig,
+        deliver: Deliver,
+        listeners: ListenerTable,
     ) -> None:
-        self.queries = Manager(link)
-        self.version = ""
-        self._link = link
-        self._jobs: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue()
-        self._doubt: asyncio.Queue[str] = asyncio.Queue()
-        self._gone = asyncio.Event()
-        self._away: asyncio.TimerHandle | None = None
-        self._alarm: asyncio.TimerHandle | None = None
-        self._closed = False
-        self.tracker = Tracker(config, deliver, self._ask, self._wake, self._take)
-        self._lister = Reconciler(config, self.queries, self.tracker, census)
+        self._connection = connection
+        self._deliver: Deliver | None = deliver
+        self._freezer = FreezerWatch()
+        self._table = UnitTable(config, self._deliver_if_open, self._freezer)
+        self._manager = Manager(connection)
+        self._reconciler = Reconciler(config, self._manager, self._table, listeners)
+        self._version = ""
+        self._doubts: asyncio.Queue[str] = asyncio.Queue()
+        self._owners: asyncio.Queue[str] = asyncio.Queue()
+        self.subscription: Subscription = subscription(
+            self._table.is_followed_path, self._on_signals
+        )
 
     async def open(self) -> None:
-        """Have signals sent, and learn which systemd this is; raises ``BackendLost``."""
-        await self.queries.subscribe()
-        self.version = await self.queries.version()
-        major = "".join(self.version.partition(".")[0].split("~")[0].split("-")[0].split())
-        if major.isdigit() and int(major) < SIGNALS_FREEZER:
-            self._watch_freezer()
-
-    def _watch_freezer(self) -> None:
-        try:
-            freezer = Freezer(self.tracker.freezes)
-        except OSError as error:
-            log.warning("units that freeze won't be seen to: inotify: %s", error)
-            return
-        self.tracker.freezer = freezer
-        asyncio.get_running_loop().add_reader(freezer.inotify.fileno(), freezer.read)
+        """Subscribe to the manager's signals and read its version; raises ``BackendLost``."""
+        await self._manager.subscribe()
+        self._version = await self._manager.version()
+        if _major(self._version) < SIGNALS_FREEZER_SINCE:
+            self._freezer.open()
 
     def close(self) -> None:
-        """Stop all that this session has going; a list under way has no more effect."""
-        self._closed = True
-        for timer in (self._away, self._alarm):
-            if timer:
-                timer.cancel()
-        if freezer := self.tracker.freezer:
-            asyncio.get_running_loop().remove_reader(freezer.inotify.fileno())
-        self.tracker.close()
+        """Deliver nothing from now on, even if a list is being read."""
+        self._deliver = None
+        self._freezer.close()
 
     async def doubt(self) -> str:
-        """Wait until only a list can tell the truth; returns why."""
-        return await self._doubt.get()
-
-    async def run(self) -> Never:
-        """Ask what is to be asked; raises ``BackendLost`` at the end."""
-        with ungrouped(BackendLost):
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._end_with_bus(), name="systemd: bus")
-                group.create_task(self._end_with_systemd(), name="systemd: name")
-                for number in range(WORKERS):
-                    group.create_task(self._work(), name=f"systemd: worker {number}")
-        raise AssertionError("a session ends by losing its backend")
-
-    async def _end_with_bus(self) -> None:
-        raise BackendLost(f"bus: {await self._link.wait_closed()}")
-
-    async def _end_with_systemd(self) -> None:
-        await self._gone.wait()
-        raise BackendLost("systemd left the bus")
-
-    async def _work(self) -> None:
-        while True:
-            job = await self._jobs.get()
-            await job()
-
-    def _take(self, signal: Signal) -> None:
-        """Act on the manager's word about itself."""
-        match signal.member, signal.body:
-            case "Reloading", [active]:
-                self.tracker.reloading = bool(active)
-                if not active:
-                    self._reread("systemd has reloaded")
-            case "NameOwnerChanged", [_, _, owner]:
-                self._move(str(owner))
-            case _:
-                log.debug("signal %s is not for us", signal.member)
-
-    def _reread(self, reason: str) -> None:
-        self.tracker.files.reloaded()
-        self.tracker.sockets.reloaded()
-        if self._doubt.empty():
-            self._doubt.put_nowait(reason)
-
-    def _move(self, owner: str) -> None:
-        """Follow systemd when it leaves the bus and comes back."""
-        if self._away:
-            self._away.cancel()
-        self.tracker.reloading = not owner
-        if owner:
-            self._jobs.put_nowait(self._subscribe_again)
-        else:
-            self._away = asyncio.get_running_loop().call_later(RETURN, self._gone.set)
-
-    async def _subscribe_again(self) -> None:
-        await self.queries.subscribe()
-        self._reread("systemd is back on the bus")
-
-    def _ask(self, unit: Unit) -> None:
-        asked = self._ask_socket if unit.name.endswith(".socket") else self._ask_unit
-        self._jobs.put_nowait(partial(asked, unit))
-
-    async def _ask_unit(self, unit: Unit) -> None:
-        self.tracker.answered(unit, await self.tracker.files.ask(self.queries, unit))
-
-    async def _ask_socket(self, unit: Unit) -> None:
-        await self._lister.open_socket(unit.name, unit.path)
-
-    def _wake(self, seconds: float) -> None:
-        """Have ``_tick`` called in time; the earliest wish counts."""
-        if self._closed:
-            return
-        loop = asyncio.get_running_loop()
-        if self._alarm and self._alarm.when() <= loop.time() + seconds:
-            return
-        if self._alarm:
-            self._alarm.cancel()
-        self._alarm = loop.call_later(seconds, self._tick)
-
-    def _tick(self) -> None:
-        self._alarm = None
-        loop = asyncio.get_running_loop()
-        wishes = [self.tracker.settle()]
-        if self.tracker.loaded and self.tracker.verify_at <= loop.time():
-            self._jobs.put_nowait(self._verify)
-        elif self.tracker.loaded:
-            wishes.append(self.tracker.verify_at - loop.time())
-        due = self.tracker.schedule.due()
-        if due is not None and due <= loop.time():
-            self.tracker.schedule.taken(loop.time())
-            self._jobs.put_nowait(self._lister.look)
-            due = self.tracker.schedule.due()
-        wishes.append(due - loop.time() if due is not None else None)
-        for wish in wishes:
-            if wish is not None:
-                self._wake(max(wish, 0.001))
-
-    async def _verify(self) -> None:
-        await self._lister.verify()
+        """Wait until signals may have been lost; returns why."""
+        return await self._doubts.get()
 
     async def list(self) -> Listing:
-        """List what runs; raises ``BackendLost``."""
-        instances, in_doubt = await self._lister.list()
+        """Return all units that run; raises ``BackendLost``."""
+        instances, changing = await self._reconciler.list()
         return Listing(
             backend=BACKEND,
             instances=instances,
-            endpoint=self._link.address,
-            runtime_version=self.version,
-            touched=frozenset(in_doubt),
+            endpoint=self._connection.address,
+            runtime_version=self._version,
+            touched=frozenset(changing),
         )
+
+    async def run(self) -> Never:
+        """Answer the table's queries and act on its deadlines; raises ``BackendLost``."""
+        with ungrouped(BackendLost):
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._watch_bus(), name="systemd: bus")
+                group.create_task(self._watch_owner(), name="systemd: owner")
+                group.create_task(self._run_timer(), name="systemd: timer")
+                if self._freezer.is_open:
+                    group.create_task(self._watch_freezer(), name="systemd: freezer")
+                for number in range(WORKERS):
+                    group.create_task(self._answer_queries(), name=f"systemd: worker {number}")
+        raise AssertionError("a session ends by losing its backend")
+
+    async def _watch_bus(self) -> Never:
+        raise BackendLost(f"bus: {await self._connection.wait_closed()}")
+
+    async def _watch_owner(self) -> Never:
+        """Subscribe again when systemd is back; raises ``BackendLost`` if it stays away."""
+        owner = "the one that was subscribed to"
+        while True:
+            try:
+                async with asyncio.timeout(None if owner else REEXEC_TIMEOUT):
+                    owner = await self._owners.get()
+            except TimeoutError as error:
+                raise BackendLost("systemd left the bus") from error
+            if owner:
+                await self._manager.subscribe()
+                self._list_again("systemd is back on the bus")
+
+    async def _run_timer(self) -> Never:
+        while True:
+            await self._table.deadline()
+            self._table.deadlines_passed()
+
+    async def _watch_freezer(self) -> Never:
+        while True:
+            for path, state in (await self._freezer.changes()).items():
+                self._table.freezer_state_changed(path, state)
+
+    async def _answer_queries(self) -> Never:
+        while True:
+            await self._reconciler.answer(await self._table.next_query())
+
+    def _on_signals(self, signals: Sequence[Signal | Changed]) -> None:
+        """Apply the signals of one read of the bus, in order."""
+        for signal in signals:
+            match signal:
+                case Changed():
+                    self._table.properties_changed(signal.path, signal.values)
+                case Signal(member="UnitNew", body=[str(name), str(path)]):
+                    self._table.unit_loaded(name, path)
+                case Signal(member="UnitRemoved", body=[str(name), str(path)]):
+                    self._table.unit_unloaded(name, path)
+                case Signal(member="Reloading", body=[is_reloading]):
+                    self._on_reloading(is_reloading=bool(is_reloading))
+                case Signal(member="NameOwnerChanged", body=[_, _, str(owner)]):
+                    self._on_owner_changed(owner)
+                case _:
+                    log.debug("signal %s ignored", signal.member)
+        self._table.evaluate()
+
+    def _on_reloading(self, *, is_reloading: bool) -> None:
+        if is_reloading:
+            self._table.reload_started()
+        else:
+            self._table.reload_finished()
+            self._list_again("systemd has reloaded")
+
+    def _on_owner_changed(self, owner: str) -> None:
+        """Treat an absence from the bus as a reload, which ``daemon-reexec`` includes."""
+        if owner:
+            self._table.reload_finished()
+        else:
+            self._table.reload_started()
+        self._owners.put_nowait(owner)
+
+    def _list_again(self, reason: str) -> None:
+        if self._doubts.empty():
+            self._doubts.put_nowait(reason)
+
+    def _deliver_if_open(self, change: Seen | Gone) -> None:
+        if self._deliver:
+            self._deliver(change)
+
+
+def _major(version: str) -> int:
+    """Parse the number at the start of a version; one that can't be parsed counts as new."""
+    digits = re.match(r"[0-9]+", version)
+    return int(digits[0]) if digits else sys.maxsize

@@ -1,71 +1,119 @@
-"""Socket units: not instances themselves, but what the services they trigger listen on."""
+"""Socket units: not instances themselves, but where the services that they trigger listen."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import Any
 
-from koi_agent.backends.systemd.listeners import socket_ports
-from koi_agent.backends.systemd.manager import SOCKET, UNIT
-from koi_agent.core.instance import PortMapping
+from koi_agent.backends.systemd.manager import SOCKET, UNIT, UnitStatus
+from koi_agent.backends.systemd.units import RUNNING_STATES, Unit
+from koi_agent.core.instance import PortMapping, PortSource, Protocol
+from koi_agent.core.ports import merge_binds
 
-WANTED = ((SOCKET, "Listen"), (SOCKET, "Accept"), (UNIT, "Triggers"))
+SOCKET_PROPERTIES = ((SOCKET, "Listen"), (SOCKET, "Accept"), (UNIT, "Triggers"))
+_LISTEN_ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]{2,45})\]|([0-9.]{7,15})):([0-9]{1,5})(?:%.*)?")
+_SOCKET_TYPES = {"Stream": Protocol.TCP, "Datagram": Protocol.UDP}
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
-    """A socket unit that listens: its ports, and the services they lead to."""
+class ListeningSocket:
+    """A socket unit that listens: its ports and the services that it triggers."""
 
     ports: tuple[PortMapping, ...]
     services: frozenset[str]
 
 
-class Sockets:
+class SocketTable:
     """The socket units that listen now.
 
-    ``accepting`` have, or had when they listened last, a service for each connection: such
-    services outlive their socket.
+    ``accepting`` are those with Accept=yes. A socket stays in it after it stopped, because the
+    services of its connections outlive it.
     """
 
     def __init__(self) -> None:
         self.accepting: set[str] = set()
-        self._opened: dict[str, Opened] = {}
-        self._fresh: set[str] = set()
+        self._listening: dict[str, ListeningSocket] = {}
+        self._current: set[str] = set()
 
-    def opened(self, name: str, values: Mapping[str, Any]) -> frozenset[str]:
-        """Note a socket by its properties; returns the services it concerns."""
-        self._fresh.add(name)
-        if values.get("Accept"):
+    def add(self, name: str, properties: Mapping[str, Any]) -> frozenset[str]:
+        """Store the properties of a socket that listens; returns the services it triggers."""
+        self._current.add(name)
+        if properties.get("Accept"):
             self.accepting.add(name)
             return frozenset()
         self.accepting.discard(name)
-        ports = socket_ports([(kind, where) for kind, where in values.get("Listen", ())])
-        opened = Opened(ports, frozenset(values.get("Triggers", ())))
-        self._opened[name] = opened
-        return opened.services
+        ports = socket_ports([(kind, address) for kind, address in properties.get("Listen", ())])
+        services = frozenset(properties.get("Triggers", ()))
+        self._listening[name] = ListeningSocket(ports, services)
+        return services
 
-    def closed(self, name: str) -> frozenset[str]:
-        """Forget a socket; returns the services it concerned."""
-        self._fresh.discard(name)
-        opened = self._opened.pop(name, None)
-        return opened.services if opened else frozenset()
+    def remove(self, name: str) -> frozenset[str]:
+        """Remove a socket that does not listen any longer; returns the services it triggered."""
+        self._current.discard(name)
+        removed = self._listening.pop(name, None)
+        return removed.services if removed else frozenset()
 
-    def names(self) -> set[str]:
-        """Name the sockets that are thought to listen."""
-        return set(self._opened)
+    def remove_missing(self, listed: Iterable[UnitStatus], changed: set[str]) -> set[str]:
+        """Remove sockets that a list shows as not listening; returns the services they triggered.
 
-    def fresh(self, name: str) -> bool:
-        """Tell whether a socket's properties are known from after the last reload."""
-        return name in self._fresh
+        A daemon-reload may lose their last signal. Those in ``changed`` have sent one since.
+        """
+        listening = {status.name for status in listed if is_listening(status)}
+        missing = self._listening.keys() - listening - changed
+        return {service for name in missing for service in self.remove(name)}
+
+    def is_current(self, name: str) -> bool:
+        """Return True if the properties were read after the last daemon-reload."""
+        return name in self._current
 
     def reloaded(self) -> None:
-        """Take note that systemd has read all files again."""
-        self._fresh.clear()
+        """Mark all properties as read before a daemon-reload."""
+        self._current.clear()
 
-    def ports(self, service: str) -> list[PortMapping]:
-        """Tell the ports that lead to a service."""
+    def ports_of(self, service: str) -> list[PortMapping]:
+        """Return the ports of the sockets that trigger a service."""
         return [
             port
-            for opened in self._opened.values()
-            if service in opened.services
-            for port in opened.ports
+            for socket in self._listening.values()
+            if service in socket.services
+            for port in socket.ports
         ]
+
+
+def is_listening(unit: Unit | UnitStatus) -> bool:
+    """Return True if a unit is a socket and listens."""
+    return unit.name.endswith(".socket") and unit.active_state in RUNNING_STATES
+
+
+def socket_ports(listen: Sequence[tuple[str, str]]) -> tuple[PortMapping, ...]:
+    """Parse the ``Listen`` property of a ``.socket`` unit; only IP streams and datagrams count."""
+    return tuple(sorted(merge_binds(_ip_ports(listen))))
+
+
+def _ip_ports(listen: Sequence[tuple[str, str]]) -> Iterator[PortMapping]:
+    for socket_type, text in listen:
+        match = _LISTEN_ADDRESS.fullmatch(text)
+        if socket_type not in _SOCKET_TYPES or match is None:
+            continue
+        address = _canonical(match[1], match[2])
+        port = int(match[3])
+        if address and 0 < port < 65536:
+            yield PortMapping(
+                container_port=port,
+                protocol=_SOCKET_TYPES[socket_type],
+                host_port=port,
+                host_ip=address,
+                source=PortSource.LISTENING,
+            )
+
+
+def _canonical(v6: str | None, v4: str | None) -> str:
+    """Format an address as the kernel's listeners have it; "" if it is not an address."""
+    try:
+        if v6 is None:
+            return str(IPv4Address(v4 or ""))
+        address = IPv6Address(v6)
+        return str(address.ipv4_mapped or address)
+    except AddressValueError:
+        return ""

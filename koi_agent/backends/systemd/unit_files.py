@@ -1,8 +1,8 @@
-"""What a unit's own files say: systemd keeps ``X-`` keys to itself, so we read them there.
+"""Reads the files of units: systemd does not show ``X-`` keys on D-Bus.
 
-``FragmentPath`` comes first, then ``DropInPaths`` in the order systemd gives them; they cover
-type-level, template and dash-prefix drop-ins already. Nothing here raises for what a file
-holds: a file that can't be read costs its unit the metadata, with one sentence that says why.
+``FragmentPath`` comes first, then ``DropInPaths`` in the order that systemd gives them, which
+includes type-level, template and dash-prefix drop-ins. A file that can't be read costs its unit
+the metadata; nothing here raises because of what a file contains.
 """
 
 import os
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from koi_agent.backends.systemd.file_contents import content
+from koi_agent.backends.systemd.file_contents import read_file
 from koi_agent.core.errors import BadInput
 from koi_agent.core.metadata.values import unit_boolean
 from koi_agent.core.text import printable
@@ -20,104 +20,100 @@ from koi_agent.core.unit_file.specifiers import KNOWN, expand
 from koi_agent.core.unit_file.syntax import Document, Entry, Ignored, parse, words
 
 ANNOUNCE: Final = "KOI_MDNS_ANNOUNCE"
-"""The one variable of ``Environment=`` that is read; no other leaves this module."""
+"""The only variable of ``Environment=`` that is read; no other leaves this module."""
 
 _PREFIX = "X-Koi-"
 _SECTION = "X-Koi"
-_QUADLET = frozenset({"X-Container", "X-Pod", "X-Kube"})
+_QUADLET_SECTIONS = frozenset({"X-Container", "X-Pod", "X-Kube"})
 _SERVICE_KEYS = frozenset(
     {
         *("Environment", "PrivateNetwork", "NetworkNamespacePath"),
         *("Restart", "RestartForceExitStatus", "Type", "BusName"),
     }
 )
-_TELLING = frozenset({"notify", "notify-reload", "dbus"})
-"""Types of services that say by themselves when they are ready (systemd.service(5))."""
-_MOST_PROBLEMS = 8
-# A time stamp is as coarse as the kernel's tick: a file may change twice within one.
+_NOTIFYING_TYPES = frozenset({"notify", "notify-reload", "dbus"})
+"""Types of services that report when they are ready (systemd.service(5))."""
+_MAX_PROBLEMS = 8
+# Timestamps are as coarse as the kernel's tick: a file may change twice within one.
 _SETTLED_NS = 100_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitFile:
-    """What the files of one unit say together, specifiers expanded.
+    """What the files of one unit contain together, with specifiers expanded.
 
-    ``assignments`` are (section, key, value) in order, resets included: whoever reads them
-    merges them. ``container`` means Quadlet made the unit. ``private_network`` means the
-    service has a network namespace of its own or joins one. ``restarts`` means that systemd
-    may start it again by itself; where a file could not be read, so it may. ``tells`` means
-    that the service says by itself when it is ready.
+    - ``assignments`` are (section, key, value) in order, with the empty values that reset.
+    - ``from_quadlet`` is true for a unit that Quadlet generated.
+    - ``private_network`` is true if the service has or joins a network namespace.
+    - ``may_restart`` is true if systemd may start the unit again by itself, or if a file could
+      not be read.
+    - ``notifies_ready`` is true if the service reports when it is ready.
     """
 
     assignments: tuple[tuple[str, str, str], ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
-    container: bool = False
+    from_quadlet: bool = False
     private_network: bool = False
-    restarts: bool = False
-    tells: bool = False
+    may_restart: bool = False
+    notifies_ready: bool = False
     problems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class _Page:
-    """What one file says that matters here, the same for each unit it belongs to."""
+class _File:
+    """What is used of one file; the same for each unit that the file belongs to."""
 
     path: str
     entries: tuple[Entry, ...] = ()
     ignored: tuple[Ignored, ...] = ()
-    container: bool = False
+    from_quadlet: bool = False
 
 
-class Library:
-    """Reads unit files, and reads no file again that has not changed: that costs one stat."""
+class UnitFileReader:
+    """Reads unit files, and caches them by their status: a known file costs one stat."""
 
     def __init__(self, *, limit: int = 4096) -> None:
-        """``limit`` is how many files are remembered; the one unused longest goes first."""
+        """``limit`` is the number of cached files; the least recently used is dropped first."""
         self._limit = limit
-        self._pages: OrderedDict[str, tuple[tuple[int, ...], _Page]] = OrderedDict()
+        self._cache: OrderedDict[str, tuple[tuple[int, ...], _File]] = OrderedDict()
 
     def read(self, name: str, fragment: str, drop_ins: Sequence[str] = ()) -> UnitFile:
-        """Say what the files of the unit of this name say; an empty path is no file."""
-        pages: list[_Page] = []
+        """Return what the files of a unit contain; an empty path is skipped."""
+        files: list[_File] = []
         problems: list[str] = []
         for path in filter(None, (fragment, *drop_ins)):
             try:
-                pages.append(self._page(path))
-            except BadInput as trouble:
-                where = printable(path)
-                problems.append(f"{where} {trouble}: {name} has no metadata from its files")
-        return _merged(name, pages, problems)
+                files.append(self._read(path))
+            except BadInput as error:
+                problems.append(f"{printable(path)}: {error}; {name} gets no metadata from files")
+        return _merged(name, files, problems)
 
-    def forget(self, path: str) -> None:
-        """Read this file anew when it is next asked for."""
-        self._pages.pop(path, None)
-
-    def _page(self, path: str) -> _Page:
+    def _read(self, path: str) -> _File:
         try:
-            status = os.stat(path)  # noqa: PTH116  # Path.stat is thrice the price, per file
-            known = self._pages.get(path)
-            if known is not None and known[0] == _signature(status):
-                self._pages.move_to_end(path)
-                return known[1]
-            data, status = content(path, status)
+            status = os.stat(path)  # noqa: PTH116  # Path.stat takes three times as long
+            cached = self._cache.get(path)
+            if cached is not None and cached[0] == _signature(status):
+                self._cache.move_to_end(path)
+                return cached[1]
+            data, status = read_file(path, status)
         except OSError as error:
-            raise BadInput(f"can't be read ({error.strerror or error})") from error
+            raise BadInput(f"can't be read: {error.strerror or error}") from error
         except ValueError as error:
-            raise BadInput("is not a path") from error
-        page = _page(path, data)
-        self._remember(path, status, page)
-        return page
+            raise BadInput("not a path") from error
+        file = _parsed(path, data)
+        self._store(path, status, file)
+        return file
 
-    def _remember(self, path: str, status: os.stat_result, page: _Page) -> None:
-        self._pages.pop(path, None)
+    def _store(self, path: str, status: os.stat_result, file: _File) -> None:
+        self._cache.pop(path, None)
         if time.time_ns() - status.st_ctime_ns > _SETTLED_NS:
-            self._pages[path] = (_signature(status), page)
-        while len(self._pages) > self._limit:
-            self._pages.popitem(last=False)
+            self._cache[path] = (_signature(status), file)
+        while len(self._cache) > self._limit:
+            self._cache.popitem(last=False)
 
 
 def _signature(status: os.stat_result) -> tuple[int, ...]:
-    """Take what changes when a file does; the change time also tells of a chmod."""
+    """Return what changes when a file does; a chmod changes the ctime."""
     return (
         status.st_dev,
         status.st_ino,
@@ -127,16 +123,16 @@ def _signature(status: os.stat_result) -> tuple[int, ...]:
     )
 
 
-def _page(path: str, data: bytes) -> _Page:
+def _parsed(path: str, data: bytes) -> _File:
     try:
         document = parse(data)
-    except BadInput as trouble:
-        raise BadInput(f"can't be read ({trouble})") from trouble
-    return _Page(
+    except BadInput as error:
+        raise BadInput(f"can't be read: {error}") from error
+    return _File(
         path,
-        tuple(entry for entry in document.entries if _matters(entry)),
-        tuple(_meant_for_us(document)),
-        not _QUADLET.isdisjoint(document.sections),
+        tuple(entry for entry in document.entries if _is_used(entry)),
+        tuple(_ignored_of_ours(document)),
+        not _QUADLET_SECTIONS.isdisjoint(document.sections),
     )
 
 
@@ -144,40 +140,40 @@ def _is_ours(section: str, key: str) -> bool:
     return section == _SECTION or key.startswith(_PREFIX)
 
 
-def _matters(entry: Entry) -> bool:
+def _is_used(entry: Entry) -> bool:
     if _is_ours(entry.section, entry.key):
         return True
     return entry.section == "Service" and entry.key in _SERVICE_KEYS
 
 
-def _meant_for_us(document: Document) -> Iterator[Ignored]:
+def _ignored_of_ours(document: Document) -> Iterator[Ignored]:
     return (line for line in document.ignored if _is_ours(line.section, line.text))
 
 
-def _merged(name: str, pages: Sequence[_Page], unread: Sequence[str]) -> UnitFile:
-    reading = _Reading(name)
-    for page in pages:
-        reading.take(page)
-    problems = tuple(dict.fromkeys([*unread, *reading.problems]))[:_MOST_PROBLEMS]
+def _merged(name: str, files: Sequence[_File], unreadable: Sequence[str]) -> UnitFile:
+    merge = _Merge(name)
+    for file in files:
+        merge.add(file)
+    problems = tuple(dict.fromkeys([*unreadable, *merge.problems]))[:_MAX_PROBLEMS]
     return UnitFile(
-        assignments=() if unread else tuple(reading.assignments),
-        environment=() if unread else tuple(reading.environment.items()),
-        container=any(page.container for page in pages),
-        private_network=reading.own_namespace or bool(reading.namespace_path),
-        restarts=bool(unread) or reading.forced_restart or reading.restart != "no",
-        tells=reading.tells and not unread,
+        assignments=() if unreadable else tuple(merge.assignments),
+        environment=() if unreadable else tuple(merge.environment.items()),
+        from_quadlet=any(file.from_quadlet for file in files),
+        private_network=merge.private_network or bool(merge.namespace_path),
+        may_restart=bool(unreadable) or merge.forced_restart or merge.restart != "no",
+        notifies_ready=merge.notifies_ready and not unreadable,
         problems=problems,
     )
 
 
-class _Reading:
-    """The files of one unit, read one after the other."""
+class _Merge:
+    """The files of one unit, merged one after the other as systemd does."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.assignments: list[tuple[str, str, str]] = []
         self.environment: dict[str, str] = {}
-        self.own_namespace = False
+        self.private_network = False
         self.namespace_path = ""
         self.restart = "no"
         self.forced_restart = False
@@ -185,66 +181,63 @@ class _Reading:
         self.bus_name = ""
         self.problems: list[str] = []
 
-    def take(self, page: _Page) -> None:
-        for line in page.ignored:
-            self._report(page, line, f"{line.reason}: ignored")
-        for entry in page.entries:
+    def add(self, file: _File) -> None:
+        for line in file.ignored:
+            self._add_problem(file, line, f"{line.reason}: ignored")
+        for entry in file.entries:
             if _is_ours(entry.section, entry.key):
-                value = self._expanded(page, entry, entry.value)
+                value = self._expanded(file, entry, entry.value)
                 self.assignments.append((entry.section, entry.key, value))
             elif entry.key == "Environment":
-                self._take_environment(page, entry)
+                self._add_environment(file, entry)
             elif entry.key == "Restart":
                 self.restart = entry.value or self.restart
             elif entry.key == "RestartForceExitStatus":
                 self.forced_restart = bool(entry.value)
             else:
-                self._take_kind(entry)
+                self._add_type_or_network(entry)
 
     @property
-    def tells(self) -> bool:
-        """Whether the service says when it is ready; with a BusName= alone its Type= is dbus."""
-        return self.type in _TELLING or (not self.type and bool(self.bus_name))
+    def notifies_ready(self) -> bool:
+        """Whether the service reports that it is ready; BusName= alone implies Type=dbus."""
+        return self.type in _NOTIFYING_TYPES or (not self.type and bool(self.bus_name))
 
-    def _take_kind(self, entry: Entry) -> None:
+    def _add_type_or_network(self, entry: Entry) -> None:
         if entry.key == "Type":
             self.type = entry.value
         elif entry.key == "BusName":
             self.bus_name = entry.value
-        else:
-            self._take_network(entry)
+        elif entry.key == "PrivateNetwork":
+            self.private_network = _boolean(entry.value, before=self.private_network)
+        elif not entry.value or entry.value.startswith(("/", "%")):
+            self.namespace_path = entry.value
 
-    def _take_environment(self, page: _Page, entry: Entry) -> None:
-        """``config_parse_environ``: an empty value resets, the words before a fault stand."""
+    def _add_environment(self, file: _File, entry: Entry) -> None:
+        """Do as ``config_parse_environ``: an empty value resets, words before an error count."""
         if not entry.value:
             self.environment.clear()
         try:
             for word in words(entry.value):
                 variable, equals, value = word.partition("=")
                 if variable == ANNOUNCE and equals and _is_text(value):
-                    self.environment[ANNOUNCE] = self._expanded(page, entry, value)
-        except BadInput as trouble:
-            self._report(page, entry, f"Environment=: {trouble}")
+                    self.environment[ANNOUNCE] = self._expanded(file, entry, value)
+        except BadInput as error:
+            self._add_problem(file, entry, f"Environment=: {error}")
 
-    def _take_network(self, entry: Entry) -> None:
-        if entry.key == "PrivateNetwork":
-            self.own_namespace = _boolean(entry.value, before=self.own_namespace)
-        elif not entry.value or entry.value.startswith(("/", "%")):
-            self.namespace_path = entry.value
-
-    def _expanded(self, page: _Page, entry: Entry, value: str) -> str:
-        text, left = expand(value, self.name)
-        if left:
-            which = f"{printable(entry.key, 64)}: {' '.join(left)} stays as it is"
-            self._report(page, entry, f"{which}: only {KNOWN} are expanded")
+    def _expanded(self, file: _File, entry: Entry, value: str) -> str:
+        text, unknown = expand(value, self.name)
+        if unknown:
+            key = printable(entry.key, 64)
+            problem = f"{key}=: {' '.join(unknown)} is not expanded; use only {KNOWN}"
+            self._add_problem(file, entry, problem)
         return text
 
-    def _report(self, page: _Page, at: Entry | Ignored, what: str) -> None:
-        self.problems.append(f"{printable(page.path)} line {at.line}: {what}")
+    def _add_problem(self, file: _File, at: Entry | Ignored, problem: str) -> None:
+        self.problems.append(f"{printable(file.path)}:{at.line}: {problem}")
 
 
 def _boolean(value: str, *, before: bool) -> bool:
-    """Read what systemd would: a word it does not know leaves what stood before."""
+    """Parse a boolean as systemd does: a word that it does not know changes nothing."""
     try:
         return unit_boolean(value)
     except BadInput:
@@ -252,7 +245,7 @@ def _boolean(value: str, *, before: bool) -> bool:
 
 
 def _is_text(value: str) -> bool:
-    """Tell whether systemd would take this as a variable's value."""
+    """Return True if systemd accepts this as the value of a variable."""
     try:
         value.encode()
     except UnicodeEncodeError:

@@ -1,181 +1,206 @@
-"""What a unit's states mean, on every version of systemd: pure rules, no I/O."""
+"""What the properties of a unit mean, for every version of systemd: pure rules, no I/O."""
 
 import re
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from typing import Any
+from typing import Any, Self
 
+from koi_agent.backends.systemd.manager import UnitStatus
 from koi_agent.bus.object_paths import decode
 from koi_agent.config import SystemdConfig
-from koi_agent.core.instance import Health, Instance, InstanceState, KoiMetadata, PortMapping
+from koi_agent.core.instance import UNIT, Health, Instance, InstanceState, KoiMetadata, PortMapping
 
 ROOT = "/org/freedesktop/systemd1/unit/"
 BACKEND = "systemd"
-ACTIVE = frozenset({"active", "reloading", "activating", "deactivating", "refreshing"})
-READY = frozenset({"active", "reloading", "refreshing"})
-PAUSED = frozenset({"frozen", "frozen-by-parent"})
-_HEALTH_CHECK = re.compile(r"[0-9a-f]{64}(?:-[0-9a-f]+)?\.service")
-NAMES_KEPT = 1024
-"""Unit names of which is remembered whether they are followed: one event asks several times."""
+RUNNING_STATES = frozenset({"active", "reloading", "activating", "deactivating", "refreshing"})
+"""Values of ActiveState in which processes of a unit may run."""
+READY_STATES = frozenset({"active", "reloading", "refreshing"})
+"""Values of ActiveState that a Type=notify service reaches only after READY=1."""
+FROZEN_STATES = frozenset({"frozen", "frozen-by-parent"})
+PODMAN_HEALTH_CHECK = re.compile(r"[0-9a-f]{64}(?:-[0-9a-f]+)?\.service")
+"""Transient units that Podman starts for every health check of a container."""
+NAMES_CACHED = 1024
+"""Unit names whose match is cached: one event asks several times."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Details:
-    """What changes with a unit's files only: systemd says it when asked, never by itself.
+class UnitDetails:
+    """Properties of a unit that systemd does not signal: they change only with its files.
 
-    ``awaits`` names the backend that may claim the unit, as Quadlet's are Podman's.
-    ``restarts`` says that systemd may start the unit again by itself, ``tells`` that the service
-    tells systemd when it is ready.
+    ``awaits`` names the backend that may claim the unit: Quadlet's units are Podman's.
+    ``may_restart`` is true where Restart= or an unreadable file lets systemd start the unit
+    again by itself. ``notifies_ready`` is true where the service reports READY=1 or a bus name.
     """
 
-    fragment: str = ""
+    fragment_path: str = ""
     control_group: str = ""
     metadata: KoiMetadata = field(default_factory=KoiMetadata)
     awaits: str = ""
-    restarts: bool = True
-    tells: bool = False
+    may_restart: bool = True
+    notifies_ready: bool = False
     notes: tuple[str, ...] = ()
 
 
 @dataclass(slots=True, eq=False)
 class Unit:
-    """A unit as its signals tell of it; ``told`` is what was last said of it onwards.
+    """A unit as its signals describe it; ``reported`` is the instance that was delivered last.
 
-    ``group`` is its control group, as far as it was asked for.
-
-    ``began`` is when it last left ``inactive``, in seconds of the monotonic clock.
+    ``control_group`` is the one that was read last. ``started_at`` is the time at which the
+    unit last left ``inactive``, in seconds of the monotonic clock.
     """
 
     name: str
     path: str
-    active: str = "inactive"
-    sub: str = "dead"
-    freezer: str = "running"
-    invocation: bytes = b""
+    active_state: str = "inactive"
+    sub_state: str = "dead"
+    freezer_state: str = "running"
+    invocation_id: bytes = b""
     main_pid: int = 0
-    restarts: int = 0
-    began: float = 0.0
-    detail: str = ""
-    group: str = ""
-    told: Instance | None = None
-    group_asked: bytes = b""
+    n_restarts: int = 0
+    started_at: float = 0.0
+    state_detail: str = ""
+    control_group: str = ""
+    reported: Instance | None = None
+    control_group_requested_for: bytes = b""
 
-    def note(self, values: Mapping[str, Any]) -> None:
-        """Take properties of the Unit and Service interfaces by their own names."""
-        self.active = values.get("ActiveState", self.active)
-        self.sub = values.get("SubState", self.sub)
-        self.freezer = values.get("FreezerState", self.freezer)
-        self.invocation = bytes(values.get("InvocationID", self.invocation))
-        if began := values.get("InactiveExitTimestampMonotonic"):
-            self.began = began / 1_000_000
-        self.main_pid = values.get("MainPID", self.main_pid)
-        self.restarts = values.get("NRestarts", self.restarts)
+    @classmethod
+    def listed(cls, status: UnitStatus) -> Self:
+        """Return a unit of which only a list is known."""
+        unit = cls(status.name, status.path)
+        unit.active_state, unit.sub_state = status.active_state, status.sub_state
+        return unit
 
-    def runs(self, *, track_exited: bool) -> bool:
-        """Tell whether the unit is an instance now, and keep the words for it if so.
+    def update(self, properties: Mapping[str, Any]) -> None:
+        """Store properties of the Unit and Service interfaces; others stay as they are."""
+        get = properties.get
+        self.active_state = get("ActiveState", self.active_state)
+        self.sub_state = get("SubState", self.sub_state)
+        self.freezer_state = get("FreezerState", self.freezer_state)
+        self.invocation_id = bytes(get("InvocationID", self.invocation_id))
+        if microseconds := get("InactiveExitTimestampMonotonic"):
+            self.started_at = microseconds / 1_000_000
+        self.main_pid = get("MainPID", self.main_pid)
+        self.n_restarts = get("NRestarts", self.n_restarts)
 
-        From systemd 254 on, a unit about to be restarted says so even while it is dead.
+    def is_running(self, *, track_exited: bool) -> bool:
+        """Return True if the unit is an instance now, and then keep its states as text.
+
+        Since version 254 a unit that is about to be restarted has a sub-state of its own while
+        it is dead.
         """
-        active = self.active in ACTIVE and (track_exited or self.sub != "exited")
-        runs = active or self.sub.endswith("-before-auto-restart")
-        if runs:
-            self.detail = f"{self.active}/{self.sub}"
-        return runs
+        active = self.active_state in RUNNING_STATES
+        running = active and (track_exited or self.sub_state != "exited")
+        running = running or self.sub_state.endswith("-before-auto-restart")
+        if running:
+            self.state_detail = f"{self.active_state}/{self.sub_state}"
+        return running
 
-    def restarted(self) -> bool:
-        """Tell whether this run is another than the one told of.
+    def was_restarted(self) -> bool:
+        """Return True if this run is not the reported one and was started by a job.
 
-        A run that ``Restart=`` began counts in NRestarts and goes on under the same object;
-        one that somebody asked for sets it to 0, and is a stop and a start.
+        A run that Restart= began counts in NRestarts and continues the same instance. A job,
+        as of ``systemctl restart``, resets NRestarts to 0: that is a stop and a start.
         """
-        told = self.told
-        if told is None or not told.invocation_id or not self.invocation:
+        reported = self.reported
+        if reported is None or not reported.invocation_id or not self.invocation_id:
             return False
-        return told.invocation_id != self.invocation and self.restarts == 0
+        return reported.invocation_id != self.invocation_id and self.n_restarts == 0
 
-    def wants_group(self, details: Details) -> bool:
-        """Tell, once for each run, whether to ask for the control group.
+    def cannot_restart(self, details: UnitDetails | None) -> bool:
+        """Return True if a dead unit can't be between two runs that systemd makes one."""
+        return bool(details and not details.may_restart and not self.main_pid)
 
-        systemd 252 has none for a unit between two runs, when it may have been asked first.
+    def request_control_group(self, details: UnitDetails) -> bool:
+        """Return True, once for each run, if the control group must be read.
+
+        systemd 252 has none between two runs, and ``details`` may have been read then.
         """
-        if details.control_group or not self.main_pid or self.group_asked == self.invocation:
+        known = details.control_group or not self.main_pid
+        if known or self.control_group_requested_for == self.invocation_id:
             return False
-        self.group_asked = self.invocation
+        self.control_group_requested_for = self.invocation_id
         return True
 
-    def state(self) -> InstanceState:
-        """Put systemd's words into ours."""
-        if "auto-restart" in self.sub:
+    def instance_state(self) -> InstanceState:
+        """Return the state of the instance that this unit is."""
+        if "auto-restart" in self.sub_state:
             return InstanceState.RESTARTING
-        return InstanceState.PAUSED if self.freezer in PAUSED else InstanceState.RUNNING
+        if self.freezer_state in FROZEN_STATES:
+            return InstanceState.PAUSED
+        return InstanceState.RUNNING
 
-    def health(self, details: Details) -> Health:
-        """Put readiness into a word; of a service that says nothing systemd knows no more either.
+    def health(self, details: UnitDetails) -> Health:
+        """Return the readiness that the service reports, ``NONE`` if it reports none.
 
-        A watchdog that is not pinged ends in a restart, so it needs no word of its own.
+        A watchdog that gets no ping ends in a restart, so it needs no health of its own.
         """
-        if not details.tells or self.active == "deactivating":
+        if not details.notifies_ready or self.active_state == "deactivating":
             return Health.NONE
-        return Health.HEALTHY if self.active in READY else Health.STARTING
+        return Health.HEALTHY if self.active_state in READY_STATES else Health.STARTING
 
-    def instance(self, details: Details, ports: tuple[PortMapping, ...] = ()) -> Instance:
-        """Make what others see of this unit."""
+    def instance(self, details: UnitDetails, ports: tuple[PortMapping, ...] = ()) -> Instance:
+        """Return the instance that this unit is now."""
         return Instance(
             id=self.name,
             name=self.name.removesuffix(".service"),
             backend=BACKEND,
-            state=self.state(),
-            state_detail=self.detail,
-            image=details.fragment,
+            state=self.instance_state(),
+            state_detail=self.state_detail,
+            image=details.fragment_path,
             ports=ports,
             metadata=details.metadata,
             health=self.health(details),
             unit=self.name,
             control_group=details.control_group,
             main_pid=self.main_pid,
-            invocation_id=self.invocation,
+            invocation_id=self.invocation_id,
             awaits=details.awaits,
             notes=details.notes,
+            ending=self.active_state == "deactivating",
+            traits=UNIT,
         )
 
-    def say(self, instance: Instance) -> None:
-        """Note what is told of the unit from now on."""
-        self.told = instance
 
+class UnitFilter:
+    """Decides which units are followed, by name, and which of them run.
 
-class Patterns:
-    """Which unit names are followed; ``accepting`` are sockets with a service a connection."""
+    ``accepting_sockets`` are the socket units with Accept=yes. Their services, one for each
+    connection, are not followed.
+    """
 
-    def __init__(self, config: SystemdConfig, accepting: Container[str]) -> None:
+    def __init__(self, config: SystemdConfig, accepting_sockets: Container[str]) -> None:
         self._config = config
-        self._accepting = accepting
-        self._named = lru_cache(maxsize=NAMES_KEPT)(self._is_named)
+        self._accepting_sockets = accepting_sockets
+        self._matches_patterns = lru_cache(maxsize=NAMES_CACHED)(self._match_patterns)
 
-    def match(self, name: str) -> bool:
-        """Tell whether a unit of this name is followed."""
-        if not self._named(name):
+    def matches(self, name: str) -> bool:
+        """Return True if a unit of this name is followed."""
+        if not self._matches_patterns(name):
             return False
         prefix, at, _ = name.partition("@")
-        return not (at and f"{prefix}.socket" in self._accepting)
+        return not (at and f"{prefix}.socket" in self._accepting_sockets)
 
-    def _is_named(self, name: str) -> bool:
-        """Tell by the name alone; Podman's health checks are no services, and run all the time."""
-        if _any(name, self._config.exclude_units) or _HEALTH_CHECK.fullmatch(name):
-            return False
-        return _any(name, self._config.units)
-
-    def wants(self, path: str) -> bool:
-        """Tell whether signals of a unit's object are worth reading."""
+    def matches_path(self, path: str) -> bool:
+        """Return True if the signals of this object are read: a followed unit or any socket."""
         name = unit_name(path)
-        return name.endswith(".socket") or self.match(name)
+        return name.endswith(".socket") or self.matches(name)
+
+    def is_running(self, unit: Unit) -> bool:
+        """Return True if a followed unit is an instance now; see ``Unit.is_running``."""
+        return unit.is_running(track_exited=self._config.track_exited)
+
+    def _match_patterns(self, name: str) -> bool:
+        if _matches_any(name, self._config.exclude_units) or PODMAN_HEALTH_CHECK.fullmatch(name):
+            return False
+        return _matches_any(name, self._config.units)
 
 
-def _any(name: str, patterns: Iterable[str]) -> bool:
+def _matches_any(name: str, patterns: Iterable[str]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def unit_name(path: str) -> str:
-    """Tell the name of the unit an object path is of; "" where it is none."""
+    """Return the name of the unit at an object path, or "" if the path is not a unit's."""
     return decode(path.removeprefix(ROOT)) if path.startswith(ROOT) else ""

@@ -1,128 +1,168 @@
-"""Asks once: connects, and over HTTP reads the first line of the answer and no more.
+"""The provider of health checks: schedules them and counts failures.
 
-By a socket and nothing on top: a check costs a tenth of a millisecond. The connection is reset
-and not closed, so that thousands of checks leave no connection in TIME_WAIT behind.
+Thousands of checks share one timer and a few connections. Checks that are due at about the same
+time run together. One success makes an instance healthy; several failures in a row make it
+unhealthy.
 """
 
 import asyncio
-import os
-import re
-import socket
-import struct
-from functools import cache
-from typing import TYPE_CHECKING, Final
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from itertools import count
+from random import uniform
+from typing import Final, Never
 
-from koi_agent import __version__
-from koi_agent.core.checks import CheckKind, HealthCheck
+from koi_agent.capabilities.health.checks import HealthCheck
+from koi_agent.capabilities.health.probe import Unhealthy, probe
+from koi_agent.core.contracts import Apply, Report
+from koi_agent.core.events import Checked, CheckStatus
+from koi_agent.core.instance import Health
+from koi_agent.core.key import Key
 
-if TYPE_CHECKING:
-    from ssl import SSLContext
-
-RESET: Final = struct.pack("ii", 1, 0)
-"""SO_LINGER on, with no time to linger."""
-LONGEST_LINE: Final = 512
-SECOND_THOUGHTS: Final = 0.2
-"""Seconds in which a port that nobody stands behind is closed again by whoever forwards it."""
-STATUS: Final = re.compile(rb"HTTP/[0-9.]{1,4} ([1-9][0-9]{2})(?![0-9])")
-WELL: Final = range(200, 400)
-"""Statuses of something that works. A redirection is an answer, and is not followed."""
-
-
-class Unwell(Exception):
-    """A check failed; the text is our own, for everybody to read."""
+AT_ONCE: Final = 64
+"""Connections at one time: a service may have 1024 open files."""
+BATCH: Final = 0.25
+"""Seconds within which checks that are due run together."""
+FIRST: Final = 1.0
+"""Seconds until the first run of a new check, if its interval is not shorter."""
 
 
-async def probe(check: HealthCheck) -> str:
-    """Ask once; returns what was answered. Raises ``Unwell``."""
-    try:
-        async with asyncio.timeout(check.timeout):
-            return await _asked(check)
-    except TimeoutError as error:
-        raise Unwell(f"no answer within {check.timeout:g} s") from error
-    except OSError as error:
-        raise Unwell(_words(error)) from error
+@dataclass(slots=True)
+class _Subject:
+    """An instance that is checked, and its last results."""
+
+    key: Key
+    check: HealthCheck
+    health: Health = Health.STARTING
+    message: str = ""
+    failures: int = 0
+    last_checked: int = 0
+    last_ok: int = 0
+    probing: asyncio.Task[None] | None = None
+
+    def status(self) -> CheckStatus:
+        """Return the present status, for the registry."""
+        return CheckStatus(
+            kind=self.check.kind,
+            target=self.check.target,
+            interval=self.check.interval,
+            timeout=self.check.timeout,
+            health=self.health,
+            last_checked=self.last_checked,
+            last_ok=self.last_ok,
+            message=self.message,
+        )
 
 
-async def _asked(check: HealthCheck) -> str:
-    family = socket.AF_INET6 if ":" in check.address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as door:
-        door.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-        await asyncio.get_running_loop().sock_connect(door, (check.address, check.port))
-        # A port that nobody listens on may, rarely, be given to our own end: it met itself.
-        if door.getsockname() == door.getpeername():
-            raise Unwell("connection refused")
-        if check.kind is CheckKind.TCP:
-            return await _connected(door)
-        line = await (_over_tls if check.scheme == "https" else _over_tcp)(check, door)
-    return _judged(line)
+@dataclass(frozen=True, slots=True)
+class Prober:
+    """The provider; ``apply`` hands results to the registry."""
+
+    apply: Apply
+    absence = ""
+
+    @asynccontextmanager
+    async def session(self, _report: Report) -> AsyncIterator["ProberSession"]:
+        """Return a session. There is nothing to connect to."""
+        yield ProberSession(self.apply)
 
 
-async def _connected(door: socket.socket) -> str:
-    """See whether a connection lasts: a proxy in front of nobody accepts, and then hangs up."""
-    try:
-        async with asyncio.timeout(SECOND_THOUGHTS):
-            said = await asyncio.get_running_loop().sock_recv(door, 1)
-    except TimeoutError:
-        said = b"?"
-    if not said:
-        raise Unwell("the connection is closed at once")
-    return "connected"
+class ProberSession:
+    """The checks of all instances."""
+
+    def __init__(self, apply: Apply) -> None:
+        self._apply = apply
+        self._subjects: dict[Key, _Subject] = {}
+        self._due: list[tuple[float, int, _Subject]] = []
+        self._numbers = count()
+        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._rescheduled = asyncio.Event()
+
+    async def put(self, owner: Key, records: Sequence[HealthCheck]) -> None:
+        """Check an instance as its record describes; without a record stop checking it."""
+        known = self._subjects.get(owner)
+        self._drop(owner)
+        if records:
+            self._start(owner, records[0], known)
+        else:
+            self._apply(Checked(owner, None))
+
+    def _start(self, owner: Key, check: HealthCheck, known: _Subject | None) -> None:
+        """Start a check. A changed check keeps the health; the same one belongs to a restart."""
+        subject = _Subject(owner, check)
+        if known and known.check != check:
+            subject.health, subject.message = known.health, known.message
+        self._subjects[owner] = subject
+        self._schedule(subject, uniform(0, min(FIRST, check.interval)))  # noqa: S311 - jitter
+        self._apply(Checked(owner, subject.status()))
+
+    def _drop(self, owner: Key) -> None:
+        """Stop the check of an instance, without a result."""
+        subject = self._subjects.pop(owner, None)
+        if subject and subject.probing:
+            subject.probing.cancel()
+
+    def _schedule(self, subject: _Subject, seconds: float) -> None:
+        due = asyncio.get_running_loop().time() + seconds
+        heappush(self._due, (due, next(self._numbers), subject))
+        self._rescheduled.set()
+
+    async def run(self) -> Never:
+        """Run checks when they are due, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await self._wait_until_due()
+                for subject in self._pop_due():
+                    await self._slots.acquire()
+                    if self._subjects.get(subject.key) is not subject:  # dropped meanwhile
+                        self._slots.release()
+                        continue
+                    task = group.create_task(self._probe(subject), name=f"check {subject.key}")
+                    task.add_done_callback(lambda _: self._slots.release())
+                    subject.probing = task
+                await asyncio.sleep(BATCH)
+        raise AssertionError("the prober runs until it is cancelled")
+
+    async def _wait_until_due(self) -> None:
+        loop = asyncio.get_running_loop()
+        while not self._due or self._due[0][0] > loop.time():
+            self._rescheduled.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(self._due[0][0] if self._due else None):
+                    await self._rescheduled.wait()
+
+    def _pop_due(self) -> Iterator[_Subject]:
+        """Remove and yield the subjects that are due and still wanted."""
+        now = asyncio.get_running_loop().time()
+        while self._due and self._due[0][0] <= now:
+            _, _, subject = heappop(self._due)
+            if self._subjects.get(subject.key) is subject:
+                yield subject
+
+    async def _probe(self, subject: _Subject) -> None:
+        try:
+            message, passed = await probe(subject.check), True
+        except Unhealthy as unhealthy:
+            message, passed = str(unhealthy), False
+        subject.probing = None
+        _count(subject, message, passed=passed)
+        self._apply(Checked(subject.key, subject.status(), passed))
+        interval = subject.check.interval
+        self._schedule(subject, uniform(0.9, 1.1) * interval)  # noqa: S311 - jitter
 
 
-async def _over_tcp(check: HealthCheck, door: socket.socket) -> bytes:
-    loop, line = asyncio.get_running_loop(), b""
-    await loop.sock_sendall(door, _request(check))
-    while b"\n" not in line and len(line) < LONGEST_LINE:
-        part = await loop.sock_recv(door, LONGEST_LINE)
-        if not part:
-            break
-        line += part
-    return line
-
-
-async def _over_tls(check: HealthCheck, door: socket.socket) -> bytes:
-    """Ask over TLS; the certificate is not looked at, for it names the service's public name."""
-    reader, writer = await asyncio.open_connection(
-        sock=door, ssl=_trusting(), server_hostname=check.address, limit=LONGEST_LINE
-    )
-    try:
-        writer.write(_request(check))
-        return await reader.read(LONGEST_LINE)
-    finally:
-        writer.transport.abort()
-
-
-@cache
-def _trusting() -> "SSLContext":
-    """Make the one context of all checks; no authority is read from the disk for it."""
-    import ssl  # noqa: PLC0415 - only where somebody asks for it
-
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-def _request(check: HealthCheck) -> bytes:
-    return (
-        f"GET {check.path} HTTP/1.1\r\nHost: {check.place}\r\nAccept: */*\r\n"
-        f"User-Agent: koi-runtime/{__version__}\r\nConnection: close\r\n\r\n"
-    ).encode()
-
-
-def _judged(line: bytes) -> str:
-    """Tell the status of an answer; raises ``Unwell``."""
-    match = STATUS.match(line)
-    if not match:
-        raise Unwell("the answer is no HTTP" if line else "the connection is closed at once")
-    status = int(match[1])
-    if status not in WELL:
-        raise Unwell(f"HTTP {status}")
-    return f"HTTP {status}"
-
-
-def _words(error: OSError) -> str:
-    """Say what went wrong without saying what the other side said."""
-    if isinstance(error, ConnectionRefusedError):
-        return "connection refused"
-    return os.strerror(error.errno).lower() if error.errno and error.errno > 0 else "TLS failed"
+def _count(subject: _Subject, message: str, *, passed: bool) -> None:
+    """Store a result in a subject."""
+    subject.last_checked = time.time_ns() // 1000
+    subject.message = message
+    if passed:
+        subject.last_ok = subject.last_checked
+        subject.failures = 0
+        subject.health = Health.HEALTHY
+        return
+    subject.failures += 1
+    if subject.failures >= subject.check.unhealthy_after:
+        subject.health = Health.UNHEALTHY

@@ -1,13 +1,14 @@
-"""Services and host names by mDNS and DNS-SD (RFC 6762, RFC 6763).
+"""mDNS and DNS-SD (RFC 6762, RFC 6763): services and host names, announced on the local links.
 
-``avahi`` talks with avahi-daemon, in which ``groups`` has an entry group for each instance;
-``resolved`` talks with systemd-resolved, which knows services alone. ``presence`` takes the first
-of them that runs, and changes over when a better one comes.
+``rules`` and ``requests`` decide what is announced. ``avahi`` publishes through avahi-daemon,
+``resolved`` through systemd-resolved, which announces services only. ``failover`` uses the first
+of them that runs and changes over when a better one appears.
 """
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 from koi_agent.bus.address import address
 from koi_agent.bus.client import CallError, connected
@@ -15,35 +16,42 @@ from koi_agent.bus.writer import BusLost
 from koi_agent.capabilities.mdns.avahi.provider import Avahi
 from koi_agent.capabilities.mdns.failover import Failover
 from koi_agent.capabilities.mdns.resolved import Resolved, clear
-from koi_agent.core.contracts import Provider
+from koi_agent.capabilities.mdns.rules import MdnsRules
+from koi_agent.config import Config
+from koi_agent.core.contracts import Apply, Capability, Provider
+from koi_agent.core.plan.requests import Policy
 
-CLEARING: Final = 3.0
-"""Seconds that clearing away may hold up the first announcement."""
+RECOVERY_TIMEOUT: Final = 3.0
+"""Seconds by which recovery may delay the first announcement."""
 
 
-async def clear_leftovers() -> None:
-    """Withdraw what a killed agent left behind, whoever publishes now and whatever is wanted.
+async def _recover() -> None:
+    """Withdraw what a killed agent left in systemd-resolved, whatever ``MDNS=`` is set to.
 
-    Nothing is raised: what can't be reached in time has nothing of ours, as a rule, and what does
-    has a session that clears it away.
+    Nothing is raised. A systemd-resolved that can't be reached in time has nothing of the agent,
+    as a rule; if it has, the next session with it clears that.
     """
     with suppress(BusLost, CallError, OSError):
-        async with asyncio.timeout(CLEARING), connected(address("system")) as link:
+        async with asyncio.timeout(RECOVERY_TIMEOUT), connected(address("system")) as link:
             await clear(link)
 
 
-def provider(wish: str) -> Provider | None:
-    """Choose who publishes records, by what ``MDNS=`` says; ``None`` is nobody.
+def _rules(policy: Policy, _config: Config) -> MdnsRules:
+    return MdnsRules(policy)
 
-    Whatever does it is on the system's bus, also for a user's agent.
-    """
+
+def _providers(config: Config, _apply: Apply) -> Mapping[str, Provider[Any]]:
+    """Return the provider that ``MDNS=`` names. It is on the system bus, for users' agents too."""
     bus = address("system")
-    match wish:
+    match config.capabilities.mdns:
         case "off":
-            return None
+            return {}
         case "avahi":
-            return Failover(bus, Avahi(bus))
+            return {"mdns": Failover(bus, (Avahi(bus),))}
         case "resolved":
-            return Failover(bus, Resolved(bus))
+            return {"mdns": Failover(bus, (Resolved(bus),))}
         case _:
-            return Failover(bus, Avahi(bus), Resolved(bus))
+            return {"mdns": Failover(bus, (Avahi(bus), Resolved(bus)))}
+
+
+MDNS = Capability(name="mdns", rules=_rules, providers=_providers, recover=_recover)

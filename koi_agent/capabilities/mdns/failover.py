@@ -1,132 +1,143 @@
-"""The first that runs, of several who could publish: waited for, and left when a better comes."""
+"""Failover: uses the first provider that runs, and changes over when a better one appears."""
 
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from typing import Never, Protocol
 
 from koi_agent.bus.client import CallError, Connection, connected
 from koi_agent.bus.signals import Changed, Signal, Subscription
 from koi_agent.bus.writer import BusLost
+from koi_agent.capabilities.mdns.records import MdnsRecord
 from koi_agent.core.contracts import Provider, ProviderSession, Report
 from koi_agent.core.errors import ProviderLost, ungrouped
-from koi_agent.core.plan.records import Record
+from koi_agent.core.key import Key
 
 log = logging.getLogger(__name__)
 
 
-class Candidate(Provider, Protocol):
-    """A provider that is there when ``name`` has an owner on the bus."""
+class Candidate(Provider[MdnsRecord], Protocol):
+    """A provider that is present while ``name`` has an owner on the bus."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     async def usable(self, link: Connection) -> bool:
-        """Tell whether it publishes at all; raises as ``Connection.call`` does."""
+        """Return True if it publishes at all; raise as ``Connection.call`` does."""
 
 
+@dataclass(frozen=True, slots=True)
 class Failover:
-    """A provider: the first of ``candidates`` that is on the bus at ``address``, and of use."""
+    """A provider: the first usable one of ``candidates`` on the bus at ``address``."""
 
-    def __init__(self, address: str, *candidates: Candidate) -> None:
-        self._address = address
-        self._candidates = candidates
-        self.absence = ", and ".join(candidate.absence for candidate in candidates)
+    address: str
+    candidates: tuple[Candidate, ...]
+
+    @property
+    def absence(self) -> str:
+        """The reasons of all candidates."""
+        return ", and ".join(candidate.absence for candidate in self.candidates)
 
     @asynccontextmanager
-    async def session(self, report: Report) -> AsyncIterator[ProviderSession]:
-        """Wait until one is there; raises ``ProviderLost``."""
+    async def session(self, report: Report) -> AsyncIterator[ProviderSession[MdnsRecord]]:
+        """Wait until a candidate is present and connect to it; raise ``ProviderLost``."""
         async with AsyncExitStack() as stack:
             try:
-                link = await stack.enter_async_context(connected(self._address))
-                presence = _Presence(link, self._candidates)
+                link = await stack.enter_async_context(connected(self.address))
+                presence = _Presence(link, self.candidates)
                 await presence.watch(stack)
                 chosen = await presence.first()
             except (BusLost, CallError, OSError) as error:  # a TimeoutError is one, too
-                said = str(error) or "no answer"
-                raise ProviderLost(f"bus at {self._address}: {said}") from error
+                reason = str(error) or "no answer"
+                raise ProviderLost(f"bus at {self.address}: {reason}") from error
             session = await stack.enter_async_context(chosen.session(report))
             yield _Session(session, presence, chosen)
 
 
 class _Session:
-    """A session that ends when another candidate is to have its turn."""
+    """A session that ends when another candidate takes over."""
 
-    def __init__(self, session: ProviderSession, presence: "_Presence", chosen: Candidate) -> None:
+    def __init__(
+        self, session: ProviderSession[MdnsRecord], presence: "_Presence", chosen: Candidate
+    ) -> None:
         self._session = session
         self._presence = presence
         self._chosen = chosen
 
-    async def put(self, key: str, records: Sequence[Record]) -> None:
-        await self._session.put(key, records)
+    async def put(self, owner: Key, records: Sequence[MdnsRecord]) -> None:
+        await self._session.put(owner, records)
 
     async def run(self) -> Never:
         with ungrouped(ProviderLost):
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._presence.over(self._chosen), name="mdns: presence")
+                group.create_task(
+                    self._presence.wait_for_change(self._chosen), name="mdns: presence"
+                )
                 await self._session.run()
         raise AssertionError("a session ends by losing its provider")
 
 
 class _Presence:
-    """Who of the candidates is there."""
+    """Watches which candidates have an owner on the bus."""
 
     def __init__(self, link: Connection, candidates: Sequence[Candidate]) -> None:
         self._link = link
         self._candidates = candidates
         self._owners: dict[str, str] = {}
-        self._moved = asyncio.Event()
+        self._owner_changed = asyncio.Event()
 
     async def watch(self, stack: AsyncExitStack) -> None:
         for candidate in self._candidates:
             subscription = Subscription(
-                sender=candidate.name, rules=(), members=frozenset(), deliver=self._take
+                sender=candidate.name, rules=(), members=frozenset(), deliver=self._on_signals
             )
             owner = await stack.enter_async_context(self._link.subscribed(subscription))
             self._owners.setdefault(candidate.name, owner)
 
-    def _take(self, signals: Sequence[Signal | Changed]) -> None:
+    def _on_signals(self, signals: Sequence[Signal | Changed]) -> None:
         for signal in signals:
             if isinstance(signal, Signal) and signal.member == "NameOwnerChanged":
                 name, _, owner = signal.body
                 self._owners[str(name)] = str(owner)
-                self._moved.set()
+                self._owner_changed.set()
 
     async def first(self) -> Candidate:
-        """Wait for the first that is there, and of use."""
-        while (found := await self._there(self._candidates)) is None:
-            await self._news()
+        """Wait for a usable candidate; return the first."""
+        while (found := await self._usable(self._candidates)) is None:
+            await self._wait_for_owner()
         return found
 
-    async def _there(self, candidates: Sequence[Candidate]) -> Candidate | None:
-        self._moved.clear()
+    async def _usable(self, candidates: Sequence[Candidate]) -> Candidate | None:
+        self._owner_changed.clear()
         for candidate in candidates:
             if self._owners[candidate.name] and await candidate.usable(self._link):
                 return candidate
         return None
 
-    async def _news(self) -> None:
-        """Wait until somebody comes or goes; raises ``ProviderLost`` with the bus."""
+    async def _wait_for_owner(self) -> None:
+        """Wait until an owner changes; raise ``ProviderLost`` when the bus is lost."""
         with ungrouped(ProviderLost):
             async with asyncio.TaskGroup() as group:
                 lost = group.create_task(self._end_with_bus(), name="mdns: bus")
-                await self._moved.wait()
+                await self._owner_changed.wait()
                 lost.cancel()
 
-    async def over(self, chosen: Candidate) -> Never:
-        """Wait until one goes, or one comes that is to be preferred; raises ``ProviderLost``."""
+    async def wait_for_change(self, chosen: Candidate) -> Never:
+        """Raise ``ProviderLost`` when the candidate goes or a better one appears."""
         owner = self._owners[chosen.name]
         better = self._candidates[: self._candidates.index(chosen)]
         while self._owners[chosen.name] == owner:
-            await self._news()
+            await self._wait_for_owner()
             try:
-                if found := await self._there(better):
-                    raise ProviderLost(f"{found.name} is there")
+                if found := await self._usable(better):
+                    raise ProviderLost(f"{found.name} is available now")
             except (CallError, TimeoutError) as error:
-                log.debug("no better one yet: %s", error)
+                log.debug("no better provider yet: %s", error)
             except BusLost as lost:
                 raise ProviderLost(f"bus: {lost}") from lost
-        raise ProviderLost(f"{chosen.name} went")
+        raise ProviderLost(f"{chosen.name} left the bus")
 
     async def _end_with_bus(self) -> Never:
         raise ProviderLost(f"bus: {await self._link.wait_closed()}")

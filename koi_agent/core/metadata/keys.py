@@ -1,7 +1,7 @@
-"""The keys of the koi namespace and the spellings that runtimes have for them.
+"""The keys of the koi namespace, and how each kind of runtime spells them.
 
-``KEYS`` is the only list: parser, manual and tests follow it, and a new key is one row. A name
-there may hold ``<k>``, the key of a TXT string, or ``<port>``, one port the row speaks of.
+``KEYS`` is the only list: parser, manual and tests follow it, and a new key is one row. In the
+name of a row, ``<k>`` stands for the key of a TXT string and ``<port>`` for one port.
 
 ============ =============================== ==================================
 spelling     ``health.path``                 ``<port>.type``
@@ -12,8 +12,8 @@ annotation   ``koi.sylin.org/health-path``   ``koi.sylin.org/port-8080-type``
 unit file    ``X-Koi-HealthPath=``           ``X-Koi-Port-8080-Type=``
 ============ =============================== ==================================
 
-A port is TCP's unless it says more: ``53/udp`` in labels and Incus config, ``53-udp`` in
-annotations, whose names have no room for a second slash, and either in unit files.
+The protocol of a port defaults to TCP. A UDP port is ``53/udp`` in labels and in Incus config. It
+is ``53-udp`` in annotations, whose names may contain one slash only. Unit files accept both.
 """
 
 import re
@@ -24,17 +24,20 @@ from difflib import get_close_matches
 from koi_agent.core.errors import BadInput
 from koi_agent.core.instance import Protocol
 from koi_agent.core.metadata import names, values
-from koi_agent.core.metadata.txt import txt_value
+from koi_agent.core.metadata.txt import MDNS, txt_value
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
-    """A row of the namespace; ``field`` is what it fills in KoiMetadata or PortMetadata.
+class KeyRow:
+    """A row of the namespace.
 
-    ``read_unit`` reads the value in a unit file, where that differs.
+    ``field`` is the field of KoiMetadata or PortMetadata that the key sets. ``capability`` is the
+    name of the capability that the key belongs to, empty for a key that several capabilities use.
+    ``read_unit`` reads a value in a unit file, if its syntax differs there.
     """
 
     name: str
+    capability: str
     field: str
     about: str
     read: values.Reader
@@ -43,88 +46,98 @@ class Key:
 
 _BOOLEAN = (values.boolean, values.unit_boolean)
 _SECONDS = (values.seconds, values.span)
+_COMMON, _HEALTH, _PROXY = "", "health", "proxy"
 
 KEYS = (
-    Key("enable", "enable", "Announce it, or never do", *_BOOLEAN),
-    Key("announce", "announce", "Announce it under this name", names.filled_text),
-    Key("type", "service_type", "DNS-SD service type, as _http._tcp", names.service_type),
-    Key("subtypes", "subtypes", "Subtypes of that type, as _printer", names.subtypes),
-    Key("name", "name", "DNS-SD service name", names.instance_name),
-    Key("dns.name", "dns_name", "DNS name", names.dns_name),
-    Key("txt.<k>", "txt", "One string of the TXT record", names.safe_text),
-    Key("port", "port", "The port that serves", values.port),
-    Key("health.path", "health_path", "Path an HTTP check asks for", values.path),
-    Key("health.kind", "health_kind", "How health is checked: http or tcp", values.health_kind),
-    Key("health.scheme", "health_scheme", "An HTTP check's http or https", values.health_scheme),
-    Key("health.interval", "health_interval", "Time from check to check", *_SECONDS),
-    Key("health.timeout", "health_timeout", "Time a check may take", *_SECONDS),
-    Key("proxy.port", "proxy_port", "TLS port the proxy listens on", values.port),
-    Key("proxy.remote", "proxy_remote", "Let the proxy serve other hosts", *_BOOLEAN),
-    Key("certmesh", "certmesh", "Ask the certificate mesh for a certificate", *_BOOLEAN),
-    Key("<port>.type", "type", "Service type of one port", names.service_type),
-    Key("<port>.subtypes", "subtypes", "Subtypes of one port's type", names.subtypes),
-    Key("<port>.name", "name", "Service name of one port", names.instance_name),
-    Key("<port>.txt.<k>", "txt", "One string of one port's TXT record", names.safe_text),
+    KeyRow("enable", _COMMON, "enable", "Opt in or out", *_BOOLEAN),
+    KeyRow("announce", _COMMON, "announce", "Opt in under this name", names.filled_text),
+    KeyRow("type", MDNS, "service_type", "DNS-SD service type, as _http._tcp", names.service_type),
+    KeyRow("subtypes", MDNS, "subtypes", "Subtypes of that type, as _printer", names.subtypes),
+    KeyRow("name", _COMMON, "name", "DNS-SD service name", names.instance_name),
+    KeyRow("dns.name", _COMMON, "dns_name", "Host name", names.dns_name),
+    KeyRow("txt.<k>", MDNS, "txt", "A string of the TXT record", names.safe_text),
+    KeyRow("port", _COMMON, "port", "The port to announce and to check", values.port),
+    KeyRow("health.path", _HEALTH, "health_path", "Path of an HTTP check", values.path),
+    KeyRow("health.kind", _HEALTH, "health_kind", "Kind of check: http or tcp", values.health_kind),
+    KeyRow("health.scheme", _HEALTH, "health_scheme", "http or https", values.health_scheme),
+    KeyRow("health.interval", _HEALTH, "health_interval", "Time between checks", *_SECONDS),
+    KeyRow(
+        "health.timeout", _HEALTH, "health_timeout", "Time after which a check fails", *_SECONDS
+    ),
+    KeyRow("proxy.port", _PROXY, "proxy_port", "TLS port of the reverse proxy", values.port),
+    KeyRow("proxy.remote", _PROXY, "proxy_remote", "Allow the proxy to serve others", *_BOOLEAN),
+    KeyRow("certmesh", "certmesh", "certmesh", "Request a mesh certificate", *_BOOLEAN),
+    KeyRow("<port>.type", MDNS, "type", "Service type of one port", names.service_type),
+    KeyRow("<port>.subtypes", MDNS, "subtypes", "Subtypes of one port's type", names.subtypes),
+    KeyRow("<port>.name", MDNS, "name", "Service name of one port", names.instance_name),
+    KeyRow("<port>.txt.<k>", MDNS, "txt", "A string of one port's TXT record", names.safe_text),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class KeyTarget:
-    """What one assignment is about: a key, and the port and TXT key it speaks of, if any."""
+    """The target of one assignment: a row of ``KEYS``, with its port and TXT key if it has them."""
 
-    key: Key
+    row: KeyRow
     port: tuple[int, Protocol] | None = None
     txt: str = ""
 
     def read(self, value: str, *, unit: bool) -> object:
-        """Read a value for this place; raises ``BadInput``."""
+        """Parse a value for this target; ``unit`` selects systemd's syntax. Raises ``BadInput``."""
         if self.txt:
             return txt_value(self.txt, value)
-        read = self.key.read_unit if unit and self.key.read_unit else self.key.read
+        read = self.row.read_unit if unit and self.row.read_unit else self.row.read
         accepted = read(value)
-        if self.port and self.key.read is names.service_type:
+        if self.port and self.row.read is names.service_type:
             _check_protocol(str(accepted), self.port[1])
         return accepted
 
 
 def _check_protocol(service_type: str, protocol: Protocol) -> None:
     if names.protocol_of(service_type) is not protocol:
-        raise BadInput(f"{names.shown(service_type)} is no service type for a {protocol} port")
+        wrong = f"{names.shown(service_type)} is not a service type for a {protocol} port"
+        raise BadInput(f"{wrong}; use one that ends in ._{protocol}")
 
 
 @dataclass(frozen=True, slots=True)
 class Spelling:
-    """How one sort of metadata writes the keys; ``unit`` has systemd's words and manners."""
+    """How one kind of metadata spells the keys; ``unit`` is True for systemd's value syntax.
+
+    ``write`` returns the spelling of a row's name without ``prefix``. ``separator`` is a regular
+    expression of what separates a port from its protocol.
+    """
 
     prefix: str
-    form: Callable[[str], str]
+    write: Callable[[str], str]
     separator: str
     unit: bool = False
 
-    def place(self, name: str) -> KeyTarget:
-        """Find what a key without its prefix stands for; raises ``BadInput``."""
-        for key, pattern in _PATTERNS[self]:
+    def parse(self, name: str) -> KeyTarget:
+        """Parse a key without its prefix. Raises ``BadInput`` for an unknown key."""
+        for row, pattern in _PATTERNS[self]:
             if match := pattern.fullmatch(name):
-                return _place(key, match.groupdict())
-        raise BadInput("unknown key" + self._near(name))
+                return _target(row, match.groupdict())
+        raise BadInput("unknown key" + self._suggestion(name))
 
-    def _near(self, name: str) -> str:
-        forms = [self.form(key.name) for key in KEYS]
-        folded = {form.lower(): form for form in forms}
+    def _suggestion(self, name: str) -> str:
+        known = [self.write(row.name) for row in KEYS]
+        folded = {key.lower(): key for key in known}
         near = get_close_matches(name.lower(), folded, 1) if len(name) <= 30 else []
         return f"; did you mean {self.prefix}{folded[near[0]]}?" if near else ""
 
     def pattern(self, name: str) -> re.Pattern[str]:
+        """Return the pattern of the keys that a row of this name stands for."""
         port = f"(?P<port>[0-9]+)(?:{self.separator}(?P<protocol>tcp|udp))?"
-        spelled = re.escape(self.form(name))
-        return re.compile(spelled.replace("<port>", port).replace("<k>", "(?P<txt>.+)"), re.DOTALL)
+        escaped = re.escape(self.write(name))
+        return re.compile(escaped.replace("<port>", port).replace("<k>", "(?P<txt>.+)"), re.DOTALL)
 
 
-def _place(key: Key, said: dict[str, str]) -> KeyTarget:
-    if "port" not in said:
-        return KeyTarget(key, txt=said.get("txt", ""))
-    protocol = Protocol(said["protocol"] or "tcp")
-    return KeyTarget(key, (values.port(said["port"]), protocol), said.get("txt", ""))
+def _target(row: KeyRow, groups: dict[str, str]) -> KeyTarget:
+    txt = groups.get("txt", "")
+    if "port" not in groups:
+        return KeyTarget(row, txt=txt)
+    protocol = Protocol(groups["protocol"] or "tcp")
+    return KeyTarget(row, (values.port(groups["port"]), protocol), txt)
 
 
 def _as_label(name: str) -> str:
@@ -136,7 +149,7 @@ def _as_annotation(name: str) -> str:
 
 
 def _as_unit_key(name: str) -> str:
-    """Write PascalCase without dots; a TXT key and a port are set off with dashes."""
+    """Return the name in PascalCase without dots, with dashes around a TXT key and a port."""
     parts = (part if part.startswith("<") else part.capitalize() for part in name.split("."))
     return "".join(parts).replace("<port>", "Port-<port>-").replace("<k>", "-<k>")
 
@@ -147,6 +160,6 @@ ANNOTATION = Spelling("koi.sylin.org/", _as_annotation, "-")
 UNIT = Spelling("X-Koi-", _as_unit_key, "[-/]", unit=True)
 
 _PATTERNS = {
-    spelling: tuple((key, spelling.pattern(key.name)) for key in KEYS)
+    spelling: tuple((row, spelling.pattern(row.name)) for row in KEYS)
     for spelling in (LABEL, INCUS, ANNOTATION, UNIT)
 }

@@ -1,8 +1,7 @@
-"""Which texts and names are safe to pass on; what is not is refused, never mangled.
+"""The names and texts that may be published. A text that breaks a rule is refused, never changed.
 
-Every function returns the text it accepts, or raises ``BadInput`` with a reason for the owner.
-Reasons show the owner's own value clipped and with ``repr``, so that no reason carries a control
-character into a journal or a terminal.
+Every function returns the text that it accepts or raises ``BadInput``. The reason shows the value
+clipped and with ``repr``, so that it carries no control character into a journal or a terminal.
 """
 
 import re
@@ -21,28 +20,31 @@ _DNS_LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 
 
 def shown(value: str) -> str:
-    """Make a value fit for a reason."""
+    """Return a value for a reason: quoted, escaped, at most 40 characters of it."""
     return repr(value) if len(value) <= 40 else repr(value[:40]) + "…"
 
 
 def shown_key(key: str) -> str:
-    """Keep a key as its owner spelled it, as far as it can be shown."""
+    """Return a key for a refusal, escaped and at most 120 characters long."""
     return printable(key, 120)
 
 
 def bounded(value: str) -> str:
+    """Accept a text of at most ``LONGEST_TEXT`` characters."""
     if len(value) > LONGEST_TEXT:
-        raise BadInput(f"longer than {LONGEST_TEXT} characters")
+        raise BadInput(f"the value is longer than {LONGEST_TEXT} characters")
     return value
 
 
 def safe_text(value: str) -> str:
+    """Accept a bounded text without control characters."""
     if UNSAFE.search(bounded(value)):
-        raise BadInput(f"{shown(value)} holds control characters")
+        raise BadInput(f"{shown(value)} contains control characters")
     return value
 
 
 def filled_text(value: str) -> str:
+    """Accept a safe text that is not empty, and strip white space around it."""
     if text := safe_text(value).strip():
         return text
     raise BadInput("the value is empty")
@@ -52,68 +54,70 @@ def instance_name(value: str) -> str:
     """Accept a DNS-SD instance name (RFC 6763 section 4.1.1): one label of any UTF-8 text."""
     name = filled_text(value)
     if (size := len(name.encode())) > 63:
-        raise BadInput(f"{shown(name)} is {size} bytes, and a service name holds at most 63")
+        raise BadInput(f"{shown(name)} has {size} bytes; a service name has at most 63")
     return name
 
 
 def service_type(value: str) -> str:
-    """Accept ``_http._tcp`` (RFC 6335 section 5.1); case has no meaning there, so it is lowered."""
-    given = filled_text(value)
-    match = _SERVICE_TYPE.fullmatch(given)
+    """Accept ``_http._tcp`` (RFC 6335 section 5.1) in any case; return it in lower case."""
+    text = filled_text(value)
+    match = _SERVICE_TYPE.fullmatch(text)
     if not match:
-        raise BadInput(f"{shown(given)} is no service type: write it like _http._tcp or _dns._udp")
+        raise BadInput(
+            f"{shown(text)} is not a service type; write it like _http._tcp or _dns._udp"
+        )
     if len(match[1]) > 15 or not _SERVICE_NAME.fullmatch(match[1]):
         raise BadInput(
-            f"{shown(given)} is no service type: the name in it has 1 to 15 letters, digits and"
-            " single hyphens inside, with at least one letter"
+            f"{shown(text)} is not a service type; its name has 1 to 15 letters, digits and"
+            " single inner hyphens, and at least one letter"
         )
-    return given.lower()
+    return text.lower()
 
 
 def subtypes(value: str) -> tuple[str, ...]:
-    """Accept subtypes of a service type (RFC 6763 section 7.1), set apart by commas or spaces.
+    """Accept subtypes (RFC 6763 section 7.1), separated by commas or spaces; return them sorted.
 
-    Avahi knows none without the underscore, which is therefore put there, and none of one letter.
+    Avahi requires the underscore, which is added if it is missing, and a second character.
     """
-    given = {
+    matches = {
         subtype: _SUBTYPE.fullmatch(subtype)
         for subtype in filled_text(value).replace(",", " ").split()
     }
-    for subtype, match in given.items():
+    for subtype, match in matches.items():
         if not match:
             raise BadInput(
-                f"{shown(subtype)} is no subtype: write it like _printer, with letters, digits and"
-                " inner hyphens, two at least"
+                f"{shown(subtype)} is not a subtype; write it like _printer, with at least two"
+                " letters, digits and inner hyphens"
             )
-    found = tuple(sorted({f"_{match[1].lower()}" for match in given.values() if match}))
-    if not 1 <= len(found) <= MOST_SUBTYPES:
-        raise BadInput(f"{len(found)} subtypes: there may be 1 to {MOST_SUBTYPES}")
-    return found
+    accepted = tuple(sorted({f"_{match[1].lower()}" for match in matches.values() if match}))
+    if not 1 <= len(accepted) <= MOST_SUBTYPES:
+        raise BadInput(f"the value has {len(accepted)} subtypes; use 1 to {MOST_SUBTYPES}")
+    return accepted
 
 
 def protocol_of(accepted_type: str) -> Protocol:
-    """Tell the transport of a service type that ``service_type`` accepted."""
+    """Return the protocol of a service type that ``service_type`` has accepted."""
     return Protocol(accepted_type[-3:])
 
 
 def dns_name(value: str) -> str:
-    """Accept a host name (RFC 1123 section 2.1) in lower case, without a trailing dot.
+    """Accept a host name (RFC 1123 section 2.1); return it in lower case, without a final dot.
 
-    A name that ends in a number would be read as an IPv4 address, and ``localhost`` belongs to
-    every host itself (RFC 6761 section 6.3).
+    A name that ends in a number would be read as an IPv4 address. ``localhost`` is reserved for
+    each host itself (RFC 6761 section 6.3).
     """
-    given = filled_text(value)
-    name = given.removesuffix(".")
+    text = filled_text(value)
+    name = text.removesuffix(".")
     labels = name.split(".")
     if len(name) > 253:
-        raise BadInput(f"{shown(given)} is longer than the 253 characters of a DNS name")
+        raise BadInput(f"{shown(text)} is longer than the 253 characters of a DNS name")
     if not all(map(_DNS_LABEL.fullmatch, labels)):
         raise BadInput(
-            f"{shown(given)} is no DNS name: between its dots are 1 to 63 letters, digits and"
-            " inner hyphens"
+            f"{shown(text)} is not a DNS name; each label has 1 to 63 letters, digits and inner"
+            " hyphens"
         )
     if len(labels) > 1 and labels[-1].isdecimal():
-        raise BadInput(f"{shown(given)} reads as an address, not as a DNS name")
+        raise BadInput(f"{shown(text)} reads as an IP address, not as a DNS name")
     if name.lower() == "localhost":
-        raise BadInput("localhost is every host's own name")
+        raise BadInput("localhost is reserved for each host itself; use another name")
     return name.lower()

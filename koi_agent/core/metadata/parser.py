@@ -1,22 +1,22 @@
-"""The one parser of what owners ask for, whatever runtime carries it.
+"""The parser of the metadata of all runtimes.
 
-What is stronger comes first: the keys of the koi namespace, ``koi.announce``, the environment
-variable ``KOI_MDNS_ANNOUNCE``, labels of Traefik, labels of Caddy. A value that can't be read is
-refused with a reason and leaves standing what is weaker. Nothing here raises, whatever texts
-come in, and nothing depends on the order in which a mapping holds its keys.
+Sources in order of precedence: keys of the koi namespace, ``koi.announce``, the environment
+variable ``KOI_MDNS_ANNOUNCE``, labels of Traefik, labels of Caddy. A value that can't be parsed is
+refused with a reason, and the next source applies. The functions raise no error for any input, and
+the result does not depend on the order of keys in a mapping.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from koi_agent.core.errors import BadInput
 from koi_agent.core.instance import EnabledBy, KoiMetadata, PortMetadata, Protocol, Refusal
 from koi_agent.core.metadata import names
 from koi_agent.core.metadata.keys import ANNOTATION, INCUS, LABEL, UNIT, KeyTarget, Spelling
-from koi_agent.core.metadata.proxy_labels import partner
-from koi_agent.core.metadata.txt import Txt, fitting, txt_over
+from koi_agent.core.metadata.proxy_labels import from_proxy_labels
+from koi_agent.core.metadata.txt import Txt, merge_txt, txt_record
 
 MOST_KEYS = 1000
 
@@ -25,15 +25,25 @@ _VARIABLE = "KOI_MDNS_ANNOUNCE"
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
-    """One assignment: where it stands, fit to be shown; its key without prefix; its value."""
+class _Assignment:
+    """One key and its value; ``name`` is the key without prefix, ``key`` is for refusals."""
 
-    spelled: str
+    key: str
     name: str
     value: str
 
+    def refused(self, reason: object, capability: str = "") -> Refusal:
+        return Refusal(key=self.key, reason=str(reason), capability=capability)
 
-_Accepted = Mapping[KeyTarget, tuple[str, Any]]  # where it stands, and the value
+
+class _Accepted(NamedTuple):
+    """A parsed value, and the key that set it."""
+
+    key: str
+    value: Any
+
+
+_Values = Mapping[KeyTarget, _Accepted]
 _Port = tuple[int, Protocol]
 _Ports = tuple[tuple[_Port, PortMetadata], ...]
 
@@ -48,42 +58,45 @@ _RANKS = (*EnabledBy, None)
 
 
 def from_labels(labels: Mapping[str, str], environment: Mapping[str, str]) -> KoiMetadata:
-    """Read the labels and the environment of a container."""
-    given = _given(LABEL, _prefixed(LABEL, labels), _variable(environment))
-    return given if given.enable is False else over(given, partner(labels, given))
+    """Parse the labels and the environment of a container."""
+    metadata = _parse(LABEL, _prefixed(LABEL, labels), _variable(environment))
+    if metadata.enable is False:
+        return metadata
+    return merge(metadata, from_proxy_labels(labels, metadata))
 
 
 def from_incus_config(config: Mapping[str, str]) -> KoiMetadata:
-    """Read an Incus instance's expanded config, which holds its environment too."""
-    return _given(INCUS, _prefixed(INCUS, config), _variable(config, "environment."))
+    """Parse an Incus instance's expanded config, which includes its environment."""
+    return _parse(INCUS, _prefixed(INCUS, config), _variable(config, "environment."))
 
 
 def from_annotations(annotations: Mapping[str, str]) -> KoiMetadata:
-    """Read the annotations of a pod."""
-    return _given(ANNOTATION, _prefixed(ANNOTATION, annotations), None)
+    """Parse the annotations of a pod."""
+    return _parse(ANNOTATION, _prefixed(ANNOTATION, annotations), None)
 
 
 def from_unit_keys(
     assignments: Iterable[tuple[str, str, str]], environment: Mapping[str, str]
 ) -> KoiMetadata:
-    """Read (section, key, value) of a merged unit file, in order, specifiers expanded.
+    """Parse (section, key, value) of a merged unit file, in order, with specifiers expanded.
 
-    As in systemd a later assignment wins, a faulty one is as if it were not there, and an empty
-    one takes back what was said before.
+    As in systemd, a later assignment overrides an earlier one, an invalid one is ignored, and an
+    empty one resets the key.
     """
-    return _given(UNIT, _unit_said(assignments), _variable(environment))
+    return _parse(UNIT, _unit_assignments(assignments), _variable(environment))
 
 
-def over(stronger: KoiMetadata, weaker: KoiMetadata) -> KoiMetadata:
-    """Merge field by field; TXT strings and ports merge one by one.
+def merge(stronger: KoiMetadata, weaker: KoiMetadata) -> KoiMetadata:
+    """Merge two metadata field by field, TXT records by TXT key and ports by port.
 
-    ``enable`` goes by what said it, not by whose it is: an explicit no wins over everything.
+    ``enable`` is taken from the stronger source (``EnabledBy``) of the two, and an explicit
+    ``false`` in either overrides everything.
     """
-    decided = min((stronger, weaker), key=_decision)
-    txt, refused_txt = txt_over(stronger.txt, weaker.txt, LABEL.prefix + "txt.")
-    ports, refused_ports = _ports_over(dict(stronger.ports), dict(weaker.ports))
+    decided = min((stronger, weaker), key=_enable_rank)
+    txt, refused_txt = merge_txt(stronger.txt, weaker.txt, LABEL.prefix + "txt.")
+    ports, refused_ports = _merge_ports(dict(stronger.ports), dict(weaker.ports))
     return KoiMetadata(
-        **_fields_over(stronger, weaker, _PLAIN_FIELDS),
+        **_merge_fields(stronger, weaker, _PLAIN_FIELDS),
         enable=decided.enable,
         enabled_by=decided.enabled_by,
         txt=txt,
@@ -92,100 +105,119 @@ def over(stronger: KoiMetadata, weaker: KoiMetadata) -> KoiMetadata:
     )
 
 
-def _decision(metadata: KoiMetadata) -> tuple[bool, int]:
+def _enable_rank(metadata: KoiMetadata) -> tuple[bool, int]:
     return metadata.enable is not False, _RANKS.index(metadata.enabled_by)
 
 
-def _fields_over(stronger: object, weaker: object, fields: Iterable[str]) -> dict[str, Any]:
+def _merge_fields(stronger: object, weaker: object, fields: Iterable[str]) -> dict[str, Any]:
     pairs = ((name, getattr(stronger, name), getattr(weaker, name)) for name in fields)
     return {name: weak if strong is None else strong for name, strong, weak in pairs}
 
 
-def _ports_over(
+def _merge_ports(
     stronger: Mapping[_Port, PortMetadata], weaker: Mapping[_Port, PortMetadata]
 ) -> tuple[_Ports, tuple[Refusal, ...]]:
     merged = {**weaker, **stronger}
     refused: tuple[Refusal, ...] = ()
     for port in sorted(stronger.keys() & weaker.keys()):
-        merged[port], refused_txt = _port_over(port, stronger[port], weaker[port])
+        merged[port], refused_txt = _merge_port(port, stronger[port], weaker[port])
         refused += refused_txt
     return tuple(sorted(merged.items(), key=itemgetter(0))), refused
 
 
-def _port_over(
+def _merge_port(
     port: _Port, stronger: PortMetadata, weaker: PortMetadata
 ) -> tuple[PortMetadata, tuple[Refusal, ...]]:
-    where = f"{LABEL.prefix}{port[0]}/{port[1]}.txt."
-    txt, refused = txt_over(stronger.txt, weaker.txt, where)
-    fields = _fields_over(stronger, weaker, ("type", "subtypes", "name"))
+    prefix = f"{LABEL.prefix}{port[0]}/{port[1]}.txt."
+    txt, refused = merge_txt(stronger.txt, weaker.txt, prefix)
+    fields = _merge_fields(stronger, weaker, ("type", "subtypes", "name"))
     return PortMetadata(**fields, txt=txt), refused
 
 
-def _prefixed(spelling: Spelling, entries: Mapping[str, str]) -> list[_Said]:
-    ours = sorted(key for key in entries if key.startswith(spelling.prefix))
+def _prefixed(spelling: Spelling, entries: Mapping[str, str]) -> list[_Assignment]:
+    """Return the entries whose key has the prefix, sorted by key."""
+    prefix = spelling.prefix
+    keys = sorted(key for key in entries if key.startswith(prefix))
     return [
-        _Said(names.shown_key(key), key.removeprefix(spelling.prefix), entries[key]) for key in ours
+        _Assignment(names.shown_key(key), key.removeprefix(prefix), entries[key]) for key in keys
     ]
 
 
-def _unit_said(assignments: Iterable[tuple[str, str, str]]) -> list[_Said]:
-    said = []
+def _unit_assignments(assignments: Iterable[tuple[str, str, str]]) -> list[_Assignment]:
+    """Return the assignments of keys with the prefix and of all keys in the section."""
+    found = []
     for section, key, value in assignments:
         if key.startswith(UNIT.prefix):
-            said.append(_Said(names.shown_key(key), key.removeprefix(UNIT.prefix), value))
+            name = key.removeprefix(UNIT.prefix)
+            found.append(_Assignment(names.shown_key(key), name, value))
         elif section == _SECTION:
-            said.append(_Said(f"[{_SECTION}] {names.shown_key(key)}", key, value))
-    return said
+            found.append(_Assignment(f"[{_SECTION}] {names.shown_key(key)}", key, value))
+    return found
 
 
-def _variable(environment: Mapping[str, str], prefix: str = "") -> _Said | None:
+def _variable(environment: Mapping[str, str], prefix: str = "") -> _Assignment | None:
     value = environment.get(prefix + _VARIABLE)
-    return None if value is None else _Said(prefix + _VARIABLE, _VARIABLE, value)
+    return None if value is None else _Assignment(prefix + _VARIABLE, _VARIABLE, value)
 
 
-def _given(spelling: Spelling, said: Sequence[_Said], variable: _Said | None) -> KoiMetadata:
-    """Merge what the keys say, what ``announce`` adds, and what the environment adds."""
-    accepted, refused = _read(spelling, said)
-    given = _assembled(accepted, refused)
-    for place, (spelled, value) in accepted.items():
-        if place.key.field == "announce":
-            announced = _Said(spelled, place.key.name, value)
-            given = over(given, _announced(announced, EnabledBy.ANNOUNCE, given))
+def _parse(
+    spelling: Spelling, assignments: Sequence[_Assignment], variable: _Assignment | None
+) -> KoiMetadata:
+    """Merge the keys, the names from ``announce`` and the names from the environment."""
+    accepted, refused = _accept_all(spelling, assignments)
+    metadata = _metadata(accepted, refused)
+    for target, (key, value) in accepted.items():
+        if target.row.field == "announce":
+            announce = _Assignment(key, target.row.name, value)
+            metadata = merge(metadata, _announced(announce, EnabledBy.ANNOUNCE, metadata))
     if variable:
-        given = over(given, _announced(variable, EnabledBy.ENVIRONMENT, given))
-    return given
+        metadata = merge(metadata, _announced(variable, EnabledBy.ENVIRONMENT, metadata))
+    return metadata
 
 
-def _read(spelling: Spelling, said: Sequence[_Said]) -> tuple[_Accepted, tuple[Refusal, ...]]:
-    accepted: dict[KeyTarget, tuple[str, Any]] = {}
+def _accept_all(
+    spelling: Spelling, assignments: Sequence[_Assignment]
+) -> tuple[_Values, tuple[Refusal, ...]]:
+    accepted: dict[KeyTarget, _Accepted] = {}
     refused: list[Refusal] = []
-    for one in said[:MOST_KEYS]:
+    for assignment in assignments[:MOST_KEYS]:
         try:
-            _accept(spelling, one, accepted)
+            target = spelling.parse(assignment.name)
         except BadInput as bad:
-            refused.append(Refusal(key=one.spelled, reason=str(bad)))
-    if len(said) > MOST_KEYS:
-        reason = f"{len(said)} keys are too many: those after the first {MOST_KEYS} are not read"
+            refused.append(assignment.refused(bad))
+            continue
+        try:
+            _accept(spelling, target, assignment, accepted)
+        except BadInput as bad:
+            refused.append(assignment.refused(bad, target.row.capability))
+    if len(assignments) > MOST_KEYS:
+        reason = f"{len(assignments)} keys are too many; only the first {MOST_KEYS} are read"
         refused.append(Refusal(key=f"{spelling.prefix}*", reason=reason))
     return accepted, tuple(refused)
 
 
-def _accept(spelling: Spelling, one: _Said, accepted: dict[KeyTarget, tuple[str, Any]]) -> None:
-    place = spelling.place(one.name)
-    if spelling.unit and not one.value.strip():
-        accepted.pop(place, None)
+def _accept(
+    spelling: Spelling,
+    target: KeyTarget,
+    assignment: _Assignment,
+    accepted: dict[KeyTarget, _Accepted],
+) -> None:
+    """Add the value to ``accepted``. Raises ``BadInput``."""
+    if spelling.unit and not assignment.value.strip():
+        accepted.pop(target, None)
         return
-    if place in accepted and not spelling.unit:  # koi.80.name beside koi.80/tcp.name
-        raise BadInput(f"{accepted[place][0]} says it already")
-    accepted[place] = (one.spelled, place.read(one.value, unit=spelling.unit))
+    if target in accepted and not spelling.unit:  # koi.80.name and koi.80/tcp.name
+        raise BadInput(f"{accepted[target].key} sets the same value already")
+    value = target.read(assignment.value, unit=spelling.unit)
+    accepted[target] = _Accepted(assignment.key, value)
 
 
-def _assembled(accepted: _Accepted, refused: tuple[Refusal, ...]) -> KoiMetadata:
-    by_port: dict[_Port, dict[KeyTarget, tuple[str, Any]]] = {}
-    for place, value in accepted.items():
-        if place.port:
-            by_port.setdefault(place.port, {})[place] = value
-    whole = {place: value for place, value in accepted.items() if not place.port}
+def _metadata(accepted: _Values, refused: tuple[Refusal, ...]) -> KoiMetadata:
+    by_port: dict[_Port, dict[KeyTarget, _Accepted]] = {}
+    for target, value in accepted.items():
+        if target.port:
+            by_port.setdefault(target.port, {})[target] = value
+    whole = {target: value for target, value in accepted.items() if not target.port}
     fields = _fields(whole)
     fields.pop("announce", None)
     txt, over_long = _txt(whole)
@@ -203,35 +235,35 @@ def _assembled(accepted: _Accepted, refused: tuple[Refusal, ...]) -> KoiMetadata
     )
 
 
-def _fields(accepted: _Accepted) -> dict[str, Any]:
-    return {place.key.field: value for place, (_, value) in accepted.items() if not place.txt}
+def _fields(accepted: _Values) -> dict[str, Any]:
+    return {target.row.field: value for target, (_, value) in accepted.items() if not target.txt}
 
 
-def _txt(accepted: _Accepted) -> tuple[Txt, tuple[Refusal, ...]]:
+def _txt(accepted: _Values) -> tuple[Txt, tuple[Refusal, ...]]:
     entries = sorted(
-        (place.txt, spelled, value) for place, (spelled, value) in accepted.items() if place.txt
+        (target.txt, key, value) for target, (key, value) in accepted.items() if target.txt
     )
-    return fitting((spelled, key, value) for key, spelled, value in entries)
+    return txt_record((key, txt_key, value) for txt_key, key, value in entries)
 
 
-def _announced(said: _Said, by: EnabledBy, given: KoiMetadata) -> KoiMetadata:
-    """Take one value as service name and as DNS name, as far as it can be either.
+def _announced(assignment: _Assignment, by: EnabledBy, metadata: KoiMetadata) -> KoiMetadata:
+    """Use one value as service name and as DNS name, if it is valid as either.
 
-    ``My App`` is a fine service name and no DNS name: that is worth a word only as long as no
-    DNS name is given.
+    ``My App`` is a service name but not a DNS name. This is refused only if ``metadata`` has no
+    DNS name.
     """
     fields: dict[str, Any] = {}
     refused: dict[str, Refusal] = {}
     try:
-        names.filled_text(said.value)
+        names.filled_text(assignment.value)
     except BadInput as bad:
-        return KoiMetadata(refused=(Refusal(key=said.spelled, reason=str(bad)),))
+        return KoiMetadata(refused=(assignment.refused(bad),))
     for field, read in (("name", names.instance_name), ("dns_name", names.dns_name)):
         try:
-            fields[field] = read(said.value)
+            fields[field] = read(assignment.value)
         except BadInput as bad:
-            refused[field] = Refusal(key=said.spelled, reason=str(bad))
+            refused[field] = assignment.refused(bad)
     if not fields:
         return KoiMetadata(refused=tuple(refused.values()))
-    missed = tuple(refused[field] for field in refused if getattr(given, field) is None)
-    return KoiMetadata(**fields, enable=True, enabled_by=by, refused=missed)
+    missing = tuple(refused[field] for field in refused if getattr(metadata, field) is None)
+    return KoiMetadata(**fields, enable=True, enabled_by=by, refused=missing)

@@ -1,7 +1,7 @@
-"""Labels of Traefik and of Caddy, which say already where a service is reached.
+"""Labels of the reverse proxies Traefik and Caddy, which name a service's host and port.
 
-Only a host and a port are taken from them, and only what the owner did not say in the koi
-namespace. Labels of others are not for showing: a refusal names the key, never the value.
+A host and a port are all that is read from them, and keys of the koi namespace take precedence.
+A refusal shows the key of a label and not its value, which may be confidential.
 """
 
 import re
@@ -24,7 +24,7 @@ _TRAEFIK_RULE = re.compile(r"traefik\.http\.routers\..*\.rule", re.IGNORECASE)
 _TRAEFIK_PORT = re.compile(
     r"traefik\.http\.services\..*\.loadbalancer\.server\.port", re.IGNORECASE
 )
-# Quoted texts that belong to no Host are taken whole, so that no Host is found inside of them.
+# Other quoted texts match as a whole, so that a Host inside of them is not found.
 _TRAEFIK_HOST = re.compile(
     r"(?P<negated>!\s*)?\bHost\s*\(\s*(?:`(?P<tick>[^`]*)`|\"(?P<quote>[^\"]*)\")"
     r"|`[^`]*`|\"[^\"]*\"",
@@ -39,44 +39,45 @@ _CADDY_PLACEHOLDER = re.compile(r"\{[^{}]*\}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Found:
+    """Host and port that the labels of one proxy name; ``source`` is for KoiMetadata."""
+
     source: str
     host: str | None
     port: int | None
     refused: tuple[Refusal, ...]
 
 
-def is_partners(label: str) -> bool:
-    """Tell whether a label is one of those that are read here."""
+def is_proxy_label(label: str) -> bool:
+    """Return True for a label that this module reads."""
     return label == _TRAEFIK_SWITCH or any(
         pattern.fullmatch(label)
         for pattern in (_TRAEFIK_RULE, _TRAEFIK_PORT, _CADDY_SITE, _CADDY_PROXY)
     )
 
 
-def partner(labels: _Labels, given: KoiMetadata) -> KoiMetadata:
-    """Say what partner labels add to what was given: what is set already, they leave alone.
+def from_proxy_labels(labels: _Labels, metadata: KoiMetadata) -> KoiMetadata:
+    """Return what the labels add to ``metadata``, whose fields take precedence.
 
-    Traefik is asked first, Caddy only if Traefik has nothing; their answers are not mixed.
+    The labels of Caddy are read only if those of Traefik name neither a host nor a port.
     """
     refused: tuple[Refusal, ...] = ()
-    for ask in (_traefik, _caddy):
-        found = ask(labels)
+    for read in (_traefik, _caddy):
+        found = read(labels)
         refused += found.refused
         if found.host or found.port:
-            return _added(found, given, refused)
+            return _added(found, metadata, refused)
     return KoiMetadata(refused=refused)
 
 
-def _added(found: _Found, given: KoiMetadata, refused: tuple[Refusal, ...]) -> KoiMetadata:
-    """Turn a host and a port into fields.
+def _added(found: _Found, metadata: KoiMetadata, refused: tuple[Refusal, ...]) -> KoiMetadata:
+    """Return the fields that a host and a port set.
 
-    The host is the DNS name. The service name people read in a list is its first label alone:
-    the domain repeats in all of them and says nothing there. The port is the one that serves,
-    behind the partner's own.
+    The host is the DNS name and its first label the service name: in a list of services, all names
+    would end in the same domain. The port is that of the instance, not that of the proxy.
     """
-    name = found.host.split(".")[0] if found.host and given.name is None else None
-    dns_name = found.host if given.dns_name is None else None
-    port = found.port if given.port is None else None
+    name = found.host.split(".")[0] if found.host and metadata.name is None else None
+    dns_name = found.host if metadata.dns_name is None else None
+    port = found.port if metadata.port is None else None
     return KoiMetadata(
         enable=True,
         enabled_by=EnabledBy.PARTNER,
@@ -101,7 +102,7 @@ def _traefik(labels: _Labels) -> _Found:
 
 
 def _rule_host(rule: str) -> str | None:
-    """Find the first Host of a rule: `Host(`a`)` of v3, or the first of v2's `Host(`a`, `b`)`."""
+    """Return the first Host of a rule: `Host(`a`)` of v3, or the first of v2's `Host(`a`, `b`)`."""
     for match in _TRAEFIK_HOST.finditer(rule):
         host = (match["tick"] or match["quote"] or "").strip()
         if host and not match["negated"]:
@@ -120,16 +121,16 @@ def _caddy(labels: _Labels) -> _Found:
 
 
 def _indexed(labels: _Labels, pattern: re.Pattern[str]) -> list[str]:
-    """Sort keys by the index of their site, ``caddy`` before ``caddy_0``."""
+    """Return the matching keys by the index of their site, ``caddy`` before ``caddy_0``."""
     matches = [match for key in labels if (match := pattern.fullmatch(key))]
     matches.sort(key=lambda match: (int(match[1] or -1), match[0]))
     return [match[0] for match in matches]
 
 
 def _site_host(addresses: str) -> str | None:
-    """Find the first host among ``https://a.example:8443/path b.example, *.c.example``.
+    """Return the first host in ``https://a.example:8443/path b.example, *.c.example``.
 
-    Snippets in parentheses, placeholders, wildcards and bare ports are no hosts.
+    Snippets in parentheses, placeholders, wildcards and bare ports are skipped.
     """
     for address in _CADDY_PLACEHOLDER.sub("{}", addresses).replace(",", " ").split():
         host = address.split("://")[-1].split("/")[0].split(":")[0]
@@ -139,7 +140,7 @@ def _site_host(addresses: str) -> str | None:
 
 
 def _upstream_port(arguments: str) -> str | None:
-    """Find the port in ``{{upstreams 8080}}`` or ``* {{upstreams http 8080}}``."""
+    """Return the port in ``{{upstreams 8080}}`` or ``* {{upstreams http 8080}}``."""
     words = arguments.replace("{{", " ").replace("}}", " ").split()
     return next((word for word in words if word.isascii() and word.isdecimal()), None)
 
@@ -150,13 +151,13 @@ def _first(
     extract: Callable[[str], str | None],
     read: Callable[[str], _T],
 ) -> tuple[_T | None, tuple[Refusal, ...]]:
-    """Read the first label that has something usable."""
+    """Return the value of the first label that has a valid one, and refusals for those before."""
     refused: list[Refusal] = []
     for key in islice(keys, _MOST_KEYS):
         try:
             if (text := extract(names.bounded(labels[key]))) is not None:
                 return read(text), tuple(refused)
         except BadInput:
-            reason = "the host or port in this label can't be used"
+            reason = "the host or port in this label is not valid"
             refused.append(Refusal(key=names.shown_key(key), reason=reason))
     return None, tuple(refused)

@@ -1,4 +1,4 @@
-"""The DNS-SD service type of a port: what its owner says, else what its number suggests."""
+"""The DNS-SD service type of a port: from metadata, else from the port number."""
 
 from koi_agent.core.instance import KoiMetadata, Protocol
 from koi_agent.core.metadata.names import protocol_of
@@ -45,13 +45,13 @@ WELL_KNOWN = {
 
 
 def resolve(port: int, protocol: Protocol, metadata: KoiMetadata) -> str:
-    """Name the service type of a port as seen inside the instance.
+    """Return the service type of a port; ``port`` is the number inside the instance.
 
-    The port's own type comes before the instance's, and a type of the other transport says
-    nothing about this port: ``_http._tcp`` is no type for the UDP side of a web server.
+    The port's own type takes precedence over the instance's. A type of another protocol does not
+    apply: ``_http._tcp`` is not a type for the UDP port of a web server.
     """
     of_port = dict(metadata.ports).get((port, protocol))
-    for asked in (of_port and of_port.type, metadata.service_type):
-        if asked and protocol_of(asked) is protocol:
-            return asked
+    for service_type in (of_port and of_port.type, metadata.service_type):
+        if service_type and protocol_of(service_type) is protocol:
+            return service_type
     return WELL_KNOWN.get((port, protocol), FALLBACK[protocol])

@@ -1,7 +1,7 @@
-"""How the text of one value is read: booleans, ports, spans of time, choices, paths.
+"""Readers of single values: booleans, ports, time spans, choices, paths.
 
-Every reader returns the value, or raises ``BadInput`` with a reason. Unit files speak systemd's
-words and spans, all other metadata plain ``true``, ``false`` and whole seconds.
+A reader returns the parsed value or raises ``BadInput`` with a reason. Unit files use systemd's
+booleans and time spans. All other metadata uses ``true``, ``false`` and whole seconds.
 """
 
 import re
@@ -15,8 +15,8 @@ Reader = Callable[[str], object]
 _PATH = re.compile(r"/[!-~]{0,1023}")
 _LONGEST_SECONDS = 2**32 - 1
 
-# systemd's parse_boolean(), which ignores case.
-_UNIT_WORDS = dict.fromkeys(("1", "yes", "y", "true", "t", "on"), True) | dict.fromkeys(
+# The words of systemd's parse_boolean(), which ignores case.
+_UNIT_BOOLEANS = dict.fromkeys(("1", "yes", "y", "true", "t", "on"), True) | dict.fromkeys(
     ("0", "no", "n", "false", "f", "off"), False
 )
 
@@ -39,50 +39,53 @@ _SPAN_PART = re.compile(r" *(?=\.?[0-9])([0-9]{0,12})(?:\.([0-9]+))?(?: *([A-Za-
 
 
 def boolean(value: str) -> bool:
+    """Parse ``true`` or ``false`` in any case."""
     match filled_text(value).lower():
         case "true":
             return True
         case "false":
             return False
         case _:
-            raise BadInput(f"{shown(value)} is no boolean: write true or false")
+            raise BadInput(f"{shown(value)} is not a boolean; use true or false")
 
 
 def unit_boolean(value: str) -> bool:
-    word = _UNIT_WORDS.get(filled_text(value).lower())
+    """Parse a boolean as systemd does."""
+    word = _UNIT_BOOLEANS.get(filled_text(value).lower())
     if word is None:
-        raise BadInput(f"{shown(value)} is no boolean: write yes or no")
+        raise BadInput(f"{shown(value)} is not a boolean; use yes or no")
     return word
 
 
 def port(value: str) -> int:
+    """Parse a port number."""
     digits = filled_text(value)
     if not re.fullmatch("[0-9]{1,5}", digits) or not 1 <= int(digits) <= 65535:
-        raise BadInput(f"{shown(value)} is no port: write a number from 1 to 65535")
+        raise BadInput(f"{shown(value)} is not a port number; use 1 to 65535")
     return int(digits)
 
 
 def seconds(value: str) -> int:
+    """Parse a number of whole seconds."""
     digits = filled_text(value)
     if not re.fullmatch("[0-9]{1,12}", digits):
-        raise BadInput(f"{shown(value)} is no time: write whole seconds, from 1 up")
+        raise BadInput(f"{shown(value)} is not a number of seconds; use a whole number from 1")
     return _bounded_seconds(int(digits), value)
 
 
 def span(value: str) -> int:
-    """Read a systemd.time(7) time span as whole seconds; a bare number is seconds.
+    """Parse a systemd.time(7) time span as whole seconds; a number without a unit is seconds.
 
-    A part of a second is rounded up to a whole one: what is asked for every 500ms is done every
-    second, and no span that is more than nothing becomes zero.
+    A fraction of a second is rounded up, so that 500ms becomes 1 s and not zero.
     """
     return _bounded_seconds(-(-_span_microseconds(value) // 1_000_000), value)
 
 
 def exact_span(value: str, least: int, most: int) -> float:
-    """Read a systemd.time(7) time span as seconds, from ``least`` to ``most``."""
+    """Parse a systemd.time(7) time span of ``least`` to ``most`` seconds; return seconds."""
     microseconds = _span_microseconds(value)
     if not least * 1_000_000 <= microseconds <= most * 1_000_000:
-        raise BadInput(f"{shown(value)} is out of range: it may be {least} to {most} seconds")
+        raise BadInput(f"{shown(value)} is out of range; use {least} to {most} seconds")
     return microseconds / 1_000_000
 
 
@@ -93,7 +96,7 @@ def _span_microseconds(value: str) -> int:
         part = _SPAN_PART.match(text, position)
         unit = _MICROSECONDS.get(part[3] or "s") if part else None
         if not part or not unit:
-            raise BadInput(f"{shown(value)} is no time span: write it like 30s or 1min 30s")
+            raise BadInput(f"{shown(value)} is not a time span; write it like 30s or 1min 30s")
         fraction = int((part[2] or "")[:6].ljust(6, "0"))
         microseconds += int(part[1] or 0) * unit + fraction * unit // 1_000_000
         position = part.end()
@@ -102,32 +105,35 @@ def _span_microseconds(value: str) -> int:
 
 def _bounded_seconds(number: int, value: str) -> int:
     if not 1 <= number <= _LONGEST_SECONDS:
-        raise BadInput(f"{shown(value)} is out of range: at least a second, and not for ever")
+        raise BadInput(f"{shown(value)} is out of range; use 1 to {_LONGEST_SECONDS} seconds")
     return number
 
 
 def health_kind(value: str) -> str:
+    """Parse the kind of a health check."""
     return choice(value, ("http", "tcp"))
 
 
 def health_scheme(value: str) -> str:
+    """Parse the scheme of an HTTP check."""
     return choice(value, ("http", "https"))
 
 
 def choice(value: str, known: Sequence[str]) -> str:
+    """Parse one of the ``known`` words in any case; return it in lower case."""
     word = filled_text(value).lower()
     if word not in known:
-        said = f"{', '.join(known[:-1])} or {known[-1]}"
-        raise BadInput(f"{shown(value)} is not known here: write {said}")
+        choices = f"{', '.join(known[:-1])} or {known[-1]}"
+        raise BadInput(f"{shown(value)} is not a known value; use {choices}")
     return word
 
 
 def path(value: str) -> str:
-    """Accept what may stand in an HTTP request line (RFC 9112 section 3) as it is."""
-    given = filled_text(value)
-    if not _PATH.fullmatch(given):
+    """Accept a path that may stand in an HTTP request line (RFC 9112 section 3) as it is."""
+    text = filled_text(value)
+    if not _PATH.fullmatch(text):
         raise BadInput(
-            f"{shown(value)} is no path: it starts with / and has at most 1024 characters of"
+            f"{shown(value)} is not a path; it starts with / and has at most 1024 characters of"
             " ASCII without spaces"
         )
-    return given
+    return text

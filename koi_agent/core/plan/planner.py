@@ -1,268 +1,177 @@
-"""What the network should know, decided from what all instances ask for and from nothing else.
+"""The plan of one capability: which records each instance gets.
 
-Neither the order in which instances came nor what was planned before has a say. Who wants the
-same name is ranked by creation time, then backend, then id: the first has it. Services that come
-later are numbered, as Avahi numbers them; a host name has one owner, or the replicas of one.
+The plan follows from the requests of all instances and from nothing else: neither the order in
+which instances appeared nor the previous plan counts. Requests for the same name are ranked by
+creation time, backend and id. The rules of the capability decide each contest.
 
-Only those who may want the same name have to do with each other. So a change costs what the few
-cost that it concerns, however many instances there are.
+Only instances that request the same name affect each other. A change costs the same for any
+number of other instances.
 """
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Final, NamedTuple
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
 
-from koi_agent.core.checks import HealthCheck
-from koi_agent.core.errors import BadInput
-from koi_agent.core.instance import Instance
-from koi_agent.core.metadata import names
-from koi_agent.core.ownership import UNITS
-from koi_agent.core.plan.records import Decision, HostName, Outcome, Record, Service
+from koi_agent.core.instance import Instance, RecordState
+from koi_agent.core.key import Key
+from koi_agent.core.plan.records import Decision, Record
 from koi_agent.core.plan.requests import (
-    CHECK,
-    HOST,
-    UNHEALTHY,
-    HostRequest,
-    Policy,
-    ServiceRequest,
+    NO_REQUESTS,
+    Award,
+    Contender,
+    Hold,
+    Request,
+    Rules,
     considered,
-    requests_of,
 )
-
-Wish = ServiceRequest | HostRequest
-Place = tuple[str, str]
-"""What several may want: a name without its number and a service type, or a host name and ""."""
-
-_NUMBERS: Final = re.compile("(?: #[0-9]+)+$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """What is planned for one instance: records, a check, and what was decided and why."""
+    """The plan for one instance: its records, and the decision on each request."""
 
     records: tuple[Record, ...] = ()
     decisions: tuple[Decision, ...] = ()
-    check: HealthCheck | None = None
 
 
 NOTHING: Final = Planned()
 
 
-class Named(NamedTuple):
-    """The name that a wish gets, with a word on why if it is not the one asked for.
-
-    Without a name the reason says why there is none.
-    """
-
-    name: str
-    reason: str = ""
-
-
 class Planner:
-    """Plans for the instances that were ``put`` and not dropped, by ``policy``.
+    """Plans for the instances that were ``put`` and not dropped, by ``rules``.
 
-    Another policy counts for an instance from when it is put again.
+    When ``rules`` is replaced, an instance is planned by the new rules after the next ``put``.
     """
 
-    def __init__(self, policy: Policy) -> None:
-        self.policy = policy
-        self._parts: dict[str, _Part] = {}
-        self._at: dict[Place, tuple[str, ...]] = {}  # hardly ever more than one
-        self._touched: set[Place] = set()
-        self._changed: set[str] = set()
-        self._planned: dict[str, Planned] = {}
+    def __init__(self, rules: Rules) -> None:
+        self.rules = rules
+        self._entries: dict[Key, _Entry] = {}
+        self._contenders: dict[Hashable, tuple[Key, ...]] = {}  # hardly ever more than one
+        self._open_contests: set[Hashable] = set()
+        self._changed: set[Key] = set()
+        self._planned: dict[Key, Planned] = {}
 
-    def of(self, key: str) -> Planned:
-        """Tell what was planned for an instance when all was settled last."""
+    def planned(self, key: Key) -> Planned:
+        """Return the plan for an instance as of the last ``settle``."""
         return self._planned.get(key, NOTHING)
 
     def put(self, instance: Instance) -> None:
-        """Note an instance as it is now."""
-        if not self.policy.admits(instance):
-            self.drop(instance.key)
-            return
-        known = self._parts.get(instance.key)
-        if known and known.says_the_same(instance, self.policy):
+        """Add or replace an instance."""
+        known = self._entries.get(instance.key)
+        if known and known.still_holds(instance, self.rules):
             return
         self.drop(instance.key)
-        part = _Part(instance, self.policy)
-        self._parts[part.key] = part
-        for place in set(part.places):
-            self._at[place] = (*self._at.get(place, ()), part.key)
-        self._touched.update(part.places)
-        self._changed.add(part.key)
+        entry = _Entry(instance, self.rules)
+        if entry.is_empty:
+            return
+        self._entries[entry.key] = entry
+        for contest in entry.contests:
+            self._contenders[contest] = (*self._contenders.get(contest, ()), entry.key)
+        self._open_contests.update(entry.contests)
+        self._changed.add(entry.key)
 
-    def drop(self, key: str) -> None:
-        """Note that there is no such instance any more."""
-        part = self._parts.pop(key, None)
-        if part is None:
+    def drop(self, key: Key) -> None:
+        """Remove an instance."""
+        entry = self._entries.pop(key, None)
+        if entry is None:
             return
         self._changed.add(key)
-        self._touched.update(part.places)
-        for place in set(part.places):
-            self._at[place] = tuple(other for other in self._at[place] if other != key)
-            if not self._at[place]:
-                del self._at[place]
+        self._open_contests.update(entry.contests)
+        for contest in entry.contests:
+            others = tuple(other for other in self._contenders[contest] if other != key)
+            if others:
+                self._contenders[contest] = others
+            else:
+                del self._contenders[contest]
 
-    def settle(self) -> Mapping[str, Planned]:
-        """Decide anew where something was put or dropped.
+    def settle(self) -> Mapping[Key, Planned]:
+        """Decide the contests in which an instance was put or dropped.
 
-        Returns what was planned before for each instance for which something else is planned now.
+        Returns the previous plan of each instance whose plan has changed.
         """
-        for place in self._touched:
-            parts = [self._parts[key] for key in self._at.get(place, ())]
-            named = _named(place, sorted(parts, key=lambda part: part.rank))
-            self._changed.update(part.key for part in named)
-        self._touched.clear()
+        for contest in self._open_contests:
+            self._changed.update(self._decide(contest))
+        self._open_contests.clear()
         changed, self._changed = self._changed, set()
         return {key: before for key in changed if (before := self._replan(key)) is not None}
 
-    def _replan(self, key: str) -> Planned | None:
-        """Put a plan together from names; returns the one before, if it was another."""
-        before, part = self.of(key), self._parts.get(key)
-        now = part.planned() if part else NOTHING
+    def _decide(self, contest: Hashable) -> Iterator[Key]:
+        """Decide a contest; yield the instances that get another award than before."""
+        entries = [self._entries[key] for key in self._contenders.get(contest, ())]
+        ranked = sorted(entries, key=lambda entry: entry.rank)
+        slots = [(entry, number) for entry in ranked for number in entry.numbers(contest)]
+        contenders = [Contender(entry.key, entry.requests[number]) for entry, number in slots]
+        awards = self.rules.award(contenders)
+        for (entry, number), award in zip(slots, awards, strict=True):
+            if entry.awards[number] != award:
+                entry.awards[number] = award
+                yield entry.key
+
+    def _replan(self, key: Key) -> Planned | None:
+        """Build the plan for an instance; return the previous one if it differs."""
+        before, entry = self.planned(key), self._entries.get(key)
+        now = entry.planned() if entry else NOTHING
         if now == before:
             return None
-        if part:
-            self._planned[part.key] = now
+        if entry:
+            self._planned[entry.key] = now
         else:
             del self._planned[key]
         return before
 
 
-class _Part:
-    """What one instance asks for, and the names it gets."""
+class _Entry:
+    """The requests of one instance and their awards."""
 
-    __slots__ = ("_considered", "_policy", "_wishes", "asked", "key", "named", "places", "rank")
+    __slots__ = ("_instance", "_made", "_rules", "awards", "contests", "key", "rank")
 
-    def __init__(self, instance: Instance, policy: Policy) -> None:
-        created = 0 if instance.backend == UNITS else instance.created_at
+    def __init__(self, instance: Instance, rules: Rules) -> None:
+        created = instance.created_at if instance.traits.has_creation_time else 0
         self.key = instance.key
         self.rank = created, instance.backend, instance.id
-        self._considered = considered(instance)
-        self._policy = policy
-        self._wishes = requests_of(instance, policy)
-        self.asked: tuple[Wish, ...] = self._wishes.services
-        if self._wishes.host:
-            self.asked += (self._wishes.host,)
-        self.places = [_place(wish) for wish in self.asked]
-        self.named: list[Named | None] = [None] * len(self.asked)
+        self._instance = instance
+        self._rules = rules
+        self._made = rules.requests(instance)
+        self.contests = frozenset(one.contest for one in self.requests if one.contest is not None)
+        self.awards: list[Award | None] = [
+            Award(one.name) if one.contest is None else None for one in self.requests
+        ]
 
-    def says_the_same(self, instance: Instance, policy: Policy) -> bool:
-        """Tell whether an instance asks for just this."""
-        now = considered(instance)
-        if self._policy is not policy or self._considered != now:
-            return False
-        self._considered = now  # equal, and what it was before need not be kept
-        return True
+    @property
+    def requests(self) -> tuple[Request, ...]:
+        return self._made.requests
+
+    @property
+    def is_empty(self) -> bool:
+        """True if the instance requests nothing and there is nothing to explain."""
+        return self._made is NO_REQUESTS
+
+    def still_holds(self, instance: Instance, rules: Rules) -> bool:
+        """Return True if these requests are also those of ``instance`` under ``rules``."""
+        same = self._rules is rules and considered(self._instance) == considered(instance)
+        if same:
+            self._instance = instance  # the registry has dropped the one before
+        return same
+
+    def numbers(self, contest: Hashable) -> Iterator[int]:
+        """Yield the positions of the requests in a contest."""
+        return (n for n, request in enumerate(self.requests) if request.contest == contest)
 
     def planned(self) -> Planned:
-        """Put records and decisions together, all names being known."""
-        wished, held = self._wishes, self._wishes.held
-        pairs = [(wish, has) for wish, has in zip(self.asked, self.named, strict=True) if has]
-        decided = (*wished.said, *(_decision(wish, has) for wish, has in pairs))
-        records = (_record(self.key, wish, has) for wish, has in pairs if has.name and not held)
+        """Build records and decisions from the awards."""
+        hold = self._made.hold
+        pairs = [(r, award) for r, award in zip(self.requests, self.awards, strict=True) if award]
+        decisions = (*self._made.decisions, *(r.decision(award) for r, award in pairs))
         return Planned(
-            records=tuple(records),
-            decisions=tuple(_held(one, held) for one in decided),
-            check=wished.check if held in ("", UNHEALTHY) else None,
+            records=()
+            if hold
+            else tuple(r.record(self.key, award) for r, award in pairs if award.name),
+            decisions=tuple(_held(decision, hold) for decision in decisions),
         )
 
 
-def _place(wish: Wish) -> Place:
-    if isinstance(wish, HostRequest):
-        return wish.name, ""
-    return _NUMBERS.sub("", wish.name.lower()), wish.type
-
-
-def _named(place: Place, parts: Iterable[_Part]) -> Iterator[_Part]:
-    """Give out the names at a place, first come, first served; yields who gets another."""
-    names_there = _Names()
-    for part in parts:
-        for number, wish in enumerate(part.asked):
-            if part.places[number] != place:
-                continue
-            has = names_there.give(part.key, wish)
-            if part.named[number] != has:
-                part.named[number] = has
-                yield part
-
-
-class _Names:
-    """Who has which name at a place, so far."""
-
-    def __init__(self) -> None:
-        self._services: dict[str, str] = {}
-        self._free_from: dict[tuple[str, int], int] = {}
-        self._host: tuple[str, tuple[str, ...]] | None = None
-
-    def give(self, key: str, wish: Wish) -> Named:
-        return (
-            self._host_name(key, wish) if isinstance(wish, HostRequest) else self._free(key, wish)
-        )
-
-    def _free(self, key: str, wish: ServiceRequest) -> Named:
-        """Find a service name that is free, and take it."""
-        first = _numbered(wish.name, wish.number)
-        number = self._free_from.get((wish.name.lower(), wish.number), wish.number)
-        while (name := _numbered(wish.name, number)).lower() in self._services:
-            number += 1
-        self._free_from[wish.name.lower(), wish.number] = number
-        try:
-            names.instance_name(name)
-        except BadInput as bad:
-            return Named("", str(bad))
-        self._services[name.lower()] = key
-        owner = self._services.get(first.lower(), "")
-        return Named(name, f"'{first}' is {owner}'s" if name != first else "")
-
-    def _host_name(self, key: str, wish: HostRequest) -> Named:
-        """Take a host name, unless somebody else has it."""
-        owner, family = self._host = self._host or (key, wish.family)
-        if family != wish.family:
-            return Named("", f"{wish.name}.local is {owner}'s, which was there before")
-        return Named(wish.name)
-
-
-def _numbered(name: str, number: int) -> str:
-    return f"{name} #{number}" if number > 1 else name
-
-
-def _record(key: str, wish: Wish, has: Named) -> Record:
-    if isinstance(wish, HostRequest):
-        return HostName(owner=key, name=has.name, addresses=wish.addresses)
-    return Service(
-        owner=key,
-        name=has.name,
-        type=wish.type,
-        port=wish.offer.port,
-        addresses=wish.offer.addresses,
-        txt=wish.txt,
-        subtypes=wish.subtypes,
-    )
-
-
-def _decision(wish: Wish, has: Named) -> Decision:
-    about = HOST if isinstance(wish, HostRequest) else wish.about
-    if not has.name:
-        return Decision(about=about, outcome=Outcome.REFUSED, reason=has.reason)
-    words = f"{has.name}.local" if isinstance(wish, HostRequest) else _words(wish, has)
-    return Decision(about=about, outcome=Outcome.WANTED, reason=words)
-
-
-def _words(wish: ServiceRequest, has: Named) -> str:
-    """Say of a service what it is called and where it is."""
-    where = ", ".join(wish.offer.addresses) or "this host"
-    subtypes = f" ({', '.join(wish.subtypes)})" if wish.subtypes else ""
-    why = f" ({has.reason})" if has.reason else ""
-    return f"'{has.name}' of type {wish.type}{subtypes} at {where}, port {wish.offer.port}{why}"
-
-
-def _held(decision: Decision, why: str) -> Decision:
-    """Hold what is wanted, if there is a reason; a check goes on where it may end that."""
-    if not why or decision.outcome is not Outcome.WANTED:
+def _held(decision: Decision, hold: Hold | None) -> Decision:
+    """Return the decision as held, if there is a hold and the request was not refused."""
+    if hold is None or decision.state is not RecordState.WANTED:
         return decision
-    if decision.about == CHECK and why == UNHEALTHY:
-        return decision
-    return Decision(about=decision.about, outcome=Outcome.HELD, reason=why)
+    return replace(decision, state=RecordState.HELD, reason=hold.reason)

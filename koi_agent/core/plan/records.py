@@ -1,72 +1,41 @@
-"""What the network should know of an instance: DNS-SD services and host names."""
+"""The results of the plan for an instance: records for providers, decisions for people."""
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
 
-from koi_agent.core.instance import Standing
-from koi_agent.core.metadata.txt import Txt
+from koi_agent.core.instance import RecordState
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Service:
-    """A DNS-SD service; no ``addresses`` means this host's own. It is its ``owner``'s alone."""
-
-    owner: str
-    name: str
-    type: str
-    port: int
-    addresses: tuple[str, ...] = ()
-    txt: Txt = ()
-    subtypes: tuple[str, ...] = ()
+class Record(Protocol):
+    """A value that a provider publishes or acts on, for example a DNS-SD service."""
 
     @property
     def title(self) -> str:
-        """Name it as it is to be found, in mDNS's own domain."""
-        return f"{self.name}.{self.type}.local"
+        """The name of the record, as a person or a resolver would look it up."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostName:
-    """What one owner adds to a host name; replicas share a name and add an address each.
+class Subject(StrEnum):
+    """The subject of a decision."""
 
-    No ``addresses`` means this host's own. ``name`` has no domain.
-    """
-
-    owner: str
-    name: str
-    addresses: tuple[str, ...] = ()
-
-    @property
-    def title(self) -> str:
-        """Name it as it is to be found, in mDNS's own domain."""
-        return f"{self.name}.local"
-
-
-Record = Service | HostName
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
-    """What a provider says of a record: under which name it is known, or why it is not."""
-
-    name: str
-    status: Standing
-    provider: str = ""
-    reason: str = ""
-
-
-class Outcome(StrEnum):
-    """What the plan makes of a wish: ``HELD`` is wanted again as soon as the reason is gone."""
-
-    WANTED = "wanted"
-    HELD = "held"
-    REFUSED = "refused"
+    PORT = "port"
+    SERVICE = "service"
+    NAME = "name"
+    TXT = "txt"
+    HOST_NAME = "host-name"
+    CHECK = "check"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What became of one wish of an instance: about what, and why, for its owner to read."""
+    """The decision on one request of an instance.
 
+    ``about`` names the request for a person, for example ``port 80/tcp``. ``state`` is wanted,
+    held or refused. ``capability`` is filled in by the announce engine.
+    """
+
+    subject: Subject
     about: str
-    outcome: Outcome
+    state: RecordState
     reason: str
+    capability: str = ""

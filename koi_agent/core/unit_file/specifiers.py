@@ -1,7 +1,7 @@
-"""What a unit's name says, and the few specifiers that stand for parts of it.
+"""Expands the specifiers of unit files that stand for the name of the unit.
 
-systemd does not expand specifiers in keys it does not know, so we do (systemd.unit(5),
-"Specifiers"). Those that stand for the host or the manager are left alone and reported.
+systemd does not expand specifiers in keys that it does not know (systemd.unit(5), "Specifiers").
+Specifiers for the host or the manager are not expanded, and they are reported.
 """
 
 import re
@@ -15,13 +15,13 @@ _ESCAPED = re.compile(rb"-|\\(?:x([0-9a-fA-F]{2}))?")
 
 
 def expand(value: str, name: str) -> tuple[str, tuple[str, ...]]:
-    """Expand a value for the unit of this name; also say which specifiers were left.
+    """Expand a value for the unit of this name; return it and the specifiers left as they are.
 
-    A percent sign before anything but a letter or a digit means itself, as it does to systemd.
+    As in systemd, a percent sign before anything but a letter or a digit is not a specifier.
     """
-    left: list[str] = []
+    unexpanded: list[str] = []
 
-    def replaced(found: re.Match[str]) -> str:
+    def expanded(found: re.Match[str]) -> str:
         letter = found.group(1)
         if letter == "%":
             return "%"
@@ -29,14 +29,17 @@ def expand(value: str, name: str) -> tuple[str, tuple[str, ...]]:
         if text is not None:
             return text
         if letter.isascii() and letter.isalnum():
-            left.append(found.group())
+            unexpanded.append(found.group())
         return found.group()
 
-    return _SPECIFIER.sub(replaced, value), tuple(dict.fromkeys(left))
+    return _SPECIFIER.sub(expanded, value), tuple(dict.fromkeys(unexpanded))
 
 
 def unescape(text: str) -> str | None:
-    r"""``unit_name_unescape``: ``-`` is a slash, ``\x2d`` a byte; ``None`` if it can't be."""
+    r"""Unescape as systemd's ``unit_name_unescape``: ``-`` is a slash, ``\x2d`` a byte.
+
+    Returns None if the text is not valid.
+    """
     try:
         return _ESCAPED.sub(_unescaped, text.encode()).decode()
     except (UnicodeDecodeError, ValueError):
@@ -48,7 +51,7 @@ def _unescaped(found: re.Match[bytes]) -> bytes:
         return b"/"
     byte = int(found.group(1) or b"0", 16)
     if byte == 0:
-        raise ValueError("a backslash that escapes nothing")
+        raise ValueError("incomplete escape sequence")
     return bytes((byte,))
 
 

@@ -1,7 +1,7 @@
-"""systemd's file syntax: sections, assignments, quoted words; for unit files and our own.
+"""systemd's file syntax, for unit files and our own: sections, assignments, quoted words.
 
-The rules are those of systemd.syntax(7) and, where the page is silent, of systemd's own reader
-(``config_parse`` and ``extract_first_word``): what it reads out of a file, we read too.
+The rules are those of systemd.syntax(7). Where the page does not say, they are those of systemd's
+parser (``config_parse`` and ``extract_first_word``): the same file gives the same values.
 """
 
 import re
@@ -13,14 +13,14 @@ from koi_agent.core.errors import BadInput
 _WHITESPACE = " \t\n\r"
 _BLANK = _WHITESPACE.encode()
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-# Each of these ends one line, and a NUL ends it for good (read_line).
+# systemd's read_line() ends a line at each of these, and a NUL belongs to the line end before it.
 _LINE_END = re.compile(rb"(?:\r\n|\n\r|\r|\n)\0?|\0")
 _UNSAFE = re.compile(r"[\x01-\x1f\x7f\"'\\]")
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One assignment; ``line`` is where it begins."""
+    """One assignment; ``line`` is the number of its first line."""
 
     section: str
     key: str
@@ -30,7 +30,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
-    """One line that says nothing; ``section`` is empty before the first header."""
+    """One line that has no effect; ``section`` is empty before the first header."""
 
     section: str
     text: str
@@ -40,7 +40,7 @@ class Ignored:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What a file says, in order; an empty value resets what was assigned before."""
+    """The contents of a file, in order. An empty value resets earlier assignments of its key."""
 
     sections: frozenset[str]
     entries: tuple[Entry, ...]
@@ -48,7 +48,7 @@ class Document:
 
 
 def parse(data: bytes) -> Document:
-    """Read a whole file; raises ``BadInput`` where systemd itself would read no further."""
+    """Parse a whole file. Raises ``BadInput`` for an error at which systemd stops reading."""
     sections: set[str] = set()
     entries: list[Entry] = []
     ignored: list[Ignored] = []
@@ -64,17 +64,17 @@ def parse(data: bytes) -> Document:
         match _assignment(section, number, text):
             case Entry() as entry:
                 entries.append(entry)
-            case Ignored() as refused:
-                ignored.append(refused)
+            case Ignored() as without_effect:
+                ignored.append(without_effect)
     return Document(frozenset(sections), tuple(entries), tuple(ignored))
 
 
 def _logical_lines(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Join continuations, drop comments; a line counts from where it begins.
+    """Yield each logical line with the number of its first line; skip comments.
 
-    A comment is dropped inside a continuation too, and no backslash continues a comment. The
-    backslash becomes a space and the next line keeps its indentation. One byte order mark is
-    skipped, at the first line that has one.
+    A comment between continued lines is skipped, and a backslash does not continue a comment. The
+    backslash at the end of a line becomes a space and the next line keeps its indentation. One
+    byte order mark is skipped, at the first line that has one.
     """
     marked = False
     first = 0
@@ -110,9 +110,9 @@ def _decoded(number: int, line: bytes) -> str:
 
 def _header(number: int, text: str) -> str:
     if len(text) < 2 or not text.endswith("]"):
-        raise BadInput(f"line {number} begins a section header that has no ]")
+        raise BadInput(f"line {number} has a section header without ]")
     if _UNSAFE.search(text):
-        raise BadInput(f"line {number} has a section header with a character that can't be in one")
+        raise BadInput(f"line {number} has a section header with an invalid character")
     return text[1:-1]
 
 
@@ -137,11 +137,11 @@ _PLAIN = dict(zip(b"abfnrtv\\\"'s", b"\a\b\f\n\r\t\v\\\"' ", strict=True))
 
 
 def words(value: str) -> Iterator[str]:
-    r"""Split a value into its words: quotes anywhere in a word, and C's escapes.
+    r"""Yield the words of a value, without quotes and with C's escape sequences decoded.
 
-    Raises ``BadInput`` at an open quote or an escape that systemd does not know; the words
-    before it are good, as they are to systemd. Bytes written as ``\xff`` that are not UTF-8
-    come as lone surrogates.
+    Raises ``BadInput`` at a quote that is not closed or an escape sequence that systemd does not
+    know. As in systemd, the words before it are valid. Bytes written as ``\xff`` that are not
+    UTF-8 become lone surrogates.
     """
     rest = value.encode().lstrip(_BLANK)
     while rest:
@@ -151,7 +151,7 @@ def words(value: str) -> Iterator[str]:
 
 
 def _word(data: bytes) -> tuple[bytes, bytes]:
-    """Take the first word off; ``data`` begins with it."""
+    """Return the word at the start of ``data``, and the rest."""
     parts: list[bytes] = []
     quote = b""
     at = 0
@@ -174,19 +174,22 @@ def _word(data: bytes) -> tuple[bytes, bytes]:
 
 
 def _unescaped(data: bytes, at: int) -> tuple[bytes, int]:
-    """One escape as ``cunescape_one`` reads it, and where it ends; NUL is never meant."""
+    """Decode an escape sequence as ``cunescape_one`` does; return it and the position after it.
+
+    NUL is not accepted.
+    """
     found = _ESCAPE.match(data, at)
     if found is None:
-        raise BadInput("an escape is not one of C's")
+        raise BadInput("an escape sequence is not one of C's")
     name, digits = next((name, text) for name, text in found.groupdict().items() if text)
     if name == "plain":
         return bytes((_PLAIN[digits[0]],)), found.end()
     number = int(digits, 8 if name == "octal" else 16)
     if number == 0 or (name == "octal" and number > 0xFF):
-        raise BadInput("an escape stands for no character")
+        raise BadInput("an escape sequence does not stand for a character")
     if name in {"hex", "octal"}:
         return bytes((number,)), found.end()
     try:
         return chr(number).encode(), found.end()
     except (ValueError, OverflowError):
-        raise BadInput("an escape stands for no character") from None
+        raise BadInput("an escape sequence does not stand for a character") from None

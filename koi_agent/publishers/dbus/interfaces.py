@@ -1,117 +1,76 @@
-"""The D-Bus API as tables: each property's name, type and how its changes are told."""
+"""The D-Bus interfaces of instances and backends, made from the schema's tables."""
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
-from koi_agent.bus.interfaces import Emits, Interface, Property, SignalType, interface
-from koi_agent.bus.messages import Variant
-from koi_agent.core.dbus_names import BACKEND, INSTANCE
-from koi_agent.core.events import BackendStatus
-from koi_agent.core.instance import Instance
-from koi_agent.core.schema import announcement_of, metadata_of, port_of
+from koi_agent.bus.interfaces import Emits, Interface, Property, interface
+from koi_agent.bus.marshalling import Typed
+from koi_agent.core import dbus_names
+from koi_agent.core.schema.backend import BACKEND_PROPERTIES
+from koi_agent.core.schema.instance import INSTANCE_PROPERTIES
+from koi_agent.core.schema.tables import ChangeSignal, Nesting, Table, Type
 
-SIGNATURES = {
-    "enable": "b",
-    "port": "q",
-    "health_interval": "t",
-    "health_timeout": "t",
-    "proxy_port": "q",
-    "proxy_remote": "b",
-    "certmesh": "b",
-    "subtypes": "as",
-    "txt": "a{ss}",
-    "ports": "a{sv}",
-    "host_port": "q",
-    "container_port": "q",
-    "since": "t",
-}
-"""Signatures of the values in our dictionaries; all others are strings."""
+T = TypeVar("T")
+Convert = Callable[[Any], Any]
 
 
-def variants(shown: dict[str, Any]) -> dict[str, Variant]:
-    """Make an ``a{sv}`` of plain values."""
-    return {name: Variant(*_typed(name, value)) for name, value in shown.items()}
+def _converter(kind: Type) -> Convert | None:
+    """Return what wraps a value's dictionaries in variants; ``None`` if it has no dictionary."""
+    if kind.table is None:
+        return None
+    wrap = _dictionary(kind.table)
+    match kind.nesting:
+        case Nesting.ONE:
+            return wrap
+        case Nesting.LIST:
+            return lambda values: [wrap(value) for value in values]
+        case Nesting.MAP:
+            return lambda values: {key: Typed("a{sv}", wrap(each)) for key, each in values.items()}
 
 
-def _typed(name: str, value: Any) -> tuple[str, Any]:
-    if name == "ports":
-        return "a{sv}", {port: Variant("a{sv}", variants(said)) for port, said in value.items()}
-    return SIGNATURES.get(name, "s"), value
+def _dictionary(table: Table[Any]) -> Convert:
+    """Return what makes an ``a{sv}`` of the values of a table's entries."""
+    kinds = {row.name: (row.type.signature, _converter(row.type)) for row in table.rows}
+
+    def wrap(values: dict[str, Any]) -> dict[str, Typed]:
+        wrapped = {}
+        for name, value in values.items():
+            signature, convert = kinds[name]
+            wrapped[name] = Typed(signature, convert(value) if convert else value)
+        return wrapped
+
+    return wrap
 
 
-def _metadata(instance: Instance) -> dict[str, Variant]:
-    return variants(metadata_of(instance.metadata))
-
-
-def _ports(instance: Instance) -> list[dict[str, Variant]]:
-    return [variants(port_of(port, instance.metadata)) for port in instance.ports]
-
-
-def _announcements(instance: Instance) -> list[dict[str, Variant]]:
-    return [variants(announcement_of(one)) for one in instance.announcements]
-
-
-def _instance_interface() -> Interface:
-    const, true = Emits.CONST, Emits.TRUE
-    return interface(
-        INSTANCE,
-        Property("Id", "s", const, lambda i: i.id),
-        Property("Name", "s", true, lambda i: i.name),
-        Property("Backend", "s", const, lambda i: i.backend),
-        Property("Image", "s", true, lambda i: i.image),
-        Property("State", "s", true, lambda i: str(i.state)),
-        Property("StateDetail", "s", true, lambda i: i.state_detail),
-        Property("Health", "s", true, lambda i: str(i.health)),
-        Property("HealthDetail", "s", true, lambda i: i.health_detail),
-        Property("Ports", "aa{sv}", true, _ports),
-        Property("Addresses", "as", true, lambda i: list(i.ips)),
-        Property("Metadata", "a{sv}", Emits.INVALIDATES, _metadata),
-        Property("Unit", "s", true, lambda i: i.unit),
-        Property("ControlGroup", "s", true, lambda i: i.control_group),
-        Property("MainPID", "u", true, lambda i: i.main_pid),
-        Property("InvocationID", "ay", true, lambda i: i.invocation_id),
-        Property("Stale", "b", true, lambda i: i.stale),
-        Property("LinkedTo", "ao", true, lambda _: []),
-        Property("Announcements", "aa{sv}", true, _announcements),
-        Property("CreatedTimestamp", "t", const, lambda i: i.created_at),
-        Property("DiscoveredTimestamp", "t", const, lambda i: i.discovered_at),
+def _property(
+    name: str, kind: Type, emits: ChangeSignal, get: Callable[[Any], Any], text: str
+) -> Property:
+    convert = _converter(kind)
+    if convert is None:
+        return Property(name, kind.signature, Emits(emits), get, help=text)
+    return Property(
+        name, kind.signature, Emits(emits), lambda subject: convert(get(subject)), help=text
     )
 
 
-def _backend_interface() -> Interface:
-    true = Emits.TRUE
-    return interface(
-        BACKEND,
-        Property("Name", "s", Emits.CONST, lambda b: b.name),
-        Property("State", "s", true, lambda b: str(b.state)),
-        Property("Endpoint", "s", true, lambda b: b.endpoint),
-        Property("RuntimeVersion", "s", true, lambda b: b.runtime_version),
-        Property("Instances", "u", true, lambda b: b.instances),
-        Property("LastError", "s", true, lambda b: b.last_error),
-        Property("Reconnects", "t", true, lambda b: b.reconnects),
-        Property("Drift", "t", true, lambda b: b.drift),
-        Property("LastSyncTimestamp", "t", Emits.FALSE, lambda b: b.last_sync),
-    )
+def _interface(name: str, table: Table[Any]) -> Interface:
+    """Return the interface with the properties of a table."""
+    properties = [
+        _property(row.name, row.type, row.signal, row.get, row.help)
+        for row in table.rows
+        if row.get
+    ]
+    return interface(name, *properties)
 
 
-INSTANCE_INTERFACE = _instance_interface()
-BACKEND_INTERFACE = _backend_interface()
-
-EVENTS = (
-    *(
-        SignalType(name, (("id", "s"), ("name", "s"), ("path", "o"), ("details", "a{sv}")))
-        for name in ("InstanceStarted", "InstanceUpdated", "InstanceStopped")
-    ),
-    *(
-        SignalType(name, (("backend", "s"), ("details", "a{sv}")))
-        for name in ("BackendDisconnected", "BackendReconnected")
-    ),
-)
+INSTANCE_INTERFACE = _interface(dbus_names.INSTANCE, INSTANCE_PROPERTIES)
+BACKEND_INTERFACE = _interface(dbus_names.BACKEND, BACKEND_PROPERTIES)
 
 
-def changed(shown: Interface, old: Instance | BackendStatus, new: object) -> list[str]:
-    """Name the properties whose values differ between two states of an object."""
+def changed(table: Table[T], old: T, new: T) -> Sequence[str]:
+    """Return the names of the properties that differ and whose changes are signalled."""
     return [
-        name
-        for name, prop in shown.properties.items()
-        if prop.emits is not Emits.FALSE and prop.get(old) != prop.get(new)
+        row.name
+        for row in table.rows
+        if row.get and row.signal is not ChangeSignal.NONE and row.get(old) != row.get(new)
     ]

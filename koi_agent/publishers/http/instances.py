@@ -1,47 +1,47 @@
-"""Instances and backends as JSON; an instance's is made once and kept until it changes."""
+"""The JSON of instances and backends; that of an instance is cached until the instance changes."""
 
 import asyncio
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from koi_agent.core.events import BackendStatus
 from koi_agent.core.instance import Instance
+from koi_agent.core.key import Key
 from koi_agent.core.registry import Registry
-from koi_agent.core.schema import announcement_of, metadata_of, port_of
-from koi_agent.publishers.http.response import encoded
+from koi_agent.core.schema.backend import BACKEND_PROPERTIES
+from koi_agent.core.schema.instance import INSTANCE_PROPERTIES
+from koi_agent.publishers.http.response import encode_json
 
 T = TypeVar("T")
 
 SLICE = 50
-"""Values encoded before others get a turn: two to three milliseconds."""
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+"""Values encoded before other tasks get a turn: two to three milliseconds."""
 
 
 class Encoder:
-    """Makes the JSON of instances, and keeps that of what is visible."""
+    """A cache of the JSON of visible instances."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._kept: dict[str, tuple[Instance, bytes]] = {}
+        self._cache: dict[Key, tuple[Instance, bytes]] = {}
 
-    def of(self, instance: Instance) -> bytes:
-        """Encode an instance, or find it encoded."""
-        kept = self._kept.get(instance.key)
-        if kept and kept[0] is instance:
-            return kept[1]
-        made = encoded(instance_of(instance))
+    def encode(self, instance: Instance) -> bytes:
+        """Return the JSON of an instance, from the cache if it has not changed."""
+        cached = self._cache.get(instance.key)
+        if cached and cached[0] is instance:
+            return cached[1]
+        encoded = encode(instance)
         if self._registry.visible.get(instance.key) is instance:
-            self._kept[instance.key] = instance, made
-        return made
+            self._cache[instance.key] = instance, encoded
+        return encoded
 
-    def forget(self, key: str) -> None:
-        """Keep an instance's JSON no more."""
-        self._kept.pop(key, None)
+    def forget(self, key: Key) -> None:
+        """Remove an instance from the cache."""
+        self._cache.pop(key, None)
 
 
-async def array(values: Iterable[T], encode: Callable[[T], bytes]) -> list[bytes]:
-    """Encode many as one array, in slices."""
+async def encode_array(values: Iterable[T], encode: Callable[[T], bytes]) -> list[bytes]:
+    """Encode values as one JSON array, in slices; return the pieces of the array."""
     pieces = [b"["]
     for number, value in enumerate(values, 1):
         pieces += (encode(value), b",")
@@ -50,56 +50,11 @@ async def array(values: Iterable[T], encode: Callable[[T], bytes]) -> list[bytes
     return [*(pieces[:-1] if len(pieces) > 1 else pieces), b"]"]
 
 
-def instance_of(instance: Instance) -> dict[str, Any]:
-    """Show an instance: upstream's fields first, then ours."""
-    shown = {
-        "id": instance.id,
-        "name": instance.name,
-        "ports": [port_of(port, instance.metadata) for port in instance.ports],
-        "ips": list(instance.ips),
-        "metadata": metadata_of(instance.metadata),
-        "backend": instance.backend,
-        "state": str(instance.state),
-        "discovered_at": moment(instance.discovered_at),
-        "key": instance.key,
-        "state_detail": instance.state_detail,
-        "health": str(instance.health),
-        "health_detail": instance.health_detail,
-        "unit": instance.unit,
-        "control_group": instance.control_group,
-        "main_pid": instance.main_pid,
-        "invocation_id": instance.invocation_id.hex(),
-        "created_at": moment(instance.created_at),
-        "stale": instance.stale,
-        "announcements": [
-            announcement_of(one) | {"since": moment(one.since)} for one in instance.announcements
-        ],
-    }
-    for name in ("image", "project", "replica"):
-        if value := getattr(instance, name):
-            shown[name] = value
-    return shown
+def encode(instance: Instance) -> bytes:
+    """Encode an instance as JSON."""
+    return encode_json(INSTANCE_PROPERTIES.record(INSTANCE_PROPERTIES.values(instance)))
 
 
-def backend_of(status: BackendStatus) -> dict[str, Any]:
-    """Show where a backend stands."""
-    return {
-        "name": status.name,
-        "state": str(status.state),
-        "instances": status.instances,
-        "endpoint": status.endpoint,
-        "runtime_version": status.runtime_version,
-        "last_error": status.last_error,
-        "reconnects": status.reconnects,
-        "drift": status.drift,
-        "last_sync": moment(status.last_sync),
-    }
-
-
-def moment(microseconds: int) -> str | None:
-    """Spell microseconds since the epoch by RFC 3339; nothing for 0 and what no calendar has."""
-    try:
-        at = EPOCH + timedelta(microseconds=microseconds)
-    except OverflowError:
-        return None
-    return at.isoformat().replace("+00:00", "Z") if microseconds else None
+def backend_record(status: BackendStatus) -> dict[str, Any]:
+    """Return the JSON form of a backend."""
+    return BACKEND_PROPERTIES.record(BACKEND_PROPERTIES.values(status))

@@ -1,159 +1,85 @@
-"""What the JSON of each page looks like, as JSON Schema; nothing is there that is not named."""
+"""The JSON Schema of each answer; it has no property that is not named here."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
-from koi_agent.core.checks import CheckKind
-from koi_agent.core.events import BackendState
-from koi_agent.core.instance import (
-    EnabledBy,
-    Health,
-    InstanceState,
-    PortSource,
-    Protocol,
-    Standing,
+from koi_agent.core.instance import CheckKind, Health
+from koi_agent.core.schema.backend import BACKEND_PROPERTIES
+from koi_agent.core.schema.dictionaries import ANNOUNCEMENT, METADATA, PORT, PORT_METADATA
+from koi_agent.core.schema.instance import INSTANCE_PROPERTIES
+from koi_agent.core.schema.tables import Schema, Table, Type
+from koi_agent.core.schema.types import BOOLEAN, NUMBER, PAIRS, TEXT, TEXT_OR_NULL, TEXTS, TIME
+
+TABLES: Final[tuple[Table[Any], ...]] = (
+    INSTANCE_PROPERTIES,
+    PORT,
+    METADATA,
+    PORT_METADATA,
+    ANNOUNCEMENT,
+    BACKEND_PROPERTIES,
 )
-from koi_agent.core.schema import PLAIN
-
-TEXT: Mapping[str, Any] = {"type": "string"}
-BOOLEAN: Mapping[str, Any] = {"type": "boolean"}
-NUMBER: Mapping[str, Any] = {"type": "integer", "minimum": 0}
-PORT: Mapping[str, Any] = {"type": "integer", "minimum": 0, "maximum": 65535}
-TEXTS: Mapping[str, Any] = {"type": "array", "items": TEXT}
-PAIRS: Mapping[str, Any] = {"type": "object", "additionalProperties": TEXT}
-MOMENT: Mapping[str, Any] = {"type": "string", "format": "date-time"}
-PERHAPS_MOMENT: Mapping[str, Any] = {"type": ["string", "null"], "format": "date-time"}
-
-OPTIONAL = frozenset({"image", "project", "replica"})
-"""What is left out where there is none; of metadata that is everything."""
-METADATA_TYPES = {
-    "enable": BOOLEAN,
-    "port": PORT,
-    "health_interval": NUMBER,
-    "health_timeout": NUMBER,
-    "proxy_port": PORT,
-    "proxy_remote": BOOLEAN,
-    "certmesh": BOOLEAN,
-}
 
 
-def _words(words: Any) -> dict[str, Any]:
-    return {"type": "string", "enum": [str(word) for word in words]}
-
-
-def _named(name: str) -> dict[str, Any]:
+def reference(name: str) -> Schema:
+    """Return a reference to a schema of ``SCHEMAS``."""
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def _several(name: str) -> dict[str, Any]:
-    return {"type": "array", "items": _named(name)}
+def array_of(name: str) -> Schema:
+    """Return the schema of an array of what a schema of ``SCHEMAS`` describes."""
+    return {"type": "array", "items": reference(name)}
 
 
-def _shape(**properties: Mapping[str, Any]) -> dict[str, Any]:
+def _enumeration(words: Iterable[str]) -> Schema:
+    return {"type": "string", "enum": [str(word) for word in words]}
+
+
+def _object(**properties: Type | Schema) -> Schema:
+    schemas = {
+        key: kind.schema if isinstance(kind, Type) else kind for key, kind in properties.items()
+    }
     return {
         "type": "object",
-        "properties": properties,
-        "required": [name for name in properties if name not in OPTIONAL],
+        "properties": schemas,
+        "required": list(properties),
         "additionalProperties": False,
     }
 
 
-def _all_optional(**properties: Mapping[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "properties": properties, "additionalProperties": False}
-
-
-SCHEMAS: Mapping[str, Any] = {
-    "Instance": _shape(
-        id=TEXT,
-        name=TEXT,
-        ports=_several("Port"),
-        ips=TEXTS,
-        metadata=_named("Metadata"),
-        backend=TEXT,
-        state=_words(InstanceState),
-        discovered_at=MOMENT,
-        image=TEXT,
-        key={"type": "string", "description": "backend:id, unique on this host"},
-        state_detail=TEXT,
-        health=_words(Health),
-        health_detail=TEXT,
-        unit=TEXT,
-        control_group=TEXT,
-        main_pid=NUMBER,
-        invocation_id=TEXT,
-        created_at=PERHAPS_MOMENT,
-        stale=BOOLEAN,
-        announcements=_several("Announcement"),
-        project=TEXT,
-        replica={**NUMBER, "description": "which of the many alike in a project, from 1"},
-    ),
-    "Announcement": _shape(
-        capability=TEXT,
-        provider=TEXT,
-        name=TEXT,
-        status=_words(Standing),
-        reason=TEXT,
-        since=PERHAPS_MOMENT,
-    ),
-    "Port": _shape(
-        host_port=PORT,
-        container_port=PORT,
-        protocol=_words(Protocol),
-        host_ip=TEXT,
-        source=_words(PortSource),
-        type=TEXT,
-    ),
-    "Metadata": _all_optional(
-        **{name: METADATA_TYPES.get(name, TEXT) for name in PLAIN},
-        enabled_by=_words(EnabledBy),
-        subtypes=TEXTS,
-        txt=PAIRS,
-        ports={"type": "object", "additionalProperties": _named("PortMetadata")},
-    ),
-    "PortMetadata": _all_optional(type=TEXT, subtypes=TEXTS, name=TEXT, txt=PAIRS),
-    "Backend": _shape(
-        name=TEXT,
-        state=_words(BackendState),
-        instances=NUMBER,
-        endpoint=TEXT,
-        runtime_version=TEXT,
-        last_error=TEXT,
-        reconnects=NUMBER,
-        drift=NUMBER,
-        last_sync=PERHAPS_MOMENT,
-    ),
-    "RuntimeStatus": _shape(
-        active=BOOLEAN, backend={"type": ["string", "null"]}, instance_count=NUMBER
-    ),
-    "Event": _shape(event_v={"const": 1}, event_type=TEXT, id=TEXT, data={"type": "object"}),
-    "HealthStatus": _shape(
+SCHEMAS: Final[Mapping[str, Schema]] = {
+    **{table.name: table.schema() for table in TABLES},
+    "RuntimeStatus": _object(active=BOOLEAN, backend=TEXT_OR_NULL, instance_count=NUMBER.schema),
+    "Event": _object(event_v={"const": 1}, event_type=TEXT, id=TEXT, data={"type": "object"}),
+    "HealthStatus": _object(
         machines={"type": "array", "items": {"type": "object"}},
-        services=_several("Service"),
-        instances=_several("InstanceHealth"),
+        services=array_of("Service"),
+        instances=array_of("InstanceHealth"),
     ),
-    "Service": _shape(
+    "Service": _object(
         name=TEXT,
         key=TEXT,
-        kind=_words(CheckKind),
+        kind=_enumeration(CheckKind),
         target=TEXT,
         interval_secs=NUMBER,
         timeout_secs=NUMBER,
-        status=_words(("up", "down", "unknown")),
-        last_checked=PERHAPS_MOMENT,
-        last_ok=PERHAPS_MOMENT,
+        status=_enumeration(("up", "down", "unknown")),
+        last_checked=TIME,
+        last_ok=TIME,
         message=TEXT,
     ),
-    "InstanceHealth": _shape(key=TEXT, name=TEXT, health=_words(Health), detail=TEXT),
-    "Status": _shape(
+    "InstanceHealth": _object(
+        key=TEXT, name=TEXT, health=_enumeration(Health), detail=TEXT_OR_NULL.schema
+    ),
+    "Status": _object(
         version=TEXT,
         platform=TEXT,
         uptime_secs=NUMBER,
         daemon=BOOLEAN,
-        state=_words(("starting", "running", "degraded", "reloading", "stopping")),
-        capabilities=_several("Capability"),
+        state=_enumeration(("starting", "running", "degraded", "reloading", "stopping")),
+        capabilities=array_of("Capability"),
     ),
-    "Capability": _shape(name=TEXT, summary=TEXT, healthy=BOOLEAN),
-    "TargetGroup": _shape(targets=TEXTS, labels=PAIRS),
-    "Health": _shape(status=_words(("ok", "degraded"))),
-    "Error": _shape(error=TEXT, message=TEXT),
+    "Capability": _object(name=TEXT, summary=TEXT, healthy=BOOLEAN),
+    "TargetGroup": _object(targets=TEXTS, labels=PAIRS),
+    "Health": _object(status=_enumeration(("ok", "degraded"))),
+    "Error": _object(error=TEXT, message=TEXT),
 }

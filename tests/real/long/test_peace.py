@@ -22,7 +22,7 @@ SYSTEMD = "org.freedesktop.systemd1"
 @asynccontextmanager
 async def second_follower(world: World) -> AsyncIterator[Registry]:
     """Follow the same manager once more, as another agent would."""
-    registry = Registry(["systemd"])
+    registry = Registry({"systemd": "systemd"})
     bus = ReconnectingBus(world.bus_address, lambda _link, _message: None)
     follower = Follower(
         Systemd(bus, SystemdConfig(), ListenerTable()),

@@ -1,15 +1,14 @@
-"""avahi-daemon, over the system's bus: one entry group for each instance.
+"""The provider for avahi-daemon, over the system bus: one entry group for each instance.
 
-All groups of a connection go with it, by Avahi's own doing: so nothing stays on the network when
-the agent ends, however it ends. A connection may have 1024 groups, so there are as many
-connections as it takes.
+Avahi frees all groups of a connection that ends, so no record outlives the agent. A connection may
+have 1024 groups, so the provider opens as many connections as it needs.
 """
 
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final, Never
 
 from koi_agent.bus.client import CallError, Connection, connected
@@ -21,47 +20,55 @@ from koi_agent.capabilities.mdns.avahi.entry_groups import (
     NO_AUTO_START,
     SERVER,
     Group,
-    Place,
+    Name,
 )
+from koi_agent.capabilities.mdns.records import MdnsRecord
 from koi_agent.core.contracts import Report
 from koi_agent.core.errors import ProviderLost, ProviderRefused, ungrouped
-from koi_agent.core.plan.records import Record
+from koi_agent.core.key import Key
 from koi_agent.host import addresses
 from koi_agent.host.addresses import Addresses, HostAddress
 
 log = logging.getLogger(__name__)
 
 RUNNING: Final = 2
-"""Avahi's AVAHI_SERVER_RUNNING: it has a host name that nobody else has."""
+"""AVAHI_SERVER_RUNNING: Avahi has registered its host name."""
 MOST_GROUPS: Final = 1000
 """Groups of one connection: Avahi's objects-per-client-max is 1024."""
-AGAIN: Final = 5.0
-"""Seconds until the kernel is asked again for addresses that it did not tell."""
+ADDRESS_RETRY: Final = 5.0
+"""Seconds until the kernel is asked again after it failed to list addresses."""
 SETTLING: Final = 1.0
-"""Seconds from one change of the host's addresses until they are looked at: they come in flocks."""
+"""Seconds from a change of the host's addresses until they are read: changes come in bursts."""
 
 
+@dataclass(frozen=True, slots=True)
 class Avahi:
     """The avahi-daemon on the bus at ``address``."""
 
-    name = AVAHI
-    absence = "avahi-daemon does not run"
+    address: str
 
-    def __init__(self, address: str) -> None:
-        self._address = address
+    @property
+    def name(self) -> str:
+        """The name on the bus."""
+        return AVAHI
 
-    async def usable(self, _link: Connection) -> bool:
-        """Tell that it is of use whenever it is there."""
+    @property
+    def absence(self) -> str:
+        """The reason without a session."""
+        return "avahi-daemon does not run"
+
+    async def usable(self, _connection: Connection) -> bool:
+        """Return True: an avahi-daemon on the bus publishes."""
         return True
 
     @asynccontextmanager
     async def session(self, report: Report) -> AsyncIterator["Session"]:
-        """Publish through Avahi once it has its name; raises ``ProviderLost``."""
+        """Connect, and wait until Avahi has its host name; raise ``ProviderLost``."""
         async with AsyncExitStack() as stack:
             try:
                 watch = Addresses()
                 stack.callback(watch.close)
-                session = Session(self._address, stack, report, watch)
+                session = Session(self.address, stack, report, watch)
                 await session.open()
             except TimeoutError as error:
                 raise ProviderLost("avahi-daemon does not answer") from error
@@ -71,7 +78,7 @@ class Avahi:
 
 
 class Session:
-    """Our groups in one life of avahi-daemon."""
+    """The agent's entry groups in one run of avahi-daemon."""
 
     def __init__(
         self, address: str, stack: AsyncExitStack, report: Report, watch: Addresses
@@ -80,130 +87,133 @@ class Session:
         self._stack = stack
         self._report = report
         self._watch = watch
-        self._links: dict[Connection, int] = {}  # with the number of groups on each
-        self._grown = asyncio.Event()
-        self._groups: dict[str, Group] = {}
+        self._connections: dict[Connection, int] = {}  # with the number of groups on each
+        self._connected = asyncio.Event()
+        self._groups: dict[Key, Group] = {}
         self._by_path: dict[str, Group] = {}
         self._host = Host()
-        self._moved = asyncio.Event()
+        self._state_changed = asyncio.Event()
         self._connecting = asyncio.Lock()
 
     async def open(self) -> None:
-        """Wait until Avahi has a host name; raises ``CallError`` where it is gone."""
-        link = await self._connect()
-        while not await self._running(link):
-            await self._news()
-        (name,) = await link.call(SERVER, "GetHostName", flags=NO_AUTO_START)
+        """Wait until Avahi has a host name; raise ``CallError`` if it is gone."""
+        connection = await self._connect()
+        while not await self._is_running(connection):
+            await self._wait_for_state()
+        (name,) = await connection.call(SERVER, "GetHostName", flags=NO_AUTO_START)
         self._host = Host(str(name), addresses.now())
 
-    async def _news(self) -> None:
-        """Wait until Avahi comes or goes, or is something else than before."""
+    async def _wait_for_state(self) -> None:
+        """Wait until the state or the owner of Avahi changes."""
         with ungrouped(ProviderLost):
             async with asyncio.TaskGroup() as group:
                 lost = group.create_task(self._end_with_bus(), name="avahi: bus")
-                await self._moved.wait()
+                await self._state_changed.wait()
                 lost.cancel()
 
     async def _connect(self) -> Connection:
         """Open one more connection."""
-        link = await self._stack.enter_async_context(connected(self._address))
-        await self._stack.enter_async_context(link.subscribed(self._subscription()))
-        self._links[link] = 0
-        self._grown.set()
-        return link
+        connection = await self._stack.enter_async_context(connected(self._address))
+        await self._stack.enter_async_context(connection.subscribed(self._subscription()))
+        self._connections[connection] = 0
+        self._connected.set()
+        return connection
 
     def _subscription(self) -> Subscription:
-        """Say what signals count; Avahi tells of groups their owner alone, without a rule."""
+        """Return the subscription; Avahi sends signals of a group to its owner without a rule."""
         _, path, interface = SERVER
         rule = f"type='signal',sender='{AVAHI}',interface='{interface}',path='{path}'"
         return Subscription(
             sender=AVAHI,
-            rules=() if self._links else (rule + ",member='StateChanged'",),
+            rules=() if self._connections else (rule + ",member='StateChanged'",),
             members=frozenset({(interface, "StateChanged"), (GROUP, "StateChanged")}),
-            deliver=self._take,
+            deliver=self._on_signals,
         )
 
-    async def _running(self, link: Connection) -> bool:
-        self._moved.clear()
-        (state,) = await link.call(SERVER, "GetState", flags=NO_AUTO_START)
+    async def _is_running(self, connection: Connection) -> bool:
+        self._state_changed.clear()
+        (state,) = await connection.call(SERVER, "GetState", flags=NO_AUTO_START)
         return bool(state == RUNNING)
 
-    def _take(self, signals: Sequence[Signal | Changed]) -> None:
+    def _on_signals(self, signals: Sequence[Signal | Changed]) -> None:
         for signal in signals:
             if not isinstance(signal, Signal):
                 continue
             group = self._by_path.get(signal.path)
             if signal.interface == GROUP and group:
                 state, _error = signal.body
-                group.moved(int(state))
+                group.on_state(int(state))
             elif signal.interface != GROUP:
-                self._moved.set()
+                self._state_changed.set()
 
-    async def put(self, key: str, records: Sequence[Record]) -> None:
-        """Publish exactly these records of an owner; raises ``ProviderRefused``."""
+    async def put(self, owner: Key, records: Sequence[MdnsRecord]) -> None:
+        """Publish exactly these records of an owner; raise ``ProviderRefused``."""
         try:
-            group = self._groups.get(key)
+            group = self._groups.get(owner)
             if records:
-                group = group or await self._new(key)
+                group = group or await self._new_group(owner)
                 await group.publish(records, self._host)
             elif group:
                 await group.free()
-                del self._groups[key], self._by_path[group.path]
-                self._links[group.link] -= 1
+                del self._groups[owner], self._by_path[group.path]
+                self._connections[group.connection] -= 1
         except CallError as error:
             raise ProviderRefused(f"avahi: {error}") from error
         except BusLost as lost:
             raise ProviderLost(f"bus: {lost}") from lost
 
-    async def _new(self, key: str) -> Group:
+    async def _new_group(self, owner: Key) -> Group:
         async with self._connecting:
-            roomy = (link for link, groups in self._links.items() if groups < MOST_GROUPS)
-            link = next(roomy, None) or await self._connect()
-            self._links[link] += 1
+            free = (one for one, groups in self._connections.items() if groups < MOST_GROUPS)
+            connection = next(free, None) or await self._connect()
+            self._connections[connection] += 1
         try:
-            (path,) = await link.call(SERVER, "EntryGroupNew", flags=NO_AUTO_START)
+            (path,) = await connection.call(SERVER, "EntryGroupNew", flags=NO_AUTO_START)
         except CallError:
-            self._links[link] -= 1
+            self._connections[connection] -= 1
             raise
-        group = Group(link, str(path), key, self._report, self._made_way)
-        self._groups[key] = self._by_path[group.path] = group
+        group = Group(connection, str(path), owner, self._report, self._release)
+        self._groups[owner] = self._by_path[group.path] = group
         return group
 
-    async def _made_way(self, group: Group, place: Place) -> bool:
-        """Have another group of ours give up a name, which it has no more by plan."""
+    async def _release(self, group: Group, name: Name) -> bool:
+        """Make another group release a name that the plan gives to ``group`` now.
+
+        Returns False if no other group has the name.
+        """
         for other in list(self._groups.values()):
-            if other is not group and other.has(place):
-                return await other.give_way()
+            if other is not group and other.has(name):
+                return await other.release()
         return False
 
     async def run(self) -> Never:
-        """Follow the host's addresses; raises ``ProviderLost`` at the end."""
+        """Follow the host's addresses; raise ``ProviderLost`` when Avahi or the bus is lost."""
         with ungrouped(ProviderLost):
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._end_with_avahi(), name="avahi: name")
                 group.create_task(self._end_with_bus(), name="avahi: bus")
                 group.create_task(self._follow_addresses(), name="avahi: addresses")
-        raise AssertionError("a session ends by losing its provider")
+        raise AssertionError("a session ends when its provider is lost")
 
     async def _end_with_avahi(self) -> None:
-        await self._moved.wait()
-        raise ProviderLost("avahi-daemon ended, or takes another host name")
+        await self._state_changed.wait()
+        raise ProviderLost("avahi-daemon ended or changes its host name")
 
     async def _end_with_bus(self) -> Never:
-        """Watch every connection: with one of them, its groups are gone."""
+        """Watch all connections: the groups of a lost one are gone."""
         watched: set[Connection] = set()
         with ungrouped(ProviderLost):
             async with asyncio.TaskGroup() as group:
                 while True:
-                    self._grown.clear()
-                    for link in self._links.keys() - watched:
-                        group.create_task(_end_with(link), name="avahi: connection")
-                    watched |= self._links.keys()
-                    await self._grown.wait()
-        raise AssertionError("it ends by raising")
+                    self._connected.clear()
+                    for connection in self._connections.keys() - watched:
+                        group.create_task(_end_with(connection), name="avahi: connection")
+                    watched |= self._connections.keys()
+                    await self._connected.wait()
+        raise AssertionError("a lost connection raises")
 
     async def _follow_addresses(self) -> None:
-        """Publish host names anew when this host has other addresses."""
+        """Publish host names again when the addresses of this host change."""
         while True:
             await self._watch.changed()
             await asyncio.sleep(SETTLING)
@@ -211,29 +221,29 @@ class Session:
             if host == self._host:
                 continue
             self._host = host
-            log.debug("this host has other addresses now")
-            for key, group in list(self._groups.items()):
-                await self._refresh(key, group)
+            log.debug("the addresses of this host have changed")
+            for owner, group in list(self._groups.items()):
+                await self._refresh(owner, group)
 
-    async def _refresh(self, key: str, group: Group) -> None:
+    async def _refresh(self, owner: Key, group: Group) -> None:
         try:
             await group.refresh(self._host)
         except (CallError, TimeoutError) as error:
-            if self._groups.get(key) is group:
+            if self._groups.get(owner) is group:
                 group.fail(f"avahi: {str(error) or 'no answer'}")
         except BusLost as lost:
             raise ProviderLost(f"bus: {lost}") from lost
 
 
 async def _addresses() -> tuple[HostAddress, ...]:
-    """Tell the host's addresses as soon as the kernel does."""
+    """Return the host's addresses; try again until the kernel lists them."""
     while True:
         try:
             return addresses.now()
         except OSError as error:
             log.warning("can't read this host's addresses: %s; trying again", error)
-            await asyncio.sleep(AGAIN)
+            await asyncio.sleep(ADDRESS_RETRY)
 
 
-async def _end_with(link: Connection) -> Never:
-    raise ProviderLost(f"bus: {await link.wait_closed()}")
+async def _end_with(connection: Connection) -> Never:
+    raise ProviderLost(f"bus: {await connection.wait_closed()}")

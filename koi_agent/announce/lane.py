@@ -1,0 +1,159 @@
+"""One capability at work: its planner, and a feed for each of its providers."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Never
+
+from koi_agent.announce.feed import Feed
+from koi_agent.config import Config
+from koi_agent.core.contracts import Apply, Capability
+from koi_agent.core.instance import Instance, RecordState, RecordStatus
+from koi_agent.core.key import Key
+from koi_agent.core.plan.planner import Planned, Planner
+from koi_agent.core.plan.records import Decision
+from koi_agent.core.plan.requests import Policy
+
+
+class Lane:
+    """Plans for one capability and feeds its providers.
+
+    ``apply`` hands results to the registry. ``changed`` is called with each instance whose record
+    status changes.
+    """
+
+    def __init__(
+        self,
+        capability: Capability,
+        config: Config,
+        policy: Policy,
+        apply: Apply,
+        changed: Callable[[Key], None],
+    ) -> None:
+        self.capability = capability
+        self._apply = apply
+        self._changed = changed
+        self._planner = Planner(capability.rules(policy, config))
+        self._before: dict[Key, Planned] = {}
+        self._group = asyncio.TaskGroup()
+        self._tasks: dict[str, asyncio.Task[Never]] = {}
+        self._running = False
+        providers = capability.providers(config, apply)
+        self._feeds = {name: Feed(name, one, changed) for name, one in providers.items()}
+
+    def set_rules(self, config: Config, policy: Policy) -> bool:
+        """Use the rules for a configuration and a policy; return True if they are others."""
+        rules = self.capability.rules(policy, config)
+        if rules == self._planner.rules:
+            return False
+        self._planner.rules = rules
+        return True
+
+    def set_providers(self, config: Config) -> Sequence[str]:
+        """Feed the providers for a configuration; an equal provider is not disturbed.
+
+        Returns the names of the feeds that were added: they have no records yet.
+        """
+        providers = self.capability.providers(config, self._apply)
+        for name in self._feeds.keys() - providers.keys():
+            del self._feeds[name]
+            if task := self._tasks.pop(name, None):
+                task.cancel()
+        added = [name for name in providers if name not in self._feeds]
+        for name, provider in providers.items():
+            if name in added:
+                self._feeds[name] = Feed(name, provider, self._changed)
+                if self._running:
+                    self._start(name)
+            elif self._feeds[name].provider != provider:
+                self._feeds[name].renew(provider)
+        return added
+
+    async def run(self) -> Never:
+        """Recover what a killed agent left, then feed the providers until cancelled."""
+        await self.capability.recover()
+        async with self._group:
+            self._running = True
+            for name in self._feeds:
+                self._start(name)
+            await asyncio.Event().wait()
+        raise AssertionError("a lane runs until it is cancelled")
+
+    def _start(self, name: str) -> None:
+        feeding = self._feeds[name].run()
+        self._tasks[name] = self._group.create_task(feeding, name=f"feed {name}")
+
+    def put(self, instance: Instance) -> None:
+        """Add or replace an instance in the plan."""
+        self._planner.put(instance)
+
+    def drop(self, key: Key) -> None:
+        """Remove an instance from the plan."""
+        self._planner.drop(key)
+
+    def settle(self) -> Sequence[Key]:
+        """Decide all contests; return the instances whose plan has changed."""
+        changed = self._planner.settle()
+        for key, before in changed.items():
+            self._before.setdefault(key, before)
+        return tuple(changed)
+
+    def feed(self, key: Key, *, visible: bool) -> None:
+        """Pass the planned records of an instance to the providers.
+
+        An instance that is not visible is between a stop and a start. Its published records stay.
+        Its checks end, because a connection could start it through its socket unit.
+        """
+        records = self._planner.planned(key).records
+        if not visible and not self.capability.publishes:
+            self.interrupt(key)
+            return
+        for feed in self._feeds.values():
+            feed.want(key, records)
+
+    def interrupt(self, key: Key) -> None:
+        """End the checks of an instance that has stopped; published records are not affected."""
+        if not self.capability.publishes:
+            for feed in self._feeds.values():
+                feed.interrupt(key)
+
+    def news(self, key: Key) -> Sequence[Decision] | None:
+        """Return the decisions on an instance that are new since the last call.
+
+        Returns None if no decision has changed.
+        """
+        now = self._planner.planned(key)
+        before = self._before.pop(key, now)
+        if before.decisions == now.decisions:
+            return None
+        return [one for one in self.decisions(key) if one not in set(self._named(before))]
+
+    def decisions(self, key: Key) -> Sequence[Decision]:
+        """Return the decisions on the requests of an instance."""
+        return self._named(self._planner.planned(key))
+
+    def _named(self, planned: Planned) -> Sequence[Decision]:
+        name = self.capability.name
+        return [replace(decision, capability=name) for decision in planned.decisions]
+
+    def status(self, key: Key) -> Iterator[RecordStatus]:
+        """Yield the status of each record that an instance requests and others can see."""
+        if not self.capability.publishes:
+            return
+        name, planned = self.capability.name, self._planner.planned(key)
+        for feed in self._feeds.values():
+            for one in feed.status(key):
+                yield replace(one, capability=name)
+        if not self._feeds:
+            held = RecordState.HELD
+            for record in planned.records:
+                reason = "turned off"
+                yield RecordStatus(name=record.title, state=held, reason=reason, capability=name)
+        for decision in planned.decisions:
+            if decision.state is not RecordState.WANTED:
+                yield RecordStatus(
+                    name=decision.about,
+                    state=decision.state,
+                    reason=decision.reason,
+                    capability=name,
+                )

@@ -1,0 +1,137 @@
+"""The event stream of one connection: opened before the first list, and again when it ends."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Sequence
+from contextlib import closing
+from typing import Final, Never, Protocol
+
+from koi_agent.backends.docker.api import DockerAPI
+from koi_agent.backends.docker.events import Event, EventHistory, parse_event
+from koi_agent.backends.docker.tunables import Tunables
+from koi_agent.backends.http_engine.client import RequestRefused
+from koi_agent.backends.http_engine.responses import LineStream
+from koi_agent.core.backoff import pauses
+from koi_agent.core.errors import BackendLost, BadInput
+
+log = logging.getLogger(__name__)
+
+TURN: Final = 32
+"""Events applied before other tasks run."""
+
+
+class EventConsumer(Protocol):
+    """The consumer of an engine's events."""
+
+    def apply_event(self, event: Event) -> None:
+        """Apply a new event."""
+
+    def bad_event(self, bad: BadInput) -> None:
+        """Handle an event that could not be parsed."""
+
+    def events_lost(self, reason: str) -> None:
+        """Handle the loss of any number of events, of any container."""
+
+    def stream_ended(self, reason: str) -> None:
+        """Handle that events between two streams may be missing."""
+
+
+class EventListener:
+    """Reads the events of one engine, and passes those to ``consumer`` that ``history`` lacks."""
+
+    def __init__(
+        self, api: DockerAPI, history: EventHistory, consumer: EventConsumer, tunables: Tunables
+    ) -> None:
+        self._api = api
+        self._history = history
+        self._consumer = consumer
+        self._tunables = tunables
+        self._stream: LineStream | None = None
+        self._refusal = ""
+        self._pending: deque[bytes] = deque()
+        self._arrived = asyncio.Event()
+
+    async def open(self) -> None:
+        """Open the stream; raise ``BackendLost`` if the engine does not answer.
+
+        An engine may refuse: Podman does without a journal or a log file. Then it has no events.
+        """
+        try:
+            self._stream = await self._api.open_events(self._history.start_stream())
+        except RequestRefused as refused:
+            log.debug("%s", refused)
+            self._refusal = f"the engine has no events (HTTP status {refused.status})"
+
+    def close(self) -> None:
+        """Close the stream."""
+        if self._stream:
+            self._stream.close()
+            self._stream = None
+
+    async def read(self) -> Never:
+        """Read the stream, and open it again whenever it ends; raise ``BackendLost``."""
+        delays = pauses(self._tunables.first_poll, self._tunables.longest_poll)
+        clock = asyncio.get_running_loop().time
+        while True:
+            began = clock()
+            reason = await self._read_to_end()
+            if clock() - began > self._tunables.short_stream:
+                delays = pauses(self._tunables.first_poll, self._tunables.longest_poll)
+            else:
+                await asyncio.sleep(next(delays))
+            await self._reopen()
+            self._consumer.stream_ended(reason)
+
+    async def _read_to_end(self) -> str:
+        """Read until the stream ends; return why a list is needed. Raise ``BackendLost``."""
+        if self._stream is None:
+            return self._refusal
+        try:
+            with closing(self._stream) as stream:
+                async for lines in stream.batches():
+                    self._put(lines)
+        except BackendLost:
+            if not self._api.engine.kind.exits_when_idle:
+                raise
+        finally:
+            self._stream = None
+        return "the event stream ended"
+
+    async def _reopen(self) -> None:
+        try:
+            await self.open()
+        except BackendLost:
+            if not self._api.engine.kind.exits_when_idle:
+                raise
+            # The service may have exited between two requests. The next one starts it.
+            await self._api.check()
+            await self.open()
+
+    def _put(self, lines: Sequence[bytes]) -> None:
+        """Store lines without delay: an engine drops events of a slow reader silently."""
+        self._pending.extend(lines)
+        self._arrived.set()
+        if len(self._pending) > self._tunables.max_pending_events:
+            self._pending.clear()
+            text = f"more than {self._tunables.max_pending_events} events are pending"
+            self._consumer.events_lost(text)
+
+    async def apply(self) -> Never:
+        """Apply the events that were read, in order, some at a time."""
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            while self._pending:
+                for _ in range(min(TURN, len(self._pending))):
+                    self._apply(self._pending.popleft())
+                await asyncio.sleep(0)
+
+    def _apply(self, line: bytes) -> None:
+        try:
+            event = parse_event(line)
+        except BadInput as bad:
+            self._consumer.bad_event(bad)
+            return
+        if event and self._history.add(event):
+            self._consumer.apply_event(event)

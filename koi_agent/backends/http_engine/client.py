@@ -1,0 +1,195 @@
+"""A client of one engine over its Unix socket: requests, bounded responses, typed errors.
+
+Every failure leaves here as ``BackendLost`` or ``BackendAbsent``, whose text names the socket and
+the request. What aiohttp raises does not leave this package.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from http import HTTPStatus
+from typing import Any, Final, Self
+
+import aiohttp
+
+from koi_agent.backends.http_engine.json_fields import get_str
+from koi_agent.backends.http_engine.responses import MAX_BODY, BoundedResponse, LineStream
+from koi_agent.backends.http_engine.socket_errors import UnixSocket, backend_error
+from koi_agent.core.errors import BackendAbsent, BackendLost
+from koi_agent.core.json_stream import ArrayDecoder, StreamError
+from koi_agent.core.text import printable
+
+URL: Final = "http://engine"
+"""The host of all requests; over a Unix socket its name means nothing."""
+SLICE: Final = 50
+"""Array elements decoded before other tasks run: about a millisecond."""
+_NO_QUERY: Final[Mapping[str, str]] = {}
+_MAX_MESSAGE: Final = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestLimits:
+    """Bounds of each request: times in seconds, sizes in bytes.
+
+    ``response`` is for a whole response, ``array`` for a long list, ``stream`` until a stream
+    begins. ``max_array`` bounds a long list, ``max_line`` a line of a stream.
+    """
+
+    response: float = 10.0
+    array: float = 50.0
+    stream: float = 30.0
+    max_array: int = 512 * 2**20
+    max_line: int = 4 * 2**20
+
+
+class RequestRefused(BackendLost):
+    """The engine answered with an HTTP error; ``status`` is its code."""
+
+    def __init__(self, text: str, status: int) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class NothingBehindGate(BackendAbsent):
+    """The gate answers, and has no engine behind it."""
+
+
+class EngineClient:
+    """Sends requests to one engine; leaving the context closes all connections.
+
+    ``session`` and ``URL`` are also what a client library of the engine can work with.
+    """
+
+    session: aiohttp.ClientSession
+
+    def __init__(self, socket: UnixSocket, limits: RequestLimits) -> None:
+        self.socket = socket
+        self.limits = limits
+
+    async def __aenter__(self) -> Self:
+        self.session = aiohttp.ClientSession(
+            connector=aiohttp.UnixConnector(self.socket.path),
+            response_class=BoundedResponse,
+            timeout=aiohttp.ClientTimeout(),  # none: each request below has its own
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.session.close()
+
+    async def get_json(self, path: str, query: Mapping[str, str] = _NO_QUERY) -> Any:
+        """Return a whole response, decoded; raise ``BackendLost`` if it is not complete in time."""
+        with self.translated(f"GET /{path}"):
+            async with asyncio.timeout(self.limits.response):
+                response = await self._request(path, query)
+                return await response.json()
+
+    async def get_array(
+        self, path: str, query: Mapping[str, str] = _NO_QUERY
+    ) -> AsyncGenerator[list[object], None]:
+        """Yield the elements of a long array, some at a time; raise ``BackendLost``.
+
+        The array is decoded as it arrives, and other tasks run in between.
+        """
+        decoder = ArrayDecoder(MAX_BODY)
+        with self.translated(f"GET /{path}"):
+            async with aclosing(self._pieces(path, query)) as pieces:
+                async for piece in pieces:
+                    async for elements in _sliced(decoder.feed(piece)):
+                        yield elements
+            async for elements in _sliced(decoder.close()):
+                yield elements
+
+    async def _pieces(self, path: str, query: Mapping[str, str]) -> AsyncGenerator[bytes, None]:
+        """Yield the body of a long response as it arrives."""
+        # Each wait has the deadline, not the whole: a timeout must not span a yield, where it
+        # would cancel the code that iterates.
+        deadline = asyncio.get_running_loop().time() + self.limits.array
+        async with asyncio.timeout_at(deadline):
+            response = await self._request(path, query)
+        with _closing(response):
+            size = 0
+            while not response.content.at_eof():
+                async with asyncio.timeout_at(deadline):
+                    piece = await response.content.readany()
+                size += len(piece)
+                if size > self.limits.max_array:
+                    raise StreamError(f"the response is longer than {self.limits.max_array} bytes")
+                yield piece
+
+    async def open_lines(self, path: str, query: Mapping[str, str] = _NO_QUERY) -> LineStream:
+        """Return the stream of a response's lines once it has begun; raise ``BackendLost``."""
+        request = f"GET /{path}"
+        with self.translated(request):
+            async with asyncio.timeout(self.limits.stream):
+                response = await self._request(path, query)
+        return LineStream(response, self.limits.max_line, partial(self.translated, request))
+
+    async def _request(self, path: str, query: Mapping[str, str]) -> aiohttp.ClientResponse:
+        response = await self.session.get(f"{URL}/{path}", params=query, allow_redirects=False)
+        if response.status != HTTPStatus.OK:
+            raise self.refusal(f"GET /{path}", response.status, await _message(response))
+        return response
+
+    @contextmanager
+    def translated(self, request: str) -> Iterator[None]:
+        """Raise every error of a request as ``BackendLost`` or ``BackendAbsent``."""
+        try:
+            yield
+        except (aiohttp.ClientError, OSError, ValueError, RecursionError) as error:
+            raise self.translation(request, error) from error
+
+    def translation(self, request: str, error: BaseException | None) -> BackendLost:
+        """Return what ``error`` means for the backend."""
+        subject = f"{self.socket}: {request}"
+        match error:
+            case TimeoutError():
+                return BackendLost(f"{subject}: no response in time")
+            case OSError() if error.errno:
+                return backend_error(self.socket, error)
+            case StreamError():
+                return BackendLost(f"{subject}: {error}")
+            case ValueError() | RecursionError():
+                return BackendLost(f"{subject}: the response is not JSON")
+            case _:
+                return BackendLost(f"{subject}: connection lost: {type(error).__name__}")
+
+    def refusal(self, request: str, status: int, message: str) -> BackendLost:
+        """Return what an HTTP status other than 200 means, with the engine's own message."""
+        if status == HTTPStatus.BAD_GATEWAY:
+            return NothingBehindGate(f"{self.socket}: this gate has no engine behind it")
+        reason = f": {printable(message, _MAX_MESSAGE)}" if message else ""
+        return RequestRefused(f"{self.socket}: {request}: HTTP status {status}{reason}", status)
+
+
+@contextmanager
+def _closing(response: aiohttp.ClientResponse) -> Iterator[None]:
+    """Close the connection unless the response was read to its end: it can't be used again."""
+    try:
+        yield
+    finally:
+        response.release() if response.content.at_eof() else response.close()
+
+
+async def _sliced(elements: Iterator[object]) -> AsyncIterator[list[object]]:
+    """Yield elements in slices, and let other tasks run between them."""
+    slice_: list[object] = []
+    for element in elements:
+        slice_.append(element)
+        if len(slice_) == SLICE:
+            yield slice_
+            slice_ = []
+            await asyncio.sleep(0)
+    if slice_:
+        yield slice_
+
+
+async def _message(response: aiohttp.ClientResponse) -> str:
+    """Return the message of an error response, under the key that its API uses, or ""."""
+    try:
+        body = await response.json()
+    except ValueError:
+        return ""
+    return get_str(body, "message") or get_str(body, "error") if isinstance(body, dict) else ""

@@ -1,0 +1,67 @@
+"""Deadlines of units, and one timer for all of them. Times are monotonic seconds."""
+
+import asyncio
+import math
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+
+class Timer:
+    """A timer that one task waits for; others may move it to an earlier time."""
+
+    def __init__(self) -> None:
+        self._due = math.inf
+        self._moved = asyncio.Event()
+
+    def start(self, due: float) -> None:
+        """Let the timer elapse at a time, unless it elapses earlier."""
+        if due < self._due:
+            self._due = due
+            self._moved.set()
+
+    async def elapsed(self) -> None:
+        """Wait until the timer elapses; it does not elapse again until it is started."""
+        while (rest := self._due - time.monotonic()) > 0:
+            self._moved.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(None if math.isinf(rest) else rest):
+                    await self._moved.wait()
+        self._due = math.inf
+
+
+def _never(_path: str) -> bool:
+    return False
+
+
+class Deadlines:
+    """Object paths of units, each until ``seconds`` after it was added; starts a timer for them."""
+
+    def __init__(self, seconds: float, timer: Timer) -> None:
+        self._seconds = seconds
+        self._timer = timer
+        self._due: dict[str, float] = {}
+
+    def __contains__(self, path: str) -> bool:
+        return path in self._due
+
+    def paths(self) -> set[str]:
+        """Return all paths."""
+        return set(self._due)
+
+    def add(self, path: str) -> None:
+        """Add a path; the deadline of one that is there stays."""
+        self._due.setdefault(path, time.monotonic() + self._seconds)
+        self._timer.start(self._due[path])
+
+    def discard(self, path: str) -> None:
+        """Remove a path, if it is there."""
+        self._due.pop(path, None)
+
+    def passed(self, now: float, *, unless: Callable[[str], bool] = _never) -> list[str]:
+        """Return the paths whose deadline has passed, unless something is true of them."""
+        return [path for path, due in self._due.items() if due <= now and not unless(path)]
+
+    def next(self, *, unless: Callable[[str], bool] = _never) -> float:
+        """Return the earliest deadline of the same paths, infinity if there is none."""
+        return min((due for path, due in self._due.items() if not unless(path)), default=math.inf)

@@ -1,0 +1,130 @@
+"""Runs of units: each is started once and stopped once, whatever signals show of it."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+
+from koi_agent.backends.systemd.deadlines import Timer
+from koi_agent.backends.systemd.freezer import FreezerWatch
+from koi_agent.backends.systemd.ports import UnitPorts
+from koi_agent.backends.systemd.sockets import SocketTable
+from koi_agent.backends.systemd.units import BACKEND, Unit, UnitDetails
+from koi_agent.core.contracts import Deliver
+from koi_agent.core.events import Gone, Seen
+from koi_agent.host.listener_schedule import ListenerSchedule
+from koi_agent.host.sock_diag import Listener
+
+ENDED_KEPT = 4096
+"""Runs remembered as ended; older ones have long sent their last signal."""
+SHORT_RUN = 0.1
+"""Seconds within which a run of which only the end was received must have started to count:
+signals of one read count by their last values, and a run may start and end within one read."""
+
+
+class Runs:
+    """Delivers ``Seen`` and ``Gone``, and decides when the ports of units are looked for.
+
+    A run is one invocation of a unit, or several that Restart= makes one. When a run starts,
+    its listeners are looked for by ``timer`` and its control group is watched by ``freezer``.
+    """
+
+    def __init__(
+        self, deliver: Deliver, sockets: SocketTable, freezer: FreezerWatch, timer: Timer
+    ) -> None:
+        self._deliver = deliver
+        self._ports = UnitPorts(sockets)
+        self._freezer = freezer
+        self._timer = timer
+        self._listener_schedule = ListenerSchedule()
+        self._ended: OrderedDict[bytes, None] = OrderedDict()
+
+    def report(self, unit: Unit, details: UnitDetails) -> bool:
+        """Deliver a unit that runs, if it has changed; returns True if it was not running."""
+        if unit.reported and unit.was_restarted():
+            self._end(unit.reported.invocation_id)
+            self._deliver_gone(unit.name, "restarted")
+            unit.reported = None
+        before = unit.reported
+        self.store(unit, details)
+        if unit.reported and unit.reported != before:
+            self._deliver(Seen(unit.reported))
+        return before is None
+
+    def store(self, unit: Unit, details: UnitDetails) -> None:
+        """Store a unit that runs as reported, without delivering it."""
+        unit.control_group = details.control_group
+        before = unit.reported
+        now = unit.instance(details, self._ports.of(unit.name, details.metadata))
+        unit.reported = now
+        if before is None or (before.invocation_id, before.control_group) != (
+            now.invocation_id,
+            now.control_group,
+        ):
+            self._listener_schedule.started(time.monotonic())
+            self._timer.start(self._listener_schedule.next_due())
+            self._freezer.unit_started(unit.path, unit.control_group)
+
+    def report_stop(self, unit: Unit) -> None:
+        """Deliver that a unit has stopped, if it was reported."""
+        if unit.reported:
+            self._end(unit.invocation_id)
+            self._deliver_gone(unit.name, unit.active_state)
+
+    def report_short_run(self, unit: Unit, details: UnitDetails) -> None:
+        """Deliver start and stop of a dead unit, if only the stop of a short run was received."""
+        is_short = time.monotonic() - unit.started_at < SHORT_RUN
+        if not is_short or not unit.invocation_id or self.has_ended(unit):
+            return
+        self._end(unit.invocation_id)
+        self._deliver(Seen(unit.instance(details)))
+        self._deliver_gone(unit.name, unit.active_state)
+
+    def report_not_listed(self, name: str) -> None:
+        """Deliver that a unit does not run; the registry may have it from an earlier session."""
+        self._deliver_gone(name, "not listed")
+
+    def remove(self, unit: Unit) -> None:
+        """End a run without delivering that."""
+        unit.reported = None
+        self._freezer.remove(unit.path)
+
+    def has_ended(self, unit: Unit) -> bool:
+        """Return True if the end of a unit's last run was delivered."""
+        return unit.invocation_id in self._ended
+
+    def listeners_due(self, now: float) -> bool:
+        """Return True, once, when the listeners must be looked for."""
+        if self._listener_schedule.next_due() > now:
+            return False
+        self._listener_schedule.done(now)
+        return True
+
+    def next_due(self) -> float:
+        """Return when the listeners must be looked for next, infinity for never."""
+        return self._listener_schedule.next_due()
+
+    def listeners_found(
+        self, listeners: Sequence[Listener] | None, control_groups: Mapping[str, str], since: float
+    ) -> set[str]:
+        """Store the listeners of the host, None if unknown; returns units with other listeners.
+
+        ``control_groups`` are those of all followed units, by name. ``since`` is when the
+        reading of the listeners began.
+        """
+        changed = set()
+        if listeners is not None:
+            changed = self._ports.update(listeners, control_groups)
+        self._listener_schedule.done(since, took=time.monotonic() - since)
+        return changed
+
+    def freezer_states(self) -> dict[str, str]:
+        """Watch the freezer of runs that have started; returns FreezerState by path."""
+        return self._freezer.watch_started()
+
+    def _end(self, invocation_id: bytes) -> None:
+        self._ended[invocation_id] = None
+        if len(self._ended) > ENDED_KEPT:
+            self._ended.popitem(last=False)
+
+    def _deliver_gone(self, name: str, reason: str) -> None:
+        self._deliver(Gone(backend=BACKEND, id=name, reason=reason))

@@ -1,0 +1,300 @@
+"""The units of one manager that run: the only owner of their state.
+
+The session and the reconciler call a verb for each signal, answer, list and deadline. The table
+decides what has changed and delivers it; ``next_query`` returns what it must know for that.
+"""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence, Set
+from typing import Any
+
+from koi_agent.backends.systemd.deadlines import Deadlines, Timer
+from koi_agent.backends.systemd.details import DetailsCache, UnitRecord
+from koi_agent.backends.systemd.freezer import FreezerWatch
+from koi_agent.backends.systemd.loaded_units import LoadedUnits
+from koi_agent.backends.systemd.manager import UnitStatus
+from koi_agent.backends.systemd.queries import CheckLoaded, FindListeners, Query, QueryQueue
+from koi_agent.backends.systemd.runs import Runs
+from koi_agent.backends.systemd.sockets import SocketTable, is_listening
+from koi_agent.backends.systemd.units import Unit, UnitDetails, UnitFilter, unit_name
+from koi_agent.config import SystemdConfig
+from koi_agent.core.contracts import Deliver
+from koi_agent.core.instance import Instance
+from koi_agent.host.sock_diag import Listener
+
+SETTLE = 0.023
+"""Seconds without a signal after which the stop of a dead unit is confirmed: the longest pause
+of the bus connection's reader. systemd 252 passes through ``inactive/dead`` at restarts."""
+CONFIRM = 1.0
+"""Seconds that a unit must run until its details are read, where the cached ones may be old."""
+
+
+class UnitTable:
+    """Units by object path; ``deliver`` gets what changes of them."""
+
+    def __init__(self, config: SystemdConfig, deliver: Deliver, freezer: FreezerWatch) -> None:
+        self._units: dict[str, Unit] = {}
+        self._changed: dict[str, Unit] = {}
+        self._changed_since_listing: set[str] = set()
+        self._timer = Timer()
+        self._loaded = LoadedUnits(self._timer)
+        self._stops = Deadlines(SETTLE, self._timer)
+        self._unconfirmed = Deadlines(CONFIRM, self._timer)
+        self._queries = QueryQueue()
+        self._details = DetailsCache()
+        self._sockets = SocketTable()
+        self._runs = Runs(deliver, self._sockets, freezer, self._timer)
+        self._filter = UnitFilter(config, self._sockets.accepting)
+        self._reloading = False
+
+    def is_followed_path(self, path: str) -> bool:
+        """Return True if the signals of an object are wanted."""
+        return self._filter.matches_path(path)
+
+    def has_unit(self, path: str) -> bool:
+        """Return True if a followed unit runs, or may be about to."""
+        return path in self._units
+
+    def instances(self) -> list[Instance]:
+        """Return the instances that were reported and have not stopped."""
+        return [unit.reported for unit in self._units.values() if unit.reported]
+
+    @property
+    def generation(self) -> int:
+        """The number of a daemon-reload or unloading; with another one, what was read is old."""
+        return self._details.generation
+
+    # Signals
+
+    def properties_changed(self, path: str, properties: Mapping[str, Any]) -> None:
+        """Store properties that a unit has signaled; ``evaluate`` must follow."""
+        unit = self._units.get(path) or Unit(unit_name(path), path)
+        unit.update(properties)
+        self._units[path] = self._changed[path] = unit
+        self._loaded.discard(path)
+
+    def evaluate(self) -> None:
+        """Report what the signals of one read have changed, by their last values."""
+        changed, self._changed = self._changed, {}
+        self._changed_since_listing.update(changed)
+        for unit in changed.values():
+            if self._units.get(unit.path) is unit:  # else it was unloaded, and reported then
+                self._evaluate(unit)
+
+    def unit_loaded(self, name: str, path: str) -> None:
+        """Note UnitNew: a unit that runs and does not signal it is checked a little later."""
+        if not self._reloading and path not in self._units and self._filter.matches(name):
+            self._loaded.add(name, path)
+
+    def unit_unloaded(self, name: str, path: str) -> None:
+        """Report the end of a unit by UnitRemoved; a daemon-reload unloads all units."""
+        if self._reloading:
+            return
+        self._loaded.discard(path)
+        self._details.unloaded(name)
+        if unit := self._units.get(path):
+            unit.update({"ActiveState": "inactive", "SubState": "dead", "MainPID": 0})
+            self._evaluate(unit)
+
+    def reload_started(self) -> None:
+        """Ignore UnitNew and UnitRemoved until ``reload_finished``."""
+        self._reloading = True
+
+    def reload_finished(self) -> None:
+        """Mark all details as old: systemd has read its files again. A list must follow."""
+        self._reloading = False
+        self._details.reloaded()
+        self._sockets.reloaded()
+
+    def freezer_state_changed(self, path: str, state: str) -> None:
+        """Store a FreezerState that the kernel has reported, and report the unit."""
+        if unit := self._units.get(path):
+            unit.update({"FreezerState": state})
+            self._evaluate(unit)
+
+    # Answers
+
+    async def next_query(self) -> Query:
+        """Wait for the next query; its answer is given to one of the verbs below."""
+        return await self._queries.next()
+
+    def details_read(self, name: str, path: str, record: UnitRecord) -> None:
+        """Store the details of a unit, and report it; a unit that died meanwhile has run."""
+        self._details.store(name, record)
+        self._queries.read_done(path)
+        unit = self._units.get(path)
+        if unit and (path in self._stops or self._filter.is_running(unit)):
+            self._report(unit, record.details)
+        if path in self._stops:
+            self._timer.start(time.monotonic() + SETTLE)
+
+    def socket_read(self, name: str, path: str, properties: Mapping[str, Any]) -> None:
+        """Store the properties of a socket, and report the services that it triggers."""
+        self._queries.read_done(path)
+        self._report_again(self._sockets.add(name, properties))
+        if properties.get("Accept"):
+            for unit in list(self._units.values()):
+                if not self._filter.matches(unit.name):
+                    self._stopped(unit)
+
+    def listeners_found(self, listeners: Sequence[Listener] | None, *, since: float) -> None:
+        """Store the listeners of the host, read ``since`` a time, and report units' new ports."""
+        for path, state in self._runs.freezer_states().items():
+            self.freezer_state_changed(path, state)
+        groups = {unit.name: unit.control_group for unit in self._units.values()}
+        self._report_again(self._runs.listeners_found(listeners, groups, since))
+
+    # Lists
+
+    def listing_started(self) -> None:
+        """Remember from now on which units change: signals of those are newer than the list."""
+        self._changed_since_listing.clear()
+
+    def list_received(self, listed: Sequence[UnitStatus]) -> None:
+        """Forget loaded units, which the list has, and sockets that do not listen any longer."""
+        self._loaded.take()
+        changed = {unit_name(path) for path in self._changed_since_listing}
+        self._report_again(self._sockets.remove_missing(listed, changed))
+
+    def loaded_units(self) -> dict[str, str]:
+        """Return and forget the names, by path, of units that were loaded and not heard of."""
+        return self._loaded.take()
+
+    def must_read_socket(self, status: UnitStatus) -> bool:
+        """Return True if a listed unit is a socket that listens on addresses not known yet."""
+        return is_listening(status) and not self._sockets.is_current(status.name)
+
+    def must_read_unit(self, status: UnitStatus) -> bool:
+        """Return True if a listed unit is followed and runs, and is not known or out of date."""
+        known = status.path in self._units and self._details.is_current(status.name)
+        followed = self._filter.matches(status.name)
+        return not known and followed and self._filter.is_running(Unit.listed(status))
+
+    def unit_found(
+        self, status: UnitStatus, properties: Mapping[str, Any], record: UnitRecord
+    ) -> None:
+        """Add a listed unit that no signal has shown; ``compare`` reports it."""
+        self._details.store(status.name, record)
+        if status.path in self._changed_since_listing or not self._filter.matches(status.name):
+            return
+        unit = self._units[status.path] = Unit.listed(status)
+        unit.update(properties)
+        unit.control_group = record.details.control_group
+
+    def compare(self, listed: Iterable[UnitStatus]) -> set[str]:
+        """Store the states of a list, without delivering them: the list itself is delivered.
+
+        Returns the names of units that are changing: their signals will be newer.
+        """
+        changing = self._changing()
+        statuses = {status.path: status for status in listed}
+        for unit in [unit for unit in self._units.values() if unit.name not in changing]:
+            status = statuses.get(unit.path)
+            if status:
+                unit.update({"ActiveState": status.active_state, "SubState": status.sub_state})
+            if status is None or not self._filter.is_running(unit):
+                self._remove(unit)
+            elif details := self._details.get(unit.name):
+                self._runs.store(unit, details)
+        return changing
+
+    def loaded_units_listed(self, loaded: Mapping[str, str]) -> None:
+        """Report which units that were loaded run, and which do not."""
+        for path, name in loaded.items():
+            unit = self._units.get(path)
+            if unit is None:  # the registry may have it from before a loss
+                self._runs.report_not_listed(name)
+            elif not unit.reported:
+                self._evaluate(unit)
+
+    def _changing(self) -> set[str]:
+        paths = self._queries.reading() | self._stops.paths()
+        paths |= self._changed_since_listing & self._units.keys()
+        return {unit_name(path) for path in paths} | self._loaded.names()
+
+    async def deadline(self) -> None:
+        """Wait for the next deadline; ``deadlines_passed`` must follow."""
+        await self._timer.elapsed()
+
+    def deadlines_passed(self) -> None:
+        """Act on all deadlines that have passed."""
+        now = time.monotonic()
+        for path in self._stops.passed(now, unless=self._queries.is_reading):
+            self.stop_confirmed(path)
+        for path in self._unconfirmed.passed(now):
+            self._unconfirmed.discard(path)
+            self._queries.read(self._units[path].name, path)
+        if self._loaded.is_due(now):
+            self._queries.put(CheckLoaded())
+        if self._runs.listeners_due(now):
+            self._queries.put(FindListeners())
+        due = min(self._unconfirmed.next(), self._loaded.due, self._runs.next_due())
+        self._timer.start(min(due, self._stops.next(unless=self._queries.is_reading)))
+
+    def stop_confirmed(self, path: str) -> None:
+        """Report that a dead unit has stopped: it is not between two runs."""
+        self._stopped(self._units[path])
+
+    # Decisions
+
+    def _evaluate(self, unit: Unit) -> None:
+        """Report a unit by what is known of it now, or read what is not."""
+        if unit.name.endswith(".socket"):
+            self._evaluate_socket(unit)
+        if not self._filter.matches(unit.name):
+            self._remove(unit)
+        elif self._filter.is_running(unit):
+            self._stops.discard(unit.path)
+            details = self._details.get(unit.name)
+            if details:
+                self._report(unit, details)
+            if details is None or unit.request_control_group(details):
+                self._queries.read(unit.name, unit.path)
+        else:
+            self._evaluate_dead(unit)
+
+    def _evaluate_socket(self, socket: Unit) -> None:
+        if not is_listening(socket):
+            self._report_again(self._sockets.remove(socket.name))
+        elif not self._sockets.is_current(socket.name):
+            self._queries.read(socket.name, socket.path)
+
+    def _evaluate_dead(self, unit: Unit) -> None:
+        if unit.reported and unit.cannot_restart(self._details.get(unit.name)):
+            self._stopped(unit)
+        elif unit.reported and unit.main_pid and unit.sub_state == "dead":
+            # systemd 252 signals this of a service that it has just started.
+            self._stops.discard(unit.path)
+        elif unit.reported or self._may_be_reported(unit):
+            self._stops.add(unit.path)
+        else:
+            self._remove(unit)
+            self._runs.report_short_run(unit, self._details.get(unit.name) or UnitDetails())
+
+    def _may_be_reported(self, unit: Unit) -> bool:
+        """Return True if the details of a run that has not ended are being read."""
+        return self._queries.is_reading(unit.path) and not self._runs.has_ended(unit)
+
+    def _report(self, unit: Unit, details: UnitDetails) -> None:
+        """Deliver a unit that runs, if it has changed."""
+        is_new = self._runs.report(unit, details)
+        if is_new and not self._details.is_current(unit.name):
+            self._unconfirmed.add(unit.path)
+
+    def _report_again(self, names: Set[str]) -> None:
+        """Deliver the named units if their ports have changed."""
+        for unit in [unit for unit in self._units.values() if unit.name in names]:
+            if unit.reported and (details := self._details.get(unit.name)):
+                self._report(unit, details)
+
+    def _stopped(self, unit: Unit) -> None:
+        """Report that a unit has stopped, and remove it."""
+        self._runs.report_stop(unit)
+        self._remove(unit)
+
+    def _remove(self, unit: Unit) -> None:
+        """Remove a unit without reporting it."""
+        self._runs.remove(unit)
+        self._units.pop(unit.path, None)
+        self._stops.discard(unit.path)
+        self._unconfirmed.discard(unit.path)

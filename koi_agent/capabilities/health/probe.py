@@ -1,0 +1,129 @@
+"""Runs one check: connects, and over HTTP reads the first line of the response only.
+
+It uses a plain socket: a check costs a tenth of a millisecond. The connection is reset instead of
+closed, so that thousands of checks leave no connection in TIME_WAIT.
+"""
+
+import asyncio
+import os
+import re
+import socket
+import struct
+from functools import cache
+from typing import TYPE_CHECKING, Final
+
+from koi_agent import __version__
+from koi_agent.capabilities.health.checks import HealthCheck
+from koi_agent.core.instance import CheckKind
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+RESET: Final = struct.pack("ii", 1, 0)
+"""SO_LINGER on, with a linger time of 0: close() resets the connection."""
+LONGEST_LINE: Final = 512
+FORWARDER_TIMEOUT: Final = 0.2
+"""Seconds in which a port forwarder closes a connection to a port without a listener."""
+STATUS: Final = re.compile(rb"HTTP/[0-9.]{1,4} ([1-9][0-9]{2})(?![0-9])")
+SUCCESS: Final = range(200, 400)
+"""HTTP status codes of a success. A redirection is one, and is not followed."""
+
+
+class Unhealthy(Exception):
+    """A check failed. The text is published, so it contains nothing that the peer sent."""
+
+
+async def probe(check: HealthCheck) -> str:
+    """Run a check; return its result for a person. Raises ``Unhealthy``."""
+    try:
+        async with asyncio.timeout(check.timeout):
+            return await _checked(check)
+    except TimeoutError as error:
+        raise Unhealthy(f"no answer within {check.timeout:g} s") from error
+    except OSError as error:
+        raise Unhealthy(_description(error)) from error
+
+
+async def _checked(check: HealthCheck) -> str:
+    family = socket.AF_INET6 if ":" in check.address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        await asyncio.get_running_loop().sock_connect(connection, (check.address, check.port))
+        # On a free port the kernel may, rarely, connect the socket to itself.
+        if connection.getsockname() == connection.getpeername():
+            raise Unhealthy("connection refused")
+        if check.kind is CheckKind.TCP:
+            return await _connected(connection)
+        line = await (_over_tls if check.scheme == "https" else _over_tcp)(check, connection)
+    return _result(line)
+
+
+async def _connected(connection: socket.socket) -> str:
+    """Check that a connection lasts: a proxy without a backend accepts it and closes it at once."""
+    try:
+        async with asyncio.timeout(FORWARDER_TIMEOUT):
+            received = await asyncio.get_running_loop().sock_recv(connection, 1)
+    except TimeoutError:
+        received = b"?"
+    if not received:
+        raise Unhealthy("the connection is closed at once")
+    return "connected"
+
+
+async def _over_tcp(check: HealthCheck, connection: socket.socket) -> bytes:
+    loop, line = asyncio.get_running_loop(), b""
+    await loop.sock_sendall(connection, _request(check))
+    while b"\n" not in line and len(line) < LONGEST_LINE:
+        part = await loop.sock_recv(connection, LONGEST_LINE)
+        if not part:
+            break
+        line += part
+    return line
+
+
+async def _over_tls(check: HealthCheck, connection: socket.socket) -> bytes:
+    """Send the request over TLS. The certificate is not verified: it has the public name."""
+    reader, writer = await asyncio.open_connection(
+        sock=connection, ssl=_context(), server_hostname=check.address, limit=LONGEST_LINE
+    )
+    try:
+        writer.write(_request(check))
+        return await reader.read(LONGEST_LINE)
+    finally:
+        writer.transport.abort()
+
+
+@cache
+def _context() -> "SSLContext":
+    """Build the TLS context of all checks; it reads no certificate from disk."""
+    import ssl  # noqa: PLC0415 - loaded for the first check over TLS
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _request(check: HealthCheck) -> bytes:
+    return (
+        f"GET {check.path} HTTP/1.1\r\nHost: {check.endpoint}\r\nAccept: */*\r\n"
+        f"User-Agent: koi-runtime/{__version__}\r\nConnection: close\r\n\r\n"
+    ).encode()
+
+
+def _result(line: bytes) -> str:
+    """Return the status of a response; raise ``Unhealthy``."""
+    match = STATUS.match(line)
+    if not match:
+        raise Unhealthy("the response is not HTTP" if line else "the connection is closed at once")
+    status = int(match[1])
+    if status not in SUCCESS:
+        raise Unhealthy(f"HTTP {status}")
+    return f"HTTP {status}"
+
+
+def _description(error: OSError) -> str:
+    """Describe an error without anything that the peer sent."""
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    return os.strerror(error.errno).lower() if error.errno and error.errno > 0 else "TLS failed"

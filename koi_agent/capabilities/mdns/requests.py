@@ -1,0 +1,196 @@
+"""The requests of an instance to mDNS: a service for each endpoint, and a host name."""
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from koi_agent.capabilities.mdns import service_names
+from koi_agent.capabilities.mdns.records import HostName, MdnsRecord, Service
+from koi_agent.core.errors import BadInput
+from koi_agent.core.instance import Instance, PortMetadata, RecordState
+from koi_agent.core.key import Key
+from koi_agent.core.metadata import names, service_types
+from koi_agent.core.metadata.txt import Txt, merge_txt
+from koi_agent.core.plan.endpoints import Endpoint, endpoints
+from koi_agent.core.plan.records import Decision, Subject
+from koi_agent.core.plan.requests import Award, Policy, Request, Requests, hold_of
+
+HOST: Final = "host name"
+MOST_SERVICES: Final = 32
+"""Ports of one instance that are announced, or refused one by one: it may have thousands."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceRequest:
+    """A request for a service; ``number`` distinguishes replicas, from 1."""
+
+    about: str
+    name: str
+    number: int
+    type: str
+    endpoint: Endpoint
+    txt: Txt = ()
+    subtypes: tuple[str, ...] = ()
+
+    @property
+    def contest(self) -> Hashable:
+        """Services of one type compete for a name without its number."""
+        return service_names.unnumbered(self.name.lower()), self.type
+
+    def record(self, owner: Key, award: Award) -> MdnsRecord:
+        """Build the service under the name of the award."""
+        return Service(
+            owner=owner,
+            name=award.name,
+            type=self.type,
+            port=self.endpoint.port,
+            addresses=self.endpoint.addresses,
+            txt=self.txt,
+            subtypes=self.subtypes,
+        )
+
+    def decision(self, award: Award) -> Decision:
+        """Describe the service, or the refusal."""
+        return _decision(Subject.SERVICE, self.about, award, self._description(award))
+
+    def _description(self, award: Award) -> str:
+        where = ", ".join(self.endpoint.addresses) or "this host"
+        subtypes = f" ({', '.join(self.subtypes)})" if self.subtypes else ""
+        why = f" ({award.reason})" if award.reason else ""
+        service = f"'{award.name}' of type {self.type}{subtypes}"
+        return f"{service} at {where}, port {self.endpoint.port}{why}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostRequest:
+    """A request for a host name; requests of one ``family`` share the name.
+
+    No ``addresses`` means this host's own.
+    """
+
+    name: str
+    family: tuple[str, ...]
+    addresses: tuple[str, ...] = ()
+
+    @property
+    def contest(self) -> Hashable:
+        """Host names compete for the name itself."""
+        return self.name, ""
+
+    def record(self, owner: Key, award: Award) -> MdnsRecord:
+        """Build the host name."""
+        return HostName(owner=owner, name=award.name, addresses=self.addresses)
+
+    def decision(self, award: Award) -> Decision:
+        """Describe the host name, or the refusal."""
+        return _decision(Subject.HOST_NAME, HOST, award, f"{award.name}.local")
+
+
+def _decision(subject: Subject, about: str, award: Award, description: str) -> Decision:
+    state = RecordState.WANTED if award.name else RecordState.REFUSED
+    reason = description if award.name else award.reason
+    return Decision(subject=subject, about=about, state=state, reason=reason)
+
+
+def requests_of(instance: Instance, policy: Policy) -> Requests:
+    """Return the requests of an instance that has opted in."""
+    return _Reading(instance, policy).requests()
+
+
+class _Reading:
+    """The requests of one instance, collected with the decisions that are final already."""
+
+    def __init__(self, instance: Instance, policy: Policy) -> None:
+        self._instance = instance
+        self._policy = policy
+        self._decisions: list[Decision] = []
+
+    def requests(self) -> Requests:
+        reachable, refused = endpoints(self._instance)
+        for refusal in refused[:MOST_SERVICES]:
+            self._refuse(Subject.PORT, f"port {refusal.key}", refusal.reason)
+        self._refuse_rest(sum(max(0, len(some) - MOST_SERVICES) for some in (reachable, refused)))
+        few = reachable[:MOST_SERVICES]
+        services: list[Request] = [one for endpoint in few for one in self._service(endpoint)]
+        return Requests(
+            requests=(*services, *self._host(reachable)),
+            decisions=tuple(self._decisions),
+            hold=hold_of(self._instance, self._policy),
+        )
+
+    def _refuse(self, subject: Subject, about: str, reason: str) -> None:
+        refused = RecordState.REFUSED
+        self._decisions.append(Decision(subject=subject, about=about, state=refused, reason=reason))
+
+    def _refuse_rest(self, number: int) -> None:
+        if number > 0:
+            reason = f"an instance announces at most {MOST_SERVICES} ports"
+            self._refuse(Subject.PORT, f"{number} more ports", reason)
+
+    def _service(self, endpoint: Endpoint) -> Iterator[ServiceRequest]:
+        metadata = self._instance.metadata
+        about = f"port {endpoint.inside}/{endpoint.protocol}"
+        of_port = dict(metadata.ports).get((endpoint.inside, endpoint.protocol), PortMetadata())
+        try:
+            name = self._name(of_port, about)
+        except BadInput as bad:
+            self._refuse(Subject.SERVICE, about, str(bad))
+            return
+        subtypes = metadata.subtypes if of_port.subtypes is None else of_port.subtypes
+        yield ServiceRequest(
+            about=about,
+            name=name,
+            number=max(1, self._instance.replica),
+            type=service_types.resolve(endpoint.inside, endpoint.protocol, metadata),
+            endpoint=endpoint,
+            txt=self._txt(of_port, about),
+            subtypes=subtypes or (),
+        )
+
+    def _txt(self, of_port: PortMetadata, about: str) -> Txt:
+        txt, refused = merge_txt(of_port.txt, self._instance.metadata.txt, "")
+        for refusal in refused:
+            self._refuse(Subject.TXT, f"{about}, TXT {refusal.key}", refusal.reason)
+        return txt
+
+    def _name(self, of_port: PortMetadata, about: str) -> str:
+        """Return the first usable service name; raise ``BadInput`` without one."""
+        for name in filter(None, (of_port.name, self._instance.metadata.name)):
+            try:
+                return service_names.accepted(name)
+            except BadInput as bad:
+                self._refuse(Subject.NAME, f"{about}, name", str(bad))
+        return service_names.accepted(self._instance.name)
+
+    def _host(self, reachable: Sequence[Endpoint]) -> Iterator[HostRequest]:
+        metadata, instance = self._instance.metadata, self._instance
+        if not instance.ports:
+            # An instance that has just started does not listen yet.
+            reason, held = "no port of it is known", RecordState.HELD
+            self._decisions.append(
+                Decision(subject=Subject.HOST_NAME, about=HOST, state=held, reason=reason)
+            )
+            return
+        try:
+            name = self._host_name(metadata.dns_name or metadata.name or instance.name, reachable)
+        except BadInput as bad:
+            self._refuse(Subject.HOST_NAME, HOST, str(bad))
+            return
+        addresses = {address for endpoint in reachable for address in endpoint.addresses or ("",)}
+        replicas = (instance.backend, instance.project, instance.name)
+        yield HostRequest(
+            name=name,
+            family=replicas if instance.project else tuple(instance.key),
+            addresses=() if "" in addresses else tuple(sorted(addresses)),
+        )
+
+    def _host_name(self, requested: str, reachable: Sequence[Endpoint]) -> str:
+        if not reachable:
+            raise BadInput("nothing of it can be reached by others")
+        name = names.dns_name(requested).removesuffix(".local")
+        if "." in name:
+            text = "mDNS host names have one label before .local: nss-mdns finds no others"
+            raise BadInput(f"{names.shown(name)} has dots, and {text}")
+        if name == self._policy.host_name.lower():
+            raise BadInput(f"{names.shown(name)} is this host's own name")
+        return name

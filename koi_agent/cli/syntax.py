@@ -1,0 +1,157 @@
+"""The command line as data: each command, option and argument is one row.
+
+The parser and the shells' completions are built from these tables, and the manual is compared with
+them. The module needs only the standard library, because a package builds the completions where
+the agent's libraries are not installed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, Literal
+
+from koi_agent.config import ACCEPTED
+from koi_agent.core.message_ids import LEVELS
+
+PROGRAM: Final = "koi-runtime"
+DEFAULT: Final = "list"
+"""The command that is executed if none is given."""
+
+Action = Literal["store", "store_true", "store_const", "help", "version"]
+"""What argparse does with an option."""
+
+
+class Source(StrEnum):
+    """A kind of names that only a running agent knows."""
+
+    INSTANCES = "instances"
+    BACKENDS = "backends"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """An option, with or without a value."""
+
+    flags: Sequence[str]
+    help: str
+    action: Action = "store_true"
+    # Of the options with the same target, one may be given; its name is stored there.
+    target: str = ""
+    metavar: str = ""
+    # The values, which --help lists and completions offer.
+    words: Sequence[str] = ()
+    # The parser refuses all other values. Otherwise the configuration checks them.
+    strict: bool = False
+    # The value is a list of words, separated by commas.
+    several: bool = False
+    # An environment variable that sets the same.
+    variable: str = ""
+
+    @property
+    def name(self) -> str:
+        """Return the long name without dashes."""
+        return self.flags[-1].removeprefix("--")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Argument:
+    """A positional argument; ``nargs`` is argparse's: ``?`` for at most one, ``+`` for many."""
+
+    name: str
+    metavar: str
+    help: str
+    nargs: Literal["?", "+"]
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command with its own options and its argument."""
+
+    name: str
+    summary: str
+    options: Sequence[Option] = ()
+    argument: Argument | None = None
+
+
+SHARED: Final[Sequence[Option]] = (
+    Option(flags=("-h", "--help"), action="help", help="print this summary and exit"),
+    Option(
+        flags=("--system",),
+        action="store_const",
+        target="scope",
+        help="connect to the system's agent (default for root)",
+    ),
+    Option(
+        flags=("--user",),
+        action="store_const",
+        target="scope",
+        help="connect to the user's agent (default for other users)",
+    ),
+    Option(
+        flags=("--json",),
+        action="store",
+        metavar="MODE",
+        words=("pretty", "short", "off"),
+        strict=True,
+        help="write JSON",
+    ),
+    Option(flags=("--no-legend",), help="print no column headers and no count below tables"),
+    Option(flags=("--no-pager",), help="accepted for compatibility; there is no pager"),
+)
+"""Options that may stand before or after the command."""
+
+MAIN: Final[Sequence[Option]] = (
+    Option(flags=("--version",), action="version", help="print the version and exit"),
+)
+"""Options that may stand only before the command."""
+
+INSTANCES: Final = Argument(
+    name="names",
+    metavar="NAME|ID",
+    nargs="+",
+    source=Source.INSTANCES,
+    help="a name, an ID, BACKEND:ID, or a unit",
+)
+BACKEND: Final = Argument(
+    name="backend",
+    metavar="BACKEND",
+    nargs="?",
+    source=Source.BACKENDS,
+    help="only this backend",
+)
+REMOVE: Final = Option(flags=("--remove",), help="remove the files that this command has written")
+RUN: Final[Sequence[Option]] = (
+    Option(
+        flags=("--runtime",),
+        action="store",
+        metavar="NAME[,NAME…]",
+        words=ACCEPTED,
+        several=True,
+        variable="KOI_RUNTIME",
+        help="follow these backends",
+    ),
+    Option(flags=("--no-runtime",), variable="KOI_NO_RUNTIME", help="follow no backend"),
+    Option(
+        flags=("--log-level",),
+        action="store",
+        metavar="LEVEL",
+        words=tuple(LEVELS),
+        variable="KOI_LOG_LEVEL",
+        help="log records of this or higher priority",
+    ),
+)
+
+COMMANDS: Final[Sequence[Command]] = (
+    Command("list", "List all instances"),
+    Command("show", "Show the properties of instances", argument=INSTANCES),
+    Command("explain", "Explain why instances are announced or not", argument=INSTANCES),
+    Command("status", "Show the state of the agent and its backends"),
+    Command("watch", "Print events until interrupted"),
+    Command("resync", "List the instances of backends again", argument=BACKEND),
+    Command("reload", "Reload the agent's configuration"),
+    Command("doctor", "Check the installation and print repairs"),
+    Command("cat-config", "Show all settings with their origin"),
+    Command("install-units", "Install the units of a user's agent", (REMOVE,)),
+    Command("run", "Run the agent in the foreground", RUN),
+)

@@ -1,0 +1,35 @@
+"""Bounds of what the gate waits for and holds."""
+
+from dataclasses import dataclass
+from typing import Final
+
+MAX_HEAD: Final = 16 * 1024
+"""Bytes of the head of a request or a response."""
+PIECE: Final = 256 * 1024
+"""Bytes read or written at a time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Times in seconds, sizes in bytes."""
+
+    head: float = 5.0
+    """Time from the first byte of a request's head to its last."""
+    idle: float = 60.0
+    """Time a connection may stay open without a request."""
+    write: float = 30.0
+    """Time the client may take to read a piece of a response."""
+    response: float = 120.0
+    """Time from a request to the end of its response, except for events."""
+    connections: int = 48
+    """Clients served at a time. The agent has sixteen requests and an event stream at most."""
+    whole_responses: int = 4
+    """Responses held whole at a time: each may have some megabytes."""
+    accept_retry: float = 1.0
+    """Time until a connection is accepted again after the kernel could not."""
+    engine: float = 60.0
+    """Time until the engine's response begins. A list of thousands of containers takes some."""
+    engine_pause: float = 15.0
+    """Time the engine may pause within a response, except for events."""
+    record: int = 16 * 2**20
+    """Size of a response held whole, of one element of a list, and of an event."""
