@@ -148,8 +148,8 @@ def report(name: str, times: int, work: Callable[[], Any]) -> None:
 
 def main() -> None:
     reader = SignalReader()
-    wanted = Subscription(sender="t", rules=(), deliver=lambda _items: None, picks=FILTERS)
-    reader.believe(wanted, ":1.1")
+    wanted = Subscription(sender="t", rules=(), deliver=lambda _items: None, filters=FILTERS)
+    reader.set_owner(wanted, ":1.1")
     signals, listed, managed = burst(), units(), objects()
     one = properties_changed("/u", UNIT, unit_properties())
     every = marshal("a{sv}", [unit_properties() | service_properties()])

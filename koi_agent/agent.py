@@ -132,7 +132,7 @@ class Agent:
 
     async def _start(self, group: asyncio.TaskGroup) -> None:
         """Follow, list, publish, accept: the first request is answered with data."""
-        await self._await_bus(self._bus.link())
+        await self._await_bus(self._bus.connection())
         self._start_ordered(group, "follow", self._followers.run())
         await self._await_listings()
         self._start_ordered(group, "publish on D-Bus", self._publisher.run(self._bus))

@@ -1,6 +1,7 @@
-"""The one door to D-Bus: dbus-next carries and marshals, everything else here is ours.
+"""D-Bus: the agent as a client and as a service.
 
-``wire`` frames messages, ``signals`` and ``picks`` read the many signals cheaply,
-``transport`` is one hardened connection, ``client`` keeps one for ever and calls through it,
-``server`` answers calls for tables of objects, ``turns`` sees to it that all senders get some.
+``connection``  one connection to a bus: socket, authentication, whole messages
+``signals``     the signals of a connection, of which most are only partly read
+``client``      calls and subscriptions, and a bus that is connected to again when it is lost
+``server``      answers calls for trees of objects
 """

@@ -1,4 +1,4 @@
-"""Calls and signals through one connection, and the loop that keeps a connection for ever."""
+"""Calls and subscriptions by one connection, and a bus that is connected to again when lost."""
 
 import asyncio
 import logging
@@ -21,15 +21,15 @@ log = logging.getLogger(__name__)
 BUS = "org.freedesktop.DBus"
 BUS_PATH = "/org/freedesktop/DBus"
 CALL_TIMEOUT = 25.0
-"""Seconds a call may take, libdbus's own default."""
-OWN = 4
-"""RequestName flag DBUS_NAME_FLAG_DO_NOT_QUEUE."""
+"""Seconds that a call may take; the default of libdbus."""
 UNREADABLE_REPLY = "org.freedesktop.DBus.Error.InconsistentMessage"
+# The flag and the answers of RequestName that are used.
+DO_NOT_QUEUE = 4
 PRIMARY_OWNER, ALREADY_OWNER = 1, 4
 
 
 class CallError(KoiError):
-    """A call was answered with an error; ``name`` is its D-Bus name."""
+    """A call was answered with an error; ``name`` is the error's D-Bus name."""
 
     def __init__(self, name: str, text: str) -> None:
         super().__init__(f"{name}: {printable(text)}")
@@ -37,7 +37,7 @@ class CallError(KoiError):
 
 
 class Connection:
-    """A live connection; everything on it fails with ``BusLost`` once it is gone."""
+    """A live connection. Once it is gone, all its methods raise ``BusLost``."""
 
     def __init__(self, opened: MessageSocket, address: str) -> None:
         self.name = opened.name
@@ -50,7 +50,7 @@ class Connection:
             members=frozenset({(BUS, "NameOwnerChanged")}),
             deliver=self._owner_changed,
         )
-        opened.reader.believe(self._owners, BUS)
+        opened.reader.set_owner(self._owners, BUS)
 
     @property
     def closed(self) -> bool:
@@ -66,10 +66,10 @@ class Connection:
         within: float = CALL_TIMEOUT,
         flags: int = 0,
     ) -> list[Any]:
-        """Call a method of ``target`` (destination, path, interface); returns its plain values.
+        """Call a method of ``target`` (destination, path, interface); returns its values.
 
-        Raises ``CallError`` for an error reply, ``BusLost``, or ``TimeoutError`` after
-        ``within`` seconds.
+        A variant is replaced by its content. Raises ``CallError`` for an error reply,
+        ``BusLost``, or ``TimeoutError`` after ``within`` seconds.
         """
         destination, path, interface = target
         header = Header(
@@ -94,63 +94,63 @@ class Connection:
         return values
 
     async def get(self, destination: str, path: str, interface: str, name: str) -> Any:
-        """Read a property; raises as ``call`` does."""
+        """Return the value of a property; raises as ``call`` does."""
         target = (destination, path, "org.freedesktop.DBus.Properties")
         return (await self.call(target, "Get", "ss", (interface, name)))[0]
 
     def send(self, header: Header, body: bytes = b"") -> None:
-        """Send a signal or a reply whose body is marshalled already; raises ``BusLost``."""
+        """Send a signal or a reply; the body is marshalled already. Raises ``BusLost``."""
         header.serial = self._socket.next_serial()
         self._socket.write(encode(header, body))
 
     @property
-    def roomy(self) -> bool:
-        """Whether ``room`` would return at once."""
+    def writable(self) -> bool:
+        """Whether ``drain`` would return at once."""
         return self._socket.writable
 
-    async def room(self) -> None:
-        """Wait until the bus has read most of what was sent, or the link is gone."""
+    async def drain(self) -> None:
+        """Wait until the bus has read most of what was sent, or the connection is gone."""
         await self._socket.drain()
 
-    async def lost(self) -> str:
-        """Wait until the link is gone; returns why."""
+    async def wait_closed(self) -> str:
+        """Wait until the connection is gone; returns the reason."""
         return await self._socket.wait_closed()
 
-    async def own(self, name: str) -> bool:
-        """Ask for a well-known name; False where another has it."""
-        (answer,) = await self._bus("RequestName", "su", (name, OWN))
+    async def request_name(self, name: str) -> bool:
+        """Request a well-known name; returns False if another connection owns it."""
+        (answer,) = await self._bus("RequestName", "su", (name, DO_NOT_QUEUE))
         return answer in (PRIMARY_OWNER, ALREADY_OWNER)
 
-    async def user_of(self, name: str) -> int:
-        """Tell the uid of a connection; raises as ``call`` does."""
+    async def unix_user(self, name: str) -> int:
+        """Return the uid of the connection with this name; raises as ``call`` does."""
         (uid,) = await self._bus("GetConnectionUnixUser", "s", (name,))
         return int(uid)
 
     @asynccontextmanager
     async def subscribed(self, subscription: Subscription) -> AsyncIterator[str]:
-        """Receive a subscription's signals; yields the sender's unique name, "" for none.
+        """Receive the signals of a subscription; yields the sender's unique name, "" for none.
 
-        When the sender's name changes hands the subscription gets the bus's own
-        NameOwnerChanged, whole, and from then on believes the new owner.
+        When the sender's name gets another owner, the subscription gets NameOwnerChanged of
+        the bus, and then the signals of the new owner.
         """
         self._subscriptions[subscription] = None
         matched: list[str] = []
         try:
-            await self._match(_owner_rule(subscription.sender), matched)
+            await self._add_match(_owner_rule(subscription.sender), matched)
             owner = await self._owner(subscription.sender)
-            # A change of hands that came with the answer is known already, and is newer.
+            # NameOwnerChanged may have come before the answer was processed, and is newer.
             if self._subscriptions[subscription] is None:
-                self._believe(subscription, owner)
+                self._set_owner(subscription, owner)
             for rule in subscription.rules:
-                await self._match(rule, matched)
+                await self._add_match(rule, matched)
             yield self._subscriptions[subscription] or ""
         finally:
             del self._subscriptions[subscription]
-            self._socket.reader.forget(subscription)
-            self._unmatch(matched)
+            self._socket.reader.remove(subscription)
+            self._remove_matches(matched)
 
-    async def _match(self, rule: str, matched: list[str]) -> None:
-        """Add a rule; what was not refused for sure is taken back in the end."""
+    async def _add_match(self, rule: str, matched: list[str]) -> None:
+        """Add a match rule, and note it unless the bus certainly refused it."""
         matched.append(rule)
         try:
             await self._bus("AddMatch", "s", (rule,))
@@ -158,9 +158,9 @@ class Connection:
             matched.remove(rule)
             raise
 
-    def _believe(self, subscription: Subscription, owner: str) -> None:
+    def _set_owner(self, subscription: Subscription, owner: str) -> None:
         self._subscriptions[subscription] = owner
-        self._socket.reader.believe(subscription, owner)
+        self._socket.reader.set_owner(subscription, owner)
 
     async def _owner(self, name: str) -> str:
         try:
@@ -175,11 +175,11 @@ class Connection:
             name, _, owner = signal.body
             for subscription in list(self._subscriptions):
                 if subscription.sender == name:
-                    self._believe(subscription, owner)
+                    self._set_owner(subscription, owner)
                     subscription.deliver([signal])
 
-    def _unmatch(self, rules: Sequence[str]) -> None:
-        """Take match rules back, without waiting: the answer would change nothing."""
+    def _remove_matches(self, rules: Sequence[str]) -> None:
+        """Remove match rules, without waiting for replies, which would change nothing."""
         for rule in rules if not self._socket.closed else ():
             header = Header(
                 kind=MessageType.CALL,
@@ -205,9 +205,10 @@ def _owner_rule(name: str) -> str:
 
 
 class ReconnectingBus:
-    """The agent's place on one bus: connected, or about to be again.
+    """A bus that is connected to, and connected to again whenever the connection is lost.
 
-    ``on_call`` gets each method call with the link it came by.
+    ``on_call`` gets each method call with its connection. ``reconnects`` counts connections
+    after the first.
     """
 
     def __init__(
@@ -220,16 +221,16 @@ class ReconnectingBus:
         self._timing = timing
         self.reconnects = -1
         self._on_call = on_call
-        self._link: Connection | None = None
+        self._connection: Connection | None = None
         self._connected = asyncio.Condition()
 
     async def run(self) -> Never:
-        """Connect, and connect again whenever the connection is lost."""
+        """Connect, and connect again whenever the connection is lost, until cancelled."""
         waits = self._retries()
         while True:
             began = monotonic()
             try:
-                reason = await self._stay()
+                reason = await self._connect_once()
             except BusLost as lost:
                 reason = str(lost)
             if monotonic() - began > self._timing.longest_retry:
@@ -241,35 +242,35 @@ class ReconnectingBus:
     def _retries(self) -> Iterator[float]:
         return pauses(self._timing.first_retry, self._timing.longest_retry)
 
-    async def _stay(self) -> str:
-        opened = await open_socket(self.address, self._call, self._timing)
-        link = Connection(opened, self.address)
+    async def _connect_once(self) -> str:
+        """Connect and wait until the connection is lost; returns the reason."""
+        opened = await open_socket(self.address, self._dispatch, self._timing)
         self.reconnects += 1
         try:
-            self._link = link
+            self._connection = connection = Connection(opened, self.address)
             async with self._connected:
                 self._connected.notify_all()
-            return await link.lost()
+            return await connection.wait_closed()
         finally:
-            self._link = None
+            self._connection = None
             opened.close()
 
-    def _call(self, message: Message) -> None:
-        if self._link:
-            self._on_call(self._link, message)
+    def _dispatch(self, message: Message) -> None:
+        if self._connection:
+            self._on_call(self._connection, message)
 
-    async def link(self) -> Connection:
-        """Wait for a live link."""
+    async def connection(self) -> Connection:
+        """Wait for a live connection; raises ``BusLost`` if it is lost again at once."""
         async with self._connected:
-            await self._connected.wait_for(lambda: self._link and not self._link.closed)
-        if self._link is None:
+            await self._connected.wait_for(lambda: self._connection and not self._connection.closed)
+        if self._connection is None:
             raise BusLost("the bus was lost again at once")
-        return self._link
+        return self._connection
 
 
 @asynccontextmanager
 async def connected(address: str, timing: Timing = DEFAULT_TIMING) -> AsyncIterator[Connection]:
-    """Connect once, for a client that ends when the bus does; raises ``BusLost``."""
+    """Connect once, until the block is left; raises ``BusLost``."""
     opened = await open_socket(address, lambda _message: None, timing)
     try:
         yield Connection(opened, address)

@@ -105,7 +105,7 @@ class MessageSocket:
         Raises ``BusLost``, or ``TimeoutError`` after ``within`` seconds.
         """
         self.write(frame)
-        self.resume()
+        self._resume()
         self._replies[serial] = self._loop.create_future()
         try:
             async with asyncio.timeout(within):
@@ -116,7 +116,7 @@ class MessageSocket:
             raise BusLost(self.reason)
         return reply
 
-    def resume(self) -> None:
+    def _resume(self) -> None:
         """End a pause of reading."""
         if self._pausing:
             self._pausing.cancel()

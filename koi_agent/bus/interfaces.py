@@ -1,4 +1,4 @@
-"""The vocabulary a D-Bus API is written down in: tables of methods, properties and signals."""
+"""Tables that describe a D-Bus API: interfaces with their methods, properties and signals."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ class Emits(StrEnum):
 
 
 class ErrorReply(KoiError):
-    """Raised to answer a call with an error; ``name`` is its D-Bus name, the text is shown."""
+    """Raised to reply with an error: its D-Bus name, and a text for the caller to read."""
 
     def __init__(self, name: str, text: str) -> None:
         super().__init__(text)
@@ -28,27 +28,28 @@ class ErrorReply(KoiError):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call under way: by which link, of which object, by whom (a unique name).
+    """A call under way.
 
-    ``interactive`` says that the caller may be asked for a password.
+    ``sender`` is the unique name of the caller. With ``interactive`` the caller's user may be
+    asked for a password.
     """
 
-    link: Connection
+    connection: Connection
     path: str
     sender: str
     interactive: bool
 
 
 Args = tuple[tuple[str, str], ...]
-"""Names and signatures, in order."""
+"""Arguments in order, each a name and a signature."""
 Handler = Callable[..., Sequence[Any] | Awaitable[Sequence[Any]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
-    """A method: ``handle(call, *arguments)`` answers its return values, now or later.
+    """A method: ``handle(call, *arguments)`` returns its return values, or an awaitable of them.
 
-    ``action`` names the polkit action a caller must be allowed, "" where everybody may call.
+    ``action`` is the polkit action that the caller must be authorized for, "" for none.
     """
 
     name: str
@@ -62,17 +63,17 @@ class Method:
         return "".join(kind for _, kind in self.takes)
 
     @property
-    def answer(self) -> str:
+    def return_signature(self) -> str:
         return "".join(kind for _, kind in self.returns)
 
 
 @dataclass(frozen=True, slots=True)
 class Property:
-    """A property: ``get(subject)`` of the object it is asked of; read-only without ``set``.
+    """A property: ``get(subject)`` returns its value for an object; read-only without ``set``.
 
-    ``set(subject, value)`` gets a value of the right type, and raises ``BadInput`` for one it
-    does not take. ``action`` names the polkit action that who sets it must be allowed, "" where
-    everybody may. ``help`` is a sentence for introspection.
+    ``set(subject, value)`` gets a value of the right type, and raises ``BadInput`` if it is
+    not valid. ``action`` is the polkit action that setting it requires, "" for none. ``help``
+    is a sentence for introspection.
     """
 
     name: str
@@ -86,7 +87,7 @@ class Property:
 
 @dataclass(frozen=True, slots=True)
 class SignalType:
-    """A signal's name and arguments, for introspection."""
+    """The name and arguments of a signal, for introspection."""
 
     name: str
     args: Args
@@ -94,7 +95,7 @@ class SignalType:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interface:
-    """An interface: its members by name."""
+    """An interface: its methods and properties by name, and its signals."""
 
     name: str
     methods: dict[str, Method] = field(default_factory=dict)
@@ -103,7 +104,7 @@ class Interface:
 
 
 def interface(name: str, *members: Method | Property | SignalType) -> Interface:
-    """Make an interface of its members."""
+    """Build an interface of its members."""
     return Interface(
         name=name,
         methods={m.name: m for m in members if isinstance(m, Method)},

@@ -1,4 +1,4 @@
-"""Introspection data, made of the same tables that calls are answered from."""
+"""Introspection data, made from the tables that calls are answered from."""
 
 from collections.abc import Iterable, Iterator
 from xml.sax.saxutils import quoteattr
@@ -15,26 +15,26 @@ DOC = "org.gtk.GDBus.DocString"
 
 
 def node(interfaces: Iterable[Interface], children: Iterable[str]) -> str:
-    """Draw one object: what it can do, and the names below it."""
+    """Format one object as XML: its interfaces, and the names of its children."""
     lines = ["<node>"]
-    for shown in interfaces:
-        lines.extend(described(shown))
+    for one in interfaces:
+        lines.extend(described(one))
     lines.extend(f" <node name={quoteattr(name)}/>" for name in children)
     lines.append("</node>")
     return DOCTYPE + "\n".join(lines) + "\n"
 
 
-def described(shown: Interface) -> Iterator[str]:
-    """Yield the lines of one interface."""
-    yield f" <interface name={quoteattr(shown.name)}>"
-    for method in shown.methods.values():
+def described(one: Interface) -> Iterator[str]:
+    """Yield the lines of XML of one interface."""
+    yield f" <interface name={quoteattr(one.name)}>"
+    for method in one.methods.values():
         yield f"  <method name={quoteattr(method.name)}>"
         yield from _args(method.takes, ' direction="in"')
         yield from _args(method.returns, ' direction="out"')
         yield "  </method>"
-    for prop in shown.properties.values():
+    for prop in one.properties.values():
         yield from _property(prop)
-    for signal in shown.signals:
+    for signal in one.signals:
         yield f"  <signal name={quoteattr(signal.name)}>"
         yield from _args(signal.args, "")
         yield "  </signal>"

@@ -1,7 +1,6 @@
-"""Values as bytes, by the D-Bus Specification's "Marshaling (Wire Format)".
+"""Writing values, by the D-Bus Specification's "Marshaling (Wire Format)".
 
-dbus-next writes the same bytes and takes four times as long, for it checks every value and
-then goes through its signature again. Here a signature is turned into functions once.
+A signature is compiled into functions once, and the functions are kept.
 """
 
 import re
@@ -25,16 +24,16 @@ _ZEROS = tuple(bytes(length) for length in range(8))
 
 
 class Typed(NamedTuple):
-    """A variant's signature and value, which nobody has checked against each other yet."""
+    """The signature and value of a variant, not checked against each other."""
 
     signature: str
     value: Any
 
 
 def marshal(signature: str, body: Sequence[Any]) -> bytes:
-    """Marshal a body; a value that does not fit its signature is our bug and raises.
+    """Marshal a body; a value that does not fit the signature is a bug and raises.
 
-    What no D-Bus string may hold (NUL, lone surrogates) becomes a replacement character.
+    Characters that a D-Bus string cannot hold (NUL, lone surrogates) are replaced.
     """
     out = bytearray()
     for write, value in zip(_writers(signature), body, strict=True):
@@ -56,7 +55,7 @@ def _writer(kind: SignatureType) -> Write:
         case "g":
             return _write_signature
         case "b":
-            return _write_truth
+            return _write_boolean
         case "v":
             return _write_variant
         case "(":
@@ -77,7 +76,7 @@ def _number(form: Struct) -> Write:
     return write
 
 
-def _write_truth(out: bytearray, value: Any) -> None:
+def _write_boolean(out: bytearray, value: Any) -> None:
     out += _ZEROS[-len(out) & 3]
     out += U32.pack(bool(value))
 
@@ -91,7 +90,7 @@ def _write_text(out: bytearray, value: Any) -> None:
 
 def _write_path(out: bytearray, value: Any) -> None:
     if not _PATH.fullmatch(value):
-        raise ValueError(f"{value!r} is no object path")
+        raise ValueError(f"object path is not valid: {value!r}")
     _write_text(out, value)
 
 
@@ -116,7 +115,7 @@ def _struct(members: Sequence[Write]) -> Write:
 
 
 def _array(kind: SignatureType) -> Write:
-    """Write arrays of this kind: dictionaries, byte strings, or anything in a row."""
+    """Compile a writer for arrays of this type."""
     alignment = 8 if kind.token in EIGHTS else 1
     write_items = _items(kind)
 
@@ -128,7 +127,7 @@ def _array(kind: SignatureType) -> Write:
         start = len(out)
         write_items(out, value)
         if len(out) - start > ARRAY_LIMIT:
-            raise ValueError(f"an array of {len(out) - start} bytes")
+            raise ValueError(f"array of {len(out) - start} bytes: the limit is {ARRAY_LIMIT}")
         U32.pack_into(out, at, len(out) - start)
 
     return write
@@ -139,7 +138,7 @@ def _items(kind: SignatureType) -> Write:
         case "y", _:
             return bytearray.extend
         case "{", ["s", "v"]:
-            return _write_named
+            return _write_properties
         case "{", _:
             return _pairs(*[_writer(child) for child in kind.children])
         case _:
@@ -164,18 +163,18 @@ def _pairs(key: Write, value: Write) -> Write:
     return write
 
 
-def _write_named(out: bytearray, named: Any) -> None:
-    """Write the entries of an ``a{sv}``, of which our messages mostly are."""
-    for name, item in named.items():
-        head, write = _head(name, item.signature)
+def _write_properties(out: bytearray, properties: Any) -> None:
+    """Write the entries of an ``a{sv}``, the type that most messages of the agent have."""
+    for name, item in properties.items():
+        start, write = _entry_start(name, item.signature)
         out += _ZEROS[-len(out) & 7]
-        out += head
+        out += start
         write(out, item.value)
 
 
 @lru_cache(maxsize=1024)
-def _head(name: str, signature: str) -> tuple[bytes, Write]:
-    """Write what an ``a{sv}``'s entry begins with; returns it and what writes the rest."""
+def _entry_start(name: str, signature: str) -> tuple[bytes, Write]:
+    """Return what an entry of ``a{sv}`` begins with, and the writer of its value."""
     out = bytearray()
     _write_text(out, name)
     _write_signature(out, signature)

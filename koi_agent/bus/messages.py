@@ -1,8 +1,4 @@
-"""Messages as bytes: headers by our own hand, bodies that are read by dbus-next's.
-
-A header costs dbus-next five times what its body does, and every signal of every unit has
-one. The format is the D-Bus Specification's "Message Format".
-"""
+"""Messages and their headers, by the D-Bus Specification's "Message Format"."""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -19,11 +15,11 @@ __all__ = ["U32", "Header", "Message", "MessageType", "Variant", "marshal"]
 
 FIXED = Struct("<4BIII")
 MESSAGE_LIMIT = 128 * 1024 * 1024
-"""Bytes a message may have (D-Bus Specification, "Message Format")."""
+"""Bytes that a message may have."""
 
 
 class MessageType(IntEnum):
-    """Message types of the specification."""
+    """The specification's message types."""
 
     CALL = 1
     RETURN = 2
@@ -32,7 +28,7 @@ class MessageType(IntEnum):
 
 
 class Flag(IntEnum):
-    """Message flags of the specification."""
+    """The specification's message flags, as far as they are used."""
 
     NO_REPLY_EXPECTED = 1
     ALLOW_INTERACTIVE_AUTHORIZATION = 4
@@ -40,7 +36,7 @@ class Flag(IntEnum):
 
 @dataclass(slots=True, kw_only=True)
 class Header:
-    """A message's header; absent fields are empty, as no field may be empty on the wire."""
+    """The header of a message. A field that is absent is empty: on the wire none may be empty."""
 
     kind: int
     flags: int = 0
@@ -55,7 +51,7 @@ class Header:
     signature: str = ""
 
 
-# Field code → attribute and type, in the specification's order.
+# Attribute and type of each field, by the code that the specification gives it.
 FIELDS = {
     1: ("path", b"o"),
     2: ("interface", b"s"),
@@ -66,8 +62,6 @@ FIELDS = {
     7: ("sender", b"s"),
     8: ("signature", b"g"),
 }
-
-
 # A field is in a variant, in a struct, in an array.
 _FIELD_FORM = {endian: form._replace(depth=3) for endian, form in PLAIN.items()}
 _FIELD_READERS = {
@@ -77,12 +71,15 @@ _FIELD_READERS = {
     }
     for endian, form in _FIELD_FORM.items()
 }
-"""For each byte order, what a field begins with, and then its attribute and reader."""
+"""Attribute and reader of a field, by byte order and by the field's first four bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A method call or a reply: its header, and its body still marshalled."""
+    """A method call or a reply, whose body is not read yet.
+
+    ``endian`` is the first byte of the message.
+    """
 
     header: Header
     body: bytes
@@ -96,13 +93,14 @@ class Message:
 
 
 def padded(length: int) -> int:
-    """Round up to the 8 bytes at which bodies, structs and dict entries begin."""
+    """Return a length rounded up to 8, where bodies, structs and dict entries begin."""
     return (length + 7) & ~7
 
 
 def encode(header: Header, body: bytes = b"") -> bytes:
-    """Make a little-endian message of a header and a body marshalled for its signature."""
-    fields = _fields if header.destination else _fields_again
+    """Return a little-endian message; the body is marshalled already."""
+    # Most signals have one of a few headers, and making one costs ten times a look-up.
+    fields = _fields if header.destination else _cached_fields
     array = fields(*[getattr(header, name) for name, _ in FIELDS.values()])
     fixed = FIXED.pack(LITTLE, header.kind, header.flags, 1, len(body), header.serial, len(array))
     return b"".join((fixed, array, bytes(-len(array) % 8), body))
@@ -117,8 +115,7 @@ def _fields(*values: str | int) -> bytes:
     return bytes(array)
 
 
-_fields_again = lru_cache(maxsize=256)(_fields)
-"""For signals, of which most have the same few headers: a new one costs ten times as much."""
+_cached_fields = lru_cache(maxsize=256)(_fields)
 
 
 def _field(code: int, kind: bytes, value: str | int) -> bytes:
@@ -161,11 +158,10 @@ def _decode(data: bytes | bytearray, start: int) -> Header:
 
 
 def extent(data: bytes | bytearray, start: int) -> tuple[int, int, int]:
-    """Tell of the message at ``start`` where its header's fields end, its body begins and ends.
+    """Return three offsets of the message at ``start``, of which 16 bytes must be there.
 
-    Its first 16 bytes must be there.
-
-    Raises ``BadInput`` where the stream can't be D-Bus: nothing after it can be trusted.
+    They are the end of the header's fields, and the start and end of the body. Raises
+    ``BadInput`` if the stream is not D-Bus: no later byte can be trusted.
     """
     order, _, _, version, body, _, array = FIXED.unpack_from(data, start)
     if order == BIG:
@@ -176,5 +172,5 @@ def extent(data: bytes | bytearray, start: int) -> tuple[int, int, int]:
     begin = start + 16 + padded(array)
     end: int = begin + body
     if end - start > MESSAGE_LIMIT:
-        raise BadInput(f"message of {end - start} bytes")
+        raise BadInput(f"message of {end - start} bytes: the limit is {MESSAGE_LIMIT}")
     return fields, begin, end

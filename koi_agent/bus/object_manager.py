@@ -1,8 +1,8 @@
-"""ObjectManager: all objects in one answer, and the signals that keep it true.
+"""ObjectManager: all objects in one reply, and the signals that keep clients up to date.
 
-An object's entry is marshalled once and kept until a property changes: five thousand objects
-are then joined in milliseconds instead of marshalled in half a second of silence. The bytes
-of an entry are at the same time the whole body of its InterfacesAdded.
+The entry of an object is marshalled once and kept until a property changes. Five thousand
+objects are then joined in milliseconds; to marshal them takes half a second. The bytes of an
+entry are also the whole body of the object's InterfacesAdded.
 """
 
 import asyncio
@@ -17,26 +17,28 @@ from koi_agent.bus.messages import Header, MessageType, padded
 OBJECT_MANAGER = "org.freedesktop.DBus.ObjectManager"
 PROPERTIES = "org.freedesktop.DBus.Properties"
 SLICE = 20
-"""Objects marshalled before others get a turn: about two milliseconds."""
+"""Objects that are marshalled before other tasks run: about two milliseconds."""
 
 Interfaces = Sequence[tuple[Interface, Any]]
 """The interfaces of an object, each with the source of its properties."""
-Found = Callable[[str], Interfaces]
 
 
 class ObjectManager:
-    """The objects below one root; ``found`` tells a path's interfaces and their subjects."""
+    """The objects below one root path.
 
-    def __init__(self, root: str, found: Found) -> None:
+    ``interfaces`` returns the interfaces of the object at a path.
+    """
+
+    def __init__(self, root: str, interfaces: Callable[[str], Interfaces]) -> None:
         self.root = root
-        self._found = found
+        self._interfaces = interfaces
         self._entries: dict[str, bytes] = {}
 
     def entry(self, path: str) -> bytes:
-        """Marshal an object's path, interfaces and properties, or find them marshalled."""
+        """Return an object's path, interfaces and properties, marshalled as ``oa{sa{sv}}``."""
         if kept := self._entries.get(path):
             return kept
-        return self._put(path, self._found(path))
+        return self._put(path, self._interfaces(path))
 
     def _put(self, path: str, interfaces: Interfaces) -> bytes:
         """Marshal an object's entry and keep it."""
@@ -45,11 +47,15 @@ class ObjectManager:
         return entry
 
     async def answer(self, paths: Callable[[], Sequence[str]]) -> bytes:
-        """Marshal GetManagedObjects' answer, in slices; true at the moment it returns."""
+        """Return the body of GetManagedObjects' reply, as it is true when this returns.
+
+        It is marshalled in slices, and other tasks run in between. ``paths`` returns the
+        paths of all objects.
+        """
         gone: set[str] = set()
         while missing := [p for p in paths() if p not in self._entries and p not in gone]:
             for at, path in enumerate(missing, 1):
-                if self._found(path):
+                if self._interfaces(path):
                     self.entry(path)
                 else:
                     gone.add(path)
@@ -57,29 +63,34 @@ class ObjectManager:
                     await asyncio.sleep(0)
         return joined([self._entries[path] for path in paths() if path in self._entries])
 
-    def added(self, link: Connection, path: str, interfaces: Interfaces) -> None:
+    def added(self, connection: Connection, path: str, interfaces: Interfaces) -> None:
         """Emit InterfacesAdded."""
-        self._emit(link, "InterfacesAdded", "oa{sa{sv}}", self._put(path, interfaces))
+        self._emit(connection, "InterfacesAdded", "oa{sa{sv}}", self._put(path, interfaces))
 
-    def removed(self, link: Connection, path: str, interfaces: Sequence[str]) -> None:
+    def removed(self, connection: Connection, path: str, interfaces: Sequence[str]) -> None:
         """Emit InterfacesRemoved."""
         self._entries.pop(path, None)
-        self._emit(link, "InterfacesRemoved", "oas", marshal("oas", (path, interfaces)))
+        self._emit(connection, "InterfacesRemoved", "oas", marshal("oas", (path, interfaces)))
 
     def changed(
-        self, link: Connection, path: str, shown: Interface, subject: Any, names: Sequence[str]
+        self,
+        connection: Connection,
+        path: str,
+        interface: Interface,
+        subject: Any,
+        names: Sequence[str],
     ) -> None:
-        """Emit PropertiesChanged for those of ``names`` whose changes are told."""
+        """Emit PropertiesChanged for those of the properties that emit it."""
         self._entries.pop(path, None)
-        emits = {name: shown.properties[name].emits for name in names}
+        changed = [interface.properties[name] for name in names]
         values = {
-            name: Typed(shown.properties[name].signature, shown.properties[name].get(subject))
-            for name, how in emits.items()
-            if how is Emits.TRUE
+            one.name: Typed(one.signature, one.get(subject))
+            for one in changed
+            if one.emits is Emits.TRUE
         }
-        invalid = [name for name, how in emits.items() if how is Emits.INVALIDATES]
+        invalid = [one.name for one in changed if one.emits is Emits.INVALIDATES]
         if values or invalid:
-            body = marshal("sa{sv}as", (shown.name, values, invalid))
+            body = marshal("sa{sv}as", (interface.name, values, invalid))
             header = Header(
                 kind=MessageType.SIGNAL,
                 path=path,
@@ -87,17 +98,17 @@ class ObjectManager:
                 member="PropertiesChanged",
                 signature="sa{sv}as",
             )
-            link.send(header, body)
+            connection.send(header, body)
 
     def clear(self) -> None:
-        """Drop all that is kept, for a new bus whose clients know nothing yet."""
+        """Drop all marshalled entries."""
         self._entries.clear()
 
     def forget(self, path: str) -> None:
-        """Drop what is kept of an object whose properties changed without a word."""
+        """Drop the marshalled entry of an object whose properties changed without a signal."""
         self._entries.pop(path, None)
 
-    def _emit(self, link: Connection, member: str, signature: str, body: bytes) -> None:
+    def _emit(self, connection: Connection, member: str, signature: str, body: bytes) -> None:
         header = Header(
             kind=MessageType.SIGNAL,
             path=self.root,
@@ -105,18 +116,18 @@ class ObjectManager:
             member=member,
             signature=signature,
         )
-        link.send(header, body)
+        connection.send(header, body)
 
 
-def properties(shown: Interface, subject: Any) -> dict[str, Typed]:
-    """Read all properties of an interface."""
+def properties(interface: Interface, subject: Any) -> dict[str, Typed]:
+    """Return the values of all properties of an interface, by name."""
     return {
-        prop.name: Typed(prop.signature, prop.get(subject)) for prop in shown.properties.values()
+        one.name: Typed(one.signature, one.get(subject)) for one in interface.properties.values()
     }
 
 
 def joined(entries: Sequence[bytes]) -> bytes:
-    """Make an ``a{oa{sa{sv}}}`` of marshalled entries: each begins at a multiple of 8."""
+    """Return an ``a{oa{sa{sv}}}`` of marshalled entries, each at a multiple of 8."""
     parts = [entry + bytes(padded(len(entry)) - len(entry)) for entry in entries[:-1]]
     body = b"".join([*parts, *entries[-1:]])
     return U32.pack(len(body)) + bytes(4) + body

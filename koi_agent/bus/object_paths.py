@@ -1,4 +1,4 @@
-"""Any text as one element of an object path, as sd_bus_path_encode(3) does it."""
+"""Texts as elements of object paths, encoded as sd_bus_path_encode(3) does."""
 
 import re
 from functools import lru_cache
@@ -9,9 +9,9 @@ _ESCAPED = re.compile(rb"_([0-9a-f]{2})")
 
 @lru_cache(maxsize=1024)
 def encode(text: str) -> str:
-    """Escape every byte that is no ASCII letter or digit, and a digit in first place.
+    """Escape every byte but ASCII letters and digits, and a digit at the start.
 
-    Lone surrogates, which JSON can carry, are bytes as well: no two texts share a label.
+    Lone surrogates, which JSON can contain, are escaped too, so no two texts give one label.
     """
     if not text:
         return "_"
@@ -21,7 +21,7 @@ def encode(text: str) -> str:
 
 @lru_cache(maxsize=1024)
 def decode(label: str) -> str:
-    """Undo ``encode``; what it can't have made comes back with its escapes as they are."""
+    """Decode a label; escapes that ``encode`` cannot have made stay as they are."""
     if label == "_":
         return ""
     data = _ESCAPED.sub(lambda found: bytes.fromhex(found[1].decode()), label.encode())

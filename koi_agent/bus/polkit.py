@@ -1,4 +1,4 @@
-"""Who may do what changes something: root, the agent's own user, and whom polkit allows."""
+"""Authorization of calls: root, the agent's own user, and users that polkit authorizes."""
 
 import os
 
@@ -12,30 +12,34 @@ POLKIT = (
     "/org/freedesktop/PolicyKit1/Authority",
     "org.freedesktop.PolicyKit1.Authority",
 )
-ASK_USER = 1
-"""CheckAuthorization flag AllowUserInteraction."""
+ALLOW_USER_INTERACTION = 1
+"""Flag of CheckAuthorization."""
 INTERACTIVE_TIMEOUT = 120.0
-"""Seconds somebody has to type a password."""
+"""Seconds that a user has to type a password."""
 
 DENIED = "org.freedesktop.DBus.Error.AccessDenied"
-ASK_AGAIN = "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired"
+NEEDS_INTERACTION = "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired"
 
 
 async def check(call: Call, action: str) -> None:
-    """Pass, or raise ``ErrorReply``: where there is no polkit, nobody else is allowed."""
+    """Raise ``ErrorReply`` unless the caller is authorized for a polkit action.
+
+    Without polkit only root and the agent's own user are.
+    """
     try:
-        uid = await call.link.user_of(call.sender)
+        uid = await call.connection.unix_user(call.sender)
     except (CallError, BusLost, TimeoutError) as error:
-        raise ErrorReply(DENIED, "the bus does not say who you are") from error
+        text = f"{action}: not authorized: the bus does not report the uid of {call.sender}"
+        raise ErrorReply(DENIED, text) from error
     if uid not in (0, os.getuid()):
         await _ask_polkit(call, action)
 
 
 async def _ask_polkit(call: Call, action: str) -> None:
     subject = ["system-bus-name", {"name": Variant("s", call.sender)}]
-    flags = ASK_USER if call.interactive else 0
+    flags = ALLOW_USER_INTERACTION if call.interactive else 0
     try:
-        ((allowed, challenge, _),) = await call.link.call(
+        ((allowed, challenge, _),) = await call.connection.call(
             POLKIT,
             "CheckAuthorization",
             "(sa{sv})sa{ss}us",
@@ -43,7 +47,8 @@ async def _ask_polkit(call: Call, action: str) -> None:
             within=INTERACTIVE_TIMEOUT if call.interactive else 25.0,
         )
     except (CallError, BusLost, TimeoutError) as error:
-        raise ErrorReply(DENIED, f"{action}: only root may, as polkit can't be asked") from error
+        text = f"{action}: not authorized: polkit does not answer, so only root may call this"
+        raise ErrorReply(DENIED, text) from error
     if not allowed:
-        name = ASK_AGAIN if challenge and not call.interactive else DENIED
+        name = NEEDS_INTERACTION if challenge and not call.interactive else DENIED
         raise ErrorReply(name, f"{action}: not authorized")

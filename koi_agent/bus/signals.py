@@ -1,10 +1,9 @@
-"""The stream of a connection cut into messages, at the least cost a signal can have.
+"""Cuts the stream of a connection into messages, and reads the signals that are subscribed to.
 
-A unit that starts and stops makes dozens of signals and all that matters is the last word of
-each. So a signal's header, which is the same to the byte for all signals of one object, is
-read once and remembered with what is to be done about it; of PropertiesChanged only the keys
-somebody asked for are picked, out of the last message of an object in one read, and out of
-earlier ones only what the last left out.
+A unit that starts and stops causes dozens of signals, of which only the latest values count. So
+the header of a signal, which has the same bytes for all signals of one object, is read once and
+kept with its subscriptions. Of all PropertiesChanged of an object that come in one read, the
+last is read first, and earlier ones only for properties that the last did not have.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,10 +16,10 @@ from koi_agent.bus.reader import LITTLE, UNREADABLE, unmarshal
 
 __all__ = ["Changed", "PropertyFilter", "Signal", "SignalReader", "Subscription"]
 
-ROUTES_KEPT = 16384
-"""Headers remembered; past that all are forgotten and read anew."""
-LONGEST_KEPT = 1024
-"""Bytes of a header that is remembered: a stranger's paths may be as long as he likes."""
+HEADERS_KEPT = 16384
+"""Headers that are kept. After that all are dropped and read again."""
+HEADER_LIMIT = 1024
+"""Bytes of a header that is kept. Other clients can send paths of any length."""
 
 PROPERTIES = "org.freedesktop.DBus.Properties"
 SIGNAL = int(MessageType.SIGNAL)
@@ -28,7 +27,7 @@ SIGNAL = int(MessageType.SIGNAL)
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """A signal, whole."""
+    """A signal with all its values; a variant is replaced by its content."""
 
     path: str
     interface: str
@@ -38,9 +37,9 @@ class Signal:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """The last word on the picked properties of an object and interface in one read.
+    """The latest values of an object's properties, from all PropertiesChanged of one read.
 
-    A property that no PropertiesChanged of that read told of is absent.
+    Only properties of the subscription's filter that were in one of these signals are here.
     """
 
     path: str
@@ -50,80 +49,84 @@ class Changed:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Subscription:
-    """What one part of the agent wants of the bus's signals.
+    """The signals that one part of the agent wants.
 
-    ``rules`` go to the bus; the rest is checked here again, as anybody may send us a signal:
-    only those of ``sender``'s present owner count. ``picks`` are read of objects that
-    ``wants`` (a path) accepts, ``members`` are signals taken whole. ``deliver`` gets all of
-    one read at once, in order.
+    ``sender``   the well-known or unique name; only its present owner's signals count
+    ``rules``    match rules for the bus. Every signal is matched here as well, because other
+                 clients can send us any signal directly
+    ``members``  interface and member of the signals that are delivered whole
+    ``filters``  the properties that are read from PropertiesChanged
+    ``accepts``  returns whether PropertiesChanged of an object path is read
+    ``deliver``  gets all signals of one read at once, in order
     """
 
     sender: str
     rules: tuple[str, ...]
     deliver: Callable[[Sequence[Signal | Changed]], None]
     members: frozenset[tuple[str, str]] = frozenset()
-    picks: tuple[PropertyFilter, ...] = ()
-    wants: Callable[[str], bool] = field(default=lambda _path: True)
+    filters: tuple[PropertyFilter, ...] = ()
+    accepts: Callable[[str], bool] = field(default=lambda _path: True)
 
 
 Item = tuple[Subscription, Signal | Changed]
 Batch = list[Item]
 Span = tuple[int, int, int, int]
-"""Where a message begins, where its header's fields end, where its body begins and ends."""
+"""Offsets of a message: start, end of its header's fields, start and end of its body."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A signal's header, and who wants such signals."""
+    """The header of a signal, and the subscriptions that get such signals."""
 
     header: Header
-    takers: tuple[Subscription, ...]
+    subscriptions: tuple[Subscription, ...]
 
 
 class SignalReader:
-    """Cuts what a connection receives; ``bad`` counts messages that could not be read."""
+    """Reads what a connection receives; ``bad`` counts messages that could not be read."""
 
-    def __init__(self) -> None:
+    def __init__(self, headers_kept: int = HEADERS_KEPT) -> None:
         self.bad = 0
+        self._headers_kept = headers_kept
         self._data = bytearray()
         self._routes: dict[bytes, Route | None] = {}
-        self._subscriptions: dict[Subscription, str] = {}
-        self._words: dict[tuple[str, Subscription, PropertyFilter], list[Span]] = {}
+        self._owners: dict[Subscription, str] = {}
+        self._pending: dict[tuple[str, Subscription, PropertyFilter], list[Span]] = {}
 
-    def believe(self, subscription: Subscription, owner: str) -> None:
-        """Take the subscription's signals from this unique name only ("" for nobody)."""
-        self._subscriptions[subscription] = owner
+    def set_owner(self, subscription: Subscription, owner: str) -> None:
+        """Deliver the subscription's signals from this unique name only; from none for ""."""
+        self._owners[subscription] = owner
         self._routes.clear()
 
-    def forget(self, subscription: Subscription) -> None:
-        """Take no more signals for the subscription."""
-        self._subscriptions.pop(subscription, None)
+    def remove(self, subscription: Subscription) -> None:
+        """Deliver nothing more to the subscription."""
+        self._owners.pop(subscription, None)
         self._routes.clear()
 
-    def feed(self, chunk: bytes) -> tuple[Batch, list[Message]]:
-        """Take what was received; returns signals and other messages.
+    def feed(self, received: bytes) -> tuple[Batch, list[Message]]:
+        """Return the signals and the other messages that are complete now.
 
-        Raises ``BadInput`` where the stream itself can't be cut any more.
+        Raises ``BadInput`` if the stream is not D-Bus: no later byte can be trusted.
         """
         data = self._data
-        data += chunk
+        data += received
         batch: Batch = []
         messages: list[Message] = []
         end = 0
-        for span in self._frames():
+        for span in self._spans():
             end = span[3]
             try:
                 if data[span[0] + 1] != SIGNAL:
                     messages.append(self._message(span))
                 elif route := self._route(span):
-                    self._take(route, span, batch)
+                    self._add_signal(route, span, batch)
             except UNREADABLE:
                 self.bad += 1
-        self._flush(batch)
+        self._read_pending(batch)
         del data[:end]
         return batch, messages
 
-    def _frames(self) -> Iterator[Span]:
+    def _spans(self) -> Iterator[Span]:
         data, start, size = self._data, 0, len(self._data)
         while size - start >= 16:
             fields, begin, end = extent(data, start)
@@ -132,84 +135,84 @@ class SignalReader:
             yield start, fields, begin, end
             start = end
 
-    def _take(self, route: Route, span: Span, batch: Batch) -> None:
-        start, _, begin, end = span
-        data = self._data
-        if route.header.interface == PROPERTIES and data[start] == LITTLE:
-            self._note(route, span)
-            return
-        self._flush(batch)
-        batch.extend(_whole(route, bytes(data[begin:end]), data[start]))
-
     def _message(self, span: Span) -> Message:
         start, _, begin, end = span
         data = self._data
         return Message(decode(data, start), bytes(data[begin:end]), data[start])
 
-    def _note(self, route: Route, span: Span) -> None:
-        """Remember where an object's last words stand, the object spoken of last at the end."""
-        for subscription in route.takers:
-            for pick in subscription.picks:
-                if self._data.startswith(pick.prefix, span[2]):
-                    key = (route.header.path, subscription, pick)
-                    spans = self._words.pop(key, [])
+    def _add_signal(self, route: Route, span: Span, batch: Batch) -> None:
+        start, _, begin, end = span
+        data = self._data
+        if route.header.interface == PROPERTIES and data[start] == LITTLE:
+            self._postpone(route, span)
+            return
+        self._read_pending(batch)
+        batch.extend(_read_now(route, bytes(data[begin:end]), data[start]))
+
+    def _postpone(self, route: Route, span: Span) -> None:
+        """Keep where a PropertiesChanged is; the object that changed last is at the end."""
+        for subscription in route.subscriptions:
+            for wanted in subscription.filters:
+                if self._data.startswith(wanted.prefix, span[2]):
+                    key = (route.header.path, subscription, wanted)
+                    spans = self._pending.pop(key, [])
                     spans.append(span)
-                    self._words[key] = spans
+                    self._pending[key] = spans
 
-    def _flush(self, batch: Batch) -> None:
-        for (path, subscription, pick), spans in self._words.items():
-            if values := self._last_words(pick, spans):
-                batch.append((subscription, Changed(path, pick.interface, values)))
-        self._words.clear()
+    def _read_pending(self, batch: Batch) -> None:
+        for (path, subscription, wanted), spans in self._pending.items():
+            if values := self._latest_values(wanted, spans):
+                batch.append((subscription, Changed(path, wanted.interface, values)))
+        self._pending.clear()
 
-    def _last_words(self, pick: PropertyFilter, spans: Sequence[Span]) -> Mapping[str, Any]:
+    def _latest_values(self, wanted: PropertyFilter, spans: Sequence[Span]) -> Mapping[str, Any]:
         values: dict[str, Any] = {}
         for _, _, begin, end in reversed(spans):
             try:
-                values = pick.search(bytes(self._data[begin:end])) | values
+                values = wanted.search(bytes(self._data[begin:end])) | values
             except UNREADABLE:
                 self.bad += 1
-            if len(values) == len(pick):
+            if len(values) == len(wanted):
                 break
         return values
 
     def _route(self, span: Span) -> Route | None:
         start, fields = span[:2]
-        if fields - start > LONGEST_KEPT:
-            return self._find(decode(self._data, start))
+        if fields - start > HEADER_LIMIT:
+            return self._find_route(decode(self._data, start))
         array = bytes(self._data[start + 16 : fields])
         try:
             return self._routes[array]
         except KeyError:
-            if len(self._routes) >= ROUTES_KEPT:
+            if len(self._routes) >= self._headers_kept:
                 self._routes.clear()
-            route = self._routes[array] = self._find(decode(self._data, start))
+            route = self._routes[array] = self._find_route(decode(self._data, start))
             return route
 
-    def _find(self, header: Header) -> Route | None:
-        takers = tuple(
+    def _find_route(self, header: Header) -> Route | None:
+        subscriptions = tuple(
             subscription
-            for subscription, owner in self._subscriptions.items()
-            if owner and owner == header.sender and _wanted(subscription, header)
+            for subscription, owner in self._owners.items()
+            if owner and owner == header.sender and _matches(subscription, header)
         )
-        return Route(header, takers) if takers else None
+        return Route(header, subscriptions) if subscriptions else None
 
 
-def _wanted(subscription: Subscription, header: Header) -> bool:
+def _matches(subscription: Subscription, header: Header) -> bool:
     if header.interface == PROPERTIES:
-        told = (header.member, header.signature) == ("PropertiesChanged", "sa{sv}as")
-        return told and bool(subscription.picks) and subscription.wants(header.path)
+        changed = (header.member, header.signature) == ("PropertiesChanged", "sa{sv}as")
+        return changed and bool(subscription.filters) and subscription.accepts(header.path)
     return (header.interface, header.member) in subscription.members
 
 
-def _whole(route: Route, body: bytes, endian: int) -> Iterator[Item]:
+def _read_now(route: Route, body: bytes, endian: int) -> Iterator[Item]:
     header = route.header
     if header.interface != PROPERTIES:
         values = unmarshal(header.signature, body, endian=endian)
         signal = Signal(header.path, header.interface, header.member, values)
-        yield from ((subscription, signal) for subscription in route.takers)
+        yield from ((subscription, signal) for subscription in route.subscriptions)
         return
-    for subscription in route.takers:
-        for pick in subscription.picks:
-            if picked := pick.read(body, endian):
-                yield subscription, Changed(header.path, pick.interface, picked)
+    for subscription in route.subscriptions:
+        for wanted in subscription.filters:
+            if found := wanted.read(body, endian):
+                yield subscription, Changed(header.path, wanted.interface, found)

@@ -1,4 +1,4 @@
-"""The D-Bus Specification's standard interfaces, for every object of a tree at once."""
+"""The standard interfaces of the D-Bus Specification, for all objects of a tree."""
 
 from asyncio import Lock
 from collections.abc import Iterable, Sequence
@@ -32,21 +32,21 @@ class Objects(Protocol):
     managed: ObjectManager
 
     def interfaces(self, path: str) -> Sequence[tuple[Interface, Any]]:
-        """Tell an object's interfaces, each with what its properties are read of; () for none."""
+        """Return an object's interfaces, each with the object of its properties; () for none."""
 
     def children(self, path: str) -> Iterable[str] | None:
-        """Tell the names of the nodes right below one on the way to objects, ``None`` elsewhere."""
+        """Return the names of a node's children, ``None`` if no object is at or below it."""
 
     def managed_paths(self) -> Sequence[str]:
-        """Tell the paths of all objects below the ObjectManager."""
+        """Return the paths of all objects below the ObjectManager."""
 
 
-class Standard:
-    """The handlers; ``offered`` says which interfaces a path answers to."""
+class StandardInterfaces:
+    """Introspectable, Peer, Properties and ObjectManager for the objects of a tree."""
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
-        self._listing = Lock()
+        self._answering = Lock()
         self._asking: WeakValueDictionary[str, Lock] = WeakValueDictionary()
         self._introspectable = interface(
             "org.freedesktop.DBus.Introspectable",
@@ -93,16 +93,15 @@ class Standard:
             ),
         )
 
-    def offered(self, path: str) -> list[Interface]:
-        """Tell all interfaces a path answers to, () for a path where nothing is.
+    def interfaces(self, path: str) -> list[Interface]:
+        """Return all interfaces of a path, [] if there is no object at or below it.
 
-        A node on the way to objects can be introspected and no more. Peer answers anywhere,
-        as the specification asks, but does not make an object of a path.
+        A path that only leads to objects has Introspectable and Peer.
         """
-        own = [shown for shown, _ in self._objects.interfaces(path)]
+        own = [one for one, _ in self._objects.interfaces(path)]
         if not own:
-            on_the_way = self._objects.children(path) is not None
-            return [self._introspectable, self.peer] if on_the_way else []
+            is_node = self._objects.children(path) is not None
+            return [self._introspectable, self.peer] if is_node else []
         standard = [self._introspectable, self.peer, self._properties]
         if path == self._objects.managed.root:
             standard.append(self._manager)
@@ -110,30 +109,32 @@ class Standard:
 
     def _introspect(self, call: Call) -> Sequence[str]:
         children = self._objects.children(call.path) or ()
-        return (introspection.node(self.offered(call.path), children),)
+        return (introspection.node(self.interfaces(call.path), children),)
 
     def _get(self, call: Call, name: str, member: str) -> Sequence[Typed]:
         prop, subject = self._property(call, name, member)
         return (Typed(prop.signature, prop.get(subject)),)
 
     def _property(self, call: Call, name: str, member: str) -> tuple[Property, Any]:
-        for shown, subject in self._subjects(call.path, name):
-            if prop := shown.properties.get(member):
+        for one, subject in self._subjects(call.path, name):
+            if prop := one.properties.get(member):
                 return prop, subject
-        raise ErrorReply(ERROR + "UnknownProperty", f"no property {member} in {name or 'any'}")
+        raise ErrorReply(
+            ERROR + "UnknownProperty", f"no property {member} in {name or 'any interface'}"
+        )
 
     def _get_all(self, call: Call, name: str) -> Sequence[dict[str, Typed]]:
         values: dict[str, Typed] = {}
-        for shown, subject in self._subjects(call.path, name):
-            values |= properties(shown, subject)
+        for one, subject in self._subjects(call.path, name):
+            values |= properties(one, subject)
         return (values,)
 
     async def _set(self, call: Call, name: str, member: str, value: Variant) -> Sequence[Any]:
         prop, subject = self._property(call, name, member)
         if prop.set is None:
-            raise ErrorReply(ERROR + "PropertyReadOnly", f"{member} can only be read")
+            raise ErrorReply(ERROR + "PropertyReadOnly", f"{member} is read-only")
         if value.signature != prop.signature:
-            text = f"{member} is '{prop.signature}', not '{value.signature}'"
+            text = f"{member} has the type '{prop.signature}', not '{value.signature}'"
             raise ErrorReply(ERROR + "InvalidArgs", text)
         if prop.action:
             await polkit.check(call, prop.action)
@@ -144,19 +145,19 @@ class Standard:
         return ()
 
     def _subjects(self, path: str, name: str) -> Sequence[tuple[Interface, Any]]:
-        """Find an interface by name; the empty name stands for all, as the specification says."""
+        """Return the interfaces with this name; "" stands for all, as the specification says."""
         found = self._objects.interfaces(path)
-        if name and name not in {shown.name for shown in self.offered(path)}:
+        if name and name not in {one.name for one in self.interfaces(path)}:
             raise ErrorReply(ERROR + "UnknownInterface", f"no interface {name} at {path}")
         return [pair for pair in found if name in ("", pair[0].name)]
 
     async def _get_managed_objects(self, call: Call) -> bytes:
-        """Answer one at a time, and one of each sender in turn: answers are large.
+        """Answer one call at a time, and one of each sender in turn, as replies are large.
 
-        The bus must have read most of one before the next is made.
+        A reply is not made before the bus has read most of the one before.
         """
-        async with self._asking.setdefault(call.sender, Lock()), self._listing:
-            await call.link.room()
+        async with self._asking.setdefault(call.sender, Lock()), self._answering:
+            await call.connection.drain()
             return await self._objects.managed.answer(self._objects.managed_paths)
 
 

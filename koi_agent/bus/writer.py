@@ -9,11 +9,11 @@ from itertools import islice
 from koi_agent.core.errors import KoiError
 
 QUEUE_LIMIT = 64 * 1024 * 1024
-"""Bytes that may wait for a bus that does not read; past that the connection is given up."""
+"""Bytes that may be queued. Past that the bus is taken for dead and the connection ends."""
 QUEUE_MARK = 256 * 1024
-"""Bytes that may wait before whoever can wait should."""
-WRITE_SLICE = 64
-"""Messages written in one turn of the loop, so that a flood leaves room for others."""
+"""Bytes that may be queued before callers of ``drain`` wait."""
+FRAMES_AT_ONCE = 64
+"""Messages that are sent in one iteration of the loop, so that other tasks run in a flood."""
 
 
 class BusLost(KoiError):
@@ -21,7 +21,10 @@ class BusLost(KoiError):
 
 
 class Writer:
-    """The queue of outgoing messages: in order, bounded in bytes, patient with a full socket."""
+    """A queue of outgoing messages, in order and bounded in bytes.
+
+    ``fail`` gets the error that ends the connection. ``size`` is the number of queued bytes.
+    """
 
     def __init__(
         self,
@@ -34,40 +37,40 @@ class Writer:
         self._fail = fail
         self._frames: deque[bytes] = deque()
         self._sent = 0
-        self._soon: asyncio.Handle | None = None
-        self._waiting = False
+        self._scheduled: asyncio.Handle | None = None
+        self._blocked = False
         self._corked = False
-        self._drained: list[asyncio.Future[None]] = []
+        self._draining: list[asyncio.Future[None]] = []
         self.size = 0
 
     def write(self, frame: bytes) -> None:
-        """Queue a message; raises ``BusLost`` where the bus has stopped reading for long."""
+        """Queue a message; raises ``BusLost`` if the queue is full."""
         if self.size > QUEUE_LIMIT:
-            lost = BusLost(f"the bus left {self.size} bytes unread")
+            lost = BusLost(f"the bus has left {self.size} bytes unread")
             self._fail(lost)
             raise lost
         self._frames.append(frame)
         self.size += len(frame)
-        if not (self._soon or self._waiting or self._corked):
-            self._soon = self._loop.call_soon(self._flush)
+        if not (self._scheduled or self._blocked or self._corked):
+            self._scheduled = self._loop.call_soon(self._flush)
 
     @property
     def writable(self) -> bool:
-        """Whether so little is queued that nobody need wait."""
+        """Whether ``drain`` would return at once."""
         return self.size < QUEUE_MARK
 
     def cork(self) -> None:
-        """Send nothing until ``uncork``: who knows when he is done saves a turn of the loop."""
+        """Send nothing until ``uncork``, which then sends without waiting for the loop."""
         self._corked = True
 
     def uncork(self) -> None:
         """Send what was queued since ``cork``."""
         self._corked = False
-        if self._frames and not (self._soon or self._waiting):
+        if self._frames and not (self._scheduled or self._blocked):
             self._flush()
 
     def _flush(self) -> None:
-        self._soon = None
+        self._scheduled = None
         try:
             self._send()
         except (BlockingIOError, InterruptedError):
@@ -75,43 +78,44 @@ class Writer:
         except OSError as error:
             self._fail(error)
             return
-        self._wait(until_writable=bool(self._frames))
+        self._set_blocked(blocked=bool(self._frames))
         if self.writable:
             self._wake()
 
     def _send(self) -> None:
-        """Send some messages by one call to the kernel, which costs more than they do."""
-        first, *others = islice(self._frames, WRITE_SLICE)
+        """Send some messages with one system call, which costs more than they do."""
+        first, *others = islice(self._frames, FRAMES_AT_ONCE)
         sent = self._sock.sendmsg((memoryview(first)[self._sent :], *others))
         self.size -= sent
         self._sent += sent
         while self._frames and self._sent >= len(self._frames[0]):
             self._sent -= len(self._frames.popleft())
 
-    def _wait(self, *, until_writable: bool) -> None:
-        if until_writable and not self._waiting:
+    def _set_blocked(self, *, blocked: bool) -> None:
+        """Wait until the socket is writable, or stop waiting."""
+        if blocked and not self._blocked:
             self._loop.add_writer(self._sock.fileno(), self._flush)
-        elif self._waiting and not until_writable:
+        elif self._blocked and not blocked:
             self._loop.remove_writer(self._sock.fileno())
-        self._waiting = until_writable
+        self._blocked = blocked
 
     async def drain(self) -> None:
         """Wait until little is queued, or the connection is gone."""
         if self.writable:
             return
-        waiting = self._loop.create_future()
-        self._drained.append(waiting)
-        await waiting
+        drained = self._loop.create_future()
+        self._draining.append(drained)
+        await drained
 
     def close(self) -> None:
-        """Write no more; whoever waits for room goes on, and finds the connection gone."""
-        if self._soon:
-            self._soon.cancel()
-        self._wait(until_writable=False)
+        """Send nothing more, and let the callers of ``drain`` go on."""
+        if self._scheduled:
+            self._scheduled.cancel()
+        self._set_blocked(blocked=False)
         self._wake()
 
     def _wake(self) -> None:
-        for waiting in self._drained:
-            if not waiting.done():
-                waiting.set_result(None)
-        self._drained.clear()
+        for drained in self._draining:
+            if not drained.done():
+                drained.set_result(None)
+        self._draining.clear()

@@ -72,7 +72,7 @@ class EventQueue:
 
     async def wait_lost(self, link: Connection) -> None:
         """Wait until the bus is lost, and queue that."""
-        self._queue.put_nowait(Lost(await link.lost()))
+        self._queue.put_nowait(Lost(await link.wait_closed()))
 
     def subscription(self) -> Subscription:
         ours = f"type='signal',sender='{NAME}'"
@@ -84,7 +84,7 @@ class EventQueue:
                 f"{ours},{properties},path_namespace='{INSTANCES}'",
             ),
             members=frozenset((MANAGER, member) for member in INSTANCE_EVENTS | BACKEND_EVENTS),
-            picks=(VALUES,),
+            filters=(VALUES,),
             deliver=self._on_signals,
         )
 

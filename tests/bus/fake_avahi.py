@@ -37,7 +37,7 @@ class FakeAvahi:
             group = await stack.enter_async_context(asyncio.TaskGroup())
             running = group.create_task(self._bus.run())
             stack.callback(running.cancel)
-            assert await (await self._bus.link()).own(AVAHI)
+            assert await (await self._bus.connection()).request_name(AVAHI)
             self._stack = stack.pop_all()
         return self
 

@@ -145,8 +145,8 @@ async def served(address: str, tree: Tree) -> AsyncIterator[Connection]:
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(server.run()), group.create_task(bus.run())]
         try:
-            link = await bus.link()
-            assert await link.own(NAME)
+            link = await bus.connection()
+            assert await link.request_name(NAME)
             yield link
         finally:
             for task in tasks:

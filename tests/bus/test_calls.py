@@ -31,7 +31,7 @@ async def test_reply_is_plain_values(bus: PrivateBus) -> None:
 async def test_error_reply_raises_its_name(bus: PrivateBus) -> None:
     async with connected(bus.address) as link:
         with pytest.raises(CallError, match="NameHasNoOwner") as raised:
-            await link.user_of("org.example.Nobody")
+            await link.unix_user("org.example.Nobody")
         assert raised.value.name == "org.freedesktop.DBus.Error.NameHasNoOwner"
         assert pending(link) == 0
 
@@ -80,12 +80,12 @@ async def test_all_pending_calls_fail_when_the_bus_dies(bus: PrivateBus) -> None
             group.create_task(ask())
         await asyncio.sleep(0)
         bus.kill()
-        await link.lost()
+        await link.wait_closed()
         with pytest.raises(BusLost):
             await link.call(DRIVER, "ListNames")
         with pytest.raises(BusLost):
-            await link.own("t.T")
-        await link.room()
+            await link.request_name("t.T")
+        await link.drain()
     assert len(failed) == 20
     assert pending(link) == 0
 
@@ -127,7 +127,7 @@ async def test_call_ends_a_pause_of_reading(bus: PrivateBus) -> None:
         connected(bus.address) as other,
         link.subscribed(wanted),
     ):
-        await other.own("t.T")
+        await other.request_name("t.T")
         await received.wait()
         await asyncio.sleep(0)  # the read that got the signal has ended in a pause
         assert await link.call(DRIVER, "ListNames")
@@ -135,6 +135,6 @@ async def test_call_ends_a_pause_of_reading(bus: PrivateBus) -> None:
 
 async def test_name_is_owned_by_one(bus: PrivateBus) -> None:
     async with connected(bus.address) as one, connected(bus.address) as other:
-        assert await one.own("t.T")
-        assert await one.own("t.T")
-        assert not await other.own("t.T")
+        assert await one.request_name("t.T")
+        assert await one.request_name("t.T")
+        assert not await other.request_name("t.T")

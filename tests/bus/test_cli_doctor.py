@@ -71,7 +71,7 @@ async def test_an_agent_that_does_not_answer_is_a_failure_in_time(
 ) -> None:
     setup = replace(setup, timeout=2)
     async with connected(setup.bus.address) as link:
-        await link.own(NAME)
+        await link.request_name(NAME)
         found = await setup.findings()
     assert found["state"] == [("fail", "no answer within 2 s", "")]
     assert found["backends"] == found["state"]

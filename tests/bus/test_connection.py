@@ -66,15 +66,15 @@ async def test_burst_into_a_stopped_bus_arrives_in_order(bus: PrivateBus) -> Non
 async def test_room_is_waited_for_and_found_again(bus: PrivateBus) -> None:
     async with connected(bus.address) as sender:
         bus.stop()
-        while sender.roomy:
+        while sender.writable:
             for _ in range(100):
                 sender.send(*signal("x" * 10_000))
             await asyncio.sleep(0)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
-                await sender.room()
+                await sender.drain()
         bus.cont()
-        await sender.room()
+        await sender.drain()
 
 
 async def close_at_once(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
@@ -181,7 +181,7 @@ async def test_garbage_later_ends_the_connection_and_says_so(tmp_path: Path) -> 
     async with far_end(tmp_path, garble) as where, connected(where) as link:
         with pytest.raises(BusLost, match="not a D-Bus message"):
             await link.get("t.T", "/", "t.T", "P")
-        assert "not a D-Bus message" in await link.lost()
+        assert "not a D-Bus message" in await link.wait_closed()
 
 
 async def test_bus_that_never_reads_again_costs_the_connection_not_the_memory(
@@ -198,7 +198,7 @@ async def test_bus_that_never_reads_again_costs_the_connection_not_the_memory(
             link.send(header, body)
         with pytest.raises(BusLost, match="unread"):
             link.send(header, body)
-        assert "unread" in await link.lost()
+        assert "unread" in await link.wait_closed()
 
 
 async def test_cancelled_open_leaves_nothing(tmp_path: Path) -> None:

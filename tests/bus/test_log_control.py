@@ -112,7 +112,7 @@ async def test_polkit_is_asked_for_the_action_and_obeyed(
         ("LogLevel", "s", "loud", "InvalidArgs: log level: unknown: 'loud'; use emerg, alert"),
         ("LogLevel", "s", "7", "InvalidArgs"),
         ("LogLevel", "s", "", "InvalidArgs"),
-        ("LogLevel", "u", 7, "InvalidArgs: LogLevel is 's', not 'u'"),
+        ("LogLevel", "u", 7, "InvalidArgs: LogLevel has the type 's', not 'u'"),
         ("LogTarget", "s", "kmsg", "InvalidArgs: not a log target: 'kmsg'; use auto, journal, "),
         ("SyslogIdentifier", "s", "x", "PropertyReadOnly"),
         ("None", "s", "x", "UnknownProperty"),

@@ -182,7 +182,7 @@ async def test_change_that_nobody_is_told_of_can_be_forgotten(bus: PrivateBus) -
 async def test_answer_too_large_for_a_bus_is_refused(
     bus: PrivateBus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("koi_agent.bus.server.ANSWER_LIMIT", 1000)
+    monkeypatch.setattr("koi_agent.bus.server.DEFAULT_LIMITS", 1000)
     async with served(bus.address, Tree(10)), connected(bus.address) as link:
         with pytest.raises(CallError, match="LimitsExceeded"):
             await managed(link)

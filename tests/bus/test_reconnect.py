@@ -38,14 +38,14 @@ def nothing(_link: Connection, _message: object) -> None:
 async def test_fifty_deaths_of_the_bus_leak_nothing(bus: PrivateBus) -> None:
     timing = Timing(first_retry=0.02, longest_retry=0.05)
     async with running(ReconnectingBus(bus.address, nothing, timing)) as ours:
-        assert await (await ours.link()).own(NAME)
+        assert await (await ours.connection()).request_name(NAME)
         files, tasks = len(open_files()), len(asyncio.all_tasks())
         for _ in range(50):
-            link = await ours.link()
+            link = await ours.connection()
             bus.kill()
-            await link.lost()
+            await link.wait_closed()
             bus.start()
-            assert await (await ours.link()).own(NAME)
+            assert await (await ours.connection()).request_name(NAME)
         assert ours.reconnects == 50
         assert len(open_files()) == files
         assert len(asyncio.all_tasks()) == tasks
@@ -53,10 +53,10 @@ async def test_fifty_deaths_of_the_bus_leak_nothing(bus: PrivateBus) -> None:
 
 async def test_stopped_bus_goes_on_where_it_was(bus: PrivateBus) -> None:
     async with running(ReconnectingBus(bus.address, nothing)) as ours:
-        link = await ours.link()
+        link = await ours.connection()
         bus.stop()
         asyncio.get_running_loop().call_later(0.2, bus.cont)
-        assert await link.own(NAME)
+        assert await link.request_name(NAME)
         assert ours.reconnects == 0
 
 
@@ -64,16 +64,16 @@ async def test_bus_that_is_not_there_yet_is_waited_for(bus: PrivateBus) -> None:
     bus.kill()
     async with running(ReconnectingBus(bus.address, nothing)) as ours:
         asyncio.get_running_loop().call_later(0.2, bus.start)
-        assert (await ours.link()).name
+        assert (await ours.connection()).name
 
 
 async def test_link_made_again_is_another(bus: PrivateBus) -> None:
     async with running(ReconnectingBus(bus.address, nothing)) as ours:
-        first = await ours.link()
+        first = await ours.connection()
         bus.kill()
-        await first.lost()
+        await first.wait_closed()
         bus.start()
-        assert await ours.link() is not first
+        assert await ours.connection() is not first
 
 
 def listener(got: list[Sequence[object]], came: asyncio.Event) -> Subscription:
@@ -96,7 +96,7 @@ async def test_new_owner_is_told_and_believed(bus: PrivateBus) -> None:
     async with connected(bus.address) as us, us.subscribed(listener(got, came)) as owner:
         assert owner == ""
         async with connected(bus.address) as first:
-            await first.own(NAME)
+            await first.request_name(NAME)
             speak(first)
             while len(got) < 2:
                 came.clear()
@@ -116,7 +116,7 @@ async def test_owner_that_changes_while_it_is_asked_after_is_the_newer_one(
         asked = asyncio.Event()
 
         async def ask_then_be_late(name: str) -> str:
-            await other.own(name)
+            await other.request_name(name)
             await us.call((BUS, BUS_PATH, BUS), "ListNames")  # the signal is here by now
             asked.set()
             return ""
@@ -138,11 +138,11 @@ async def test_stranger_is_not_heard(bus: PrivateBus) -> None:
         connected(bus.address) as owner,
         connected(bus.address) as stranger,
     ):
-        await owner.own(NAME)
+        await owner.request_name(NAME)
         came = asyncio.Event()
         async with us.subscribed(listener(got, came)):
             speak(stranger, us.name)
-            await stranger.user_of(us.name)
+            await stranger.unix_user(us.name)
             speak(owner)
             await came.wait()
         assert got == [[]]
@@ -153,16 +153,16 @@ async def test_two_parts_hear_the_same_signal(bus: PrivateBus) -> None:
     two: list[Sequence[object]] = []
     came = asyncio.Event()
     async with connected(bus.address) as us, connected(bus.address) as owner:
-        await owner.own(NAME)
+        await owner.request_name(NAME)
         async with us.subscribed(listener(one, asyncio.Event())):
             async with us.subscribed(listener(two, came)):
                 speak(owner)
                 await came.wait()
             # Taking back the rule of one leaves the other's.
-            await us.user_of(us.name)
+            await us.unix_user(us.name)
             speak(owner)
-            await owner.user_of(us.name)
-            await us.user_of(us.name)
+            await owner.unix_user(us.name)
+            await us.unix_user(us.name)
     assert one == [[], []]
     assert two == [[]]
 
@@ -177,7 +177,7 @@ async def test_refused_rule_takes_back_only_what_was_added(bus: PrivateBus) -> N
             async with us.subscribed(broken):
                 pass
         assert not us._subscriptions
-        assert await us.user_of(us.name) >= 0
+        assert await us.unix_user(us.name) >= 0
 
 
 async def test_subscriber_with_a_bug_costs_the_connection_not_the_truth(
@@ -189,6 +189,6 @@ async def test_subscriber_with_a_bug_costs_the_connection_not_the_truth(
     async with connected(bus.address) as us, connected(bus.address) as other:
         wanted = Subscription(sender=NAME, rules=(), deliver=deliver)
         async with us.subscribed(wanted):
-            await other.own(NAME)
-            assert await us.lost() == "a bug"
+            await other.request_name(NAME)
+            assert await us.wait_closed() == "a bug"
     assert "a bug" in caplog.text

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from koi_agent.bus import server
 from koi_agent.bus.client import CallError, Connection, connected
 from koi_agent.bus.messages import Flag, Header, MessageType, Variant, marshal
+from koi_agent.bus.server import DEFAULT_LIMITS
 from tests.bus.raw_client import raw_client
 from tests.bus.small_tree import ITEM, ITEMS, MANAGER, NAME, ROOT, Tree, busctl, path_of, served
 from tests.costs import stalls
@@ -131,7 +131,7 @@ async def test_own_errors_come_with_their_words_made_safe(bus: PrivateBus) -> No
 
 async def test_too_large_a_call_is_refused_unread(bus: PrivateBus) -> None:
     async with served(bus.address, Tree()), connected(bus.address) as link:
-        for size in (server.BODY_LIMIT, 64 * 1024, 4 * 2**20):
+        for size in (DEFAULT_LIMITS.arguments, 64 * 1024, 4 * 2**20):
             with pytest.raises(CallError, match="LimitsExceeded"):
                 await ask(link, ROOT, MANAGER, "Refuse", "s", "x" * size)
 
@@ -171,7 +171,7 @@ async def test_calls_of_one_sender_are_bounded(bus: PrivateBus) -> None:
         connected(bus.address) as other,
         asyncio.TaskGroup() as group,
     ):
-        for _ in range(server.CALLS_A_SENDER + 4):
+        for _ in range(DEFAULT_LIMITS.calls_of_a_sender + 4):
             group.create_task(slow(one))
         await asyncio.sleep(0)
         await ask(one, ROOT, PEER, "Ping")
@@ -180,7 +180,7 @@ async def test_calls_of_one_sender_are_bounded(bus: PrivateBus) -> None:
         await asyncio.sleep(0)
         await ask(other, ROOT, PEER, "Ping")
         tree.open.set()
-    assert ends.count(["done"]) == server.CALLS_A_SENDER + 1
+    assert ends.count(["done"]) == DEFAULT_LIMITS.calls_of_a_sender + 1
 
 
 async def test_flood_of_one_sender_does_not_stop_another(bus: PrivateBus) -> None:

@@ -20,7 +20,7 @@ KEYS = {
     "Flag": "b", "PID": "u", "Small": "y", "Short": "n", "Word": "q", "Int": "i", "Long": "x",
     "Load": "d",
 }  # fmt: skip
-PICKS = (PropertyFilter(UNIT, KEYS), PropertyFilter("t.Service", {"PID": "u", "Text": "s"}))
+FILTERS = (PropertyFilter(UNIT, KEYS), PropertyFilter("t.Service", {"PID": "u", "Text": "s"}))
 PATHS = ("/u/a", "/u/b", "/u/longer_than_that")
 
 
@@ -30,14 +30,14 @@ def ignore(_items: Sequence[Signal | Changed]) -> None:
 
 def subscription(**changes: Any) -> Subscription:
     members = frozenset((MANAGER, name) for name in ("UnitNew", "UnitRemoved", "Reloading"))
-    given: dict[str, Any] = {"members": members, "picks": PICKS, **changes}
+    given: dict[str, Any] = {"members": members, "filters": FILTERS, **changes}
     return Subscription(sender="t", rules=(), deliver=ignore, **given)
 
 
 def reader(*subscriptions: Subscription) -> SignalReader:
     made = SignalReader()
     for one in subscriptions or (subscription(),):
-        made.believe(one, SYSTEMD)
+        made.set_owner(one, SYSTEMD)
     return made
 
 
@@ -104,7 +104,7 @@ def expected(stock: Witness, frames: Sequence[bytes]) -> Iterator[Signal | Chang
             continue
         if message.member in ("UnitNew", "Reloading"):
             yield Signal(message.path, message.interface, message.member, message.body)
-        for pick, keys in zip(PICKS, (KEYS, {"PID": "u", "Text": "s"}), strict=True):
+        for pick, keys in zip(FILTERS, (KEYS, {"PID": "u", "Text": "s"}), strict=True):
             if message.member == "PropertiesChanged" and message.body[0] == pick.interface:
                 values = {
                     name: plain(value)
@@ -212,11 +212,11 @@ def test_stranger_is_not_believed() -> None:
 
 def test_nobody_is_believed_while_nobody_owns_the_name() -> None:
     ours, wanted = SignalReader(), subscription()
-    ours.believe(wanted, "")
+    ours.set_owner(wanted, "")
     assert ours.feed(unit_new(sender="a") + frame(4, {1: ("o", "/m"), 3: ("s", "X")})) == ([], [])
-    ours.believe(wanted, SYSTEMD)
+    ours.set_owner(wanted, SYSTEMD)
     assert len(ours.feed(unit_new())[0]) == 1
-    ours.forget(wanted)
+    ours.remove(wanted)
     assert ours.feed(unit_new()) == ([], [])
 
 
@@ -227,7 +227,7 @@ def test_other_members_of_the_properties_interface_are_nothing() -> None:
 
 
 def test_objects_not_wanted_are_not_delivered() -> None:
-    ours = reader(subscription(wants=lambda path: path == "/u/b"))
+    ours = reader(subscription(accepts=lambda path: path == "/u/b"))
     one = {"PID": Variant("u", 1)}
     batch, _ = ours.feed(changed(one, "/u/a") + changed(one, "/u/b"))
     assert [item.path for _, item in batch] == ["/u/b"]
@@ -251,10 +251,10 @@ def test_bad_message_costs_one_record() -> None:
     assert ours.bad == 3
 
 
-def test_headers_of_strangers_fill_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(signals, "ROUTES_KEPT", 100)
-    ours = reader()
+def test_headers_that_others_choose_fill_no_memory() -> None:
+    ours = SignalReader(headers_kept=100)
+    ours.set_owner(subscription(), SYSTEMD)
     for number in range(250):
         ours.feed(unit_new(sender=f":1.{number}") + unit_new(sender=":" + "9" * 4000))
     assert len(ours._routes) <= 100
-    assert all(len(array) <= signals.LONGEST_KEPT for array in ours._routes)
+    assert all(len(array) <= signals.HEADER_LIMIT for array in ours._routes)

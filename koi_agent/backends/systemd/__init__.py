@@ -36,7 +36,7 @@ class Systemd:
     async def session(self, deliver: Deliver) -> AsyncIterator[Session]:
         """Subscribe to the manager's signals; raises ``BackendLost`` or ``BackendAbsent``."""
         async with backend_errors():
-            connection = await self._bus.link()
+            connection = await self._bus.connection()
         session = Session(connection, self._config, deliver, self._listeners)
         async with backend_errors(), connection.subscribed(session.subscription) as owner:
             if not owner:

@@ -76,8 +76,8 @@ def subscription(wants: Callable[[str], bool], deliver: Callable[..., None]) -> 
             *(rule.format(member) for member in MANAGER_SIGNALS),
         ),
         members=frozenset((MANAGER, member) for member in MANAGER_SIGNALS),
-        picks=SIGNALED_PROPERTIES,
-        wants=wants,
+        filters=SIGNALED_PROPERTIES,
+        accepts=wants,
         deliver=deliver,
     )
 

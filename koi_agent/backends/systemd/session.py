@@ -95,7 +95,7 @@ class Session:
         raise AssertionError("a session ends by losing its backend")
 
     async def _watch_bus(self) -> Never:
-        raise BackendLost(f"bus: {await self._connection.lost()}")
+        raise BackendLost(f"bus: {await self._connection.wait_closed()}")
 
     async def _watch_owner(self) -> Never:
         """Subscribe again when systemd is back; raises ``BackendLost`` if it stays away."""

@@ -140,4 +140,4 @@ class _Presence:
         raise ProviderLost(f"{chosen.name} left the bus")
 
     async def _end_with_bus(self) -> Never:
-        raise ProviderLost(f"bus: {await self._link.lost()}")
+        raise ProviderLost(f"bus: {await self._link.wait_closed()}")

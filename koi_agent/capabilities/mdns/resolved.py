@@ -209,7 +209,7 @@ class Session:
         raise ProviderLost("systemd-resolved ended")
 
     async def _end_with_bus(self) -> None:
-        raise ProviderLost(f"bus: {await self._connection.lost()}")
+        raise ProviderLost(f"bus: {await self._connection.wait_closed()}")
 
 
 def _limits(known: Registration) -> Iterator[str]:

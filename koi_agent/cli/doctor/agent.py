@@ -13,7 +13,7 @@ from koi_agent.core.dbus_names import BACKEND, MANAGER, NAME, ROOT
 
 async def identity(case: Case, bus: Bus) -> Sequence[Finding]:
     """Check the user that the agent runs as."""
-    uid = await bus.link.user_of(bus.owner)
+    uid = await bus.link.unix_user(bus.owner)
     text = f"{NAME} is owned by {_user(uid)}"
     if case.scope == "system" and uid == 0:
         return [warning(text, "start koi-runtime.service, which has a user of its own")]

@@ -221,8 +221,10 @@ class Manager:
         if pid == 0:
             raise ErrorReply(INVALID, "not a process: 0")
         try:
-            (path,) = await call.link.call(SYSTEMD, "GetUnitByPID", "u", (pid,))
-            unit = await call.link.get(SYSTEMD[0], path, "org.freedesktop.systemd1.Unit", "Id")
+            (path,) = await call.connection.call(SYSTEMD, "GetUnitByPID", "u", (pid,))
+            unit = await call.connection.get(
+                SYSTEMD[0], path, "org.freedesktop.systemd1.Unit", "Id"
+            )
         except CallError as error:
             raise missing from error
         except (BusLost, TimeoutError) as error:

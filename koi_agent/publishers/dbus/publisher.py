@@ -125,7 +125,7 @@ class DBusPublisher:
         """Send events at once if the bus keeps up, else queue them; drop them without a bus."""
         if self._link is None:
             return
-        keeps_up = not self._queue and self.named.is_set() and self._link.roomy
+        keeps_up = not self._queue and self.named.is_set() and self._link.writable
         dropped = self._queue.dropped
         self._queue.put(events)
         if self._queue.dropped > dropped:
@@ -142,7 +142,7 @@ class DBusPublisher:
     async def run(self, bus: ReconnectingBus) -> Never:
         """Serve on each connection of a bus; raise ``NameTaken`` or ``NameRefused``."""
         while True:
-            link = await bus.link()
+            link = await bus.connection()
             try:
                 await self._serve(link)
             except BusLost as lost:
@@ -170,7 +170,7 @@ class DBusPublisher:
 
     async def _own_name(self, link: Connection) -> None:
         try:
-            owned = await link.own(NAME)
+            owned = await link.request_name(NAME)
         except TimeoutError as error:
             raise BusLost("the bus does not answer") from error
         except CallError as error:
@@ -182,7 +182,7 @@ class DBusPublisher:
     async def _send_all(self, link: Connection) -> None:
         while self._queue:
             self._send_slice(link)
-            await link.room()
+            await link.drain()
             if self._queue:
                 await asyncio.sleep(0)
         self._send_manager_changes()

@@ -246,4 +246,4 @@ async def _addresses() -> tuple[HostAddress, ...]:
 
 
 async def _end_with(connection: Connection) -> Never:
-    raise ProviderLost(f"bus: {await connection.lost()}")
+    raise ProviderLost(f"bus: {await connection.wait_closed()}")
