@@ -11,6 +11,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from functools import partial
 from logging import LogRecord
 from pathlib import Path
 from threading import RLock
@@ -59,13 +60,16 @@ class LogOutput:
     ``target`` is ``auto``, ``journal``, ``console`` or ``null``: words of systemd's LogTarget.
     ``auto`` is the journal where standard error goes there, by ``environment``, and else the
     console. ``level`` is one of systemd's words, too. Both can be set at any time; setting
-    them, and making this, raises ``BadInput``.
+    them, and making this, raises ``BadInput``. ``journal`` is the path of journald's socket.
     """
 
-    def __init__(self, level: int, target: str, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, level: int, target: str, environment: Mapping[str, str], *, journal: str = SOCKET
+    ) -> None:
+        to_journal = partial(Journal, journal)
         self._targets: dict[str, Callable[[], Target]] = {
-            "auto": Journal if is_journal(environment) else _console,
-            "journal": Journal,
+            "auto": to_journal if is_journal(environment, journal) else _console,
+            "journal": to_journal,
             "console": _console,
             "null": Null,
         }
@@ -175,7 +179,7 @@ class Null:
         pass
 
 
-def is_journal(environment: Mapping[str, str]) -> bool:
+def is_journal(environment: Mapping[str, str], path: str = SOCKET) -> bool:
     """Tell whether standard error goes to a journal that can be written to by its protocol.
 
     The rule is $JOURNAL_STREAM's in systemd.exec(5).
@@ -183,7 +187,7 @@ def is_journal(environment: Mapping[str, str]) -> bool:
     try:
         status = os.fstat(STDERR)
         same = environment.get(STREAM) == f"{status.st_dev}:{status.st_ino}"
-        return same and Path(SOCKET).is_socket()
+        return same and Path(path).is_socket()
     except OSError:
         return False
 

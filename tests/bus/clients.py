@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from koi_agent.bus.client import ReconnectingBus
 from koi_agent.bus.server import Server
 from koi_agent.capabilities.mdns.rules import MdnsRules
-from koi_agent.core.errors import ConfigError
+from koi_agent.core.errors import BackendLost, ConfigError
 from koi_agent.core.events import Change, Gone, Listing, Seen
 from koi_agent.core.instance import (
     UNIT,
@@ -87,16 +87,20 @@ class Control:
 
 
 class Told:
-    """An agent that knows what it is told.
+    """An agent whose registry the test fills.
 
-    ``different`` is what a resync finds, ``refusal`` why a reload is refused, "" if it is not.
+    ``different`` is what a resync finds, ``unlisted`` why that of a backend fails, and ``refusal``
+    why a reload is refused; "" if it is not.
     """
 
-    def __init__(self, backends: Sequence[str] = ("docker", "systemd")) -> None:
+    def __init__(
+        self, backends: Sequence[str] = ("docker", "systemd"), *, version: str = VERSION
+    ) -> None:
         self.registry = Registry({name: name for name in backends})
         wishes = ManagerActions(self._resync, self._reload, self._decisions)
-        self.publisher = DBusPublisher(self.registry, VERSION, wishes, Control())
+        self.publisher = DBusPublisher(self.registry, version, wishes, Control())
         self.different: dict[str, dict[str, str]] = {}
+        self.unlisted: dict[str, str] = {}
         self.refusal = ""
         self.reloads = 0
 
@@ -108,7 +112,9 @@ class Told:
         decisions = planner.planned(key).decisions
         return [replace(one, capability="mdns") for one in decisions]
 
-    async def _resync(self, _backend: str) -> Mapping[str, Mapping[str, str]]:
+    async def _resync(self, backend: str) -> Mapping[str, Mapping[str, str]]:
+        if reason := self.unlisted.get(backend):
+            raise BackendLost(reason)
         return self.different
 
     async def _reload(self) -> None:
@@ -132,9 +138,11 @@ class Told:
 
 
 @asynccontextmanager
-async def agent(bus: PrivateBus, *instances: Instance) -> AsyncIterator[Told]:
+async def agent(
+    bus: PrivateBus, *instances: Instance, version: str = VERSION
+) -> AsyncIterator[Told]:
     """Serve instances on a bus until the block is left."""
-    told = Told()
+    told = Told(version=version)
     server = Server(told.publisher.tree)
     place = ReconnectingBus(bus.address, server.dispatch)
     async with asyncio.TaskGroup() as group:
@@ -142,7 +150,7 @@ async def agent(bus: PrivateBus, *instances: Instance) -> AsyncIterator[Told]:
         told.list(*instances)
         tasks.append(group.create_task(told.publisher.run(place)))
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 await told.publisher.named.wait()
             told.publisher.enter("")
             yield told
@@ -190,7 +198,7 @@ async def koi_runtime(
 async def finished(process: Process) -> tuple[str, str]:
     """Wait for a command's end; returns what it wrote that was not read yet."""
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             out, err = await process.communicate()
     except TimeoutError:
         process.kill()

@@ -72,5 +72,5 @@ async def systemd(
     state = Property("ActiveState", "s", Emits.TRUE, lambda _: active)
     unit = interface("org.freedesktop.systemd1.Unit", state)
     objects: dict[str, Interface] = {units.MANAGER[1]: manager, UNIT_PATH: unit}
-    async with playing(place.bus.address, units.SYSTEMD, objects, monkeypatch):
+    async with playing(place.bus.address, units.SYSTEMD, objects):
         yield

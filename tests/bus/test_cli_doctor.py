@@ -12,7 +12,6 @@ from koi_agent.bus.client import connected
 from koi_agent.cli.doctor import examination
 from koi_agent.core.dbus_names import NAME
 from koi_agent.core.events import Lost
-from tests.bus import clients
 from tests.bus.clients import SHOP, WEB, agent, koi_runtime
 from tests.bus.patients import Place, be_impatient
 from tests.world.bus import PrivateBus
@@ -25,9 +24,8 @@ def place(bus: PrivateBus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     return Place(bus, tmp_path)
 
 
-async def test_a_sound_agent_is_found_sound(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clients, "VERSION", __version__)
-    async with agent(place.bus, WEB, SHOP):
+async def test_a_sound_agent_is_found_sound(place: Place) -> None:
+    async with agent(place.bus, WEB, SHOP, version=__version__):
         found = await place.findings()
     assert [verdict for verdict, *_ in found["bus"]] == ["ok"]
     assert found["state"] == [("ok", "running, 2 instances", "")]

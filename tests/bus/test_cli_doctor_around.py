@@ -166,7 +166,7 @@ async def test_a_systemd_that_is_too_old_is_a_warning(
 
 @pytest.mark.parametrize(("known", "verdict"), [(f"{NAME}.resync", "ok"), ("org.x.y", "warn")])
 async def test_polkit_that_does_not_know_our_actions_is_a_warning(
-    place: Place, monkeypatch: pytest.MonkeyPatch, known: str, verdict: str
+    place: Place, known: str, verdict: str
 ) -> None:
     action = [known, "", "", "", "", "", 0, 0, 0, {}]
     method = Method(
@@ -176,7 +176,7 @@ async def test_polkit_that_does_not_know_our_actions_is_a_warning(
         returns=(("actions", "a(ssssssuuua{ss})"),),
     )
     objects = {installation.AUTHORITY[1]: interface(installation.AUTHORITY[2], method)}
-    async with playing(place.bus.address, installation.POLKIT, objects, monkeypatch):
+    async with playing(place.bus.address, installation.POLKIT, objects):
         ((found, _, _),) = (await place.findings("system"))["polkit"]
     assert found == verdict
 

@@ -46,8 +46,8 @@ def resolved(speaks: str) -> Mapping[str, Interface]:
     return {path: interface(name, Property("MulticastDNS", "s", Emits.FALSE, lambda _: speaks))}
 
 
-async def test_an_avahi_that_runs_is_fine(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with playing(place.bus.address, network.AVAHI, avahi(), monkeypatch):
+async def test_an_avahi_that_runs_is_fine(place: Place) -> None:
+    async with playing(place.bus.address, network.AVAHI, avahi()):
         found = (await place.findings())["mdns"]
     assert found == [("ok", "avahi 0.8 announces services and host names", "")]
 
@@ -77,10 +77,10 @@ async def test_nobody_is_a_trouble_where_somebody_was_wished(
     [("yes", "", "ok"), ("no", "", "ok"), ("resolve", "avahi-daemon", "warn")],
 )
 async def test_resolved_is_asked_whether_it_speaks(
-    place: Place, monkeypatch: pytest.MonkeyPatch, speaks: str, installed: str, verdict: str
+    place: Place, speaks: str, installed: str, verdict: str
 ) -> None:
     install(place, installed)
-    async with playing(place.bus.address, network.RESOLVED, resolved(speaks), monkeypatch):
+    async with playing(place.bus.address, network.RESOLVED, resolved(speaks)):
         ((found, text, _),) = (await place.findings())["mdns"]
     assert found == verdict
     assert ("announces services" in text) == (speaks == "yes")

@@ -9,10 +9,9 @@ import pytest
 
 from koi_agent.bus.interfaces import Call, ErrorReply, Interface, Method, interface
 from koi_agent.core.dbus_names import MANAGER, NAME, ROOT
-from koi_agent.core.errors import BackendLost
 from koi_agent.core.events import Absent, Followed, Unfollowed
 from koi_agent.core.instance import EnabledBy, KoiMetadata, PortMetadata, Protocol
-from tests.bus.clients import SHOP, WEB, Told, agent, koi_runtime
+from tests.bus.clients import SHOP, WEB, agent, koi_runtime
 from tests.bus.tables import playing
 from tests.world.bus import PrivateBus
 
@@ -137,15 +136,10 @@ async def test_resync_names_the_backends_there_are(bus: PrivateBus) -> None:
 
 
 async def test_resync_says_which_backend_can_not_be_asked_and_asks_the_others(
-    bus: PrivateBus, monkeypatch: pytest.MonkeyPatch
+    bus: PrivateBus,
 ) -> None:
-    async def resync(_told: Told, backend: str) -> dict[str, dict[str, str]]:
-        if backend == "docker":
-            raise BackendLost("no list within 10 s")
-        return {}
-
-    monkeypatch.setattr(Told, "_resync", resync)
-    async with agent(bus):
+    async with agent(bus) as told:
+        told.unlisted["docker"] = "no list within 10 s"
         said = await koi_runtime(bus, "resync")
     assert (said.code, said.out) == (1, "systemd: 0 added, 0 changed, 0 removed\n")
     assert said.err == "koi-runtime: docker: no list within 10 s\n"
@@ -170,28 +164,24 @@ def reloading(handle: Handler) -> dict[str, Interface]:
     return {ROOT: interface(MANAGER, Method(name="Reload", handle=handle))}
 
 
-async def test_a_wish_lets_polkit_ask_for_a_password(
-    bus: PrivateBus, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_wish_lets_polkit_ask_for_a_password(bus: PrivateBus) -> None:
     calls: list[Call] = []
 
     def reload(call: Call) -> Sequence[Any]:
         calls.append(call)
         return ()
 
-    async with playing(bus.address, NAME, reloading(reload), monkeypatch):
+    async with playing(bus.address, NAME, reloading(reload)):
         assert (await koi_runtime(bus, "reload")).code == 0
     assert [call.interactive for call in calls] == [True]
 
 
 @pytest.mark.parametrize("error", ["AccessDenied", "InteractiveAuthorizationRequired"])
-async def test_who_may_not_is_told_who_may(
-    bus: PrivateBus, monkeypatch: pytest.MonkeyPatch, error: str
-) -> None:
+async def test_who_may_not_is_told_who_may(bus: PrivateBus, error: str) -> None:
     def deny(_call: Call) -> Sequence[Any]:
         raise ErrorReply(f"org.freedesktop.DBus.Error.{error}", f"{NAME}.reload: not authorized")
 
-    async with playing(bus.address, NAME, reloading(deny), monkeypatch):
+    async with playing(bus.address, NAME, reloading(deny)):
         said = await koi_runtime(bus, "reload")
     assert (said.code, said.out) == (1, "")
     assert said.err == f"koi-runtime: {NAME}.reload: not authorized (try with sudo)\n"
