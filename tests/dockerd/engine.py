@@ -1,4 +1,4 @@
-"""The Engine API by plain HTTP: for what a process of the docker command each would be too slow."""
+"""The Engine API over HTTP, for tests with many calls: a docker process for each is too slow."""
 
 import http.client
 import json
@@ -17,7 +17,7 @@ JSON: Final = "application/json"
 
 
 class EngineFailed(Exception):
-    """The daemon refused what it was asked for."""
+    """The daemon answered a request with an error."""
 
 
 class Connection(http.client.HTTPConnection):
@@ -28,7 +28,7 @@ class Connection(http.client.HTTPConnection):
         self._path = path
 
     def connect(self) -> None:
-        """Do as the class above does, with another kind of socket."""
+        """Connect to the Unix socket."""
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(self.timeout)
         self.sock.connect(str(self._path))
@@ -41,9 +41,9 @@ class Engine:
         self._path = path
 
     def call(self, method: str, target: str, body: object = None, *, timeout: float = 60) -> Any:
-        """Ask, and return the decoded answer; bytes as a body are taken for a tar archive.
+        """Send a request and return the decoded response; a body of bytes is a tar archive.
 
-        Raises EngineFailed where the daemon says no, and OSError where there is none.
+        Raises EngineFailed if the daemon answers with an error, and OSError if it does not answer.
         """
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         headers = {"Content-Type": TAR if isinstance(body, bytes) else JSON}
@@ -56,16 +56,16 @@ class Engine:
         return json.loads(text) if answer.getheader("Content-Type") == JSON else text.decode()
 
     def each(self, method: str, targets: Iterable[str], body: object = None) -> list[Any]:
-        """Ask the same of many, some at a time."""
+        """Send the same request to many targets, some at a time."""
         with ThreadPoolExecutor(AT_ONCE) as pool:
             return list(pool.map(lambda target: self.call(method, target, body), targets))
 
     def create(self, name: str, *, network: str = "none", **config: Any) -> str:
-        """Create a container that runs until it is told to end, and return its id.
+        """Create a container that runs until it gets SIGTERM, and return its id.
 
-        What ``config`` says goes to the API as it is: ``Labels=``, ``Cmd=``, ``HostConfig=``.
+        ``config`` goes to the API unchanged: ``Labels=``, ``Cmd=``, ``HostConfig=``.
         """
         host = {"NetworkMode": network} | config.pop("HostConfig", {})
-        wish = {"Image": IMAGE, "HostConfig": host} | config
-        identifier: str = self.call("POST", f"/containers/create?name={quote(name)}", wish)["Id"]
+        body = {"Image": IMAGE, "HostConfig": host} | config
+        identifier: str = self.call("POST", f"/containers/create?name={quote(name)}", body)["Id"]
         return identifier

@@ -1,4 +1,4 @@
-"""The one image that containers here are made of: busybox, made by hand, as no registry is near."""
+"""The image of all containers in tests: busybox, packed here, so no registry is needed."""
 
 import io
 import shutil
@@ -9,21 +9,21 @@ from urllib.parse import quote
 from tests.dockerd.engine import IMAGE, Engine
 
 APPLETS: Final = ("cat", "false", "httpd", "kill", "nc", "sh", "sleep", "test", "true")
-# As PID 1 of a container, a program without a handler never sees SIGTERM: each stop would last
-# until the daemon loses its patience, 10 s later. This one ends at once.
+# As PID 1 of a container, a program without a handler ignores SIGTERM, and the daemon kills it 10 s
+# later. This one ends at once.
 COMMAND: Final = 'CMD ["sh", "-c", "trap exit TERM; sleep 100000 & wait"]'
 
 
 def load(engine: Engine) -> None:
-    """Give the daemon the image."""
+    """Import the image into the daemon."""
     target = f"/images/create?fromSrc=-&repo={IMAGE}&changes={quote(COMMAND)}"
     engine.call("POST", target, archive())
 
 
 def archive() -> bytes:
-    """Pack busybox under all the names that it is called by."""
+    """Return a tar archive with busybox under the names of its applets."""
     busybox = shutil.which("busybox")
-    assert busybox is not None, "missing() asks for it"
+    assert busybox is not None, "missing() checks for it"
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
         tar.add(busybox, "bin/busybox")

@@ -1,4 +1,4 @@
-"""A publisher on real sockets, with a registry that a test tells things, and plain clients."""
+"""A publisher on real sockets, whose registry a test fills, and plain clients."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ PATIENCE = 300.0
 
 
 class Told:
-    """What the agent would be: a registry, the publisher that is told of it, and the facts."""
+    """The parts of an agent that HTTP shows: the registry, its publisher and the status."""
 
     def __init__(self, *instances: Instance, backends: Sequence[str] = BACKENDS) -> None:
         self.registry = Registry({name: name for name in BACKENDS})
@@ -53,7 +53,7 @@ class Told:
 
 @asynccontextmanager
 async def serving(told: Told, *listening: socket.socket) -> AsyncIterator[asyncio.Task[Any]]:
-    """Serve until left, or until the task that this yields is cancelled."""
+    """Serve while the block runs, or until the yielded task is cancelled."""
     async with asyncio.TaskGroup() as group:
         task = group.create_task(told.publisher.serve(listening), name="serve")
         try:
@@ -74,7 +74,7 @@ class Reply:
 
 
 class Client:
-    """One connection, spoken to in bytes."""
+    """One connection of a client that sends bytes."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
@@ -84,7 +84,7 @@ class Client:
         self.writer.write("\r\n".join(lines).encode())
 
     async def head(self) -> Reply:
-        """Read as far as the head goes; fails with the connection at its end."""
+        """Read the head of a response; raises IncompleteReadError at the end of the connection."""
         async with asyncio.timeout(PATIENCE):
             said = await self.reader.readuntil(b"\r\n\r\n")
         first, *lines = said.decode().strip().split("\r\n")
@@ -103,7 +103,7 @@ class Client:
         return await self.reply(method)
 
     async def ended(self) -> bool:
-        """Whether the other side has closed, with nothing more to say."""
+        """Return whether the server has closed the connection without sending more."""
         async with asyncio.timeout(PATIENCE):
             try:
                 return await self.reader.read(1) == b""
@@ -111,7 +111,7 @@ class Client:
                 return True
 
     async def cut(self) -> bool:
-        """Whether the other side closes without taking what is sent, with or without a 400."""
+        """Return whether the server closes with status 400 or without an answer."""
         async with asyncio.timeout(PATIENCE):
             try:
                 return (await self.reader.read()).startswith((b"HTTP/1.1 400", b"HTTP/1.0 400"))
@@ -142,13 +142,13 @@ async def client(listening: socket.socket) -> AsyncIterator[Client]:
 
 
 async def ask(listening: socket.socket, target: str, *headers: str, method: str = "GET") -> Reply:
-    """Ask once, over a connection of its own."""
+    """Send one request over its own connection."""
     async with client(listening) as one:
         return await one.ask(target, *headers, method=method)
 
 
 class Events:
-    """The events of one stream, as a browser would read them."""
+    """The events of one stream, read as a browser reads them."""
 
     def __init__(self, one: Client) -> None:
         self._client = one
@@ -197,7 +197,7 @@ async def events(listening: socket.socket, last_id: str = "") -> AsyncIterator[E
 
 
 async def until(true: Callable[[], bool]) -> None:
-    """Wait for something to come true."""
+    """Wait until a condition is true."""
     async with asyncio.timeout(PATIENCE):
-        while not true():  # noqa: ASYNC110 - nothing tells of it
+        while not true():  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.01)

@@ -1,4 +1,4 @@
-"""Clients that ask without a pause, never try again, and count what they meet."""
+"""Clients that send requests without a pause, never retry, and count the answers."""
 
 import asyncio
 import socket
@@ -43,7 +43,7 @@ class Tally:
 
 
 async def _hasty(path: socket.socket, tally: Tally) -> None:
-    """Ask over new connections."""
+    """Send each request over a new connection."""
     while not tally.ended():
         reply = await ask(path, TARGET)
         assert reply.json
@@ -51,7 +51,7 @@ async def _hasty(path: socket.socket, tally: Tally) -> None:
 
 
 async def _steady(path: socket.socket, tally: Tally) -> None:
-    """Ask over one connection for as long as it is not said to be the last time."""
+    """Send requests over one connection until a response says ``Connection: close``."""
     while not tally.ended():
         async with client(path) as one:
             while True:
@@ -64,7 +64,7 @@ async def _steady(path: socket.socket, tally: Tally) -> None:
 
 @asynccontextmanager
 async def asking(path: socket.socket) -> AsyncIterator[Tally]:
-    """Have eight clients ask, four of each kind, until ``end``."""
+    """Run eight clients, four of each kind, until ``end``."""
     tally = Tally()
     async with asyncio.TaskGroup() as group:
         for number in range(8):

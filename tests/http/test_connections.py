@@ -42,7 +42,7 @@ async def test_a_request_may_come_in_pieces(path: socket.socket) -> None:
 
 @pytest.mark.parametrize("sent", [b"", b"GET /healthz HTTP/1.1\r\nHost: x\r\n"])
 @in_virtual_time
-async def test_who_sends_no_request_is_cut_off(path: socket.socket, sent: bytes) -> None:
+async def test_a_client_without_a_request_is_disconnected(path: socket.socket, sent: bytes) -> None:
     async with serving(Told(), path), client(path) as one:
         one.writer.write(sent)
         began = now()
@@ -51,7 +51,7 @@ async def test_who_sends_no_request_is_cut_off(path: socket.socket, sent: bytes)
 
 
 @in_virtual_time
-async def test_dribbling_does_not_make_patience_longer(path: socket.socket) -> None:
+async def test_a_slow_request_does_not_extend_its_time_limit(path: socket.socket) -> None:
     async with serving(Told(), path), client(path) as one, asyncio.TaskGroup() as group:
         await one.ask("/healthz")
         one.writer.write(b"GET /healthz HTTP/1.1\r\n")
@@ -69,7 +69,7 @@ async def dribble(one: Client) -> None:
 
 
 @in_virtual_time
-async def test_who_rests_too_long_is_cut_off(path: socket.socket) -> None:
+async def test_an_idle_client_is_disconnected(path: socket.socket) -> None:
     async with serving(Told(), path), client(path) as one:
         assert (await one.ask("/healthz")).status == 200
         began = now()
@@ -78,7 +78,7 @@ async def test_who_rests_too_long_is_cut_off(path: socket.socket) -> None:
 
 
 @in_virtual_time
-async def test_an_answer_that_nobody_reads_is_given_up(path: socket.socket) -> None:
+async def test_an_answer_that_is_not_read_is_given_up(path: socket.socket) -> None:
     told = Told(*(unit(f"u{number}.service") for number in range(3000)))
     async with serving(told, path), client(path) as one:
         one.writer.transport.pause_reading()  # type: ignore[attr-defined]
@@ -137,7 +137,9 @@ async def drained(one: Client) -> None:
 
 
 @pytest.mark.parametrize("target", ["/healthz", "/v1/runtime/instances"])
-async def test_who_only_listens_any_more_is_answered(path: socket.socket, target: str) -> None:
+async def test_a_client_that_has_closed_its_half_is_answered(
+    path: socket.socket, target: str
+) -> None:
     async with serving(Told(WEB), path), client(path) as one:
         one.send(target)
         one.writer.write_eof()
@@ -226,7 +228,7 @@ async def test_more_clients_than_there_are_places_are_all_served(path: socket.so
     assert {task.result().status for task in asked} == {200}
 
 
-async def test_who_is_idle_makes_room_for_who_waits(path: socket.socket) -> None:
+async def test_an_idle_client_makes_room_for_a_waiting_one(path: socket.socket) -> None:
     async with serving(Told(), path), AsyncExitStack() as opened:
         clients = [await opened.enter_async_context(client(path)) for _ in range(CONNECTIONS)]
         for one in clients:
@@ -237,7 +239,7 @@ async def test_who_is_idle_makes_room_for_who_waits(path: socket.socket) -> None
 
 
 @in_virtual_time
-async def test_who_has_no_answer_yet_is_not_sent_away(path: socket.socket) -> None:
+async def test_a_client_without_an_answer_yet_keeps_its_place(path: socket.socket) -> None:
     async with serving(Told(), path), AsyncExitStack() as opened:
         clients = [await opened.enter_async_context(client(path)) for _ in range(CONNECTIONS)]
         async with client(path) as waiting:
@@ -250,7 +252,7 @@ async def test_who_has_no_answer_yet_is_not_sent_away(path: socket.socket) -> No
 
 
 @in_virtual_time
-async def test_a_lack_of_descriptors_is_told_once_and_outlived(
+async def test_a_lack_of_descriptors_is_logged_once_and_survived(
     path: socket.socket, caplog: pytest.LogCaptureFixture
 ) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

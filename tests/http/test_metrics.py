@@ -22,7 +22,7 @@ Values = dict[str, dict[tuple[str, ...], float]]
 
 
 def values(families: Iterable[Metric]) -> Values:
-    """Samples by name, each by the values of its labels."""
+    """Return samples by name and by the values of their labels."""
     found: Values = {}
     for family in families:
         for sample in family.samples:
@@ -65,7 +65,7 @@ async def test_what_befalls_a_backend_is_counted(path: socket.socket) -> None:
     }
 
 
-async def test_what_other_sinks_keep_and_drop_is_told(path: socket.socket) -> None:
+async def test_events_kept_and_dropped_by_other_sinks_are_counted(path: socket.socket) -> None:
     told = Told()
     told.facts = replace(told.facts, waiting={"dbus": 3}, dropped={"dbus": 2, "journal": 0})
     async with serving(told, path):

@@ -22,11 +22,11 @@ TARGETS = {
     "/v1/runtime/instances/{id}": f"/v1/runtime/instances/{SHOP.id}",
     "/v1/sd/prometheus": "/v1/sd/prometheus?include=discovered",
 }
-"""What is asked where the path itself can't be."""
+"""Requests for paths that have parameters."""
 
 
 def everything() -> Told:
-    """Tell of all that a page can show."""
+    """Return an agent with a value in every field of every page."""
     stale = replace(WEB, created_at=5, invocation_id=bytes(16), main_pid=7)
     told = Told(SHOP, HOSTILE, stale)
     told.apply(Lost(backend="systemd", reason="gone"))

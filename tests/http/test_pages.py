@@ -1,4 +1,4 @@
-"""What each page says, asked over real sockets."""
+"""The content of each page, over real sockets."""
 
 import socket
 from dataclasses import replace
@@ -214,7 +214,7 @@ async def test_healthz_tells_whether_to_send_anybody(
     assert (reply.status, reply.json) == (status, said)
 
 
-async def test_nothing_is_kept_by_caches_and_no_version_is_told(path: socket.socket) -> None:
+async def test_answers_are_not_cached_and_name_no_version(path: socket.socket) -> None:
     async with serving(Told(), path):
         for target in ("/v1/runtime/status", "/nowhere"):
             headers = (await ask(path, target)).headers
@@ -223,7 +223,7 @@ async def test_nothing_is_kept_by_caches_and_no_version_is_told(path: socket.soc
             assert not any(name.startswith("access-control") for name in headers)
 
 
-async def test_what_is_not_there_is_said_in_upstreams_shape(path: socket.socket) -> None:
+async def test_an_unknown_page_is_an_error_in_upstreams_form(path: socket.socket) -> None:
     async with serving(Told(), path), client(path) as one:
         for target in ("/", "/v1", "/v1/runtime/instances/", "/v1/runtime/status/", "//healthz"):
             reply = await one.ask(target)

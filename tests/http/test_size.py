@@ -22,7 +22,7 @@ def many() -> Told:
     return Told(*(replace(one, id=f"{number:064x}", name=f"c{number}") for number in range(MANY)))
 
 
-async def test_a_long_list_keeps_nobody_waiting(path: socket.socket) -> None:
+async def test_a_long_list_blocks_no_other_client(path: socket.socket) -> None:
     told = many()
     asyncio.get_running_loop().set_debug(False)
     async with serving(told, path), client(path) as one:
@@ -43,7 +43,7 @@ async def taken(one: Client, target: str) -> int:
     return length
 
 
-async def test_a_long_snapshot_keeps_nobody_waiting_and_is_whole(path: socket.socket) -> None:
+async def test_a_long_snapshot_is_complete_and_blocks_no_other_client(path: socket.socket) -> None:
     told = many()
     asyncio.get_running_loop().set_debug(False)
     async with serving(told, path), client(path) as one:
@@ -59,7 +59,7 @@ async def test_a_long_snapshot_keeps_nobody_waiting_and_is_whole(path: socket.so
     assert len({instance["id"] for instance in shown}) == MANY
 
 
-async def test_other_long_pages_keep_nobody_waiting(path: socket.socket) -> None:
+async def test_other_long_pages_block_no_other_client(path: socket.socket) -> None:
     told = many()
     asyncio.get_running_loop().set_debug(False)
     async with serving(told, path), client(path) as one:

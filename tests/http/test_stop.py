@@ -1,4 +1,4 @@
-"""An end that loses nothing: each connection that was accepted is answered."""
+"""A stop loses no request: each accepted connection is answered."""
 
 import asyncio
 import socket
@@ -18,10 +18,10 @@ REQUEST = b"GET /v1/runtime/status HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 @pytest.mark.parametrize("already", [0, 10, len(REQUEST)])
 @in_virtual_time
-async def test_who_is_accepted_is_answered_once_and_told_that_it_is_the_end(
+async def test_an_accepted_client_gets_one_answer_with_connection_close(
     path: socket.socket, already: int
 ) -> None:
-    """At the stop no byte of the request is sent yet, or some, or all."""
+    """At the stop the client has sent no byte of the request, some, or all."""
     async with serving(Told(WEB), path) as task, client(path) as one:
         await asyncio.sleep(0.05)
         one.writer.write(REQUEST[:already])
@@ -35,18 +35,18 @@ async def test_who_is_accepted_is_answered_once_and_told_that_it_is_the_end(
 
 
 @in_virtual_time
-async def test_who_asks_at_the_very_moment_is_answered(path: socket.socket) -> None:
+async def test_a_request_at_the_moment_of_the_stop_is_answered(path: socket.socket) -> None:
     async with serving(Told(WEB), path) as task, client(path) as one:
         await one.ask("/healthz")
         await asyncio.sleep(0.5)
-        one.writer.write(REQUEST)  # in the kernel, and nobody has read it
+        one.writer.write(REQUEST)  # in the kernel, not read yet
         task.cancel()
         reply = await one.reply()
         assert (reply.status, reply.headers["connection"]) == (200, "close")
 
 
 @in_virtual_time
-async def test_who_is_idle_does_not_make_a_stop_longer(path: socket.socket) -> None:
+async def test_an_idle_client_does_not_delay_the_stop(path: socket.socket) -> None:
     async with serving(Told(WEB), path) as task, client(path) as one:
         await one.ask("/healthz")
         await asyncio.sleep(0.3)
@@ -59,7 +59,7 @@ async def test_who_is_idle_does_not_make_a_stop_longer(path: socket.socket) -> N
 
 
 @in_virtual_time
-async def test_who_says_nothing_makes_a_stop_no_longer_than_its_bound(path: socket.socket) -> None:
+async def test_a_silent_client_delays_the_stop_until_its_time_limit(path: socket.socket) -> None:
     async with serving(Told(WEB), path) as task, client(path) as one:
         await asyncio.sleep(0.05)
         began = now()
@@ -71,7 +71,9 @@ async def test_who_says_nothing_makes_a_stop_no_longer_than_its_bound(path: sock
 
 
 @in_virtual_time
-async def test_who_reads_nothing_makes_a_stop_no_longer_than_its_bound(path: socket.socket) -> None:
+async def test_a_client_that_reads_nothing_delays_the_stop_until_its_time_limit(
+    path: socket.socket,
+) -> None:
     told = Told(*(unit(f"u{number}.service") for number in range(3000)))
     async with serving(told, path) as task, client(path) as one, client(path) as other:
         for reader, target in ((one, "/v1/runtime/instances"), (other, "/v1/runtime/events")):
@@ -87,7 +89,7 @@ async def test_who_reads_nothing_makes_a_stop_no_longer_than_its_bound(path: soc
 
 
 @in_virtual_time
-async def test_nobody_is_accepted_after_a_stop_and_the_next_serves_who_waits(
+async def test_a_client_that_waits_after_a_stop_is_served_by_the_next_publisher(
     path: socket.socket,
 ) -> None:
     first, second = Told(), Told(WEB)
@@ -112,7 +114,7 @@ async def test_one_publisher_serves_again_on_other_sockets(
 
 
 async def test_no_client_notices_two_hundred_ends(path: socket.socket) -> None:
-    """None of these clients tries anything twice."""
+    """The clients never retry a request."""
     told = Told(WEB)
     async with asking(path) as tally:
         for _ in range(200):

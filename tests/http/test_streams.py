@@ -23,7 +23,7 @@ DB = unit("db.service")
 
 
 class Known:
-    """What a listener knows who believes each event."""
+    """The view of a listener that applies each event."""
 
     def __init__(self) -> None:
         self.instances: dict[str, dict[str, Any]] = {}
@@ -101,7 +101,7 @@ async def test_a_snapshot_of_nothing_is_empty(path: socket.socket) -> None:
         assert (await stream.next())["data"]["data"] == {"instances": []}
 
 
-async def test_who_comes_back_gets_what_was_missed_and_nothing_twice(path: socket.socket) -> None:
+async def test_a_listener_that_reconnects_gets_each_missed_event_once(path: socket.socket) -> None:
     told = Told(WEB)
     known = Known()
     async with serving(told, path):
@@ -122,7 +122,9 @@ async def test_who_comes_back_gets_what_was_missed_and_nothing_twice(path: socke
 @pytest.mark.parametrize(
     "last_id", ["", "1-1", "x", "-", "{start}-999", "{start}-", "{start}-\xb2"]
 )
-async def test_who_has_an_unknown_id_gets_all_there_is(path: socket.socket, last_id: str) -> None:
+async def test_a_listener_with_an_unknown_id_gets_a_snapshot(
+    path: socket.socket, last_id: str
+) -> None:
     told = Told(WEB)
     async with serving(told, path):
         async with events(path) as stream:
@@ -131,7 +133,7 @@ async def test_who_has_an_unknown_id_gets_all_there_is(path: socket.socket, last
             assert (await stream.next())["event"] == "runtime.snapshot"
 
 
-async def test_who_comes_back_too_late_gets_all_there_is(path: socket.socket) -> None:
+async def test_a_listener_that_reconnects_too_late_gets_a_snapshot(path: socket.socket) -> None:
     told = Told(WEB)
     known = Known()
     async with serving(told, path):
@@ -194,7 +196,7 @@ async def test_what_is_heard_ends_at_what_is_listed(path: socket.socket, seed: i
     assert known.instances == {shown["key"]: shown for shown in listed}
 
 
-async def test_a_slow_listener_is_shown_anew_what_it_missed(path: socket.socket) -> None:
+async def test_a_slow_listener_gets_a_snapshot_for_what_it_missed(path: socket.socket) -> None:
     told = Told(*(unit(f"u{number}.service") for number in range(1000)))
     known = Known()
     async with serving(told, path), events(path) as stream:
@@ -266,7 +268,7 @@ async def test_a_stream_goes_over_http_1_0_too(path: socket.socket) -> None:
             await one.reader.readuntil(b"\ndata: ]}}\n\n")
 
 
-async def test_events_cost_little_when_nobody_listens(path: socket.socket) -> None:
+async def test_events_cost_little_without_a_listener(path: socket.socket) -> None:
     told = Told()
     started = listing("systemd", *(unit(f"u{number}.service") for number in range(100)))
     happened = told.registry.apply(started, 1)
@@ -280,7 +282,7 @@ async def test_events_cost_little_when_nobody_listens(path: socket.socket) -> No
     assert unheard < heard.seconds / 5
 
 
-async def test_an_instance_of_two_runtimes_is_told_once(path: socket.socket) -> None:
+async def test_an_instance_of_two_runtimes_is_reported_once(path: socket.socket) -> None:
     told = Told(WEB)
     async with serving(told, path), events(path) as stream:
         known = Known()

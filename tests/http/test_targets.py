@@ -1,4 +1,4 @@
-"""Scrape targets: who has one, and where it answers."""
+"""Scrape targets: which instances have one, and where it answers."""
 
 import socket
 from dataclasses import replace

@@ -62,7 +62,7 @@ async def remove(docker: Dockerd, *ids: str) -> None:
 
 
 async def running(docker: Dockerd, count: int, **config: Any) -> list[str]:
-    """Start containers, as many as wished."""
+    """Start a number of containers and return their ids."""
     serial = random.randrange(1 << 30)
     names = [f"box-{serial}-{number}" for number in range(count)]
     ids = [await asyncio.to_thread(docker.engine.create, name, **config) for name in names]
@@ -80,7 +80,7 @@ async def drift(world: World) -> int:
         return int(await link.get(NAME, f"{ROOT}/backend/docker", f"{NAME}.Backend", "Drift"))
 
 
-async def settle(world: World, docker: Dockerd, *, seconds: float = 20) -> dict[str, str]:
+async def settle(world: World, docker: Dockerd, *, seconds: float = 60) -> dict[str, str]:
     """Wait until what is published is what runs, state by state."""
 
     async def agrees() -> bool:
@@ -88,7 +88,7 @@ async def settle(world: World, docker: Dockerd, *, seconds: float = 20) -> dict[
         return await published(world) == before == await truth(docker)
 
     try:
-        await eventually(agrees, "what is published is what runs", seconds=seconds)
+        await eventually(agrees, "the agent publishes the running containers", seconds=seconds)
     except AssertionError as error:
         told, real = set((await published(world)).items()), set((await truth(docker)).items())
         raise AssertionError(f"missing {real - told}, too many {told - real}") from error
@@ -96,9 +96,9 @@ async def settle(world: World, docker: Dockerd, *, seconds: float = 20) -> dict[
 
 
 def counted(seen: Observer, ids: Sequence[str]) -> set[tuple[int, int]]:
-    """Tell how often each of them was said to start and to stop."""
-    said = ("InstanceStarted", "InstanceStopped")
-    return {(seen.count(said[0], id_), seen.count(said[1], id_)) for id_ in ids}
+    """Return how often each of them started and stopped, by signals."""
+    names = ("InstanceStarted", "InstanceStopped")
+    return {(seen.count(names[0], id_), seen.count(names[1], id_)) for id_ in ids}
 
 
 async def told(seen: Observer, ids: Sequence[str], expected: set[tuple[int, int]]) -> None:
@@ -119,14 +119,14 @@ async def shown(world: World, id_: str, key: str, is_right: Callable[[Any], bool
 
 @asynccontextmanager
 async def watched(world: World, ids: Sequence[str]) -> AsyncIterator[Observer]:
-    """Watch the agent, once it knows all of them well and has no more to say about them."""
+    """Follow the agent after it has inspected all of these containers."""
     for id_ in ids:
         await shown(world, id_, "MainPID", lambda pid: pid > 0)
     async with observer(world) as seen:
         yield seen
 
 
-async def test_every_start_and_stop_is_told_once(
+async def test_every_start_and_stop_is_reported_once(
     world: World, docker: Dockerd, tmp_path: Path
 ) -> None:
     early = await running(docker, 50)
@@ -150,7 +150,7 @@ async def test_every_start_and_stop_is_told_once(
         assert (seen.unbalanced, await drift(world)) == ([], 0)
 
 
-async def test_a_container_that_lives_for_a_moment_is_told(
+async def test_a_container_that_ends_at_once_is_reported(
     world: World, docker: Dockerd, tmp_path: Path
 ) -> None:
     async with agent(world, tmp_path), observer(world) as seen:
@@ -204,7 +204,7 @@ async def test_health_is_what_the_check_says(world: World, docker: Dockerd, tmp_
         await shown(world, id_, "Health", lambda health: health == "healthy")
 
 
-async def test_each_restart_of_the_daemon_starts_its_containers_anew(
+async def test_each_restart_of_the_daemon_restarts_its_containers(
     world: World, docker: Dockerd, tmp_path: Path
 ) -> None:
     always, once = await running(docker, 10, HostConfig=ALWAYS), await running(docker, 5)
@@ -234,7 +234,7 @@ async def test_containers_that_outlive_their_daemon_do_not_stop(
 
 
 async def storm(docker: Dockerd, ids: Sequence[str], seed: int) -> None:
-    """Do anything to any of them until told to stop; most of it is refused."""
+    """Send random actions for random containers until cancelled; most are refused."""
     chance = random.Random(seed)
     while True:
         target = f"/containers/{chance.choice(ids)}/{chance.choice(STORM)}"

@@ -1,4 +1,4 @@
-"""What unit files ask for and what units listen on, from a real manager and real sockets."""
+"""Metadata of unit files and ports of units, from a real manager and real sockets."""
 
 import json
 from pathlib import Path

@@ -81,7 +81,7 @@ def state(world: World, unit: str) -> str:
 
 
 def left(world: World) -> set[str]:
-    """Name what there is of the agent: files, units and what the bus would start."""
+    """Return all traces of the agent: files, units and activatable names."""
     units = world.systemctl("list-units", "--all", "--plain", "--no-legend").stdout
     startable = world.run("busctl", "--user", "--activatable", "--no-legend", "list").stdout
     found = {line.split()[0] for line in (units + startable).splitlines()}

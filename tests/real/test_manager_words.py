@@ -163,7 +163,7 @@ async def act(notifier, listeners):
     assert unit.shown("StatusText") == "after"
 
 
-async def test_last_words_are_heard_from_who_ends_at_once(unit: Unit) -> None:
+async def test_last_words_arrive_from_a_service_that_ends_at_once(unit: Unit) -> None:
     await unit.start(
         """
 async def act(notifier, listeners):

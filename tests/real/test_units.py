@@ -91,9 +91,7 @@ def restarts(world: World) -> int:
     return int(shown.stdout)
 
 
-async def test_a_restart_somebody_asks_for_is_a_stop_and_a_start(
-    world: World, tmp_path: Path
-) -> None:
+async def test_a_requested_restart_is_a_stop_and_a_start(world: World, tmp_path: Path) -> None:
     world.unit("asked.service", f"[Unit]\nStartLimitIntervalSec=0\n{SLEEP}")
     async with agent(world, tmp_path), observer(world) as seen:
         await on_manager(world, "start", "asked.service")
