@@ -113,6 +113,7 @@ async def test_one_publisher_serves_again_on_other_sockets(
             assert "connection" not in reply.headers
 
 
+@in_virtual_time
 async def test_no_client_notices_two_hundred_ends(path: socket.socket) -> None:
     """The clients never retry a request."""
     told = Told(WEB)
