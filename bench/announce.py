@@ -1,8 +1,8 @@
-"""How 1 000 announced instances get to the network, and what that costs.
+"""Measures the announcement of 1 000 instances: time, processor time and memory.
 
-Containers of a fake engine, a real agent and a real Avahi in a private world, and a peer with an
-Avahi of its own that resolves them. Beside it, what Avahi needs for a name without us. Run as
-root: ``python -m bench.announce [CONTAINERS [SAMPLES]]``.
+A fake engine has the containers. A real agent and a real Avahi run in a private world; a peer with
+an Avahi of its own resolves the names. For comparison, the same is measured with Avahi alone. Run
+as root: ``python -m bench.announce [CONTAINERS [SAMPLES]]``.
 """
 
 import asyncio
@@ -28,11 +28,11 @@ from tests.world import World
 SETTINGS: Final = "[Runtime]\nBackends=docker\nLogLevel=warning\n[Docker]\nSocket={socket}\n"
 COUNTED: Final = re.compile(r'koi_announcements\{[^}]*status="announced"\} (\d+)')
 IDLE: Final = 20.0
-"""Seconds of idling that are measured."""
+"""Seconds for which the idle agent is measured."""
 
 
 class Cost:
-    """What a process has used."""
+    """Processor time and memory of a process."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
@@ -41,7 +41,7 @@ class Cost:
         return int(Path(f"/proc/{self._pid}/schedstat").read_text().split()[0]) / 1e9
 
     def memory(self) -> int:
-        """Tell resident memory in MB."""
+        """Return the resident memory in MB."""
         lines = Path(f"/proc/{self._pid}/status").read_text().splitlines()
         return next(int(line.split()[1]) // 1024 for line in lines if line.startswith("VmRSS:"))
 
@@ -59,7 +59,7 @@ class Page(http.client.HTTPConnection):
 
 
 def announced(world: World) -> int:
-    """Count the records that are announced, as the agent tells."""
+    """Return the number of announced records by the agent's metrics."""
     page = Page(Path(f"/proc/{world.pid}/root/run/user/0/koi-runtime/http.sock"))
     try:
         page.request("GET", "/metrics")
@@ -72,7 +72,7 @@ def announced(world: World) -> int:
 
 
 async def resolved(peer: Connection, name: str) -> bool:
-    """Ask the peer's Avahi for an address; tells whether there is one within 5 s."""
+    """Resolve a name with the peer's Avahi; return False after 5 s."""
     try:
         body = [EVERY, EVERY, f"{name}.local", 0, 0]
         await peer.call(SERVER, "ResolveHostName", "iisiu", body, within=10)
@@ -82,7 +82,7 @@ async def resolved(peer: Connection, name: str) -> bool:
 
 
 async def timed(peer: Connection, name: str, begin: Callable[[], Awaitable[None]]) -> float:
-    """Tell the milliseconds from a beginning until the peer resolves a name."""
+    """Return the milliseconds from ``begin`` until the peer resolves a name."""
     began = time.perf_counter()
     await begin()
     while not await resolved(peer, name):
@@ -91,7 +91,7 @@ async def timed(peer: Connection, name: str, begin: Callable[[], Awaitable[None]
 
 
 def spread(values: list[float]) -> str:
-    return f"{statistics.median(values):.0f} ms in the middle, {max(values):.0f} ms at most"
+    return f"{statistics.median(values):.0f} ms median, {max(values):.0f} ms maximum"
 
 
 async def measure(world: World, lan: Lan, folder: Path, count: int, samples: int) -> None:
@@ -128,7 +128,7 @@ async def measure(world: World, lan: Lan, folder: Path, count: int, samples: int
 
 
 def bus_of(host: Host) -> str:
-    """Tell the address of a host's system bus, from outside."""
+    """Return the address of a host's system bus, as seen from outside its namespaces."""
     return f"unix:path=/proc/{host.pid}/root/run/dbus/system_bus_socket"
 
 
@@ -146,7 +146,7 @@ def run(fake: FakeDocker, name: str) -> None:
 
 
 async def alone(own: Connection, peer: Connection, samples: int) -> None:
-    """Measure Avahi by itself: an address that is published, until the peer resolves it."""
+    """Measure Avahi alone: from the publication of an address until the peer resolves it."""
     taken = []
     for number in range(samples):
 
@@ -162,7 +162,7 @@ async def alone(own: Connection, peer: Connection, samples: int) -> None:
 
 
 async def changes(fake: FakeDocker, peer: Connection, ours: Cost, samples: int) -> None:
-    """Measure what one more container takes, and costs."""
+    """Measure one more container: the time until its name resolves, and the processor time."""
     taken, before = [], ours.cpu()
     for number in range(samples):
 

@@ -1,7 +1,7 @@
-"""How the agent bears 10 000 containers and a flood of events, as its users would see it.
+"""Measures the agent with 10 000 containers and a flood of events, as its users see it.
 
-A fake engine in a process of its own has the containers; a real agent in a private world follows
-it. Run as root: ``python -m bench.docker_flood [CONTAINERS [EVENTS_A_SECOND [SECONDS]]]``.
+A fake engine, a process of its own, has the containers. A real agent in a private world follows
+it. Run as root: ``python -m bench.docker_flood [CONTAINERS [EVENTS_PER_SECOND [SECONDS]]]``.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ EVENTS: Final = ("InstanceStarted", "InstanceUpdated", "InstanceStopped")
 
 
 class Bench:
-    """The agent's process, its answers, and how long they take."""
+    """The agent's process, its signals, and the duration of its replies."""
 
     def __init__(self, pid: int, link: Connection) -> None:
         self.pid = pid
@@ -34,7 +34,7 @@ class Bench:
         self.pings: list[float] = []
 
     def status(self, key: str) -> int:
-        """Read a value of the agent's memory, in MB."""
+        """Return a value of /proc/PID/status in MB."""
         lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
         return next(int(line.split()[1]) // 1024 for line in lines if line.startswith(f"{key}:"))
 
@@ -46,7 +46,7 @@ class Bench:
         self.signals += len(items)
 
     async def ping(self) -> None:
-        """Ask for a sign of life all the time: the longest wait is the longest stall."""
+        """Ping the agent all the time: the longest wait is the longest stall."""
         while True:
             began = time.perf_counter()
             await self.link.call(PEER, "Ping")
@@ -60,7 +60,7 @@ class Bench:
 
 
 def row(what: str, value: str) -> None:
-    print(f"{what:42} {value}", flush=True)  # noqa: T201 - this is what it is for
+    print(f"{what:42} {value}", flush=True)  # noqa: T201 - the report
 
 
 def stalls(pings: list[float]) -> str:
@@ -68,7 +68,7 @@ def stalls(pings: list[float]) -> str:
         return "-"
     milliseconds = sorted(1000 * ping for ping in pings)
     middle = statistics.median(milliseconds)
-    return f"{milliseconds[-1]:.0f} ms at most, {middle:.1f} ms in the middle, {len(pings)} pings"
+    return f"{milliseconds[-1]:.0f} ms maximum, {middle:.1f} ms median, {len(pings)} pings"
 
 
 async def measure(world: World, socket: Path, count: int, rate: int, seconds: float) -> None:

@@ -4,10 +4,11 @@ import asyncio
 import gc
 import inspect
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 from typing import NoReturn
 
+import pluggy
 import pytest
 
 HERE = Path(__file__).parent
@@ -42,6 +43,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(REAL_TIMEOUT))
     order = {name: number for number, name in enumerate(SLOWEST_FIRST)}
     items.sort(key=lambda item: order.get(folder(item), len(order)))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_report_to_serializable() -> Generator[None, pluggy.Result[object], None]:
+    """Escape lone surrogates in captured texts: parallel processes send reports as UTF-8."""
+    outcome = yield
+    outcome.force_result(encodable(outcome.get_result()))
+
+
+def encodable(value: object) -> object:
+    """Return a value of JSON with lone surrogates escaped in all its strings."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {encodable(key): encodable(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [encodable(inner) for inner in value]
+    return value
 
 
 def folder(item: pytest.Item) -> str:

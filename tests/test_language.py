@@ -7,21 +7,13 @@ import pytest
 from tests.language import Finding, files, findings
 
 MOST: dict[str, int] = {
-    "bench": 7,
-    "koi_agent": 15,
-    "koi_agent/announce": 46,
-    "koi_agent/backends": 297,
-    "koi_agent/bus": 70,
-    "koi_agent/capabilities": 106,
-    "koi_agent/cli": 157,
-    "koi_agent/config": 47,
-    "koi_agent/core": 234,
-    "koi_agent/follow": 25,
-    "koi_agent/gate": 42,
-    "koi_agent/host": 166,
-    "koi_agent/publishers": 120,
+    "koi_agent/backends": 17,
+    "koi_agent/bus": 59,
+    "koi_agent/cli": 6,
+    "koi_agent/host": 139,
+    "koi_agent/publishers": 72,
     "pyproject.toml": 1,
-    "tests": 173,
+    "tests": 191,
 }
 """Findings still allowed below a path; the longest path that fits counts, all others have 0.
 

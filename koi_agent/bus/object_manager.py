@@ -19,7 +19,9 @@ PROPERTIES = "org.freedesktop.DBus.Properties"
 SLICE = 20
 """Objects marshalled before others get a turn: about two milliseconds."""
 
-Found = Callable[[str], Sequence[tuple[Interface, Any]]]
+Interfaces = Sequence[tuple[Interface, Any]]
+"""The interfaces of an object, each with the source of its properties."""
+Found = Callable[[str], Interfaces]
 
 
 class ObjectManager:
@@ -34,9 +36,13 @@ class ObjectManager:
         """Marshal an object's path, interfaces and properties, or find them marshalled."""
         if kept := self._entries.get(path):
             return kept
-        shown = {s.name: properties(s, subject) for s, subject in self._found(path)}
-        made = self._entries[path] = marshal("oa{sa{sv}}", (path, shown))
-        return made
+        return self._put(path, self._found(path))
+
+    def _put(self, path: str, interfaces: Interfaces) -> bytes:
+        """Marshal an object's entry and keep it."""
+        values = {each.name: properties(each, subject) for each, subject in interfaces}
+        entry = self._entries[path] = marshal("oa{sa{sv}}", (path, values))
+        return entry
 
     async def answer(self, paths: Callable[[], Sequence[str]]) -> bytes:
         """Marshal GetManagedObjects' answer, in slices; true at the moment it returns."""
@@ -51,10 +57,9 @@ class ObjectManager:
                     await asyncio.sleep(0)
         return joined([self._entries[path] for path in paths() if path in self._entries])
 
-    def added(self, link: Connection, path: str) -> None:
+    def added(self, link: Connection, path: str, interfaces: Interfaces) -> None:
         """Emit InterfacesAdded."""
-        self._entries.pop(path, None)
-        self._emit(link, "InterfacesAdded", "oa{sa{sv}}", self.entry(path))
+        self._emit(link, "InterfacesAdded", "oa{sa{sv}}", self._put(path, interfaces))
 
     def removed(self, link: Connection, path: str, interfaces: Sequence[str]) -> None:
         """Emit InterfacesRemoved."""

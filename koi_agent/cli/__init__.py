@@ -1,7 +1,6 @@
-"""The command ``koi-runtime``: clients of the D-Bus interface like any other, and ``run``.
+"""The command ``koi-runtime``: clients of the D-Bus interface, and ``run``, the agent itself.
 
-``commands`` is the table of them, one module each, and ``doctor`` a package of them;
-``arguments`` reads what was typed, ``naming`` finds the instances that are meant, ``service``
-asks the agent, ``records`` makes plain values of its answers, ``table`` and ``output`` show
-them.
+``commands`` is the table of commands. Each command is a module, and ``doctor`` a package.
+``arguments`` parses the command line, ``resolve`` finds the named instances, ``client`` calls the
+agent, ``records`` reads its replies, ``table`` and ``output`` write them.
 """

@@ -12,15 +12,15 @@ from koi_agent.cli.syntax import COMMANDS, DEFAULT, MAIN, PROGRAM, SHARED, Comma
 from koi_agent.core.errors import KoiError
 
 
-class Misuse(KoiError):
-    """The command line makes no sense."""
+class UsageError(KoiError):
+    """The command line is invalid."""
 
 
 class Arguments(Namespace):
     """The parsed command line; ``scope`` is ``None`` if no option chose one.
 
-    ``names`` are of ``show`` and ``explain``, ``backend`` is of ``resync``; ``runtime``,
-    ``no_runtime`` and ``log_level`` are those of ``run``, ``remove`` is of ``install-units``.
+    ``names`` belong to ``show`` and ``explain``, ``backend`` to ``resync``, ``remove`` to
+    ``install-units``; ``runtime``, ``no_runtime`` and ``log_level`` belong to ``run``.
     """
 
     command: str
@@ -36,10 +36,10 @@ class Arguments(Namespace):
 
 
 class Parser(ArgumentParser):
-    """An argparse parser that raises ``Misuse`` instead of printing its usage."""
+    """An argparse parser that raises ``UsageError`` instead of printing its usage."""
 
     def error(self, message: str) -> Never:
-        raise Misuse(f"{message} (see {self.prog} --help)")
+        raise UsageError(f"{message}; see {self.prog} --help")
 
 
 def parser() -> Parser:
@@ -113,7 +113,7 @@ def _details(option: Option) -> dict[str, Any]:
 
 
 def parsed(argv: Sequence[str]) -> Arguments:
-    """Parse a command line; raise ``Misuse``, or ``SystemExit`` after --help and --version."""
+    """Parse a command line; raise ``UsageError``, or ``SystemExit`` after --help and --version."""
     arguments = parser().parse_args(argv, Arguments())
     arguments.command = arguments.command or DEFAULT
     return arguments

@@ -1,7 +1,7 @@
-"""``koi-runtime cat-config``: what is set, and who set it.
+"""``koi-runtime cat-config``: the settings in force, and the origin of each.
 
-No agent is asked: it is what an agent would read if it were started here and now. What is
-written is itself a file that says the same, for a comment is a line of its own.
+The agent is not contacted: these are the settings of an agent that is started now. The output is
+a valid configuration file with the same settings.
 """
 
 import os
@@ -16,7 +16,7 @@ from koi_agent.core.text import printable
 
 
 def act(arguments: Arguments, output: Output) -> int:
-    """Write the configuration in force; a bad one is a failure, as it is to systemd's tools."""
+    """Print the configuration; raise ``ConfigError`` if it is invalid."""
     loaded = load(Flags(scope=arguments.scope), os.environ)
     if output.mode != "off":
         output.json([record(setting) for setting in loaded.settings])
@@ -29,7 +29,7 @@ def act(arguments: Arguments, output: Output) -> int:
 
 
 def blocks(loaded: Loaded, output: Output) -> Iterator[Iterable[str]]:
-    """Yield the files that were read, and then each section, in lines."""
+    """Yield the lines of each block: the files that were read, and then each section."""
     if loaded.files and output.legend:
         yield [comment(file, output) for file in loaded.files]
     for section, settings in groupby(loaded.settings, key=lambda setting: setting.section):

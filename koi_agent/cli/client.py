@@ -1,4 +1,4 @@
-"""The agent as its clients see it: the questions they ask, and what they wish it did."""
+"""Calls the agent over D-Bus."""
 
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -20,12 +20,13 @@ ABSENT = (BUS_ERROR + "ServiceUnknown", BUS_ERROR + "NameHasNoOwner")
 WENT_AWAY = (BUS_ERROR + "NoReply", BUS_ERROR + "Disconnected")
 DENIED = BUS_ERROR + "AccessDenied"
 UNAUTHORIZED = (DENIED, BUS_ERROR + "InteractiveAuthorizationRequired")
-WISH_TIMEOUT = 180.0
-"""Seconds a wish may take: polkit gives somebody 120 to type a password."""
-OTHER = {
-    "system": "is dbus running here? --user asks the user's agent",
-    "user": "is this a login session? --system asks the system's agent",
+AUTH_TIMEOUT = 180.0
+"""Seconds for a call that needs authorization: polkit waits 120 s for a password."""
+OTHER_BUS = {
+    "system": "check that dbus is running, or use --user",
+    "user": "run this in a login session, or use --system",
 }
+"""What to do if a bus does not answer, by scope."""
 GONE = (BUS_ERROR + "UnknownObject", f"{NAME}.NoSuchInstance")
 
 Properties = Mapping[str, Any]
@@ -33,16 +34,16 @@ T = TypeVar("T")
 
 
 class NoAnswer(KoiError):
-    """The agent can't be asked, or said no."""
+    """The agent cannot be reached, or it returned an error."""
 
 
 class Refused(KoiError):
-    """The agent will not do, or can't do, what was wished."""
+    """The agent refused a privileged call, or the call failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row of ListInstances, whose columns are fixed for ever."""
+    """A row of ListInstances; its columns never change."""
 
     id: str
     name: str
@@ -57,9 +58,9 @@ class Row:
 
 
 class Client:
-    """The agent, over one connection.
+    """Calls of the agent over one connection.
 
-    All methods raise as ``Connection.call`` does, and ``BadInput`` for an answer that is none.
+    All methods raise as ``Connection.call`` does, and ``BadInput`` for a malformed reply.
     """
 
     def __init__(self, link: Connection) -> None:
@@ -68,105 +69,110 @@ class Client:
     async def _call(
         self, path: str, interface: str, member: str, *texts: str, returns: type[T]
     ) -> T:
-        """Call a method that takes strings and returns one value."""
-        answer = await self._link.call((NAME, path, interface), member, "s" * len(texts), texts)
-        if len(answer) != 1 or not isinstance(answer[0], returns):
-            raise nonsense(member)
-        return answer[0]
+        """Call a method with string arguments and one return value."""
+        reply = await self._link.call((NAME, path, interface), member, "s" * len(texts), texts)
+        if len(reply) != 1 or not isinstance(reply[0], returns):
+            raise malformed(member)
+        return reply[0]
 
     async def properties(self, path: str, interface: str) -> Properties:
         properties = "org.freedesktop.DBus.Properties"
         return await self._call(path, properties, "GetAll", interface, returns=dict)
 
     async def instances(self) -> list[Properties]:
-        """Read all instances whole, in one call."""
+        """Return the properties of all instances, by one call."""
         manager = "org.freedesktop.DBus.ObjectManager"
         objects = await self._call(ROOT, manager, "GetManagedObjects", returns=dict)
-        return [shown[INSTANCE] for shown in objects.values() if INSTANCE in shown]
+        return [interfaces[INSTANCE] for interfaces in objects.values() if INSTANCE in interfaces]
 
     async def rows(self) -> list[Row]:
-        """Read the short list of all instances."""
+        """Return the short list of all instances."""
         rows = await self._call(ROOT, MANAGER, "ListInstances", returns=list)
         if any(len(row) != len(fields(Row)) for row in rows):
-            raise nonsense("ListInstances")
+            raise malformed("ListInstances")
         return list(starmap(Row, rows))
 
     async def of_unit(self, unit: str) -> str:
-        """Find the path of what a unit is."""
+        """Return the path of the instance of a unit."""
         return await self._call(ROOT, MANAGER, "GetInstanceByUnit", unit, returns=str)
 
     async def backend_paths(self) -> list[str]:
         return [row[-1] for row in await self._backends()]
 
     async def backend_states(self) -> Mapping[str, str]:
-        """Read how the backends are, by name."""
+        """Return the states of the backends by name."""
         return {row[0]: row[1] for row in await self._backends()}
 
     async def _backends(self) -> list[list[Any]]:
-        """Read the short list of all backends: name, state, instances, path."""
+        """Return the short list of all backends: name, state, instances, path."""
         rows = await self._call(ROOT, MANAGER, "ListBackends", returns=list)
         if any(len(row) != 4 for row in rows):
-            raise nonsense("ListBackends")
+            raise malformed("ListBackends")
         return rows
 
     async def explanation(self, key: str) -> Mapping[str, Any]:
-        """Ask for an instance's explanation."""
+        """Return the explanation of an instance."""
         text = await self._call(ROOT, MANAGER, "Explain", key, returns=str)
         try:
-            said = json.loads(text)
+            explanation = json.loads(text)
         except ValueError as error:
-            raise nonsense("Explain") from error
-        return said if isinstance(said, dict) else {}
+            raise malformed("Explain") from error
+        return explanation if isinstance(explanation, dict) else {}
 
     async def resync(self, backend: str) -> Mapping[str, Any]:
-        """Have a backend listed anew; returns how much was different. Raises ``Refused``."""
-        (different,) = await self._wish("Resync", "sa{sv}", (backend, {}))
+        """List a backend again; return the differences, or raise ``Refused``."""
+        (different,) = await self._privileged_call("Resync", "sa{sv}", (backend, {}))
         if not isinstance(different, dict):
-            raise nonsense("Resync")
+            raise malformed("Resync")
         return different
 
     async def reload(self) -> None:
-        """Have the configuration read anew; raises ``Refused``."""
-        await self._wish("Reload", "", ())
+        """Reload the configuration; raise ``Refused``."""
+        await self._privileged_call("Reload", "", ())
 
-    async def _wish(self, member: str, signature: str, body: Sequence[Any]) -> list[Any]:
-        """Call a method that not everybody may; whoever is at the terminal may be asked."""
+    async def _privileged_call(self, member: str, signature: str, body: Sequence[Any]) -> list[Any]:
+        """Call a method that needs authorization; polkit may ask for a password."""
         flags = Flag.ALLOW_INTERACTIVE_AUTHORIZATION
         try:
             return await self._link.call(
-                (NAME, ROOT, MANAGER), member, signature, body, within=WISH_TIMEOUT, flags=flags
+                (NAME, ROOT, MANAGER),
+                member,
+                signature,
+                body,
+                within=AUTH_TIMEOUT,
+                flags=flags,
             )
         except CallError as error:
             if error.name in UNAUTHORIZED:
-                raise Refused(f"{text_of(error)} (try with sudo)") from error
+                raise Refused(f"{text_of(error)}; run the command as root") from error
             if error.name.startswith(f"{NAME}."):
                 raise Refused(text_of(error)) from error
             raise
 
 
-def nonsense(member: str) -> BadInput:
-    return BadInput(f"the agent's answer to {member} is none: is it of another version?")
+def malformed(member: str) -> BadInput:
+    return BadInput(f"agent: malformed reply to {member}; restart it if its version differs")
 
 
 def key_at(path: str) -> tuple[str, str]:
-    """Tell backend and id of an instance by its object path."""
+    """Return backend and id of an instance by its object path."""
     backend, _, id_ = decode(path.rpartition("/")[2]).partition(":")
     return backend, id_
 
 
 @asynccontextmanager
 async def bus(scope: str) -> AsyncIterator[Connection]:
-    """Connect to a bus to talk with the agent; all that can go wrong is a ``KoiError``."""
+    """Connect to a bus in order to call the agent; raise ``KoiError`` for every failure."""
     try:
         async with connected(address(scope)) as link:
             yield link
     except BusLost as lost:
-        where = f"the {scope} bus at {address(scope)}"
-        raise NoAnswer(f"{where} does not answer: {_reason(lost)} ({OTHER[scope]})") from lost
+        text = f"{scope} bus at {address(scope)}: cannot connect: {_reason(lost)}"
+        raise NoAnswer(f"{text}; {OTHER_BUS[scope]}") from lost
     except TimeoutError as error:
-        raise NoAnswer(f"the agent on the {scope} bus does not answer ({advice(scope)})") from error
+        raise NoAnswer(f"agent on the {scope} bus: no reply in time; {advice(scope)}") from error
     except CallError as error:
-        raise NoAnswer(_refusal(error, scope)) from error
+        raise NoAnswer(_failure(error, scope)) from error
 
 
 @asynccontextmanager
@@ -177,24 +183,24 @@ async def agent(scope: str) -> AsyncIterator[Client]:
 
 
 def advice(scope: str) -> str:
-    """Say what to do about an agent that does not answer."""
+    """Return what to do if the agent does not answer."""
     user = " --user" if scope == "user" else ""
-    return f"is koi-runtime.service running? systemctl{user} status koi-runtime"
+    return f"check systemctl{user} status koi-runtime"
 
 
-def _refusal(error: CallError, scope: str) -> str:
+def _failure(error: CallError, scope: str) -> str:
+    subject = f"agent on the {scope} bus"
     if error.name in ABSENT:
-        return f"the agent does not answer on the {scope} bus ({advice(scope)})"
+        return f"{subject}: not running; {advice(scope)}"
     if error.name in WENT_AWAY:
-        return f"the agent on the {scope} bus went away before it answered ({advice(scope)})"
-    text = text_of(error)
+        return f"{subject}: disconnected before it replied; {advice(scope)}"
     if error.name == DENIED:
-        return f"the {scope} bus denies access to the agent: {text}"
-    return f"the agent refused: {text}"
+        return f"{subject}: access denied: {text_of(error)}"
+    return f"{subject}: call failed: {text_of(error)}"
 
 
 def text_of(error: CallError) -> str:
-    """Tell what an error says, without its name."""
+    """Return the text of an error, without its name."""
     return str(error).removeprefix(f"{error.name}: ")
 
 

@@ -15,7 +15,7 @@ from koi_agent.cli import (
     status,
     watch,
 )
-from koi_agent.cli.arguments import Arguments, Misuse, parsed
+from koi_agent.cli.arguments import Arguments, UsageError, parsed
 from koi_agent.cli.output import Output, ReaderGone, complain
 from koi_agent.core.errors import KoiError
 
@@ -25,7 +25,7 @@ Act = Callable[[Arguments, Output], int]
 """Executes a command; returns the exit code, or raises ``KoiError``."""
 
 
-def acts(be_agent: run.BeAgent) -> Mapping[str, Act]:
+def acts(run_agent: run.RunAgent) -> Mapping[str, Act]:
     """Return what executes each command of ``syntax.COMMANDS``, by its name."""
     return {
         "list": listing.act,
@@ -38,7 +38,7 @@ def acts(be_agent: run.BeAgent) -> Mapping[str, Act]:
         "doctor": _doctor,
         "cat-config": cat_config.act,
         "install-units": install_units.act,
-        "run": partial(run.act, be_agent),
+        "run": partial(run.act, run_agent),
     }
 
 
@@ -49,17 +49,17 @@ def _doctor(arguments: Arguments, output: Output) -> int:
     return report.act(arguments, output)
 
 
-def execute(argv: Sequence[str], be_agent: run.BeAgent) -> int:
+def execute(argv: Sequence[str], run_agent: run.RunAgent) -> int:
     """Execute a command line; return the exit code."""
     try:
-        return _execute(argv, acts(be_agent))
+        return _execute(argv, acts(run_agent))
     except ReaderGone:
         return 0
-    except Misuse as misuse:
-        complain(str(misuse))
+    except UsageError as error:
+        complain(str(error))
         return USAGE
-    except KoiError as trouble:
-        complain(str(trouble))
+    except KoiError as error:
+        complain(str(error))
         return FAILURE
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -11,20 +11,12 @@ from koi_agent.core.schema.dictionaries import PORT
 from koi_agent.core.text import printable
 
 BY = {
-    "explicit": "its own koi metadata says so",
-    "announce": "its koi.announce says what to announce",
-    "environment": "KOI_MDNS_ANNOUNCE in its environment says so",
-    "partner": "a reverse proxy's label names its port",
+    "explicit": "its own metadata sets enable",
+    "announce": "its own metadata sets announce",
+    "environment": "its environment sets KOI_MDNS_ANNOUNCE",
+    "partner": "its labels for a reverse proxy name a host or a port",
 }
 """The source of the decision to opt in or out, by ``enabled_by``."""
-HOW = {
-    "systemd": "X-Koi-Enable=yes in its unit file",
-    "docker": "the label koi.enable=true",
-    "podman": "the label koi.enable=true",
-    "incus": "user.koi.enable=true in its config",
-    "kubernetes": "the annotation koi.sylin.org/enable=true",
-}
-"""What opts an instance in, by backend."""
 UNKNOWN_TYPE = "_koi-managed."
 
 
@@ -54,25 +46,31 @@ def lines(explanation: formatting.Record) -> Iterator[str]:
     if by := BY.get(records.text(explanation, "enabled_by")):
         yield f"because {by}"
     elif "enable" not in metadata:
-        backend = records.text(explanation, "key").partition(":")[0]
-        yield f"to opt it in: {HOW.get(backend, 'koi.enable=true')}"
+        yield f"to opt it in: {records.text(explanation, 'opt_in') or 'koi.enable=true'}"
     ports = [PORT.record(port) for port in records.dicts(explanation, "ports")]
     for port in ports:
         yield f"port {formatting.address(port)}, {port['source']}: {type_of(port, metadata)}"
     if not ports:
         yield "no port is known"
-    yield from decisions(explanation)
-    for refusal in records.refusals(explanation):
-        yield f"refused {refusal['key']}: {refusal['reason']}"
+    yield from by_capability(explanation)
     for note in records.items(explanation, "notes"):
         yield f"note: {note}"
 
 
-def decisions(explanation: formatting.Record) -> Iterator[str]:
-    """Yield a line for each decision, with its reason."""
+def by_capability(explanation: formatting.Record) -> Iterator[str]:
+    """Yield refused keys and decisions: the common ones first, then those of each capability."""
+    groups: dict[str, list[str]] = {"": []}
+    for refusal in records.refusals(explanation):
+        line = f"refused {refusal['key']}: {refusal['reason']}"
+        groups.setdefault(refusal["capability"], []).append(line)
     for decision in records.dicts(explanation, "decisions"):
         outcome, about = records.text(decision, "outcome"), records.text(decision, "about")
-        yield f"{outcome}, {about}: {records.text(decision, 'reason')}"
+        line = f"{outcome}, {about}: {records.text(decision, 'reason')}"
+        groups.setdefault(records.text(decision, "capability"), []).append(line)
+    yield from groups.pop("")
+    for capability, lines in groups.items():
+        yield f"{capability}:"
+        yield from (f"  {line}" for line in lines)
 
 
 def type_of(port: formatting.Record, metadata: formatting.Record) -> str:
@@ -81,9 +79,9 @@ def type_of(port: formatting.Record, metadata: formatting.Record) -> str:
     number = f"{port['container_port']}/{port['protocol']}"
     of_port = records.mapping(records.mapping(metadata, "ports"), number)
     if service_type == of_port.get("type"):
-        return f"{service_type}, as its metadata says of this port"
+        return f"{service_type}, set by its metadata for this port"
     if service_type == metadata.get("service_type"):
-        return f"{service_type}, as its metadata says"
+        return f"{service_type}, set by its metadata"
     if service_type.startswith(UNKNOWN_TYPE):
-        return f"{service_type}, as nothing says what it serves"
-    return f"{service_type}, as is usual for this number"
+        return f"{service_type}, the fallback for an unknown service"
+    return f"{service_type}, the usual type for this port number"

@@ -1,7 +1,7 @@
-"""``koi-runtime install-units``: the units of a user's agent that pip or pipx has installed.
+"""``koi-runtime install-units``: install the units of a user's agent after pip or pipx.
 
-What a wheel carries besides code stays below its own environment, where neither systemd nor the
-bus looks for it, and names a command that is elsewhere.
+The data files of a wheel are installed below its own environment, where neither systemd nor the
+bus looks for them. They also start /usr/bin/koi-runtime, which is not the installed command.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from koi_agent.bus.client import BUS, BUS_PATH
-from koi_agent.cli.arguments import Arguments, Misuse
+from koi_agent.cli.arguments import Arguments, UsageError
 from koi_agent.cli.client import bus
 from koi_agent.cli.output import Output
 from koi_agent.config import scope
@@ -22,155 +22,160 @@ from koi_agent.core.dbus_names import NAME
 from koi_agent.core.errors import KoiError
 from koi_agent.core.text import printable
 
-PLACES: Final = {
+TARGETS: Final = {
     "systemd/user/koi-runtime.service": ("XDG_CONFIG_HOME", ".config"),
     "systemd/user/koi-runtime.socket": ("XDG_CONFIG_HOME", ".config"),
     f"dbus-1/services/{NAME}.service": ("XDG_DATA_HOME", ".local/share"),
 }
-"""The files, as they lie in the environment, and below which of the user's folders they go."""
+"""The files by their paths in the environment, with the user's folders that they go to."""
 PACKAGED: Final = ("/etc/systemd/user", "/usr/local/lib/systemd/user", "/usr/lib/systemd/user")
-"""Where a distribution, ``make install`` or an administrator has units for all users."""
+"""Folders of units for all users, in which a package or an administrator installs them."""
 MARK: Final = b"# Written by koi-runtime install-units, which replaces what is changed here.\n"
-"""The first line of all files that are ours to replace and to remove."""
+"""The first line of each file written by this command; other files are never replaced.
+
+It stays as it is: it also marks the files that earlier versions wrote.
+"""
 SHIPPED: Final = b"\nExecStart=/usr/bin/koi-runtime "
 UNFIT: Final = re.compile("[\"'\\\\\x00-\x1f\x7f\ud800-\udfff]")
-"""What systemd allows in no program's path, however it is quoted (config_parse_exec)."""
+"""Characters that systemd rejects in the path of a program, even quoted (config_parse_exec)."""
 ENABLE: Final = "systemctl --user enable --now koi-runtime"
 DISABLE: Final = "systemctl --user disable --now koi-runtime.socket koi-runtime"
-FORGET: Final = "systemctl --user daemon-reload"
+RELOAD: Final = "systemctl --user daemon-reload"
 
 
-class Hindered(KoiError):
-    """The units can't be installed, or removed, as things are."""
+class InstallError(KoiError):
+    """The units cannot be installed or removed."""
 
 
 def act(arguments: Arguments, output: Output) -> int:
     if scope(arguments.scope) == "system":
-        raise Misuse(
-            "the system's units come with a distribution's package, or by make install;"
-            " install-units --user writes those of a user's agent"
+        raise UsageError(
+            "install-units: the system's units come with a distribution's package or make install;"
+            " use --user for those of a user's agent"
         )
     try:
-        done, after = (remove(), FORGET) if arguments.remove else (install(), ENABLE)
+        done, after = (remove(), RELOAD) if arguments.remove else (install(), ENABLE)
     except OSError as error:
-        where = error.filename or "the user's folders"  # a disk that is full names no file
-        raise Hindered(f"{where}: {error.strerror}") from error
-    asyncio.run(tell_bus())
-    tell(output, done, after)
+        where = error.filename or "the user's folders"  # an error of a full disk has no file name
+        raise InstallError(f"{where}: {error.strerror}") from error
+    asyncio.run(reload_bus())
+    report(output, done, after)
     return 0
 
 
-def tell(output: Output, done: Mapping[Path, str], after: str) -> None:
-    """Say what was done with which file, and what to type then."""
+def report(output: Output, done: Mapping[Path, str], after: str) -> None:
+    """Print what was done with each file, and the next command to run."""
     if output.mode != "off":
         output.json([{"file": str(file), "done": word} for file, word in done.items()])
         return
     for file, word in done.items():
         output.write(printable(f"{word} {file}"))
     if output.legend:
-        output.write(f"\nNow type: {after}" if done else "There is nothing to remove.")
+        output.write(f"\nNext, run: {after}" if done else "Nothing to remove.")
 
 
-async def tell_bus() -> None:
-    """Have a bus that runs look anew: it does not see a folder that was not there at its start."""
+async def reload_bus() -> None:
+    """Reload the configuration of the bus, if it runs."""
+    # A bus does not watch a folder that did not exist when the bus started.
     with suppress(KoiError):
         async with bus("user") as link:
             await link.call((BUS, BUS_PATH, BUS), "ReloadConfig")
 
 
 def install() -> Mapping[Path, str]:
-    """Write what is not there yet, or is of an older version; returns what became of each file."""
+    """Write files that are missing or outdated; return what was done with each file."""
     refuse_packaged()
-    wanted = {place(name): data for name, data in contents().items()}
-    there = {file: existing(file) for file in wanted}
-    new = {file: data for file, data in wanted.items() if there[file] != data}
+    files = {target(name): data for name, data in contents().items()}
+    installed = {file: existing(file) for file in files}
+    new = {file: data for file, data in files.items() if installed[file] != data}
     write(new)
-    return {file: "written" if file in new else "unchanged" for file in wanted}
+    return {file: "written" if file in new else "unchanged" for file in files}
 
 
 def remove() -> Mapping[Path, str]:
-    """Remove what is there, once systemd has no link to it; returns what became of each file."""
-    there = [file for file in map(place, PLACES) if existing(file) is not None]
-    if there and enabled():
-        raise Hindered(f"koi-runtime is enabled, so first type: {DISABLE}")
-    for file in there:
+    """Remove the installed files, unless the units are enabled; return what was done."""
+    installed = [file for file in map(target, TARGETS) if existing(file) is not None]
+    if installed and enabled():
+        raise InstallError(f"koi-runtime.service is enabled; first run: {DISABLE}")
+    for file in installed:
         file.unlink()
-    return dict.fromkeys(there, "removed")
+    return dict.fromkeys(installed, "removed")
 
 
 def refuse_packaged() -> None:
-    """Leave it at what there is for all users: a user's own units would stand before those."""
+    """Raise ``InstallError`` if units for all users are installed: a user's would override them."""
     for folder in PACKAGED:
         file = Path(folder, "koi-runtime.service")
         if file.exists():
-            raise Hindered(f"{file} is there already, for all users; just type: {ENABLE}")
+            raise InstallError(f"{file}: already installed for all users; run: {ENABLE}")
 
 
 def contents() -> Mapping[str, bytes]:
-    """Read what this installation brought along, and have it name this installation's command."""
-    import sysconfig  # noqa: PLC0415 - other commands start sooner without it
+    """Return the files of this installation, changed to start this installation's command."""
+    import sysconfig  # noqa: PLC0415 - other commands start faster without it
 
     shipped = Path(sysconfig.get_path("data"), "share/koi-runtime")
     command = Path(sysconfig.get_path("scripts"), "koi-runtime")
-    for file in (*(shipped / name for name in PLACES), command):
+    for file in (*(shipped / name for name in TARGETS), command):
         if not file.is_file():
-            raise Hindered(
-                f"this installation has no {file}: a checkout has none, nor has an editable"
-                " installation; pipx install makes one that is whole"
+            raise InstallError(
+                f"{file}: not part of this installation; install with pipx, as a checkout and an"
+                " editable installation have no units"
             )
     own = b"\nExecStart=" + word(command) + b" "
-    return {name: MARK + (shipped / name).read_bytes().replace(SHIPPED, own) for name in PLACES}
+    return {name: MARK + (shipped / name).read_bytes().replace(SHIPPED, own) for name in TARGETS}
 
 
 def word(program: Path) -> bytes:
-    """Spell a program's path as the first word of ExecStart= (systemd.service(5))."""
+    """Quote the path of a program for ExecStart= (systemd.service(5))."""
     path = str(program)
     if UNFIT.search(path):
-        raise Hindered(
-            f"systemd starts no program with a quote, a backslash or a control character in its"
-            f" path: {path}; install it elsewhere"
+        raise InstallError(
+            f"{path}: systemd does not start a program with a quote, a backslash or a control"
+            " character in its path; install it elsewhere"
         )
     return b'"' + path.replace("%", "%%").encode() + b'"'
 
 
-def place(name: str) -> Path:
-    """Find where a file goes; a variable that is no absolute path is none (XDG)."""
-    variable, otherwise = PLACES[name]
-    named, home = (Path(os.environ.get(key, "")) for key in (variable, "HOME"))
-    folder = named if named.is_absolute() else home / otherwise
+def target(name: str) -> Path:
+    """Return the path to install a file to; relative paths in variables are ignored (XDG)."""
+    variable, default = TARGETS[name]
+    configured, home = (Path(os.environ.get(key, "")) for key in (variable, "HOME"))
+    folder = configured if configured.is_absolute() else home / default
     if not folder.is_absolute():
-        raise Hindered(f"neither {variable} nor HOME names a folder, so {name} has no place")
-    refuse_anothers(folder)
+        raise InstallError(f"{name}: neither {variable} nor HOME is an absolute path; set one")
+    refuse_foreign(folder)
     return folder / name
 
 
-def refuse_anothers(folder: Path) -> None:
-    """Keep out of another user's folders, into which sudo and su may lead by their variables."""
-    there = next(one for one in (folder, *folder.parents) if one.exists())
-    if there.stat().st_uid not in (os.geteuid(), 0):
-        raise Hindered(f"{there} is another user's: be that user, with a session of their own")
+def refuse_foreign(folder: Path) -> None:
+    """Raise ``InstallError`` for a folder of another user, which sudo and su may leave in HOME."""
+    found = next(one for one in (folder, *folder.parents) if one.exists())
+    if found.stat().st_uid not in (os.geteuid(), 0):
+        raise InstallError(f"{found}: owned by another user; run this in a session of that user")
 
 
 def existing(file: Path) -> bytes | None:
-    """Read a file of ours, if it is there; links are never ours. Raises ``Hindered``."""
+    """Return the content of an installed file, or ``None``; raise ``InstallError`` for others."""
     try:
         regular = stat.S_ISREG(file.lstat().st_mode)
     except FileNotFoundError:
         return None
     data = file.read_bytes() if regular else b""
     if not data.startswith(MARK):
-        raise Hindered(f"{file} is not this command's, so nothing was done: move it away first")
+        raise InstallError(f"{file}: not written by install-units; move it away first")
     return data
 
 
 def enabled() -> bool:
-    """See whether systemctl has made links to the units."""
-    folder = place("systemd/user/koi-runtime.service").parent
+    """Return True if systemctl has enabled a unit, that is, created a link to it."""
+    folder = target("systemd/user/koi-runtime.service").parent
     return any(folder.glob("*.wants/koi-runtime.*"))
 
 
 def write(files: Mapping[Path, bytes]) -> None:
-    """Write all files, or none: what can go wrong has gone wrong before the first is in place."""
+    """Write all files or none."""
+    # The renaming at the end replaces files only after all of them have been written.
     new = {file: file.with_name(f".{file.name}.new") for file in files}
     try:
         for file, temporary in new.items():
@@ -184,7 +189,7 @@ def write(files: Mapping[Path, bytes]) -> None:
 
 
 def fill(temporary: Path, data: bytes) -> None:
-    """Make a file in a folder that may have to be made; whatever was there is not followed."""
+    """Create a file, and its folder if necessary; an existing link is not followed."""
     temporary.parent.mkdir(parents=True, exist_ok=True)
     temporary.unlink(missing_ok=True)
     with temporary.open("xb") as file:

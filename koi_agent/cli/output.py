@@ -1,6 +1,6 @@
-"""The one place that writes to the terminal, and knows whether it is one.
+"""Writes to standard output and standard error.
 
-Text from elsewhere is made printable before it comes here; JSON escapes by itself.
+Callers make foreign text printable; JSON is escaped here.
 """
 
 import json
@@ -19,15 +19,15 @@ FALSE = ("0", "no", "n", "false", "f", "off")
 
 
 class ReaderGone(KoiError):
-    """Nobody reads our output any more: no trouble, but the end."""
+    """The reader has closed the pipe, as ``head`` does: the command ends without an error."""
 
 
 class Unwritable(KoiError):
-    """Our output can't be written."""
+    """The output cannot be written."""
 
 
 class Style(StrEnum):
-    """How a piece of text stands out on a terminal, as systemd's own tools have it."""
+    """The escape sequence of a piece of text, as systemd's tools use it."""
 
     PLAIN = ""
     GOOD = "\x1b[0;1;32m"
@@ -41,67 +41,68 @@ END = "\x1b[0m"
 
 
 class Output:
-    """Where a command writes; ``mode`` is that of ``--json``."""
+    """The output of a command; ``mode`` is the value of ``--json``."""
 
     def __init__(self, *, mode: str = "off", legend: bool = True) -> None:
         self.mode = mode
         self.legend = legend
-        self._to = _usable(sys.stdout)
-        self.terminal = self._to.isatty()
+        self._stream = _usable(sys.stdout)
+        self.terminal = self._stream.isatty()
         self._coloured = coloured(os.environ, terminal=self.terminal)
-        self.dot = "●" if self._to.encoding.lower().startswith("utf") else "*"
+        self.dot = "●" if self._stream.encoding.lower().startswith("utf") else "*"
 
     @property
     def width(self) -> int:
-        """Tell the columns a line may have; 0 is as many as it takes."""
+        """The columns of the terminal; 0 means no limit."""
         return shutil.get_terminal_size().columns if self.terminal else 0
 
     def styled(self, text: str, style: Style) -> str:
         return f"{style}{text}{END}" if self._coloured and style and text else text
 
     def write(self, text: str) -> None:
-        """Write text and a line's end."""
+        """Write text and a newline."""
         try:
-            self._to.write(text + "\n")
+            self._stream.write(text + "\n")
         except OSError as error:
-            raise self._gone(error) from error
+            raise self._failure(error) from error
 
     def write_blocks(self, blocks: Iterable[str]) -> None:
-        """Write blocks of lines, with an empty one between two."""
+        """Write blocks of lines, separated by empty lines."""
         if text := "\n\n".join(blocks):
             self.write(text)
 
     def flush(self) -> None:
-        """Have it all written; raises ``ReaderGone`` or ``Unwritable``."""
+        """Write what is buffered; raise ``ReaderGone`` or ``Unwritable``."""
         try:
-            self._to.flush()
+            self._stream.flush()
         except OSError as error:
-            raise self._gone(error) from error
+            raise self._failure(error) from error
 
     def json(self, value: Any) -> None:
-        """Write a value as JSON, all but ASCII escaped: on one line, or ``pretty``."""
+        """Write a value as ASCII JSON: on one line, or indented if the mode is ``pretty``."""
         pretty = self.mode == "pretty"
         separators = (",", ": " if pretty else ":")
         self.write(json.dumps(value, indent=2 if pretty else None, separators=separators))
 
-    def _gone(self, error: OSError) -> KoiError:
-        """Say what became of the output; what is buffered must not fail again at exit."""
+    def _failure(self, error: OSError) -> KoiError:
+        """Return the error for a failed write."""
+        # What is still buffered must not fail again when Python exits.
         with Path(os.devnull).open("wb") as nowhere:
-            os.dup2(nowhere.fileno(), self._to.fileno())
+            os.dup2(nowhere.fileno(), self._stream.fileno())
         if isinstance(error, BrokenPipeError):
-            return ReaderGone("nobody reads the output")
-        return Unwritable(f"can't write the output: {error.strerror}")
+            return ReaderGone("standard output: closed by the reader")
+        return Unwritable(f"standard output: cannot be written: {error.strerror}")
 
 
 def complain(text: str) -> None:
-    """Write a line to stderr, if there is one; whatever is in it, it is one line."""
+    """Write one line to standard error, if it is open; control characters are escaped."""
     if sys.stderr:
         sys.stderr.write(f"koi-runtime: {printable(text)}\n")
         sys.stderr.flush()
 
 
 def coloured(environment: Mapping[str, str], *, terminal: bool) -> bool:
-    """Decide on colours as systemd does: what it is told, NO_COLOR, and then the terminal."""
+    """Return whether to use colours: by SYSTEMD_COLORS, then NO_COLOR, then the terminal."""
     if asked := environment.get("SYSTEMD_COLORS"):
         return asked.lower() not in FALSE
     if environment.get("NO_COLOR"):
@@ -110,7 +111,7 @@ def coloured(environment: Mapping[str, str], *, terminal: bool) -> bool:
 
 
 def _usable(stream: TextIO | None) -> TextIO:
-    """Make sure that there is a stream, and that it never fails on a character."""
+    """Return a stream that is open and escapes what its encoding lacks."""
     if stream is None:
         return Path(os.devnull).open("w", encoding="utf-8")
     if reconfigure := getattr(stream, "reconfigure", None):

@@ -40,8 +40,8 @@ def mapping(values: Properties, name: str) -> dict[str, Any]:
 
 
 def refusals(explanation: Properties) -> list[dict[str, Any]]:
-    """Return the refused values of an explanation, each with ``key`` and ``reason``."""
+    """Return the refused values of an explanation: ``key``, ``reason`` and ``capability``."""
     return [
-        {"key": text(item, "key"), "reason": text(item, "reason")}
+        {name: text(item, name) for name in ("key", "reason", "capability")}
         for item in dicts(explanation, "refused")
     ]

@@ -1,4 +1,4 @@
-"""``koi-runtime reload``: have the configuration read anew; silent when that went well."""
+"""``koi-runtime reload``: reload the configuration of the agent; silent on success."""
 
 import asyncio
 
@@ -9,11 +9,11 @@ from koi_agent.config import scope
 
 
 def act(arguments: Arguments, _output: Output) -> int:
-    asyncio.run(ask(scope(arguments.scope)))
+    asyncio.run(reload(scope(arguments.scope)))
     return 0
 
 
-async def ask(scope: str) -> None:
-    """Ask for it; raises ``Refused`` with file, line and reason of a bad configuration."""
-    async with agent(scope) as service:
-        await service.reload()
+async def reload(scope: str) -> None:
+    """Reload; raise ``Refused`` with file, line and reason if the configuration is invalid."""
+    async with agent(scope) as client:
+        await client.reload()

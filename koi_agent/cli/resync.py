@@ -1,4 +1,4 @@
-"""``koi-runtime resync``: have backends listed anew, now, and tell what was different."""
+"""``koi-runtime resync``: list the instances of backends again, and print the differences."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -11,45 +11,45 @@ from koi_agent.config import scope
 from koi_agent.core.errors import KoiError
 from koi_agent.core.text import printable
 
-WAYS = ("added", "changed", "removed")
+DIFFERENCES = ("added", "changed", "removed")
 ABSENT = "absent"
 
 
 class NoSuchBackend(KoiError):
-    """The agent follows no backend of this name."""
+    """The agent does not follow a backend of this name."""
 
 
 def act(arguments: Arguments, output: Output) -> int:
-    done, troubles = asyncio.run(ask(scope(arguments.scope), arguments.backend))
+    done, errors = asyncio.run(resync(scope(arguments.scope), arguments.backend))
     if output.mode != "off":
         output.json(done)
     else:
         for backend, counts in done.items():
-            told = ", ".join(f"{counts[way]} {way}" for way in WAYS)
-            output.write(printable(f"{backend}: {told}"))
+            text = ", ".join(f"{counts[kind]} {kind}" for kind in DIFFERENCES)
+            output.write(printable(f"{backend}: {text}"))
     output.flush()
-    for trouble in troubles:
-        complain(trouble)
-    return 1 if troubles else 0
+    for error in errors:
+        complain(error)
+    return 1 if errors else 0
 
 
-async def ask(scope: str, backend: str | None) -> tuple[dict[str, dict[str, int]], list[str]]:
-    """Have each backend listed; returns how much was different, and a sentence a failure."""
+async def resync(scope: str, backend: str | None) -> tuple[dict[str, dict[str, int]], list[str]]:
+    """Resync one backend or all; return counts of differences by backend, and error texts."""
     done: dict[str, dict[str, int]] = {}
-    troubles: list[str] = []
-    async with agent(scope) as service:
-        for name in meant(await service.backend_states(), backend):
+    errors: list[str] = []
+    async with agent(scope) as client:
+        for name in selected(await client.backend_states(), backend):
             try:
-                said = await service.resync(name)
+                different = await client.resync(name)
             except Refused as refused:
-                troubles.append(f"{name}: {refused}")
+                errors.append(f"{name}: {refused}")
             else:
-                done[name] = {way: records.number(said, way) for way in WAYS}
-    return done, troubles
+                done[name] = {kind: records.number(different, kind) for kind in DIFFERENCES}
+    return done, errors
 
 
-def meant(states: Mapping[str, str], backend: str | None) -> Sequence[str]:
-    """Pick the backends to list: the one asked for, else all whose runtime is there."""
+def selected(states: Mapping[str, str], backend: str | None) -> Sequence[str]:
+    """Return the requested backend, or else all backends that are not absent."""
     if backend is None:
         return [name for name, state in sorted(states.items()) if state != ABSENT]
     if backend not in states:

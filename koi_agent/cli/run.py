@@ -1,37 +1,37 @@
-"""``koi-runtime run``: be the agent."""
+"""``koi-runtime run``: run the agent in the foreground."""
 
 import errno
 import os
 from collections.abc import Callable
 from functools import partial
 
-from koi_agent.cli.arguments import Arguments, Misuse
+from koi_agent.cli.arguments import Arguments, UsageError
 from koi_agent.cli.output import Output, complain
 from koi_agent.config import FlagError, Flags, Loaded, load
 from koi_agent.core.errors import ConfigError
 
-LoadAgain = Callable[[], Loaded]
-"""Reads the configuration anew, for the same flags and environment; raises ``ConfigError``."""
-BeAgent = Callable[[LoadAgain, Loaded], int]
-"""Runs an agent to its end; returns its exit code."""
+Load = Callable[[], Loaded]
+"""Loads the configuration with the same options and environment; raises ``ConfigError``."""
+RunAgent = Callable[[Load, Loaded], int]
+"""Runs an agent until it ends; returns its exit code."""
 
 
-def act(be_agent: BeAgent, arguments: Arguments, _output: Output) -> int:
-    """Read the configuration and be the agent; what is wrong is told by sysexits.h's codes."""
-    load_again = partial(load, flags(arguments), dict(os.environ))
+def act(run_agent: RunAgent, arguments: Arguments, _output: Output) -> int:
+    """Load the configuration and run the agent; return an exit code of sysexits.h."""
+    load_config = partial(load, flags(arguments), dict(os.environ))
     try:
-        loaded = load_again()
+        loaded = load_config()
     except FlagError as error:
-        raise Misuse(str(error)) from error
+        raise UsageError(str(error)) from error
     except ConfigError as error:
-        _refuse(str(error))
+        _report_failure(str(error))
         return os.EX_CONFIG
-    return be_agent(load_again, loaded)
+    return run_agent(load_config, loaded)
 
 
-def _refuse(reason: str) -> None:
-    """Say why there is no agent, to whoever started it."""
-    from koi_agent.host.notify import Notifier  # noqa: PLC0415 - no client of the agent needs it
+def _report_failure(reason: str) -> None:
+    """Report to standard error and to systemd why the agent does not start."""
+    from koi_agent.host.notify import Notifier  # noqa: PLC0415 - other commands do not need it
 
     complain(reason)
     notifier = Notifier(os.environ)

@@ -1,4 +1,4 @@
-"""``koi-runtime status``: how the agent itself is."""
+"""``koi-runtime status``: the status of the agent and its backends."""
 
 import asyncio
 from typing import Any
@@ -26,30 +26,30 @@ HEADER = (
 
 
 def act(arguments: Arguments, output: Output) -> int:
-    asked = scope(arguments.scope)
-    known = asyncio.run(ask(asked))
+    bus = scope(arguments.scope)
+    known = asyncio.run(status(bus))
     if output.mode != "off":
         output.json(known)
         return 0
     dot = output.styled(output.dot, formatting.style(known["state"]))
-    output.write(printable(f"{dot} koi-runtime {known['version']} on the {asked} bus"))
+    output.write(printable(f"{dot} koi-runtime {known['version']} on the {bus} bus"))
     output.write(f"    State: {printable(known['state'])}")
     output.write(f"Instances: {known['instance_count']}\n")
     table(output, HEADER, map(row, known["backends"]), "backend")
     return 0
 
 
-async def ask(scope: str) -> dict[str, Any]:
-    """Ask for what there is to know of the agent and its backends."""
-    async with agent(scope) as service:
-        shown = await service.properties(ROOT, MANAGER)
-        paths = await service.backend_paths()
-        backends = [records.backend(await service.properties(path, BACKEND)) for path in paths]
+async def status(scope: str) -> dict[str, Any]:
+    """Return the record of the agent, with those of its backends."""
+    async with agent(scope) as client:
+        manager = await client.properties(ROOT, MANAGER)
+        paths = await client.backend_paths()
+        backends = [records.backend(await client.properties(path, BACKEND)) for path in paths]
     return {
-        "version": records.text(shown, "Version"),
-        "state": records.text(shown, "State"),
-        "active": shown.get("Active") is True,
-        "instance_count": records.number(shown, "InstanceCount"),
+        "version": records.text(manager, "Version"),
+        "state": records.text(manager, "State"),
+        "active": manager.get("Active") is True,
+        "instance_count": records.number(manager, "InstanceCount"),
         "backends": sorted(backends, key=lambda backend: str(backend["name"])),
     }
 

@@ -1,4 +1,4 @@
-"""Tables as systemd's tools draw them: aligned columns, a header, a count below."""
+"""Prints tables as systemd's tools do: aligned columns, a header, and a count below."""
 
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -9,19 +9,19 @@ from koi_agent.core.text import printable
 
 GAP = " "
 NARROWEST = 8
-"""Columns a column keeps however narrow the terminal is."""
+"""The least width of a column, in characters of the terminal."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A piece of text that may come from elsewhere, and how it stands out."""
+    """The text of a cell, which may be foreign, and its style."""
 
     text: str
     style: Style = Style.PLAIN
 
 
 def table(output: Output, header: Sequence[str], rows: Iterable[Sequence[Cell]], noun: str) -> None:
-    """Write a table; on a terminal its widest columns are cut to make a row fit a line."""
+    """Write a table; on a terminal, the widest columns are cut to fit its width."""
     body = [[_shown(cell) for cell in row] for row in rows]
     if not body:
         if output.legend:
@@ -40,7 +40,7 @@ def table(output: Output, header: Sequence[str], rows: Iterable[Sequence[Cell]],
 
 
 def fitting(widths: Sequence[int], line: int) -> list[int]:
-    """Narrow the widest columns until all fit a line; a ``line`` of 0 has no end."""
+    """Return the widths that fit a line; the widest are reduced. A ``line`` of 0 is unlimited."""
     fitted = list(widths)
     while line and sum(fitted) + len(GAP) * (len(fitted) - 1) > line and max(fitted) > NARROWEST:
         fitted[fitted.index(max(fitted))] -= 1
@@ -48,7 +48,7 @@ def fitting(widths: Sequence[int], line: int) -> list[int]:
 
 
 def width(text: str) -> int:
-    """Count the columns that text takes on a terminal."""
+    """Return the number of columns that text occupies on a terminal."""
     return len(text) if text.isascii() else sum(map(_columns, text))
 
 
@@ -72,7 +72,7 @@ def _line(output: Output, row: Sequence[Cell], widths: Sequence[int], *, fill: b
 
 
 def cut(text: str, columns: int) -> str:
-    """Shorten text to so many columns, with a mark where something is missing."""
+    """Return text of at most this many columns, with a mark at its end if it was cut."""
     if width(text) <= columns:
         return text
     kept = ""

@@ -164,11 +164,19 @@ class Traits:
     """A published TCP port is checked without any metadata."""
     has_final_health: bool = True
     """The health that the runtime reports takes precedence over a check by the agent."""
+    opt_in: str = "the label koi.enable=true"
+    """The metadata that opts an instance in, for a person."""
 
 
 CONTAINER = Traits()
 """Traits of an engine's containers."""
-UNIT = Traits(is_unit=True, has_creation_time=False, is_checked=False, has_final_health=False)
+UNIT = Traits(
+    is_unit=True,
+    has_creation_time=False,
+    is_checked=False,
+    has_final_health=False,
+    opt_in="X-Koi-Enable=yes in its unit file",
+)
 """Traits of a service manager's units. A unit's health is its readiness, which is reported once."""
 
 

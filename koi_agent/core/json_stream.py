@@ -30,8 +30,8 @@ class LineSplitter:
     def feed(self, piece: bytes) -> list[bytes]:
         """Return the lines that ``piece`` completes, without their newlines.
 
-        A line that is longer than the limit is returned as an empty one: the caller learns that
-        a line was lost, and no more of it than the limit is held.
+        A line that is longer than the limit becomes an empty one, so that the caller detects the
+        loss. At most ``limit`` bytes of it are held in memory.
         """
         first, *more = piece.split(b"\n")
         if not self._too_long:

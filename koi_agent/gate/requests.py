@@ -26,7 +26,7 @@ _VERSION: Final = r"(?:/v1\.[0-9]{1,2})?"
 _ID: Final = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}"
 _SINCE: Final = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,9})?")
 _EVENT_FILTERS: Final = json.dumps(EVENTS)
-"""The events that the engine is asked for, whatever the request says."""
+"""The filter for the engine, whatever filter the request has."""
 
 
 class Endpoint(Enum):
@@ -57,7 +57,7 @@ _QUERY_KEYS: Final[Mapping[Endpoint, frozenset[str]]] = {
 
 
 class Forbidden(Exception):
-    """A request may not pass. The text says why, and has nothing of the request in it."""
+    """A request may not pass. The text is the reason, without any text of the request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

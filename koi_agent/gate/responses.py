@@ -43,7 +43,7 @@ def filter_listed(container: object) -> bytes:
 def filter_event(line: bytes) -> bytes:
     """Return what passes of an event, or nothing; a line that is not JSON becomes an empty one.
 
-    An empty line says that something happened.
+    An empty line means that some event was lost.
     """
     try:
         event = json.loads(line)

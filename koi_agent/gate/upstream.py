@@ -16,7 +16,7 @@ _STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})(?: |\r)")
 
 
 class UpstreamError(Exception):
-    """The engine is absent or its response is unusable; the text has nothing of the response.
+    """The engine is absent, or its response is unusable and no part of it is in the text.
 
     ``status`` is what the client gets: 502 if there is no engine, 504 otherwise.
     """
@@ -58,7 +58,7 @@ class Response:
     async def lines(self) -> AsyncGenerator[bytes, None]:
         """Yield lines for as long as the engine sends them; raise ``UpstreamError``.
 
-        A line that is too long comes as an empty one: it says that something happened.
+        A line that is too long comes as an empty one: the client learns that an event was lost.
         """
         splitter = LineSplitter(self._limits.record)
         while piece := await self._body.read(PIECE):

@@ -1,1 +1,1 @@
-"""The publishers: they show the state of the registry to other programs."""
+"""Sinks of the registry's events: D-Bus, HTTP, the journal and systemd's status line."""

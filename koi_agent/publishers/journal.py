@@ -1,4 +1,4 @@
-"""Events as log records: a line each, with the fields that a journal finds them by."""
+"""Events as log records: one line each, with the fields that ``journalctl`` filters by."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 class JournalPublisher:
-    """An event sink that logs what starts and stops; updates only for who debugs."""
+    """An event sink that logs starts and stops, and updates at level debug."""
 
     def publish(self, events: Sequence[Event]) -> None:
         """Log events."""
@@ -35,34 +35,33 @@ def _log(event: Event) -> None:
     match event:
         case Started(new):
             if log.isEnabledFor(logging.INFO):
-                extra = _about(new, MessageId.STARTED, "started")
+                extra = _instance_fields(new, MessageId.STARTED, "started")
                 log.info("started %s (%s)", new.key, new.state_detail, extra=extra)
             _log_refusals(new, ())
         case Stopped(last, reason):
             if log.isEnabledFor(logging.INFO):
-                extra = _about(last, MessageId.STOPPED, "stopped")
+                extra = _instance_fields(last, MessageId.STOPPED, "stopped")
                 log.info("stopped %s (%s)", last.key, reason, extra=extra)
         case Updated(old, new):
             if old.metadata is not new.metadata:
                 _log_refusals(new, old.metadata.refused)
             if log.isEnabledFor(logging.DEBUG):
-                extra = _about(new, MessageId.UPDATED, "updated")
+                extra = _instance_fields(new, MessageId.UPDATED, "updated")
                 log.debug("updated %s (%s)", new.key, new.state_detail, extra=extra)
         case _:
             _log_backend(event)
 
 
 def _log_refusals(instance: Instance, known: Sequence[Refusal]) -> None:
-    """Log what its owner wrote and nobody will use, once for each run."""
+    """Log metadata that is refused, once for each run."""
     for refusal in instance.metadata.refused:
         if refusal not in known:
-            extra = _about(instance, MessageId.REFUSED, "refused")
+            extra = _instance_fields(instance, MessageId.REFUSED, "refused")
             text = "%s: %s refused: %s"
             log.warning(text, instance.key, refusal.key, refusal.reason, extra=extra)
 
 
-def _about(instance: Instance, kind: MessageId, event: str) -> Mapping[str, object]:
-    """Make the fields of a record about an instance."""
+def _instance_fields(instance: Instance, message_id: MessageId, event: str) -> Mapping[str, object]:
     fields = {
         "KOI_EVENT": event,
         "KOI_BACKEND": instance.backend,
@@ -71,32 +70,30 @@ def _about(instance: Instance, kind: MessageId, event: str) -> Mapping[str, obje
     }
     if instance.unit:
         fields["KOI_UNIT"] = instance.unit
-    return journal_fields(kind, **fields)
+    return journal_fields(message_id, **fields)
 
 
-def _log_backend(
-    event: BackendEvent,
-) -> None:
+def _log_backend(event: BackendEvent) -> None:
     match event:
         case BackendAdded(status):
-            log.info("%s: followed from now on", status.name, extra=_of(status.name))
+            log.info("%s: following", status.name, extra=_backend_fields(status.name))
         case BackendRemoved(backend):
-            log.info("%s: followed no more", backend, extra=_of(backend))
+            log.info("%s: no longer followed", backend, extra=_backend_fields(backend))
         case BackendUpdated(old, new) if old.state is not new.state:
-            why = f": {new.last_error}" if new.state is BackendState.ABSENT else ""
-            log.info("%s: %s, was %s%s", new.name, new.state, old.state, why, extra=_of(new.name))
+            reason = f": {new.last_error}" if new.state is BackendState.ABSENT else ""
+            extra = _backend_fields(new.name)
+            log.info("%s: %s, was %s%s", new.name, new.state, old.state, reason, extra=extra)
         case BackendDisconnected(backend, reason):
-            extra = _of(backend, MessageId.DISCONNECTED, "disconnected")
+            extra = _backend_fields(backend, MessageId.DISCONNECTED, "disconnected")
             log.warning("%s: disconnected: %s", backend, reason, extra=extra)
         case BackendReconnected(backend):
-            extra = _of(backend, MessageId.RECONNECTED, "reconnected")
+            extra = _backend_fields(backend, MessageId.RECONNECTED, "reconnected")
             log.info("%s: reconnected", backend, extra=extra)
         case BackendUpdated():
             pass
 
 
-def _of(
-    backend: str, kind: MessageId = MessageId.BACKEND, event: str = "backend"
+def _backend_fields(
+    backend: str, message_id: MessageId = MessageId.BACKEND, event: str = "backend"
 ) -> Mapping[str, object]:
-    """Make the fields of a record about a backend."""
-    return journal_fields(kind, KOI_EVENT=event, KOI_BACKEND=backend)
+    return journal_fields(message_id, KOI_EVENT=event, KOI_BACKEND=backend)

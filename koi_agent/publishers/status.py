@@ -1,6 +1,6 @@
-"""The one line of ``systemctl status``: how many instances, of which backends, and what is wrong.
+"""The status line of ``systemctl status``: instances by backend, and backends with a problem.
 
-It is told once a second at most: systemd tells all its subscribers of each.
+It changes once a second at most: systemd sends each change to all clients that listen to it.
 """
 
 import asyncio
@@ -10,8 +10,8 @@ from koi_agent.core.events import BackendState, BackendStatus, Event
 from koi_agent.core.registry import Registry
 from koi_agent.host.notify import Notifier
 
-PAUSE = 1.0
-"""Seconds between two tellings."""
+INTERVAL = 1.0
+"""Seconds between two changes of the line."""
 
 
 class StatusPublisher:
@@ -21,36 +21,37 @@ class StatusPublisher:
         self._registry = registry
         self._notifier = notifier
         self._timer: asyncio.TimerHandle | None = None
-        self._due = False
+        self._changed = False
 
     def publish(self, events: Sequence[Event]) -> None:
-        """Tell systemd at once, or at the end of the pause."""
+        """Send the line at once, or at the end of the interval."""
         if self._timer:
-            self._due = True
+            self._changed = True
         else:
             self._notifier.status(self.text())
-            self._timer = asyncio.get_running_loop().call_later(PAUSE, self._end_pause)
+            self._timer = asyncio.get_running_loop().call_later(INTERVAL, self._on_timer)
 
-    def _end_pause(self) -> None:
+    def _on_timer(self) -> None:
         self._timer = None
-        if self._due:
-            self._due = False
+        if self._changed:
+            self._changed = False
             self.publish(())
 
     def text(self) -> str:
-        """Put the registry into a line: ``5 instances: systemd 5; podman: connecting``.
+        """Return the line: ``5 instances: systemd 5; podman: connecting``.
 
-        A runtime that this host does not have is nothing to tell of.
+        A backend that is absent from this host is left out.
         """
         backends = self._registry.backends.values()
         counts = ", ".join(_count(b) for b in backends if b.last_sync)
-        others = [f"{b.name}: {b.state}" for b in backends if _awaited(b)]
+        others = [f"{b.name}: {b.state}" for b in backends if _is_missing(b)]
         number = len(self._registry.visible)
-        said = f"{number} instance{'' if number == 1 else 's'}"
-        return "; ".join([f"{said}: {counts}" if counts else said, *others])
+        total = f"{number} instance{'' if number == 1 else 's'}"
+        return "; ".join([f"{total}: {counts}" if counts else total, *others])
 
 
-def _awaited(backend: BackendStatus) -> bool:
+def _is_missing(backend: BackendStatus) -> bool:
+    """Return True for a backend that was never listed and is not absent."""
     return not backend.last_sync and backend.state is not BackendState.ABSENT
 
 

@@ -87,20 +87,18 @@ class Control:
 
 
 class Told:
-    """An agent whose registry the test fills.
+    """An agent that knows what it is told.
 
-    ``different`` is what a resync finds, ``unlisted`` why that of a backend fails, and ``refusal``
-    why a reload is refused; "" if it is not.
+    ``different`` are the differences that a resync finds, ``lost`` the reasons why the resync of a
+    backend fails. ``refusal`` is the reason why a reload fails, or "".
     """
 
-    def __init__(
-        self, backends: Sequence[str] = ("docker", "systemd"), *, version: str = VERSION
-    ) -> None:
+    def __init__(self, backends: Sequence[str] = ("docker", "systemd")) -> None:
         self.registry = Registry({name: name for name in backends})
         wishes = ManagerActions(self._resync, self._reload, self._decisions)
-        self.publisher = DBusPublisher(self.registry, version, wishes, Control())
+        self.publisher = DBusPublisher(self.registry, VERSION, wishes, Control())
         self.different: dict[str, dict[str, str]] = {}
-        self.unlisted: dict[str, str] = {}
+        self.lost: dict[str, str] = {}
         self.refusal = ""
         self.reloads = 0
 
@@ -113,8 +111,8 @@ class Told:
         return [replace(one, capability="mdns") for one in decisions]
 
     async def _resync(self, backend: str) -> Mapping[str, Mapping[str, str]]:
-        if reason := self.unlisted.get(backend):
-            raise BackendLost(reason)
+        if backend in self.lost:
+            raise BackendLost(self.lost[backend])
         return self.different
 
     async def _reload(self) -> None:
@@ -138,11 +136,9 @@ class Told:
 
 
 @asynccontextmanager
-async def agent(
-    bus: PrivateBus, *instances: Instance, version: str = VERSION
-) -> AsyncIterator[Told]:
+async def agent(bus: PrivateBus, *instances: Instance) -> AsyncIterator[Told]:
     """Serve instances on a bus until the block is left."""
-    told = Told(version=version)
+    told = Told()
     server = Server(told.publisher.tree)
     place = ReconnectingBus(bus.address, server.dispatch)
     async with asyncio.TaskGroup() as group:
@@ -150,7 +146,7 @@ async def agent(
         told.list(*instances)
         tasks.append(group.create_task(told.publisher.run(place)))
         try:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(5):
                 await told.publisher.named.wait()
             told.publisher.enter("")
             yield told
@@ -198,7 +194,7 @@ async def koi_runtime(
 async def finished(process: Process) -> tuple[str, str]:
     """Wait for a command's end; returns what it wrote that was not read yet."""
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(20):
             out, err = await process.communicate()
     except TimeoutError:
         process.kill()

@@ -109,7 +109,7 @@ async def test_output_that_can_not_be_written_is_a_failure(bus: PrivateBus) -> N
         os.close(full)
         _, err = await process.communicate()
     assert process.returncode == 1
-    assert err == b"koi-runtime: can't write the output: No space left on device\n"
+    assert err == b"koi-runtime: standard output: cannot be written: No space left on device\n"
 
 
 @pytest.mark.parametrize("asked", ["web", "web.service", "systemd:web.service"])
@@ -171,7 +171,7 @@ async def test_show_in_json_says_what_was_refused(bus: PrivateBus) -> None:
     async with agent(bus, WEB, SHOP):
         said = await koi_runtime(bus, "show", "web", "shop", "--json=short")
     web, shop = json.loads(said.out)
-    assert web["refused"] == [{"key": "X-Koi-Port", "reason": "no port"}]
+    assert web["refused"] == [{"key": "X-Koi-Port", "reason": "no port", "capability": ""}]
     assert (shop["refused"], shop["notes"]) == ([], [])
 
 
@@ -213,8 +213,7 @@ async def test_an_agent_that_is_not_there_is_said_with_what_to_do(
     said = await koi_runtime(bus, *command.split())
     assert (said.code, said.out) == (1, "")
     assert said.err == (
-        "koi-runtime: the agent does not answer on the system bus"
-        " (is koi-runtime.service running? systemctl status koi-runtime)\n"
+        "koi-runtime: agent on the system bus: not running; check systemctl status koi-runtime\n"
     )
 
 
@@ -225,8 +224,7 @@ async def test_a_bus_that_is_not_there_is_said_with_where_it_should_be(
     said = await koi_runtime(bus, command, env={"DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/nowhere"})
     assert (said.code, said.out) == (1, "")
     assert said.err.startswith(
-        "koi-runtime: the system bus at unix:path=/nowhere does not answer:"
-        " No such file or directory ("
+        "koi-runtime: system bus at unix:path=/nowhere: cannot connect: No such file or directory; "
     )
     assert said.err.count("\n") == 1
 

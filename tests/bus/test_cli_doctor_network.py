@@ -1,4 +1,4 @@
-"""What the doctor says of those who announce by mDNS."""
+"""The doctor's check of the mDNS providers."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from koi_agent.bus.interfaces import Emits, Interface, Method, Property, interface
-from koi_agent.cli.doctor import findings, network
-from tests.bus.patients import Place
+from koi_agent.cli.doctor import network
+from koi_agent.cli.doctor.findings import Host
+from tests.bus.doctor_setup import Setup
 from tests.bus.tables import playing
 from tests.world.bus import PrivateBus
 
@@ -15,21 +16,20 @@ START_AVAHI = "systemctl enable --now avahi-daemon"
 
 
 @pytest.fixture
-def place(bus: PrivateBus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+def setup(bus: PrivateBus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setup:
     monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", bus.address)
     monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", bus.address)
-    monkeypatch.setattr(network, "AVAHI_DAEMON", tmp_path / "avahi-daemon")
-    monkeypatch.setattr(findings, "distributions", lambda: ["ubuntu", "debian"])
-    return Place(bus, tmp_path)
+    host = Host(distributions=["ubuntu", "debian"], avahi_daemon=tmp_path / "avahi-daemon")
+    return Setup(bus, tmp_path, host)
 
 
-def install(place: Place, program: str) -> None:
+def install(setup: Setup, program: str) -> None:
     if program:
-        (place.folder / program).touch()
+        (setup.folder / program).touch()
 
 
-def configure(place: Place, mdns: str) -> None:
-    file = place.folder / ".config/koi-runtime/koi-runtime.conf"
+def configure(setup: Setup, mdns: str) -> None:
+    file = setup.folder / ".config/koi-runtime/koi-runtime.conf"
     file.parent.mkdir(parents=True)
     file.write_text(f"[Capabilities]\nMDNS={mdns}\n")
 
@@ -41,19 +41,19 @@ def avahi() -> Mapping[str, Interface]:
     return {"/": interface(network.AVAHI_SERVER[2], version)}
 
 
-def resolved(speaks: str) -> Mapping[str, Interface]:
+def resolved(setting: str) -> Mapping[str, Interface]:
     _, path, name = network.RESOLVED_MANAGER
-    return {path: interface(name, Property("MulticastDNS", "s", Emits.FALSE, lambda _: speaks))}
+    return {path: interface(name, Property("MulticastDNS", "s", Emits.FALSE, lambda _: setting))}
 
 
-async def test_an_avahi_that_runs_is_fine(place: Place) -> None:
-    async with playing(place.bus.address, network.AVAHI, avahi()):
-        found = (await place.findings())["mdns"]
+async def test_a_running_avahi_is_ok(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with playing(setup.bus.address, network.AVAHI, avahi(), monkeypatch):
+        found = (await setup.findings())["mdns"]
     assert found == [("ok", "avahi 0.8 announces services and host names", "")]
 
 
 @pytest.mark.parametrize(
-    ("wished", "installed", "verdict", "advice"),
+    ("provider", "installed", "verdict", "advice"),
     [
         ("auto", "", "ok", ""),
         ("auto", "avahi-daemon", "warn", START_AVAHI),
@@ -63,24 +63,24 @@ async def test_an_avahi_that_runs_is_fine(place: Place) -> None:
         ("off", "avahi-daemon", "ok", ""),
     ],
 )
-async def test_nobody_is_a_trouble_where_somebody_was_wished(
-    place: Place, wished: str, installed: str, verdict: str, advice: str
+async def test_a_missing_provider_is_a_warning_with_advice(
+    setup: Setup, provider: str, installed: str, verdict: str, advice: str
 ) -> None:
-    configure(place, wished)
-    install(place, installed)
-    ((found, _, what_next),) = (await place.findings())["mdns"]
+    configure(setup, provider)
+    install(setup, installed)
+    ((found, _, what_next),) = (await setup.findings())["mdns"]
     assert (found, what_next) == (verdict, advice)
 
 
 @pytest.mark.parametrize(
-    ("speaks", "installed", "verdict"),
+    ("setting", "installed", "verdict"),
     [("yes", "", "ok"), ("no", "", "ok"), ("resolve", "avahi-daemon", "warn")],
 )
-async def test_resolved_is_asked_whether_it_speaks(
-    place: Place, speaks: str, installed: str, verdict: str
+async def test_resolved_announces_only_with_multicast_dns(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch, setting: str, installed: str, verdict: str
 ) -> None:
-    install(place, installed)
-    async with playing(place.bus.address, network.RESOLVED, resolved(speaks)):
-        ((found, text, _),) = (await place.findings())["mdns"]
+    install(setup, installed)
+    async with playing(setup.bus.address, network.RESOLVED, resolved(setting), monkeypatch):
+        ((found, text, _),) = (await setup.findings())["mdns"]
     assert found == verdict
-    assert ("announces services" in text) == (speaks == "yes")
+    assert ("announces services" in text) == (setting == "yes")

@@ -141,7 +141,7 @@ async def test_objects_come_and_go_by_signals_of_the_root(bus: PrivateBus) -> No
         connected(bus.address) as link,
         link.subscribed(listener(got, came, 2)),
     ):
-        tree.managed.added(ours, path_of(1))
+        tree.managed.added(ours, path_of(1), tree.interfaces(path_of(1)))
         tree.managed.removed(ours, path_of(1), [ITEM])
         await came.wait()
     added, removed = got

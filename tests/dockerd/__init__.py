@@ -118,7 +118,7 @@ class Dockerd:
             raise HarnessFailed(f"docker {' '.join(args)}: exit {done.returncode}: {done.stderr}")
         return done
 
-    def truth(self) -> dict[str, tuple[str, str]]:
+    def running(self) -> dict[str, tuple[str, str]]:
         """Return name and state of each running container by id, as ``docker ps`` shows them."""
         listed = self.engine.call("GET", "/containers/json")
         return {one["Id"]: (one["Names"][0].removeprefix("/"), one["State"]) for one in listed}

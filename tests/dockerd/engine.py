@@ -1,4 +1,4 @@
-"""The Engine API over HTTP, for tests with many calls: a docker process for each is too slow."""
+"""The Engine API by plain HTTP, as a docker command for each call would be too slow."""
 
 import http.client
 import json
@@ -17,7 +17,7 @@ JSON: Final = "application/json"
 
 
 class EngineFailed(Exception):
-    """The daemon answered a request with an error."""
+    """The daemon refused a request."""
 
 
 class Connection(http.client.HTTPConnection):
@@ -43,27 +43,27 @@ class Engine:
     def call(self, method: str, target: str, body: object = None, *, timeout: float = 60) -> Any:
         """Send a request and return the decoded response; a body of bytes is a tar archive.
 
-        Raises EngineFailed if the daemon answers with an error, and OSError if it does not answer.
+        Raises EngineFailed if the daemon refuses, and OSError if there is no daemon.
         """
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         headers = {"Content-Type": TAR if isinstance(body, bytes) else JSON}
         with closing(Connection(self._path, timeout=timeout)) as connection:
             connection.request(method, target, None if body is None else content, headers)
-            answer = connection.getresponse()
-            text = answer.read()
-        if answer.status >= http.HTTPStatus.BAD_REQUEST:
-            raise EngineFailed(f"{method} {target}: {answer.status} {text.decode().strip()}")
-        return json.loads(text) if answer.getheader("Content-Type") == JSON else text.decode()
+            response = connection.getresponse()
+            text = response.read()
+        if response.status >= http.HTTPStatus.BAD_REQUEST:
+            raise EngineFailed(f"{method} {target}: {response.status} {text.decode().strip()}")
+        return json.loads(text) if response.getheader("Content-Type") == JSON else text.decode()
 
     def each(self, method: str, targets: Iterable[str], body: object = None) -> list[Any]:
-        """Send the same request to many targets, some at a time."""
+        """Send a request to each target, some at a time, and return the responses."""
         with ThreadPoolExecutor(AT_ONCE) as pool:
             return list(pool.map(lambda target: self.call(method, target, body), targets))
 
     def create(self, name: str, *, network: str = "none", **config: Any) -> str:
-        """Create a container that runs until it gets SIGTERM, and return its id.
+        """Create a container that runs until it is stopped, and return its id.
 
-        ``config`` goes to the API unchanged: ``Labels=``, ``Cmd=``, ``HostConfig=``.
+        ``config`` goes to the API as it is: ``Labels=``, ``Cmd=``, ``HostConfig=``.
         """
         host = {"NetworkMode": network} | config.pop("HostConfig", {})
         body = {"Image": IMAGE, "HostConfig": host} | config

@@ -1,4 +1,4 @@
-"""What passes is all that the agent reads, and nothing else."""
+"""The fields that pass the gate are those that the agent reads, and no others."""
 
 import json
 from typing import Any

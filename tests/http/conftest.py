@@ -1,4 +1,4 @@
-"""A real socket for each test, and a check that none is left open."""
+"""Real sockets, and a check that tests leave none open."""
 
 import socket
 from collections.abc import Iterator
@@ -9,12 +9,12 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def no_file_left(leak_check: None) -> None:
-    """Check every test here for open files that it leaves."""
+    """Apply the leak check to every test here."""
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Iterator[socket.socket]:
-    """A listening socket at a path, as systemd passes it."""
+    """A listening socket at a path, as systemd would pass it."""
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(tmp_path / "http.sock"))
         listening.listen(512)

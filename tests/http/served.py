@@ -10,18 +10,19 @@ import signal
 import socket
 import sys
 
-from tests.http.serving import Told
+from tests.http.serving import Agent
+from tests.http.tally import PATIENT
 from tests.unit.things import unit
 
 
 async def serve(listening: socket.socket) -> None:
-    told = Told(unit("web.service"))
+    agent = Agent(unit("web.service"), limits=PATIENT)
     task = asyncio.current_task()
     assert task
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     say(f"serving {os.getpid()}")
     try:
-        await told.publisher.serve([listening])
+        await agent.publisher.serve([listening])
     except asyncio.CancelledError:
         say("stopped")
 

@@ -1,4 +1,4 @@
-"""A publisher on real sockets, whose registry a test fills, and plain clients."""
+"""An HTTP publisher on real sockets with a registry that tests fill, and plain clients."""
 
 import asyncio
 import json
@@ -14,6 +14,7 @@ from koi_agent.core.instance import Instance
 from koi_agent.core.plan.linger import RestartGrace
 from koi_agent.core.registry import Registry
 from koi_agent.publishers.http.agent_status import AgentStatus
+from koi_agent.publishers.http.limits import DEFAULTS, Limits
 from koi_agent.publishers.http.publisher import HTTPPublisher
 from koi_agent.publishers.http.sse import EventStreams
 from tests.unit.things import gone, listing
@@ -23,20 +24,25 @@ PATIENCE = 300.0
 """Seconds until a test gives up; no time limit of the product is longer."""
 
 
-class Told:
-    """The parts of an agent that HTTP shows: the registry, its publisher and the status."""
+class Agent:
+    """The agent's registry and HTTP publisher; ``status`` is that of the agent as a whole."""
 
-    def __init__(self, *instances: Instance, backends: Sequence[str] = BACKENDS) -> None:
+    def __init__(
+        self,
+        *instances: Instance,
+        backends: Sequence[str] = BACKENDS,
+        limits: Limits = DEFAULTS,
+    ) -> None:
         self.registry = Registry({name: name for name in BACKENDS})
-        self.facts = AgentStatus(version="1.2.3", state="running")
+        self.status = AgentStatus(version="1.2.3", state="running")
         self.grace = RestartGrace(60.0, time.monotonic)
-        self.publisher = HTTPPublisher(self.registry, self.grace, lambda: self.facts)
+        self.publisher = HTTPPublisher(self.registry, self.grace, lambda: self.status, limits)
         for backend in backends:
             self.apply(listing(backend, *(i for i in instances if i.backend == backend)))
 
     @property
     def streams(self) -> EventStreams:
-        return self.publisher._pages.streams
+        return self.publisher._handlers.streams
 
     def apply(self, change: Change) -> None:
         events = self.registry.apply(change, time.time_ns() // 1000)
@@ -44,18 +50,18 @@ class Told:
             self.grace.publish(events)
             self.publisher.publish(events)
 
-    def see(self, instance: Instance) -> None:
+    def update(self, instance: Instance) -> None:
         self.apply(Seen(instance))
 
-    def lose(self, instance: Instance, reason: str = "stopped") -> None:
+    def remove(self, instance: Instance, reason: str = "stopped") -> None:
         self.apply(gone(instance, reason))
 
 
 @asynccontextmanager
-async def serving(told: Told, *listening: socket.socket) -> AsyncIterator[asyncio.Task[Any]]:
-    """Serve while the block runs, or until the yielded task is cancelled."""
+async def serving(agent: Agent, *listening: socket.socket) -> AsyncIterator[asyncio.Task[Any]]:
+    """Serve until the block ends; yield the task, which can be cancelled before."""
     async with asyncio.TaskGroup() as group:
-        task = group.create_task(told.publisher.serve(listening), name="serve")
+        task = group.create_task(agent.publisher.serve(listening), name="serve")
         try:
             yield task
         finally:
@@ -74,7 +80,7 @@ class Reply:
 
 
 class Client:
-    """One connection of a client that sends bytes."""
+    """One connection, spoken to in bytes."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
@@ -84,7 +90,7 @@ class Client:
         self.writer.write("\r\n".join(lines).encode())
 
     async def head(self) -> Reply:
-        """Read the head of a response; raises IncompleteReadError at the end of the connection."""
+        """Read as far as the head goes; fails with the connection at its end."""
         async with asyncio.timeout(PATIENCE):
             said = await self.reader.readuntil(b"\r\n\r\n")
         first, *lines = said.decode().strip().split("\r\n")
@@ -103,7 +109,7 @@ class Client:
         return await self.reply(method)
 
     async def ended(self) -> bool:
-        """Return whether the server has closed the connection without sending more."""
+        """Return True if the server closed the connection and sent nothing."""
         async with asyncio.timeout(PATIENCE):
             try:
                 return await self.reader.read(1) == b""
@@ -111,7 +117,7 @@ class Client:
                 return True
 
     async def cut(self) -> bool:
-        """Return whether the server closes with status 400 or without an answer."""
+        """Return True if the server closes without reading all, with or without a 400."""
         async with asyncio.timeout(PATIENCE):
             try:
                 return (await self.reader.read()).startswith((b"HTTP/1.1 400", b"HTTP/1.0 400"))
@@ -142,13 +148,13 @@ async def client(listening: socket.socket) -> AsyncIterator[Client]:
 
 
 async def ask(listening: socket.socket, target: str, *headers: str, method: str = "GET") -> Reply:
-    """Send one request over its own connection."""
+    """Send one request over a new connection."""
     async with client(listening) as one:
         return await one.ask(target, *headers, method=method)
 
 
 class Events:
-    """The events of one stream, read as a browser reads them."""
+    """The events of one stream, as a browser would read them."""
 
     def __init__(self, one: Client) -> None:
         self._client = one
@@ -197,7 +203,7 @@ async def events(listening: socket.socket, last_id: str = "") -> AsyncIterator[E
 
 
 async def until(true: Callable[[], bool]) -> None:
-    """Wait until a condition is true."""
+    """Wait for something to come true."""
     async with asyncio.timeout(PATIENCE):
-        while not true():  # noqa: ASYNC110 - there is no event for it
+        while not true():  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.01)

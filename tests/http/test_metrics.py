@@ -1,4 +1,4 @@
-"""Counts of our own, read by Prometheus's own parsers."""
+"""The agent's own metrics, read by Prometheus's own parsers."""
 
 import socket
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from koi_agent.core.events import Absent, Lost
 from koi_agent.publishers.http import metrics
 from koi_agent.publishers.http.agent_status import AgentStatus
-from tests.http.serving import Reply, Told, ask, client, events, serving
+from tests.http.serving import Agent, Reply, ask, client, events, serving
 from tests.unit.things import container, listing, unit
 
 WEB = unit("web.service")
@@ -39,20 +39,20 @@ def read(reply: Reply) -> Values:
 
 
 async def test_instances_are_counted_by_backend_and_state(path: socket.socket) -> None:
-    told = Told(WEB, unit("a.service"), container("c"))
-    told.apply(Lost(backend="podman", reason="gone"))
-    async with serving(told, path):
+    agent = Agent(WEB, unit("a.service"), container("c"))
+    agent.apply(Lost(backend="podman", reason="gone"))
+    async with serving(agent, path):
         found = read(await ask(path, "/metrics"))
     assert found["koi_instances"] == {("systemd", "running"): 2, ("podman", "running"): 1}
     assert found["koi_backend_up"] == {("systemd",): 1, ("podman",): 0}
     assert found["koi_build_info"] == {("1.2.3",): 1}
 
 
-async def test_what_befalls_a_backend_is_counted(path: socket.socket) -> None:
-    told = Told(WEB)
-    told.apply(Lost(backend="systemd", reason="gone"))
-    told.apply(listing("systemd", drifted=["web.service"]))
-    async with serving(told, path):
+async def test_backend_events_are_counted(path: socket.socket) -> None:
+    agent = Agent(WEB)
+    agent.apply(Lost(backend="systemd", reason="gone"))
+    agent.apply(listing("systemd", drifted=["web.service"]))
+    async with serving(agent, path):
         found = read(await ask(path, "/metrics"))
     assert found["koi_backend_reconnects_total"] == {("systemd",): 1, ("podman",): 0}
     assert found["koi_drift_total"] == {("systemd",): 1, ("podman",): 0}
@@ -65,20 +65,20 @@ async def test_what_befalls_a_backend_is_counted(path: socket.socket) -> None:
     }
 
 
-async def test_events_kept_and_dropped_by_other_sinks_are_counted(path: socket.socket) -> None:
-    told = Told()
-    told.facts = replace(told.facts, waiting={"dbus": 3}, dropped={"dbus": 2, "journal": 0})
-    async with serving(told, path):
+async def test_waiting_and_dropped_events_of_sinks_are_counted(path: socket.socket) -> None:
+    agent = Agent()
+    agent.status = replace(agent.status, waiting={"dbus": 3}, dropped={"dbus": 2, "journal": 0})
+    async with serving(agent, path):
         found = read(await ask(path, "/metrics"))
     assert found["koi_events_waiting"] == {("dbus",): 3}
     assert found["koi_events_dropped_total"] == {("dbus",): 2, ("journal",): 0}
 
 
 async def test_requests_and_streams_are_counted(path: socket.socket) -> None:
-    told = Told()
-    async with serving(told, path), events(path) as stream, client(path) as one:
+    agent = Agent()
+    async with serving(agent, path), events(path) as stream, client(path) as one:
         await stream.next()
-        told.see(WEB)
+        agent.update(WEB)
         await stream.next()
         for target in ("/healthz", "/nowhere", "/healthz"):
             await one.ask(target)
@@ -91,8 +91,8 @@ async def test_requests_and_streams_are_counted(path: socket.socket) -> None:
     assert 0 < found["koi_event_delay_seconds_sum"][()] < 5
 
 
-async def test_both_formats_say_the_same(path: socket.socket) -> None:
-    async with serving(Told(WEB), path):
+async def test_both_formats_have_same_metrics(path: socket.socket) -> None:
+    async with serving(Agent(WEB), path):
         old = await ask(path, "/metrics")
         new = await ask(path, "/metrics", OPENMETRICS)
     assert new.headers["content-type"] == metrics.OPENMETRICS
@@ -103,20 +103,18 @@ async def test_both_formats_say_the_same(path: socket.socket) -> None:
 @pytest.mark.parametrize(
     "accept", ["*/*", "text/plain", "application/openmetrics-text;q=0", "application/json"]
 )
-async def test_openmetrics_comes_only_where_it_is_asked_for(
-    path: socket.socket, accept: str
-) -> None:
-    async with serving(Told(), path):
+async def test_openmetrics_is_sent_on_request_only(path: socket.socket, accept: str) -> None:
+    async with serving(Agent(), path):
         reply = await ask(path, "/metrics", f"Accept: {accept}")
     assert reply.headers["content-type"] == metrics.TEXT
 
 
 @pytest.mark.parametrize("named", ['a"b\\c\nd', "\\n", "é\u2028\x1b[31m", "\udc80"])
-async def test_a_label_says_whatever_it_must(path: socket.socket, named: str) -> None:
-    told = Told(backends=())
-    told.facts = AgentStatus(version="1", state="running", dropped={named: 1})
-    told.apply(Absent(backend="systemd", reason=""))
-    async with serving(told, path):
+async def test_label_can_have_any_text(path: socket.socket, named: str) -> None:
+    agent = Agent(backends=())
+    agent.status = AgentStatus(version="1", state="running", dropped={named: 1})
+    agent.apply(Absent(backend="systemd", reason=""))
+    async with serving(agent, path):
         for header in ("Accept: */*", OPENMETRICS):
             found = read(await ask(path, "/metrics", header))
             said = named.encode(errors="replace").decode()

@@ -1,4 +1,4 @@
-"""The document is true: a valid one, of all that is routed, and of what is really answered."""
+"""The OpenAPI document is valid, has all routes, and describes the real responses."""
 
 import socket
 from dataclasses import replace
@@ -13,30 +13,33 @@ from openapi_spec_validator import validate
 
 from koi_agent.core.events import Lost
 from koi_agent.publishers.http.handlers import Handlers
-from koi_agent.publishers.http.openapi import EVERYWHERE
+from koi_agent.publishers.http.limits import DEFAULTS
+from koi_agent.publishers.http.openapi import COMMON_ERRORS
 from koi_agent.publishers.http.routes import Route, Routes
-from tests.http.serving import Reply, Told, ask, client, events, serving
+from tests.http.serving import Agent, Reply, ask, client, events, serving
 from tests.http.things import CHECKED, HOSTILE, SHOP, WEB
 
 TARGETS = {
     "/v1/runtime/instances/{id}": f"/v1/runtime/instances/{SHOP.id}",
     "/v1/sd/prometheus": "/v1/sd/prometheus?include=discovered",
 }
-"""Requests for paths that have parameters."""
+"""Targets of requests for paths with parameters."""
 
 
-def everything() -> Told:
-    """Return an agent with a value in every field of every page."""
+def everything() -> Agent:
+    """Return an agent with a value for each property."""
     stale = replace(WEB, created_at=5, invocation_id=bytes(16), main_pid=7)
-    told = Told(SHOP, HOSTILE, stale)
-    told.apply(Lost(backend="systemd", reason="gone"))
-    told.apply(CHECKED)
-    return told
+    agent = Agent(SHOP, HOSTILE, stale)
+    agent.apply(Lost(backend="systemd", reason="gone"))
+    agent.apply(CHECKED)
+    return agent
 
 
 def routes() -> tuple[Route, ...]:
-    told = Told()
-    return Routes(Handlers(told.registry, told.grace, lambda: told.facts), "1.2.3").table
+    agent = Agent()
+    return Routes(
+        Handlers(agent.registry, agent.grace, lambda: agent.status, DEFAULTS), "1.2.3"
+    ).table
 
 
 async def described(path: socket.socket) -> dict[str, Any]:
@@ -45,24 +48,24 @@ async def described(path: socket.socket) -> dict[str, Any]:
 
 
 def check(document: dict[str, Any], schema: dict[str, Any], said: object) -> None:
-    """Hold an answer against a schema of the document."""
+    """Validate a response with a schema of the document."""
     rooted = {**schema, "components": document["components"]}
     Draft202012Validator(rooted, format_checker=FormatChecker()).validate(said)
 
 
-async def test_the_document_is_valid(path: socket.socket) -> None:
-    async with serving(Told(), path):
+async def test_document_is_valid(path: socket.socket) -> None:
+    async with serving(Agent(), path):
         validate(await described(path))
 
 
-async def test_the_document_has_each_route_and_no_other(path: socket.socket) -> None:
-    async with serving(Told(), path):
+async def test_document_has_all_routes(path: socket.socket) -> None:
+    async with serving(Agent(), path):
         paths = (await described(path))["paths"]
     named = {(route.path, method.lower()) for route in routes() for method in route.methods}
     assert {(name, method) for name, said in paths.items() for method in said} == named
 
 
-async def test_what_is_described_is_answered_so(path: socket.socket) -> None:
+async def test_responses_match_document(path: socket.socket) -> None:
     async with serving(everything(), path):
         document = await described(path)
         for name, said in document["paths"].items():
@@ -78,11 +81,11 @@ async def test_what_is_described_is_answered_so(path: socket.socket) -> None:
                 check(document, content[kind]["schema"], reply.json)
 
 
-async def test_events_are_as_described(path: socket.socket) -> None:
-    told = everything()
-    async with serving(told, path), events(path) as stream:
+async def test_events_match_document(path: socket.socket) -> None:
+    agent = everything()
+    async with serving(agent, path), events(path) as stream:
         document = await described(path)
-        told.see(replace(SHOP, main_pid=1))
+        agent.update(replace(SHOP, main_pid=1))
         schemas = document["components"]["schemas"]
         snapshot, updated = [(await stream.next())["data"] for _ in range(2)]
         for event in (snapshot, updated):
@@ -98,23 +101,23 @@ async def test_events_are_as_described(path: socket.socket) -> None:
         ("/v1/status", "BAD\x01", 400),
     ],
 )
-async def test_errors_are_as_described(
+async def test_errors_match_document(
     path: socket.socket, target: str, method: str, status: int
 ) -> None:
-    async with serving(Told(), path):
+    async with serving(Agent(), path):
         document = await described(path)
         reply: Reply = await ask(path, target, method=method)
     assert reply.status == status
     check(document, document["components"]["schemas"]["Error"], reply.json)
 
 
-async def test_each_error_that_a_page_raises_is_described(path: socket.socket) -> None:
-    told = Told()
-    told.facts = replace(told.facts, state="stopping")
-    async with serving(told, path):
+async def test_document_has_errors_of_route(path: socket.socket) -> None:
+    agent = Agent()
+    agent.status = replace(agent.status, state="stopping")
+    async with serving(agent, path):
         document = await described(path)
         async with client(path) as one:
             reply = await one.ask("/healthz")
     responses = document["paths"]["/healthz"]["get"]["responses"]
     assert str(reply.status) in responses
-    assert {str(code) for code in EVERYWHERE} < responses.keys()
+    assert {str(code) for code in COMMON_ERRORS} < responses.keys()

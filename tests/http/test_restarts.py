@@ -1,4 +1,4 @@
-"""Restarts as systemd makes them: the socket stays, and one process follows the other."""
+"""Restarts as by systemd: the socket stays, and one process follows another."""
 
 import asyncio
 import os
@@ -37,7 +37,7 @@ async def stopped(process: Process, pid: int) -> None:
 
 @asynccontextmanager
 async def served(path: socket.socket) -> AsyncIterator[Process]:
-    """Start what starts the serving processes; all of them end with the block."""
+    """Start the process that starts the servers; all of them end with the block."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.http.served", str(path.fileno())),
         pass_fds=[path.fileno()],
@@ -56,7 +56,7 @@ async def served(path: socket.socket) -> AsyncIterator[Process]:
         await process.wait()
 
 
-async def test_no_client_notices_fifty_restarts(path: socket.socket) -> None:
+async def test_no_request_fails_in_fifty_restarts(path: socket.socket) -> None:
     async with served(path) as process, asking(path) as tally:
         for _ in range(RESTARTS):
             pid = await started(process)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from koi_agent.core.instance import Health, KoiMetadata
 from tests.costs import stalls
-from tests.http.serving import Client, Told, client, events, serving
+from tests.http.serving import Agent, Client, client, events, serving
 from tests.http.things import HTTP
 from tests.unit.things import container
 
@@ -15,17 +15,17 @@ STALL = 0.4
 """The part of an answer's processor time that other clients may have to wait at once."""
 
 
-def many() -> Told:
+def many() -> Agent:
     metadata = KoiMetadata(enable=True, name="shop", txt=(("path", "/"), ("v", "1")))
     one = replace(container("x"), ports=(HTTP, HTTP), ips=("172.17.0.2",), metadata=metadata)
     one = replace(one, health=Health.HEALTHY)
-    return Told(*(replace(one, id=f"{number:064x}", name=f"c{number}") for number in range(MANY)))
+    return Agent(*(replace(one, id=f"{number:064x}", name=f"c{number}") for number in range(MANY)))
 
 
-async def test_a_long_list_blocks_no_other_client(path: socket.socket) -> None:
-    told = many()
+async def test_long_list_does_not_block_others(path: socket.socket) -> None:
+    agent = many()
     asyncio.get_running_loop().set_debug(False)
-    async with serving(told, path), client(path) as one:
+    async with serving(agent, path), client(path) as one:
         for _ in range(2):
             async with stalls() as found:
                 length = await taken(one, "/v1/runtime/instances")
@@ -43,10 +43,10 @@ async def taken(one: Client, target: str) -> int:
     return length
 
 
-async def test_a_long_snapshot_is_complete_and_blocks_no_other_client(path: socket.socket) -> None:
-    told = many()
+async def test_long_snapshot_is_complete_and_does_not_block_others(path: socket.socket) -> None:
+    agent = many()
     asyncio.get_running_loop().set_debug(False)
-    async with serving(told, path), client(path) as one:
+    async with serving(agent, path), client(path) as one:
         one.send("/v1/runtime/events")
         await one.head()
         async with stalls() as found:
@@ -54,15 +54,15 @@ async def test_a_long_snapshot_is_complete_and_blocks_no_other_client(path: sock
             while not text.endswith(b"]}}\n\n"):
                 text = text[-100:] + await one.chunk()
         assert found.share < STALL
-    async with serving(told, path), events(path) as stream:
+    async with serving(agent, path), events(path) as stream:
         shown = (await stream.next())["data"]["data"]["instances"]
     assert len({instance["id"] for instance in shown}) == MANY
 
 
-async def test_other_long_pages_block_no_other_client(path: socket.socket) -> None:
-    told = many()
+async def test_other_long_responses_do_not_block_others(path: socket.socket) -> None:
+    agent = many()
     asyncio.get_running_loop().set_debug(False)
-    async with serving(told, path), client(path) as one:
+    async with serving(agent, path), client(path) as one:
         for target in ("/metrics", "/v1/health/status", "/v1/sd/prometheus"):
             async with stalls() as found:
                 await taken(one, target)

@@ -1,4 +1,4 @@
-"""Instances that have something of everything, and one with a hostile name."""
+"""Instances with all properties, and one with a hostile name."""
 
 from dataclasses import replace
 

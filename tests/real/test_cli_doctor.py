@@ -1,4 +1,4 @@
-"""The doctor on a real manager, with the agent as a unit of it."""
+"""The doctor with a real systemd, where the agent is a unit."""
 
 import json
 import subprocess
@@ -24,7 +24,7 @@ def koi_runtime(world: World, *arguments: str) -> subprocess.CompletedProcess[st
 
 
 def examined(world: World) -> tuple[int, dict[str, dict[str, Any]]]:
-    """Examine; returns the exit code, and the last finding of each check."""
+    """Return the exit code of the doctor, and the last finding of each check."""
     done = koi_runtime(world, "doctor", "--json=short")
     return done.returncode, {record["check"]: record for record in json.loads(done.stdout)}
 

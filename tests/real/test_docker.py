@@ -1,4 +1,4 @@
-"""A real Docker is followed: what is published is what ``docker ps`` says, whatever happens."""
+"""A real Docker is followed: the published containers are always those of ``docker ps``."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,7 @@ CHECK = {"Test": ["CMD", "test", "-e", "/well"], "Interval": SECOND, "Retries": 
 STORM = ("start", "stop?t=0", "kill", "kill?signal=HUP", "restart?t=0", "pause", "unpause")
 
 
-def pointed(world: World, docker: Dockerd) -> Dockerd:
+def configure(world: World, docker: Dockerd) -> Dockerd:
     file = world.home / FILE
     file.parent.mkdir(parents=True)
     file.write_text(f"[Runtime]\nBackends=docker\n[Docker]\nSocket={docker.socket}\n")
@@ -35,11 +35,11 @@ def pointed(world: World, docker: Dockerd) -> Dockerd:
 
 @pytest.fixture
 def docker(world: World, tmp_path: Path) -> Iterator[Dockerd]:
-    """A Docker that the world's agents follow."""
+    """A Docker that the agents in the world follow."""
     if reason := dockerd.missing():
         require("docker", reason)
     with Dockerd(tmp_path) as started:
-        yield pointed(world, started)
+        yield configure(world, started)
 
 
 @pytest.fixture
@@ -48,11 +48,11 @@ def lasting(world: World, tmp_path: Path) -> Iterator[Dockerd]:
     if reason := dockerd.missing():
         require("docker", reason)
     with Dockerd(tmp_path, "--live-restore") as started:
-        yield pointed(world, started)
+        yield configure(world, started)
 
 
-async def on(docker: Dockerd, action: str, *ids: str) -> None:
-    """Do something to containers, some at a time."""
+async def post(docker: Dockerd, action: str, *ids: str) -> None:
+    """Send an action to containers, some at a time."""
     await asyncio.to_thread(docker.engine.each, "POST", [f"/containers/{i}/{action}" for i in ids])
 
 
@@ -61,17 +61,17 @@ async def remove(docker: Dockerd, *ids: str) -> None:
     await asyncio.to_thread(docker.engine.each, "DELETE", targets)
 
 
-async def running(docker: Dockerd, count: int, **config: Any) -> list[str]:
-    """Start a number of containers and return their ids."""
+async def start(docker: Dockerd, count: int, **config: Any) -> list[str]:
+    """Create and start containers, and return their ids."""
     serial = random.randrange(1 << 30)
     names = [f"box-{serial}-{number}" for number in range(count)]
     ids = [await asyncio.to_thread(docker.engine.create, name, **config) for name in names]
-    await on(docker, "start", *ids)
+    await post(docker, "start", *ids)
     return ids
 
 
-async def truth(docker: Dockerd) -> dict[str, str]:
-    listed = await asyncio.to_thread(docker.truth)
+async def states(docker: Dockerd) -> dict[str, str]:
+    listed = await asyncio.to_thread(docker.running)
     return {id_: state for id_, (_, state) in listed.items()}
 
 
@@ -80,35 +80,35 @@ async def drift(world: World) -> int:
         return int(await link.get(NAME, f"{ROOT}/backend/docker", f"{NAME}.Backend", "Drift"))
 
 
-async def settle(world: World, docker: Dockerd, *, seconds: float = 60) -> dict[str, str]:
-    """Wait until what is published is what runs, state by state."""
+async def settle(world: World, docker: Dockerd, *, seconds: float = 20) -> dict[str, str]:
+    """Wait until the published states are those of the engine."""
 
     async def agrees() -> bool:
-        before = await truth(docker)
-        return await published(world) == before == await truth(docker)
+        before = await states(docker)
+        return await published(world) == before == await states(docker)
 
     try:
-        await eventually(agrees, "the agent publishes the running containers", seconds=seconds)
+        await eventually(agrees, "the published states are the engine's", seconds=seconds)
     except AssertionError as error:
-        told, real = set((await published(world)).items()), set((await truth(docker)).items())
-        raise AssertionError(f"missing {real - told}, too many {told - real}") from error
-    return await truth(docker)
+        found, real = set((await published(world)).items()), set((await states(docker)).items())
+        raise AssertionError(f"missing {real - found}, too many {found - real}") from error
+    return await states(docker)
 
 
 def counted(seen: Observer, ids: Sequence[str]) -> set[tuple[int, int]]:
-    """Return how often each of them started and stopped, by signals."""
-    names = ("InstanceStarted", "InstanceStopped")
-    return {(seen.count(names[0], id_), seen.count(names[1], id_)) for id_ in ids}
+    """Return how often each container started and stopped, by signals."""
+    started, stopped = "InstanceStarted", "InstanceStopped"
+    return {(seen.count(started, id_), seen.count(stopped, id_)) for id_ in ids}
 
 
-async def told(seen: Observer, ids: Sequence[str], expected: set[tuple[int, int]]) -> None:
+async def signalled(seen: Observer, ids: Sequence[str], expected: set[tuple[int, int]]) -> None:
     """Wait until each of them has started and stopped as often as expected."""
     with contextlib.suppress(AssertionError):
         await eventually(lambda: counted(seen, ids) == expected, "signals")
     assert counted(seen, ids) == expected
 
 
-async def shown(world: World, id_: str, key: str, is_right: Callable[[Any], bool]) -> None:
+async def property_is(world: World, id_: str, key: str, is_right: Callable[[Any], bool]) -> None:
     async def now() -> bool:
         with contextlib.suppress(CallError):  # not published yet
             return is_right((await instance(world, id_))[key])
@@ -119,43 +119,41 @@ async def shown(world: World, id_: str, key: str, is_right: Callable[[Any], bool
 
 @asynccontextmanager
 async def watched(world: World, ids: Sequence[str]) -> AsyncIterator[Observer]:
-    """Follow the agent after it has inspected all of these containers."""
+    """Observe the agent from the moment when it has inspected all containers."""
     for id_ in ids:
-        await shown(world, id_, "MainPID", lambda pid: pid > 0)
+        await property_is(world, id_, "MainPID", lambda pid: pid > 0)
     async with observer(world) as seen:
         yield seen
 
 
-async def test_every_start_and_stop_is_reported_once(
+async def test_every_start_and_stop_is_signalled_once(
     world: World, docker: Dockerd, tmp_path: Path
 ) -> None:
-    early = await running(docker, 50)
+    early = await start(docker, 50)
     async with agent(world, tmp_path), watched(world, early) as seen:
-        late = await running(docker, 50)
+        late = await start(docker, 50)
         assert set(await settle(world, docker)) == {*early, *late}
-        await on(docker, "kill?signal=HUP", *early)
-        await on(docker, "pause", *early[:20])
+        await post(docker, "kill?signal=HUP", *early)
+        await post(docker, "pause", *early[:20])
         await settle(world, docker)
-        await on(docker, "unpause", *early[:20])
-        await on(docker, "restart?t=1", *late[:20])
-        await on(docker, "stop?t=1", *late[20:40])
+        await post(docker, "unpause", *early[:20])
+        await post(docker, "restart?t=1", *late[:20])
+        await post(docker, "stop?t=1", *late[20:40])
         await remove(docker, *early[20:30])
         left = await settle(world, docker)
         assert set(left) == {*early, *late} - {*late[20:40], *early[20:30]}
-        await told(seen, early[:20] + early[30:], {(0, 0)})
-        await told(seen, early[20:30], {(0, 1)})
-        await told(seen, late[:20], {(2, 1)})
-        await told(seen, late[20:40], {(1, 1)})
-        await told(seen, late[40:], {(1, 0)})
+        await signalled(seen, early[:20] + early[30:], {(0, 0)})
+        await signalled(seen, early[20:30], {(0, 1)})
+        await signalled(seen, late[:20], {(2, 1)})
+        await signalled(seen, late[20:40], {(1, 1)})
+        await signalled(seen, late[40:], {(1, 0)})
         assert (seen.unbalanced, await drift(world)) == ([], 0)
 
 
-async def test_a_container_that_ends_at_once_is_reported(
-    world: World, docker: Dockerd, tmp_path: Path
-) -> None:
+async def test_a_short_run_is_signalled(world: World, docker: Dockerd, tmp_path: Path) -> None:
     async with agent(world, tmp_path), observer(world) as seen:
-        short = await running(docker, 10, Cmd=["true"], HostConfig={"AutoRemove": True})
-        await told(seen, short, {(1, 1)})
+        short = await start(docker, 10, Cmd=["true"], HostConfig={"AutoRemove": True})
+        await signalled(seen, short, {(1, 1)})
         assert await published(world) == {}
 
 
@@ -163,23 +161,23 @@ async def test_a_container_in_a_crash_loop_is_one_run(
     world: World, docker: Dockerd, tmp_path: Path
 ) -> None:
     async with agent(world, tmp_path), observer(world) as seen:
-        ids = await running(docker, 2, Cmd=["false"], HostConfig=ALWAYS)
-        await shown(world, ids[0], "State", lambda state: state == "restarting")
+        ids = await start(docker, 2, Cmd=["false"], HostConfig=ALWAYS)
+        await property_is(world, ids[0], "State", lambda state: state == "restarting")
         await asyncio.sleep(3)
-        await told(seen, ids, {(1, 0)})
-        await shown(world, ids[0], "State", lambda state: state == "restarting")
-        await on(docker, "stop", ids[0])
+        await signalled(seen, ids, {(1, 0)})
+        await property_is(world, ids[0], "State", lambda state: state == "restarting")
+        await post(docker, "stop", ids[0])
         await remove(docker, ids[1])
-        await told(seen, ids, {(1, 1)})
+        await signalled(seen, ids, {(1, 1)})
 
 
 async def test_a_renamed_container_keeps_its_object(
     world: World, docker: Dockerd, tmp_path: Path
 ) -> None:
-    (id_,) = await running(docker, 1)
+    (id_,) = await start(docker, 1)
     async with agent(world, tmp_path), observer(world) as seen:
-        await on(docker, "rename?name=another", id_)
-        await shown(world, id_, "Name", lambda name: name == "another")
+        await post(docker, "rename?name=another", id_)
+        await property_is(world, id_, "Name", lambda name: name == "another")
         assert counted(seen, [id_]) == {(0, 0)}
 
 
@@ -187,54 +185,56 @@ async def test_a_second_network_adds_its_addresses(
     world: World, docker: Dockerd, tmp_path: Path
 ) -> None:
     docker.run("network", "create", "--ipv6", "--subnet=fd00:6b6f:69::/64", "second")
-    (id_,) = await running(docker, 1, network="bridge")
+    (id_,) = await start(docker, 1, network="bridge")
     async with agent(world, tmp_path):
-        await shown(world, id_, "Addresses", lambda found: len(found) == 1)
+        await property_is(world, id_, "Addresses", lambda found: len(found) == 1)
         docker.run("network", "connect", "second", id_)
-        await shown(world, id_, "Addresses", lambda found: len(found) == 3)
+        await property_is(world, id_, "Addresses", lambda found: len(found) == 3)
         docker.run("network", "disconnect", "second", id_)
-        await shown(world, id_, "Addresses", lambda found: len(found) == 1)
+        await property_is(world, id_, "Addresses", lambda found: len(found) == 1)
 
 
-async def test_health_is_what_the_check_says(world: World, docker: Dockerd, tmp_path: Path) -> None:
-    async with agent(world, tmp_path):
-        (id_,) = await running(docker, 1, Healthcheck=CHECK)
-        await shown(world, id_, "Health", lambda health: health == "unhealthy")
-        docker.run("exec", id_, "sh", "-c", ">/well")
-        await shown(world, id_, "Health", lambda health: health == "healthy")
-
-
-async def test_each_restart_of_the_daemon_restarts_its_containers(
+async def test_health_is_the_result_of_the_check(
     world: World, docker: Dockerd, tmp_path: Path
 ) -> None:
-    always, once = await running(docker, 10, HostConfig=ALWAYS), await running(docker, 5)
+    async with agent(world, tmp_path):
+        (id_,) = await start(docker, 1, Healthcheck=CHECK)
+        await property_is(world, id_, "Health", lambda health: health == "unhealthy")
+        docker.run("exec", id_, "sh", "-c", ">/well")
+        await property_is(world, id_, "Health", lambda health: health == "healthy")
+
+
+async def test_each_restart_of_the_daemon_is_a_stop_and_a_start_of_its_containers(
+    world: World, docker: Dockerd, tmp_path: Path
+) -> None:
+    always, once = await start(docker, 10, HostConfig=ALWAYS), await start(docker, 5)
     async with agent(world, tmp_path), watched(world, always + once) as seen:
         for cycle in range(1, 4):
             await asyncio.to_thread(docker.kill if cycle % 2 else docker.stop)
             await asyncio.to_thread(docker.start)
             assert set(await settle(world, docker)) == set(always)
-            await told(seen, always, {(cycle, cycle)})
-        await told(seen, once, {(0, 1)})
+            await signalled(seen, always, {(cycle, cycle)})
+        await signalled(seen, once, {(0, 1)})
         assert (seen.unbalanced, await drift(world)) == ([], 0)
 
 
-async def test_containers_that_outlive_their_daemon_do_not_stop(
+async def test_containers_with_live_restore_do_not_stop_with_the_daemon(
     world: World, lasting: Dockerd, tmp_path: Path
 ) -> None:
-    ids = await running(lasting, 20)
+    ids = await start(lasting, 20)
     async with agent(world, tmp_path), watched(world, ids) as seen:
         for cycle in range(10):
             await asyncio.to_thread(lasting.kill)
             await asyncio.to_thread(lasting.start)
             await remove(lasting, ids[cycle])
             assert set(await settle(world, lasting)) == set(ids[cycle + 1 :])
-        await told(seen, ids[:10], {(0, 1)})
+        await signalled(seen, ids[:10], {(0, 1)})
         assert counted(seen, ids[10:]) == {(0, 0)}
         assert (seen.unbalanced, await drift(world)) == ([], 0)
 
 
 async def storm(docker: Dockerd, ids: Sequence[str], seed: int) -> None:
-    """Send random actions for random containers until cancelled; most are refused."""
+    """Send random actions to random containers until cancelled. Most are refused."""
     chance = random.Random(seed)
     while True:
         target = f"/containers/{chance.choice(ids)}/{chance.choice(STORM)}"
@@ -247,7 +247,7 @@ async def storm(docker: Dockerd, ids: Sequence[str], seed: int) -> None:
 async def test_the_daemon_may_be_killed_in_the_middle_of_a_storm(
     world: World, lasting: Dockerd, tmp_path: Path
 ) -> None:
-    ids = [*await running(lasting, 15), *await running(lasting, 15, HostConfig=ALWAYS)]
+    ids = [*await start(lasting, 15), *await start(lasting, 15, HostConfig=ALWAYS)]
     async with agent(world, tmp_path), watched(world, ids) as seen:
         async with asyncio.TaskGroup() as group:
             storms = [group.create_task(storm(lasting, ids, seed)) for seed in range(3)]

@@ -1,4 +1,4 @@
-"""The private Docker keeps its promises: the other tests here rest on them."""
+"""The private Docker works as the other tests need it."""
 
 import signal
 import subprocess
@@ -53,13 +53,13 @@ def links() -> set[str]:
     return {path.name for path in Path("/sys/class/net").iterdir()}
 
 
-def test_a_container_runs_and_ends(docker: Dockerd) -> None:
+def test_a_container_runs_and_is_removed(docker: Dockerd) -> None:
     identifier = docker.run("run", "--detach", "--name=one", "koi-busybox").stdout.strip()
-    assert docker.truth() == {identifier: ("one", "running")}
+    assert docker.running() == {identifier: ("one", "running")}
     docker.run("pause", "one")
-    assert docker.truth() == {identifier: ("one", "paused")}
+    assert docker.running() == {identifier: ("one", "paused")}
     docker.run("rm", "--force", "one")
-    assert docker.truth() == {}
+    assert docker.running() == {}
 
 
 def test_a_published_port_answers_inside_only(docker: Dockerd) -> None:
@@ -70,15 +70,15 @@ def test_a_published_port_answers_inside_only(docker: Dockerd) -> None:
     assert subprocess.run(ask, check=False, stderr=subprocess.DEVNULL).returncode != 0
 
 
-def test_many_containers_take_little_time_of_their_own(docker: Dockerd) -> None:
+def test_many_containers_start_and_are_removed(docker: Dockerd) -> None:
     made = [docker.engine.create(f"many-{number}", Labels={"n": "1"}) for number in range(20)]
     docker.engine.each("POST", [f"/containers/{one}/start" for one in made])
-    assert set(docker.truth()) == set(made)
+    assert set(docker.running()) == set(made)
     docker.engine.each("DELETE", [f"/containers/{one}?force=1" for one in made])
-    assert docker.truth() == {}
+    assert docker.running() == {}
 
 
-def test_a_killed_daemon_comes_back_each_time(docker: Dockerd) -> None:
+def test_a_killed_daemon_can_be_started_again(docker: Dockerd) -> None:
     docker.run("run", "--detach", "--name=always", "--restart=always", "koi-busybox")
     docker.run("run", "--detach", "--name=once", "koi-busybox")
     for _ in range(3):
@@ -87,10 +87,10 @@ def test_a_killed_daemon_comes_back_each_time(docker: Dockerd) -> None:
         assert docker.daemons() == []
         docker.start()
         assert not set(docker.daemons()) & set(before)
-        assert [*docker.truth().values()] == [("always", "running")]
+        assert [*docker.running().values()] == [("always", "running")]
 
 
-def test_with_live_restore_containers_do_not_notice(tmp_path: Path) -> None:
+def test_with_live_restore_containers_continue(tmp_path: Path) -> None:
     if reason := dockerd.missing():
         require("docker", reason)
     with Dockerd(tmp_path, "--live-restore") as docker:
@@ -103,7 +103,7 @@ def test_with_live_restore_containers_do_not_notice(tmp_path: Path) -> None:
         assert docker.engine.call("GET", "/containers/steady/json")["State"] == before
 
 
-def test_what_is_refused_says_why(docker: Dockerd, tmp_path: Path) -> None:
+def test_an_error_has_the_daemons_message(docker: Dockerd, tmp_path: Path) -> None:
     with pytest.raises(EngineFailed, match=r"404 .*No such container: nothing"):
         docker.engine.call("POST", "/containers/nothing/start")
     with pytest.raises(HarnessFailed, match="No such container: nothing"):
@@ -114,7 +114,7 @@ def test_what_is_refused_says_why(docker: Dockerd, tmp_path: Path) -> None:
         pass
 
 
-def test_nothing_is_left_on_the_host_even_when_the_starter_is_killed(tmp_path: Path) -> None:
+def test_nothing_is_left_on_the_host_when_the_starter_is_killed(tmp_path: Path) -> None:
     if reason := dockerd.missing():
         require("docker", reason)
     before = mounts(), links()

@@ -1,4 +1,4 @@
-"""A real Docker is followed through the gate, which is all that the agent may reach of it."""
+"""A real Docker is followed through the gate alone."""
 
 import socket
 import subprocess
@@ -36,7 +36,7 @@ def docker(tmp_path: Path) -> Iterator[Dockerd]:
 
 @pytest.fixture
 def gate(docker: Dockerd, tmp_path: Path) -> Iterator[tuple[Path, int]]:
-    """A gate before the Docker: where it listens, and its process."""
+    """A gate before the Docker: its socket and its PID."""
     path = tmp_path / "gate.sock"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
@@ -78,7 +78,7 @@ async def gone(world: World) -> bool:
     return not await published(world)
 
 
-def test_nothing_else_comes_through(docker: Dockerd, gate: tuple[Path, int]) -> None:
+def test_no_other_request_passes(docker: Dockerd, gate: tuple[Path, int]) -> None:
     path, _ = gate
     before = docker.engine.call("GET", "/containers/json?all=1")
     for request in (

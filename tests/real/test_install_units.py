@@ -11,7 +11,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from koi_agent.cli.install_units import DISABLE, PACKAGED, PLACES
+from koi_agent.cli.install_units import DISABLE, PACKAGED, TARGETS
 from koi_agent.core.dbus_names import MANAGER, NAME, ROOT
 from tests.conftest import require
 from tests.namespaces import CHECKOUT
@@ -73,7 +73,7 @@ def koi_runtime(
 
 
 def type_what_it_says(world: World, said: str) -> None:
-    world.run(*said.rpartition("Now type: ")[2].split())
+    world.run(*said.rpartition("Next, run: ")[2].split())
 
 
 def state(world: World, unit: str) -> str:
@@ -97,7 +97,7 @@ def test_the_wheel_carries_what_a_user_needs_besides_the_code(wheel: Path) -> No
         carried = {name.partition(".data/data/share/")[2] for name in archive.namelist()}
         licenses = [name for name in archive.namelist() if name.endswith("/LICENSE")]
     assert carried - {""} == {
-        *(f"koi-runtime/{name}" for name in PLACES),
+        *(f"koi-runtime/{name}" for name in TARGETS),
         "bash-completion/completions/koi-runtime",
         "fish/vendor_completions.d/koi-runtime.fish",
         "zsh/site-functions/_koi-runtime",

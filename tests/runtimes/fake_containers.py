@@ -1,4 +1,4 @@
-"""The containers of a fake engine, and what it says of them: lists, inspections and events."""
+"""The containers of a fake engine, with their lists, inspections and events."""
 
 import itertools
 import time

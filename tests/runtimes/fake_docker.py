@@ -1,6 +1,6 @@
 """A Docker API on a real socket without containers behind it, which may misbehave.
 
-``faults`` say how. Run as a program, it is the engine of a benchmark.
+``faults`` hold how. Run as a program, it is the engine of a benchmark.
 """
 
 import argparse
@@ -118,7 +118,7 @@ class FakeDocker:
         self._streams.clear()
 
     def cut(self) -> None:
-        """Break the event streams in the middle of a line."""
+        """End the event streams in the middle of a line."""
         for writer in list(self._streams):
             writer.write(b'40\r\n{"status":')
             writer.close()
@@ -267,7 +267,7 @@ async def main() -> None:
         for number in range(arguments.containers):
             labels = {"com.docker.compose.service": f"s{number}", "koi.enable": "true"}
             fake.containers.run(labels=labels, port=1024 + number % 60_000, health="healthy")
-        print("ready", flush=True)  # noqa: T201 - to who started this
+        print("ready", flush=True)  # noqa: T201 - for the starter
         while line := await loop.run_in_executor(None, input_line):
             rate, seconds = line.split()
             sent = await flood(fake, int(rate), float(seconds))

@@ -20,7 +20,7 @@ from koi_agent.follow.follower import Follower
 from koi_agent.host.listeners import ListenerTable
 from tests.runtimes.fake_containers import FakeContainer
 from tests.runtimes.fake_docker import FakeDocker
-from tests.unit.things import Reader, told
+from tests.unit.things import Reader, short_forms
 
 PATIENCE = 1.5 * Tunables().inspect_retry
 """Seconds after a list within which all containers must be known: an inspection may fail once."""
@@ -55,13 +55,13 @@ class Followed:
     @property
     def brief(self) -> list[str]:
         """Return the published events as ``+``, ``~`` or ``-`` and the last digit of the id."""
-        return [one[0] + one[-1] for one in told(self.events)]
+        return [one[0] + one[-1] for one in short_forms(self.events)]
 
     def known(self, container: FakeContainer) -> Instance:
         return self.registry.visible[Key(self.name, container.id)]
 
     def disagreement(self) -> str:
-        """Return the differences between what is published and what runs, "" if there are none."""
+        """Return the differences between what is published and what runs, or ""."""
         published = {one.id: summary(one) for one in self.registry.visible.values()}
         real = {id_: expected(one) for id_, one in self.containers.running().items()}
         return "\n".join(

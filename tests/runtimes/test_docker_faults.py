@@ -1,4 +1,4 @@
-"""What an engine may do wrong, one thing at a time. Each costs at most the record it is about."""
+"""Faults of an engine, one at a time. Each costs at most the record it is about."""
 
 import asyncio
 import json
@@ -91,7 +91,7 @@ async def test_an_engine_that_appears_is_followed_at_once(tmp_path: Path) -> Non
     async with followed(tmp_path) as engine:
         await engine.fake.close()
         await eventually(lambda: engine.status.state is not BackendState.SYNCED, "it is gone")
-        await asyncio.sleep(1.5)  # by now attempts are rare
+        await asyncio.sleep(1.5)  # attempts are rare after that
         await engine.fake.open()
         await eventually(lambda: engine.status.state is BackendState.SYNCED, "it is back")
 

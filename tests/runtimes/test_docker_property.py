@@ -74,7 +74,7 @@ def doubt(engine: Followed, _number: int) -> None:
 
 
 def garbled(body: bytes) -> bytes:
-    """Give every other field another type."""
+    """Return a body with every other field of another type."""
     parsed = json.loads(body)
     records = parsed if isinstance(parsed, list) else [parsed]
     for record in records[::2]:

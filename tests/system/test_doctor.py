@@ -1,4 +1,4 @@
-"""The doctor of the installed package: all is well, or what to type that makes it so."""
+"""The doctor of the installed package: its advice repairs each problem."""
 
 import json
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ Check = dict[str, Any]
 
 @pytest.fixture
 def sound(service: Service) -> Iterator[Service]:
-    """The service as the package brings it, with its gates open, and an Avahi."""
+    """The installed service with its gates and Avahi running."""
     service.machine.systemctl("unmask", *GATES)
     service.machine.systemctl("start", "avahi-daemon", *GATES)
     yield service
@@ -24,19 +24,19 @@ def sound(service: Service) -> Iterator[Service]:
 
 
 def troubles(service: Service) -> list[Check]:
-    """Examine; returns what is not as it should be."""
+    """Return the warnings and failures of the doctor."""
     done = service.machine.run("koi-runtime", "--system", "doctor", "--json=short", check=False)
     found = [one for one in json.loads(done.stdout) if one["verdict"] != "ok"]
     assert done.returncode == (1 if any(one["verdict"] == "fail" for one in found) else 0)
     return found
 
 
-def test_all_is_well_after_an_installation(sound: Service) -> None:
+def test_an_installation_has_no_problems(sound: Service) -> None:
     wait_until(lambda: not troubles(sound), f"no trouble: {troubles(sound)}")
-    said = sound.machine.run("koi-runtime", "--system", "doctor").stdout
-    assert "All is well." in said
+    output = sound.machine.run("koi-runtime", "--system", "doctor").stdout
+    assert "No problems found." in output
     for check in ("service", "activation", "gates", "mdns", "versions", "agent", "backends"):
-        assert f"ok   {check} " in said
+        assert f"ok   {check} " in output
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_all_is_well_after_an_installation(sound: Service) -> None:
         ("stop avahi-daemon.socket avahi-daemon.service", "mdns"),
     ],
 )
-def test_what_is_typed_next_ends_the_trouble(sound: Service, trouble: str, check: str) -> None:
+def test_the_advice_ends_the_problem(sound: Service, trouble: str, check: str) -> None:
     wait_until(lambda: not troubles(sound), f"no trouble: {troubles(sound)}")
     sound.machine.systemctl(*trouble.split())
     found = troubles(sound)
@@ -61,7 +61,7 @@ def test_what_is_typed_next_ends_the_trouble(sound: Service, trouble: str, check
     wait_until(lambda: not troubles(sound), f"no trouble: {troubles(sound)}")
 
 
-def test_a_gate_that_is_closed_before_an_engine_is_told_with_its_key(
+def test_an_inactive_gate_of_a_running_engine_is_a_warning(
     sound: Service, engines: Engines
 ) -> None:
     engine = engines["docker"]

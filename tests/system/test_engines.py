@@ -143,7 +143,7 @@ def test_engine_that_may_not_be_asked_is_told_of_everywhere(
     service.systemctl("restart")
     engine.start()
     told = await_state(service, engine.name, "failed")["last_error"]
-    assert told.startswith(f"{engine.socket}: permission denied (")
+    assert told.startswith(f"{engine.socket}: permission denied ")
     assert f"&& systemctl start koi-runtime-gate@{engine.name}.path" in told
     assert told in service.journal()
     target = (NAME, f"{ROOT}/backend/{engine.name}", f"{NAME}.Backend", "LastError")

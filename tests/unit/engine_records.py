@@ -1,8 +1,8 @@
-"""What engines said: answers of real ones, recorded at one moment each, and small ones by hand."""
+"""Records of engines: recordings of real ones, each made at one moment, and small ones by hand."""
 
+import dataclasses
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -31,19 +31,19 @@ def recordings() -> list[Path]:
 
 
 def pairs(recording: Path) -> Iterator[tuple[Kind, Record, Record]]:
-    """Yield what a list and an inspection said of each container, and which engine it was."""
+    """Yield the kind of engine, and the record of each container in its list and inspection."""
     kind = KINDS[recording.name.partition("-")[0]]
     recorded = json.loads(recording.read_bytes())
     for record in recorded["list"]:
         yield kind, record, recorded["inspect"][record["Id"]]
 
 
-def list_record(**said: object) -> Record:
-    return {"Id": ID, "State": "running"} | said
+def list_record(**fields: object) -> Record:
+    return {"Id": ID, "State": "running"} | fields
 
 
-def inspection_record(state: Mapping[str, object] = {}, **said: object) -> Record:
-    return {"Id": ID, "State": {"Status": "running"} | dict(state)} | said
+def inspection_record(state: Mapping[str, object] = {}, **fields: object) -> Record:
+    return {"Id": ID, "State": {"Status": "running"} | dict(state)} | fields
 
 
 def port(
@@ -52,7 +52,7 @@ def port(
     at: str = "0.0.0.0",
     protocol: Protocol = Protocol.TCP,
 ) -> PortMapping:
-    """Say a published port, or a declared one that is not published."""
+    """Return a published port, or a declared one if there is no host port."""
     return PortMapping(
         container_port=container_port,
         protocol=protocol,
@@ -62,23 +62,23 @@ def port(
     )
 
 
-def alike(one: Container, other: Container, *but: str) -> None:
-    """Hold two containers against each other, except for what only one can know."""
+def assert_equal_except(one: Container, other: Container, *names: str) -> None:
+    """Assert that two containers are equal in all fields but the named ones."""
     differing = {
         field.name
-        for field in fields(Container)
+        for field in dataclasses.fields(Container)
         if getattr(one, field.name) != getattr(other, field.name)
     }
-    assert differing - set(but) == set()
+    assert differing - set(names) == set()
 
 
 def texts_of(value: object) -> Iterator[str]:
-    """Yield every text that a value shows to anybody."""
+    """Yield every text in a value, however deep."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, tuple | frozenset):
         for item in value:
             yield from texts_of(item)
     elif hasattr(value, "__dataclass_fields__"):
-        for field in fields(value):  # type: ignore[arg-type]
+        for field in dataclasses.fields(value):  # type: ignore[arg-type]
             yield from texts_of(getattr(value, field.name))

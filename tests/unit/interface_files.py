@@ -1,31 +1,39 @@
-"""The files that describe the D-Bus interfaces, as they must be: ``make interfaces`` writes them.
+"""The files in packaging/ that describe the D-Bus interfaces; ``make interfaces`` writes them.
 
-They are made of the tables that calls are answered from, so they say what Introspect says.
+They are made from the tables that calls are answered from, so they equal the introspection data.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 from koi_agent.bus.interfaces import Interface
 from koi_agent.bus.introspection import node
 from koi_agent.publishers.dbus.interfaces import BACKEND_INTERFACE, INSTANCE_INTERFACE
-from koi_agent.publishers.dbus.manager import Manager
+from koi_agent.publishers.dbus.manager import Manager, ManagerActions
 
 FOLDER: Final = Path(__file__).parents[2] / "packaging"
 
 
 def interfaces() -> Iterator[Interface]:
-    """Tell all interfaces that are our own."""
-    # What the Manager can do does not depend on what it is given to do it with.
-    yield Manager.__new__(Manager).interface()
+    """Yield the interfaces of the agent's own."""
+    actions = ManagerActions(_resync, _reload, lambda _key: ())
+    yield Manager(dict, dict, lambda _unit: (), actions).interface()
     yield INSTANCE_INTERFACE
     yield BACKEND_INTERFACE
 
 
+async def _resync(_backend: str) -> Mapping[str, Mapping[str, str]]:
+    return {}
+
+
+async def _reload() -> None:
+    """Do nothing: the interface is only described."""
+
+
 def files() -> dict[str, str]:
-    """Tell what each file must hold, by name."""
-    return {f"{shown.name}.xml": node((shown,), ()) for shown in interfaces()}
+    """Return the content of each file by name."""
+    return {f"{each.name}.xml": node((each,), ()) for each in interfaces()}
 
 
 if __name__ == "__main__":

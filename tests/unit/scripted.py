@@ -1,4 +1,4 @@
-"""A runtime that does what a test says, and the engine that follows it."""
+"""A runtime that a test controls, and a follower of it."""
 
 import asyncio
 from collections import defaultdict, deque
@@ -19,9 +19,10 @@ Step = Callable[[], Awaitable[None]]
 
 
 class Runtime:
-    """The far end: ``truth`` is what runs, ``plan`` what happens at the next open, list, close.
+    """A runtime; ``truth`` are its instances by id.
 
-    Everything that is asked of it is in ``asked``, with the virtual time.
+    ``plan`` has the steps of the next open, list and close. ``asked`` has the requests, with their
+    virtual time.
     """
 
     name = "systemd"
@@ -41,21 +42,21 @@ class Runtime:
             await self.plan[name].popleft()()
 
     def times(self, name: str) -> list[float]:
-        """Tell when something was asked."""
+        """Return the times of a request, in seconds."""
         return [at for asked, at in self.asked if asked == name]
 
     def say(self, event: Seen | Gone) -> None:
-        """Send an event, if anybody listens."""
+        """Deliver an event, if a session is open."""
         if self._deliver:
             self._deliver(event)
 
     def starts(self, instance: Instance) -> None:
-        """Let one start or change, and say so."""
+        """Start or change an instance, and deliver the event."""
         self.truth[instance.id] = instance
         self.say(Seen(instance))
 
     def stops(self, instance: Instance) -> None:
-        """Let one stop, and say so."""
+        """Stop an instance, and deliver the event."""
         del self.truth[instance.id]
         self.say(gone(instance))
 
@@ -64,7 +65,7 @@ class Runtime:
         self.fail(BackendLost(reason))
 
     def fail(self, error: Exception) -> None:
-        """Let the session's own work end with an error."""
+        """End the work of the session with an error."""
         self.end.set_exception(error)
 
     @asynccontextmanager
@@ -101,7 +102,7 @@ class Scripted:
 
 
 class Following:
-    """A follower of a runtime, the registry it fills, and all that was said to that."""
+    """A follower of a runtime, its registry, and all changes that the registry received."""
 
     def __init__(self, runtime: Runtime, interval: float) -> None:
         self.registry = Registry({runtime.name: runtime.name})
@@ -133,7 +134,7 @@ class Following:
 async def following(
     runtime: Runtime, *, interval: float = 1e9, settled: bool = True
 ) -> AsyncIterator[Following]:
-    """Follow a runtime for as long as the block lasts."""
+    """Follow a runtime while the block runs."""
     engine = Following(runtime, interval)
     task = asyncio.create_task(engine.follower.run())  # noqa: TID251 - ended below
     try:
@@ -147,7 +148,7 @@ async def following(
 
 
 def after(seconds: float, then: Callable[[], None] = lambda: None) -> Step:
-    """Make a step that takes its time and then does something."""
+    """Return a step that sleeps and then calls ``then``."""
 
     async def step() -> None:
         await asyncio.sleep(seconds)
@@ -157,12 +158,12 @@ def after(seconds: float, then: Callable[[], None] = lambda: None) -> Step:
 
 
 def at_once(do: Callable[[], None]) -> Step:
-    """Make a step that only does something."""
+    """Return a step that calls ``do``."""
     return after(0, do)
 
 
 def failing(error: Exception) -> Step:
-    """Make a step that fails."""
+    """Return a step that raises an error."""
 
     async def step() -> None:
         raise error
@@ -171,5 +172,5 @@ def failing(error: Exception) -> Step:
 
 
 async def never() -> None:
-    """Hang for ever."""
+    """Wait forever."""
     await asyncio.Event().wait()

@@ -1,44 +1,44 @@
-"""What may be typed, and what is made of it."""
+"""Parsing of the command line."""
 
 import subprocess
 import sys
 
 import pytest
 
-from koi_agent.cli.arguments import Arguments, Misuse, parsed
+from koi_agent.cli.arguments import Arguments, UsageError, parsed
 from koi_agent.cli.commands import acts
 from koi_agent.cli.output import complain
 from koi_agent.cli.syntax import COMMANDS
 
 
-def typed(*argv: str) -> Arguments:
+def parse(*argv: str) -> Arguments:
     return parsed(argv)
 
 
-def test_every_command_of_the_table_is_executed_by_something() -> None:
-    assert list(acts(lambda _load_again, _loaded: 0)) == [command.name for command in COMMANDS]
+def test_every_command_of_the_table_has_a_function() -> None:
+    assert list(acts(lambda _load, _loaded: 0)) == [command.name for command in COMMANDS]
 
 
 @pytest.mark.parametrize("argv", [("--user", "list"), ("list", "--user")], ids=" ".join)
-def test_a_shared_option_stands_before_or_after_the_command(argv: tuple[str, ...]) -> None:
-    arguments = typed(*argv)
+def test_a_shared_option_may_precede_or_follow_the_command(argv: tuple[str, ...]) -> None:
+    arguments = parse(*argv)
     assert (arguments.command, arguments.scope) == ("list", "user")
 
 
-def test_what_stands_before_the_command_is_not_forgotten_for_what_stands_after() -> None:
-    arguments = typed("--json=short", "--no-legend", "show", "--system", "--no-pager", "web")
+def test_options_before_and_after_the_command_are_combined() -> None:
+    arguments = parse("--json=short", "--no-legend", "show", "--system", "--no-pager", "web")
     assert arguments.json == "short"
     assert arguments.no_legend
     assert arguments.scope == "system"
     assert arguments.names == ["web"]
 
 
-def test_the_later_word_wins() -> None:
-    assert typed("--json=short", "list", "--json=pretty").json == "pretty"
+def test_the_last_option_counts() -> None:
+    assert parse("--json=short", "list", "--json=pretty").json == "pretty"
 
 
-def test_nothing_typed_means_the_list_as_a_table_in_the_usual_scope() -> None:
-    arguments = typed()
+def test_without_arguments_instances_are_listed_as_a_table() -> None:
+    arguments = parse()
     assert (arguments.command, arguments.json, arguments.scope) == ("list", "off", None)
     assert not arguments.no_legend
 
@@ -55,27 +55,27 @@ def test_nothing_typed_means_the_list_as_a_table_in_the_usual_scope() -> None:
     ],
     ids=" ".join,
 )
-def test_what_makes_no_sense_is_refused_in_one_line(argv: tuple[str, ...]) -> None:
-    with pytest.raises(Misuse) as refused:
-        typed(*argv)
+def test_an_invalid_command_line_is_an_error_of_one_line(argv: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError) as refused:
+        parse(*argv)
     assert "--help" in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("name", [command.name for command in COMMANDS])
-def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_has_a_help_text(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        typed(name, "--help")
+        parse(name, "--help")
     assert ended.value.code == 0
     assert f"koi-runtime {name}" in capsys.readouterr().out
 
 
-def test_a_complaint_is_one_line_whatever_is_in_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_is_printed_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     complain("no '\x1b[31mred\n'")
     assert capsys.readouterr().err == "koi-runtime: no '\\x1b[31mred\\x0a'\n"
 
 
-def test_clients_load_neither_the_agent_nor_a_backend() -> None:
+def test_clients_import_neither_the_agent_nor_a_backend() -> None:
     program = "import sys, koi_agent.__main__; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     loaded = done.stdout.decode().split()

@@ -1,4 +1,4 @@
-"""The units of a user's agent: written where systemd and the bus look, and taken away again."""
+"""``install-units`` writes the units of a user's agent to its folders, and removes them."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from koi_agent.cli.commands import FAILURE, USAGE, execute
-from koi_agent.cli.install_units import DISABLE, ENABLE, MARK, PACKAGED, PLACES
+from koi_agent.cli.install_units import DISABLE, ENABLE, MARK, PACKAGED, TARGETS
 from koi_agent.core.unit_file.syntax import parse, words
 from tests.conftest import require
 
@@ -27,7 +27,7 @@ COMMAND = ("-m", "koi_agent", "install-units", "--user")
 
 
 def environment(top: Path) -> Path:
-    """Make a virtual environment that finds the code, and has the command but no other file."""
+    """Create a virtual environment with the code and the command, but without data files."""
     venv.create(top, symlinks=True)
     (packages,) = top.glob("lib/python*/site-packages")
     packages.joinpath("koi.pth").write_text("\n".join([str(CHECKOUT), *sys.path]))
@@ -35,8 +35,8 @@ def environment(top: Path) -> Path:
     return top
 
 
-def furnished(top: Path) -> Path:
-    """Put into an environment what the wheel puts there."""
+def with_data_files(top: Path) -> Path:
+    """Add the data files of the wheel to an environment."""
     project = tomllib.loads(CHECKOUT.joinpath("pyproject.toml").read_text())
     for folder, patterns in project["tool"]["setuptools"]["data-files"].items():
         top.joinpath(folder).mkdir(parents=True)
@@ -47,10 +47,10 @@ def furnished(top: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment as pipx makes one, in a folder that asks for care."""
+    """An environment as pipx creates it, in a folder whose name needs quoting."""
     if any(Path(folder, "koi-runtime.service").exists() for folder in PACKAGED):
         require("bare host", "koi-runtime is installed here for all users")
-    return furnished(environment(tmp_path_factory.mktemp("pipx") / "my 100%n $HOME"))
+    return with_data_files(environment(tmp_path_factory.mktemp("pipx") / "my 100%n $HOME"))
 
 
 def run(top: Path, home: Path, *argv: str, **other: str) -> subprocess.CompletedProcess[str]:
@@ -61,14 +61,14 @@ def run(top: Path, home: Path, *argv: str, **other: str) -> subprocess.Completed
 
 
 def done(top: Path, home: Path, *argv: str) -> str:
-    """Run what goes well; returns what was written."""
+    """Run the command, which must succeed; return its output."""
     ended = run(top, home, *argv)
     assert (ended.returncode, ended.stderr) == (0, "")
     return ended.stdout
 
 
 def refused(top: Path, home: Path, *argv: str) -> str:
-    """Run what goes wrong; returns the one line that says why."""
+    """Run the command, which must fail; return its error of one line."""
     ended = run(top, home, *argv)
     assert (ended.returncode, ended.stdout) == (FAILURE, "")
     assert ended.stderr.startswith("koi-runtime: ")
@@ -77,7 +77,7 @@ def refused(top: Path, home: Path, *argv: str) -> str:
 
 
 def written(home: Path) -> list[str]:
-    """Name all files below a folder, links and temporary ones too."""
+    """Return all files below a folder, including links and temporary files."""
     return sorted(str(path.relative_to(home)) for path in home.rglob("*") if not path.is_dir())
 
 
@@ -87,17 +87,17 @@ def put(file: Path, data: bytes = MARK) -> Path:
     return file
 
 
-def test_each_file_is_written_and_told_of_and_then_what_to_type(
+def test_each_file_is_written_and_listed_with_the_next_command(
     installed: Path, tmp_path: Path
 ) -> None:
     lines = done(installed, tmp_path).splitlines()
-    assert lines == [*(f"written {tmp_path / name}" for name in FILES), "", f"Now type: {ENABLE}"]
+    assert lines == [*(f"written {tmp_path / name}" for name in FILES), "", f"Next, run: {ENABLE}"]
     assert written(tmp_path) == sorted(FILES)
     for name in FILES:
         assert tmp_path.joinpath(name).stat().st_mode & 0o777 == 0o644, name
 
 
-def test_what_is_written_is_what_make_installs_but_for_the_command(
+def test_files_are_those_of_make_install_except_for_the_command(
     installed: Path, tmp_path: Path
 ) -> None:
     done(installed, tmp_path)
@@ -122,7 +122,7 @@ def test_the_unit_starts_the_command_beside_the_interpreter(
 
 
 @pytest.mark.parametrize("folder", ["", "here/it/is"])
-def test_where_no_folder_is_named_it_is_the_usual_one(
+def test_without_variables_the_default_folders_are_used(
     folder: str, installed: Path, tmp_path: Path
 ) -> None:
     run(installed, tmp_path, XDG_CONFIG_HOME=folder, XDG_DATA_HOME=folder)
@@ -141,7 +141,7 @@ def test_without_a_home_nothing_is_written(installed: Path, tmp_path: Path) -> N
     assert not written(tmp_path)
 
 
-def test_what_is_there_already_is_left_as_it_is(installed: Path, tmp_path: Path) -> None:
+def test_files_that_are_up_to_date_are_not_written(installed: Path, tmp_path: Path) -> None:
     done(installed, tmp_path)
     before = [tmp_path.joinpath(name).stat().st_ino for name in FILES]
     lines = done(installed, tmp_path).splitlines()
@@ -149,7 +149,7 @@ def test_what_is_there_already_is_left_as_it_is(installed: Path, tmp_path: Path)
     assert [tmp_path.joinpath(name).stat().st_ino for name in FILES] == before
 
 
-def test_what_an_older_version_wrote_is_replaced(installed: Path, tmp_path: Path) -> None:
+def test_files_of_an_older_version_are_replaced(installed: Path, tmp_path: Path) -> None:
     done(installed, tmp_path)
     old = put(tmp_path / SOCKET)
     assert f"written {old}\n" in done(installed, tmp_path)
@@ -158,7 +158,7 @@ def test_what_an_older_version_wrote_is_replaced(installed: Path, tmp_path: Path
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("argv", [(), ("--remove",)], ids=["install", "remove"])
-def test_a_file_of_somebody_else_stops_it_before_anything_is_done(
+def test_a_foreign_file_is_refused_before_anything_is_done(
     name: str, argv: tuple[str, ...], installed: Path, tmp_path: Path
 ) -> None:
     mine = [put(tmp_path / other) for other in FILES if other != name]
@@ -181,7 +181,7 @@ def test_a_link_is_neither_followed_nor_replaced(to: str, installed: Path, tmp_p
     assert written(tmp_path) == sorted([SERVICE, "elsewhere"])
 
 
-def test_what_a_killed_run_left_is_no_trap(installed: Path, tmp_path: Path) -> None:
+def test_a_temporary_link_of_a_killed_run_is_not_followed(installed: Path, tmp_path: Path) -> None:
     victim = put(tmp_path / "victim", b"precious")
     left = put(tmp_path / SERVICE).with_name(".koi-runtime.service.new")
     left.symlink_to(victim)
@@ -190,28 +190,30 @@ def test_what_a_killed_run_left_is_no_trap(installed: Path, tmp_path: Path) -> N
     assert written(tmp_path) == sorted([*FILES, "victim"])
 
 
-def test_where_one_file_cannot_be_written_none_is(installed: Path, tmp_path: Path) -> None:
+def test_no_file_is_written_if_one_cannot_be_written(installed: Path, tmp_path: Path) -> None:
     put(tmp_path / "data", b"")
     assert str(tmp_path / "data") in refused(installed, tmp_path)
     assert written(tmp_path) == ["data"]
 
 
-def test_a_program_can_read_what_was_done(installed: Path, tmp_path: Path) -> None:
+def test_json_lists_what_was_done(installed: Path, tmp_path: Path) -> None:
     records = [{"file": str(tmp_path / name), "done": "written"} for name in FILES]
     assert json.loads(done(installed, tmp_path, "--json=short")) == records
     assert done(installed, tmp_path, "--remove", "--no-legend").count("\n") == len(FILES)
 
 
-def test_removing_leaves_nothing_and_says_what_to_type(installed: Path, tmp_path: Path) -> None:
+def test_remove_deletes_all_files_and_prints_the_next_command(
+    installed: Path, tmp_path: Path
+) -> None:
     done(installed, tmp_path)
     lines = done(installed, tmp_path, "--remove").splitlines()
     assert lines[:3] == [f"removed {tmp_path / name}" for name in FILES]
-    assert lines[-1] == "Now type: systemctl --user daemon-reload"
+    assert lines[-1] == "Next, run: systemctl --user daemon-reload"
     assert not written(tmp_path)
-    assert done(installed, tmp_path, "--remove") == "There is nothing to remove.\n"
+    assert done(installed, tmp_path, "--remove") == "Nothing to remove.\n"
 
 
-def test_what_is_enabled_is_not_removed(installed: Path, tmp_path: Path) -> None:
+def test_enabled_units_are_not_removed(installed: Path, tmp_path: Path) -> None:
     done(installed, tmp_path)
     link = put(tmp_path / SERVICE).parent / "default.target.wants/koi-runtime.service"
     link.parent.mkdir()
@@ -220,31 +222,31 @@ def test_what_is_enabled_is_not_removed(installed: Path, tmp_path: Path) -> None
     assert len(written(tmp_path)) == len(FILES) + 1
 
 
-def test_an_installation_without_units_says_so(tmp_path: Path) -> None:
+def test_an_installation_without_units_is_refused(tmp_path: Path) -> None:
     bare = environment(tmp_path / "editable")
-    said = refused(bare, tmp_path / "home")
-    assert f"{bare}/share/koi-runtime/{next(iter(PLACES))}" in said
-    assert "pipx" in said
+    error = refused(bare, tmp_path / "home")
+    assert f"{bare}/share/koi-runtime/{next(iter(TARGETS))}" in error
+    assert "pipx" in error
 
 
 @pytest.mark.parametrize("folder", ["o'hara", 'a"b', "a\\b", "a\tb"])
-def test_a_path_that_systemd_starts_nothing_from_is_refused(folder: str, tmp_path: Path) -> None:
-    odd = furnished(environment(tmp_path / folder))
-    assert "systemd starts no program" in refused(odd, tmp_path / "home")
+def test_a_path_that_systemd_does_not_accept_is_refused(folder: str, tmp_path: Path) -> None:
+    odd = with_data_files(environment(tmp_path / folder))
+    assert "systemd does not start a program" in refused(odd, tmp_path / "home")
     assert not tmp_path.joinpath("home").exists()
 
 
 @pytest.mark.parametrize("argv", [("--system",), ("--system", "--remove")])
-def test_the_units_of_the_system_are_not_for_it(
+def test_the_units_of_the_system_are_refused(
     argv: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert execute(["install-units", *argv], lambda _load_again, _loaded: 0) == USAGE
-    said = capsys.readouterr()
-    assert "make install" in said.err
-    assert (said.out, said.err.count("\n")) == ("", 1)
+    assert execute(["install-units", *argv], lambda _load, _loaded: 0) == USAGE
+    printed = capsys.readouterr()
+    assert "make install" in printed.err
+    assert (printed.out, printed.err.count("\n")) == ("", 1)
 
 
-def test_another_users_folders_are_left_alone(installed: Path, tmp_path: Path) -> None:
+def test_folders_of_another_user_are_refused(installed: Path, tmp_path: Path) -> None:
     if os.geteuid() != 0:
         require("root", "a folder can't be given away")
     home = tmp_path / "home"
@@ -252,5 +254,5 @@ def test_another_users_folders_are_left_alone(installed: Path, tmp_path: Path) -
     os.chown(home, 1, 1)
     done = run(installed, home)
     assert (done.returncode, done.stdout) == (FAILURE, "")
-    assert f"{home} is another user's" in done.stderr
+    assert f"{home}: owned by another user" in done.stderr
     assert not list(home.iterdir())

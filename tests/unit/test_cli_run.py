@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from koi_agent.cli.commands import USAGE, execute
-from koi_agent.cli.run import LoadAgain
+from koi_agent.cli.run import Load
 from koi_agent.config import Config, Loaded
 from koi_agent.core.errors import ConfigError
 from tests.unit.home import Home
@@ -20,10 +20,10 @@ class Agent:
     """Replaces the agent, and records how it was started."""
 
     loaded: Loaded | None = None
-    load_again: LoadAgain | None = None
+    load: Load | None = None
 
-    def be(self, load_again: LoadAgain, loaded: Loaded) -> int:
-        self.load_again, self.loaded = load_again, loaded
+    def run(self, load: Load, loaded: Loaded) -> int:
+        self.load, self.loaded = load, loaded
         return 7
 
 
@@ -38,14 +38,14 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Home:
 
 def started(*argv: str) -> Config:
     agent = Agent()
-    assert execute(["run", "--user", *argv], agent.be) == 7
+    assert execute(["run", "--user", *argv], agent.run) == 7
     assert agent.loaded is not None
     return agent.loaded.config
 
 
 def refused(capsys: pytest.CaptureFixture[str], *argv: str, code: int = USAGE) -> str:
     agent = Agent()
-    assert execute(["run", "--user", *argv], agent.be) == code
+    assert execute(["run", "--user", *argv], agent.run) == code
     assert agent.loaded is None
     error = capsys.readouterr().err
     assert error.count("\n") == 1
@@ -140,7 +140,7 @@ def test_an_unknown_level_is_refused_with_the_accepted_ones(
 @pytest.mark.parametrize("scope", ["system", "user"])
 def test_the_scope_is_the_requested_one(scope: str) -> None:
     agent = Agent()
-    assert execute(["run", f"--{scope}"], agent.be) == 7
+    assert execute(["run", f"--{scope}"], agent.run) == 7
     assert agent.loaded is not None
     assert agent.loaded.config.scope == scope
 
@@ -162,15 +162,15 @@ def test_an_invalid_file_is_an_error_of_one_line(
 
 def test_a_reload_keeps_the_options(home: Home) -> None:
     agent = Agent()
-    assert execute(["run", "--user", "--runtime=systemd"], agent.be) == 7
-    assert agent.load_again is not None
-    assert agent.load_again() == agent.loaded
+    assert execute(["run", "--user", "--runtime=systemd"], agent.run) == 7
+    assert agent.load is not None
+    assert agent.load() == agent.loaded
     home.write("[Runtime]", "ResyncInterval=2min", "Backends=none")
-    again = agent.load_again().config
+    again = agent.load().config
     assert (again.resync_interval, again.backends) == (120.0, ("systemd",))
     home.write("[Runtime]", "ResyncInterval=soon")
     with pytest.raises(ConfigError, match=f"{home.main}:2: "):
-        agent.load_again()
+        agent.load()
 
 
 def test_systemd_gets_the_reason_of_a_failed_start(

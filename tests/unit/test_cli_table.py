@@ -1,4 +1,4 @@
-"""Tables, colours and other things to look at."""
+"""Tables, colours and JSON of the command's output."""
 
 import json
 
@@ -10,11 +10,11 @@ from koi_agent.cli.table import Cell, cut, fitting, table, width
 
 
 @pytest.fixture(autouse=True)
-def no_wishes(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_colors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SYSTEMD_COLORS", raising=False)
 
 
-def drawn(
+def lines_of(
     capsys: pytest.CaptureFixture[str], *rows: tuple[str, ...], legend: bool = True
 ) -> list[str]:
     table(Output(legend=legend), ("NAME", "STATE"), [list(map(Cell, row)) for row in rows], "thing")
@@ -22,7 +22,7 @@ def drawn(
 
 
 def test_columns_are_aligned_and_counted(capsys: pytest.CaptureFixture[str]) -> None:
-    assert drawn(capsys, ("a", "running"), ("longer", "")) == [
+    assert lines_of(capsys, ("a", "running"), ("longer", "")) == [
         "NAME   STATE  ",
         "a      running",
         "longer -",
@@ -31,29 +31,29 @@ def test_columns_are_aligned_and_counted(capsys: pytest.CaptureFixture[str]) -> 
     ]
 
 
-def test_one_is_not_many(capsys: pytest.CaptureFixture[str]) -> None:
-    assert drawn(capsys, ("a", "b"))[-1] == "1 thing listed."
+def test_one_row_is_counted_in_the_singular(capsys: pytest.CaptureFixture[str]) -> None:
+    assert lines_of(capsys, ("a", "b"))[-1] == "1 thing listed."
 
 
 def test_without_a_legend_there_are_only_rows(capsys: pytest.CaptureFixture[str]) -> None:
-    assert drawn(capsys, ("a", "b"), legend=False) == ["a    b"]
-    assert drawn(capsys, legend=False) == []
+    assert lines_of(capsys, ("a", "b"), legend=False) == ["a    b"]
+    assert lines_of(capsys, legend=False) == []
 
 
-def test_nothing_is_said_to_be_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    assert drawn(capsys) == ["No things."]
+def test_an_empty_table_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert lines_of(capsys) == ["No things."]
 
 
 def test_wide_and_combining_characters_keep_columns_aligned(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    lines = drawn(capsys, ("日本", "x"), ("cafe\u0301", "x"))
+    lines = lines_of(capsys, ("日本", "x"), ("cafe\u0301", "x"))
     assert [width(line) for line in lines[1:3]] == [6, 6]
 
 
-def test_foreign_text_reaches_no_terminal_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
-    drawn_lines = drawn(capsys, ("\x1b]0;owned\x07\n", "\u202egnp"))
-    assert drawn_lines[1] == "\\x1b]0;owned\\x07\\x0a \\u202egnp"
+def test_foreign_text_is_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = lines_of(capsys, ("\x1b]0;owned\x07\n", "\u202egnp"))
+    assert lines[1] == "\\x1b]0;owned\\x07\\x0a \\u202egnp"
 
 
 def test_only_the_widest_columns_are_narrowed() -> None:
@@ -66,7 +66,7 @@ def test_only_the_widest_columns_are_narrowed() -> None:
     ("text", "columns", "expected"),
     [("abcdef", 6, "abcdef"), ("abcdefg", 6, "abcde…"), ("日本語", 4, "日…")],
 )
-def test_what_is_cut_says_so(text: str, columns: int, expected: str) -> None:
+def test_cut_text_ends_with_a_mark(text: str, columns: int, expected: str) -> None:
     assert cut(text, columns) == expected
 
 
@@ -83,7 +83,7 @@ def test_what_is_cut_says_so(text: str, columns: int, expected: str) -> None:
         ({"SYSTEMD_COLORS": "256", "NO_COLOR": "1"}, False, True),
     ],
 )
-def test_colours_are_decided_on_as_systemd_does(
+def test_colours_follow_the_rules_of_systemd(
     environment: dict[str, str],
     terminal: bool,  # noqa: FBT001 - pytest names what it passes
     expected: bool,  # noqa: FBT001
@@ -102,9 +102,7 @@ def test_colour_does_not_count_as_width(
 
 
 @pytest.mark.parametrize("mode", ["short", "pretty"])
-def test_json_holds_no_character_a_terminal_obeys(
-    mode: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_json_has_no_control_characters(mode: str, capsys: pytest.CaptureFixture[str]) -> None:
     Output(mode=mode).json({"name": "\x1b\x9b\u202e"})
     out = capsys.readouterr().out
     assert out.strip().replace("\n", "").isascii()

@@ -1,4 +1,4 @@
-"""Lines of event streams, as Docker and Podman write them and as they never should."""
+"""Lines of event streams, as Docker and Podman write them and malformed ones."""
 
 import json
 from contextlib import suppress
@@ -17,22 +17,26 @@ TIME = 1_795_489_043_123_456_789
 NETWORK = "de1e" * 16
 
 
-def line(action: object, kind: object = "container", **said: object) -> bytes:
-    actor = {"ID": ID, "Attributes": said.pop("attributes", {})}
-    shown = {"Type": kind, "Action": action, "Actor": actor, "timeNano": TIME}
-    return json.dumps(shown | said).encode()
+def line(action: object, kind: object = "container", **fields: object) -> bytes:
+    actor = {"ID": ID, "Attributes": fields.pop("attributes", {})}
+    event = {"Type": kind, "Action": action, "Actor": actor, "timeNano": TIME}
+    return json.dumps(event | fields).encode()
 
 
-def heard(action: str, kind: str = "container", **said: object) -> Event:
-    found = parse_event(line(action, kind, **said))
+def parsed(action: str, kind: str = "container", **fields: object) -> Event:
+    found = parse_event(line(action, kind, **fields))
     assert found
     return found
 
 
-def test_a_start_brings_all_that_is_needed_for_who_is_gone_at_once() -> None:
-    said = heard("start", attributes={"name": "web", "image": "nginx:1", "koi.enable": "true"})
-    assert (said.action, said.id, said.time) == ("start", ID, TIME)
-    assert (said.name, said.image, dict(said.labels)) == ("web", "nginx:1", {"koi.enable": "true"})
+def test_a_start_has_what_is_published_of_a_container_that_ends_at_once() -> None:
+    event = parsed("start", attributes={"name": "web", "image": "nginx:1", "koi.enable": "true"})
+    assert (event.action, event.id, event.time) == ("start", ID, TIME)
+    assert (event.name, event.image, dict(event.labels)) == (
+        "web",
+        "nginx:1",
+        {"koi.enable": "true"},
+    )
 
 
 @pytest.mark.parametrize(
@@ -41,8 +45,8 @@ def test_a_start_brings_all_that_is_needed_for_who_is_gone_at_once() -> None:
     + [(word, word) for word in ("rename", "update", "oom", "restart")]
     + [("died", "die"), ("remove", "destroy"), ("health_status: healthy", "health_status")],
 )
-def test_docker_and_podman_say_the_same(spelled: str, action: str) -> None:
-    assert heard(spelled).action == action
+def test_docker_and_podman_have_the_same_actions(spelled: str, action: str) -> None:
+    assert parsed(spelled).action == action
 
 
 @pytest.mark.parametrize(
@@ -61,26 +65,26 @@ def test_docker_and_podman_say_the_same(spelled: str, action: str) -> None:
         ("start", {"container": 1}),
     ],
 )
-def test_other_events_are_of_no_concern(action: object, kind: object) -> None:
+def test_other_events_are_ignored(action: object, kind: object) -> None:
     assert parse_event(line(action, kind)) is None
 
 
-def test_of_old_engines_the_older_key_is_read() -> None:
-    said = {"Type": "container", "status": "die", "Actor": {"ID": ID, "Attributes": {}}}
-    assert parse_event(json.dumps(said).encode()) == Event(action="die", id=ID)
+def test_the_key_of_old_engines_is_read() -> None:
+    event = {"Type": "container", "status": "die", "Actor": {"ID": ID, "Attributes": {}}}
+    assert parse_event(json.dumps(event).encode()) == Event(action="die", id=ID)
 
 
-def test_networks_name_the_container_in_their_own_ways() -> None:
+def test_network_events_name_the_container() -> None:
     attributes = {"container": ID, "name": "front", "type": "bridge"}
     actor = {"ID": NETWORK, "Attributes": attributes}
-    docker = heard("connect", "network", Actor=actor)
-    podman = heard("disconnect", "network", attributes={"name": "web", "network": "front"})
+    docker = parsed("connect", "network", Actor=actor)
+    podman = parsed("disconnect", "network", attributes={"name": "web", "network": "front"})
     assert (docker.action, docker.id, docker.name) == ("connect", ID, "")
     assert (podman.action, podman.id) == ("disconnect", ID)
 
 
 @pytest.mark.parametrize(
-    ("action", "said", "health"),
+    ("action", "fields", "health"),
     [
         ("health_status: healthy", {}, Health.HEALTHY),
         ("health_status: unhealthy", {}, Health.UNHEALTHY),
@@ -93,10 +97,10 @@ def test_networks_name_the_container_in_their_own_ways() -> None:
         ("start", {"HealthStatus": "healthy"}, None),
     ],
 )
-def test_health_is_read_from_all_spellings(
-    action: str, said: dict[str, Any], health: Health | None
+def test_health_is_read_from_each_spelling(
+    action: str, fields: dict[str, Any], health: Health | None
 ) -> None:
-    assert heard(action, **said).health is health
+    assert parsed(action, **fields).health is health
 
 
 @pytest.mark.parametrize(
@@ -127,7 +131,7 @@ def test_health_is_read_from_all_spellings(
 )
 def test_signals_are_numbers_or_words(spelled: str, number: int) -> None:
     assert signal_number(spelled) == number
-    assert heard("kill", attributes={"signal": spelled}).signal == number
+    assert parsed("kill", attributes={"signal": spelled}).signal == number
 
 
 @pytest.mark.parametrize(
@@ -141,15 +145,15 @@ def test_signals_are_numbers_or_words(spelled: str, number: int) -> None:
         ({}, None),
     ],
 )
-def test_an_exit_code_is_told_where_there_is_one(
+def test_an_exit_code_is_read_from_each_spelling(
     attributes: dict[str, object], code: int | None
 ) -> None:
-    assert heard("die", attributes=attributes).exit_code == code
+    assert parsed("die", attributes=attributes).exit_code == code
 
 
 @pytest.mark.parametrize("time", [None, "1", -5, 1.5, True, 2**63, 10**400])
-def test_a_time_that_is_none_is_zero(time: object) -> None:
-    assert heard("die", timeNano=time).time == 0
+def test_a_malformed_time_is_zero(time: object) -> None:
+    assert parsed("die", timeNano=time).time == 0
 
 
 @pytest.mark.parametrize(
@@ -174,21 +178,21 @@ def test_a_time_that_is_none_is_zero(time: object) -> None:
         line("connect", "network", attributes={"container": None}),
     ],
 )
-def test_a_line_that_can_not_be_is_bad_input(broken: bytes) -> None:
+def test_a_malformed_line_is_bad_input(broken: bytes) -> None:
     with pytest.raises(BadInput):
         parse_event(broken)
 
 
-def test_labels_of_other_types_are_not_kept_nor_any_but_of_a_start() -> None:
+def test_only_the_text_labels_of_a_start_are_kept() -> None:
     attributes = {"koi.enable": True, "a": ["b"], "exitCode": "1", "c": "d"}
-    assert heard("start", attributes=attributes).labels == {"c": "d"}
-    assert heard("die", attributes=attributes).labels == {}
+    assert parsed("start", attributes=attributes).labels == {"c": "d"}
+    assert parsed("die", attributes=attributes).labels == {}
 
 
-@given(st.binary() | anything.map(lambda said: json.dumps(said).encode()))
-def test_no_bytes_raise_anything_but_bad_input(said: bytes) -> None:
+@given(st.binary() | anything.map(lambda value: json.dumps(value).encode()))
+def test_no_bytes_raise_anything_but_bad_input(data: bytes) -> None:
     with suppress(BadInput):
-        parse_event(said)
+        parse_event(data)
 
 
 @given(
@@ -214,9 +218,9 @@ def test_no_bytes_raise_anything_but_bad_input(said: bytes) -> None:
         },
     )
 )
-def test_no_value_at_any_place_raises_anything_but_bad_input(said: dict[str, Any]) -> None:
+def test_no_value_at_any_place_raises_anything_but_bad_input(event: dict[str, Any]) -> None:
     try:
-        found = parse_event(json.dumps(said).encode())
+        found = parse_event(json.dumps(event).encode())
     except BadInput:
         return
     if found:

@@ -1,4 +1,4 @@
-"""Ports of containers: what two kinds of answers say, in any order, and what owners add."""
+"""Ports of containers: from lists and inspections, in any order, and from metadata."""
 
 from random import Random
 from typing import Any
@@ -30,7 +30,7 @@ exposures = st.lists(
 )
 
 
-def said_by_list(*ports: dict[str, Any]) -> Ports:
+def in_list(*ports: dict[str, Any]) -> Ports:
     return ports_from_list({"Ports": list(ports)})
 
 
@@ -39,7 +39,7 @@ def bind(at: object, host_port: object = 18080, container_port: object = 80) -> 
 
 
 @pytest.mark.parametrize(
-    ("at", "shown"),
+    ("addresses", "published_at"),
     [
         (["0.0.0.0", "::"], ["::"]),
         (["0.0.0.0"], ["0.0.0.0"]),
@@ -51,15 +51,15 @@ def bind(at: object, host_port: object = 18080, container_port: object = 80) -> 
         (["127.0.0.1", "127.0.0.1"], ["127.0.0.1"]),
     ],
 )
-def test_binds_of_both_families_are_one_and_a_wildcard_beats_addresses(
-    at: list[object], shown: list[str]
+def test_wildcard_binds_of_both_families_are_one_and_replace_addresses(
+    addresses: list[object], published_at: list[str]
 ) -> None:
-    published = said_by_list(*map(bind, at)).published
-    assert published == tuple(port(80, 18080, one) for one in shown)
+    published = in_list(*map(bind, addresses)).published
+    assert published == tuple(port(80, 18080, one) for one in published_at)
 
 
 def test_a_port_published_twice_is_two() -> None:
-    both = said_by_list(bind("::", 18081), bind("::", 18080), bind("0.0.0.0", 18080))
+    both = in_list(bind("::", 18081), bind("::", 18080), bind("0.0.0.0", 18080))
     assert both.published == (port(80, 18080, "::"), port(80, 18081, "::"))
 
 
@@ -80,8 +80,8 @@ def test_a_port_published_twice_is_two() -> None:
         bind("::", 18080, "80"),
     ],
 )
-def test_a_bind_that_can_not_be_is_not_published(broken: dict[str, Any]) -> None:
-    assert said_by_list(broken, bind("::", 5)).published == (port(80, 5, "::"),)
+def test_a_malformed_bind_is_not_published(broken: dict[str, Any]) -> None:
+    assert in_list(broken, bind("::", 5)).published == (port(80, 5, "::"),)
 
 
 @pytest.mark.parametrize("host_port", ["", "0", "65536", "80x", "٣", None, 18080, ["80"]])
@@ -93,7 +93,7 @@ def test_an_inspection_without_a_host_port_publishes_nothing(host_port: object) 
 
 
 @pytest.mark.parametrize("spelled", ["0/tcp", "65536/tcp", "80/", "/tcp", "80/TCP", "x", "-1", "٣"])
-def test_a_port_that_is_none_is_not_exposed(spelled: str) -> None:
+def test_a_malformed_port_is_not_exposed(spelled: str) -> None:
     ports = ports_from_inspection({spelled: [{"HostPort": "1"}]}, {spelled: {}})
     assert ports == Ports(published=(), exposed=frozenset(), unsupported=())
 
@@ -102,34 +102,34 @@ def test_a_port_without_a_protocol_is_tcp() -> None:
     assert ports_from_inspection({}, {"80": {}}).exposed == {(80, Protocol.TCP)}
 
 
-def test_protocols_that_nothing_can_announce_are_unsupported_by_name() -> None:
+def test_unsupported_protocols_are_named() -> None:
     sctp = {"PrivatePort": 5000, "PublicPort": 5000, "Type": "sctp"}
-    assert said_by_list(sctp).unsupported == ("5000/sctp",)
-    assert said_by_list(sctp).published == ()
+    assert in_list(sctp).unsupported == ("5000/sctp",)
+    assert in_list(sctp).published == ()
     assert ports_from_inspection({}, {"5000/sctp": {}}).unsupported == ("5000/sctp",)
     hostile = {"PrivatePort": 5000, "Type": "\x1b[31m"}
-    assert said_by_list(hostile, {"PrivatePort": 5}).unsupported == ()
+    assert in_list(hostile, {"PrivatePort": 5}).unsupported == ()
 
 
 @given(bindings, exposures, st.randoms())
-def test_lists_and_inspections_say_the_same_in_any_order(
+def test_lists_and_inspections_have_equal_ports_in_any_order(
     binds: list[tuple[int, str, tuple[str, int]]], exposed: list[tuple[int, str]], random: Random
 ) -> None:
     """The two spellings of the same ports, as Docker makes them."""
-    in_list = [
+    listed = [
         {"PrivatePort": number, "Type": protocol, "IP": at, "PublicPort": host_port}
         for number, protocol, (at, host_port) in binds
     ]
     bound = {(number, protocol) for number, protocol, _ in binds}
-    in_list += [{"PrivatePort": n, "Type": p} for n, p in exposed if (n, p) not in bound]
+    listed += [{"PrivatePort": n, "Type": p} for n, p in exposed if (n, p) not in bound]
     in_inspection: dict[str, Any] = {f"{n}/{p}": None for n, p in exposed}
     for number, protocol, (at, host_port) in binds:
         key = f"{number}/{protocol}"
         bindings = in_inspection.get(key) or []
         in_inspection[key] = [*bindings, {"HostIp": at, "HostPort": str(host_port)}]
     config: dict[str, object] = {key: {} for key in in_inspection}
-    random.shuffle(in_list)
-    assert said_by_list(*in_list) == ports_from_inspection(in_inspection, config)
+    random.shuffle(listed)
+    assert in_list(*listed) == ports_from_inspection(in_inspection, config)
 
 
 def declares(metadata: KoiMetadata, *published: PortMapping) -> set[tuple[int, str, int]]:
@@ -137,12 +137,12 @@ def declares(metadata: KoiMetadata, *published: PortMapping) -> set[tuple[int, s
     return {(one.container_port, str(one.protocol), one.host_port) for one in found}
 
 
-def test_what_is_exposed_and_not_published_is_declared() -> None:
+def test_exposed_ports_that_are_not_published_are_declared() -> None:
     assert declares(KoiMetadata()) == {(9000, "tcp", 0)}
     assert declares(KoiMetadata(), port(9000, 80)) == set()
 
 
-def test_what_the_owner_speaks_of_is_declared_unless_it_is_shown() -> None:
+def test_ports_in_metadata_are_declared_unless_published() -> None:
     metadata = KoiMetadata(port=8080, ports=(((53, UDP), PortMetadata(name="dns")),))
     assert declares(metadata) == {(9000, "tcp", 0), (8080, "tcp", 0), (53, "udp", 0)}
     assert declares(metadata, port(8080, 80)) == {(9000, "tcp", 0), (53, "udp", 0)}

@@ -1,4 +1,4 @@
-"""What holds of containers whatever an engine says."""
+"""Properties of containers for any value that an engine may send."""
 
 from contextlib import suppress
 from dataclasses import fields
@@ -21,8 +21,8 @@ from koi_agent.core.text import UNSAFE
 from tests.unit.engine_records import (
     ID,
     Record,
-    alike,
     anything,
+    assert_equal_except,
     texts_of,
 )
 
@@ -71,31 +71,34 @@ def test_no_value_at_any_place_raises_anything_but_bad_input(record: Any, kind: 
         found.append(container_from_list(record, kind, found[0] if found else None))
         found.append(container_from_list(record, kind, None))
     for one in found:
-        made = instance_of(one, kind.name, joined=found[-1])
-        assert hash(made) == hash(instance_of(one, kind.name, joined=found[-1]))
-        assert not [text for text in texts_of(made) if UNSAFE.search(text)]
+        published = instance_of(one, kind.name, joined=found[-1])
+        assert hash(published) == hash(instance_of(one, kind.name, joined=found[-1]))
+        assert not [text for text in texts_of(published) if UNSAFE.search(text)]
 
 
 @given(records, records, st.sampled_from([*KINDS.values()]))
 def test_a_list_is_the_same_before_and_after_an_inspection(
-    record: Record, told: Record, kind: Kind
+    record: Record, inspection: Record, kind: Kind
 ) -> None:
-    """``listed`` with ``known`` is ``listed`` without, and the inspection's for the rest."""
-    told["State"] = {"Status": "running"}
+    """With an inspection, a list has the same list-only fields and the inspection's others."""
+    inspection["State"] = {"Status": "running"}
     record["State"] = "running"
-    full, first = container_from_inspection(told, kind), container_from_list(record, kind, None)
+    full, first = (
+        container_from_inspection(inspection, kind),
+        container_from_list(record, kind, None),
+    )
     both = container_from_list(record, kind, full)
     listed_only = ("name", "state", "status", "ips", *(["ports"] if kind is DOCKER else []))
-    alike(
+    assert_equal_except(
         both, first, *(field.name for field in fields(Container) if field.name not in listed_only)
     )
-    alike(both, full, *listed_only, "health", "health_detail")
+    assert_equal_except(both, full, *listed_only, "health", "health_detail")
     assert both.health is (full.health if first.health is Health.NONE else first.health)
     assert container_from_list(record, kind, both) == both
 
 
 @given(records, st.randoms())
-def test_the_order_of_keys_and_ports_means_nothing(record: Record, random: Random) -> None:
+def test_the_order_of_keys_and_ports_does_not_matter(record: Record, random: Random) -> None:
     record["State"] = "running"
 
     def shuffled(value: Any, key: str = "") -> Any:

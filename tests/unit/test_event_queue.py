@@ -27,7 +27,7 @@ from koi_agent.core.events import (
 )
 from koi_agent.core.instance import Instance
 from koi_agent.core.registry import Registry
-from tests.unit.things import Reader, container, gone, listing, told, unit
+from tests.unit.things import Reader, container, gone, listing, short_forms, unit
 
 A, B = unit("a"), unit("b")
 A2, A3 = replace(A, state_detail="2"), replace(A, state_detail="3")
@@ -218,5 +218,5 @@ def test_dropped_counts_the_pairs_that_were_not_delivered(
                 plain += events
                 queue.put(events)
     left = drained(queue)
-    starts = sum(event.startswith("+") for event in told(plain))
-    assert queue.dropped == starts - sum(event.startswith("+") for event in told(left))
+    starts = sum(event.startswith("+") for event in short_forms(plain))
+    assert queue.dropped == starts - sum(event.startswith("+") for event in short_forms(left))

@@ -18,7 +18,7 @@ from tests.unit.scripted import (
     following,
     never,
 )
-from tests.unit.things import told, unit
+from tests.unit.things import short_forms, unit
 from tests.unit.virtual_time import in_virtual_time, now, run
 
 A, B, C = unit("a.service"), unit("b.service"), unit("c.service")
@@ -51,7 +51,7 @@ async def test_event_from_before_the_list_is_not_believed_over_it() -> None:
     runtime = Runtime(A)
     runtime.plan["open"].append(at_once(lambda: runtime.say(Seen(B))))
     async with following(runtime) as engine:
-        assert told(engine.events) == ["+a.service"]
+        assert short_forms(engine.events) == ["+a.service"]
 
 
 @in_virtual_time
@@ -66,7 +66,7 @@ async def test_event_during_the_list_is_believed_over_it() -> None:
 
     runtime.plan["list"].append(at_once(changes))
     async with following(runtime) as engine:
-        assert told(engine.events) == ["+a.service", "+c.service"]
+        assert short_forms(engine.events) == ["+a.service", "+c.service"]
         (first, *_) = engine.changes
         assert isinstance(first, Listing)
         assert first.touched == {"a.service", "b.service", "c.service"}
@@ -79,7 +79,7 @@ async def test_events_go_on_as_they_come() -> None:
     async with following(runtime) as engine:
         runtime.starts(B)
         runtime.stops(A)
-        assert told(engine.events) == ["+a.service", "+b.service", "-a.service"]
+        assert short_forms(engine.events) == ["+a.service", "+b.service", "-a.service"]
 
 
 @in_virtual_time
@@ -255,7 +255,7 @@ async def test_events_of_a_gone_backend_reach_the_registry_once() -> None:
     async with following(runtime) as engine:
         runtime.stops(A)
         runtime.say(Gone(backend="systemd", id=A.id, reason="again"))
-        assert told(engine.events) == ["+a.service", "-a.service"]
+        assert short_forms(engine.events) == ["+a.service", "-a.service"]
 
 
 @in_virtual_time

@@ -114,7 +114,15 @@ def test_programs_are_executable_in_the_source_tree() -> None:
 
 def test_the_paths_are_listed_for_packages() -> None:
     shown = subprocess.run(
-        ["make", "--silent", "-C", str(CHECKOUT), "list", "PREFIX=/opt/koi"],
+        [
+            "make",
+            "--silent",
+            "--no-print-directory",
+            "-C",
+            str(CHECKOUT),
+            "list",
+            "PREFIX=/opt/koi",
+        ],
         check=True,
         capture_output=True,
         text=True,

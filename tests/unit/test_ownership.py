@@ -20,7 +20,7 @@ from koi_agent.core.events import (
 from koi_agent.core.instance import Instance, KoiMetadata
 from koi_agent.core.key import Key
 from koi_agent.core.registry import Registry
-from tests.unit.things import Reader, container, gone, listing, told, unit
+from tests.unit.things import Reader, container, gone, listing, short_forms, unit
 
 WEB = unit("web.service", group="/system.slice/web.service")
 NAMED = container("c1", claims="web.service")
@@ -41,7 +41,7 @@ class Scenario:
         events = self.registry.apply(change, 1)
         self.reader.read(events)
         assert self.reader.known == self.registry.visible
-        return told(events)
+        return short_forms(events)
 
     @property
     def ids(self) -> set[str]:
@@ -56,13 +56,13 @@ class TestOneContainer:
     def test_container_replaces_a_unit_that_was_reported_first(self, one: Instance) -> None:
         scenario = Scenario(Seen(WEB))
         events = scenario.registry.apply(Seen(one), 1)
-        assert told(events) == ["-web.service", "+c1"]
+        assert short_forms(events) == ["-web.service", "+c1"]
         assert [e.reason for e in events if isinstance(e, Stopped)] == ["claimed"]
 
     def test_unit_reported_later_stays_hidden(self, one: Instance) -> None:
         scenario = Scenario(Seen(one))
         assert "web.service" not in "".join(scenario.apply(Seen(WEB)))
-        assert told(scenario.registry.apply(Seen(replace(WEB, state_detail="x")), 1)) == []
+        assert short_forms(scenario.registry.apply(Seen(replace(WEB, state_detail="x")), 1)) == []
 
     def test_end_of_the_hidden_unit_emits_no_event(self, one: Instance) -> None:
         scenario = Scenario(Seen(WEB), Seen(one))
@@ -263,7 +263,7 @@ def test_unit_of_quadlet_is_hidden_when_podman_appears(answer: Change) -> None:
 
 def test_unit_of_quadlet_is_visible_if_podman_is_not_followed() -> None:
     here = Registry({"systemd": "systemd"})
-    assert told(here.apply(Seen(QUADLET), 1)) == ["+web.service"]
+    assert short_forms(here.apply(Seen(QUADLET), 1)) == ["+web.service"]
 
 
 @pytest.mark.parametrize("answer", AWAY.values(), ids=AWAY)

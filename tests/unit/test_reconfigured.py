@@ -17,7 +17,7 @@ from koi_agent.core.registry import Registry
 from koi_agent.follow.follower import LIST_TIMEOUT, OPEN_TIMEOUT
 from tests.unit.scripted import Runtime, failing, following, never
 from tests.unit.test_follow import kinds
-from tests.unit.things import Reader, container, listing, told, unit
+from tests.unit.things import Reader, container, listing, short_forms, unit
 from tests.unit.virtual_time import in_virtual_time
 
 A, B = unit("a.service"), unit("b.service")
@@ -29,7 +29,7 @@ def test_added_backend_starts_without_instances() -> None:
     (added,) = here.apply(Followed("podman", "podman"), 1)
     assert isinstance(added, BackendAdded)
     assert added.status.state is BackendState.CONNECTING
-    assert told(here.apply(listing("podman", BOX), 2)) == ["+c1"]
+    assert short_forms(here.apply(listing("podman", BOX), 2)) == ["+c1"]
 
 
 def test_instances_end_with_their_removed_backend() -> None:
@@ -39,7 +39,7 @@ def test_instances_end_with_their_removed_backend() -> None:
         reader.read(here.apply(change, now))
     events = here.apply(Unfollowed("systemd"), 9)
     reader.read(events)
-    assert told(events) == ["-b.service"]
+    assert short_forms(events) == ["-b.service"]
     assert [e.reason for e in events if isinstance(e, Stopped)] == ["no longer followed"]
     assert events[-1] == BackendRemoved("systemd")
     assert set(here.backends) == {"podman"}
@@ -50,19 +50,19 @@ def test_unit_is_visible_again_after_its_containers_backend_is_removed() -> None
     here = Registry({"systemd": "systemd", "podman": "podman"})
     here.apply(listing("systemd", A), 1)
     here.apply(listing("podman", BOX), 2)
-    assert told(here.apply(Unfollowed("podman"), 3)) == ["-c1", "+a.service"]
+    assert short_forms(here.apply(Unfollowed("podman"), 3)) == ["-c1", "+a.service"]
 
 
 def test_waiting_unit_is_visible_after_the_awaited_backend_is_removed() -> None:
     here = Registry({"systemd": "systemd", "podman": "podman"})
-    assert told(here.apply(Seen(unit("q.service", awaits="podman")), 1)) == []
-    assert told(here.apply(Unfollowed("podman"), 2)) == ["+q.service"]
+    assert short_forms(here.apply(Seen(unit("q.service", awaits="podman")), 1)) == []
+    assert short_forms(here.apply(Unfollowed("podman"), 2)) == ["+q.service"]
 
 
 def test_unit_is_hidden_when_a_backend_that_may_claim_it_is_added() -> None:
     here = Registry({"systemd": "systemd"})
-    assert told(here.apply(Seen(unit("q.service", awaits="podman")), 1)) == ["+q.service"]
-    assert told(here.apply(Followed("podman", "podman"), 2)) == ["-q.service"]
+    assert short_forms(here.apply(Seen(unit("q.service", awaits="podman")), 1)) == ["+q.service"]
+    assert short_forms(here.apply(Followed("podman", "podman"), 2)) == ["-q.service"]
 
 
 @in_virtual_time
@@ -72,7 +72,7 @@ async def test_renewed_backend_keeps_instances_and_lists_by_the_new_configuratio
         engine.follower.renew(after, interval=1e9)
         await engine.follower.settled.wait()
         assert kinds(engine) == ["Listing", "Listing"]
-        assert told(engine.events) == ["+a.service", "+b.service", "-b.service"]
+        assert short_forms(engine.events) == ["+a.service", "+b.service", "-b.service"]
         assert [name for name, _ in before.asked] == ["open", "list", "close"]
         after.starts(B)
         assert engine.ids == {"a.service", "b.service"}

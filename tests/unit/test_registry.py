@@ -20,7 +20,7 @@ from koi_agent.core.events import (
 from koi_agent.core.key import Key
 from koi_agent.core.registry import Registry
 from tests.costs import best
-from tests.unit.things import Reader, container, gone, listing, told, unit
+from tests.unit.things import Reader, container, gone, listing, short_forms, unit
 
 A, B, C = unit("a.service"), unit("b.service"), unit("c.service")
 LOST = Lost(backend="systemd", reason="bus: closed")
@@ -48,21 +48,21 @@ def links(events: list[Event]) -> list[Event]:
 def test_listing_emits_only_the_differences() -> None:
     here = registry(listing("systemd", A, B))
     events = here.apply(listing("systemd", replace(B, state_detail="x"), C), 2)
-    assert told(events) == ["-a.service", "~b.service", "+c.service"]
+    assert short_forms(events) == ["-a.service", "~b.service", "+c.service"]
     assert [e.reason for e in events if isinstance(e, Stopped)] == ["not listed"]
     assert ids(here) == {"b.service", "c.service"}
 
 
 def test_same_listing_again_emits_no_events_of_instances() -> None:
     here = registry(listing("systemd", A, B))
-    assert told(here.apply(listing("systemd", A, B), 2)) == []
+    assert short_forms(here.apply(listing("systemd", A, B), 2)) == []
 
 
 def test_listing_does_not_override_newer_events() -> None:
     here = registry(listing("systemd", A, B))
     old = replace(B, state_detail="old")
     events = here.apply(listing("systemd", old, C, touched=[A.id, B.id, C.id]), 2)
-    assert told(events) == []
+    assert short_forms(events) == []
     assert ids(here) == {"a.service", "b.service"}
 
 
@@ -97,9 +97,9 @@ def test_discovery_time_does_not_change_until_the_instance_is_gone() -> None:
 
 def test_instances_of_a_lost_backend_are_stale_until_listed() -> None:
     here = registry(listing("systemd", A, B))
-    assert told(here.apply(LOST, 2)) == ["~a.service", "~b.service"]
+    assert short_forms(here.apply(LOST, 2)) == ["~a.service", "~b.service"]
     assert all(instance.stale for instance in here.visible.values())
-    assert told(here.apply(listing("systemd", A), 3)) == ["-b.service", "~a.service"]
+    assert short_forms(here.apply(listing("systemd", A), 3)) == ["-b.service", "~a.service"]
     assert not any(instance.stale for instance in here.visible.values())
 
 

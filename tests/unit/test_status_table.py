@@ -15,7 +15,7 @@ from koi_agent.core.events import (
 from koi_agent.core.instance import CheckKind, Health, Instance, RecordState, RecordStatus
 from koi_agent.core.key import Key
 from koi_agent.core.registry import Registry
-from tests.unit.things import container, gone, listing, told, unit
+from tests.unit.things import container, gone, listing, short_forms, unit
 
 WEB = unit("web.service")
 RECORDS = (RecordStatus(capability="mdns", name="web.local", state=RecordState.ANNOUNCED, since=7),)
@@ -106,6 +106,6 @@ def test_claimed_unit_loses_its_results() -> None:
     tracked = registry(WEB)
     tracked.apply(Announced(WEB.key, RECORDS), 2)
     claimant = container("c1", claims=WEB.id)
-    assert told(tracked.apply(Seen(claimant), 3)) == ["-web.service", "+c1"]
+    assert short_forms(tracked.apply(Seen(claimant), 3)) == ["-web.service", "+c1"]
     tracked.apply(gone(claimant), 4)
     assert seen(tracked).announcements == ()

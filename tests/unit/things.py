@@ -76,7 +76,7 @@ class Reader:
                     pass
 
 
-def told(events: Iterable[Event]) -> list[str]:
+def short_forms(events: Iterable[Event]) -> list[str]:
     """Return events of instances in short form: ``+a`` started, ``~a`` updated, ``-a`` stopped."""
     brief = []
     for event in events:

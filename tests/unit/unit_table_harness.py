@@ -1,7 +1,7 @@
 """A ``UnitTable`` with a fake systemd: signals go in, delivered changes come out."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from koi_agent.backends.systemd.freezer import FreezerWatch
@@ -24,35 +24,46 @@ Item = Signal | Changed
 class FakeConnection:
     """A connection to a fake manager: ``rows`` of its list, properties by object path.
 
-    ``meanwhile`` are signals that arrive while the list ("units") or a path is read.
+    ``meanwhile`` are signals for ``receive`` that arrive while the list ("units") or a path is
+    read. ``calls`` are the members called, ``read`` the paths read.
     """
 
-    def __init__(self, harness: "Harness") -> None:
+    address = "unix:path=/fake"
+
+    def __init__(self, version: str = "257.1") -> None:
         self.rows: list[list[Any]] = []
-        self.properties: dict[str, dict[str, Any]] = {}
+        self.properties: dict[str, dict[str, Any]] = {PATH: {"Version": version}}
+        self.calls: list[str] = []
         self.read: list[str] = []
         self.meanwhile: list[tuple[str, list[Item]]] = []
-        self._harness = harness
+        self.receive: Callable[[Sequence[Item]], None] = lambda _items: None
+        self.is_lost = asyncio.Event()
 
     async def call(self, _target: object, member: str, *_body: object) -> list[Any]:
-        assert member == "ListUnitsByPatterns"
-        self._receive("units")
-        return [self.rows]
+        self.calls.append(member)
+        if member == "ListUnitsByPatterns":
+            self._receive_meanwhile("units")
+            return [self.rows]
+        return []
 
     async def get(self, _destination: str, path: str, _interface: str, name: str) -> object:
         await asyncio.sleep(0)
         self.read.append(path)
-        self._receive(path)
+        self._receive_meanwhile(path)
         known = {"ControlGroup": path, **self.properties.get(path, {})}
         if name not in known:
             raise CallError("org.freedesktop.DBus.Error.UnknownProperty", name)
         return known[name]
 
-    def _receive(self, where: str) -> None:
+    async def lost(self) -> str:
+        await self.is_lost.wait()
+        return "closed"
+
+    def _receive_meanwhile(self, where: str) -> None:
         due = [items for at, items in self.meanwhile if at == where]
         self.meanwhile = [one for one in self.meanwhile if one[0] != where]
         for items in due:
-            self._harness.receive(*items)
+            self.receive(items)
 
 
 class Harness:
@@ -64,7 +75,8 @@ class Harness:
         config = config or SystemdConfig()
         self.reasons: list[str] = []
         self.last: dict[str, Instance] = {}
-        self.systemd = FakeConnection(self)
+        self.systemd = FakeConnection()
+        self.systemd.receive = self.apply
         self.table = UnitTable(config, self._deliver, freezer or FreezerWatch())
         manager = Manager(cast("Connection", self.systemd))
         self.reconciler = Reconciler(config, manager, self.table, ListenerTable())
@@ -82,6 +94,10 @@ class Harness:
 
     def receive(self, *items: Item) -> None:
         """Give the table the signals of one read."""
+        self.apply(items)
+
+    def apply(self, items: Sequence[Item]) -> None:
+        """Give the table the signals of one read, as a session does."""
         for item in items:
             match item:
                 case Changed(path=path, values=values):
@@ -172,11 +188,15 @@ def changed(  # noqa: PLR0913 - what a pair of signals can have
 
 
 def unit_new(name: str) -> Signal:
-    return Signal(PATH, MANAGER, "UnitNew", [name, path(name)])
+    return manager_signal("UnitNew", name, path(name))
 
 
 def unit_removed(name: str) -> Signal:
-    return Signal(PATH, MANAGER, "UnitRemoved", [name, path(name)])
+    return manager_signal("UnitRemoved", name, path(name))
+
+
+def manager_signal(member: str, *body: object) -> Signal:
+    return Signal(PATH, MANAGER, member, body)
 
 
 def row(name: str, states: str = "active/running") -> list[Any]:

@@ -1,6 +1,6 @@
 """Containers of Docker or Podman, over the API that both speak.
 
-``kinds`` says how the two differ, and ``sockets`` where they listen. For one connection, ``api``
+``kinds`` holds how the two differ, ``sockets`` where they listen. For one connection, ``api``
 sends requests, ``event_listener`` reads the event stream, ``inspector`` inspects containers, and
 ``session`` lists them and owns the rest. ``containers``, ``events``, ``labels``, ``ports`` and
 ``health`` parse the responses; ``tracker`` applies them to the ``table``, which delivers them.
@@ -87,14 +87,13 @@ class Docker:
 def _more_specific(
     failure: BackendLost | None, new: BackendLost, candidate: Candidate
 ) -> BackendLost | None:
-    """Return which of two failures says more about why no engine was found."""
+    """Return the failure that is more specific about why no engine was found."""
     if isinstance(new, NothingBehindGate):
         return failure or new
     if isinstance(new, BackendAbsent):
-        # That a gate's socket is absent says nothing about the engine.
+        # The engine may run without a gate.
         return failure if candidate.is_gate else failure or new
     if candidate.is_foreign or isinstance(failure, NothingBehindGate):
         return failure
-    # Of two engines that do not answer, the first is reported. One that is there but does not
-    # answer says more than one that is absent.
+    # Of two failures the first is reported, but one of a present engine replaces an absence.
     return new if failure is None or isinstance(failure, BackendAbsent) else failure

@@ -42,7 +42,7 @@ class Engine:
     """The engine that answers on a socket: its kind and version, and the API version to speak.
 
     ``cgroup_driver`` decides on the control groups of Docker's containers: ``systemd`` or
-    ``cgroupfs``. Podman says the control group of each container instead.
+    ``cgroupfs``. Podman has the control group of each container in its inspection instead.
     """
 
     kind: Kind
@@ -157,7 +157,7 @@ def _api_version(version: JSONObject) -> str:
     newest = _numbers(version.get("ApiVersion"))
     oldest = _numbers(version.get("MinAPIVersion"))
     if not newest:
-        raise BackendLost("the engine does not say which API version it speaks")
+        raise BackendLost("GET /version: no API version in the response")
     major, minor = max(min(newest, NEWEST_API), oldest or newest)
     return f"v{major}.{minor}"
 

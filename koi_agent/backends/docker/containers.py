@@ -1,8 +1,8 @@
-"""What an engine says of a container, from a list, an inspection or an event, as one value.
+"""Containers as values, parsed from the engine's lists, inspections and events.
 
-A list has most of it for all containers at once, an inspection all of it for one. Where both say
-the same it must come out equal, or each list would find differences that do not exist. So each
-fact has one spelling here, and what never changes in a container's life is kept once it is known.
+A list has most facts of all containers, an inspection has all facts of one container. A fact in
+both must be parsed to equal values, or each list would find differences that do not exist. Facts
+that never change in a container's life are kept once they are known.
 """
 
 import re
@@ -53,7 +53,7 @@ _GROUP: Final = re.compile("[!-~]{1,1000}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspected:
-    """What only an inspection says; ``started_at`` is as the engine writes it.
+    """The facts that only an inspection has; ``started_at`` is as the engine writes it.
 
     ``restart_policy`` is empty if the engine does not restart the container by itself,
     ``stop_signal`` is 0 for the usual one.
@@ -75,7 +75,7 @@ class Container:
     ``status`` is the engine's word for ``state``. ``network`` is ``host``, ``container:ID``, or
     empty for one of its own. ``ports`` are published, ``exposed`` are named by the image besides,
     ``unsupported_ports`` can't be announced. ``created_at`` is microseconds since the epoch, in
-    whole seconds, as lists have it. ``inspected`` is None before the first inspection.
+    whole seconds, as lists have it. Before the first inspection ``inspected`` is empty.
     """
 
     id: str
@@ -98,7 +98,7 @@ class Container:
 def container_from_list(value: object, kind: Kind, known: Container | None) -> Container:
     """Parse one element of a list; raise ``BadInput``.
 
-    What never changes, and what a list does not say, is taken from ``known``.
+    Facts that never change, and facts that a list lacks, are copied from ``known``.
     """
     record = as_object(value)
     id_, status = get_id(record, "Id"), _status(record, "State")
@@ -129,7 +129,7 @@ def container_from_list(value: object, kind: Kind, known: Container | None) -> C
 def _first_known(
     record: JSONObject, id_: str, kind: Kind, ports: Ports, from_event: Container | None
 ) -> Container:
-    """Return what a list says of the facts that later only an inspection changes."""
+    """Return the facts of a list's record that later only an inspection changes."""
     mode = (
         get_str(get_object(record, "HostConfig"), "NetworkMode") if kind.has_complete_lists else ""
     )
@@ -206,7 +206,7 @@ def _group(path: str) -> str:
 
 
 def container_from_start(event: Event, kind: Kind) -> Container:
-    """Return what a start event says of a container that could not be inspected in time."""
+    """Return the container of a start event, if it could not be inspected in time."""
     return Container(
         id=event.id,
         name=shown_name(event.name, event.id),
@@ -219,9 +219,9 @@ def container_from_start(event: Event, kind: Kind) -> Container:
 
 
 def is_new_run(before: Container, now: Container, *, has_ended: bool) -> bool:
-    """Return True if a container was stopped and started and no event said so.
+    """Return True if a container was stopped and started again without events.
 
-    ``has_ended`` says whether an event reported an end. A restart by the engine itself continues
+    ``has_ended`` is True if an event reported an end. A restart by the engine itself continues
     the run.
     """
     then, inspected = before.inspected, now.inspected

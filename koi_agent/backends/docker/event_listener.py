@@ -22,7 +22,7 @@ TURN: Final = 32
 
 
 class EventConsumer(Protocol):
-    """What the events of an engine go to."""
+    """The consumer of an engine's events."""
 
     def apply_event(self, event: Event) -> None:
         """Apply a new event."""
@@ -109,7 +109,7 @@ class EventListener:
             await self.open()
 
     def _put(self, lines: Sequence[bytes]) -> None:
-        """Take lines off the stream at once: an engine drops events of a slow reader silently."""
+        """Store lines without delay: an engine drops events of a slow reader silently."""
         self._pending.extend(lines)
         self._arrived.set()
         if len(self._pending) > self._tunables.max_pending_events:

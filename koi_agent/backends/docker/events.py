@@ -49,7 +49,7 @@ _MAX_RECENT: Final = 1024
 class Event:
     """An action on the container ``id``.
 
-    ``time`` is nanoseconds since the epoch, 0 if the engine does not say it. ``health`` is set by
+    ``time`` is nanoseconds since the epoch, 0 if unknown. ``health`` is set by
     ``health_status``, ``signal`` by ``kill``, ``labels`` by ``start``: the container's own, with
     some attributes of the event among them.
     """
@@ -130,7 +130,7 @@ def _event(record: JSONObject, action: str, detail: str) -> Event:
 
 def _health(record: JSONObject, detail: str) -> Health | None:
     """Return the health of a health event: Docker has it in the action, Podman beside it."""
-    # Podman's attributes are not asked: labels are among them, and may say anything.
+    # Podman's attributes are not used: they contain labels, which may have any value.
     words = (detail, get_str(record, "HealthStatus"), get_str(record, "health_status"))
     return next((_HEALTH[word] for word in words if word in _HEALTH), None)
 

@@ -1,4 +1,4 @@
-"""The health of a container, as lists and inspections say it.
+"""The health of a container, parsed from lists and inspections.
 
 What a check printed is never kept: it may hold anything.
 """
@@ -21,8 +21,8 @@ _STATUS: Final = re.compile(r"\((healthy|unhealthy|health: starting)\)")
 def health_from_status(status: str, known: tuple[Health, str]) -> tuple[Health, str]:
     """Return health and detail from a status like ``Up 2 minutes (healthy)``.
 
-    A status without health leaves what is ``known``: Docker says none of a paused container, and
-    Podman none at all.
+    A status without health leaves what is ``known``: Docker's status of a paused container has
+    none, and Podman's never has.
     """
     found = _STATUS.search(status)
     if not found:

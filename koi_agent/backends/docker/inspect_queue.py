@@ -8,8 +8,8 @@ from collections.abc import Set
 class InspectQueue:
     """Ids of the containers to inspect: urgent ones first, each by one worker at a time.
 
-    An inspection may be older than what is known by the time it arrives: an event, a list or
-    another request for it came after it began. ``finish`` says so, and the id is queued again.
+    An inspection is outdated if an event, a list or another request for it came after it began.
+    ``finish`` then returns False and queues the id again.
     """
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class InspectQueue:
         return id_
 
     def get_nowait(self) -> str | None:
-        """Return the next id, or None if there is none; ``finish`` must follow."""
+        """Return the next id, or None if the queue is empty; ``finish`` must follow."""
         while self._urgent or self._later:
             id_ = (self._urgent or self._later).popleft()
             if self._pending.pop(id_, None) is not None:  # else it was in both deques

@@ -62,7 +62,7 @@ def _ports(
 def _served_for(container: Container, joined: Container) -> tuple[PortMapping, ...]:
     """Return the ports published by ``joined`` that ``container`` serves in its network.
 
-    Image and metadata say which ports are whose. If they say nothing, it may be any.
+    Image and metadata name the ports of a container. Without them, any port may be its own.
     """
     own = container.exposed | ports_in_metadata(container.labels.metadata)
     return tuple(p for p in joined.ports if not own or (p.container_port, p.protocol) in own)

@@ -21,13 +21,13 @@ class Kind:
     user_socket: str
     """Its socket below ``$XDG_RUNTIME_DIR``."""
     list_query: Mapping[str, str] = field(default_factory=dict)
-    """How a list is asked for everything that runs, is paused or restarts."""
+    """The query of a list with all containers that run, are paused or restart."""
     is_libpod: bool = False
-    """Whether an inspection through its own API says more: control group and health."""
+    """Whether its own API adds the control group and the health to an inspection."""
     has_complete_lists: bool = True
     """Whether a list has the network mode, and each port of a published range of ports."""
     names_unit: bool = False
-    """Whether a label names the unit that runs a container. Elsewhere anyone may set it."""
+    """Whether the engine sets the label that names the unit of a container."""
     kill_names_signal: bool = True
     """Whether ``signal`` in a kill event is the signal, and not a label of the container."""
     announces_restart: bool = False

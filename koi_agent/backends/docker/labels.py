@@ -19,7 +19,7 @@ _MAX_NAME: Final = 253
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerLabels:
-    """What the labels of a container say. None of it changes in the container's life.
+    """The parsed labels of a container. They do not change in the container's life.
 
     ``service``, ``project`` and ``replica`` are Compose's, ``unit`` is Podman's label for the
     unit that runs the container. ``notes`` are sentences for Explain.

@@ -62,7 +62,7 @@ class HostPorts:
             await self.scan()
 
     async def scan(self) -> None:
-        """Scan now if a container is followed, and report those whose ports changed."""
+        """Scan now if a container is followed, and report the containers whose ports changed."""
         began = time.monotonic()
         found = await self._table.read() if self._groups else None
         self._schedule.done(began, took=time.monotonic() - began)

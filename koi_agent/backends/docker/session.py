@@ -34,7 +34,7 @@ MAX_COMPLAINTS: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class EngineState:
-    """What outlives a connection: the containers that run, and the events that are known."""
+    """State that outlives a connection: the containers that run, and the events that are known."""
 
     containers: dict[str, Container] = field(default_factory=dict)
     history: EventHistory = field(default_factory=EventHistory)
@@ -133,7 +133,7 @@ class Session:
         self._doubt(reason)
 
     def stream_ended(self, reason: str) -> None:
-        """Request a list: the new stream has begun by now."""
+        """Request a list: the new stream has begun."""
         self._doubt(reason)
 
     # Lists
@@ -185,7 +185,7 @@ class Session:
             return
         found[container.id] = container
         if before and before.state is not container.state:
-            # No event said so, hence the rest may have changed as well.
+            # No event reported it, so other facts may have changed as well.
             self._inspector.uninspected.add(container.id)
 
     def _queue_inspections(self, found: Mapping[str, Container]) -> None:
@@ -195,7 +195,7 @@ class Session:
         # The list was not applied to containers with a recent event.
         ids = (self._tracker.event_times.keys() & known) | (uninspected & found.keys())
         for id_, container in found.items():
-            # Docker's list does not say the health of a paused container.
+            # Docker's list lacks the health of a paused container.
             is_partial = container.inspected is None or container.state is InstanceState.PAUSED
             if is_partial or not self._has_listed.is_set():
                 ids.add(id_)

@@ -21,7 +21,7 @@ class Candidate:
     """A socket to try.
 
     ``gate_unit`` is the path unit of the gate before this socket, or "". ``is_gate`` marks the
-    gate's own socket: its absence says nothing about the engine. ``is_foreign`` marks a usual
+    gate's own socket: the engine may be present without it. ``is_foreign`` marks a usual
     socket of another kind: errors there are reported by the backend of that kind.
     """
 
@@ -33,7 +33,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidates:
-    """The sockets to try in order, and why there is none if there is none."""
+    """The sockets to try in order, and the reason if the list is empty."""
 
     sockets: tuple[Candidate, ...]
     reason: str = ""

@@ -56,7 +56,7 @@ class ContainerTable:
             self._republish_joiners(id_)
 
     def discard(self, id_: str) -> bool:
-        """Remove a container without delivering that; return False if there was none."""
+        """Remove a container without delivering that; return False if it is not known."""
         container = self.containers.pop(id_, None)
         self._ports.forget(id_)
         if container and (target := _joined_id(container)):

@@ -20,6 +20,7 @@ from koi_agent.backends.docker.inspect_queue import InspectQueue
 from koi_agent.backends.docker.kinds import Kind
 from koi_agent.backends.docker.table import ContainerTable
 from koi_agent.backends.docker.tunables import Tunables
+from koi_agent.core.events import GoneReason
 from koi_agent.core.instance import Health, InstanceState
 
 FATAL: Final = frozenset({9, 15})
@@ -28,7 +29,7 @@ STOPPING: Final = "stopping"
 
 
 class Tracker:
-    """Keeps the containers of ``table`` as the engine says, over one connection.
+    """Keeps the containers of ``table`` up to date with the engine, over one connection.
 
     ``event_times`` has the containers with a recent event or inspection, and when it came, in
     monotonic seconds: lists are not applied to those.
@@ -100,7 +101,7 @@ class Tracker:
 
     def _on_destroy(self, event: Event) -> None:
         self._publish_uninspected(event.id)
-        self._remove(event.id, "removed")
+        self._remove(event.id, GoneReason.REMOVED)
 
     def _publish_uninspected(self, id_: str) -> None:
         """Publish a container that ended before its first inspection: it did run."""
@@ -158,14 +159,14 @@ class Tracker:
     # Inspections
 
     def apply_inspection(self, id_: str, container: Container | None, now: float) -> None:
-        """Apply an inspection that came at ``now``; None says that there is no such container."""
+        """Apply an inspection that came at ``now``; None means that there is no such container."""
         self.event_times[id_] = now
         before = self._containers.get(id_)
         if container is None or container.state is InstanceState.STOPPED:
             if id_ in self._restarting:  # once: its restart was announced a moment ago
                 self._restarting.discard(id_)
             else:
-                self._remove(id_, "exited" if container else "removed")
+                self._remove(id_, "exited" if container else GoneReason.REMOVED)
             return
         self._restarting.discard(id_)
         self._starting.pop(id_, None)
@@ -198,14 +199,14 @@ class Tracker:
             if container.id in self.event_times:
                 continue
             before = self._containers.get(container.id)
-            # A list does not say that a container was sent its stop signal.
+            # A list does not show that a container was sent its stop signal.
             is_stopping = before and before.status == STOPPING and container.status == "running"
             self._table.store(replace(container, status=STOPPING) if is_stopping else container)
 
     def close(self) -> None:
-        """Remove the ended containers of which the next connection could not tell what happened.
+        """Remove ended containers without an inspection.
 
-        Of an inspected container it can: the time of its start is known.
+        After the next connection, an inspected container is compared with its inspection.
         """
         for id_ in sorted(self._ended):
             if not self._containers[id_].inspected:

@@ -80,7 +80,7 @@ class EngineClient:
         await self.session.close()
 
     async def get_json(self, path: str, query: Mapping[str, str] = _NO_QUERY) -> Any:
-        """Return a whole response, decoded; raise ``BackendLost`` if there is none in time."""
+        """Return a whole response, decoded; raise ``BackendLost`` if it is not complete in time."""
         with self.translated(f"GET /{path}"):
             async with asyncio.timeout(self.limits.response):
                 response = await self._request(path, query)

@@ -73,7 +73,7 @@ def get_time(record: JSONObject, key: str) -> int:
 
 
 def get_id(record: JSONObject, key: str) -> str:
-    """Return an id that is safe in a request's path; raise ``BadInput`` if there is none."""
+    """Return an id that is safe in a request's path; raise ``BadInput`` for anything else."""
     value = record.get(key)
     if not isinstance(value, str) or not _ID.fullmatch(value):
         raise BadInput(f"{key}: not an id")

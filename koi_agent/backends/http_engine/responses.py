@@ -25,8 +25,8 @@ class BoundedResponse(aiohttp.ClientResponse):
         """Read the body; the connection of a longer one is closed."""
         body = bytearray()
         try:
-            async for piece in self.content.iter_any():
-                body += piece
+            while not self.content.at_eof():
+                body += await self.content.readany()
                 if len(body) > MAX_BODY:
                     raise StreamError(f"the response is longer than {MAX_BODY} bytes")
         finally:

@@ -1,5 +1,5 @@
-"""``koi-runtime doctor``: what is wrong with the agent and around it, and what to do next.
+"""``koi-runtime doctor``: checks the installation, and shows what to do about each problem.
 
-``examination`` is the table of checks, ``report`` the command; the rest are checks. Nothing that
-is asked here starts anything: an agent that is down stays down.
+``examination`` is the table of checks, ``report`` the command; the other modules are checks. No
+check starts a service: an agent that does not run is not started.
 """

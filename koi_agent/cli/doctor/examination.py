@@ -1,26 +1,23 @@
-"""The table of checks, and how they are made: all at once, each with its own deadline."""
+"""The table of checks; all checks run at once, each with its own timeout."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
 from koi_agent.cli.client import bus
 from koi_agent.cli.doctor import agent, gates, installation, libraries, local, network
-from koi_agent.cli.doctor.findings import DRIVER, Bus, Case, Finding, fine, wrong
+from koi_agent.cli.doctor.findings import DRIVER, Bus, Case, Finding, failure, ok
 from koi_agent.cli.doctor.units import SYSTEMD
 from koi_agent.core.dbus_names import NAME
 from koi_agent.core.errors import KoiError
 
-PATIENCE = 5.0
-"""Seconds a check may take."""
-
 Check = tuple[str, Callable[[Case], Awaitable[Sequence[Finding]]]]
 BusCheck = tuple[str, Callable[[Case, Bus], Awaitable[Sequence[Finding]]]]
 Result = tuple[str, Finding]
-"""The name of a check, and one thing it found."""
+"""The name of a check, and one of its findings."""
 
-HERE: Sequence[Check] = (
+LOCAL: Sequence[Check] = (
     ("configuration", local.configuration),
     ("http", local.http),
     ("versions", libraries.versions),
@@ -34,39 +31,40 @@ ON_BUS: Sequence[BusCheck] = (
     ("gates", gates.gates),
     ("mdns", network.mdns),
 )
-OF_AGENT: Sequence[BusCheck] = (
+AGENT: Sequence[BusCheck] = (
     ("agent", agent.identity),
     ("state", agent.state),
     ("backends", agent.backends),
 )
-"""A new check is a new row in one of these: without a bus, with one, with an agent there."""
+"""The checks that need no bus, a bus, and a running agent; a new check is a new row."""
 
 
-async def examine(scope: str, environment: Mapping[str, str]) -> list[Result]:
-    """Make all checks that can be made."""
-    case = Case(scope=scope, environment=environment)
+async def examine(case: Case) -> list[Result]:
+    """Run all checks that are possible; return their results in the order of the tables."""
     async with AsyncExitStack() as stack:
         results = []
         try:
-            met = await _meet(stack, scope)
+            reached = await _connect(stack, case)
         except TimeoutError:
-            results.append(("bus", wrong(f"the {scope} bus does not answer")))
-        except KoiError as trouble:
-            results.append(("bus", wrong(str(trouble))))
+            results.append(("bus", failure(f"the {case.scope} bus does not answer")))
+        except KoiError as error:
+            results.append(("bus", failure(str(error))))
         else:
-            results.append(("bus", fine(f"the {scope} bus answers at {met.link.address}")))
-            case = replace(case, bus=met)
+            text = f"the {case.scope} bus answers at {reached.link.address}"
+            results.append(("bus", ok(text)))
+            case = replace(case, bus=reached)
         if case.bus and not case.served:
-            text = f"nobody owns {NAME} on the {scope} bus"
-            advice = "" if SYSTEMD in case.bus.names else "koi-runtime run"  # else see to the unit
-            results.append(("agent", wrong(text, advice)))
-        return results + await _made(case)
+            text = f"{NAME} has no owner on the {case.scope} bus"
+            # With systemd, the check of the unit has the advice.
+            advice = "" if SYSTEMD in case.bus.names else "koi-runtime run"
+            results.append(("agent", failure(text, advice)))
+        return results + await _run(case)
 
 
-async def _meet(stack: AsyncExitStack, scope: str) -> Bus:
-    """Connect to a bus for as long as the stack stands, and see who is there."""
-    async with asyncio.timeout(PATIENCE):
-        link = await stack.enter_async_context(bus(scope))
+async def _connect(stack: AsyncExitStack, case: Case) -> Bus:
+    """Connect to the bus until the stack is closed, and read the names on it."""
+    async with asyncio.timeout(case.timeout):
+        link = await stack.enter_async_context(bus(case.scope))
         (names,) = await link.call(DRIVER, "ListNames")
         (activatable,) = await link.call(DRIVER, "ListActivatableNames")
         owner = ""
@@ -75,24 +73,27 @@ async def _meet(stack: AsyncExitStack, scope: str) -> Bus:
     return Bus(link=link, owner=owner, names=frozenset(names), activatable=frozenset(activatable))
 
 
-async def _made(case: Case) -> list[Result]:
-    """Make the checks at once; returns what they found, in the order of the tables."""
-    waiting = [(name, look(case)) for name, look in HERE]
-    if met := case.bus:
-        rows = [*ON_BUS, *(OF_AGENT if met.owner else ())]
-        waiting += [(name, look(case, met)) for name, look in rows]
+async def _run(case: Case) -> list[Result]:
+    """Run the checks at once; return their findings in the order of the tables."""
+    checks = [(name, check(case)) for name, check in LOCAL]
+    if case.bus:
+        rows = [*ON_BUS, *(AGENT if case.bus.owner else ())]
+        checks += [(name, check(case, case.bus)) for name, check in rows]
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_bounded(*row), name=f"check {row[0]}") for row in waiting]
-    return [result for task in tasks for result in task.result()]
+        tasks = [
+            group.create_task(_findings(check, case), name=f"check {name}")
+            for name, check in checks
+        ]
+    names = [name for name, _ in checks]
+    return [(name, one) for name, task in zip(names, tasks, strict=True) for one in task.result()]
 
 
-async def _bounded(name: str, finding: Awaitable[Sequence[Finding]]) -> list[Result]:
-    """Make a check, which fails at its deadline."""
+async def _findings(check: Awaitable[Sequence[Finding]], case: Case) -> Sequence[Finding]:
+    """Run one check; an error or a timeout becomes a failure."""
     try:
-        async with asyncio.timeout(PATIENCE):
-            found = await finding
+        async with asyncio.timeout(case.timeout):
+            return await check
     except TimeoutError:
-        found = [wrong(f"no answer within {PATIENCE:.0f} s")]
-    except (KoiError, OSError) as trouble:
-        found = [wrong(str(trouble))]
-    return [(name, one) for one in found]
+        return [failure(f"no answer within {case.timeout:g} s")]
+    except (KoiError, OSError) as error:
+        return [failure(str(error))]

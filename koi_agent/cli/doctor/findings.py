@@ -1,10 +1,11 @@
-"""What checks are given, and what they find."""
+"""The input and the results of checks."""
 
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 from koi_agent.bus.client import BUS, BUS_PATH, Connection
 
@@ -15,11 +16,11 @@ INSTALLING = {
     "fedora": "dnf reinstall ./koi-runtime-*.rpm || dnf install ./koi-runtime-*.rpm",
     "arch": "pacman -U ./koi-runtime-*.pkg.tar*",
 }
-"""How a distribution installs the package anew, from the file: no archive has it."""
+"""Commands that reinstall the package from its file, by distribution; no archive has it."""
 
 
 class Verdict(StrEnum):
-    """How a finding is meant; only a failure makes the command fail."""
+    """The result of a check; only a failure makes the command fail."""
 
     OK = "ok"
     WARNING = "warn"
@@ -28,7 +29,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One sentence of the doctor's; ``advice`` is what to type or to do, "" for nothing."""
+    """One result with its text; ``advice`` is what to run or do next, or ""."""
 
     verdict: Verdict
     text: str
@@ -37,7 +38,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bus:
-    """A bus that answers: who owns our name there ("" is nobody), and which other names are."""
+    """A bus that answers: the owner of the agent's name, or "", and the other names."""
 
     link: Connection
     owner: str
@@ -46,11 +47,35 @@ class Bus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """The facts about this host that advice depends on.
+
+    ``distributions`` are the distribution and those that it is derived from (ID and ID_LIKE of
+    os-release(5)). ``environment`` is the virtual environment of this command, such as pipx
+    creates, or ``None``. ``policies`` are the folders of D-Bus policies (dbus-daemon(1)).
+    """
+
+    distributions: Sequence[str] = ()
+    environment: Path | None = None
+    policies: Sequence[Path] = (Path("/etc/dbus-1/system.d"), Path("/usr/share/dbus-1/system.d"))
+    avahi_daemon: Path = Path("/usr/sbin/avahi-daemon")
+
+    def choose(self, commands: Mapping[str, str], default: str) -> str:
+        """Return the command of this distribution, or the default."""
+        return next((commands[name] for name in self.distributions if name in commands), default)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """What is examined; there is no ``bus`` if it does not answer."""
+    """The subject of an examination; ``bus`` is ``None`` if it does not answer.
+
+    ``timeout`` is the seconds that a check may take.
+    """
 
     scope: str
     environment: Mapping[str, str]
+    host: Host
+    timeout: float = 5.0
     bus: Bus | None = None
 
     @property
@@ -63,23 +88,23 @@ class Case:
 
     @property
     def reinstall(self) -> str:
-        """What to type where a part of the installation is missing."""
-        if self.scope == "user" and is_virtual():
+        """The command that installs a missing part of the installation."""
+        if self.scope == "user" and self.host.environment:
             return "koi-runtime install-units --user"
-        return of_distribution(INSTALLING, "make install")
+        return self.host.choose(INSTALLING, "make install")
 
     @property
     def journal(self) -> str:
         return f"journalctl{' --user' if self.scope == 'user' else ''} -u koi-runtime"
 
 
-def is_virtual() -> bool:
-    """Tell whether this command is in a virtual environment, as pipx makes them."""
-    return sys.prefix != sys.base_prefix
+def this_host() -> Host:
+    """Return the facts about the host that this command runs on."""
+    environment = Path(sys.prefix) if sys.prefix != sys.base_prefix else None
+    return Host(distributions=_distributions(), environment=environment)
 
 
-def distributions() -> list[str]:
-    """Name this distribution, and those that it is like (os-release(5))."""
+def _distributions() -> list[str]:
     try:
         release = platform.freedesktop_os_release()
     except OSError:
@@ -87,18 +112,13 @@ def distributions() -> list[str]:
     return [release["ID"], *release.get("ID_LIKE", "").split()]
 
 
-def of_distribution(commands: Mapping[str, str], otherwise: str) -> str:
-    """Choose what to type here of what is typed on each distribution."""
-    return next((commands[name] for name in distributions() if name in commands), otherwise)
-
-
-def fine(text: str) -> Finding:
+def ok(text: str) -> Finding:
     return Finding(verdict=Verdict.OK, text=text)
 
 
-def doubtful(text: str, advice: str = "") -> Finding:
+def warning(text: str, advice: str = "") -> Finding:
     return Finding(verdict=Verdict.WARNING, text=text, advice=advice)
 
 
-def wrong(text: str, advice: str = "") -> Finding:
+def failure(text: str, advice: str = "") -> Finding:
     return Finding(verdict=Verdict.FAILURE, text=text, advice=advice)

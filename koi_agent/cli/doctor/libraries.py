@@ -1,40 +1,46 @@
-"""Checks of the Python that runs this command, and of the libraries that it finds."""
+"""Checks of Python and of the required libraries."""
 
 import platform
-import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Final
 
 from koi_agent import __version__
-from koi_agent.cli.doctor.findings import Case, Finding, distributions, fine, is_virtual, wrong
+from koi_agent.cli.doctor.findings import Case, Finding, failure, ok
 
-NEEDED: Final[Mapping[str, str]] = {
+REQUIRED: Final[Mapping[str, str]] = {
     "dbus-next": "python3-dbus-next",
     "sdnotify": "python3-sdnotify",
     "systemd-python": "python3-systemd",
     "aiohttp": "python3-aiohttp",
     "aiodocker": "",
 }
-"""Distributions, each with its package in Debian; aiodocker comes with our own."""
+"""Libraries, each with its Debian package; aiodocker is part of koi-runtime's own package."""
 
 
 async def versions(case: Case) -> Sequence[Finding]:
-    """See which versions are here, and that none is missing."""
-    said = [f"koi-runtime {__version__}", f"Python {platform.python_version()}"]
-    found: list[Finding] = []
-    for name, package in NEEDED.items():
+    """Return the versions of Python and the required libraries, and what is missing."""
+    return findings(case, REQUIRED)
+
+
+def findings(case: Case, required: Mapping[str, str]) -> Sequence[Finding]:
+    """Return the versions of libraries, and a failure for each that is not installed."""
+    texts = [f"koi-runtime {__version__}", f"Python {platform.python_version()}"]
+    missing: list[Finding] = []
+    for name, package in required.items():
         try:
-            said.append(f"{name} {version(name)}")
+            texts.append(f"{name} {version(name)}")
         except PackageNotFoundError:
-            found.append(wrong(f"{name} is not installed", _advice(case, name, package)))
-    return [fine(", ".join(said)), *found]
+            missing.append(failure(f"{name} is not installed", _advice(case, name, package)))
+    return [ok(", ".join(texts)), *missing]
 
 
 def _advice(case: Case, name: str, package: str) -> str:
-    if Path(sys.prefix, "pipx_metadata.json").exists():
+    environment = case.host.environment
+    if environment and (environment / "pipx_metadata.json").exists():
         return "pipx reinstall koi-agent"
-    if is_virtual():
-        return f"{sys.executable} -m pip install {name}"
-    return f"apt install {package}" if package and "debian" in distributions() else case.reinstall
+    if environment:
+        return f"{environment}/bin/python -m pip install {name}"
+    if package and "debian" in case.host.distributions:
+        return f"apt install {package}"
+    return case.reinstall

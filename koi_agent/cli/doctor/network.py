@@ -1,19 +1,10 @@
-"""Checks of those who make known to the network what opted in; they are on the system's bus."""
+"""Checks of the mDNS providers, which are on the system bus."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from koi_agent.bus.client import Connection
 from koi_agent.cli.client import bus
-from koi_agent.cli.doctor.findings import (
-    DRIVER,
-    Bus,
-    Case,
-    Finding,
-    doubtful,
-    fine,
-    of_distribution,
-)
+from koi_agent.cli.doctor.findings import DRIVER, Bus, Case, Finding, Host, ok, warning
 from koi_agent.config import Flags, load
 
 AVAHI = "org.freedesktop.Avahi"
@@ -23,65 +14,60 @@ INSTALLING = {
     "fedora": "dnf install avahi",
     "arch": "pacman -S avahi",
 }
-SPEAK = (
+ENABLE_MDNS = (
     "mkdir -p /etc/systemd/resolved.conf.d"
     r" && printf '[Resolve]\nMulticastDNS=yes\n' >/etc/systemd/resolved.conf.d/mdns.conf"
     " && systemctl restart systemd-resolved"
 )
-AVAHI_DAEMON = Path("/usr/sbin/avahi-daemon")
 RESOLVED = "org.freedesktop.resolve1"
 RESOLVED_MANAGER = (RESOLVED, "/org/freedesktop/resolve1", f"{RESOLVED}.Manager")
 
 
-async def mdns(case: Case, met: Bus) -> Sequence[Finding]:
-    """See who announces by mDNS: whom the configuration names, or the first who runs."""
-    wished = load(Flags(scope=case.scope), case.environment).config.capabilities.mdns
-    if wished == "off":
-        return [fine("off, by [Capabilities] MDNS")]
+async def mdns(case: Case, reached: Bus) -> Sequence[Finding]:
+    """Check that the configured mDNS provider runs, or any provider if none is configured."""
+    provider = load(Flags(scope=case.scope), case.environment).config.capabilities.mdns
+    if provider == "off":
+        return [ok("turned off by [Capabilities] MDNS=")]
     if case.scope == "system":
-        return [await _announcer(wished, met.link)]
+        return [await _provider(provider, case.host, reached.link)]
     async with bus("system") as link:
-        return [await _announcer(wished, link)]
+        return [await _provider(provider, case.host, link)]
 
 
-async def _announcer(wished: str, link: Connection) -> Finding:
+async def _provider(provider: str, host: Host, link: Connection) -> Finding:
     (names,) = await link.call(DRIVER, "ListNames")
-    if AVAHI in names and wished != "resolved":
+    if AVAHI in names and provider != "resolved":
         return await _avahi(link)
-    if RESOLVED in names and wished != "avahi":
-        return await _resolved(wished, link)
-    if wished == "auto" and not _avahi_is_installed():
-        return fine("nobody is here who could announce what opts in: that takes avahi-daemon")
-    if wished == "resolved":
+    if RESOLVED in names and provider != "avahi":
+        return await _resolved(provider, host, link)
+    if provider == "auto" and not host.avahi_daemon.exists():
+        return ok("no mDNS provider is installed; avahi-daemon is needed for announcements")
+    if provider == "resolved":
         start = "systemctl enable --now systemd-resolved"
-        return doubtful("nobody: systemd-resolved does not run", start)
-    return doubtful("nobody: avahi-daemon does not run", _avahi_wanted())
+        return warning("no announcements: systemd-resolved is not running", start)
+    return warning("no announcements: avahi-daemon is not running", _start_avahi(host))
 
 
-def _avahi_is_installed() -> bool:
-    return AVAHI_DAEMON.exists()
-
-
-def _avahi_wanted() -> str:
-    """Say what to type for an Avahi."""
-    if _avahi_is_installed():
+def _start_avahi(host: Host) -> str:
+    """Return the command that starts Avahi, or that installs it."""
+    if host.avahi_daemon.exists():
         return "systemctl enable --now avahi-daemon"
-    return of_distribution(INSTALLING, "install avahi-daemon")
+    return host.choose(INSTALLING, "install avahi-daemon")
 
 
 async def _avahi(link: Connection) -> Finding:
     (version,) = await link.call(AVAHI_SERVER, "GetVersionString")
-    return fine(f"{version} announces services and host names")
+    return ok(f"{version} announces services and host names")
 
 
-async def _resolved(wished: str, link: Connection) -> Finding:
-    """See whether it speaks mDNS at all; of links that do not, its announcements tell."""
+async def _resolved(provider: str, host: Host, link: Connection) -> Finding:
+    """Check MulticastDNS= of systemd-resolved; the status of records shows it for each link."""
     destination, path, interface = RESOLVED_MANAGER
-    speaks = await link.get(destination, path, interface, "MulticastDNS")
-    if speaks == "yes":
-        return fine("systemd-resolved announces services; it can't announce host names")
-    text = f"nobody: systemd-resolved has MulticastDNS={speaks}"
-    if wished == "resolved":
-        return doubtful(text, SPEAK)
-    text = f"{text}, and Avahi does not run"
-    return doubtful(text, _avahi_wanted()) if _avahi_is_installed() else fine(text)
+    setting = await link.get(destination, path, interface, "MulticastDNS")
+    if setting == "yes":
+        return ok("systemd-resolved announces services, but it cannot announce host names")
+    text = f"no announcements: systemd-resolved has MulticastDNS={setting}"
+    if provider == "resolved":
+        return warning(text, ENABLE_MDNS)
+    text = f"{text}, and avahi-daemon is not running"
+    return warning(text, _start_avahi(host)) if host.avahi_daemon.exists() else ok(text)

@@ -1,4 +1,4 @@
-"""The command: what was found, a line each, and a failure if something is wrong."""
+"""The command: prints a line for each finding, and fails if one of them is a failure."""
 
 import asyncio
 import os
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from koi_agent.cli.arguments import Arguments
 from koi_agent.cli.doctor.examination import Result, examine
-from koi_agent.cli.doctor.findings import Verdict
+from koi_agent.cli.doctor.findings import Case, Verdict, this_host
 from koi_agent.cli.output import Output, Style
 from koi_agent.config import scope
 from koi_agent.core.text import printable
@@ -19,7 +19,8 @@ MARKS = {
 
 
 def act(arguments: Arguments, output: Output) -> int:
-    results = asyncio.run(examine(scope(arguments.scope), os.environ))
+    case = Case(scope=scope(arguments.scope), environment=os.environ, host=this_host())
+    results = asyncio.run(examine(case))
     if output.mode != "off":
         output.json([record(result) for result in results])
     else:
@@ -48,10 +49,10 @@ def record(result: Result) -> dict[str, str | None]:
 
 
 def summary(results: Sequence[Result]) -> str:
-    """Put it all into a few words."""
+    """Return the numbers of failures and warnings as text."""
     failures, warnings = (count(results, v) for v in (Verdict.FAILURE, Verdict.WARNING))
     if not failures and not warnings:
-        return "All is well."
+        return "No problems found."
     return ", ".join(
         f"{number} {noun}{'' if number == 1 else 's'}"
         for number, noun in ((failures, "failure"), (warnings, "warning"))

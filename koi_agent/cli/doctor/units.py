@@ -1,4 +1,4 @@
-"""What systemd says of a unit; none is loaded for being asked after."""
+"""Reads the states of units from systemd, without loading a unit."""
 
 from koi_agent.bus.client import CallError
 from koi_agent.cli.doctor.findings import Bus
@@ -8,7 +8,7 @@ MANAGER = (SYSTEMD, "/org/freedesktop/systemd1", f"{SYSTEMD}.Manager")
 
 
 async def file_state(bus: Bus, unit: str) -> str:
-    """Ask for the state of a unit's file; "" is none."""
+    """Return the state of a unit file, or "" if the unit is not installed."""
     try:
         (state,) = await bus.link.call(MANAGER, "GetUnitFileState", "s", (unit,))
     except CallError:
@@ -17,7 +17,7 @@ async def file_state(bus: Bus, unit: str) -> str:
 
 
 async def active_state(bus: Bus, unit: str) -> str:
-    """Ask for a unit's state; a unit that is not loaded has no object."""
+    """Return the active state of a unit; a unit that is not loaded is inactive."""
     try:
         (path,) = await bus.link.call(MANAGER, "GetUnit", "s", (unit,))
     except CallError:

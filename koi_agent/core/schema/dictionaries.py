@@ -91,7 +91,7 @@ PORT: Final[Table[InstancePort]] = Table(
             "source",
             enumeration(PortSource),
             lambda p: str(p.mapping.source),
-            "Who names the port: the runtime, a listening socket, or metadata alone.",
+            "Source of the port: the runtime, a listening socket, or metadata alone.",
         ),
         _entry("type", TEXT, lambda p: p.service_type, "DNS-SD service type it is announced as."),
     ),

@@ -18,6 +18,7 @@ def explanation_of(instance: Instance, decisions: Sequence[Decision]) -> dict[st
         "name": instance.name,
         "enabled": enabled,
         "enabled_by": str(metadata.enabled_by or ""),
+        "opt_in": instance.traits.opt_in,
         "reasons": [_reason(metadata)],
         "metadata": METADATA.record(METADATA.values(metadata)),
         "ports": [PORT.record(port) for port in ports],

@@ -1,8 +1,7 @@
 """The properties of an instance, in the order in which they are shown.
 
-A new property is a row here, and a value that a backend fills in. What JSON has of upstream Koi
-keeps upstream's form: ``image`` is left out where there is none. Elsewhere ``null`` means that a
-value is not known.
+A new property is a row here, and a value that a backend fills in. Keys of upstream Koi keep
+upstream's form: ``image`` is left out if it is not known. Our keys are then ``null``.
 """
 
 from collections.abc import Mapping
@@ -80,7 +79,7 @@ _STATE: Final[tuple[Row[Instance], ...]] = (
         "Health",
         enumeration(Health),
         lambda i: str(i.health),
-        "Result of the runtime's or the agent's health checks; none if there are none.",
+        "Result of the health checks of the runtime or of the agent.",
         heading="Health",
     ),
     Row(

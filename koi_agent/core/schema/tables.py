@@ -53,7 +53,7 @@ class Type:
 
     @property
     def is_basic(self) -> bool:
-        """Whether this is one of D-Bus's basic types: a value then fits in a line."""
+        """True for D-Bus's basic types, whose values fit in a line."""
         return len(self.signature) == 1
 
 

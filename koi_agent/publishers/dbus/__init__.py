@@ -1,5 +1,5 @@
 """The D-Bus API.
 
-``interfaces`` is its tables, ``manager`` what its methods do, ``tree`` its objects,
-``publisher`` the signals and the name.
+``interfaces`` has the properties of instances and backends, ``manager`` the methods and properties
+of the root object, ``tree`` the objects, ``publisher`` the signals and the bus name.
 """

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from koi_agent.bus.interfaces import Emits, Interface, Property, SignalType, interface
+from koi_agent.bus.interfaces import Emits, Interface, Property, interface
 from koi_agent.bus.marshalling import Typed
 from koi_agent.core import dbus_names
 from koi_agent.core.schema.backend import BACKEND_PROPERTIES
@@ -65,17 +65,6 @@ def _interface(name: str, table: Table[Any]) -> Interface:
 
 INSTANCE_INTERFACE = _interface(dbus_names.INSTANCE, INSTANCE_PROPERTIES)
 BACKEND_INTERFACE = _interface(dbus_names.BACKEND, BACKEND_PROPERTIES)
-
-EVENTS = (
-    *(
-        SignalType(name, (("id", "s"), ("name", "s"), ("path", "o"), ("details", "a{sv}")))
-        for name in ("InstanceStarted", "InstanceUpdated", "InstanceStopped")
-    ),
-    *(
-        SignalType(name, (("backend", "s"), ("details", "a{sv}")))
-        for name in ("BackendDisconnected", "BackendReconnected")
-    ),
-)
 
 
 def changed(table: Table[T], old: T, new: T) -> Sequence[str]:

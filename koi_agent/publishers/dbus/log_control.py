@@ -1,6 +1,6 @@
-"""systemd's interface for log levels: ``systemctl service-log-level`` asks for it at its path.
+"""systemd's interface for log levels, which ``systemctl service-log-level`` calls.
 
-org.freedesktop.LogControl1(5) has the names and the words.
+Its path, members and words are those of org.freedesktop.LogControl1(5).
 """
 
 from typing import Protocol
@@ -14,7 +14,7 @@ ACTION = f"{NAME}.set-log-level"
 
 
 class LogControl(Protocol):
-    """What is controlled: systemd's words; to set another word raises ``BadInput``."""
+    """Level and target of the log, in systemd's words; setting another word raises ``BadInput``."""
 
     level: str
     target: str

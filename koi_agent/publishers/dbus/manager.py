@@ -1,4 +1,4 @@
-"""What the Manager's methods do: look things up in what has been told, and pass on wishes."""
+"""The root object's methods and properties."""
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -25,8 +25,8 @@ from koi_agent.core.instance import Instance
 from koi_agent.core.key import Key
 from koi_agent.core.plan.records import Decision
 from koi_agent.core.schema.explanation import explanation_of
-from koi_agent.publishers.dbus.interfaces import EVENTS
 from koi_agent.publishers.dbus.names import backend_path, instance_path
+from koi_agent.publishers.dbus.signals import SIGNALS
 
 SYSTEMD = (
     "org.freedesktop.systemd1",
@@ -41,16 +41,16 @@ FILTERS: dict[str, Callable[[Instance], str]] = {
     "state": lambda i: str(i.state),
     "health": lambda i: str(i.health),
 }
-"""What FindInstances can ask for."""
+"""The filters of FindInstances."""
 
 
 @dataclass(frozen=True, slots=True)
 class ManagerActions:
-    """What clients may ask of the agent.
+    """The functions of the agent that the methods call.
 
-    ``resync`` lists a backend, or all for "", and tells what was different; it raises
-    ``BackendLost``. ``reload`` reads the configuration anew; it raises ``ConfigError``.
-    ``decisions`` tells what was decided of an instance.
+    ``resync`` lists a backend, or all for "", and returns the differences; it raises
+    ``BackendLost``. ``reload`` reads the configuration again; it raises ``ConfigError``.
+    ``decisions`` returns the decisions about an instance.
     """
 
     resync: Callable[[str], Awaitable[Mapping[str, Mapping[str, str]]]]
@@ -59,8 +59,8 @@ class ManagerActions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AgentStatus:
-    """What the Manager object shows of the agent as a whole.
+class ManagerProperties:
+    """The source of the root object's properties.
 
     ``phase`` is starting, reloading or stopping, "" while the agent serves.
     """
@@ -76,63 +76,94 @@ class AgentStatus:
         return any(backend.state is BackendState.SYNCED for backend in self.backends)
 
     @property
-    def words(self) -> tuple[str, bool, list[str]]:
-        """Tell what is more than a count, and told at once."""
+    def without_counts(self) -> tuple[str, bool, list[str]]:
+        """The properties whose changes are signalled without delay."""
         return self.state, self.active, [backend.name for backend in self.backends]
 
     @property
     def state(self) -> str:
-        """Put the phase and the backends' states into one word."""
-        fine = (BackendState.SYNCED, BackendState.ABSENT)
-        serving = "running" if all(b.state in fine for b in self.backends) else "degraded"
+        """The phase, or else the state that follows from those of the backends."""
+        good = (BackendState.SYNCED, BackendState.ABSENT)
+        serving = "running" if all(b.state in good for b in self.backends) else "degraded"
         return self.phase or serving
 
 
-FACTS = (
-    Property("Version", "s", Emits.CONST, lambda facts: facts.version),
-    Property("Active", "b", Emits.TRUE, lambda facts: facts.active),
-    Property("State", "s", Emits.TRUE, lambda facts: facts.state),
-    Property("Backends", "as", Emits.TRUE, lambda facts: [b.name for b in facts.backends]),
-    Property("InstanceCount", "u", Emits.TRUE, lambda facts: facts.instances),
-    Property("Generation", "t", Emits.FALSE, lambda facts: facts.generation),
+PROPERTIES = (
+    Property("Version", "s", Emits.CONST, lambda manager: manager.version),
+    Property("Active", "b", Emits.TRUE, lambda manager: manager.active),
+    Property("State", "s", Emits.TRUE, lambda manager: manager.state),
+    Property("Backends", "as", Emits.TRUE, lambda manager: [b.name for b in manager.backends]),
+    Property("InstanceCount", "u", Emits.TRUE, lambda manager: manager.instances),
+    Property("Generation", "t", Emits.FALSE, lambda manager: manager.generation),
 )
 
 
 class Manager:
     """Methods of the root object.
 
-    ``told`` is what clients have been told of, by key; ``of_unit`` finds what a unit is.
+    ``instances`` and ``backends`` return what has been published. ``of_unit`` returns the
+    published instances of a unit.
     """
 
     def __init__(
         self,
-        told: Callable[[], Mapping[Key, Instance]],
+        instances: Callable[[], Mapping[Key, Instance]],
         backends: Callable[[], Mapping[str, BackendStatus]],
         of_unit: Callable[[str], Sequence[Instance]],
-        wishes: ManagerActions,
+        actions: ManagerActions,
     ) -> None:
-        self._told = told
+        self._instances = instances
         self._backends = backends
         self._of_unit = of_unit
-        self._wishes = wishes
+        self._actions = actions
 
     def interface(self) -> Interface:
-        """Write the methods, properties and signals down."""
-        members = (*self._lists(), *self._questions(), *self._privileged())
-        return interface(MANAGER, *members, *FACTS, *EVENTS)
+        """Return the interface: methods, properties and signals."""
+        members = (*self._lists(), *self._lookups(), *self._privileged())
+        return interface(MANAGER, *members, *PROPERTIES, *SIGNALS)
 
     def _lists(self) -> Sequence[Method]:
         return (
-            Method(name="ListInstances", handle=self._list, returns=(("instances", "a(ssssso)"),)),
+            Method(
+                name="ListInstances",
+                handle=self._list_instances,
+                returns=(("instances", "a(ssssso)"),),
+            ),
             Method(
                 name="FindInstances",
-                handle=self._find,
+                handle=self._find_instances,
                 takes=(("filter", "a{sv}"),),
                 returns=(("paths", "ao"),),
             ),
             Method(
                 name="ListBackends", handle=self._list_backends, returns=(("backends", "a(ssuo)"),)
             ),
+        )
+
+    def _lookups(self) -> Sequence[Method]:
+        path = (("path", "o"),)
+        text = (("explanation", "s"),)
+        return (
+            Method(name="GetInstance", handle=self._get, takes=(("id", "s"),), returns=path),
+            Method(
+                name="GetInstanceByName",
+                handle=self._get_by_name,
+                takes=(("name", "s"),),
+                returns=path,
+            ),
+            Method(
+                name="GetInstanceByUnit",
+                handle=self._get_by_unit,
+                takes=(("unit", "s"),),
+                returns=path,
+            ),
+            Method(
+                name="GetInstanceByPID",
+                handle=self._get_by_pid,
+                takes=(("pid", "u"),),
+                returns=path,
+            ),
+            Method(name="Explain", handle=self._explain, takes=(("id", "s"),), returns=text),
         )
 
     def _privileged(self) -> Sequence[Method]:
@@ -147,27 +178,10 @@ class Manager:
             Method(name="Reload", handle=self._reload, action=f"{NAME}.reload"),
         )
 
-    def _questions(self) -> Sequence[Method]:
-        path = (("path", "o"),)
-        text = (("explanation", "s"),)
-        return (
-            Method(name="GetInstance", handle=self._get, takes=(("id", "s"),), returns=path),
-            Method(
-                name="GetInstanceByName", handle=self._by_name, takes=(("name", "s"),), returns=path
-            ),
-            Method(
-                name="GetInstanceByUnit", handle=self._by_unit, takes=(("unit", "s"),), returns=path
-            ),
-            Method(
-                name="GetInstanceByPID", handle=self._by_pid, takes=(("pid", "u"),), returns=path
-            ),
-            Method(name="Explain", handle=self._explain, takes=(("id", "s"),), returns=text),
-        )
-
-    def _list(self, _call: Call) -> Sequence[Any]:
+    def _list_instances(self, _call: Call) -> Sequence[Any]:
         rows = [
             [i.id, i.name, i.backend, str(i.state), str(i.health), instance_path(key)]
-            for key, i in sorted(self._told().items())
+            for key, i in sorted(self._instances().items())
         ]
         return (rows,)
 
@@ -178,34 +192,34 @@ class Manager:
         ]
         return (rows,)
 
-    def _find(self, _call: Call, wanted: Mapping[str, Variant]) -> Sequence[Any]:
-        for key, value in wanted.items():
-            if key not in FILTERS:
-                text = f"can't filter by '{key}'; known: {', '.join(FILTERS)}"
+    def _find_instances(self, _call: Call, filters: Mapping[str, Variant]) -> Sequence[Any]:
+        for name, value in filters.items():
+            if name not in FILTERS:
+                text = f"unknown filter: '{name}'; use {', '.join(FILTERS)}"
                 raise ErrorReply(INVALID, text)
             if value.signature != "s":
-                raise ErrorReply(INVALID, f"filter '{key}' takes a string")
-        found = [
+                raise ErrorReply(INVALID, f"filter '{name}' is not a string: '{value.signature}'")
+        paths = [
             instance_path(key)
-            for key, instance in sorted(self._told().items())
-            if all(FILTERS[name](instance) == value.value for name, value in wanted.items())
+            for key, instance in sorted(self._instances().items())
+            if all(FILTERS[name](instance) == value.value for name, value in filters.items())
         ]
-        return (found,)
+        return (paths,)
 
-    def _get(self, _call: Call, asked: str) -> Sequence[str]:
-        return (instance_path(self._instance(asked).key),)
+    def _get(self, _call: Call, id_: str) -> Sequence[str]:
+        return (instance_path(self._instance(id_).key),)
 
-    def _by_name(self, _call: Call, name: str) -> Sequence[str]:
-        found = [i for i in self._told().values() if i.name == name]
+    def _get_by_name(self, _call: Call, name: str) -> Sequence[str]:
+        found = [i for i in self._instances().values() if i.name == name]
         return (instance_path(_only(found, f"instance named '{name}'").key),)
 
-    def _by_unit(self, _call: Call, unit: str) -> Sequence[str]:
+    def _get_by_unit(self, _call: Call, unit: str) -> Sequence[str]:
         return (instance_path(_only(self._of_unit(unit), f"instance of unit '{unit}'").key),)
 
-    async def _by_pid(self, call: Call, pid: int) -> Sequence[str]:
+    async def _get_by_pid(self, call: Call, pid: int) -> Sequence[str]:
         missing = ErrorReply(f"{NAME}.NoInstanceForPID", f"no instance has process {pid}")
         if pid == 0:
-            raise ErrorReply(INVALID, "0 is no process")
+            raise ErrorReply(INVALID, "not a process: 0")
         try:
             (path,) = await call.link.call(SYSTEMD, "GetUnitByPID", "u", (pid,))
             unit = await call.link.get(SYSTEMD[0], path, "org.freedesktop.systemd1.Unit", "Id")
@@ -219,10 +233,10 @@ class Manager:
             raise missing
         return (instance_path(_only(found, f"instance with process {pid}").key),)
 
-    def _explain(self, _call: Call, asked: str) -> Sequence[str]:
-        instance = self._instance(asked)
-        said = explanation_of(instance, self._wishes.decisions(instance.key))
-        return (json.dumps(said, ensure_ascii=False),)
+    def _explain(self, _call: Call, id_: str) -> Sequence[str]:
+        instance = self._instance(id_)
+        explanation = explanation_of(instance, self._actions.decisions(instance.key))
+        return (json.dumps(explanation, ensure_ascii=False),)
 
     async def _resync(
         self, _call: Call, backend: str, _options: Mapping[str, Variant]
@@ -230,32 +244,32 @@ class Manager:
         if backend and backend not in self._backends():
             raise ErrorReply(INVALID, f"no backend '{backend}'")
         try:
-            different = await self._wishes.resync(backend)
+            differences = await self._actions.resync(backend)
         except BackendLost as lost:
             raise ErrorReply(f"{NAME}.BackendUnavailable", str(lost)) from lost
-        ways = [way for ids in different.values() for way in ids.values()]
-        result = {way: Variant("u", ways.count(way)) for way in ("added", "changed", "removed")}
+        kinds = [kind for by_id in differences.values() for kind in by_id.values()]
+        result = {kind: Variant("u", kinds.count(kind)) for kind in ("added", "changed", "removed")}
         return (result,)
 
     async def _reload(self, _call: Call) -> Sequence[Any]:
         try:
-            await self._wishes.reload()
+            await self._actions.reload()
         except ConfigError as error:
             raise ErrorReply(f"{NAME}.BadConfiguration", str(error)) from error
         return ()
 
-    def _instance(self, asked: str) -> Instance:
-        """Find an instance by ``backend:id``, or by an id of whatever backend."""
-        told = self._told()
+    def _instance(self, id_: str) -> Instance:
+        """Return an instance by ``backend:id``, or by an id that one backend alone has."""
+        instances = self._instances()
         with suppress(BadInput):
-            if instance := told.get(Key.parse(asked)):
+            if instance := instances.get(Key.parse(id_)):
                 return instance
-        found = [i for name in self._backends() if (i := told.get(Key(name, asked)))]
-        return _only(found, f"instance '{asked}'")
+        found = [i for name in self._backends() if (i := instances.get(Key(name, id_)))]
+        return _only(found, f"instance '{id_}'")
 
 
 def _only(found: Sequence[Instance], what: str) -> Instance:
-    """Take the one instance that was found, or say what is wrong."""
+    """Return the one instance; raise ``ErrorReply`` for no instance or several."""
     if not found:
         raise ErrorReply(f"{NAME}.NoSuchInstance", f"no {what}")
     if len(found) > 1:

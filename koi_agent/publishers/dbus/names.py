@@ -1,4 +1,4 @@
-"""The one place where object paths are made."""
+"""Object paths of instances and backends; no other module makes any."""
 
 from koi_agent.bus.object_paths import encode
 from koi_agent.core.dbus_names import BACKENDS, INSTANCES
@@ -6,10 +6,10 @@ from koi_agent.core.key import Key
 
 
 def instance_path(key: Key) -> str:
-    """Tell the object path of an instance, by its key."""
+    """Return the object path of an instance."""
     return f"{INSTANCES}/{encode(str(key))}"
 
 
 def backend_path(name: str) -> str:
-    """Tell the object path of a backend."""
+    """Return the object path of a backend."""
     return f"{BACKENDS}/{encode(name)}"

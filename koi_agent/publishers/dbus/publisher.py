@@ -1,7 +1,7 @@
-"""Tells the bus what the registry says, and owns our name there.
+"""Publishes the registry's events on the bus, and owns the agent's name there.
 
-While the bus is away nothing is kept for it: its clients will ask for everything anew. While
-it is slow events wait in an ``EventQueue``. Counts are told once a second at most.
+While the bus is lost, events are dropped: clients read everything again after a new connection.
+While the bus is slow, events wait in an ``EventQueue``. Counts are signalled once a second at most.
 """
 
 import asyncio
@@ -9,13 +9,12 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, Never
+from typing import Never
 
 from koi_agent.bus.client import CallError, Connection, ReconnectingBus
-from koi_agent.bus.messages import Header, MessageType, Variant, marshal
 from koi_agent.bus.writer import BusLost
 from koi_agent.core import dbus_names, message_ids
-from koi_agent.core.dbus_names import MANAGER, NAME, ROOT
+from koi_agent.core.dbus_names import NAME, ROOT
 from koi_agent.core.errors import KoiError
 from koi_agent.core.event_queue import EventQueue
 from koi_agent.core.events import (
@@ -36,35 +35,36 @@ from koi_agent.core.key import Key
 from koi_agent.core.registry import Registry
 from koi_agent.core.schema.backend import BACKEND_PROPERTIES
 from koi_agent.core.schema.instance import INSTANCE_PROPERTIES
+from koi_agent.publishers.dbus import signals
 from koi_agent.publishers.dbus.interfaces import BACKEND_INTERFACE, INSTANCE_INTERFACE, changed
 from koi_agent.publishers.dbus.log_control import LogControl
-from koi_agent.publishers.dbus.manager import AgentStatus, Manager, ManagerActions
+from koi_agent.publishers.dbus.manager import Manager, ManagerActions, ManagerProperties
 from koi_agent.publishers.dbus.names import backend_path, instance_path
 from koi_agent.publishers.dbus.tree import Tree
 
 log = logging.getLogger(__name__)
 
 SLICE = 20
-"""Events sent before others get a turn: a few milliseconds."""
-COUNT_PAUSE = 1.0
-"""Seconds between two tellings of counts."""
+"""Events sent before other tasks get a turn: a few milliseconds."""
+COUNT_INTERVAL = 1.0
+"""Seconds between two signals of counts."""
 COUNTS = frozenset({"Instances"})
-"""Properties of a backend that are told with the counts."""
+"""The properties of a backend that are counts."""
 
 
 class NameTaken(KoiError):
-    """Another agent has our name on the bus."""
+    """Another process owns the agent's name on the bus."""
 
 
 class NameRefused(KoiError):
-    """The bus's policy does not let us have our name."""
+    """The policy of the bus forbids the agent to own its name."""
 
 
 class DBusPublisher:
-    """An event sink; ``run`` serves it on ``bus`` for ever."""
+    """An event sink that serves the registry on a bus."""
 
     def __init__(
-        self, registry: Registry, version: str, wishes: ManagerActions, log_control: LogControl
+        self, registry: Registry, version: str, actions: ManagerActions, log_control: LogControl
     ) -> None:
         self.named = asyncio.Event()
         self._phase = "starting"
@@ -74,39 +74,41 @@ class DBusPublisher:
         self._work = asyncio.Event()
         self._link: Connection | None = None
         self._backends: dict[str, BackendStatus] = dict(registry.backends)
-        manager = Manager(self._told, self._told_backends, self._of_unit, wishes)
+        manager = Manager(self._instances, self._published_backends, self._of_unit, actions)
         self._manager = manager.interface()
-        self._facts = self._present()
-        self._counting: asyncio.TimerHandle | None = None
-        self.tree = Tree(self._manager, self._present, self._told, self._told_backends, log_control)
+        self._published = self._properties()
+        self._count_timer: asyncio.TimerHandle | None = None
+        self.tree = Tree(
+            self._manager, self._properties, self._instances, self._published_backends, log_control
+        )
 
     @property
     def state(self) -> str:
-        """The agent's state, in the word that clients read."""
-        return self._present().state
+        """The agent's state, as the Manager's property has it."""
+        return self._properties().state
 
     @property
     def waiting(self) -> int:
-        """Count the events that were not told yet."""
+        """The number of events that are not sent yet."""
         return len(self._queue)
 
     @property
     def dropped(self) -> int:
-        """Count what started and stopped without a word having left."""
+        """The number of short runs that a slow bus kept from being published."""
         return self._queue.dropped
 
-    def _told(self) -> Mapping[Key, Instance]:
+    def _instances(self) -> Mapping[Key, Instance]:
         return self._queue.known
 
-    def _told_backends(self) -> Mapping[str, BackendStatus]:
+    def _published_backends(self) -> Mapping[str, BackendStatus]:
         return self._backends
 
     def _of_unit(self, unit: str) -> Sequence[Instance]:
-        told = self._queue.known
-        return [told[i.key] for i in self._registry.of_unit(unit) if i.key in told]
+        known = self._queue.known
+        return [known[i.key] for i in self._registry.of_unit(unit) if i.key in known]
 
-    def _present(self) -> AgentStatus:
-        return AgentStatus(
+    def _properties(self) -> ManagerProperties:
+        return ManagerProperties(
             version=self._version,
             phase=self._phase,
             backends=tuple(self._backends.values()),
@@ -115,12 +117,12 @@ class DBusPublisher:
         )
 
     def enter(self, phase: str) -> None:
-        """Take note of the agent's phase: starting, reloading, stopping, or "" while it serves."""
+        """Set the agent's phase: starting, reloading, stopping, or "" while it serves."""
         self._phase = phase
-        self.changed()
+        self._send_manager_changes()
 
     def publish(self, events: Sequence[Event]) -> None:
-        """Tell the bus of events, if there is one: at once where it keeps up, else in time."""
+        """Send events at once if the bus keeps up, else queue them; drop them without a bus."""
         if self._link is None:
             return
         keeps_up = not self._queue and self.named.is_set() and self._link.roomy
@@ -128,17 +130,17 @@ class DBusPublisher:
         self._queue.put(events)
         if self._queue.dropped > dropped:
             extra = message_ids.journal_fields(message_ids.MessageId.EVENTS_DROPPED)
-            text = "the bus is slow: %d short runs not told of"
+            text = "the bus is slow: %d short runs were not published"
             log.warning(text, self._queue.dropped, extra=extra)
         if keeps_up and len(self._queue) <= SLICE:
-            with suppress(BusLost):  # the task finds out by itself
-                self._tell_some(self._link)
-                self.changed()
+            with suppress(BusLost):  # run() finds the loss by itself
+                self._send_slice(self._link)
+                self._send_manager_changes()
                 return
         self._work.set()
 
     async def run(self, bus: ReconnectingBus) -> Never:
-        """Serve for ever; raises ``NameTaken`` or ``NameRefused``."""
+        """Serve on each connection of a bus; raise ``NameTaken`` or ``NameRefused``."""
         while True:
             link = await bus.link()
             try:
@@ -148,15 +150,15 @@ class DBusPublisher:
             finally:
                 self._link = None
                 self.named.clear()
-                if self._counting:
-                    self._counting.cancel()
-                    self._counting = None
+                if self._count_timer:
+                    self._count_timer.cancel()
+                    self._count_timer = None
 
     async def _serve(self, link: Connection) -> None:
         self._link = link
         self._queue.reset(self._registry.visible)
         self._backends = dict(self._registry.backends)
-        self._facts = self._present()
+        self._published = self._properties()
         self.tree.managed.clear()
         await self._own_name(link)
         self.named.set()
@@ -164,7 +166,7 @@ class DBusPublisher:
         while not link.closed:
             await self._work.wait()
             self._work.clear()
-            await self._drain(link)
+            await self._send_all(link)
 
     async def _own_name(self, link: Connection) -> None:
         try:
@@ -177,125 +179,110 @@ class DBusPublisher:
         if not owned:
             raise NameTaken(f"{NAME} is owned by another process: is an agent running already?")
 
-    async def _drain(self, link: Connection) -> None:
+    async def _send_all(self, link: Connection) -> None:
         while self._queue:
-            self._tell_some(link)
+            self._send_slice(link)
             await link.room()
             if self._queue:
                 await asyncio.sleep(0)
-        self.changed()
+        self._send_manager_changes()
 
-    def _tell_some(self, link: Connection) -> None:
+    def _send_slice(self, link: Connection) -> None:
         for _ in range(min(SLICE, len(self._queue))):
-            self._tell(link, self._queue.take())
+            self._send(link, self._queue.take())
 
-    def _tell(self, link: Connection, event: Event) -> None:
+    def _send(self, link: Connection, event: Event) -> None:
         match event:
             case Started(instance):
-                self.tree.managed.added(link, instance_path(instance.key))
-                self._signal(link, "InstanceStarted", instance, {})
+                path = instance_path(instance.key)
+                self.tree.managed.added(link, path, ((INSTANCE_INTERFACE, instance),))
+                signals.instance_started(link, instance, path)
             case Stopped(instance, reason):
-                self._signal(link, "InstanceStopped", instance, {"reason": Variant("s", reason)})
-                self.tree.managed.removed(link, instance_path(instance.key), [dbus_names.INSTANCE])
+                path = instance_path(instance.key)
+                signals.instance_stopped(link, instance, path, reason)
+                self.tree.managed.removed(link, path, [dbus_names.INSTANCE])
             case Updated(old, new):
-                self._tell_update(link, old, new)
+                self._send_update(link, old, new)
             case _:
-                self._tell_of_backend(link, event)
+                self._send_backend_event(link, event)
 
-    def _tell_of_backend(self, link: Connection, event: BackendEvent) -> None:
-        match event:
-            case BackendUpdated(new=status):
-                self._tell_backend(link, status)
-            case BackendDisconnected(backend, reason):
-                details = {"reason": Variant("s", reason)}
-                self._emit(link, "BackendDisconnected", "sa{sv}", (backend, details))
-            case BackendAdded(status):
-                self._backends[status.name] = status
-                self.tree.managed.added(link, backend_path(status.name))
-            case BackendRemoved(backend):
-                del self._backends[backend]
-                self.tree.managed.removed(link, backend_path(backend), [dbus_names.BACKEND])
-            case BackendReconnected(backend):
-                self._emit(link, "BackendReconnected", "sa{sv}", (backend, {}))
-
-    def _tell_update(self, link: Connection, old: Instance, new: Instance) -> None:
+    def _send_update(self, link: Connection, old: Instance, new: Instance) -> None:
         names = changed(INSTANCE_PROPERTIES, old, new)
         path = instance_path(new.key)
         if not names:
             self.tree.managed.forget(path)
             return
         self.tree.managed.changed(link, path, INSTANCE_INTERFACE, new, names)
-        self._signal(link, "InstanceUpdated", new, {"changed": Variant("as", names)})
+        signals.instance_updated(link, new, path, names)
 
-    def _tell_backend(self, link: Connection, status: BackendStatus) -> None:
-        """Tell a backend's change at once, unless only its counts changed."""
-        told = self._backends[status.name]
+    def _send_backend_event(self, link: Connection, event: BackendEvent) -> None:
+        match event:
+            case BackendUpdated(new=status):
+                self._send_backend_update(link, status)
+            case BackendDisconnected(backend, reason):
+                signals.backend_disconnected(link, backend, reason)
+            case BackendAdded(status):
+                self._backends[status.name] = status
+                path = backend_path(status.name)
+                self.tree.managed.added(link, path, ((BACKEND_INTERFACE, status),))
+            case BackendRemoved(backend):
+                del self._backends[backend]
+                self.tree.managed.removed(link, backend_path(backend), [dbus_names.BACKEND])
+            case BackendReconnected(backend):
+                signals.backend_reconnected(link, backend)
+
+    def _send_backend_update(self, link: Connection, status: BackendStatus) -> None:
+        """Send a backend's changes, unless only its counts changed: these wait for the timer."""
+        published = self._backends[status.name]
         path = backend_path(status.name)
-        if replace(told, instances=status.instances) == status:
+        if replace(published, instances=status.instances) == status:
             return
-        names = changed(BACKEND_PROPERTIES, told, status)
+        names = changed(BACKEND_PROPERTIES, published, status)
         if set(names) <= COUNTS:
-            self._backends[status.name] = replace(told, last_sync=status.last_sync)
+            self._backends[status.name] = replace(published, last_sync=status.last_sync)
             self.tree.managed.forget(path)
             return
         self._backends[status.name] = status
         self.tree.managed.changed(link, path, BACKEND_INTERFACE, status, names)
 
-    def changed(self) -> None:
-        """Tell what the agent as a whole is, at once where that is more than a count."""
+    def _send_manager_changes(self) -> None:
+        """Send the Manager's changed properties; counts wait for the timer."""
         if self._link is None:
             return
-        now = self._present()
-        moved = now.phase != self._facts.phase or now.backends != self._facts.backends
-        if moved and now.words != self._facts.words:
-            self._tell_facts(self._link, now)
-        if self._counts_differ() and not self._counting:
+        now, before = self._properties(), self._published
+        changed = now.phase != before.phase or now.backends != before.backends
+        if changed and now.without_counts != before.without_counts:
+            self._send_manager_properties(self._link, now)
+        if self._counts_differ() and not self._count_timer:
             loop = asyncio.get_running_loop()
-            self._counting = loop.call_later(COUNT_PAUSE, self._tell_counts)
+            self._count_timer = loop.call_later(COUNT_INTERVAL, self._send_counts)
 
     def _counts_differ(self) -> bool:
-        return self._facts.instances != len(self._queue.known) or any(
+        return self._published.instances != len(self._queue.known) or any(
             status.instances != self._backends[name].instances
             for name, status in self._registry.backends.items()
             if name in self._backends
         )
 
-    def _tell_counts(self) -> None:
-        self._counting = None
+    def _send_counts(self) -> None:
+        self._count_timer = None
         if self._link is None:
             return
         try:
             for name, status in self._registry.backends.items():
-                if not (told := self._backends.get(name)):
-                    continue  # what there is to tell of it is on its way
-                now = self._backends[name] = replace(told, instances=status.instances)
-                names = changed(BACKEND_PROPERTIES, told, now)
-                path = backend_path(name)
-                if names:
-                    self.tree.managed.changed(self._link, path, BACKEND_INTERFACE, now, names)
-            self._tell_facts(self._link, self._present())
+                # A backend that is not published yet has its BackendAdded in the queue.
+                if published := self._backends.get(name):
+                    now = self._backends[name] = replace(published, instances=status.instances)
+                    if names := changed(BACKEND_PROPERTIES, published, now):
+                        path = backend_path(name)
+                        self.tree.managed.changed(self._link, path, BACKEND_INTERFACE, now, names)
+            self._send_manager_properties(self._link, self._properties())
         except BusLost as lost:
-            log.debug("counts not told: %s", lost)
+            log.debug("counts not sent: %s", lost)
 
-    def _tell_facts(self, link: Connection, now: AgentStatus) -> None:
-        shown = self._manager.properties
-        names = [name for name, prop in shown.items() if prop.get(now) != prop.get(self._facts)]
-        self._facts = now
+    def _send_manager_properties(self, link: Connection, now: ManagerProperties) -> None:
+        before, self._published = self._published, now
+        properties = self._manager.properties
+        names = [name for name, prop in properties.items() if prop.get(now) != prop.get(before)]
         if names:
             self.tree.managed.changed(link, ROOT, self._manager, now, names)
-
-    def _signal(
-        self, link: Connection, member: str, instance: Instance, details: dict[str, Any]
-    ) -> None:
-        body = (instance.id, instance.name, instance_path(instance.key), details)
-        self._emit(link, member, "ssoa{sv}", body)
-
-    def _emit(self, link: Connection, member: str, signature: str, body: Sequence[Any]) -> None:
-        header = Header(
-            kind=MessageType.SIGNAL,
-            path=ROOT,
-            interface=MANAGER,
-            member=member,
-            signature=signature,
-        )
-        link.send(header, marshal(signature, body))

@@ -1,4 +1,4 @@
-"""The objects clients see: looked up in what they have been told, at each call."""
+"""The D-Bus objects, looked up at each call among what has been published."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -13,83 +13,84 @@ from koi_agent.core.instance import Instance
 from koi_agent.core.key import Key
 from koi_agent.publishers.dbus.interfaces import BACKEND_INTERFACE, INSTANCE_INTERFACE
 from koi_agent.publishers.dbus.log_control import LOG_CONTROL, LOG_CONTROL_INTERFACE, LogControl
-from koi_agent.publishers.dbus.manager import AgentStatus
+from koi_agent.publishers.dbus.manager import ManagerProperties
 from koi_agent.publishers.dbus.names import backend_path, instance_path
 
 
-def _above(*paths: str) -> dict[str, tuple[str, ...]]:
-    """Tell the nodes above objects, each with the names right below it."""
-    below: dict[str, set[str]] = {}
+def _parents(*paths: str) -> dict[str, tuple[str, ...]]:
+    """Return the nodes above objects, each with the names of its children."""
+    children: dict[str, set[str]] = {}
     for path in paths:
         names = path.split("/")
         for depth in range(1, len(names)):
-            below.setdefault("/".join(names[:depth]) or "/", set()).add(names[depth])
-    return {path: tuple(sorted(names)) for path, names in below.items()}
+            children.setdefault("/".join(names[:depth]) or "/", set()).add(names[depth])
+    return {path: tuple(sorted(names)) for path, names in children.items()}
 
 
-ABOVE = _above(ROOT, LOG_CONTROL)
+PARENTS = _parents(ROOT, LOG_CONTROL)
 
 
 class Tree:
-    """Objects by path; ``facts`` is what the root shows, ``log_control`` where records go.
+    """Objects by path.
 
-    The object for that stands beside the root, at the path that systemd knows: no client of
-    ours finds it among the managed objects.
+    ``properties`` returns those of the root object. The object for the log is not below the root
+    but at the path that systemd calls, so ObjectManager does not list it.
     """
 
     def __init__(
         self,
         manager: Interface,
-        facts: Callable[[], AgentStatus],
-        told: Callable[[], Mapping[Key, Instance]],
+        properties: Callable[[], ManagerProperties],
+        instances: Callable[[], Mapping[Key, Instance]],
         backends: Callable[[], Mapping[str, BackendStatus]],
         log_control: LogControl,
     ) -> None:
         self.managed = ObjectManager(ROOT, self.interfaces)
         self._manager = manager
-        self._facts = facts
-        self._told = told
+        self._properties = properties
+        self._instances = instances
         self._backends = backends
         self._log_control = log_control
 
     def interfaces(self, path: str) -> Sequence[tuple[Interface, Any]]:
-        """Tell an object's interfaces and what their properties are read of."""
+        """Return the interfaces of an object, each with the source of its properties."""
         if path == ROOT:
-            return ((self._manager, self._facts()),)
+            return ((self._manager, self._properties()),)
         if path == LOG_CONTROL:
             return ((LOG_CONTROL_INTERFACE, self._log_control),)
-        folder, _, label = path.rpartition("/")
+        parent, _, label = path.rpartition("/")
         name = decode(label)
         found: Instance | BackendStatus | None = None
-        if folder == INSTANCES and (found := self._instance(name)):
-            shown = INSTANCE_INTERFACE
-        elif folder == BACKENDS and (found := self._backends().get(name)):
-            shown = BACKEND_INTERFACE
+        if parent == INSTANCES and (found := self._instance(name)):
+            interface = INSTANCE_INTERFACE
+        elif parent == BACKENDS and (found := self._backends().get(name)):
+            interface = BACKEND_INTERFACE
         else:
             return ()
-        return ((shown, found),) if encode(name) == label else ()
+        # Only the path that encode() makes is an object's: decode() accepts other spellings.
+        return ((interface, found),) if encode(name) == label else ()
 
     def _instance(self, key: str) -> Instance | None:
         try:
-            return self._told().get(Key.parse(key))
+            return self._instances().get(Key.parse(key))
         except BadInput:
             return None
 
     def children(self, path: str) -> Iterable[str] | None:
-        """Tell the nodes right below one on the way to objects, ``None`` elsewhere."""
+        """Return the names of the children of a node above objects, ``None`` for other paths."""
         match path:
             case "/org/sylin/koi/Runtime1":
                 return ("backend", "instance")
             case "/org/sylin/koi/Runtime1/instance":
-                return sorted(encode(str(key)) for key in self._told())
+                return sorted(encode(str(key)) for key in self._instances())
             case "/org/sylin/koi/Runtime1/backend":
                 return sorted(encode(name) for name in self._backends())
             case _:
-                return ABOVE.get(path)
+                return PARENTS.get(path)
 
     def managed_paths(self) -> Sequence[str]:
-        """Tell all objects below the root."""
+        """Return the paths of all objects below the root."""
         return [
-            *(instance_path(key) for key in self._told()),
+            *(instance_path(key) for key in self._instances()),
             *(backend_path(name) for name in self._backends()),
         ]

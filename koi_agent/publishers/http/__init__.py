@@ -1,5 +1,6 @@
-"""The HTTP API; importing anything of it imports aiohttp, so only who has a socket to serve does.
+"""The HTTP API.
 
-``publisher`` puts it together, ``listener`` and ``connection`` are the sockets, ``routes`` the
-one table of what can be asked, ``pages`` what is answered, ``streams`` the events.
+Only ``service`` imports ``publisher``, and only with a socket to serve on: ``publisher`` imports
+aiohttp. ``listener`` and ``connection`` are the sockets, ``routes`` the table of paths,
+``handlers`` the responses, ``sse`` the event streams.
 """

@@ -1,4 +1,4 @@
-"""The state of the whole agent, as the HTTP pages show it."""
+"""The state of the agent as a whole, which the HTTP API shows."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""One connection: aiohttp's protocol, with deadlines and an end that loses no request."""
+"""A client's connection: aiohttp's protocol with deadlines, and an end that loses no request."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -7,130 +7,131 @@ from typing import Any, Protocol, cast
 
 from aiohttp import web
 
-from koi_agent.publishers.http.response import Refused, Stream
+from koi_agent.publishers.http.limits import Limits
+from koi_agent.publishers.http.response import RequestError, Stream
 
-HEAD_PATIENCE = 10.0
-"""Seconds that a client has to send a request."""
-IDLE_PATIENCE = 75.0
-"""Seconds that a connection is kept between requests."""
-GRACE = 0.2
-"""Seconds that the next request may take after an answer, when we stop meanwhile."""
-UNREAD = 64 * 1024
-"""Bytes that a client may send before it is answered: a head and a few more of them."""
 SETTINGS: dict[str, Any] = {
-    "keepalive_timeout": 1e6,  # ours is used: 3.8 would look every second for the end of its own
+    # Deadlines are set here: aiohttp 3.8 would wake up every second for its own.
+    "keepalive_timeout": 1e6,
     "access_log": None,
     "lingering_time": 0,
     "auto_decompress": False,
 }
-"""How aiohttp's part is made."""
+"""Settings of aiohttp's protocol."""
 
 HEADERS = {
     "Server": "koi-runtime",
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
 }
-"""What every answer says."""
+"""Headers of every response."""
 
 
-class Home(Protocol):
-    """Where a connection belongs."""
+class Owner(Protocol):
+    """The listener that a connection belongs to."""
 
-    def rested(self) -> None:
-        """Take note that a connection waits for its next request."""
+    def on_idle(self) -> None:
+        """Handle that a connection waits for its next request."""
 
-    def left(self, connection: "Connection") -> None:
-        """Take note that a connection is gone and nothing is done for it any more."""
+    def on_closed(self, connection: "Connection") -> None:
+        """Handle that a connection is closed and its last request is handled."""
 
 
 class Connection(web.RequestHandler):
-    """A client; ``count`` is told the status of what aiohttp itself makes us answer."""
+    """A client's connection; ``count`` is called with the status of errors that aiohttp finds."""
 
-    def __init__(self, server: web.Server, home: Home, count: Callable[[int], None]) -> None:
+    def __init__(
+        self, server: web.Server, owner: Owner, count: Callable[[int], None], limits: Limits
+    ) -> None:
         self._clock = asyncio.get_running_loop()
         super().__init__(server, loop=self._clock, **SETTINGS)
         self.closing = False
         self.idle_since = 0.0
         self.stream: Stream | None = None
-        self._home = home
+        self._owner = owner
         self._count = count
-        self._wire: asyncio.Transport | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._limits = limits
+        self._open_transport: asyncio.Transport | None = None
+        self._deadline: asyncio.TimerHandle | None = None
         self._busy = False
         self._unread = 0
 
     @property
     def idle(self) -> bool:
-        """Whether it has been answered, and nothing of a next request is here."""
+        """True after a response, while no byte of a next request has arrived."""
         return bool(self.idle_since) and not self._busy and not self._unread
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._wire = cast("asyncio.Transport", transport)
+        self._open_transport = cast("asyncio.Transport", transport)
         super().connection_made(transport)
-        self._within(HEAD_PATIENCE)
+        self._abort_after(self._limits.request_timeout)
 
     def data_received(self, data: bytes) -> None:
         if not self._unread and not self._busy:
-            self._within(HEAD_PATIENCE)
+            self._abort_after(self._limits.request_timeout)
         self._unread += len(data)
-        if self._unread > UNREAD:
+        if self._unread > self._limits.unread_bytes:
             self.abort()
         else:
             super().data_received(data)
 
-    def eof_received(self) -> bool:  # type: ignore[override] # asyncio's is so
-        """Answer who sends nothing more and still listens; a stream's listener is just gone."""
+    def eof_received(self) -> bool:  # type: ignore[override] # asyncio documents bool
+        """Keep the connection open for the responses to what has arrived.
+
+        A stream has no end to wait for: its connection is closed.
+        """
         waiting = self._busy or bool(self._unread)
         if self.stream or not waiting:
             return False
         self.closing = True
         if not self._busy:
-            self._within(GRACE)
+            self._abort_after(self._limits.last_request_timeout)
         return True
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
-        self._wire = None
-        self._cancel()
+        self._open_transport = None
+        self._cancel_deadline()
         if self.stream:
             self.stream.close()
         if not self._busy:
-            self._home.left(self)
+            self._owner.on_closed(self)
 
     @contextmanager
-    def answering(self) -> Iterator[None]:
-        """Answer a request meanwhile."""
-        self._cancel()
+    def handling(self) -> Iterator[None]:
+        """Mark the connection as busy while a request is handled."""
+        self._cancel_deadline()
         self._busy, self._unread = True, 0
         try:
             yield
         finally:
             self._busy = False
             self.idle_since = self._clock.time()
-            if self._wire is None:
-                self._home.left(self)
+            if self._open_transport is None:
+                self._owner.on_closed(self)
             else:
-                self._rest()
+                self._wait_for_request()
 
-    def _rest(self) -> None:
+    def _wait_for_request(self) -> None:
         if self._unread:
-            self._within(HEAD_PATIENCE)
+            self._abort_after(self._limits.request_timeout)
         elif self.closing:
-            self._within(GRACE)
+            self._abort_after(self._limits.last_request_timeout)
         else:
-            self._within(IDLE_PATIENCE)
-            self._home.rested()
+            self._abort_after(self._limits.idle_timeout)
+            self._owner.on_idle()
 
-    def leave(self) -> None:
-        """Come to an end: what was not answered yet is, and then no more."""
+    def finish(self) -> None:
+        """Close the connection after the responses to the requests that have arrived."""
         self.closing = True
         if self.idle:
-            self._within(max(0.0, self.idle_since + GRACE - self._clock.time()))
+            end = self.idle_since + self._limits.last_request_timeout
+            self._abort_after(max(0.0, end - self._clock.time()))
 
     def abort(self) -> None:
-        """Cut the connection."""
-        if self._wire:
-            self._wire.abort()
+        """Close the connection at once."""
+        if self._open_transport:
+            self._open_transport.abort()
 
     def handle_error(
         self,
@@ -139,30 +140,31 @@ class Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Answer what can't be read, and what is a bug of ours (aiohttp calls this)."""
+        """Return the response to a malformed request or a bug; aiohttp calls this."""
         if status >= 500:
-            self.log_exception("answering %r failed", request.path[:300], exc_info=exc)
-            refused = Refused(status, "internal", "a bug of koi-runtime: its journal tells more")
+            self.log_exception("handling %r failed", request.path[:300], exc_info=exc)
+            text = "internal error: the journal of koi-runtime has the details"
+            error = RequestError(status, "internal", text)
         else:
-            refused = Refused(status, "invalid_request", "this is no HTTP request that we can read")
-        if self._wire is None or request.writer.output_size > 0:
-            raise ConnectionError("an answer has begun: this one can't be sent")
+            error = RequestError(status, "invalid_request", "malformed HTTP request")
+        if self._open_transport is None or request.writer.output_size > 0:
+            raise ConnectionError("a response has begun: the error cannot be sent")
         self._count(status)
         response = web.Response(
             status=status,
-            body=b"".join(refused.answer().pieces),
+            body=b"".join(error.response().pieces),
             headers={**HEADERS, "Connection": "close"},
-            content_type=refused.answer().content_type,
+            content_type=error.response().content_type,
         )
         response.force_close()
         return response
 
-    def _within(self, seconds: float) -> None:
-        """Cut the connection unless something comes before."""
-        self._cancel()
-        self._timer = self._clock.call_later(seconds, self.abort)
+    def _abort_after(self, seconds: float) -> None:
+        """Set the deadline, which replaces an earlier one."""
+        self._cancel_deadline()
+        self._deadline = self._clock.call_later(seconds, self.abort)
 
-    def _cancel(self) -> None:
-        if self._timer:
-            self._timer.cancel()
-            self._timer = None
+    def _cancel_deadline(self) -> None:
+        if self._deadline:
+            self._deadline.cancel()
+            self._deadline = None

@@ -1,4 +1,4 @@
-"""What each page says: looked up in the registry when it is asked for."""
+"""The handlers of all requests; they read the registry at the time of the request."""
 
 import math
 import platform
@@ -17,131 +17,131 @@ from koi_agent.core.registry import Registry
 from koi_agent.core.schema.types import rfc3339
 from koi_agent.publishers.http import metrics, prometheus_sd
 from koi_agent.publishers.http.agent_status import AgentStatus
-from koi_agent.publishers.http.instances import Encoder, array, backend_record
-from koi_agent.publishers.http.metrics import family, plain
-from koi_agent.publishers.http.response import Refused, Request, Response, encoded, page
+from koi_agent.publishers.http.instances import Encoder, backend_record, encode_array
+from koi_agent.publishers.http.limits import Limits
+from koi_agent.publishers.http.metrics import Family, labelled, unlabelled
+from koi_agent.publishers.http.response import (
+    Request,
+    RequestError,
+    Response,
+    encode_json,
+    json_response,
+)
 from koi_agent.publishers.http.sse import EventStreams
 
 NOT_SERVING = frozenset({"starting", "stopping"})
-"""States in which nobody should be sent to us."""
-
-
-UPS = {Health.HEALTHY: "up", Health.UNHEALTHY: "down"}
-"""What upstream calls it."""
+"""States in which a load balancer must not send requests here."""
+CHECK_STATUS = {Health.HEALTHY: "up", Health.UNHEALTHY: "down"}
+"""Upstream Koi's words for the result of a check; others are unknown."""
 
 
 class Handlers:
-    """The pages; ``requests`` counts what was answered, by status code."""
+    """The handlers; ``requests`` counts responses by status code."""
 
     def __init__(
-        self, registry: Registry, grace: RestartGrace, facts: Callable[[], AgentStatus]
+        self,
+        registry: Registry,
+        grace: RestartGrace,
+        status: Callable[[], AgentStatus],
+        limits: Limits,
     ) -> None:
         encoder = Encoder(registry)
-        self.streams = EventStreams(registry, encoder)
+        self.streams = EventStreams(registry, encoder, limits)
         self.requests: Counter[int] = Counter()
         self._registry = registry
         self._grace = grace
-        self._facts = facts
+        self._status = status
         self._encoder = encoder
-        self._began = time.monotonic()
+        self._started = time.monotonic()
 
-    async def runtime_status(self, _asked: Request) -> Response:
-        return page(
+    async def runtime_status(self, _request: Request) -> Response:
+        return json_response(
             {
                 "active": self._active,
-                "backend": ",".join(backend.name for backend in self._known) or None,
+                "backend": ",".join(backend.name for backend in self._listed_backends) or None,
                 "instance_count": len(self._registry.visible),
             }
         )
 
-    async def instances(self, _asked: Request) -> Response:
-        return Response(pieces=await array(self._sorted(), self._encoder.of))
+    async def instances(self, _request: Request) -> Response:
+        return Response(pieces=await encode_array(self._sorted(), self._encoder.encode))
 
-    async def instance(self, asked: Request) -> Response:
-        return Response(pieces=[self._encoder.of(self._found(asked.id))])
+    async def instance(self, request: Request) -> Response:
+        return Response(pieces=[self._encoder.encode(self._instance(request.id))])
 
-    async def backends(self, _asked: Request) -> Response:
-        return page([backend_record(backend) for backend in self._registry.backends.values()])
+    async def backends(self, _request: Request) -> Response:
+        return json_response([backend_record(b) for b in self._registry.backends.values()])
 
-    async def events(self, asked: Request) -> Response:
-        stream = self.streams.open(asked.last_event_id)
+    async def events(self, request: Request) -> Response:
+        stream = self.streams.open(request.last_event_id)
         return Response(content_type="text/event-stream", stream=stream)
 
-    async def health_status(self, _asked: Request) -> Response:
-        """Tell of our checks in upstream's shape, and of every instance whose health is known."""
+    async def health_status(self, _request: Request) -> Response:
+        """Return the agent's checks in upstream Koi's form, and each instance's known health."""
         visible = self._registry.visible
         checks = ((visible.get(key), one) for key, one in sorted(self._registry.checks.items()))
-        ours = (_service(instance, status) for instance, status in checks if instance)
+        checked = (_service(instance, status) for instance, status in checks if instance)
         known = (_health(i) for i in self._sorted() if i.health is not Health.NONE)
+        services = await encode_array(checked, encode_json)
+        instances = await encode_array(known, encode_json)
         begin = b'{"machines":[],"services":'
-        services, instances = await array(ours, encoded), await array(known, encoded)
         return Response(pieces=[begin, *services, b',"instances":', *instances, b"}"])
 
-    async def status(self, _asked: Request) -> Response:
-        facts = self._facts()
+    async def status(self, _request: Request) -> Response:
+        status = self._status()
         runtime = {"name": "runtime", "summary": self._summary(), "healthy": self._active}
-        return page(
+        return json_response(
             {
-                "version": facts.version,
+                "version": status.version,
                 "platform": platform.system().lower(),
-                "uptime_secs": int(time.monotonic() - self._began),
+                "uptime_secs": int(time.monotonic() - self._started),
                 "daemon": True,
-                "state": facts.state,
+                "state": status.state,
                 "capabilities": [runtime],
             }
         )
 
-    async def prometheus_targets(self, asked: Request) -> Response:
+    async def prometheus_targets(self, request: Request) -> Response:
         wanted = self._grace.wanted(self._registry.visible)
-        return Response(pieces=await array(prometheus_sd.groups(wanted, asked), encoded))
+        groups = prometheus_sd.groups(wanted, request)
+        return Response(pieces=await encode_array(groups, encode_json))
 
-    async def health(self, _asked: Request) -> Response:
-        state = self._facts().state
+    async def health(self, _request: Request) -> Response:
+        state = self._status().state
         if state in NOT_SERVING:
-            raise Refused(503, "not_serving", f"koi-runtime is {state}", {"Retry-After": "1"})
-        return page({"status": "degraded" if state == "degraded" else "ok"})
+            headers = {"Retry-After": "1"}
+            raise RequestError(503, "not_serving", f"koi-runtime is {state}", headers)
+        return json_response({"status": "degraded" if state == "degraded" else "ok"})
 
-    async def counts(self, asked: Request) -> Response:
-        openmetrics = metrics.wants_openmetrics(asked.accept)
+    async def agent_metrics(self, request: Request) -> Response:
+        openmetrics = metrics.prefers_openmetrics(request.accept)
         return Response(
             content_type=metrics.OPENMETRICS if openmetrics else metrics.TEXT,
-            pieces=[metrics.text(self._families(), openmetrics=openmetrics)],
+            pieces=[metrics.encode(self._families(), openmetrics=openmetrics)],
         )
 
-    def _families(self) -> list[metrics.Family]:
-        facts, streams = self._facts(), self.streams
-        visible = self._registry.visible.values()
+    def _families(self) -> list[Family]:
+        status, streams, registry = self._status(), self.streams, self._registry
+        visible = registry.visible.values()
         states = Counter((instance.backend, str(instance.state)) for instance in visible)
         health = Counter(str(instance.health) for instance in visible)
         events = {name.partition(".")[2]: count for name, count in streams.counts.items()}
         requests = {str(code): count for code, count in self.requests.items()}
-        said = "Versions of what answers."
+        checks, waiting, dropped = registry.check_counts, status.waiting, status.dropped
         return [
-            family("koi_build_info", "gauge", said, "version", {facts.version: 1}),
-            *metrics.of_backends(self._registry.backends.values(), states),
-            family("koi_events", "counter", "Events of the registry.", "event", events),
-            metrics.of_announcements(visible),
-            family("koi_health", "gauge", "Instances by health.", "health", health),
-            family(
-                "koi_checks", "counter", "Checks of health.", "result", self._registry.check_counts
+            labelled(
+                "koi_build_info", "gauge", "Version of the agent.", "version", {status.version: 1}
             ),
-            metrics.delay(streams.delays, streams.delayed),
-            family(
-                "koi_events_waiting",
-                "gauge",
-                "Events that a sink has yet to tell.",
-                "sink",
-                facts.waiting,
-            ),
-            family(
-                "koi_events_dropped",
-                "counter",
-                "Events that a slow sink does not tell.",
-                "sink",
-                facts.dropped,
-            ),
-            family("koi_http_requests", "counter", "Requests answered.", "code", requests),
-            plain("koi_http_streams", "gauge", "Event streams that are open.", len(streams)),
+            *metrics.backend_families(registry.backends.values(), states),
+            labelled("koi_events", "counter", "Events of the registry.", "event", events),
+            metrics.announcement_family(visible),
+            labelled("koi_health", "gauge", "Instances by health.", "health", health),
+            labelled("koi_checks", "counter", "Health checks by result.", "result", checks),
+            metrics.delay_summary(streams.delays, streams.delayed),
+            labelled("koi_events_waiting", "gauge", "Events not sent yet.", "sink", waiting),
+            labelled("koi_events_dropped", "counter", "Events discarded.", "sink", dropped),
+            labelled("koi_http_requests", "counter", "Responses by status.", "code", requests),
+            unlabelled("koi_http_streams", "gauge", "Open event streams.", len(streams)),
         ]
 
     @property
@@ -150,37 +150,35 @@ class Handlers:
         return any(backend.state is BackendState.SYNCED for backend in backends)
 
     @property
-    def _known(self) -> Sequence[BackendStatus]:
-        """The backends that have something to show."""
+    def _listed_backends(self) -> Sequence[BackendStatus]:
+        """The backends that have been listed at least once."""
         return [backend for backend in self._registry.backends.values() if backend.last_sync]
 
     def _summary(self) -> str:
-        counts = [f"{b.name}: {b.instances} instances" for b in self._known]
+        counts = [f"{b.name}: {b.instances} instances" for b in self._listed_backends]
         return ", ".join(counts) or "inactive"
 
     def _sorted(self) -> list[Instance]:
         return [instance for _, instance in sorted(self._registry.visible.items())]
 
-    def _found(self, asked: str) -> Instance:
-        """Find an instance by ``backend:id``, or by an id of whatever backend."""
+    def _instance(self, id_: str) -> Instance:
+        """Return an instance by ``backend:id``, or by an id that one backend alone has."""
         visible = self._registry.visible
         with suppress(BadInput):
-            if instance := visible.get(Key.parse(asked)):
+            if instance := visible.get(Key.parse(id_)):
                 return instance
-        found = [i for name in self._registry.backends if (i := visible.get(Key(name, asked)))]
+        found = [i for name in self._registry.backends if (i := visible.get(Key(name, id_)))]
         if len(found) > 1:
             keys = ", ".join(str(instance.key) for instance in found)
-            raise Refused(409, "ambiguous_id", f"more than one instance has this id: {keys}")
+            text = f"more than one instance has this id: {keys}"
+            raise RequestError(409, "ambiguous_id", text)
         if not found:
-            raise Refused(404, "not_found", f"instance not found: {asked[:300]}")
+            raise RequestError(404, "not_found", f"instance not found: {id_[:300]}")
         return found[0]
 
 
 def _service(instance: Instance, status: CheckStatus) -> dict[str, Any]:
-    """Show a check as upstream does: interval and timeout are whole seconds.
-
-    Several may have one name; the key is ours, and each has another.
-    """
+    """Return a check in upstream Koi's form, in whole seconds; ``key`` is ours and unique."""
     return {
         "name": f"runtime:{instance.metadata.name or instance.name}",
         "key": str(instance.key),
@@ -188,7 +186,7 @@ def _service(instance: Instance, status: CheckStatus) -> dict[str, Any]:
         "target": status.target,
         "interval_secs": math.ceil(status.interval),
         "timeout_secs": math.ceil(status.timeout),
-        "status": UPS.get(status.health, "unknown"),
+        "status": CHECK_STATUS.get(status.health, "unknown"),
         "last_checked": rfc3339(status.last_checked),
         "last_ok": rfc3339(status.last_ok),
         "message": status.message,

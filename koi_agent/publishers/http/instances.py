@@ -1,4 +1,4 @@
-"""Instances and backends as JSON; an instance's is made once and kept until it changes."""
+"""The JSON of instances and backends; that of an instance is cached until the instance changes."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -10,38 +10,38 @@ from koi_agent.core.key import Key
 from koi_agent.core.registry import Registry
 from koi_agent.core.schema.backend import BACKEND_PROPERTIES
 from koi_agent.core.schema.instance import INSTANCE_PROPERTIES
-from koi_agent.publishers.http.response import encoded
+from koi_agent.publishers.http.response import encode_json
 
 T = TypeVar("T")
 
 SLICE = 50
-"""Values encoded before others get a turn: two to three milliseconds."""
+"""Values encoded before other tasks get a turn: two to three milliseconds."""
 
 
 class Encoder:
-    """Makes the JSON of instances, and keeps that of what is visible."""
+    """A cache of the JSON of visible instances."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._kept: dict[Key, tuple[Instance, bytes]] = {}
+        self._cache: dict[Key, tuple[Instance, bytes]] = {}
 
-    def of(self, instance: Instance) -> bytes:
-        """Encode an instance, or find it encoded."""
-        kept = self._kept.get(instance.key)
-        if kept and kept[0] is instance:
-            return kept[1]
-        made = encode(instance)
+    def encode(self, instance: Instance) -> bytes:
+        """Return the JSON of an instance, from the cache if it has not changed."""
+        cached = self._cache.get(instance.key)
+        if cached and cached[0] is instance:
+            return cached[1]
+        encoded = encode(instance)
         if self._registry.visible.get(instance.key) is instance:
-            self._kept[instance.key] = instance, made
-        return made
+            self._cache[instance.key] = instance, encoded
+        return encoded
 
     def forget(self, key: Key) -> None:
-        """Keep an instance's JSON no more."""
-        self._kept.pop(key, None)
+        """Remove an instance from the cache."""
+        self._cache.pop(key, None)
 
 
-async def array(values: Iterable[T], encode: Callable[[T], bytes]) -> list[bytes]:
-    """Encode many as one array, in slices."""
+async def encode_array(values: Iterable[T], encode: Callable[[T], bytes]) -> list[bytes]:
+    """Encode values as one JSON array, in slices; return the pieces of the array."""
     pieces = [b"["]
     for number, value in enumerate(values, 1):
         pieces += (encode(value), b",")
@@ -52,7 +52,7 @@ async def array(values: Iterable[T], encode: Callable[[T], bytes]) -> list[bytes
 
 def encode(instance: Instance) -> bytes:
     """Encode an instance as JSON."""
-    return encoded(INSTANCE_PROPERTIES.record(INSTANCE_PROPERTIES.values(instance)))
+    return encode_json(INSTANCE_PROPERTIES.record(INSTANCE_PROPERTIES.values(instance)))
 
 
 def backend_record(status: BackendStatus) -> dict[str, Any]:

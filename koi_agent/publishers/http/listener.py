@@ -1,8 +1,8 @@
 """One listening socket and its connections.
 
-aiohttp's own runner closes connections that it has accepted and not read yet; here each one
-that was accepted is answered. A socket that systemd passed is neither shut down nor closed:
-while nobody accepts, its queue goes on.
+aiohttp's own runner closes connections that it accepted and has not read yet. Here every accepted
+connection gets its response. A socket from systemd is neither shut down nor closed: while no
+process accepts, connections wait in the kernel's queue.
 """
 
 import asyncio
@@ -14,21 +14,21 @@ from collections.abc import Callable
 from aiohttp import web
 
 from koi_agent.publishers.http.connection import Connection
+from koi_agent.publishers.http.limits import Limits
 
 log = logging.getLogger(__name__)
 
-CONNECTIONS = 64
-"""Connections of one socket at once; more wait in the kernel's queue."""
-TURN = 16
-"""Connections accepted before others get a turn."""
+SLICE = 16
+"""Connections accepted before other tasks get a turn."""
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-"""What accept() says where something is used up that others may give back."""
-PAUSE = 1.0
-"""Seconds until it is tried again."""
+"""Errors of accept() that pass when other processes or connections free resources."""
 
 
 class Listener:
-    """Accepts for ``server`` once opened; ``group`` owns the tasks."""
+    """Accepts connections for ``server`` between ``open`` and ``close``.
+
+    ``group`` owns the tasks. ``empty`` is set when a closed listener has no connection left.
+    """
 
     def __init__(
         self,
@@ -36,48 +36,50 @@ class Listener:
         server: web.Server,
         count: Callable[[int], None],
         group: asyncio.TaskGroup,
+        limits: Limits,
     ) -> None:
         self.empty = asyncio.Event()
         self._socket = listening
         self._server = server
         self._count = count
         self._group = group
+        self._limits = limits
         self._loop = asyncio.get_running_loop()
         self._connections: set[Connection] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._open = False
         self._accepting = False
-        self._told = False
+        self._warned = False
 
     def open(self) -> None:
-        """Begin to accept."""
+        """Begin to accept connections."""
         self._open = True
         self._resume()
 
     def close(self) -> None:
-        """Accept no more, and bring what was accepted to an end; ``empty`` tells when it has."""
+        """Stop accepting, and finish the open connections."""
         self._pause()
         self._open = False
         for connection in self._connections:
-            connection.leave()
-        self._note()
+            connection.finish()
+        self._set_empty()
 
     def abort(self) -> int:
-        """Cut what is left; returns how many that was."""
-        left = len(self._connections)
+        """Close all connections at once; return their number."""
+        number = len(self._connections)
         for connection in list(self._connections):
             connection.abort()
-        return left
+        return number
 
-    def rested(self) -> None:
+    def on_idle(self) -> None:
         self._resume()
 
-    def left(self, connection: Connection) -> None:
+    def on_closed(self, connection: Connection) -> None:
         self._connections.discard(connection)
         self._resume()
-        self._note()
+        self._set_empty()
 
-    def _note(self) -> None:
+    def _set_empty(self) -> None:
         if not self._open and not self._connections:
             self.empty.set()
 
@@ -94,40 +96,42 @@ class Listener:
             self._timer = None
 
     def _accept(self) -> None:
-        if len(self._connections) >= CONNECTIONS:
-            self._make_room()
+        free = self._limits.connections - len(self._connections)
+        if free <= 0:
+            self._close_idle()
             return
-        for _ in range(min(TURN, CONNECTIONS - len(self._connections))):
+        for _ in range(min(SLICE, free)):
             try:
                 accepted, _address = self._socket.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
-                self._rest(error)
+                self._on_accept_error(error)
                 return
-            self._told = False
+            self._warned = False
             accepted.settimeout(0)
-            connection = Connection(self._server, self, self._count)
+            connection = Connection(self._server, self, self._count, self._limits)
             self._connections.add(connection)
             self._group.create_task(self._connect(connection, accepted), name="connect")
 
-    def _make_room(self) -> None:
-        """Give up the connection that has been idle the longest; wait if there is none."""
+    def _close_idle(self) -> None:
+        """Close the connection that has been idle the longest; without one, wait."""
         self._pause()
         idle = [connection for connection in self._connections if connection.idle]
         if idle:
             min(idle, key=lambda connection: connection.idle_since).abort()
 
-    def _rest(self, error: OSError) -> None:
-        """Wait until others have given back what is used up."""
+    def _on_accept_error(self, error: OSError) -> None:
+        """Pause if a resource is exhausted; another error concerns one connection only."""
         if error.errno not in EXHAUSTED:
             log.debug("a connection was lost before it was accepted: %s", error)
             return
-        if not self._told:
-            log.warning("can't accept connections now, trying again every second: %s", error)
-        self._told = True
+        if not self._warned:
+            text = "can't accept connections: %s; trying again every %g s"
+            log.warning(text, error, self._limits.accept_pause)
+        self._warned = True
         self._pause()
-        self._timer = self._loop.call_later(PAUSE, self._retry)
+        self._timer = self._loop.call_later(self._limits.accept_pause, self._retry)
 
     def _retry(self) -> None:
         self._timer = None
@@ -137,6 +141,6 @@ class Listener:
         try:
             await self._loop.connect_accepted_socket(lambda: connection, accepted)
         except OSError as error:
-            log.debug("a connection was lost as it was accepted: %s", error)
+            log.debug("a connection was lost after it was accepted: %s", error)
             accepted.close()
-            self.left(connection)
+            self.on_closed(connection)

@@ -1,4 +1,4 @@
-"""Our own counts in Prometheus's text format, or OpenMetrics's where that is asked for."""
+"""The agent's own metrics, in Prometheus's text format or in OpenMetrics."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,11 +12,12 @@ OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 Value = int | float
 Sample = tuple[Mapping[str, str], Value]
+"""Labels and value. The label "" has a suffix of the metric's name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """One metric with all its values; a counter's name is written with ``_total`` at its end."""
+    """A metric with its samples; the name of a counter is written with ``_total`` at its end."""
 
     name: str
     kind: str
@@ -24,105 +25,107 @@ class Family:
     samples: Iterable[Sample]
 
 
-def of_backends(
+def backend_families(
     backends: Iterable[BackendStatus], states: Mapping[tuple[str, str], int]
 ) -> list[Family]:
-    """Count what is known of backends; ``states`` counts instances by backend and state."""
-    every = list(backends)
+    """Return the metrics of backends; ``states`` counts instances by backend and state."""
+    statuses = list(backends)
     return [
         Family(
             name="koi_instances",
             kind="gauge",
-            help="Instances that are tracked.",
+            help="Tracked instances.",
             samples=[({"backend": b, "state": s}, n) for (b, s), n in sorted(states.items())],
         ),
         Family(
             name="koi_backend_up",
             kind="gauge",
-            help="Whether what is known of a backend is current.",
-            samples=[({"backend": b.name}, int(b.state is BackendState.SYNCED)) for b in every],
+            help="1 if the backend is synced.",
+            samples=[({"backend": b.name}, int(b.state is BackendState.SYNCED)) for b in statuses],
         ),
         Family(
             name="koi_backend_reconnects",
             kind="counter",
-            help="Times a backend was lost and found again.",
-            samples=[({"backend": b.name}, b.reconnects) for b in every],
+            help="Times that the connection to a backend was restored.",
+            samples=[({"backend": b.name}, b.reconnects) for b in statuses],
         ),
         Family(
             name="koi_drift",
             kind="counter",
-            help="Differences that a periodic look found and no event had told.",
-            samples=[({"backend": b.name}, b.drift) for b in every],
+            help="Differences that a periodic list found without an event.",
+            samples=[({"backend": b.name}, b.drift) for b in statuses],
         ),
     ]
 
 
-def of_announcements(instances: Iterable[Instance]) -> Family:
-    """Count what became of the records that instances ask for."""
-    counted = Counter(
-        (one.capability, one.provider, str(one.state))
+def announcement_family(instances: Iterable[Instance]) -> Family:
+    """Return the metric of the records that instances request, by their status."""
+    counts = Counter(
+        (record.capability, record.provider, str(record.state))
         for instance in instances
-        for one in instance.announcements
+        for record in instance.announcements
     )
     return Family(
         name="koi_announcements",
         kind="gauge",
-        help="Records that instances ask for, by what became of them.",
+        help="Records that instances request, by status.",
         samples=[
             ({"capability": c, "provider": p, "status": s}, n)
-            for (c, p, s), n in sorted(counted.items())
+            for (c, p, s), n in sorted(counts.items())
         ],
     )
 
 
-def family(name: str, kind: str, said: str, label: str, values: Mapping[str, Value]) -> Family:
-    """Make a metric with one label."""
+def labelled(name: str, kind: str, text: str, label: str, values: Mapping[str, Value]) -> Family:
+    """Return a metric with one label."""
     samples = [({label: key}, value) for key, value in sorted(values.items())]
-    return Family(name=name, kind=kind, help=said, samples=samples)
+    return Family(name=name, kind=kind, help=text, samples=samples)
 
 
-def plain(name: str, kind: str, said: str, value: Value) -> Family:
-    """Make a metric without labels."""
-    return Family(name=name, kind=kind, help=said, samples=[({}, value)])
+def unlabelled(name: str, kind: str, text: str, value: Value) -> Family:
+    """Return a metric without labels."""
+    return Family(name=name, kind=kind, help=text, samples=[({}, value)])
 
 
-def delay(count: int, total: float) -> Family:
-    """Make the summary of how long events waited for their streams."""
+def delay_summary(count: int, total: float) -> Family:
+    """Return the metric of the time that events waited for their streams, in seconds."""
     return Family(
         name="koi_event_delay_seconds",
         kind="summary",
-        help="Time from an event to its being written to an open stream.",
+        help="Time from an event until it is written to an open stream.",
         samples=[({"": "_count"}, count), ({"": "_sum"}, total)],
     )
 
 
-def text(families: Iterable[Family], *, openmetrics: bool) -> bytes:
-    """Write metrics down."""
+def encode(families: Iterable[Family], *, openmetrics: bool) -> bytes:
+    """Encode metrics in OpenMetrics or in Prometheus's text format."""
     lines = [line for family in families for line in _lines(family, openmetrics=openmetrics)]
-    return "".join(f"{line}\n" for line in [*lines, *["# EOF"][: int(openmetrics)]]).encode()
+    if openmetrics:
+        lines.append("# EOF")
+    return "".join(f"{line}\n" for line in lines).encode()
 
 
 def _lines(family: Family, *, openmetrics: bool) -> Iterator[str]:
-    counted = f"{family.name}_total" if family.kind == "counter" else family.name
-    named = family.name if openmetrics else counted
-    yield f"# HELP {named} {family.help}"
-    yield f"# TYPE {named} {family.kind}"
+    sample_name = f"{family.name}_total" if family.kind == "counter" else family.name
+    family_name = family.name if openmetrics else sample_name
+    yield f"# HELP {family_name} {family.help}"
+    yield f"# TYPE {family_name} {family.kind}"
     for labels, value in family.samples:
-        name = counted + labels.get("", "")
-        shown = ",".join(f'{label}="{escaped(said)}"' for label, said in labels.items() if label)
-        yield f"{name}{{{shown}}} {value}" if shown else f"{name} {value}"
+        name = sample_name + labels.get("", "")
+        pairs = ",".join(f'{label}="{escape(text)}"' for label, text in labels.items() if label)
+        yield f"{name}{{{pairs}}} {value}" if pairs else f"{name} {value}"
 
 
-def escaped(said: str) -> str:
-    r"""Escape a label's value: ``\``, ``"`` and the line feed; what UTF-8 lacks becomes ``?``."""
-    value = said.encode(errors="replace").decode()
+def escape(text: str) -> str:
+    r"""Escape ``\``, ``"`` and line feed in a label's value; replace what UTF-8 lacks by ``?``."""
+    value = text.encode(errors="replace").decode()
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
-def wants_openmetrics(accept: str) -> bool:
-    """Tell whether an Accept header prefers OpenMetrics: it names it, and not with weight 0."""
-    for offer in accept.split(","):
-        kind, *parameters = (part.strip().lower() for part in offer.split(";"))
+def prefers_openmetrics(accept: str) -> bool:
+    """Return True if an Accept header names OpenMetrics with a weight above 0."""
+    for media_range in accept.split(","):
+        kind, *parameters = (part.strip().lower() for part in media_range.split(";"))
         if kind == "application/openmetrics-text":
             return not any(p in {"q=0", "q=0.0", "q=0.00", "q=0.000"} for p in parameters)
     return False

@@ -1,28 +1,29 @@
-"""Describes the routes for programs: an OpenAPI 3.1 document, made of their table."""
+"""The OpenAPI 3.1 document, made from the table of routes."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
+from koi_agent.core.schema.tables import Schema
 from koi_agent.publishers.http.response import JSON
 from koi_agent.publishers.http.schemas import SCHEMAS
 
-EVERYWHERE = {
-    400: "The request can't be read, or has a body.",
-    403: "The Host is not this host's (over TCP only).",
-    500: "A bug of ours; the journal tells more.",
+COMMON_ERRORS = {
+    400: "The request is malformed, or has a body.",
+    403: "The Host header names another host (over TCP only).",
+    500: "An internal error; the journal has the details.",
 }
-"""Errors that every page can answer with."""
+"""The error responses of every route."""
 
 
 class Described(Protocol):
-    """What a route has to say of itself."""
+    """The description of a route."""
 
     @property
     def path(self) -> str: ...
     @property
-    def says(self) -> str: ...
+    def summary(self) -> str: ...
     @property
-    def shows(self) -> Mapping[str, Mapping[str, Any]]: ...
+    def content(self) -> Mapping[str, Schema]: ...
     @property
     def methods(self) -> Sequence[str]: ...
     @property
@@ -30,16 +31,16 @@ class Described(Protocol):
     @property
     def headers(self) -> Mapping[str, str]: ...
     @property
-    def refuses(self) -> Mapping[int, str]: ...
+    def errors(self) -> Mapping[int, str]: ...
 
 
 def document(routes: Iterable[Described], version: str) -> dict[str, Any]:
-    """Describe routes."""
+    """Return the document that describes routes."""
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "koi-runtime",
-            "description": "Everything that runs on this host. Read-only.",
+            "description": "The services and containers of this host. Read-only.",
             "version": version,
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
@@ -52,41 +53,40 @@ def document(routes: Iterable[Described], version: str) -> dict[str, Any]:
 
 
 def _operation(route: Described, method: str) -> dict[str, Any]:
-    shown = {kind: {"schema": schema} for kind, schema in route.shows.items()}
-    fine: dict[str, Any] = {"description": "Answered."}
+    success: dict[str, Any] = {"description": "Success."}
     if method != "HEAD":
-        fine["content"] = shown
-    errors = {**EVERYWHERE, **route.refuses}
+        success["content"] = {kind: {"schema": schema} for kind, schema in route.content.items()}
+    errors = {**COMMON_ERRORS, **route.errors}
     return {
-        "summary": route.says,
+        "summary": route.summary,
         "parameters": _parameters(route),
-        "responses": {"200": fine}
-        | {str(code): _error(said, method) for code, said in sorted(errors.items())},
+        "responses": {"200": success}
+        | {str(status): _error(text, method) for status, text in sorted(errors.items())},
     }
 
 
 def _parameters(route: Described) -> list[dict[str, Any]]:
-    found = []
+    parameters = []
     if "{id}" in route.path:
-        said = "The runtime's own id, or backend:id; slashes may stand as they are."
-        found.append(_parameter("path", "id", said))
-    found += [_parameter("query", name, said) for name, said in route.query.items()]
-    found += [_parameter("header", name, said) for name, said in route.headers.items()]
-    return found
+        text = "The runtime's own id, or backend:id; slashes need no escape."
+        parameters.append(_parameter("path", "id", text))
+    parameters += [_parameter("query", name, text) for name, text in route.query.items()]
+    parameters += [_parameter("header", name, text) for name, text in route.headers.items()]
+    return parameters
 
 
-def _parameter(where: str, name: str, said: str) -> dict[str, Any]:
+def _parameter(place: str, name: str, text: str) -> dict[str, Any]:
     return {
-        "in": where,
+        "in": place,
         "name": name,
-        "description": said,
-        "required": where == "path",
+        "description": text,
+        "required": place == "path",
         "schema": {"type": "string"},
     }
 
 
-def _error(said: str, method: str) -> dict[str, Any]:
-    error: dict[str, Any] = {"description": said}
+def _error(text: str, method: str) -> dict[str, Any]:
+    error: dict[str, Any] = {"description": text}
     if method != "HEAD":
         error["content"] = {JSON: {"schema": {"$ref": "#/components/schemas/Error"}}}
     return error

@@ -1,4 +1,4 @@
-"""Serves the pages on sockets, and tells listeners what happens."""
+"""Serves HTTP on sockets, and passes events to the event streams."""
 
 import asyncio
 import logging
@@ -17,124 +17,129 @@ from koi_agent.core.registry import Registry
 from koi_agent.publishers.http.agent_status import AgentStatus
 from koi_agent.publishers.http.connection import HEADERS, Connection
 from koi_agent.publishers.http.handlers import Handlers
+from koi_agent.publishers.http.limits import DEFAULTS, Limits
 from koi_agent.publishers.http.listener import Listener
-from koi_agent.publishers.http.response import Refused, Request, Response
+from koi_agent.publishers.http.response import Request, RequestError, Response
 from koi_agent.publishers.http.routes import Routes
 
 log = logging.getLogger(__name__)
 
-STOP_PATIENCE = 2.0
-"""Seconds that a stop waits for requests to be answered."""
-WRITE_PATIENCE = 10.0
-"""Seconds that a client has to make room for more."""
 BATCH = 64
-"""Pieces of an answer that are written at once."""
+"""Pieces of a body that are written at once."""
 HOST = re.compile(r"\[?([^\[\]:@/]+|(?<=\[)[0-9A-Fa-f:.]+(?=\]))\]?(?::[0-9]*)?")
-"""A Host header: a name or an address, an IPv6 one in brackets, and a port."""
+"""A Host header: a name or an address, an IPv6 address in brackets, and a port."""
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class HTTPPublisher:
-    """An event sink; ``serve`` shows what it knows on sockets.
+    """An event sink that serves the registry on sockets.
 
-    ``facts`` tells what the agent as a whole is, whenever that is asked for; ``grace`` has seen
-    the same events.
+    ``status`` returns the state of the agent as a whole. ``grace`` gets the same events, earlier.
     """
 
     def __init__(
-        self, registry: Registry, grace: RestartGrace, facts: Callable[[], AgentStatus]
+        self,
+        registry: Registry,
+        grace: RestartGrace,
+        status: Callable[[], AgentStatus],
+        limits: Limits = DEFAULTS,
     ) -> None:
-        self._pages = Handlers(registry, grace, facts)
-        self._routes = Routes(self._pages, facts().version)
+        self._limits = limits
+        self._handlers = Handlers(registry, grace, status, limits)
+        self._routes = Routes(self._handlers, status().version)
 
     def publish(self, events: Sequence[Event]) -> None:
-        """Keep events for those who listen."""
-        self._pages.streams.publish(events)
+        """Pass events to the event streams."""
+        self._handlers.streams.publish(events)
 
     async def serve(self, sockets: Sequence[socket.socket]) -> Never:
-        """Accept and answer until cancelled, then answer what was accepted and go.
+        """Serve until cancelled, then finish the requests that have arrived.
 
-        The end is bounded by ``STOP_PATIENCE``. The sockets listen and don't block; they stay
-        open, and whoever opened them closes them. May be called again after it has ended.
+        The end takes at most ``stop_timeout``. The sockets listen and do not block. They stay open:
+        their owner closes them. May be called again after it has ended.
         """
         async with asyncio.TaskGroup() as group:
-            server = web.Server(self._answer)
-            listeners = [Listener(s, server, self._count, group) for s in sockets]
+            server = web.Server(self._respond)
+            listeners = [Listener(s, server, self._count, group, self._limits) for s in sockets]
             try:
                 for listener in listeners:
                     listener.open()
                 await asyncio.get_running_loop().create_future()
             finally:
-                await self._leave(listeners)
-                await server.shutdown(STOP_PATIENCE)
-        raise AssertionError("serving has no end")
+                await self._finish(listeners)
+                await server.shutdown(self._limits.stop_timeout)
+        raise AssertionError("serve() ended without being cancelled")
 
-    async def _leave(self, listeners: Iterable[Listener]) -> None:
+    async def _finish(self, listeners: Iterable[Listener]) -> None:
+        """Finish all requests and streams; close the connections that take too long."""
         for listener in listeners:
             listener.close()
-        self._pages.streams.end()
+        self._handlers.streams.end()
         with suppress(TimeoutError):
-            async with asyncio.timeout(STOP_PATIENCE):
+            async with asyncio.timeout(self._limits.stop_timeout):
                 for listener in listeners:
                     await listener.empty.wait()
-        if cut := sum(listener.abort() for listener in listeners):
-            log.info("%d connections were cut: they took too long", cut)
+        if closed := sum(listener.abort() for listener in listeners):
+            log.info("%d connections were closed: their requests took too long", closed)
             for listener in listeners:
                 await listener.empty.wait()
 
-    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        connection = cast("Connection", request.protocol)  # a listener makes no others
-        with connection.answering():
+    async def _respond(self, request: web.BaseRequest) -> web.StreamResponse:
+        connection = cast("Connection", request.protocol)  # a listener makes no other
+        with connection.handling():
             try:
-                host = _reached(request)
+                host = _host(request)
                 route, id_ = self._routes.find(request.method, request.rel_url.raw_path)
-                answer = await route.page(_asked(request, id_, host))
-            except Refused as refused:
-                answer = refused.answer()
-            return await self._send(request, connection, answer)
+                response = await route.handler(_parsed(request, id_, host))
+            except RequestError as error:
+                response = error.response()
+            return await self._send(request, connection, response)
 
     async def _send(
-        self, request: web.BaseRequest, connection: Connection, answer: Response
+        self, request: web.BaseRequest, connection: Connection, response: Response
     ) -> web.StreamResponse:
-        response = web.StreamResponse(status=answer.status, headers={**HEADERS, **answer.headers})
-        response.headers["Content-Type"] = answer.content_type
-        if not answer.stream:
-            response.content_length = sum(map(len, answer.pieces))
-        if connection.closing or answer.stream or request.body_exists:
-            response.force_close()
-        self._count(answer.status)
-        connection.stream = answer.stream
+        headers = {**HEADERS, **response.headers, "Content-Type": response.content_type}
+        sent = web.StreamResponse(status=response.status, headers=headers)
+        if not response.stream:
+            sent.content_length = sum(map(len, response.pieces))
+        if connection.closing or response.stream or request.body_exists:
+            sent.force_close()
+        self._count(response.status)
+        connection.stream = response.stream
         try:
-            await _write(request, response, answer)
+            await self._write(request, sent, response)
         except (ConnectionError, TimeoutError) as error:
-            log.debug("an answer was not taken: %r", error)
+            log.debug("a client did not read its response: %r", error)
             connection.abort()
         finally:
-            if answer.stream:
-                answer.stream.close()
-        return response
+            if response.stream:
+                response.stream.close()
+        return sent
 
     def _count(self, status: int) -> None:
-        self._pages.requests[status] += 1
+        self._handlers.requests[status] += 1
 
+    async def _write(
+        self, request: web.BaseRequest, sent: web.StreamResponse, response: Response
+    ) -> None:
+        """Write a response as fast as the client reads it.
 
-async def _write(request: web.BaseRequest, response: web.StreamResponse, answer: Response) -> None:
-    """Send an answer as fast as it is taken; raises ``ConnectionError`` and ``TimeoutError``."""
-    async with asyncio.timeout(WRITE_PATIENCE):
-        await response.prepare(request)
-    if request.method != "HEAD":
-        for batch in _batches(answer.pieces):
-            await _write_some(response, batch)
-        while answer.stream and (batch := await answer.stream.next()):
-            await _write_some(response, batch)
-    async with asyncio.timeout(WRITE_PATIENCE):
-        await response.write_eof()
+        Raises ``ConnectionError`` and ``TimeoutError``.
+        """
+        async with asyncio.timeout(self._limits.write_timeout):
+            await sent.prepare(request)
+        if request.method != "HEAD":
+            for batch in _batches(response.pieces):
+                await self._write_part(sent, batch)
+            while response.stream and (part := await response.stream.next()):
+                await self._write_part(sent, part)
+        async with asyncio.timeout(self._limits.write_timeout):
+            await sent.write_eof()
 
-
-async def _write_some(response: web.StreamResponse, batch: bytes) -> None:
-    async with asyncio.timeout(WRITE_PATIENCE):
-        await response.write(batch)
-    await asyncio.sleep(0)
+    async def _write_part(self, sent: web.StreamResponse, part: bytes) -> None:
+        async with asyncio.timeout(self._limits.write_timeout):
+            await sent.write(part)
+        await asyncio.sleep(0)
 
 
 def _batches(pieces: Sequence[bytes]) -> Iterator[bytes]:
@@ -142,28 +147,28 @@ def _batches(pieces: Sequence[bytes]) -> Iterator[bytes]:
         yield b"".join(pieces[at : at + BATCH])
 
 
-def _reached(request: web.BaseRequest) -> str:
-    """Tell the address that the client connected to, "" for a path; raises ``Refused``.
+def _host(request: web.BaseRequest) -> str:
+    """Return the address that the client connected to, "" for a path; raise ``RequestError``.
 
-    A Host that is not ours is refused: it is that of a page in a browser, whose owner made its
-    name point here.
+    Another host's name in the Host header is refused. A web page can send it: its owner lets the
+    name resolve to an address of this host (DNS rebinding).
     """
-    named = request.transport and request.transport.get_extra_info("sockname")
-    if not isinstance(named, tuple):
+    name = request.transport and request.transport.get_extra_info("sockname")
+    if not isinstance(name, tuple):
         return ""
-    address: str = named[0]
-    said = request.headers.getall("Host", [])
-    found = HOST.fullmatch(said[0].strip()) if len(said) == 1 else None
+    address: str = name[0]
+    hosts = request.headers.getall("Host", [])
+    found = HOST.fullmatch(hosts[0].strip()) if len(hosts) == 1 else None
     if not found or found[1].lower() not in LOCAL_NAMES | {address}:
-        text = "Host must be localhost or the address that is connected to"
-        raise Refused(403, "forbidden_host", text)
+        text = "Host is neither localhost nor the address of this connection"
+        raise RequestError(403, "forbidden_host", text)
     return address
 
 
-def _asked(request: web.BaseRequest, id_: str, host: str) -> Request:
-    """Read what a request says; raises ``Refused``."""
+def _parsed(request: web.BaseRequest, id_: str, host: str) -> Request:
+    """Parse a request; raise ``RequestError``."""
     if request.body_exists:
-        raise Refused(400, "invalid_payload", "this API is read-only: a request has no body")
+        raise RequestError(400, "invalid_payload", "this API is read-only: send no body")
     return Request(
         id=id_,
         query=request.query,

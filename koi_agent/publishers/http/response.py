@@ -1,4 +1,4 @@
-"""What a request says and what it is answered, as values: nothing here knows of aiohttp."""
+"""Requests and responses as values, without aiohttp."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,22 +11,21 @@ JSON = "application/json"
 
 
 class Stream(Protocol):
-    """An answer without an end of its own."""
+    """A body without an end of its own."""
 
     async def next(self) -> bytes:
-        """Wait for more to send; empty at the end."""
+        """Wait for the next part; return b"" at the end."""
 
     def close(self) -> None:
-        """Let go of it; ``next`` comes to its end soon."""
+        """Release the stream; ``next`` soon returns b"" then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What a request says that an answer can depend on.
+    """The parts of a request that a response can depend on.
 
-    ``id`` is the part of the path that a route leaves open, decoded. ``host`` is the address at
-    which the client reached us, and with that this host; ``local`` tells that the client is on
-    this host itself.
+    ``id`` is the decoded rest of the path after a route's folder. ``host`` is the address of this
+    host that the client connected to. ``local`` is true for a client on this host.
     """
 
     id: str = ""
@@ -39,7 +38,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """An answer; ``pieces`` are the whole body, unless there is a ``stream``."""
+    """A response; ``pieces`` are the whole body, unless there is a ``stream``."""
 
     status: int = 200
     content_type: str = JSON
@@ -48,8 +47,8 @@ class Response:
     stream: Stream | None = None
 
 
-class Refused(KoiError):
-    """A request that is answered with an error: ``code`` is for programs, the text for people."""
+class RequestError(KoiError):
+    """A request that gets an error response; ``code`` is for programs, the text for people."""
 
     def __init__(
         self, status: int, code: str, text: str, headers: Mapping[str, str] | None = None
@@ -59,17 +58,17 @@ class Refused(KoiError):
         self.code = code
         self._headers = headers or {}
 
-    def answer(self) -> Response:
-        """Spell it in upstream's shape."""
-        shown = encoded({"error": self.code, "message": str(self)})
-        return Response(status=self.status, headers=self._headers, pieces=[shown])
+    def response(self) -> Response:
+        """Return the error response, in upstream Koi's form."""
+        body = encode_json({"error": self.code, "message": str(self)})
+        return Response(status=self.status, headers=self._headers, pieces=[body])
 
 
-def encoded(value: Any) -> bytes:
-    r"""Encode as JSON, in ASCII: what is foreign comes out as ``\u`` escapes, in one line."""
+def encode_json(value: Any) -> bytes:
+    r"""Encode a value as JSON in one line of ASCII; other characters become ``\u`` escapes."""
     return json.dumps(value, separators=(",", ":")).encode()
 
 
-def page(value: Any) -> Response:
-    """Make an answer of a small value."""
-    return Response(pieces=[encoded(value)])
+def json_response(value: Any) -> Response:
+    """Return a response with a small JSON body."""
+    return Response(pieces=[encode_json(value)])

@@ -1,143 +1,147 @@
-"""The one table of what can be asked: requests are routed by it, and openapi.json is made of it."""
+"""The table of routes: requests are routed by it, and openapi.json describes it."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 from urllib.parse import unquote
 
+from koi_agent.core.schema.tables import Schema
 from koi_agent.publishers.http import metrics
 from koi_agent.publishers.http.handlers import Handlers
 from koi_agent.publishers.http.openapi import document
-from koi_agent.publishers.http.response import JSON, Refused, Request, Response, page
+from koi_agent.publishers.http.response import (
+    JSON,
+    Request,
+    RequestError,
+    Response,
+    json_response,
+)
 from koi_agent.publishers.http.schemas import array_of, reference
 
-Page = Callable[[Request], Awaitable[Response]]
+Handler = Callable[[Request], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """A path, what is answered there, and how that looks.
+    """A path, its handler and its description.
 
-    A path may end in ``{id}``, which takes all that follows, slashes too. ``shows`` is the
-    schema of each media type; ``refuses`` says when an error comes instead, by status.
+    A path may end in ``{id}``, which matches the rest of a path with its slashes. ``content`` has
+    the schema of each media type. ``errors`` describes the route's own error responses, by status.
     """
 
     path: str
-    page: Page
-    says: str
-    shows: Mapping[str, Mapping[str, Any]]
+    handler: Handler
+    summary: str
+    content: Mapping[str, Schema]
     methods: Sequence[str] = ("GET", "HEAD")
     query: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
-    refuses: Mapping[int, str] = field(default_factory=dict)
+    errors: Mapping[int, str] = field(default_factory=dict)
 
 
 class Routes:
-    """The table, with the document that describes it."""
+    """All routes, and the document that describes them."""
 
-    def __init__(self, pages: Handlers, version: str) -> None:
-        described = _route("/openapi.json", self._described, "This document.", {"type": "object"})
-        self.table = (*_runtime(pages), *_agent(pages), described)
+    def __init__(self, handlers: Handlers, version: str) -> None:
+        openapi = _json("/openapi.json", self._openapi, "This document.", {"type": "object"})
+        self.table = (*_runtime(handlers), *_agent(handlers), openapi)
         self._paths = {route.path: route for route in self.table if "{" not in route.path}
-        self._open = {route.path.partition("{")[0]: route for route in self.table}
+        self._folders = {
+            route.path.partition("{")[0]: route for route in self.table if "{" in route.path
+        }
         self._version = version
 
-    async def _described(self, _asked: Request) -> Response:
-        return page(document(self.table, self._version))
+    async def _openapi(self, _request: Request) -> Response:
+        return json_response(document(self.table, self._version))
 
     def find(self, method: str, path: str) -> tuple[Route, str]:
-        """Find a page and the id in its path, which is decoded; raises ``Refused``."""
+        """Return the route of a path, and the decoded id in it; raise ``RequestError``."""
         route, id_ = self._paths.get(path), ""
         if not route:
             folder = next((f for f in self._folders if path.startswith(f) and path != f), "")
-            route, id_ = self._open.get(folder), unquote(path[len(folder) :])
+            route, id_ = self._folders.get(folder), unquote(path[len(folder) :])
         if not route:
-            raise Refused(404, "not_found", f"no such page: {path[:300]}")
+            raise RequestError(404, "not_found", f"no such path: {path[:300]}")
         if method not in route.methods:
             allowed = ", ".join(route.methods)
-            text = f"{path[:300]} takes {allowed} only: this API is read-only"
-            raise Refused(405, "method_not_allowed", text, {"Allow": allowed})
+            text = f"method not allowed: {method[:20]}; {path[:300]} takes {allowed}"
+            raise RequestError(405, "method_not_allowed", text, {"Allow": allowed})
         return route, id_
 
-    @property
-    def _folders(self) -> Sequence[str]:
-        return [folder for folder, route in self._open.items() if route.path != folder]
+
+def _json(path: str, handler: Handler, summary: str, schema: Schema) -> Route:
+    return Route(path=path, handler=handler, summary=summary, content={JSON: schema})
 
 
-def _route(path: str, answer: Page, says: str, shows: Mapping[str, Any]) -> Route:
-    return Route(path=path, page=answer, says=says, shows={JSON: shows})
-
-
-def _runtime(pages: Handlers) -> Sequence[Route]:
-    """List the pages about what runs."""
+def _runtime(handlers: Handlers) -> Sequence[Route]:
+    """Return the routes for instances, backends and events."""
     return (
-        _route(
+        _json(
             "/v1/runtime/status",
-            pages.runtime_status,
-            "Whether anything is followed, and how much runs.",
+            handlers.runtime_status,
+            "The backends that are followed, and the number of instances.",
             reference("RuntimeStatus"),
         ),
-        _route(
+        _json(
             "/v1/runtime/instances",
-            pages.instances,
-            "All instances, as they are at one moment.",
+            handlers.instances,
+            "All instances.",
             array_of("Instance"),
         ),
         Route(
             path="/v1/runtime/instances/{id}",
-            page=pages.instance,
-            says="One instance, by its id or by backend:id.",
-            shows={JSON: reference("Instance")},
-            refuses={404: "No instance has this id.", 409: "Instances of two backends have it."},
+            handler=handlers.instance,
+            summary="One instance, by its id or by backend:id.",
+            content={JSON: reference("Instance")},
+            errors={404: "No instance has this id.", 409: "Instances of two backends have it."},
         ),
-        _route(
+        _json(
             "/v1/runtime/backends",
-            pages.backends,
-            "The backends that are followed, and where each stands.",
+            handlers.backends,
+            "The backends that are followed, with their state.",
             array_of("Backend"),
         ),
         Route(
             path="/v1/runtime/events",
-            page=pages.events,
-            says="Events as they come (server-sent events): all that runs at one moment as"
-            " runtime.snapshot, then runtime.started, .updated, .stopped, .disconnected and"
-            " .reconnected. The data of each is an Event in JSON.",
-            shows={"text/event-stream": {"type": "string"}},
+            handler=handlers.events,
+            summary="Events (server-sent events): first runtime.snapshot with all instances, then"
+            " runtime.started, .updated, .stopped, .disconnected and .reconnected. The data of"
+            " each is an Event in JSON.",
+            content={"text/event-stream": {"type": "string"}},
             methods=("GET",),
-            headers={"Last-Event-ID": "The last event that the client has: it is not sent again."},
-            refuses={503: "Too many streams are open."},
+            headers={"Last-Event-ID": "The last event that the client has; the next ones follow."},
+            errors={503: "Too many streams are open."},
         ),
     )
 
 
-def _agent(pages: Handlers) -> Sequence[Route]:
-    """List the pages about the agent, and for other programs."""
+def _agent(handlers: Handlers) -> Sequence[Route]:
+    """Return the routes for the agent itself, and those for other programs."""
     return (
-        _route(
+        _json(
             "/v1/health/status",
-            pages.health_status,
-            "What is known of the health of what runs.",
+            handlers.health_status,
+            "The health checks, and the known health of instances.",
             reference("HealthStatus"),
         ),
-        _route("/v1/status", pages.status, "The agent as a whole.", reference("Status")),
+        _json("/v1/status", handlers.status, "The agent as a whole.", reference("Status")),
         Route(
             path="/v1/sd/prometheus",
-            page=pages.prometheus_targets,
-            says="Scrape targets for Prometheus's http_sd.",
-            shows={JSON: array_of("TargetGroup")},
-            query={"include": "'discovered' adds what did not opt in."},
+            handler=handlers.prometheus_targets,
+            summary="Scrape targets for Prometheus's http_sd.",
+            content={JSON: array_of("TargetGroup")},
+            query={"include": "'discovered' adds instances that did not opt in."},
         ),
         Route(
             path="/metrics",
-            page=pages.counts,
-            says="Counts of our own, for Prometheus.",
-            shows={kind: {"type": "string"} for kind in (metrics.TEXT, metrics.OPENMETRICS)},
+            handler=handlers.agent_metrics,
+            summary="The agent's own metrics, for Prometheus.",
+            content={kind: {"type": "string"} for kind in (metrics.TEXT, metrics.OPENMETRICS)},
         ),
         Route(
             path="/healthz",
-            page=pages.health,
-            says="Whether the agent serves.",
-            shows={JSON: reference("Health")},
-            refuses={503: "The agent starts or stops."},
+            handler=handlers.health,
+            summary="Whether the agent serves.",
+            content={JSON: reference("Health")},
+            errors={503: "The agent starts or stops."},
         ),
     )

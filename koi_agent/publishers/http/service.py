@@ -1,4 +1,4 @@
-"""Serves HTTP on the sockets of the agent; loads aiohttp with the first socket."""
+"""Serves HTTP on the agent's sockets, and imports aiohttp with the first socket."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class HTTPService:
-    """Event sink that serves HTTP; ``status`` returns the state of the whole agent."""
+    """An event sink that serves HTTP; ``status`` returns the state of the agent as a whole."""
 
     def __init__(
         self,
@@ -33,22 +33,22 @@ class HTTPService:
         self._status = status
         self._publisher: HTTPPublisher | None = None
         self._changed = asyncio.Event()
-        self._load()
+        self._import()
 
-    def _load(self) -> None:
+    def _import(self) -> None:
         if self._publisher is None and self._sockets.sockets:
-            # aiohttp takes 16 MB and 0.15 s: an agent without a socket does not load it.
+            # aiohttp takes 16 MB and 0.15 s: an agent without a socket does not import it.
             from koi_agent.publishers.http.publisher import HTTPPublisher  # noqa: PLC0415
 
             self._publisher = HTTPPublisher(self._registry, self._grace, self._status)
 
     def publish(self, events: Sequence[Event]) -> None:
-        """Pass events on."""
+        """Pass events to the publisher, if there is one."""
         if self._publisher:
             self._publisher.publish(events)
 
     async def run(self) -> Never:
-        """Serve on the sockets that there are, until cancelled."""
+        """Serve on the current sockets until cancelled."""
         while True:
             self._changed.clear()
             async with asyncio.TaskGroup() as group:
@@ -61,11 +61,11 @@ class HTTPService:
             self._sockets.trim()
 
     def change(self, config: Config) -> None:
-        """Listen as configured now; raises ``ConfigError``, and then all is as it was."""
+        """Apply ``Listen=``; raise ``ConfigError`` and change nothing if a socket fails."""
         try:
-            news = self._sockets.change(config)
+            changed = self._sockets.change(config)
         except NoSocket as error:
             raise ConfigError(f"[HTTP] Listen=: {error}") from error
-        if news:
-            self._load()
+        if changed:
+            self._import()
             self._changed.set()

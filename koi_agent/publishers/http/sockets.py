@@ -1,4 +1,4 @@
-"""Where HTTP is served: on systemd's sockets or one of our own, and where ``Listen=`` says."""
+"""The sockets for HTTP: those from systemd, or one of the agent's own, and those of ``Listen=``."""
 
 import socket
 from collections.abc import Iterator, MutableMapping, Sequence
@@ -9,26 +9,26 @@ from koi_agent.config import Config, Listen
 from koi_agent.host import sockets
 
 MODE = 0o666
-"""Rights of our own socket: it serves what every user of the bus may read."""
+"""Mode of the agent's own socket: all users of the bus may read the same data."""
 
 
 class HTTPSockets:
-    """The sockets of one agent; nothing is accepted on them here.
+    """The listening sockets of one agent; they are opened and closed here, and served elsewhere.
 
-    An agent that was started ``by_hand`` has a socket of its own; one that systemd started
-    without a socket is meant to have none. Raises ``ConfigError`` and ``NoSocket``.
+    An agent that was started ``by_hand`` makes a socket of its own. An agent that systemd started
+    without a socket has only those of ``Listen=``. Raises ``ConfigError`` and ``NoSocket``.
     """
 
     def __init__(
         self, config: Config, environment: MutableMapping[str, str], *, by_hand: bool
     ) -> None:
-        self._asked: dict[Listen, tuple[socket.socket, ExitStack]] = {}
-        self._wanted: dict[Listen, None] = {}
-        self._standing = sockets.passed(environment, ("http",)).get("http", [])
+        self._open: dict[Listen, tuple[socket.socket, ExitStack]] = {}
+        self._configured: dict[Listen, None] = {}
+        self._fixed = sockets.passed(environment, ("http",)).get("http", [])
         self._own = ExitStack()
-        if by_hand and not self._standing:
+        if by_hand and not self._fixed:
             path = sockets.http_path(config.scope, environment)
-            self._standing.append(self._own.enter_context(sockets.own_unix(path, mode=MODE)))
+            self._fixed.append(self._own.enter_context(sockets.own_unix(path, mode=MODE)))
         try:
             self.change(config)
         except BaseException:
@@ -37,45 +37,46 @@ class HTTPSockets:
 
     @property
     def sockets(self) -> Sequence[socket.socket]:
-        """All that are to be served on; they are closed here and by nobody else."""
-        return [*self._standing, *(self._asked[listen][0] for listen in self._wanted)]
+        """The sockets to serve on; only this object closes them."""
+        return [*self._fixed, *(self._open[listen][0] for listen in self._configured)]
 
     def change(self, config: Config) -> bool:
-        """Listen as configured now, and tell whether that is news; what raises changes nothing.
+        """Open the sockets of ``Listen=``; return True if ``sockets`` changed.
 
-        What is wanted no more stays open until ``trim``, for it may be served on.
+        Sockets that are no longer configured stay open until ``trim``, since they may be in use.
+        If one cannot be opened, nothing changes.
         """
-        wanted = dict.fromkeys(config.http.listen)
-        fresh: dict[Listen, tuple[socket.socket, ExitStack]] = {}
+        configured = dict.fromkeys(config.http.listen)
+        opened: dict[Listen, tuple[socket.socket, ExitStack]] = {}
         with ExitStack() as undo:
-            for listen in wanted.keys() - self._asked.keys():
-                opened = undo.enter_context(ExitStack())
-                fresh[listen] = opened.enter_context(_opened(listen)), opened
+            for listen in configured.keys() - self._open.keys():
+                stack = undo.enter_context(ExitStack())
+                opened[listen] = stack.enter_context(_listening(listen)), stack
             undo.pop_all()
-        self._asked |= fresh
-        before, self._wanted = self._wanted, wanted
-        return before.keys() != wanted.keys()
+        self._open |= opened
+        before, self._configured = self._configured, configured
+        return before.keys() != configured.keys()
 
     def trim(self) -> None:
-        """Close what is wanted no more."""
-        for listen in self._asked.keys() - self._wanted.keys():
-            self._asked.pop(listen)[1].close()
+        """Close the sockets that are no longer configured."""
+        for listen in self._open.keys() - self._configured.keys():
+            self._open.pop(listen)[1].close()
 
     def close(self) -> None:
-        """Leave all of them; systemd's go on in systemd."""
-        for listener in self._standing:
-            listener.close()
+        """Close all sockets; those from systemd stay open in systemd."""
+        for listening in self._fixed:
+            listening.close()
         self._own.close()
-        for _, opened in self._asked.values():
-            opened.close()
+        for _, stack in self._open.values():
+            stack.close()
 
 
 @contextmanager
-def _opened(listen: Listen) -> Iterator[socket.socket]:
-    made = (
+def _listening(listen: Listen) -> Iterator[socket.socket]:
+    opened = (
         sockets.own_unix(Path(listen.path), mode=MODE)
         if listen.path
         else sockets.own_tcp(listen.host, listen.port)
     )
-    with made as listener:
-        yield listener
+    with opened as listening:
+        yield listening

@@ -1,9 +1,10 @@
-"""Events for those who listen (server-sent events), from the registry's own order.
+"""Event streams (server-sent events) in the order of the registry's events.
 
-The last events are kept once for all. Each stream knows how far it has come: what a listener
-gets first is all there is at one moment and then everything after it, so that a list and the
-events are one truth. Who comes back within what is kept goes on where it was; who comes back
-later, or reads too slowly, gets a new snapshot.
+The last events are kept once for all streams, and each stream has the number of the last event
+that it sent. A new stream begins with a snapshot of all instances at one moment, and continues with
+the events after that moment. A client that reconnects continues after its last event, as long as
+the events since are kept. A client that reconnects later, or that reads too slowly, gets a new
+snapshot.
 """
 
 import asyncio
@@ -21,19 +22,15 @@ from koi_agent.core.events import (
     Stopped,
     Updated,
 )
+from koi_agent.core.instance import Instance
 from koi_agent.core.registry import Registry
 from koi_agent.publishers.http.instances import SLICE, Encoder
-from koi_agent.publishers.http.response import Refused, encoded
+from koi_agent.publishers.http.limits import Limits
+from koi_agent.publishers.http.response import RequestError, encode_json
 
-STREAMS = 16
-"""Streams that may be open at once."""
-KEPT = 1024
-"""Events kept for who comes back or is slow."""
-SILENCE = 15.0
-"""Seconds after which a stream without events says that it is still there."""
 RETRY = b"retry: 1000\n\n"
-"""What tells a listener to come back after a second."""
-SILENT, FAREWELL = b":\n\n", b": koi-runtime stops serving this stream\n\n"
+"""Makes a client reconnect after a second."""
+HEARTBEAT, END = b":\n\n", b": koi-runtime stops serving this stream\n\n"
 
 NAMES: Final[dict[type, str]] = {
     Started: "runtime.started",
@@ -42,29 +39,35 @@ NAMES: Final[dict[type, str]] = {
     BackendDisconnected: "runtime.disconnected",
     BackendReconnected: "runtime.reconnected",
 }
-"""The events that are told, by upstream's names."""
+"""Upstream Koi's names of the events that are sent."""
 SNAPSHOT = "runtime.snapshot"
 
 
 class EventStreams:
-    """All streams, and the events they are made of."""
+    """All open streams, and the events that they send.
 
-    def __init__(self, registry: Registry, encoder: Encoder) -> None:
+    ``counts`` counts events by name. ``delays`` and ``delayed`` are the number of events that were
+    written to open streams, and the seconds that these waited. ``last`` is the number of the last
+    event.
+    """
+
+    def __init__(self, registry: Registry, encoder: Encoder, limits: Limits) -> None:
         self.counts = dict.fromkeys(NAMES.values(), 0)
         self.delays = 0
         self.delayed = 0.0
         self.last = 0
         self._registry = registry
         self._encoder = encoder
+        self._limits = limits
         self._start = str(time.time_ns() // 1000)
-        self._kept: deque[tuple[float, Event]] = deque(maxlen=KEPT)
+        self._kept: deque[tuple[float, Event]] = deque(maxlen=limits.kept_events)
         self._open: set[EventStream] = set()
 
     def __len__(self) -> int:
         return len(self._open)
 
     def publish(self, events: Sequence[Event]) -> None:
-        """Take note of events."""
+        """Keep events, and wake the streams."""
         now = time.monotonic()
         for event in events:
             if name := NAMES.get(type(event)):
@@ -77,20 +80,20 @@ class EventStreams:
             stream.wake()
 
     def open(self, last_id: str) -> "EventStream":
-        """Open a stream after an event that its listener has; raises ``Refused``."""
-        if len(self._open) >= STREAMS:
-            text = f"{STREAMS} streams are open, and no more may be: try again later"
-            raise Refused(503, "too_many_streams", text, {"Retry-After": "5"})
-        stream = EventStream(self, self._place(last_id))
+        """Open a stream after the client's last event; raise ``RequestError``."""
+        if len(self._open) >= self._limits.streams:
+            text = f"{len(self._open)} streams are open, which is the limit: try again later"
+            raise RequestError(503, "too_many_streams", text, {"Retry-After": "5"})
+        stream = EventStream(self, self._number(last_id), self._limits.heartbeat)
         self._open.add(stream)
         return stream
 
     def close(self, stream: "EventStream") -> None:
-        """Count a stream no more."""
+        """Remove a stream."""
         self._open.discard(stream)
 
     def end(self) -> None:
-        """Bring all streams to their end."""
+        """End all streams once they have sent all events."""
         for stream in list(self._open):
             stream.end()
 
@@ -99,113 +102,110 @@ class EventStreams:
         """The number of the oldest event that is kept."""
         return self.last - len(self._kept) + 1
 
-    def _place(self, last_id: str) -> int:
-        """Find the number in an event's id; -1 where it is none that can be gone on from."""
-        start, _, number = last_id.partition("-")
+    def _number(self, id_: str) -> int:
+        """Return the number in an event's id, or -1 if a stream cannot continue after it."""
+        start, _, number = id_.partition("-")
         if start != self._start or not (number.isascii() and number.isdigit()) or len(number) > 18:
             return -1
         return int(number) if self.first - 1 <= int(number) <= self.last else -1
 
-    def after(self, at: int, opened: float) -> tuple[int, bytes]:
-        """Spell some of the events after number ``at``; returns the last's number too.
+    def after(self, number: int, opened: float) -> tuple[int, bytes]:
+        """Encode the next events after a number; return the number of the last one too.
 
-        How long each waited counts for a stream ``opened`` before it.
+        The delay of an event counts if the stream was ``opened`` before it.
         """
         now = time.monotonic()
-        begin = at - self.first + 1
-        some = list(islice(self._kept, begin, begin + SLICE))
-        told = b""
-        for number, (since, event) in enumerate(some, at + 1):
-            told += self._spelled(number, event)
+        begin = number - self.first + 1
+        events = list(islice(self._kept, begin, begin + SLICE))
+        encoded = b""
+        for each, (since, event) in enumerate(events, number + 1):
+            encoded += self._head(each, NAMES[type(event)]) + self._data(event) + b"}\n\n"
             if since >= opened:
                 self.delays += 1
                 self.delayed += now - since
-        return at + len(some), told
+        return number + len(events), encoded
 
-    def _spelled(self, number: int, event: Event) -> bytes:
-        head = self._head(number, NAMES[type(event)])
-        return head + self._data(event) + b"}\n\n"
+    def _head(self, number: int, name: str) -> bytes:
+        id_ = f"{self._start}-{number}"
+        fields = encode_json({"event_v": 1, "event_type": name, "id": id_})[:-1].decode()
+        return f'id: {id_}\nevent: {name}\ndata: {fields},"data":'.encode()
 
     def _data(self, event: Event) -> bytes:
         match event:
             case Started(instance) | Updated(new=instance):
-                return self._encoder.of(instance)
+                return self._encoder.encode(instance)
             case Stopped(instance, reason):
-                shown: dict[str, Any] = {"id": instance.id, "name": instance.name}
-                return encoded(shown | {"backend": instance.backend, "reason": reason})
+                data: dict[str, Any] = {"id": instance.id, "name": instance.name}
+                return encode_json(data | {"backend": instance.backend, "reason": reason})
             case BackendDisconnected(backend, reason):
-                return encoded({"backend": backend, "reason": reason})
+                return encode_json({"backend": backend, "reason": reason})
             case BackendReconnected(backend):
-                return encoded({"backend": backend})
+                return encode_json({"backend": backend})
             case _:
                 raise AssertionError(f"{event} has no name")
 
-    def _head(self, number: int, name: str) -> bytes:
-        id_ = f"{self._start}-{number}"
-        said = encoded({"event_v": 1, "event_type": name, "id": id_})[:-1].decode()
-        return f'id: {id_}\nevent: {name}\ndata: {said},"data":'.encode()
-
     def snapshot(self) -> Iterator[bytes]:
-        """Spell all that is visible now, an instance a line, some lines at a time."""
-        return self._lines(self._head(self.last, SNAPSHOT), list(self._registry.visible.values()))
+        """Yield a snapshot of all visible instances in parts, with a line for each instance."""
+        return self._parts(self._head(self.last, SNAPSHOT), list(self._registry.visible.values()))
 
-    def _lines(self, head: bytes, instances: Sequence[Any]) -> Iterator[bytes]:
+    def _parts(self, head: bytes, instances: Sequence[Instance]) -> Iterator[bytes]:
         yield head + b'{"instances":['
         for at in range(0, len(instances), SLICE):
-            some = [self._encoder.of(instance) for instance in instances[at : at + SLICE]]
-            yield (b"," if at else b"") + b"\ndata: " + b",\ndata: ".join(some)
+            lines = [self._encoder.encode(instance) for instance in instances[at : at + SLICE]]
+            yield (b"," if at else b"") + b"\ndata: " + b",\ndata: ".join(lines)
         yield b"\ndata: ]}}\n\n"
 
 
 class EventStream:
-    """One listener's way through the events; ``at`` is the number of the last it has, or -1."""
+    """One stream; ``number`` is that of the last event that the client has, or -1 for none."""
 
-    def __init__(self, streams: EventStreams, at: int) -> None:
+    def __init__(self, streams: EventStreams, number: int, heartbeat: float) -> None:
         self._streams = streams
-        self._at = at
+        self._number = number
+        self._heartbeat = heartbeat
         self._parts: Iterator[bytes] = iter((RETRY,))
-        self._news = asyncio.Event()
-        self._ended = False
-        self._farewell = FAREWELL
-        self._since = time.monotonic()
+        self._wakeup = asyncio.Event()
+        self._ending = False
+        self._last_part = END
+        self._opened = time.monotonic()
 
     def wake(self) -> None:
-        """Take note that there is something new."""
-        self._news.set()
+        """Wake the stream for new events."""
+        self._wakeup.set()
 
     def end(self) -> None:
-        """Come to the end once all is told."""
-        self._ended = True
-        self._news.set()
+        """End the stream once it has sent all events."""
+        self._ending = True
+        self._wakeup.set()
 
     def close(self) -> None:
-        """Be counted no more, and come to the end."""
+        """Remove the stream from the open ones, and end it."""
         self._streams.close(self)
         self.end()
 
     async def next(self) -> bytes:
-        """Wait for more to tell; empty at the end."""
+        """Wait for the next part; return b"" at the end."""
         while True:
             if part := next(self._parts, b""):
                 return part
-            if self._at < self._streams.first - 1:
+            if self._number < self._streams.first - 1:
                 self._parts = self._streams.snapshot()
-                self._at = self._streams.last
-            elif self._at < self._streams.last:
-                self._at, told = self._streams.after(self._at, self._since)
-                return told
-            elif self._ended:
-                farewell, self._farewell = self._farewell, b""
-                return farewell
-            elif not await self._something():
-                return SILENT
+                self._number = self._streams.last
+            elif self._number < self._streams.last:
+                self._number, events = self._streams.after(self._number, self._opened)
+                return events
+            elif self._ending:
+                part, self._last_part = self._last_part, b""
+                return part
+            elif not await self._wait():
+                return HEARTBEAT
 
-    async def _something(self) -> bool:
-        """Wait for news; False after a long silence."""
-        self._news.clear()
+    async def _wait(self) -> bool:
+        """Wait until woken; return False after the time of a heartbeat."""
+        self._wakeup.clear()
         try:
-            async with asyncio.timeout(SILENCE):
-                await self._news.wait()
+            async with asyncio.timeout(self._heartbeat):
+                await self._wakeup.wait()
         except TimeoutError:
             return False
         return True

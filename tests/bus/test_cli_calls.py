@@ -1,4 +1,4 @@
-"""explain, resync and reload, asked of an agent on a bus."""
+"""``explain``, ``resync`` and ``reload`` with an agent on a bus."""
 
 import json
 from collections.abc import Awaitable, Callable, Sequence
@@ -29,9 +29,10 @@ async def test_explain_puts_into_words_what_decides(bus: PrivateBus, asked: str)
         "  opted in (explicit)",
         "  because its own koi metadata says so",
         "  port [::]:80/tcp, listening: _http._tcp, as is usual for this number",
-        "  wanted, port 80/tcp: 'web' of type _http._tcp at this host, port 80",
-        "  wanted, host name: web.local",
         "  refused X-Koi-Port: no port",
+        "  mdns:",
+        "    wanted, port 80/tcp: 'web' of type _http._tcp at this host, port 80",
+        "    wanted, host name: web.local",
         "  note: its file is huge",
     ]
 
@@ -104,7 +105,7 @@ async def test_explain_lets_no_escape_through(bus: PrivateBus) -> None:
     assert "  note: \\x1b[2J\\x0a\\x9b\n" in said.out
 
 
-async def test_resync_tells_what_was_different_of_each_backend(bus: PrivateBus) -> None:
+async def test_resync_counts_the_differences_of_each_backend(bus: PrivateBus) -> None:
     async with agent(bus, WEB) as told:
         told.different = {"any": {"a": "added", "b": "added", "c": "removed"}}
         every = await koi_runtime(bus, "resync")
@@ -117,7 +118,7 @@ async def test_resync_tells_what_was_different_of_each_backend(bus: PrivateBus) 
     assert json.loads(one.out) == {"systemd": {"added": 2, "changed": 0, "removed": 1}}
 
 
-async def test_resync_of_all_leaves_out_what_is_not_on_this_host(bus: PrivateBus) -> None:
+async def test_resync_of_all_skips_absent_backends(bus: PrivateBus) -> None:
     async with agent(bus) as told:
         told.tell(Unfollowed("docker"))
         told.tell(Followed("docker", "docker"))
@@ -128,31 +129,29 @@ async def test_resync_of_all_leaves_out_what_is_not_on_this_host(bus: PrivateBus
     assert named.out == "docker: 0 added, 0 changed, 0 removed\n"
 
 
-async def test_resync_names_the_backends_there_are(bus: PrivateBus) -> None:
+async def test_resync_of_an_unknown_backend_lists_the_known_ones(bus: PrivateBus) -> None:
     async with agent(bus):
         said = await koi_runtime(bus, "resync", "bhyve")
     assert (said.code, said.out) == (1, "")
     assert said.err == ("koi-runtime: no backend 'bhyve'; this agent follows: docker, systemd\n")
 
 
-async def test_resync_says_which_backend_can_not_be_asked_and_asks_the_others(
-    bus: PrivateBus,
-) -> None:
+async def test_resync_reports_a_failed_backend_and_lists_the_others(bus: PrivateBus) -> None:
     async with agent(bus) as told:
-        told.unlisted["docker"] = "no list within 10 s"
+        told.lost["docker"] = "no list within 10 s"
         said = await koi_runtime(bus, "resync")
     assert (said.code, said.out) == (1, "systemd: 0 added, 0 changed, 0 removed\n")
     assert said.err == "koi-runtime: docker: no list within 10 s\n"
 
 
-async def test_reload_is_silent_when_it_went_well(bus: PrivateBus) -> None:
+async def test_reload_is_silent_on_success(bus: PrivateBus) -> None:
     async with agent(bus) as told:
         said = await koi_runtime(bus, "reload")
     assert (said.code, said.out, said.err) == (0, "", "")
     assert told.reloads == 1
 
 
-async def test_reload_says_what_is_wrong_and_where(bus: PrivateBus) -> None:
+async def test_reload_reports_the_error_of_the_configuration(bus: PrivateBus) -> None:
     async with agent(bus) as told:
         told.refusal = "/etc/koi-runtime/koi-runtime.conf:3: ResyncInterval=: 'x' is no time"
         said = await koi_runtime(bus, "reload")
@@ -164,31 +163,35 @@ def reloading(handle: Handler) -> dict[str, Interface]:
     return {ROOT: interface(MANAGER, Method(name="Reload", handle=handle))}
 
 
-async def test_a_wish_lets_polkit_ask_for_a_password(bus: PrivateBus) -> None:
+async def test_a_privileged_call_allows_interactive_authorization(
+    bus: PrivateBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls: list[Call] = []
 
     def reload(call: Call) -> Sequence[Any]:
         calls.append(call)
         return ()
 
-    async with playing(bus.address, NAME, reloading(reload)):
+    async with playing(bus.address, NAME, reloading(reload), monkeypatch):
         assert (await koi_runtime(bus, "reload")).code == 0
     assert [call.interactive for call in calls] == [True]
 
 
 @pytest.mark.parametrize("error", ["AccessDenied", "InteractiveAuthorizationRequired"])
-async def test_who_may_not_is_told_who_may(bus: PrivateBus, error: str) -> None:
+async def test_a_call_without_authorization_is_refused_with_advice(
+    bus: PrivateBus, monkeypatch: pytest.MonkeyPatch, error: str
+) -> None:
     def deny(_call: Call) -> Sequence[Any]:
         raise ErrorReply(f"org.freedesktop.DBus.Error.{error}", f"{NAME}.reload: not authorized")
 
-    async with playing(bus.address, NAME, reloading(deny)):
+    async with playing(bus.address, NAME, reloading(deny), monkeypatch):
         said = await koi_runtime(bus, "reload")
     assert (said.code, said.out) == (1, "")
-    assert said.err == f"koi-runtime: {NAME}.reload: not authorized (try with sudo)\n"
+    assert said.err == f"koi-runtime: {NAME}.reload: not authorized; run the command as root\n"
 
 
 @pytest.mark.parametrize("command", ["explain web", "resync", "reload"])
-async def test_an_agent_that_is_not_there_is_said(bus: PrivateBus, command: str) -> None:
+async def test_an_agent_that_does_not_run_is_an_error(bus: PrivateBus, command: str) -> None:
     said = await koi_runtime(bus, *command.split())
     assert (said.code, said.out) == (1, "")
-    assert said.err.startswith("koi-runtime: the agent does not answer on the system bus (")
+    assert said.err.startswith("koi-runtime: agent on the system bus: not running; ")

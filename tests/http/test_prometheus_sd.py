@@ -1,4 +1,4 @@
-"""Scrape targets: which instances have one, and where it answers."""
+"""Scrape targets for Prometheus: which instances have one, and its address."""
 
 import socket
 from dataclasses import replace
@@ -6,14 +6,14 @@ from dataclasses import replace
 import pytest
 
 from koi_agent.core.instance import KoiMetadata, PortMapping, Protocol
-from tests.http.serving import Told, ask, serving
+from tests.http.serving import Agent, ask, serving
 from tests.http.things import HTTP, SHOP, WEB
 
 
-async def test_targets_are_those_that_opted_in(path: socket.socket) -> None:
+async def test_targets_opted_in(path: socket.socket) -> None:
     other = replace(WEB, ports=(replace(HTTP, host_port=9090, container_port=9090),))
     out = replace(other, id="no.service", metadata=KoiMetadata(enable=False))
-    async with serving(Told(SHOP, other, out), path):
+    async with serving(Agent(SHOP, other, out), path):
         chosen = (await ask(path, "/v1/sd/prometheus")).json
         every = (await ask(path, "/v1/sd/prometheus?include=discovered")).json
     labels = {
@@ -43,37 +43,37 @@ async def test_targets_are_those_that_opted_in(path: socket.socket) -> None:
         (replace(HTTP, protocol=Protocol.UDP), (), None),
     ],
 )
-async def test_a_target_is_where_the_port_answers(
+async def test_target_has_address_of_port(
     path: socket.socket, port: PortMapping, ips: tuple[str, ...], target: str | None
 ) -> None:
-    async with serving(Told(replace(SHOP, ports=(port,), ips=ips)), path):
+    async with serving(Agent(replace(SHOP, ports=(port,), ips=ips)), path):
         found = (await ask(path, "/v1/sd/prometheus")).json
     assert [group["targets"] for group in found] == ([[target]] if target else [])
 
 
-async def test_the_port_that_its_owner_names_is_the_target(path: socket.socket) -> None:
-    told = Told(
+async def test_target_is_port_of_metadata(path: socket.socket) -> None:
+    agent = Agent(
         replace(
             SHOP,
             ports=(HTTP, replace(HTTP, container_port=9100, host_port=9100)),
             metadata=KoiMetadata(enable=True, port=9100),
         )
     )
-    async with serving(told, path):
+    async with serving(agent, path):
         (group,) = (await ask(path, "/v1/sd/prometheus")).json
     assert group["targets"] == ["127.0.0.1:9100"]
 
 
-async def test_target_that_restarts_never_leaves(path: socket.socket) -> None:
-    told = Told(SHOP)
-    async with serving(told, path):
-        told.lose(SHOP, "exited with 0")
+async def test_target_stays_over_restart(path: socket.socket) -> None:
+    agent = Agent(SHOP)
+    async with serving(agent, path):
+        agent.remove(SHOP, "exited with 0")
         listed = (await ask(path, "/v1/runtime/instances")).json
         gone = (await ask(path, "/v1/sd/prometheus")).json
-        told.see(replace(SHOP, ports=(replace(HTTP, host_port=8081),)))
+        agent.update(replace(SHOP, ports=(replace(HTTP, host_port=8081),)))
         back = (await ask(path, "/v1/sd/prometheus")).json
-        told.lose(SHOP, "exited with 0")
-        told.grace.seconds = 0.0
+        agent.remove(SHOP, "exited with 0")
+        agent.grace.seconds = 0.0
         over = (await ask(path, "/v1/sd/prometheus")).json
     assert listed == []
     assert [group["targets"] for group in gone] == [["127.0.0.1:8080"]]
@@ -81,8 +81,8 @@ async def test_target_that_restarts_never_leaves(path: socket.socket) -> None:
     assert over == []
 
 
-async def test_target_that_was_removed_leaves_at_once(path: socket.socket) -> None:
-    told = Told(SHOP)
-    async with serving(told, path):
-        told.lose(SHOP, "removed")
+async def test_removed_target_leaves_at_once(path: socket.socket) -> None:
+    agent = Agent(SHOP)
+    async with serving(agent, path):
+        agent.remove(SHOP, "removed")
         assert (await ask(path, "/v1/sd/prometheus")).json == []

@@ -1,4 +1,4 @@
-"""The content of each page, over real sockets."""
+"""The responses of all routes, over real sockets."""
 
 import socket
 from dataclasses import replace
@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from koi_agent.core.events import Absent, Lost
-from tests.http.serving import Told, ask, client, serving
+from tests.http.serving import Agent, ask, client, serving
 from tests.http.things import CHECKED, HOSTILE, SHOP, WEB
 from tests.unit.things import container, unit
 
 
-async def test_the_status_has_upstreams_shape(path: socket.socket) -> None:
-    told = Told(SHOP, WEB)
-    async with serving(told, path):
+async def test_runtime_status_has_upstream_form(path: socket.socket) -> None:
+    agent = Agent(SHOP, WEB)
+    async with serving(agent, path):
         assert (await ask(path, "/v1/runtime/status")).json == {
             "active": True,
             "backend": "systemd,podman",
@@ -22,17 +22,17 @@ async def test_the_status_has_upstreams_shape(path: socket.socket) -> None:
         }
 
 
-async def test_the_status_of_nothing_names_no_backend(path: socket.socket) -> None:
-    told = Told(backends=())
-    told.apply(Absent(backend="systemd", reason="no bus"))
-    async with serving(told, path):
+async def test_runtime_status_without_backend_has_null(path: socket.socket) -> None:
+    agent = Agent(backends=())
+    agent.apply(Absent(backend="systemd", reason="no bus"))
+    async with serving(agent, path):
         status = (await ask(path, "/v1/runtime/status")).json
         assert status == {"active": False, "backend": None, "instance_count": 0}
 
 
-async def test_an_instance_has_upstreams_fields_and_ours(path: socket.socket) -> None:
-    told = Told(SHOP)
-    async with serving(told, path):
+async def test_instance_has_upstream_keys_and_ours(path: socket.socket) -> None:
+    agent = Agent(SHOP)
+    async with serving(agent, path):
         reply = await ask(path, "/v1/runtime/instances")
     assert reply.headers["content-type"] == "application/json"
     (shown,) = reply.json
@@ -80,40 +80,40 @@ async def test_an_instance_has_upstreams_fields_and_ours(path: socket.socket) ->
 
 
 async def test_image_is_left_out_and_other_unknown_values_are_null(path: socket.socket) -> None:
-    told = Told(replace(WEB, created_at=2**62))
-    async with serving(told, path):
+    agent = Agent(replace(WEB, created_at=2**62))
+    async with serving(agent, path):
         (shown,) = (await ask(path, "/v1/runtime/instances")).json
     assert "image" not in shown
     assert (shown["project"], shown["replica"], shown["created_at"]) == (None, None, None)
 
 
-async def test_a_list_is_current_after_each_event(path: socket.socket) -> None:
-    told = Told(WEB)
-    async with serving(told, path), client(path) as one:
+async def test_list_is_current_after_each_event(path: socket.socket) -> None:
+    agent = Agent(WEB)
+    async with serving(agent, path), client(path) as one:
         for pid in (1, 2):
-            told.see(replace(WEB, main_pid=pid))
+            agent.update(replace(WEB, main_pid=pid))
             (shown,) = (await one.ask("/v1/runtime/instances")).json
             assert shown["main_pid"] == pid
-        told.lose(WEB)
+        agent.remove(WEB)
         assert (await one.ask("/v1/runtime/instances")).json == []
 
 
 @pytest.mark.parametrize("asked", ["web.service", "systemd:web.service", "systemd%3Aweb%2Eservice"])
-async def test_an_instance_is_found_by_id_and_by_key(path: socket.socket, asked: str) -> None:
-    async with serving(Told(WEB), path):
+async def test_instance_is_found_by_id_and_by_key(path: socket.socket, asked: str) -> None:
+    async with serving(Agent(WEB), path):
         reply = await ask(path, f"/v1/runtime/instances/{asked}")
     assert reply.json["key"] == "systemd:web.service"
 
 
 @pytest.mark.parametrize("asked", ["default/web", "default%2Fweb", "podman:default/web"])
-async def test_an_id_may_have_slashes(path: socket.socket, asked: str) -> None:
-    async with serving(Told(container("default/web")), path):
+async def test_id_can_have_slashes(path: socket.socket, asked: str) -> None:
+    async with serving(Agent(container("default/web")), path):
         reply = await ask(path, f"/v1/runtime/instances/{asked}")
     assert reply.json["id"] == "default/web"
 
 
-async def test_hostile_names_stay_inside_their_strings(path: socket.socket) -> None:
-    async with serving(Told(HOSTILE), path):
+async def test_hostile_names_are_escaped(path: socket.socket) -> None:
+    async with serving(Agent(HOSTILE), path):
         (shown,) = (await ask(path, "/v1/runtime/instances")).json
         reply = await ask(path, "/v1/runtime/instances/a%5Cx2db/../%1B")
     assert shown["name"] == HOSTILE.name.replace("\x00", "\ufffd")
@@ -122,8 +122,8 @@ async def test_hostile_names_stay_inside_their_strings(path: socket.socket) -> N
     assert b"\x1b" not in reply.body
 
 
-async def test_an_id_of_two_backends_is_ambiguous(path: socket.socket) -> None:
-    async with serving(Told(unit("twin"), container("twin")), path):
+async def test_id_of_two_backends_is_ambiguous(path: socket.socket) -> None:
+    async with serving(Agent(unit("twin"), container("twin")), path):
         reply = await ask(path, "/v1/runtime/instances/twin")
     assert reply.status == 409
     assert reply.json == {
@@ -133,17 +133,17 @@ async def test_an_id_of_two_backends_is_ambiguous(path: socket.socket) -> None:
 
 
 @pytest.mark.parametrize("asked", ["nobody", "systemd:", "%", "%zz", "\u00e9".encode().hex()])
-async def test_an_unknown_id_is_not_found(path: socket.socket, asked: str) -> None:
-    async with serving(Told(WEB), path):
+async def test_unknown_id_is_not_found(path: socket.socket, asked: str) -> None:
+    async with serving(Agent(WEB), path):
         reply = await ask(path, f"/v1/runtime/instances/{asked}")
     assert reply.status == 404
     assert reply.json["error"] == "not_found"
 
 
-async def test_backends_say_where_they_stand(path: socket.socket) -> None:
-    told = Told(WEB)
-    told.apply(Lost(backend="systemd", reason="gone"))
-    async with serving(told, path):
+async def test_backends_have_state_and_last_error(path: socket.socket) -> None:
+    agent = Agent(WEB)
+    agent.apply(Lost(backend="systemd", reason="gone"))
+    async with serving(agent, path):
         systemd, podman = (await ask(path, "/v1/runtime/backends")).json
     assert systemd["state"] == "stale"
     assert systemd["last_error"] == "gone"
@@ -152,17 +152,17 @@ async def test_backends_say_where_they_stand(path: socket.socket) -> None:
     assert podman["last_sync"].endswith("Z")
 
 
-async def test_health_says_what_runtimes_check(path: socket.socket) -> None:
-    async with serving(Told(SHOP, WEB), path):
+async def test_health_has_results_of_runtimes(path: socket.socket) -> None:
+    async with serving(Agent(SHOP, WEB), path):
         shown = (await ask(path, "/v1/health/status")).json
     health = {"key": str(SHOP.key), "name": "shop", "health": "unhealthy", "detail": "exit 1"}
     assert shown == {"machines": [], "services": [], "instances": [health]}
 
 
-async def test_checks_have_upstreams_shape_and_a_key(path: socket.socket) -> None:
-    told = Told(SHOP)
-    told.apply(CHECKED)
-    async with serving(told, path):
+async def test_checks_have_upstream_form_and_key(path: socket.socket) -> None:
+    agent = Agent(SHOP)
+    agent.apply(CHECKED)
+    async with serving(agent, path):
         shown = (await ask(path, "/v1/health/status")).json
     assert shown["services"] == [
         {
@@ -180,8 +180,8 @@ async def test_checks_have_upstreams_shape_and_a_key(path: socket.socket) -> Non
     ]
 
 
-async def test_the_agents_status_has_upstreams_shape(path: socket.socket) -> None:
-    async with serving(Told(SHOP), path):
+async def test_agent_status_has_upstream_form(path: socket.socket) -> None:
+    async with serving(Agent(SHOP), path):
         shown = (await ask(path, "/v1/status")).json
     assert shown.pop("uptime_secs") < 60
     summary = "systemd: 0 instances, podman: 1 instances"
@@ -204,18 +204,18 @@ async def test_the_agents_status_has_upstreams_shape(path: socket.socket) -> Non
         ("stopping", 503, {"error": "not_serving", "message": "koi-runtime is stopping"}),
     ],
 )
-async def test_healthz_tells_whether_to_send_anybody(
+async def test_healthz_fails_while_starting_or_stopping(
     path: socket.socket, state: str, status: int, said: dict[str, Any]
 ) -> None:
-    told = Told()
-    told.facts = replace(told.facts, state=state)
-    async with serving(told, path):
+    agent = Agent()
+    agent.status = replace(agent.status, state=state)
+    async with serving(agent, path):
         reply = await ask(path, "/healthz")
     assert (reply.status, reply.json) == (status, said)
 
 
-async def test_answers_are_not_cached_and_name_no_version(path: socket.socket) -> None:
-    async with serving(Told(), path):
+async def test_headers_forbid_caching_and_have_no_version(path: socket.socket) -> None:
+    async with serving(Agent(), path):
         for target in ("/v1/runtime/status", "/nowhere"):
             headers = (await ask(path, target)).headers
             assert headers["server"] == "koi-runtime"
@@ -223,8 +223,8 @@ async def test_answers_are_not_cached_and_name_no_version(path: socket.socket) -
             assert not any(name.startswith("access-control") for name in headers)
 
 
-async def test_an_unknown_page_is_an_error_in_upstreams_form(path: socket.socket) -> None:
-    async with serving(Told(), path), client(path) as one:
+async def test_unknown_path_has_upstream_error_form(path: socket.socket) -> None:
+    async with serving(Agent(), path), client(path) as one:
         for target in ("/", "/v1", "/v1/runtime/instances/", "/v1/runtime/status/", "//healthz"):
             reply = await one.ask(target)
             assert (reply.status, reply.json["error"]) == (404, "not_found"), target
@@ -232,15 +232,15 @@ async def test_an_unknown_page_is_an_error_in_upstreams_form(path: socket.socket
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
-async def test_nothing_can_be_changed(path: socket.socket, method: str) -> None:
-    async with serving(Told(), path):
+async def test_other_methods_are_refused(path: socket.socket, method: str) -> None:
+    async with serving(Agent(), path):
         reply = await ask(path, "/v1/runtime/instances", method=method)
     assert (reply.status, reply.json["error"]) == (405, "method_not_allowed")
     assert reply.headers["allow"] == "get, head"
 
 
-async def test_a_body_is_refused(path: socket.socket) -> None:
-    async with serving(Told(), path), client(path) as one:
+async def test_body_is_refused(path: socket.socket) -> None:
+    async with serving(Agent(), path), client(path) as one:
         one.send("/v1/status", "Content-Length: 2")
         one.writer.write(b"{}")
         reply = await one.reply()
@@ -248,8 +248,8 @@ async def test_a_body_is_refused(path: socket.socket) -> None:
         assert await one.ended()
 
 
-async def test_head_tells_the_same_without_a_body(path: socket.socket) -> None:
-    async with serving(Told(SHOP, WEB), path), client(path) as one:
+async def test_head_has_headers_of_get(path: socket.socket) -> None:
+    async with serving(Agent(SHOP, WEB), path), client(path) as one:
         for target in ("/v1/runtime/instances", "/v1/runtime/status", "/metrics", "/nowhere"):
             head = await one.ask(target, method="HEAD")
             get = await one.ask(target)

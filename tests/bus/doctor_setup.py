@@ -1,16 +1,17 @@
-"""Whom the doctor sees: a place on a bus, and a systemd that says what a test wants."""
+"""The surroundings of an examination: a bus, a folder, facts of a host, and a fake systemd."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from koi_agent.bus.interfaces import Emits, ErrorReply, Interface, Method, Property, interface
-from koi_agent.cli.doctor import examination, units
+from koi_agent.cli.doctor import units
 from koi_agent.cli.doctor.examination import examine
+from koi_agent.cli.doctor.findings import Case, Host
 from tests.bus.tables import playing
 from tests.world.bus import PrivateBus
 
@@ -18,11 +19,16 @@ UNIT_PATH = "/org/freedesktop/systemd1/unit/koi"
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where the user's agent is looked for: on this bus, below this folder."""
+class Setup:
+    """The bus and the folder in which the doctor finds a user's agent, and the facts of its host.
+
+    ``timeout`` is the seconds that a check may take.
+    """
 
     bus: PrivateBus
     folder: Path
+    host: Host = field(default_factory=Host)
+    timeout: float = 5.0
 
     @property
     def environment(self) -> dict[str, str]:
@@ -33,23 +39,19 @@ class Place:
         }
 
     async def findings(self, scope: str = "user") -> dict[str, list[tuple[str, str, str]]]:
-        """Examine; returns verdict, text and advice of each finding, by check."""
+        """Examine; return verdict, text and advice of each finding, by check."""
+        case = Case(scope=scope, environment=self.environment, host=self.host, timeout=self.timeout)
         found: dict[str, list[tuple[str, str, str]]] = {}
-        for name, one in await examine(scope, self.environment):
+        for name, one in await examine(case):
             found.setdefault(name, []).append((str(one.verdict), one.text, one.advice))
         return found
 
 
-def be_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have checks that nobody answers fail sooner."""
-    monkeypatch.setattr(examination, "PATIENCE", 2.0)
-
-
 @asynccontextmanager
 async def systemd(
-    place: Place, monkeypatch: pytest.MonkeyPatch, *, file: str, active: str, version: str = "257.1"
+    setup: Setup, monkeypatch: pytest.MonkeyPatch, *, file: str, active: str, version: str = "257.1"
 ) -> AsyncIterator[None]:
-    """Put a systemd on the bus that says this of our unit; "" is that it knows none."""
+    """Run a fake systemd with these states of the agent's unit; "" means that there is no unit."""
 
     def file_state(_call: object, unit: str) -> Sequence[Any]:
         assert unit == "koi-runtime.service"
@@ -72,5 +74,5 @@ async def systemd(
     state = Property("ActiveState", "s", Emits.TRUE, lambda _: active)
     unit = interface("org.freedesktop.systemd1.Unit", state)
     objects: dict[str, Interface] = {units.MANAGER[1]: manager, UNIT_PATH: unit}
-    async with playing(place.bus.address, units.SYSTEMD, objects):
+    async with playing(setup.bus.address, units.SYSTEMD, objects, monkeypatch):
         yield

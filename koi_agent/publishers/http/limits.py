@@ -1,0 +1,35 @@
+"""The limits of the HTTP server."""
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Limits for clients; times are seconds."""
+
+    request_timeout: float = 10.0
+    """Time to send a request."""
+    idle_timeout: float = 75.0
+    """Time that a connection is kept between two requests."""
+    write_timeout: float = 10.0
+    """Time to read enough that the next part of a response can be written."""
+    last_request_timeout: float = 0.2
+    """Time for a next request to arrive when the server stops after a response."""
+    stop_timeout: float = 2.0
+    """Time that a stop waits for the responses to requests that arrived before."""
+    accept_pause: float = 1.0
+    """Time until accept() is tried again after a resource of the system was exhausted."""
+    heartbeat: float = 15.0
+    """Time without an event after which a stream sends a comment."""
+    connections: int = 64
+    """Open connections of one socket; more wait in the kernel's queue."""
+    streams: int = 16
+    """Open event streams."""
+    kept_events: int = 1024
+    """Events kept for clients that reconnect or are slow."""
+    unread_bytes: int = 64 * 1024
+    """Bytes of requests not handled yet: one head and a few more requests."""
+
+
+DEFAULTS: Final = Limits()
