@@ -87,16 +87,18 @@ class Control:
 
 
 class Told:
-    """An agent that knows what it is told.
+    """An agent whose registry the test fills.
 
     ``different`` are the differences that a resync finds, ``lost`` the reasons why the resync of a
     backend fails. ``refusal`` is the reason why a reload fails, or "".
     """
 
-    def __init__(self, backends: Sequence[str] = ("docker", "systemd")) -> None:
+    def __init__(
+        self, backends: Sequence[str] = ("docker", "systemd"), *, version: str = VERSION
+    ) -> None:
         self.registry = Registry({name: name for name in backends})
         wishes = ManagerActions(self._resync, self._reload, self._decisions)
-        self.publisher = DBusPublisher(self.registry, VERSION, wishes, Control())
+        self.publisher = DBusPublisher(self.registry, version, wishes, Control())
         self.different: dict[str, dict[str, str]] = {}
         self.lost: dict[str, str] = {}
         self.refusal = ""
@@ -136,9 +138,11 @@ class Told:
 
 
 @asynccontextmanager
-async def agent(bus: PrivateBus, *instances: Instance) -> AsyncIterator[Told]:
+async def agent(
+    bus: PrivateBus, *instances: Instance, version: str = VERSION
+) -> AsyncIterator[Told]:
     """Serve instances on a bus until the block is left."""
-    told = Told()
+    told = Told(version=version)
     server = Server(told.publisher.tree)
     place = ReconnectingBus(bus.address, server.dispatch)
     async with asyncio.TaskGroup() as group:
@@ -146,7 +150,7 @@ async def agent(bus: PrivateBus, *instances: Instance) -> AsyncIterator[Told]:
         told.list(*instances)
         tasks.append(group.create_task(told.publisher.run(place)))
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 await told.publisher.named.wait()
             told.publisher.enter("")
             yield told
@@ -194,7 +198,7 @@ async def koi_runtime(
 async def finished(process: Process) -> tuple[str, str]:
     """Wait for a command's end; returns what it wrote that was not read yet."""
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             out, err = await process.communicate()
     except TimeoutError:
         process.kill()

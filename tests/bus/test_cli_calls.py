@@ -163,28 +163,26 @@ def reloading(handle: Handler) -> dict[str, Interface]:
     return {ROOT: interface(MANAGER, Method(name="Reload", handle=handle))}
 
 
-async def test_a_privileged_call_allows_interactive_authorization(
-    bus: PrivateBus, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_privileged_call_allows_interactive_authorization(bus: PrivateBus) -> None:
     calls: list[Call] = []
 
     def reload(call: Call) -> Sequence[Any]:
         calls.append(call)
         return ()
 
-    async with playing(bus.address, NAME, reloading(reload), monkeypatch):
+    async with playing(bus.address, NAME, reloading(reload)):
         assert (await koi_runtime(bus, "reload")).code == 0
     assert [call.interactive for call in calls] == [True]
 
 
 @pytest.mark.parametrize("error", ["AccessDenied", "InteractiveAuthorizationRequired"])
 async def test_a_call_without_authorization_is_refused_with_advice(
-    bus: PrivateBus, monkeypatch: pytest.MonkeyPatch, error: str
+    bus: PrivateBus, error: str
 ) -> None:
     def deny(_call: Call) -> Sequence[Any]:
         raise ErrorReply(f"org.freedesktop.DBus.Error.{error}", f"{NAME}.reload: not authorized")
 
-    async with playing(bus.address, NAME, reloading(deny), monkeypatch):
+    async with playing(bus.address, NAME, reloading(deny)):
         said = await koi_runtime(bus, "reload")
     assert (said.code, said.out) == (1, "")
     assert said.err == f"koi-runtime: {NAME}.reload: not authorized; run the command as root\n"
