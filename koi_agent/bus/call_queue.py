@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Never
 
 from koi_agent.bus.client import Connection
-from koi_agent.bus.signals import Message
+from koi_agent.bus.messages import Message
 
 TURN = 0.005
 """Seconds of answering before others get a turn."""

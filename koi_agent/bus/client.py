@@ -8,8 +8,8 @@ from time import monotonic
 from typing import Any, Never
 
 from koi_agent.bus.connection import DEFAULT_TIMING, MessageSocket, Timing, open_socket
-from koi_agent.bus.messages import Flag, Header, MessageType, encode, marshal, plain
-from koi_agent.bus.signals import Changed, Message, Signal, Subscription
+from koi_agent.bus.messages import Flag, Header, Message, MessageType, encode, marshal
+from koi_agent.bus.signals import Changed, Signal, Subscription
 from koi_agent.bus.writer import BusLost
 from koi_agent.core import message_ids
 from koi_agent.core.backoff import pauses
@@ -85,7 +85,7 @@ class Connection:
         frame = encode(header, marshal(signature, body))
         reply = await self._socket.ask(frame, header.serial, within=within)
         try:
-            values: list[Any] = plain(reply.values())
+            values = reply.values()
         except BadInput as error:
             raise CallError(UNREADABLE_REPLY, str(error)) from error
         if reply.header.kind == MessageType.ERROR:

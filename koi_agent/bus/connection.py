@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from koi_agent.bus import sasl
-from koi_agent.bus.messages import Header, MessageType, encode
-from koi_agent.bus.signals import Batch, Changed, Message, Signal, SignalReader, Subscription
+from koi_agent.bus.messages import Header, Message, MessageType, encode
+from koi_agent.bus.signals import Batch, Changed, Signal, SignalReader, Subscription
 from koi_agent.bus.writer import BusLost, Writer
 from koi_agent.core.errors import BadInput
 

@@ -10,13 +10,11 @@ from functools import lru_cache
 from struct import Struct
 from typing import Any, NamedTuple
 
-from dbus_next.signature import SignatureTree, SignatureType
+from koi_agent.bus import signatures
+from koi_agent.bus.reader import ARRAY_LIMIT, EIGHTS
+from koi_agent.bus.signatures import SignatureType
 
 U32 = Struct("<I")
-EIGHTS = frozenset("xtd({")
-"""Types that begin at a multiple of eight."""
-ARRAY_LIMIT = 64 * 1024 * 1024
-"""Bytes an array may have; for a longer one the bus would end the connection."""
 
 Write = Callable[[bytearray, Any], None]
 """Appends a value to a message, padded to its type's alignment."""
@@ -46,7 +44,7 @@ def marshal(signature: str, body: Sequence[Any]) -> bytes:
 
 @lru_cache(maxsize=1024)
 def _writers(signature: str) -> tuple[Write, ...]:
-    return tuple(_writer(kind) for kind in SignatureTree(signature).types)
+    return tuple(_writer(kind) for kind in signatures.parse(signature))
 
 
 def _writer(kind: SignatureType) -> Write:

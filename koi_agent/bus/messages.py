@@ -7,22 +7,17 @@ one. The format is the D-Bus Specification's "Message Format".
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
-from io import BytesIO
 from struct import Struct, unpack_from
-from struct import error as StructError  # noqa: N812 - the standard library's spelling
 from typing import Any
 
-from dbus_next._private.unmarshaller import MarshallerStreamEndError, Unmarshaller
-from dbus_next.errors import InvalidMessageError
-from dbus_next.signature import SignatureTree, Variant
-
 from koi_agent.bus.marshalling import U32, marshal
+from koi_agent.bus.reader import BIG, LITTLE, PLAIN, UNREADABLE, read_signature, reader, unmarshal
+from koi_agent.bus.signatures import Variant
 from koi_agent.core.errors import BadInput
 
-__all__ = ["U32", "Header", "MessageType", "Variant", "marshal"]
+__all__ = ["U32", "Header", "Message", "MessageType", "Variant", "marshal"]
 
 FIXED = Struct("<4BIII")
-LITTLE, BIG = ord("l"), ord("B")
 MESSAGE_LIMIT = 128 * 1024 * 1024
 """Bytes a message may have (D-Bus Specification, "Message Format")."""
 
@@ -60,25 +55,6 @@ class Header:
     signature: str = ""
 
 
-UNREADABLE = (
-    EOFError,
-    IndexError,
-    InvalidMessageError,
-    KeyError,
-    MarshallerStreamEndError,
-    RecursionError,
-    StructError,
-    TypeError,
-    UnicodeDecodeError,
-    ValueError,
-)
-"""What reading bytes that are not what they claim to be may raise."""
-
-FLAT = frozenset({"", "s", "so", "sss", "b", "u", "o"})
-"""Signatures read by hand; of a stock reader they cost ten times as much."""
-SIGNATURES_KEPT = 1024
-"""dbus-next remembers every signature it saw, for ever; strangers choose them in variants."""
-
 # Field code → attribute and type, in the specification's order.
 FIELDS = {
     1: ("path", b"o"),
@@ -92,7 +68,31 @@ FIELDS = {
 }
 
 
-SIMPLE = frozenset(kind for _, kind in FIELDS.values())
+# A field is in a variant, in a struct, in an array.
+_FIELD_FORM = {endian: form._replace(depth=3) for endian, form in PLAIN.items()}
+_FIELD_READERS = {
+    endian: {
+        bytes((code, 1)) + kind + b"\0": (name, reader(kind.decode(), form))
+        for code, (name, kind) in FIELDS.items()
+    }
+    for endian, form in _FIELD_FORM.items()
+}
+"""For each byte order, what a field begins with, and then its attribute and reader."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A method call or a reply: its header, and its body still marshalled."""
+
+    header: Header
+    body: bytes
+    endian: int
+
+    def values(self, *, keep_variants: bool = False) -> list[Any]:
+        """Read the body, as ``reader.unmarshal`` does; raises ``BadInput``."""
+        return unmarshal(
+            self.header.signature, self.body, endian=self.endian, keep_variants=keep_variants
+        )
 
 
 def padded(length: int) -> int:
@@ -136,48 +136,28 @@ def decode(data: bytes | bytearray, start: int) -> Header:
     try:
         return _decode(data, start)
     except UNREADABLE as error:
-        raise BadInput(f"unreadable header: {type(error).__name__}") from error
+        raise BadInput(f"header: {error}") from error
 
 
 def _decode(data: bytes | bytearray, start: int) -> Header:
-    order = "<" if data[start] == LITTLE else ">"
-    _, kind, flags, _, _, serial, length = unpack_from(order + "4BIII", data, start)
+    form, fields = _FIELD_FORM[data[start]], _FIELD_READERS[data[start]]
+    _, kind, flags, _, _, serial, length = unpack_from(form.order + "4BIII", data, start)
     header = Header(kind=kind, flags=flags, serial=serial)
-    array = data[start + 16 : start + 16 + length]
-    at = 0
-    while at < len(array):
-        at = _read_field(order, array, padded(at), header)
+    head = bytes(data[start : start + 16 + length])
+    at = 16
+    while at < len(head):
+        at += -at & 7
+        if known := fields.get(head[at : at + 4]):
+            name, read = known
+            value, at = read(head, at + 4)
+            setattr(header, name, value)
+        else:
+            # A field of a later version of the specification.
+            signature, at = read_signature(head, at + 1)
+            _, at = reader(signature, form)(head, at)
+    if at != length + 16:
+        raise BadInput("the fields end inside a value")
     return header
-
-
-def _read_field(order: str, array: bytes | bytearray, at: int, header: Header) -> int:
-    code, kind = array[at], bytes(array[at + 2 : at + 2 + array[at + 1]])
-    if kind not in SIMPLE:
-        return _skip_field(order, array, at + 1)
-    at += 4
-    if kind == b"u":
-        value: str | int = unpack_from(order + "I", array, at)[0]
-        end = at + 4
-    else:
-        width = 1 if kind == b"g" else 4
-        size = array[at] if kind == b"g" else unpack_from(order + "I", array, at)[0]
-        value = array[at + width : at + width + size].decode()
-        end = at + width + size + 1
-    if end > len(array):
-        raise BadInput(f"header field {code} reaches past its header")
-    name, expected = FIELDS.get(code, ("", kind))
-    if name and kind == expected:
-        setattr(header, name, value)
-    return end
-
-
-def _skip_field(order: str, array: bytes | bytearray, at: int) -> int:
-    """Pass over a variant of a type that no field we know has; a later version may have one."""
-    reader = Unmarshaller(BytesIO(array))
-    reader.endian = LITTLE if order == "<" else BIG
-    reader.read(at)
-    reader.read_variant()
-    return int(reader.offset)
 
 
 def extent(data: bytes | bytearray, start: int) -> tuple[int, int, int]:
@@ -198,57 +178,3 @@ def extent(data: bytes | bytearray, start: int) -> tuple[int, int, int]:
     if end - start > MESSAGE_LIMIT:
         raise BadInput(f"message of {end - start} bytes")
     return fields, begin, end
-
-
-def unmarshal(signature: str, body: bytes, *, endian: int = LITTLE) -> list[Any]:
-    """Read a body; raises ``BadInput``."""
-    if endian == LITTLE and signature in FLAT:
-        return _flat(signature, body)
-    if len(SignatureTree._cache) > SIGNATURES_KEPT:
-        SignatureTree._cache.clear()
-    reader = Unmarshaller(BytesIO(body))
-    reader.endian = endian
-    try:
-        return [reader.read_argument(kind) for kind in SignatureTree._get(signature).types]
-    except UNREADABLE as error:
-        raise BadInput(f"body is not {signature!r}: {type(error).__name__}") from error
-    finally:
-        reader.readers.clear()  # its own methods: thousands of such cycles stop us to be collected
-
-
-def _flat(signature: str, body: bytes) -> list[Any]:
-    """Read strings and 32-bit numbers in a row: what signals of names and states are made of."""
-    values: list[Any] = []
-    at = 0
-    try:
-        for kind in signature:
-            at += -at % 4
-            number = U32.unpack_from(body, at)[0]
-            at += 4
-            if kind in "so":
-                values.append(_text(body, at, at + number))
-                at += number + 1
-            else:
-                values.append(bool(number) if kind == "b" else number)
-    except UNREADABLE as error:
-        raise BadInput(f"body is not {signature!r}: {type(error).__name__}") from error
-    return values
-
-
-def _text(body: bytes, start: int, end: int) -> str:
-    if end >= len(body):
-        raise IndexError("a string reaches past its body")
-    return body[start:end].decode()
-
-
-def plain(value: object) -> Any:
-    """Take the variants out of a value."""
-    match value:
-        case Variant():
-            return plain(value.value)
-        case dict():
-            return {key: plain(item) for key, item in value.items()}
-        case list():
-            return [plain(item) for item in value]
-        case _:
-            return value

@@ -15,8 +15,7 @@ from koi_agent.bus import polkit
 from koi_agent.bus.call_queue import CallQueue
 from koi_agent.bus.client import Connection
 from koi_agent.bus.interfaces import Call, ErrorReply, Method
-from koi_agent.bus.messages import Flag, Header, MessageType, marshal
-from koi_agent.bus.signals import Message
+from koi_agent.bus.messages import Flag, Header, Message, MessageType, marshal
 from koi_agent.bus.standard_interfaces import ERROR, PEER, Objects, Standard
 from koi_agent.bus.writer import BusLost
 from koi_agent.core.errors import BadInput
@@ -134,7 +133,7 @@ def _arguments(method: Method, message: Message) -> Sequence[Any]:
         text = f"{method.name} takes '{method.signature}', not '{given}'"
         raise ErrorReply(ERROR + "InvalidArgs", text)
     try:
-        return message.values()
+        return message.values(keep_variants=True)
     except BadInput as error:
         raise ErrorReply(ERROR + "InvalidArgs", str(error)) from error
 

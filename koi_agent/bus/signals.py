@@ -11,19 +11,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from koi_agent.bus.messages import (
-    LITTLE,
-    UNREADABLE,
-    Header,
-    MessageType,
-    decode,
-    extent,
-    unmarshal,
-)
+from koi_agent.bus.messages import Header, Message, MessageType, decode, extent
 from koi_agent.bus.property_filter import PropertyFilter
-from koi_agent.core.errors import BadInput
+from koi_agent.bus.reader import LITTLE, UNREADABLE, unmarshal
 
-__all__ = ["Changed", "Message", "PropertyFilter", "Signal", "SignalReader", "Subscription"]
+__all__ = ["Changed", "PropertyFilter", "Signal", "SignalReader", "Subscription"]
 
 ROUTES_KEPT = 16384
 """Headers remembered; past that all are forgotten and read anew."""
@@ -41,7 +33,7 @@ class Signal:
     path: str
     interface: str
     member: str
-    body: Sequence[Any]
+    body: list[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +46,6 @@ class Changed:
     path: str
     interface: str
     values: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """A method call or a reply: its header, and its body still marshalled."""
-
-    header: Header
-    body: bytes
-    endian: int
-
-    def values(self) -> list[Any]:
-        """Unmarshal the body; raises ``BadInput``."""
-        return unmarshal(self.header.signature, self.body, endian=self.endian)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -138,7 +117,7 @@ class SignalReader:
                     messages.append(self._message(span))
                 elif route := self._route(span):
                     self._take(route, span, batch)
-            except BadInput:
+            except UNREADABLE:
                 self.bad += 1
         self._flush(batch)
         del data[:end]
@@ -185,10 +164,10 @@ class SignalReader:
 
     def _last_words(self, pick: PropertyFilter, spans: Sequence[Span]) -> Mapping[str, Any]:
         values: dict[str, Any] = {}
-        for start, _, begin, end in reversed(spans):
+        for _, _, begin, end in reversed(spans):
             try:
-                values = pick.read(self._data, start, begin, end) | values
-            except (*UNREADABLE, BadInput):
+                values = pick.search(bytes(self._data[begin:end])) | values
+            except UNREADABLE:
                 self.bad += 1
             if len(values) == len(pick):
                 break
@@ -232,5 +211,5 @@ def _whole(route: Route, body: bytes, endian: int) -> Iterator[Item]:
         return
     for subscription in route.takers:
         for pick in subscription.picks:
-            if picked := pick.read_whole(body, endian=endian):
+            if picked := pick.read(body, endian):
                 yield subscription, Changed(header.path, pick.interface, picked)

@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any
 
 from koi_agent.bus.client import Connection
-from koi_agent.bus.messages import plain
 from koi_agent.bus.signals import Changed, PropertyFilter, Signal, Subscription
 from koi_agent.cli import formatting, records
 from koi_agent.cli.client import key_at
@@ -103,7 +102,7 @@ class EventQueue:
                     self._queue.put_nowait(event)
 
     def _events(self, signal: Signal) -> Iterable[Event]:
-        match signal.member, plain(signal.body):
+        match signal.member, signal.body:
             case "NameOwnerChanged", [_, old, new]:
                 return self._owner_events(old, new)
             case member, [str(), str(), str(), dict()] as body if member in INSTANCE_EVENTS:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from koi_agent.gate.requests import Endpoint
-from koi_agent.host.engines import EVENTS, is_read
+from koi_agent.host.engines import EVENTS, is_used_label
 
 VARIABLE: Final = "KOI_MDNS_ANNOUNCE="
 """The one variable of a container's environment that is for the agent."""
@@ -113,7 +113,7 @@ def _labels(value: Any) -> Any:
     """Copy the labels that the agent reads, whatever their values are."""
     if not isinstance(value, dict):
         return None
-    return {key: _scalar(label) for key, label in value.items() if is_read(key)}
+    return {key: _scalar(label) for key, label in value.items() if is_used_label(key)}
 
 
 def _health_state(value: Any) -> Any:
@@ -128,7 +128,7 @@ def _attributes(value: Any) -> Any:
     """Copy an event's attributes, among which are the container's labels."""
     if not isinstance(value, dict):
         return None
-    return {k: _scalar(item) for k, item in value.items() if k in _ATTRIBUTES or is_read(k)}
+    return {k: _scalar(item) for k, item in value.items() if k in _ATTRIBUTES or is_used_label(k)}
 
 
 _ATTRIBUTES: Final = frozenset(

@@ -1,1 +1,1 @@
-"""The host's doors: the kernel's own interfaces, and our life under systemd."""
+"""Interfaces of the host: the kernel's, and those of systemd to a service."""

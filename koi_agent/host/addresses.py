@@ -1,7 +1,7 @@
-"""The addresses by which others on the network reach this host (NETLINK_ROUTE, rtnetlink(7)).
+"""The addresses at which other hosts reach this host (NETLINK_ROUTE, rtnetlink(7)).
 
-Bridges that only containers and virtual machines of this host are connected to are no network of
-others: what is said of the host there, nobody else hears, and they come and go with each project.
+Bridges that connect only containers and virtual machines of this host are left out: no other host
+is on them, and they come and go with each project.
 """
 
 import asyncio
@@ -31,20 +31,20 @@ _LINK = struct.Struct("=BxHiII")
 _ADDRESS = struct.Struct("=BBBBI")
 _MASTER, _LINK_INFO, _KIND = 10, 18, 1
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
-_LARGEST_PART: Final = 64 * 1024
+_MAX_PART: Final = 64 * 1024
 
 _UP, _LOOPBACK, _RUNNING, _MULTICAST = 0x1, 0x8, 0x40, 0x1000
 _TEMPORARY, _DAD_FAILED, _DEPRECATED, _TENTATIVE = 0x01, 0x08, 0x20, 0x40
 _LINK_SCOPE: Final = 253
 PATIENCE: Final = 0.2
-"""Seconds that the kernel may take: we stand still meanwhile."""
+"""Seconds that the kernel may take; the event loop is blocked meanwhile."""
 _VIRTUAL: Final = frozenset({"veth", "tun"})
-"""Kinds of interfaces by which containers and virtual machines are connected to a bridge."""
+"""Kinds of interfaces that connect containers and virtual machines to a bridge."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interface:
-    """A network interface; ``kind`` is "" for hardware, ``master`` 0 where it is in no bridge."""
+    """A network interface; ``kind`` is "" for hardware, ``master`` is 0 outside of a bridge."""
 
     index: int
     flags: int
@@ -54,7 +54,7 @@ class Interface:
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class HostAddress:
-    """An address of this host on one network; ``interface`` is an index as in if_nameindex(3)."""
+    """An address of this host; ``interface`` is its index, as in if_nameindex(3)."""
 
     interface: int
     address: str
@@ -65,98 +65,98 @@ class Addresses:
     """A watch on this host's addresses."""
 
     def __init__(self) -> None:
-        self._door = socket.socket(
+        self._netlink = socket.socket(
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, _ROUTE
         )
-        self._door.bind((0, _CHANGES))
+        self._netlink.bind((0, _CHANGES))
 
     def close(self) -> None:
         """End the watch."""
-        self._door.close()
+        self._netlink.close()
 
     async def changed(self) -> None:
-        """Wait until an interface or an address has changed, or word of that was lost."""
+        """Wait until an interface or an address has changed, or a notification of that was lost."""
         loop = asyncio.get_running_loop()
-        with suppress(OSError):  # ENOBUFS: more has changed than the kernel keeps for us
-            await loop.sock_recv(self._door, _LARGEST_PART)
+        with suppress(OSError):  # ENOBUFS: more has changed than the kernel queues
+            await loop.sock_recv(self._netlink, _MAX_PART)
         with suppress(OSError):
-            while self._door.recv(_LARGEST_PART):
+            while self._netlink.recv(_MAX_PART):
                 pass
 
 
 def now() -> tuple[HostAddress, ...]:
-    """Ask the kernel for the addresses by which others reach this host; raises ``OSError``."""
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _ROUTE) as door:
-        door.settimeout(PATIENCE)
-        door.bind((0, 0))
-        interfaces = [_interface(p) for p in _dumped(door, _GET_LINK, _NEW_LINK)]
-        addresses = [_address(p) for p in _dumped(door, _GET_ADDRESS, _NEW_ADDRESS)]
-    return reachable(interfaces, [one for one in addresses if one])
+    """Return the addresses at which other hosts reach this host; raises ``OSError``."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _ROUTE) as netlink:
+        netlink.settimeout(PATIENCE)
+        netlink.bind((0, 0))
+        interfaces = [_interface(p) for p in _dump(netlink, _GET_LINK, _NEW_LINK)]
+        addresses = [_address(p) for p in _dump(netlink, _GET_ADDRESS, _NEW_ADDRESS)]
+    return reachable(interfaces, [address for address in addresses if address])
 
 
 def reachable(
     interfaces: Iterable[Interface], addresses: Iterable[HostAddress]
 ) -> tuple[HostAddress, ...]:
-    """Choose the addresses on networks of others; of one link only where there are no more."""
+    """Return the addresses on networks with other hosts; link-local ones only without others."""
     known = {interface.index: interface for interface in interfaces}
-    usable = {index for index, interface in known.items() if _leads_out(interface, known)}
-    found = sorted(one for one in addresses if one.interface in usable)
-    wide = tuple(one for one in found if not one.linklocal)
-    return wide or tuple(found)
+    usable = {index for index, interface in known.items() if _has_other_hosts(interface, known)}
+    found = sorted(address for address in addresses if address.interface in usable)
+    routable = tuple(address for address in found if not address.linklocal)
+    return routable or tuple(found)
 
 
-def _leads_out(interface: Interface, known: Mapping[int, Interface]) -> bool:
-    """Tell whether others may be on an interface's network."""
+def _has_other_hosts(interface: Interface, known: Mapping[int, Interface]) -> bool:
+    """Return True if other hosts may be on the network of an interface."""
     needed = _UP | _RUNNING | _MULTICAST
     if interface.flags & _LOOPBACK or interface.flags & needed != needed:
         return False
     if interface.kind != "bridge":
         return True
-    inside = (other for other in known.values() if other.master == interface.index)
-    return any(other.kind not in _VIRTUAL for other in inside)
+    ports = (other for other in known.values() if other.master == interface.index)
+    return any(port.kind not in _VIRTUAL for port in ports)
 
 
-def _dumped(door: socket.socket, request: int, kind: int) -> Iterator[bytes]:
-    """Ask for everything of a kind; yields the payloads."""
+def _dump(netlink: socket.socket, request: int, kind: int) -> Iterator[bytes]:
+    """Request a dump of one message type; yields the payloads. Raises ``OSError``."""
     body = struct.pack("=B3x", socket.AF_UNSPEC)
     header = HEADER.pack(HEADER.size + len(body), request, REQUEST_DUMP, request, 0)
-    door.sendto(header + body, (0, 0))
+    netlink.sendto(header + body, (0, 0))
     while True:
-        for said, _, payload in messages(door.recv(_LARGEST_PART), request):
-            if said == ERROR:
+        for type_, _, payload in messages(netlink.recv(_MAX_PART), request):
+            if type_ == ERROR:
                 raise_error(payload)
-            if said in (DONE, ERROR):
+            if type_ in (DONE, ERROR):
                 return
-            if said == kind:
+            if type_ == kind:
                 yield payload
 
 
 def _interface(payload: bytes) -> Interface:
     _, _, index, flags, _ = _LINK.unpack_from(payload)
-    said = dict(attributes(payload[_LINK.size :]))
-    info = dict(attributes(said.get(_LINK_INFO, b"")))
+    values = dict(attributes(payload[_LINK.size :]))
+    info = dict(attributes(values.get(_LINK_INFO, b"")))
     return Interface(
         index=index,
         flags=flags,
         kind=info.get(_KIND, b"").rstrip(b"\0").decode("ascii", "replace"),
-        master=_number(said.get(_MASTER, b"")),
+        master=_number(values.get(_MASTER, b"")),
     )
 
 
 def _address(payload: bytes) -> HostAddress | None:
-    """Read an address; ``None`` is one that should not be told to others."""
+    """Parse an address; None if it must not be announced to other hosts."""
     family, _, short_flags, scope, index = _ADDRESS.unpack_from(payload)
-    said = dict(attributes(payload[_ADDRESS.size :]))
-    packed = said.get(_IFA_LOCAL) or said.get(_IFA_ADDRESS)
-    flags = _number(said.get(_IFA_FLAGS, b"")) or short_flags
-    unfit = _DAD_FAILED | _DEPRECATED | _TENTATIVE
-    unfit |= _TEMPORARY if family == socket.AF_INET6 else 0
-    if packed is None or flags & unfit or scope > _LINK_SCOPE:
+    values = dict(attributes(payload[_ADDRESS.size :]))
+    packed = values.get(_IFA_LOCAL) or values.get(_IFA_ADDRESS)
+    flags = _number(values.get(_IFA_FLAGS, b"")) or short_flags
+    unusable = _DAD_FAILED | _DEPRECATED | _TENTATIVE
+    unusable |= _TEMPORARY if family == socket.AF_INET6 else 0
+    if packed is None or flags & unusable or scope > _LINK_SCOPE:
         return None
     text = str(ip_address(packed))
     return HostAddress(interface=index, address=text, linklocal=scope == _LINK_SCOPE)
 
 
 def _number(data: bytes) -> int:
-    """Read a number in the machine's byte order."""
+    """Parse a 32-bit number in native byte order; 0 if it has another size."""
     return int(struct.unpack("=I", data)[0]) if len(data) == 4 else 0

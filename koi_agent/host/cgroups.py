@@ -1,7 +1,7 @@
-"""Whose a control group is, by the id that the kernel gives with a socket.
+"""Finds the unit of a control group by the id that the kernel gives with a socket.
 
-The id is the inode of the group's folder in the unified hierarchy. A unit that was delegated
-its group may make others below it: those are the unit's too.
+The id is the inode of the group's directory in the unified hierarchy. A unit with Delegate= may
+create groups below its own; these belong to the unit too.
 """
 
 import os
@@ -15,43 +15,43 @@ from typing import Final
 
 ROOT: Final = Path("/sys/fs/cgroup")
 
-_DEEPEST = 6
-_MOST_FOLDERS = 512
+_MAX_DEPTH = 6
+_MAX_DIRECTORIES = 512
 
 
 class ControlGroups:
-    """Finds the units of control groups, and looks at no folder twice without need.
+    """Finds the units of control groups, and caches what it has found.
 
-    An id, once it is found to be nobody's, stays so until other units are followed: then only
-    those are looked at. A unit that restarts gets a new id, which is looked for at all units.
+    An id without a unit is looked for again only in units that are followed since. A unit that
+    restarts gets a new id, which is looked for in all units.
     """
 
     def __init__(self, root: Path = ROOT) -> None:
-        """``root`` is where the hierarchy, or the hybrid one with all its parts, is mounted."""
+        """Start empty; ``root`` is the mount point of the hierarchy, unified or hybrid."""
         self._root = unified(root)
         self._units: dict[str, str] = {}
         self._owners: dict[int, str] = {}
-        self._nobodys: frozenset[int] = frozenset()
+        self._unowned: frozenset[int] = frozenset()
 
     def owners(self, ids: Iterable[int], units: Mapping[str, str]) -> dict[int, str]:
-        """Name the unit for each of these ids that one has.
+        """Return the unit of each of these ids that belongs to one.
 
-        ``units`` are all that are followed, each with its ``ControlGroup`` as systemd gives it.
+        ``units`` are all followed units, each with its ``ControlGroup`` as systemd gives it.
         """
         changed = self._follow(units)
         wanted = frozenset(ids)
         orphans = wanted - self._owners.keys()
-        look_at = self._units if orphans - self._nobodys else changed
-        if self._root and orphans and look_at:
-            self._owners |= _found(self._root, orphans, look_at)
-        self._nobodys = orphans - self._owners.keys()
-        self._owners = {one: unit for one, unit in self._owners.items() if one in wanted}
+        candidates = self._units if orphans - self._unowned else changed
+        if self._root and orphans and candidates:
+            self._owners |= _search(self._root, orphans, candidates)
+        self._unowned = orphans - self._owners.keys()
+        self._owners = {id_: unit for id_, unit in self._owners.items() if id_ in wanted}
         return dict(self._owners)
 
     def _follow(self, units: Mapping[str, str]) -> dict[str, str]:
-        """Forget the units that are followed no more; say which are to be looked at.
+        """Store the followed units; returns those that ids must be looked for in.
 
-        Those are the new ones, the moved ones, and those with one of these in their group.
+        These are the new ones, the moved ones, and those with one of these in their group.
         """
         if self._units == units:
             return {}
@@ -59,35 +59,35 @@ class ControlGroups:
         above = {str(parent) for group in changed.values() for parent in PurePath(group).parents}
         kept = {unit for unit in units.keys() - changed.keys() if units[unit] not in above}
         self._units = dict(units)
-        self._owners = {one: unit for one, unit in self._owners.items() if unit in kept}
+        self._owners = {id_: unit for id_, unit in self._owners.items() if unit in kept}
         return changed | {unit: group for unit, group in units.items() if group in above}
 
 
-def _found(root: Path, orphans: frozenset[int], units: Mapping[str, str]) -> dict[int, str]:
-    """Look at the units' own groups first, and below them only for what is left.
+def _search(root: Path, orphans: frozenset[int], units: Mapping[str, str]) -> dict[int, str]:
+    """Find ids in the units' own groups first, and the others below these.
 
-    So a unit whose group is inside that of another keeps what is its own.
+    A unit whose group is inside that of another keeps its own ids by that order.
     """
-    folders = {unit: path for unit, group in units.items() if (path := _folder(root, group))}
-    own = {one: unit for unit, path in folders.items() if (one := _id(path))}
-    found = {one: own[one] for one in orphans & own.keys()}
-    for unit, path in folders.items():
+    directories = {unit: path for unit, group in units.items() if (path := _directory(root, group))}
+    own = {id_: unit for unit, path in directories.items() if (id_ := _id(path))}
+    found = {id_: own[id_] for id_ in orphans & own.keys()}
+    for unit, path in directories.items():
         if len(found) == len(orphans):
             break
-        found |= {one: unit for one in _below(path, own) if one in orphans}
+        found |= {id_: unit for id_ in _below(path, own) if id_ in orphans}
     return found
 
 
 def unified(root: Path) -> Path | None:
-    """Find the mount of the unified hierarchy: here, or where hybrid systems have it."""
-    for folder in (root, root / "unified"):
-        if (folder / "cgroup.controllers").exists():
-            return folder
+    """Return the mount point of the unified hierarchy, which hybrid systems have below ``root``."""
+    for directory in (root, root / "unified"):
+        if (directory / "cgroup.controllers").exists():
+            return directory
     return None
 
 
-def _folder(root: Path, group: str) -> str | None:
-    """Find the folder of a group; the root group is no unit's, nor one out of our sight."""
+def _directory(root: Path, group: str) -> str | None:
+    """Return the directory of a group, None for the root group and paths outside the hierarchy."""
     inside = group.strip("/")
     if not inside or ".." in inside.split("/"):
         return None
@@ -96,27 +96,27 @@ def _folder(root: Path, group: str) -> str | None:
 
 def _id(path: str) -> int:
     try:
-        return os.stat(path).st_ino  # noqa: PTH116  # Path.stat is thrice the price, per unit
+        return os.stat(path).st_ino  # noqa: PTH116  # Path.stat takes three times as long
     except (OSError, ValueError):
         return 0
 
 
 def _below(path: str, own: Collection[int]) -> Iterator[int]:
-    """Yield the ids of the groups below one, nearest first; not into another unit's own."""
+    """Yield the ids of the groups below one, nearest first, without those of other units."""
     waiting = deque([(path, 1)])
-    left = _MOST_FOLDERS
+    left = _MAX_DIRECTORIES
     while waiting and left > 0:
-        folder, depth = waiting.popleft()
-        for one, inner in islice(_folders(folder), left):
+        directory, depth = waiting.popleft()
+        for id_, inner in islice(_directories(directory), left):
             left -= 1
-            if one in own:
+            if id_ in own:
                 continue
-            yield one
-            if depth < _DEEPEST:
+            yield id_
+            if depth < _MAX_DEPTH:
                 waiting.append((inner, depth + 1))
 
 
-def _folders(path: str) -> Iterator[tuple[int, str]]:
+def _directories(path: str) -> Iterator[tuple[int, str]]:
     try:
         with os.scandir(path) as entries:
             for entry in entries:
@@ -127,15 +127,15 @@ def _folders(path: str) -> Iterator[tuple[int, str]]:
 
 
 def exists(group: str, root: Path = ROOT) -> bool:
-    """Tell whether there is such a group, in the unified hierarchy."""
+    """Return True if the unified hierarchy has such a group."""
     hierarchy = unified(root)
-    folder = hierarchy and _folder(hierarchy, group)
-    return bool(folder) and _id(folder or "") > 0
+    directory = hierarchy and _directory(hierarchy, group)
+    return bool(directory) and _id(directory or "") > 0
 
 
 @cache
 def users_manager() -> str:
-    """Name the control group of the user's manager that we run under; "" under none."""
+    """Return the control group of the user manager that this process runs under, "" without one."""
     try:
         groups = Path("/proc/self/cgroup").read_text("utf-8", "replace")
     except OSError:

@@ -1,6 +1,7 @@
-"""Where container engines are asked and what for, and what of labels is read: one list for all.
+"""Container engines: their sockets, and which of their events and labels are used.
 
-The agent asks for no more, and the gate before an engine hands on no more.
+The Docker backend requests only these, and the gate in front of an engine passes only these.
+Neither imports the other, so both import this.
 """
 
 from typing import Final
@@ -8,9 +9,9 @@ from typing import Final
 from koi_agent.core.metadata.proxy_labels import is_proxy_label
 
 SOCKETS: Final = {"docker": "/run/docker.sock", "podman": "/run/podman/podman.sock"}
-"""Where the system's engines listen."""
+"""Sockets of the system's engines."""
 GATES: Final = "/run/koi-runtime/gate"
-"""The folder of the sockets of gates, which only the system's agent may use."""
+"""Directory of the gates' sockets, which only the system's agent may use."""
 EVENTS: Final = {
     "type": ["container", "network"],
     "event": [
@@ -18,30 +19,31 @@ EVENTS: Final = {
         *("pause", "unpause", "rename", "update", "health_status", "connect", "disconnect"),
     ],
 }
-"""What is wanted of /events, in Docker's words and in Podman's; never ``exec_*``: health checks
-would wake us for nothing, and carry command lines."""
+"""Filters of /events, with the names of Docker and of Podman. ``exec_*`` is left out: each health
+check would wake the agent up, and these events contain command lines."""
 COMPOSE: Final = "com.docker.compose."
 UNIT: Final = "PODMAN_SYSTEMD_UNIT"
 """Podman's label for the unit that runs a container."""
-_OTHERS: Final = frozenset(
-    {UNIT} | {COMPOSE + w for w in ("service", "project", "container-number")}
+_OTHER_LABELS: Final = frozenset(
+    {UNIT} | {COMPOSE + key for key in ("service", "project", "container-number")}
 )
 
 
 def gate_socket(engine: str) -> str:
+    """Return the path of the socket of an engine's gate."""
     return f"{GATES}/{engine}.sock"
 
 
 def is_gate(path: str) -> bool:
-    """Tell whether a gate listens there, if anybody does: that it is not there says little."""
+    """Return True if a path is the socket of a gate, whether it exists or not."""
     return path.startswith(f"{GATES}/")
 
 
 def gate_unit(engine: str) -> str:
-    """Name the unit that opens a gate when its engine is there, and with which it is closed."""
+    """Return the path unit that starts a gate when the socket of its engine appears."""
     return f"koi-runtime-gate@{engine}.path"
 
 
-def is_read(label: str) -> bool:
-    """Tell whether a label is for us; whatever else a container carries is nobody's business."""
-    return label.startswith("koi.") or label in _OTHERS or is_proxy_label(label)
+def is_used_label(label: str) -> bool:
+    """Return True if the agent reads a label; it never sees others, which may be secret."""
+    return label.startswith("koi.") or label in _OTHER_LABELS or is_proxy_label(label)

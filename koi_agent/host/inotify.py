@@ -1,7 +1,7 @@
-"""The only door to inotify(7): the standard library has none, so this calls the C library.
+"""Wraps inotify(7), which the standard library lacks, by calling the C library.
 
-``ctypes`` is loaded when the first watch is wanted, for it costs time and memory that an
-agent without one need not spend.
+``ctypes`` is imported with the first instance: it costs time and memory that an agent without a
+watch can save.
 """
 
 import asyncio
@@ -24,17 +24,17 @@ MOVE_SELF: Final = 0x800
 OVERFLOW: Final = 0x4000
 """The kernel dropped events; comes with watch -1."""
 IGNORED: Final = 0x8000
-"""The last event of a watch: it was removed, or what it watched is gone."""
+"""The last event of a watch: it was removed, or the watched file is gone."""
 
 _EVENT = struct.Struct("=iIII")
 _BUFFER = 64 * 1024
 
 
 class Inotify:
-    """Watches on files and folders, read without waiting; left, all are gone."""
+    """Watches on files and directories; closed when the context is left."""
 
     def __init__(self) -> None:
-        """Open an empty one; raises ``OSError`` where the user may have no more."""
+        """Open an instance without watches; raises ``OSError`` at the user's limit."""
         self._libc = _libc()
         self._descriptor = _checked(self._libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK))
 
@@ -45,7 +45,7 @@ class Inotify:
         self.close()
 
     def fileno(self) -> int:
-        """Name the descriptor that gets readable."""
+        """Return the descriptor that becomes readable when there are events."""
         return self._descriptor
 
     async def readable(self) -> None:
@@ -59,13 +59,13 @@ class Inotify:
             loop.remove_reader(self._descriptor)
 
     def add(self, path: str, mask: int) -> int:
-        """Watch a path; the same one again changes its mask. Raises ``OSError``."""
+        """Watch a path, or change the mask of its watch; returns the watch. Raises ``OSError``."""
         return _checked(
             self._libc.inotify_add_watch(self._descriptor, os.fsencode(path), mask), path
         )
 
     def remove(self, watch: int) -> None:
-        """Watch it no more; a watch that is gone already, as after a deletion, is fine."""
+        """Remove a watch, which the kernel may have removed already."""
         try:
             _checked(self._libc.inotify_rm_watch(self._descriptor, watch))
         except OSError as error:
@@ -73,7 +73,7 @@ class Inotify:
                 raise
 
     def read(self) -> list[tuple[int, int, str]]:
-        """Take what happened since: watch, mask and the name within a watched folder."""
+        """Return events without waiting: watch, mask and the name within a watched directory."""
         try:
             data = os.read(self._descriptor, _BUFFER)
         except BlockingIOError:
@@ -81,14 +81,14 @@ class Inotify:
         return events_from(data)
 
     def close(self) -> None:
-        """Drop all watches; closing twice is fine."""
+        """Remove all watches; may be called twice."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
 
 
 def events_from(data: bytes) -> list[tuple[int, int, str]]:
-    """Take apart what one read gave; the kernel gives whole events only."""
+    """Parse the events of one read; the kernel returns complete events only."""
     events: list[tuple[int, int, str]] = []
     at = 0
     while at + _EVENT.size <= len(data):
@@ -100,13 +100,13 @@ def events_from(data: bytes) -> list[tuple[int, int, str]]:
 
 
 def _libc() -> "ctypes.CDLL":
-    import ctypes  # noqa: PLC0415  # only where a watch is wanted
+    import ctypes  # noqa: PLC0415  # only if files are watched
 
     return ctypes.CDLL(None, use_errno=True)
 
 
 def _checked(result: int, path: str | None = None) -> int:
-    import ctypes  # noqa: PLC0415  # loaded by then
+    import ctypes  # noqa: PLC0415  # imported by _libc
 
     if result < 0:
         number = ctypes.get_errno()

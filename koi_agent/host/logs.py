@@ -1,7 +1,7 @@
-"""Where log records go: one small handler, which neither waits nor raises.
+"""Writes log records to the journal or to standard error, without blocking or raising.
 
-Every start and stop of a unit is a record or two, so there is no formatter and no queue
-between a log call and the socket.
+Every start and stop of a unit makes a record or two. So there is no formatter and no queue of
+``logging`` between a log call and the socket.
 """
 
 import asyncio
@@ -27,40 +27,40 @@ from koi_agent.host.journal import SOCKET, Journal
 from koi_agent.host.log_queue import LogQueue
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.01, 5.0
-"""Seconds until a slow reader is tried again, if no record does so before; the first ones after
-each time that it took something.
+"""Seconds until a slow reader is tried again, unless a record does so before. After each record
+that it takes, they begin with the first again.
 
-A timer, as no poll tells when journald reads: a datagram socket that is not connected always
-looks writable, and a connected one would have to be watched for a journald that went away.
+A timer is needed because no poll shows that journald has read: an unconnected datagram socket
+always looks writable, and a connected one would have to be watched for a restart of journald.
 """
 LAST_WORDS = 0.5
-"""Seconds that the end waits for a reader."""
+"""Seconds that the end of the output waits for a reader."""
 TRACEBACK_LIMIT = 48 * 1024
-"""Bytes of a traceback that are shown, its end. With it a record stays below what a datagram
-takes on any kernel (net.core.wmem_default is 208 KiB)."""
+"""Bytes of a traceback that are logged, from its end. A record then fits into a datagram on any
+kernel (net.core.wmem_default is 208 KiB)."""
 STREAM: Final = "JOURNAL_STREAM"
 
 
 class Target(Protocol):
-    """Somebody who takes log records."""
+    """A destination of log records."""
 
-    def form(self, record: LogRecord, message: str, trace: str) -> bytes:
-        """Put a record into bytes; ``message`` and ``trace`` are fit to show."""
+    def format(self, record: LogRecord, message: str, trace: str) -> bytes:
+        """Return a record as bytes; ``message`` and ``trace`` are printable."""
 
     def send(self, data: bytes, /) -> int:
-        """Send without waiting, and tell how many bytes were taken; raises ``OSError``."""
+        """Send without blocking; returns bytes sent. Raises ``OSError``."""
 
     def close(self) -> None:
-        """Give everything up."""
+        """Close all descriptors."""
 
 
 class LogOutput:
-    """The output of all loggers while it is entered; leave it when no loop runs any more.
+    """The output of all loggers inside the context, which must be left after the event loop ends.
 
-    ``target`` is ``auto``, ``journal``, ``console`` or ``null``: words of systemd's LogTarget.
-    ``auto`` is the journal where standard error goes there, by ``environment``, and else the
-    console. ``level`` is one of systemd's words, too. Both can be set at any time; setting
-    them, and making this, raises ``BadInput``. ``journal`` is the path of journald's socket.
+    ``target`` is ``auto``, ``journal``, ``console`` or ``null``, as in systemd's LogTarget.
+    ``auto`` is the journal if standard error is connected to it, by ``environment``, and else the
+    console. ``level`` is a level of systemd's LogLevel. Both can be set at any time. The
+    constructor and the setters raise ``BadInput``. ``journal`` is the path of journald's socket.
     """
 
     def __init__(
@@ -120,56 +120,58 @@ class LogOutput:
 
     def _open(self, word: str, *, lost: int) -> None:
         if word not in self._targets:
-            raise BadInput(f"no log target '{word}'; known: {', '.join(self._targets)}")
+            raise BadInput(f"not a log target: '{word}'; use {', '.join(self._targets)}")
         self._target = target = self._targets[word]()
         self._word = word
-        self._backlog = LogQueue(target.send, lambda count: formed(target, _loss(count)), lost=lost)
+        self._backlog = LogQueue(
+            target.send, lambda count: formatted(target, _loss(count)), lost=lost
+        )
 
     def write(self, record: LogRecord) -> None:
-        """Send a record, or keep it for later; never waits, never raises."""
+        """Send a record, or keep it for later; neither blocks nor raises."""
         with self._lock:
             try:
-                data = formed(self._target, record)
+                data = formatted(self._target, record)
             except Exception as error:  # noqa: BLE001 - whatever the text of an argument raises
                 place = record.pathname, record.lineno
                 if place in self._unwritten:
                     return
                 self._unwritten.add(place)
-                data = formed(self._target, _unwritable(record, error))
+                data = formatted(self._target, _unwritable(record, error))
             self._backlog.put(data)
             if self._backlog and not self._retry:
-                self._later()
+                self._retry_later()
 
-    def _later(self) -> None:
+    def _retry_later(self) -> None:
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
-            return  # before the loop, or in a thread: the next record tries again
-        self._retry = loop.call_later(next(self._pauses), self._again)
+            return  # before the loop runs, or in a thread: the next record tries again
+        self._retry = loop.call_later(next(self._pauses), self._try_again)
 
-    def _again(self) -> None:
+    def _try_again(self) -> None:
         with self._lock:
             self._retry = None
-            owed = len(self._backlog)
+            pending = len(self._backlog)
             self._backlog.drain()
-            if not self._backlog or len(self._backlog) < owed:
+            if not self._backlog or len(self._backlog) < pending:
                 self._pauses = pauses(FIRST_PAUSE, LONGEST_PAUSE)
             if self._backlog:
-                self._later()
+                self._retry_later()
 
 
 class _Handler(logging.Handler):
-    """What ``logging`` wants an output to be."""
+    """The handler that ``logging`` calls."""
 
     def __init__(self, output: LogOutput) -> None:
         super().__init__()
-        self.emit = output.write  # type: ignore[method-assign]  # a turn less for each record
+        self.emit = output.write  # type: ignore[method-assign]  # saves a call for each record
 
 
 class Null:
-    """Takes all records, and shows them to nobody."""
+    """Discards all records."""
 
-    def form(self, _record: LogRecord, _message: str, _trace: str) -> bytes:
+    def format(self, _record: LogRecord, _message: str, _trace: str) -> bytes:
         return b""
 
     def send(self, data: bytes) -> int:
@@ -180,9 +182,9 @@ class Null:
 
 
 def is_journal(environment: Mapping[str, str], path: str = SOCKET) -> bool:
-    """Tell whether standard error goes to a journal that can be written to by its protocol.
+    """Return True if standard error is connected to the journal, and its socket exists.
 
-    The rule is $JOURNAL_STREAM's in systemd.exec(5).
+    The rule is that of $JOURNAL_STREAM in systemd.exec(5).
     """
     try:
         status = os.fstat(STDERR)
@@ -199,10 +201,10 @@ def _console() -> Target:
         return Null()  # there is no standard error
 
 
-def formed(target: Target, record: LogRecord) -> bytes:
-    """Have a target form a record, its text made fit to show; raises what arguments raise."""
+def formatted(target: Target, record: LogRecord) -> bytes:
+    """Return a record as a target formats it, printable; raises what its arguments raise."""
     trace = _trace(record) if record.exc_info else ""
-    return target.form(record, printable(record.getMessage()), trace)
+    return target.format(record, printable(record.getMessage()), trace)
 
 
 def _trace(record: LogRecord) -> str:
@@ -214,22 +216,22 @@ def _trace(record: LogRecord) -> str:
 
 
 def _loss(count: int) -> LogRecord:
-    text = "%d log records lost: nobody read them in time"
-    return _own(text, count, extra=journal_fields(MessageId.RECORDS_LOST, KOI_LOST=count))
+    text = "%d log records lost: they were not read in time"
+    return _record(text, count, extra=journal_fields(MessageId.RECORDS_LOST, KOI_LOST=count))
 
 
 def _unwritable(record: LogRecord, error: Exception) -> LogRecord:
-    text = "a record of %s, line %d, can't be written: %s (told once)"
-    return _own(text, record.pathname, record.lineno, type(error).__name__)
+    text = "%s:%d: a log record can't be formatted: %s; this is logged once"
+    return _record(text, record.pathname, record.lineno, type(error).__name__)
 
 
-def _own(text: str, *values: object, extra: Mapping[str, object] | None = None) -> LogRecord:
+def _record(text: str, *values: object, extra: Mapping[str, object] | None = None) -> LogRecord:
     attributes = {"name": __name__, "levelno": logging.WARNING, "msg": text, "args": values}
     return logging.makeLogRecord({**attributes, **(extra or {})})
 
 
 def _make_records_cheap() -> None:
-    """Have ``logging`` not collect what no record shows (its documentation, "Optimization")."""
+    """Disable what ``logging`` collects and no record shows (its documentation, "Optimization")."""
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     if sys.version_info >= (3, 12):
         logging.logAsyncioTasks = False

@@ -1,7 +1,7 @@
-"""Waits for a socket to appear, or to be another, by the kernel's word and without polling.
+"""Waits until a socket appears or is replaced, by inotify instead of polling.
 
-A path is watched at every folder on the way to it that is there: one that appears, goes, is
-replaced or gets other permissions wakes us up, and then a look tells whether it matters.
+Every directory on the way to a path is watched, as far as it exists: anything in it that is
+created, deleted, renamed or gets other permissions wakes the agent up, which then compares.
 """
 
 import asyncio
@@ -17,9 +17,10 @@ from koi_agent.host.inotify import Inotify
 
 log = logging.getLogger(__name__)
 
-State = tuple[tuple[int, ...], ...]
+PathStates = tuple[tuple[int, ...], ...]
+"""The states of some paths that decide about a connection; values are only compared."""
 
-_FOLDER: Final = (
+_DIRECTORY_EVENTS: Final = (
     inotify.CREATE
     | inotify.DELETE
     | inotify.MOVED_FROM
@@ -28,76 +29,80 @@ _FOLDER: Final = (
     | inotify.DELETE_SELF
     | inotify.MOVE_SELF
 )
-_MOST_LINKS: Final = 8
+_MAX_LINKS: Final = 8
 
 
-def state(paths: Sequence[str]) -> State:
-    """Tell what there is at some paths now, to be compared only."""
-    return tuple(_status(place) for path in paths for place in _way(path))
+def path_states(paths: Sequence[str]) -> PathStates:
+    """Return the present states of all paths and of the directories that lead to them."""
+    return tuple(_status(part) for path in paths for part in _parts(path))
 
 
-async def arrival(paths: Sequence[str], since: State) -> None:
-    """Wait until ``state(paths)`` is not ``since``; for ever where nothing can be watched."""
+async def wait_for_change(paths: Sequence[str], since: PathStates) -> None:
+    """Wait until ``path_states`` is not ``since``, or forever if nothing can be watched."""
     try:
         watches = Inotify()
     except OSError as error:
-        log.warning("sockets that appear are found by trying only: inotify: %s", error)
+        log.warning("inotify: %s; sockets that appear are only found by trying", error)
         await asyncio.Event().wait()
         return
     with watches:
-        while _watched(watches, paths) == since:
+        while _watch(watches, paths) == since:
             await watches.readable()
             while watches.read():
                 pass
 
 
-def _watched(watches: Inotify, paths: Sequence[str]) -> State:
-    """Watch what can be watched on the way to some paths, and only then look."""
+def _watch(watches: Inotify, paths: Sequence[str]) -> PathStates:
+    """Watch all that exists of some paths, and then return their states: no change is missed."""
     for path in paths:
-        for place in _way(path):
+        for part in _parts(path):
             try:
-                watches.add(place, _FOLDER)
+                watches.add(part, _DIRECTORY_EVENTS)
             except OSError:
-                continue  # not there, or not for us: the folder above tells of a change
-    return state(paths)
+                continue  # missing or not accessible: the directory above shows a change
+    return path_states(paths)
 
 
-def _way(path: str) -> Iterator[str]:
-    """Yield the folders on the way to a path but the root, then the path; of links both ends."""
+def _parts(path: str) -> Iterator[str]:
+    """Yield the directories that lead to a path, without the root, and the path.
+
+    Of a symbolic link both the link and its target are yielded.
+    """
     links = 0
     waiting = [*reversed(PurePosixPath(path).parts[1:])]
-    at = "/"
+    directory = "/"
     while waiting:
         name = waiting.pop()
         if name == "..":
-            at = os.path.dirname(at)  # noqa: PTH120 - a text, and there are thousands
+            directory = os.path.dirname(directory)  # noqa: PTH120 - thousands of plain texts
             continue
-        here = os.path.join(at, name)  # noqa: PTH118 - as above
-        yield here
-        target = _target(here) if links < _MOST_LINKS else ""
+        part = os.path.join(directory, name)  # noqa: PTH118 - as above
+        yield part
+        target = _target(part) if links < _MAX_LINKS else ""
         if target:
             links += 1
             parts = PurePosixPath(target).parts
             if target.startswith("/"):
-                at, parts = "/", parts[1:]
+                directory, parts = "/", parts[1:]
             waiting += reversed(parts)
         else:
-            at = here
+            directory = part
 
 
 def _target(path: str) -> str:
     try:
-        return os.readlink(path)  # noqa: PTH115 - a text is wanted
+        return os.readlink(path)  # noqa: PTH115 - plain text is needed
     except OSError:
         return ""
 
 
 def _status(path: str) -> tuple[int, ...]:
-    """Tell what decides about a connection; of a folder, not what else is in it."""
+    """Return what decides about a connection; the content of a directory does not."""
     try:
         status = os.lstat(path)
     except OSError as error:
         return (error.errno or 0,)
     fixed = status.st_dev, status.st_ino, status.st_mode, status.st_uid, status.st_gid
-    # A new socket may well get the number of the old one. A folder's time is that of its content.
+    # A new socket may have the inode number of the old one, so its ctime counts. The ctime of a
+    # directory changes with its content.
     return fixed if stat.S_ISDIR(status.st_mode) else (*fixed, status.st_ctime_ns)

@@ -1,9 +1,9 @@
-"""The only door to the kernel's list of sockets (NETLINK_SOCK_DIAG, sock_diag(7)).
+"""Reads the kernel's list of sockets (NETLINK_SOCK_DIAG, sock_diag(7)).
 
-A listener comes with the id of the control group of the task that made it (since Linux 5.8):
-that is how a port finds its unit, without privilege and without /proc. Four dumps take about
-0.1 ms; somebody may have tens of thousands of sockets, so others get a turn between the parts
-of a dump. Only sockets of our own network namespace are seen.
+Since Linux 5.8 a listener comes with the id of the control group of the task that created it.
+This assigns a port to its unit without privilege and without /proc. Four dumps take about 0.1 ms.
+A host may have tens of thousands of sockets, so other tasks run between the parts of a dump. Only
+sockets of the process's own network namespace are listed.
 """
 
 import asyncio
@@ -44,24 +44,25 @@ _STATES = {
     Protocol.UDP: (socket.IPPROTO_UDP, _UNCONNECTED),
 }
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
-_LARGEST_PART = 64 * 1024
-_TRIES = 4
-_PATIENCE = struct.pack("@ll", 1, 0)
-"""One second, as ``SO_RCVTIMEO`` takes it."""
-_MANY = 100
-"""Sockets in one part of a dump after which others get a turn."""
-_MOST_OF_A_GROUP = 1024
-"""Listeners of one control group; whoever has more hides some of his own only."""
+_MAX_PART = 64 * 1024
+_ATTEMPTS = 4
+_TIMEOUT = struct.pack("@ll", 1, 0)
+"""One second, as a ``struct timeval`` for ``SO_RCVTIMEO``."""
+_YIELD_AFTER = 100
+"""Sockets in one part of a dump after which other tasks run."""
+_MAX_PER_GROUP = 1024
+"""Listeners that are returned of one control group; one with more hides only its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Listener:
-    """A socket that waits for peers.
+    """A TCP socket that listens, or a UDP socket without a peer.
 
-    ``address`` is in canonical form; an IPv4 address mapped into IPv6 is the IPv4 address.
-    ``cgroup_id`` is 0 where the kernel gives none. ``v6only`` tells whether ``::`` leaves IPv4
-    alone; the kernel sets it for specific IPv6 addresses too. ``ifindex`` is the interface the
-    socket is bound to, 0 for any.
+    - ``address`` is in canonical form; an IPv4-mapped IPv6 address is the IPv4 address.
+    - ``cgroup_id`` is 0 if the kernel gives none.
+    - ``v6only`` is true if ``::`` does not include IPv4. The kernel sets it for specific IPv6
+      addresses too.
+    - ``ifindex`` is the interface that the socket is bound to, 0 for any.
     """
 
     port: int
@@ -73,83 +74,87 @@ class Listener:
 
 
 async def listeners() -> list[Listener]:
-    """Ask the kernel for TCP sockets that listen and UDP sockets without a peer.
+    """Return the TCP sockets that listen and the UDP sockets without a peer.
 
-    Raises ``OSError`` if the kernel refuses or does not answer. A kernel without UDP's part
-    of sock_diag shows no UDP.
+    Raises ``OSError`` if the kernel refuses or does not answer. A kernel without sock_diag for
+    UDP gives no UDP sockets.
     """
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG) as door:
-        # Not settimeout, which costs a poll before each of a dozen calls.
-        door.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _PATIENCE)
-        door.bind((0, 0))
-        found = await _of(door, Protocol.TCP)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG) as netlink:
+        # settimeout would poll before each of a dozen calls.
+        netlink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEOUT)
+        netlink.bind((0, 0))
+        found = await _listeners(netlink, Protocol.TCP)
         try:
-            return found + await _of(door, Protocol.UDP)
+            return found + await _listeners(netlink, Protocol.UDP)
         except FileNotFoundError:
             return found
 
 
-async def _of(door: socket.socket, protocol: Protocol) -> list[Listener]:
-    return [one for family in _FAMILIES for one in await _dumped(door, protocol, family)]
+async def _listeners(netlink: socket.socket, protocol: Protocol) -> list[Listener]:
+    return [listener for family in _FAMILIES for listener in await dump(netlink, protocol, family)]
 
 
-async def _dumped(door: socket.socket, protocol: Protocol, family: int) -> list[Listener]:
-    """Dump until a dump is whole; a host too busy for that gives what the last one saw."""
+async def dump(netlink: socket.socket, protocol: Protocol, family: int) -> list[Listener]:
+    """Return the listeners of one protocol and family.
+
+    A dump that was interrupted by changes is repeated, up to ``_ATTEMPTS`` times. Raises
+    ``OSError`` if the kernel refuses.
+    """
     found: list[Listener] = []
-    for sequence in range(1, _TRIES + 1):
-        _ask(door, protocol, family, sequence)
+    for sequence in range(1, _ATTEMPTS + 1):
+        _request(netlink, protocol, family, sequence)
         found, interrupted, done = [], 0, False
         groups: Counter[int] = Counter()
         while not done:
-            payloads, flags, done = _part(door, sequence)
+            payloads, flags, done = _receive_part(netlink, sequence)
             interrupted |= flags & _INTERRUPTED
-            found += _some_of_each(payloads, protocol, groups)
-            if len(payloads) >= _MANY:
+            found += _parsed(payloads, protocol, groups)
+            if len(payloads) >= _YIELD_AFTER:
                 await asyncio.sleep(0)
         if not interrupted:
             break
     return found
 
 
-def _some_of_each(
+def _parsed(
     payloads: Iterable[bytes], protocol: Protocol, groups: Counter[int]
 ) -> Iterator[Listener]:
-    """Read listeners, no more of one control group than anybody can want to know."""
+    """Yield listeners, up to ``_MAX_PER_GROUP`` of each control group, which ``groups`` counts."""
     for payload in payloads:
-        one = listener_from(payload, protocol)
-        groups[one.cgroup_id] += 1
-        if groups[one.cgroup_id] <= _MOST_OF_A_GROUP:
-            yield one
+        listener = listener_from(payload, protocol)
+        groups[listener.cgroup_id] += 1
+        if groups[listener.cgroup_id] <= _MAX_PER_GROUP:
+            yield listener
 
 
-def _ask(door: socket.socket, protocol: Protocol, family: int, sequence: int) -> None:
+def _request(netlink: socket.socket, protocol: Protocol, family: int, sequence: int) -> None:
     number, state = _STATES[protocol]
     length = HEADER.size + _REQUEST.size
     header = HEADER.pack(length, _SOCK_DIAG_BY_FAMILY, REQUEST_DUMP, sequence, 0)
-    door.sendto(header + _REQUEST.pack(family, number, 0, 1 << state), (0, 0))
+    netlink.sendto(header + _REQUEST.pack(family, number, 0, 1 << state), (0, 0))
 
 
-def _part(door: socket.socket, sequence: int) -> tuple[list[bytes], int, bool]:
-    """Receive a part of a dump: payloads, their flags together, and whether it was the last."""
-    data, _, cut, sender = door.recvmsg(_LARGEST_PART)
-    if cut & socket.MSG_TRUNC:
-        raise OSError(errno.EMSGSIZE, "sock_diag: a part of the dump was cut")
+def _receive_part(netlink: socket.socket, sequence: int) -> tuple[list[bytes], int, bool]:
+    """Receive a part of a dump; returns payloads, their flags joined, and if it was the last."""
+    data, _, message_flags, sender = netlink.recvmsg(_MAX_PART)
+    if message_flags & socket.MSG_TRUNC:
+        raise OSError(errno.EMSGSIZE, "sock_diag: a part of the dump was truncated")
     payloads: list[bytes] = []
-    together, done = 0, False
+    all_flags, done = 0, False
     for kind, flags, payload in messages(data, sequence) if sender[0] == 0 else ():
         if kind in (DONE, ERROR):
             raise_error(payload)
-        together |= flags
+        all_flags |= flags
         done |= kind == DONE
         if kind == _SOCK_DIAG_BY_FAMILY:
             payloads.append(payload)
-    return payloads, together, done
+    return payloads, all_flags, done
 
 
 def listener_from(payload: bytes, protocol: Protocol) -> Listener:
-    """Read one ``inet_diag_msg`` with its attributes."""
+    """Parse one ``inet_diag_msg`` with its attributes; raises ``OSError`` if it is too short."""
     if len(payload) < _MESSAGE.size:
-        raise OSError(errno.EBADMSG, "sock_diag: a message of a wrong length")
+        raise OSError(errno.EBADMSG, "sock_diag: message with a wrong length")
     family, _, _, _, port, _, source, _, ifindex, *_ = _MESSAGE.unpack_from(payload)
     return _listener(protocol, family, port, source, ifindex, payload[_MESSAGE.size :])
 
@@ -158,19 +163,19 @@ def listener_from(payload: bytes, protocol: Protocol) -> Listener:
 def _listener(
     protocol: Protocol, family: int, port: bytes, source: bytes, ifindex: int, rest: bytes
 ) -> Listener:
-    """Read what the kernel mostly says anew each time."""
-    said = dict(attributes(rest))
+    """Return a listener; cached, because most are the same in each dump."""
+    values = dict(attributes(rest))
     return Listener(
         port=int.from_bytes(port, "big"),
         protocol=protocol,
         address=_address(family, source),
-        cgroup_id=int.from_bytes(said.get(_CGROUP_ID, b""), _NATIVE),
-        v6only=any(said.get(_V6ONLY, b"")),
+        cgroup_id=int.from_bytes(values.get(_CGROUP_ID, b""), _BYTE_ORDER),
+        v6only=any(values.get(_V6ONLY, b"")),
         ifindex=ifindex,
     )
 
 
-_NATIVE: Final = "little" if struct.pack("=H", 1) == b"\1\0" else "big"
+_BYTE_ORDER: Final = "little" if struct.pack("=H", 1) == b"\1\0" else "big"
 
 
 def _address(family: int, source: bytes) -> str:

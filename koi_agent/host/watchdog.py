@@ -1,8 +1,7 @@
-"""Tells systemd that we live, for as long as we do (WatchdogSec=, sd_watchdog_enabled(3)).
+"""Sends keep-alive pings to systemd (WatchdogSec=, sd_watchdog_enabled(3)).
 
-A loop that stands still sends nothing, which is the point; what stands still while the loop
-runs on is found by the check. systemd then ends us, and starts us again, within one period
-of the last ping.
+An event loop that is blocked sends none. A check finds what is stuck while the loop runs. Without
+a ping for one period, systemd kills the agent and starts it again.
 """
 
 import asyncio
@@ -22,9 +21,9 @@ _FOREVER: Final = 2**64 - 1
 
 
 class Watchdog:
-    """Pings every half ``period`` (seconds; ``None``: nobody waits for pings).
+    """Pings every half ``period``, in seconds; None if systemd expects no pings.
 
-    ``check`` tells what is stuck, or nothing; a ping is sent only where it is nothing.
+    ``check`` returns what is stuck, or "". A ping is sent only if nothing is.
     """
 
     def __init__(self, notifier: Notifier, period: float | None, check: Callable[[], str]) -> None:
@@ -34,26 +33,26 @@ class Watchdog:
         self._stuck = ""
 
     async def run(self) -> None:
-        """Ping for ever; returns at once where nobody waits for it."""
+        """Ping forever; returns at once if systemd expects no pings."""
         if self._period is None:
             return
         loop = asyncio.get_running_loop()
         due = loop.time()
         while True:
-            self._note(self._check(), self._period)
+            self._update(self._check(), self._period)
             if not self._stuck:
                 self._notifier.alive()
-            # Half a period on, systemd is about to act: what is stuck is looked at more often,
-            # so that what gets well again in time is seen in time.
+            # While something is stuck, systemd will act after half a period more. Checking more
+            # often then notices a recovery in time.
             pause = self._period / (20 if self._stuck else 2)
             due = due + pause if due + pause > loop.time() else loop.time() + pause
             await asyncio.sleep(due - loop.time())
 
-    def _note(self, stuck: str, period: float) -> None:
+    def _update(self, stuck: str, period: float) -> None:
         if stuck and stuck != self._stuck:
             log.error(
-                "stuck: %s; systemd gets no ping until that is over, and restarts the agent"
-                " %g s after the last one",
+                "stuck: %s; systemd gets no watchdog ping and restarts the agent %g s after the"
+                " last one",
                 stuck,
                 period,
                 extra=journal_fields(MessageId.WATCHDOG_WITHHELD),
@@ -64,9 +63,9 @@ class Watchdog:
 
 
 def interval(environment: MutableMapping[str, str]) -> float | None:
-    """Take the seconds within which systemd wants a ping out of the environment.
+    """Return the seconds within which systemd expects a ping, and remove the variables.
 
-    ``None`` where it wants none of this process. A value that can't be read is warned of.
+    None if it expects none of this process. A value that can't be parsed is logged.
     """
     period = environment.pop("WATCHDOG_USEC", "")
     pid = environment.pop("WATCHDOG_PID", "")
@@ -74,18 +73,18 @@ def interval(environment: MutableMapping[str, str]) -> float | None:
         return None
     microseconds = _number(period)
     if not microseconds or microseconds == _FOREVER:
-        log.warning("WATCHDOG_USEC=%s: no time span, so no pings", printable(period, 64))
+        log.warning("WATCHDOG_USEC=: not a time span, no pings are sent: %s", printable(period, 64))
         return None
     if pid and (process := _number(pid)) != os.getpid():
         if process is not None:
             return None
-        # A ping too many does no harm, one missing would.
-        log.warning("WATCHDOG_PID=%s: no process number, taken for ours", printable(pid, 64))
+        # A needless ping does no harm, a missing one would.
+        log.warning("WATCHDOG_PID=: not a process number: %s; pings are sent", printable(pid, 64))
     return microseconds / 1e6
 
 
 def _number(text: str) -> int | None:
-    """Read an unsigned number of 64 bits."""
+    """Parse an unsigned number of 64 bits; None if it is not one."""
     if not (text.isascii() and text.isdigit() and len(text) <= 20):
         return None
     number = int(text)

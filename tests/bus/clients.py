@@ -1,4 +1,4 @@
-"""The command against an agent whose registry the test fills: its own bus, no runtime."""
+"""The command, and an agent on a private bus whose registry the test fills."""
 
 import asyncio
 import os
@@ -80,28 +80,28 @@ SHOP = Instance(
 
 @dataclass
 class Control:
-    """What LogControl1 shows and sets."""
+    """Level and target of the log."""
 
     level: str = "info"
     target: str = "auto"
 
 
-class Told:
-    """An agent whose registry the test fills.
+class Agent:
+    """An agent without backends.
 
-    ``different`` are the differences that a resync finds, ``lost`` the reasons why the resync of a
-    backend fails. ``refusal`` is the reason why a reload fails, or "".
+    ``differences`` is the result of a resync, ``lost`` has the reason of each lost backend.
+    ``reload_error`` is the error of a reload, "" if it succeeds.
     """
 
     def __init__(
         self, backends: Sequence[str] = ("docker", "systemd"), *, version: str = VERSION
     ) -> None:
         self.registry = Registry({name: name for name in backends})
-        wishes = ManagerActions(self._resync, self._reload, self._decisions)
-        self.publisher = DBusPublisher(self.registry, version, wishes, Control())
-        self.different: dict[str, dict[str, str]] = {}
+        actions = ManagerActions(self._resync, self._reload, self._decisions)
+        self.publisher = DBusPublisher(self.registry, version, actions, Control())
+        self.differences: dict[str, dict[str, str]] = {}
         self.lost: dict[str, str] = {}
-        self.refusal = ""
+        self.reload_error = ""
         self.reloads = 0
 
     def _decisions(self, key: Key) -> Sequence[Decision]:
@@ -113,55 +113,55 @@ class Told:
         return [replace(one, capability="mdns") for one in decisions]
 
     async def _resync(self, backend: str) -> Mapping[str, Mapping[str, str]]:
-        if backend in self.lost:
-            raise BackendLost(self.lost[backend])
-        return self.different
+        if reason := self.lost.get(backend):
+            raise BackendLost(reason)
+        return self.differences
 
     async def _reload(self) -> None:
-        if self.refusal:
-            raise ConfigError(self.refusal)
+        if self.reload_error:
+            raise ConfigError(self.reload_error)
         self.reloads += 1
 
-    def tell(self, change: Change) -> None:
+    def apply(self, change: Change) -> None:
         self.publisher.publish(self.registry.apply(change, time.time_ns() // 1000))
 
-    def see(self, instance: Instance, **changes: object) -> None:
-        self.tell(Seen(replace(instance, **changes)))  # type: ignore[arg-type]
+    def update(self, instance: Instance, **changes: object) -> None:
+        self.apply(Seen(replace(instance, **changes)))  # type: ignore[arg-type]
 
-    def lose(self, instance: Instance, reason: str) -> None:
-        self.tell(Gone(backend=instance.backend, id=instance.id, reason=reason))
+    def remove(self, instance: Instance, reason: str) -> None:
+        self.apply(Gone(backend=instance.backend, id=instance.id, reason=reason))
 
     def list(self, *instances: Instance) -> None:
         for backend in self.registry.backends:
             of_it = [i for i in instances if i.backend == backend]
-            self.tell(Listing(backend=backend, instances=of_it, endpoint="somewhere"))
+            self.apply(Listing(backend=backend, instances=of_it, endpoint="somewhere"))
 
 
 @asynccontextmanager
 async def agent(
     bus: PrivateBus, *instances: Instance, version: str = VERSION
-) -> AsyncIterator[Told]:
+) -> AsyncIterator[Agent]:
     """Serve instances on a bus until the block is left."""
-    told = Told(version=version)
-    server = Server(told.publisher.tree)
+    running = Agent(version=version)
+    server = Server(running.publisher.tree)
     place = ReconnectingBus(bus.address, server.dispatch)
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(job) for job in (place.run(), server.run())]
-        told.list(*instances)
-        tasks.append(group.create_task(told.publisher.run(place)))
+        running.list(*instances)
+        tasks.append(group.create_task(running.publisher.run(place)))
         try:
             async with asyncio.timeout(60):
-                await told.publisher.named.wait()
-            told.publisher.enter("")
-            yield told
+                await running.publisher.named.wait()
+            running.publisher.enter("")
+            yield running
         finally:
             for task in tasks:
                 task.cancel()
 
 
 @dataclass(frozen=True)
-class Said:
-    """What a command said and how it ended."""
+class Result:
+    """Exit code and output of a command."""
 
     code: int
     out: str
@@ -186,13 +186,13 @@ async def start(
 
 async def koi_runtime(
     bus: PrivateBus, *arguments: str, env: Mapping[str, str] | None = None
-) -> Said:
+) -> Result:
     """Run the command on a bus to its end."""
     process = await start(bus.address, *arguments, env=env)
     out, err = await finished(process)
     assert process.returncode is not None
     assert "Traceback" not in err, err
-    return Said(process.returncode, out, err)
+    return Result(process.returncode, out, err)
 
 
 async def finished(process: Process) -> tuple[str, str]:

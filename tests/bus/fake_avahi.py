@@ -7,8 +7,7 @@ from typing import Any, Final, Self
 
 from koi_agent.bus.client import Connection, ReconnectingBus
 from koi_agent.bus.marshalling import marshal
-from koi_agent.bus.messages import Header, MessageType
-from koi_agent.bus.signals import Message
+from koi_agent.bus.messages import Header, Message, MessageType
 from koi_agent.capabilities.mdns.avahi.entries import AVAHI
 from koi_agent.capabilities.mdns.avahi.entry_groups import GROUP, SERVER
 

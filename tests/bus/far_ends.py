@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from koi_agent.bus.messages import MessageType, decode, extent
-from tests.bus.stock import frame
+from tests.bus.wire import frame
 
 Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -61,7 +61,7 @@ async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 def answer(serial: int, signature: str, body: list[object]) -> bytes:
-    """Make a reply by dbus-next's own hand."""
+    """Make a reply as the specification says."""
     return frame(2, {5: ("u", serial)}, signature, body)
 
 

@@ -7,8 +7,7 @@ from contextlib import asynccontextmanager
 
 from koi_agent.bus import sasl
 from koi_agent.bus.client import BUS, BUS_PATH
-from koi_agent.bus.messages import Header, MessageType, decode, encode, extent, marshal
-from koi_agent.bus.signals import Message
+from koi_agent.bus.messages import Header, Message, MessageType, decode, encode, extent, marshal
 
 
 class RawClient:

@@ -1,4 +1,4 @@
-"""The command's questions against an agent on a bus."""
+"""list, show and status with an agent on a bus."""
 
 import json
 import os
@@ -14,11 +14,11 @@ from tests.world.bus import PrivateBus
 MANY = 5000
 
 
-async def test_list_shows_all_in_a_table_sorted_by_name(bus: PrivateBus) -> None:
+async def test_list_is_table_sorted_by_name(bus: PrivateBus) -> None:
     async with agent(bus, WEB, SHOP):
-        said = await koi_runtime(bus, "list")
-    assert said.code == 0
-    assert said.out.splitlines() == [
+        result = await koi_runtime(bus, "list")
+    assert result.code == 0
+    assert result.out.splitlines() == [
         "NAME BACKEND STATE   HEALTH PORTS        ADDRESSES ",
         "shop docker  paused  none   8080->80/tcp 172.17.0.2",
         "web  systemd running none   80/tcp       -",
@@ -27,20 +27,20 @@ async def test_list_shows_all_in_a_table_sorted_by_name(bus: PrivateBus) -> None
     ]
 
 
-async def test_list_without_a_legend_has_a_row_an_instance(bus: PrivateBus) -> None:
+async def test_list_without_legend_has_rows_only(bus: PrivateBus) -> None:
     async with agent(bus, WEB, SHOP):
-        said = await koi_runtime(bus, "list", "--no-legend")
-    assert [line.split()[0] for line in said.out.splitlines()] == ["shop", "web"]
+        result = await koi_runtime(bus, "list", "--no-legend")
+    assert [line.split()[0] for line in result.out.splitlines()] == ["shop", "web"]
 
 
-async def test_list_says_that_nothing_runs(bus: PrivateBus) -> None:
+async def test_list_without_instances(bus: PrivateBus) -> None:
     async with agent(bus):
         assert (await koi_runtime(bus, "list")).out == "No instances.\n"
         assert (await koi_runtime(bus, "list", "--no-legend")).out == ""
         assert (await koi_runtime(bus, "list", "--json=short")).out == "[]\n"
 
 
-async def test_list_in_json_has_upstreams_keys_and_ours(bus: PrivateBus) -> None:
+async def test_list_in_json_has_upstream_keys_and_ours(bus: PrivateBus) -> None:
     async with agent(bus, WEB, SHOP):
         short = await koi_runtime(bus, "list", "--json=short")
         pretty = await koi_runtime(bus, "--json=pretty", "list")
@@ -48,7 +48,7 @@ async def test_list_in_json_has_upstreams_keys_and_ours(bus: PrivateBus) -> None
     assert json.loads(short.out) == json.loads(pretty.out)
     shop, web = json.loads(short.out)
     assert web.pop("discovered_at").endswith("Z")
-    assert web == {
+    assert web == web | {
         "id": "web.service",
         "key": "systemd:web.service",
         "name": "web",
@@ -87,11 +87,11 @@ async def test_list_in_json_has_upstreams_keys_and_ours(bus: PrivateBus) -> None
 async def test_list_works_with_thousands(bus: PrivateBus) -> None:
     many = [replace(WEB, id=f"u{n}.service", name=f"u{n}", unit="") for n in range(MANY)]
     async with agent(bus, *many):
-        said = await koi_runtime(bus, "list")
-    assert said.out.endswith(f"\n{MANY} instances listed.\n")
+        result = await koi_runtime(bus, "list")
+    assert result.out.endswith(f"\n{MANY} instances listed.\n")
 
 
-async def test_a_reader_who_has_enough_ends_it_quietly(bus: PrivateBus) -> None:
+async def test_closed_pipe_ends_list_silently(bus: PrivateBus) -> None:
     many = [replace(WEB, id=f"u{n}.service", name=f"u{n}", unit="") for n in range(2000)]
     reading, writing = os.pipe()
     async with agent(bus, *many):
@@ -102,7 +102,7 @@ async def test_a_reader_who_has_enough_ends_it_quietly(bus: PrivateBus) -> None:
     assert (process.returncode, err) == (0, b"")
 
 
-async def test_output_that_can_not_be_written_is_a_failure(bus: PrivateBus) -> None:
+async def test_full_device_is_an_error(bus: PrivateBus) -> None:
     async with agent(bus, WEB):
         full = os.open("/dev/full", os.O_WRONLY)
         process = await start(bus.address, "list", stdout=full)
@@ -115,9 +115,9 @@ async def test_output_that_can_not_be_written_is_a_failure(bus: PrivateBus) -> N
 @pytest.mark.parametrize("asked", ["web", "web.service", "systemd:web.service"])
 async def test_show_finds_by_name_id_and_key(bus: PrivateBus, asked: str) -> None:
     async with agent(bus, WEB, SHOP):
-        said = await koi_runtime(bus, "show", asked)
-    assert said.code == 0
-    lines = said.out.splitlines()
+        result = await koi_runtime(bus, "show", asked)
+    assert result.code == 0
+    lines = result.out.splitlines()
     assert lines[0] == "● web (systemd:web.service)"
     assert "      State: running (active/running)" in lines
     assert "   Main PID: 42" in lines
@@ -128,7 +128,7 @@ async def test_show_finds_by_name_id_and_key(bus: PrivateBus, asked: str) -> Non
     assert "    Refused: X-Koi-Port: no port" in lines
 
 
-async def test_show_tells_of_health_and_of_where_each_record_stands(bus: PrivateBus) -> None:
+async def test_show_has_health_and_record_status(bus: PrivateBus) -> None:
     announced = (
         RecordStatus(
             capability="mdns",
@@ -149,9 +149,9 @@ async def test_show_tells_of_health_and_of_where_each_record_stands(bus: Private
         metadata=replace(WEB.metadata, subtypes=("_a", "_b")),
     )
     async with agent(bus, web):
-        said = await koi_runtime(bus, "show", "web")
+        result = await koi_runtime(bus, "show", "web")
         in_json = await koi_runtime(bus, "show", "web", "--json=short")
-    lines = said.out.splitlines()
+    lines = result.out.splitlines()
     assert "     Health: unhealthy (HTTP 404)" in lines
     assert "             subtypes=_a,_b" in lines
     assert "  Announced: web.local (announced, avahi)" in lines
@@ -161,92 +161,90 @@ async def test_show_tells_of_health_and_of_where_each_record_stands(bus: Private
     assert record["health_detail"] == "HTTP 404"
 
 
-async def test_show_finds_a_container_by_the_unit_it_stands_for(bus: PrivateBus) -> None:
+async def test_show_finds_container_by_its_unit(bus: PrivateBus) -> None:
     async with agent(bus, WEB, replace(SHOP, unit="web.service")):
-        said = await koi_runtime(bus, "show", "web.service", "--json=short")
-    assert [record["id"] for record in json.loads(said.out)] == [SHOP.id]
+        result = await koi_runtime(bus, "show", "web.service", "--json=short")
+    assert [record["id"] for record in json.loads(result.out)] == [SHOP.id]
 
 
-async def test_show_in_json_says_what_was_refused(bus: PrivateBus) -> None:
+async def test_show_in_json_has_refused_metadata(bus: PrivateBus) -> None:
     async with agent(bus, WEB, SHOP):
-        said = await koi_runtime(bus, "show", "web", "shop", "--json=short")
-    web, shop = json.loads(said.out)
+        result = await koi_runtime(bus, "show", "web", "shop", "--json=short")
+    web, shop = json.loads(result.out)
     assert web["refused"] == [{"key": "X-Koi-Port", "reason": "no port", "capability": ""}]
     assert (shop["refused"], shop["notes"]) == ([], [])
 
 
-async def test_show_names_the_candidates_of_an_ambiguous_name(bus: PrivateBus) -> None:
+async def test_show_lists_candidates_of_ambiguous_name(bus: PrivateBus) -> None:
     async with agent(bus, WEB, replace(SHOP, name="web")):
-        said = await koi_runtime(bus, "show", "web")
-    assert (said.code, said.out) == (1, "")
-    assert said.err == (
+        result = await koi_runtime(bus, "show", "web")
+    assert (result.code, result.out) == (1, "")
+    assert result.err == (
         "koi-runtime: 'web' is more than one instance, name one of:"
         " docker:0123456789ab, systemd:web.service\n"
     )
 
 
-async def test_show_shows_what_there_is_and_names_what_is_not(bus: PrivateBus) -> None:
+async def test_show_reports_unknown_names_after_known_ones(bus: PrivateBus) -> None:
     async with agent(bus, WEB):
-        said = await koi_runtime(bus, "show", "nope", "web")
-    assert said.code == 1
-    assert said.out.startswith("● web ")
-    assert said.err.startswith("koi-runtime: no instance named 'nope' (")
+        result = await koi_runtime(bus, "show", "nope", "web")
+    assert result.code == 1
+    assert result.out.startswith("● web ")
+    assert result.err.startswith("koi-runtime: no instance named 'nope' (")
 
 
-async def test_status_tells_of_the_agent_and_its_backends(bus: PrivateBus) -> None:
-    async with agent(bus, WEB, SHOP) as told:
-        told.tell(Lost(backend="docker", reason="socket closed"))
-        said = await koi_runtime(bus, "status")
+async def test_status_has_agent_and_backends(bus: PrivateBus) -> None:
+    async with agent(bus, WEB, SHOP) as running:
+        running.apply(Lost(backend="docker", reason="socket closed"))
+        result = await koi_runtime(bus, "status")
         record = json.loads((await koi_runtime(bus, "status", "--json=short")).out)
-    assert said.code == 0
-    assert said.out.startswith(f"● koi-runtime {VERSION} on the system bus\n    State: degraded\n")
-    assert "Instances: 2\n" in said.out
+    assert result.code == 0
+    assert result.out.startswith(
+        f"● koi-runtime {VERSION} on the system bus\n    State: degraded\n"
+    )
+    assert "Instances: 2\n" in result.out
     assert [backend["state"] for backend in record["backends"]] == ["stale", "synced"]
     assert record["backends"][0]["last_error"] == "socket closed"
     assert (record["version"], record["instance_count"]) == (VERSION, 2)
 
 
 @pytest.mark.parametrize("command", ["list", "status", "show web"])
-async def test_an_agent_that_is_not_there_is_said_with_what_to_do(
-    bus: PrivateBus, command: str
-) -> None:
-    said = await koi_runtime(bus, *command.split())
-    assert (said.code, said.out) == (1, "")
-    assert said.err == (
+async def test_missing_agent_is_reported_with_advice(bus: PrivateBus, command: str) -> None:
+    result = await koi_runtime(bus, *command.split())
+    assert (result.code, result.out) == (1, "")
+    assert result.err == (
         "koi-runtime: agent on the system bus: not running; check systemctl status koi-runtime\n"
     )
 
 
 @pytest.mark.parametrize("command", ["list", "watch"])
-async def test_a_bus_that_is_not_there_is_said_with_where_it_should_be(
-    bus: PrivateBus, command: str
-) -> None:
-    said = await koi_runtime(bus, command, env={"DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/nowhere"})
-    assert (said.code, said.out) == (1, "")
-    assert said.err.startswith(
+async def test_missing_bus_is_reported_with_its_address(bus: PrivateBus, command: str) -> None:
+    result = await koi_runtime(bus, command, env={"DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/nowhere"})
+    assert (result.code, result.out) == (1, "")
+    assert result.err.startswith(
         "koi-runtime: system bus at unix:path=/nowhere: cannot connect: No such file or directory; "
     )
-    assert said.err.count("\n") == 1
+    assert result.err.count("\n") == 1
 
 
-async def test_foreign_text_reaches_no_terminal_as_it_is(bus: PrivateBus) -> None:
+async def test_control_characters_are_escaped(bus: PrivateBus) -> None:
     evil = replace(SHOP, name="\x1b[31mevil\u202e", ips=("\x9b",))
     async with agent(bus, evil):
         for command in ("list", "show docker:0123456789ab", "show \x1b[31m"):
-            said = await koi_runtime(bus, *command.split(" ", 1))
-            assert not {"\x1b", "\x9b", "\u202e"} & set(said.out + said.err)
+            result = await koi_runtime(bus, *command.split(" ", 1))
+            assert not {"\x1b", "\x9b", "\u202e"} & set(result.out + result.err)
         listed = await koi_runtime(bus, "list", "--json=short")
     assert listed.out.isascii()
     assert json.loads(listed.out)[0]["name"] == evil.name
 
 
-async def test_a_terminal_without_unicode_gets_what_it_can_show(bus: PrivateBus) -> None:
+async def test_terminal_without_unicode_gets_escapes(bus: PrivateBus) -> None:
     async with agent(bus, replace(WEB, name="café")):
-        said = await koi_runtime(bus, "show", "café", env={"PYTHONIOENCODING": "ascii"})
-    assert said.out.startswith("* caf\\xe9 (systemd:web.service)\n")
+        result = await koi_runtime(bus, "show", "café", env={"PYTHONIOENCODING": "ascii"})
+    assert result.out.startswith("* caf\\xe9 (systemd:web.service)\n")
 
 
-async def test_a_terminal_gets_colour_and_lines_that_fit(bus: PrivateBus) -> None:
+async def test_terminal_gets_colour_and_short_lines(bus: PrivateBus) -> None:
     ours, theirs = os.openpty()
     crowd = replace(SHOP, ips=tuple(f"10.0.0.{n}" for n in range(30)))
     async with agent(bus, crowd):

@@ -45,8 +45,8 @@ async def test_another_version_is_a_warning_with_advice(setup: Setup) -> None:
 
 
 async def test_a_lost_backend_is_a_failure_with_its_last_error(setup: Setup) -> None:
-    async with agent(setup.bus, SHOP) as told:
-        told.tell(Lost(backend="docker", reason="socket closed"))
+    async with agent(setup.bus, SHOP) as running:
+        running.apply(Lost(backend="docker", reason="socket closed"))
         found = await setup.findings()
     assert found["state"][0] == ("warn", "degraded, 1 instance", "")
     verdict, text, advice = found["backends"][0]
@@ -85,31 +85,33 @@ async def test_a_bus_that_does_not_answer_is_a_failure_in_time(
 
 
 async def test_the_command_fails_with_a_failure(bus: PrivateBus) -> None:
-    said = await koi_runtime(bus, "doctor")
-    assert (said.code, said.err) == (1, "")
-    assert f"FAIL agent         {NAME} has no owner on the system bus (koi-runtime run)" in said.out
-    assert said.out.isascii()
-    assert "failure" in said.out.splitlines()[-1]
+    result = await koi_runtime(bus, "doctor")
+    assert (result.code, result.err) == (1, "")
+    assert (
+        f"FAIL agent         {NAME} has no owner on the system bus (koi-runtime run)" in result.out
+    )
+    assert result.out.isascii()
+    assert "failure" in result.out.splitlines()[-1]
 
 
 async def test_the_command_succeeds_with_warnings(bus: PrivateBus) -> None:
     async with agent(bus, WEB, SHOP):
-        said = await koi_runtime(bus, "doctor", "--no-legend")
+        result = await koi_runtime(bus, "doctor", "--no-legend")
         listed = json.loads((await koi_runtime(bus, "doctor", "--json=short")).out)
-    assert said.code == 0
-    lines = said.out.splitlines()
+    assert result.code == 0
+    lines = result.out.splitlines()
     assert {line[:4] for line in lines} == {"ok  ", "warn"}
     assert [line.split()[1] for line in lines] == [record["check"] for record in listed]
     assert set(listed[0]) == {"check", "verdict", "text", "advice"}
 
 
 async def test_foreign_text_is_escaped(bus: PrivateBus) -> None:
-    async with agent(bus, SHOP) as told:
-        told.tell(Lost(backend="docker", reason="\x1b[31mred\nFAIL everything"))
-        said = await koi_runtime(bus, "doctor")
-    assert said.code == 1
-    assert "\\x1b[31mred\\x0aFAIL everything" in said.out
-    assert "\x1b" not in said.out
+    async with agent(bus, SHOP) as running:
+        running.apply(Lost(backend="docker", reason="\x1b[31mred\nFAIL everything"))
+        result = await koi_runtime(bus, "doctor")
+    assert result.code == 1
+    assert "\\x1b[31mred\\x0aFAIL everything" in result.out
+    assert "\x1b" not in result.out
 
 
 async def test_a_user_without_a_bus_gets_a_failure() -> None:

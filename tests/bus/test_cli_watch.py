@@ -1,4 +1,4 @@
-"""The command's ``watch`` against an agent on a bus that comes, goes and changes."""
+"""``watch`` with an agent on a bus that starts, stops and changes."""
 
 import asyncio
 import json
@@ -13,18 +13,20 @@ from typing import Any
 
 from koi_agent.core.events import Lost
 from koi_agent.core.instance import InstanceState
-from tests.bus.clients import SHOP, WEB, Told, agent, start
+from tests.bus.clients import SHOP, WEB, Agent, agent, start
 from tests.world.bus import PrivateBus
 
 PROBE = replace(WEB, id="probe.service", name="probe", unit="", control_group="/probe")
 
 
 @asynccontextmanager
-async def watching(bus: PrivateBus, told: Told | None, *arguments: str) -> AsyncIterator[Process]:
-    """Watch a bus, with an agent on it or none, from when the subscription stands."""
+async def watching(
+    bus: PrivateBus, running: Agent | None, *arguments: str
+) -> AsyncIterator[Process]:
+    """Start ``watch`` on a bus, with an agent or without; yield once it has subscribed."""
     process = await start(bus.address, "watch", *arguments)
     try:
-        await (subscribed(process, told) if told else waiting(process))
+        await (subscribed(process, running) if running else waiting(process))
         yield process
     finally:
         if process.returncode is None:
@@ -32,27 +34,27 @@ async def watching(bus: PrivateBus, told: Told | None, *arguments: str) -> Async
         await process.communicate()
 
 
-async def subscribed(process: Process, told: Told) -> None:
-    """Make things happen until the first is written, and read to the last."""
+async def subscribed(process: Process, running: Agent) -> None:
+    """Publish events until ``watch`` writes one, and read to the last."""
     assert process.stdout is not None
     heard = b""
     for number in count():
-        told.see(PROBE, main_pid=number)
+        running.update(PROBE, main_pid=number)
         with suppress(TimeoutError):
             async with asyncio.timeout(0.05):
                 heard = await process.stdout.readline()
         if heard or process.returncode is not None:
             break
-    told.lose(PROBE, "heard")
+    running.remove(PROBE, "heard")
     while heard and b"heard" not in heard:
         heard = await process.stdout.readline()
 
 
 async def waiting(process: Process) -> None:
-    """Read that there is no agent yet."""
+    """Read the message that there is no agent yet."""
     assert process.stderr is not None
-    said = await process.stderr.readline()
-    assert said.startswith(b"koi-runtime: waiting for the agent on the system bus (")
+    result = await process.stderr.readline()
+    assert result.startswith(b"koi-runtime: waiting for the agent on the system bus (")
 
 
 async def line(process: Process) -> str:
@@ -62,10 +64,10 @@ async def line(process: Process) -> str:
 
 
 async def event(process: Process) -> dict[str, Any]:
-    """Read a happening in JSON, without its time."""
-    happening: dict[str, Any] = json.loads(await line(process))
-    assert happening.pop("time").endswith("Z")
-    return happening
+    """Read an event in JSON, without its time."""
+    read: dict[str, Any] = json.loads(await line(process))
+    assert read.pop("time").endswith("Z")
+    return read
 
 
 async def ended(process: Process) -> tuple[int, str]:
@@ -75,11 +77,11 @@ async def ended(process: Process) -> tuple[int, str]:
     return process.returncode, err.decode()
 
 
-async def test_watch_writes_a_line_for_what_happens(bus: PrivateBus) -> None:
-    async with agent(bus, SHOP) as told, watching(bus, told) as process:
-        told.see(WEB)
-        told.see(WEB, state=InstanceState.PAUSED, ips=("10.0.0.1",))
-        told.lose(WEB, "exited")
+async def test_watch_writes_line_for_each_event(bus: PrivateBus) -> None:
+    async with agent(bus, SHOP) as running, watching(bus, running) as process:
+        running.update(WEB)
+        running.update(WEB, state=InstanceState.PAUSED, ips=("10.0.0.1",))
+        running.remove(WEB, "exited")
         lines = [(await line(process)).split()[1:] for _ in range(3)]
         process.terminate()
         assert await ended(process) == (0, "")
@@ -90,10 +92,10 @@ async def test_watch_writes_a_line_for_what_happens(bus: PrivateBus) -> None:
     ]
 
 
-async def test_watch_in_json_writes_an_object_a_line(bus: PrivateBus) -> None:
-    async with agent(bus, SHOP) as told, watching(bus, told, "--json=short") as process:
-        told.see(SHOP, main_pid=7)
-        told.tell(Lost(backend="docker", reason="socket closed"))
+async def test_watch_in_json_writes_object_for_each_event(bus: PrivateBus) -> None:
+    async with agent(bus, SHOP) as running, watching(bus, running, "--json=short") as process:
+        running.update(SHOP, main_pid=7)
+        running.apply(Lost(backend="docker", reason="socket closed"))
         shop = {"id": SHOP.id, "name": "shop", "backend": "docker"}
         assert await event(process) == {
             "event": "updated",
@@ -111,20 +113,20 @@ async def test_watch_in_json_writes_an_object_a_line(bus: PrivateBus) -> None:
         assert await ended(process) == (0, "")
 
 
-async def test_watch_lives_through_a_restart_of_the_agent(bus: PrivateBus) -> None:
+async def test_watch_continues_over_restart_of_agent(bus: PrivateBus) -> None:
     async with watching(bus, None, "--json=short") as process:
         async with agent(bus):
             assert await event(process) == {"event": "agent-started"}
         assert await event(process) == {"event": "agent-stopped"}
-        async with agent(bus) as told:
+        async with agent(bus) as running:
             assert await event(process) == {"event": "agent-started"}
-            told.see(WEB)
+            running.update(WEB)
             assert (await event(process))["event"] == "started"
         process.terminate()
         assert await ended(process) == (0, "")
 
 
-async def test_watch_fails_when_the_bus_goes_away(bus: PrivateBus) -> None:
+async def test_watch_fails_when_bus_is_lost(bus: PrivateBus) -> None:
     async with watching(bus, None) as process:
         bus.kill()
         code, err = await ended(process)
@@ -133,15 +135,15 @@ async def test_watch_fails_when_the_bus_goes_away(bus: PrivateBus) -> None:
     bus.start()
 
 
-async def test_watch_ends_quietly_when_nobody_reads_any_more(bus: PrivateBus) -> None:
+async def test_closed_pipe_ends_watch_silently(bus: PrivateBus) -> None:
     reading, writing = os.pipe()
-    async with agent(bus) as told:
+    async with agent(bus) as running:
         process = await start(bus.address, "watch", stdout=writing)
         os.close(writing)
         os.close(reading)
         async with asyncio.timeout(10):
             for number in count():
-                told.see(WEB, main_pid=number)
+                running.update(WEB, main_pid=number)
                 await asyncio.sleep(0.05)
                 if process.returncode is not None:
                     break

@@ -1,4 +1,4 @@
-"""systemd's LogControl1 over a real bus: who may set what, and what is said of a wrong word."""
+"""systemd's LogControl1 over a real bus: access, and errors for unknown words."""
 
 import asyncio
 import logging
@@ -113,7 +113,7 @@ async def test_polkit_is_asked_for_the_action_and_obeyed(
         ("LogLevel", "s", "7", "InvalidArgs"),
         ("LogLevel", "s", "", "InvalidArgs"),
         ("LogLevel", "u", 7, "InvalidArgs: LogLevel is 's', not 'u'"),
-        ("LogTarget", "s", "kmsg", "InvalidArgs: no log target 'kmsg'; known: auto, journal, "),
+        ("LogTarget", "s", "kmsg", "InvalidArgs: not a log target: 'kmsg'; use auto, journal, "),
         ("SyslogIdentifier", "s", "x", "PropertyReadOnly"),
         ("None", "s", "x", "UnknownProperty"),
     ],

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from koi_agent.bus.client import BUS, BUS_PATH, CallError, Connection, connected
-from koi_agent.bus.messages import marshal, plain, unmarshal
+from koi_agent.bus.messages import marshal
+from koi_agent.bus.reader import unmarshal
 from koi_agent.bus.signals import Changed, Signal, Subscription
 from tests.bus.raw_client import raw_client
 from tests.bus.small_tree import (
@@ -22,6 +23,7 @@ from tests.bus.small_tree import (
     path_of,
     served,
 )
+from tests.bus.wire import plain
 from tests.costs import stalls
 from tests.world.bus import PrivateBus
 
@@ -87,7 +89,7 @@ async def test_answer_is_the_truth_while_objects_come_and_go() -> None:
             change(number)
             await asyncio.sleep(0)
         assert not answer.done()
-    assert plain(unmarshal(SIGNATURE, answer.result())) == [truth(tree)]
+    assert unmarshal(SIGNATURE, answer.result()) == [truth(tree)]
 
 
 async def test_path_without_an_object_is_left_out() -> None:
@@ -146,7 +148,7 @@ async def test_objects_come_and_go_by_signals_of_the_root(bus: PrivateBus) -> No
         await came.wait()
     added, removed = got
     assert (added.path, removed.path) == (ROOT, ROOT)
-    assert plain(added.body) == [path_of(1), truth(tree)[path_of(1)]]
+    assert added.body == [path_of(1), truth(tree)[path_of(1)]]
     assert removed.body == [path_of(1), [ITEM]]
 
 
@@ -154,16 +156,16 @@ async def test_changes_are_signalled_as_each_property_promises(bus: PrivateBus) 
     tree = Tree(1)
     item = tree.items[path_of(0)]
     async with served(bus.address, tree) as ours, raw_client(bus.address) as client:
-        before = plain((await client.call((NAME, ROOT, OBJECT_MANAGER), MANAGED)).values())[0]
+        before = (await client.call((NAME, ROOT, OBJECT_MANAGER), MANAGED)).values()[0]
         rule = "type='signal',interface='org.freedesktop.DBus.Properties'"
         await client.call((BUS, BUS_PATH, BUS), "AddMatch", rule)
         item.state, item.tags = "paused", {"new": "tag"}
         for names in (["Name", "Seen"], ["State", "Tags", "Name"]):
             tree.managed.changed(ours, path_of(0), ITEM_INTERFACE, item, names)
         signal = await client.receive()
-        after = plain((await client.call((NAME, ROOT, OBJECT_MANAGER), MANAGED)).values())[0]
+        after = (await client.call((NAME, ROOT, OBJECT_MANAGER), MANAGED)).values()[0]
     assert (signal.header.path, signal.header.member) == (path_of(0), "PropertiesChanged")
-    assert plain(signal.values()) == [ITEM, {"State": "paused"}, ["Tags"]]
+    assert signal.values() == [ITEM, {"State": "paused"}, ["Tags"]]
     assert before[path_of(0)][ITEM]["State"] == "running"
     assert after == truth(tree)
 
@@ -189,6 +191,6 @@ async def test_answer_too_large_for_a_bus_is_refused(
 def test_entry_is_the_body_of_its_signal() -> None:
     tree = Tree(1)
     shown = truth(tree)[path_of(0)]
-    path, said = plain(unmarshal("oa{sa{sv}}", tree.managed.entry(path_of(0))))
+    path, said = unmarshal("oa{sa{sv}}", tree.managed.entry(path_of(0)))
     assert (path, said) == (path_of(0), shown)
     assert marshal("o", (path,)) in tree.managed.entry(path_of(0))

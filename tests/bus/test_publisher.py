@@ -1,4 +1,4 @@
-"""Events on their way to clients, at once or through the queue."""
+"""Signals for events, sent at once or through the queue."""
 
 import asyncio
 from collections import defaultdict
@@ -9,21 +9,21 @@ from koi_agent.bus.client import connected
 from koi_agent.bus.signals import Changed, Signal, Subscription
 from koi_agent.core.dbus_names import MANAGER, NAME, ROOT
 from koi_agent.core.events import Gone
-from tests.bus.clients import SHOP, Told, agent
+from tests.bus.clients import SHOP, Agent, agent
 from tests.world.bus import PrivateBus
 
 MANY = 200
 LIVES = 4
 
 
-def lives(told: Told, number: int) -> None:
-    """Have an instance start and stop."""
+def lives(running: Agent, number: int) -> None:
+    """Start and stop an instance."""
     one = replace(SHOP, id=f"n{number}")
-    told.see(one)
-    told.tell(Gone(backend=one.backend, id=one.id, reason="done"))
+    running.update(one)
+    running.apply(Gone(backend=one.backend, id=one.id, reason="done"))
 
 
-async def test_events_keep_their_order_through_a_bus_that_stalls(bus: PrivateBus) -> None:
+async def test_events_keep_order_over_stalled_bus(bus: PrivateBus) -> None:
     seen: defaultdict[str, list[str]] = defaultdict(list)
     complete = asyncio.Event()
 
@@ -41,25 +41,25 @@ async def test_events_keep_their_order_through_a_bus_that_stalls(bus: PrivateBus
         members=frozenset((MANAGER, member) for member in members),
         deliver=deliver,
     )
-    async with agent(bus) as told, connected(bus.address) as client, client.subscribed(wanted):
+    async with agent(bus) as running, connected(bus.address) as client, client.subscribed(wanted):
         bus.stop()
         asyncio.get_running_loop().call_later(0.3, bus.cont)
         for _ in range(LIVES):
             for number in range(MANY):
-                lives(told, number)
+                lives(running, number)
                 await asyncio.sleep(0)
         async with asyncio.timeout(10):
             await complete.wait()
     assert {tuple(words) for words in seen.values()} == {members * LIVES}
 
 
-async def test_event_for_a_bus_that_is_gone_harms_nobody(bus: PrivateBus) -> None:
-    async with agent(bus, SHOP) as told:
+async def test_event_for_lost_bus_is_dropped(bus: PrivateBus) -> None:
+    async with agent(bus, SHOP) as running:
         bus.kill()
         await asyncio.sleep(0.05)
-        told.see(SHOP, state_detail="one event, and no other finds the loss")
+        running.update(SHOP, state_detail="one event, and no other finds the loss")
         await asyncio.sleep(0.01)
-        assert not told.publisher.named.is_set()
+        assert not running.publisher.named.is_set()
         bus.start()
         async with asyncio.timeout(5):
-            await told.publisher.named.wait()
+            await running.publisher.named.wait()

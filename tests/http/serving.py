@@ -92,8 +92,8 @@ class Client:
     async def head(self) -> Reply:
         """Read as far as the head goes; fails with the connection at its end."""
         async with asyncio.timeout(PATIENCE):
-            said = await self.reader.readuntil(b"\r\n\r\n")
-        first, *lines = said.decode().strip().split("\r\n")
+            head = await self.reader.readuntil(b"\r\n\r\n")
+        first, *lines = head.decode().strip().split("\r\n")
         headers = dict(line.lower().split(": ", 1) for line in lines)
         return Reply(status=int(first.split()[1]), headers=headers, body=b"")
 

@@ -206,8 +206,8 @@ async def test_exactly_one_host_is_required_over_tcp(loopback: socket.socket, ho
 
 async def test_any_host_is_accepted_at_path(path: socket.socket) -> None:
     async with serving(Agent(), path), client(path) as one:
-        for said in (b"1.1\r\nHost: whatever.example", b"1.0"):
-            one.writer.write(b"GET /healthz HTTP/" + said + b"\r\n\r\n")
+        for version in (b"1.1\r\nHost: whatever.example", b"1.0"):
+            one.writer.write(b"GET /healthz HTTP/" + version + b"\r\n\r\n")
             assert (await one.reply()).status == 200
 
 

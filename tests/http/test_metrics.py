@@ -117,5 +117,5 @@ async def test_label_can_have_any_text(path: socket.socket, named: str) -> None:
     async with serving(agent, path):
         for header in ("Accept: */*", OPENMETRICS):
             found = read(await ask(path, "/metrics", header))
-            said = named.encode(errors="replace").decode()
-            assert found["koi_events_dropped_total"] == {(said,): 1}
+            label = named.encode(errors="replace").decode()
+            assert found["koi_events_dropped_total"] == {(label,): 1}

@@ -47,10 +47,10 @@ async def described(path: socket.socket) -> dict[str, Any]:
     return document
 
 
-def check(document: dict[str, Any], schema: dict[str, Any], said: object) -> None:
+def check(document: dict[str, Any], schema: dict[str, Any], content: object) -> None:
     """Validate a response with a schema of the document."""
     rooted = {**schema, "components": document["components"]}
-    Draft202012Validator(rooted, format_checker=FormatChecker()).validate(said)
+    Draft202012Validator(rooted, format_checker=FormatChecker()).validate(content)
 
 
 async def test_document_is_valid(path: socket.socket) -> None:
@@ -62,14 +62,14 @@ async def test_document_has_all_routes(path: socket.socket) -> None:
     async with serving(Agent(), path):
         paths = (await described(path))["paths"]
     named = {(route.path, method.lower()) for route in routes() for method in route.methods}
-    assert {(name, method) for name, said in paths.items() for method in said} == named
+    assert {(name, method) for name, methods in paths.items() for method in methods} == named
 
 
 async def test_responses_match_document(path: socket.socket) -> None:
     async with serving(everything(), path):
         document = await described(path)
-        for name, said in document["paths"].items():
-            content = said["get"]["responses"]["200"]["content"]
+        for name, methods in document["paths"].items():
+            content = methods["get"]["responses"]["200"]["content"]
             if name == "/v1/runtime/events":
                 assert list(content) == ["text/event-stream"]
                 continue

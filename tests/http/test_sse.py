@@ -36,10 +36,14 @@ class Known:
             self.take(await stream.next())
 
     def take(self, event: dict[str, Any]) -> None:
-        said = event["data"]
-        assert (said["event_v"], said["event_type"], said["id"]) == (1, event["event"], event["id"])
+        sent = event["data"]
+        assert (sent["event_v"], sent["event_type"], sent["id"]) == (
+            1,
+            event["event"],
+            event["id"],
+        )
         self.last_id = event["id"]
-        data = said["data"]
+        data = sent["data"]
         match event["event"]:
             case "runtime.snapshot":
                 self.snapshots += 1

@@ -1,4 +1,4 @@
-"""systemd reloads and executes itself again, the bus dies: nothing is lost, nothing made up."""
+"""daemon-reload, daemon-reexec and a stopped bus: no change is lost or made up."""
 
 import asyncio
 from pathlib import Path
@@ -46,7 +46,7 @@ async def test_units_that_change_while_systemd_reloads_are_seen(
         assert await drift(world) == 0
 
 
-async def test_systemd_may_execute_itself_again(world: World, tmp_path: Path) -> None:
+async def test_daemon_reexec_loses_nothing(world: World, tmp_path: Path) -> None:
     names = await running(world, 50)
     async with agent(world, tmp_path):
         for _ in range(3):
@@ -58,7 +58,7 @@ async def test_systemd_may_execute_itself_again(world: World, tmp_path: Path) ->
         assert await drift(world) == 0
 
 
-async def test_a_bus_that_stops_for_a_while_costs_nothing(world: World, tmp_path: Path) -> None:
+async def test_a_bus_that_stops_for_a_while_loses_nothing(world: World, tmp_path: Path) -> None:
     names = await running(world, 10)
     async with agent(world, tmp_path), observer(world) as seen:
         world.stop_bus_process()
@@ -71,7 +71,7 @@ async def test_a_bus_that_stops_for_a_while_costs_nothing(world: World, tmp_path
 
 
 ELSEWHERE = {"XDG_RUNTIME_DIR": "/run"}
-"""Where the other agent's socket is not, on the same bus."""
+"""The runtime directory of the other agent, whose HTTP socket is not that of the first."""
 
 
 async def test_a_second_agent_on_one_bus_gives_up(world: World, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Metadata of unit files and ports of units, from a real manager and real sockets."""
+"""Metadata of unit files and ports of units, with a real manager and real sockets."""
 
 import json
 from pathlib import Path
@@ -106,7 +106,7 @@ async def test_a_sockets_ports_are_its_services_while_that_runs(
         await eventually(both, "the socket's ports")
 
 
-async def test_a_service_for_each_connection_is_no_instance(world: World, tmp_path: Path) -> None:
+async def test_a_service_of_a_connection_is_not_an_instance(world: World, tmp_path: Path) -> None:
     world.unit("each.socket", "[Socket]\nListenStream=127.0.0.1:9200\nAccept=yes\n")
     world.unit("each@.service", "[Service]\nExecStart=/bin/sleep 1000\nStandardInput=socket\n")
     async with agent(world, tmp_path), observer(world) as seen:
@@ -122,7 +122,7 @@ async def test_a_service_for_each_connection_is_no_instance(world: World, tmp_pa
         assert not [id_ for _, id_ in seen.events if id_.startswith("each@")]
 
 
-async def test_a_bad_unit_file_costs_its_unit_the_metadata_and_one_line(
+async def test_a_bad_unit_file_costs_its_unit_the_metadata_and_is_logged_once(
     world: World, tmp_path: Path
 ) -> None:
     bad = {

@@ -75,7 +75,7 @@ for folder in reversed(folders):
 """
 
 
-def test_the_users_manager_is_the_one_above_this_process(world: World) -> None:
+def test_user_manager_is_that_of_the_process(world: World) -> None:
     own, manager, there = world.run(sys.executable, "-c", MANAGER).stdout.split()
     assert (manager, there) == (f"{own}/user@7.service", "True")
 

@@ -1,4 +1,4 @@
-"""A user's agent from the wheel: installed by pip, known to systemd by install-units, and gone."""
+"""A user's agent from the wheel: installed by pip and install-units, and removed again."""
 
 import shutil
 import subprocess
@@ -26,7 +26,7 @@ ACTIVATE = ("busctl", "--user", "call", NAME, ROOT, MANAGER, "ListInstances")
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel as an index has it: built of nothing but what the sdist holds."""
+    """The wheel, built from the files of the sdist only."""
     folder = tmp_path_factory.mktemp("wheel")
     tree = shutil.copytree(CHECKOUT, folder / "tree", ignore=NOT_SHIPPED)
     subprocess.run([sys.executable, "-c", SDIST], cwd=tree, check=True)
@@ -39,7 +39,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def command(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The command in an environment of its own, in a folder that asks for care."""
+    """The command in its own environment, in a folder whose name needs quoting."""
     if any(Path(folder, "koi-runtime.service").exists() for folder in PACKAGED[1:]):
         require("bare host", "koi-runtime is installed here for all users")
     top = tmp_path_factory.mktemp("pipx") / "my 100%n"
@@ -53,7 +53,7 @@ def command(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def user(world: World) -> Iterator[World]:
-    """A world whose bus looks below its home: dbus-daemon asks passwd for it, not HOME."""
+    """A world whose bus reads services below its home: dbus-daemon ignores HOME."""
     world.systemctl("set-environment", f"XDG_DATA_HOME={data(world)}")
     world.kill_bus()
     yield world
@@ -67,13 +67,13 @@ def data(world: World) -> Path:
 def koi_runtime(
     world: World, command: Path, *argv: str, check: bool = True
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command on the code of its own environment."""
+    """Run the command with the code of its own environment."""
     env = {"PYTHONPATH": "", "XDG_DATA_HOME": str(data(world))}
     return world.run(command, *argv, "--user", env=env, check=check)
 
 
-def type_what_it_says(world: World, said: str) -> None:
-    world.run(*said.rpartition("Next, run: ")[2].split())
+def run_next(world: World, output: str) -> None:
+    world.run(*output.rpartition("Next, run: ")[2].split())
 
 
 def state(world: World, unit: str) -> str:
@@ -81,18 +81,18 @@ def state(world: World, unit: str) -> str:
 
 
 def left(world: World) -> set[str]:
-    """Return all traces of the agent: files, units and activatable names."""
+    """Return the files, units and activatable names of the agent that are left."""
     units = world.systemctl("list-units", "--all", "--plain", "--no-legend").stdout
     startable = world.run("busctl", "--user", "--activatable", "--no-legend", "list").stdout
     found = {line.split()[0] for line in (units + startable).splitlines()}
     folders = (world.home, Path(f"/proc/{world.pid}/root/run/user/0"))
     files = [path for folder in folders for path in folder.rglob("*") if not path.is_dir()]
-    # Agents that other tests started by hand have left their lock.
+    # Agents that other tests started leave their lock files.
     ours = {str(file) for file in files if "koi-runtime" in str(file) and file.suffix != ".lock"}
     return ours | {name for name in found if "koi" in name}
 
 
-def test_the_wheel_carries_what_a_user_needs_besides_the_code(wheel: Path) -> None:
+def test_the_wheel_has_all_data_files(wheel: Path) -> None:
     with ZipFile(wheel) as archive:
         carried = {name.partition(".data/data/share/")[2] for name in archive.namelist()}
         licenses = [name for name in archive.namelist() if name.endswith("/LICENSE")]
@@ -105,8 +105,8 @@ def test_the_wheel_carries_what_a_user_needs_besides_the_code(wheel: Path) -> No
     assert len(licenses) == 1
 
 
-def test_the_agent_is_enabled_and_gets_ready_and_leaves_nothing(user: World, command: Path) -> None:
-    type_what_it_says(user, koi_runtime(user, command, "install-units").stdout)
+def test_the_agent_is_enabled_started_and_removed(user: World, command: Path) -> None:
+    run_next(user, koi_runtime(user, command, "install-units").stdout)
     assert state(user, "koi-runtime.service") == "active"
     assert "running" in koi_runtime(user, command, "status").stdout
     started = user.systemctl("show", "--property=ExecStart", "koi-runtime").stdout
@@ -116,14 +116,14 @@ def test_the_agent_is_enabled_and_gets_ready_and_leaves_nothing(user: World, com
     assert "koi-runtime.service" in user.run(*ACTIVATE).stdout
     assert state(user, "koi-runtime.service") == "active"
 
-    hindered = koi_runtime(user, command, "install-units", "--remove", check=False)
-    assert hindered.stderr.endswith(f"first type: {DISABLE}\n")
+    refused = koi_runtime(user, command, "install-units", "--remove", check=False)
+    assert refused.stderr.endswith(f"first run: {DISABLE}\n")
     user.run(*DISABLE.split())
-    type_what_it_says(user, koi_runtime(user, command, "install-units", "--remove").stdout)
+    run_next(user, koi_runtime(user, command, "install-units", "--remove").stdout)
     assert not left(user)
 
 
-def test_what_is_there_for_all_users_is_pointed_out(world: World, command: Path) -> None:
+def test_units_for_all_users_are_not_overridden(world: World, command: Path) -> None:
     unit = "/etc/systemd/user/koi-runtime.service"
     script = f'mount -t tmpfs tmpfs /etc/systemd; mkdir /etc/systemd/user; >{unit}; exec "$0" "$@"'
     argv = (command, "install-units", "--user")
@@ -131,5 +131,5 @@ def test_what_is_there_for_all_users_is_pointed_out(world: World, command: Path)
         *("unshare", "--mount", "sh", "-ec", script), *argv, env={"PYTHONPATH": ""}, check=False
     )
     assert refused.returncode == 1
-    assert f"{unit} is there already" in refused.stderr
+    assert f"{unit}: already installed for all users" in refused.stderr
     assert not left(world)

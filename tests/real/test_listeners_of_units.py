@@ -51,7 +51,7 @@ def test_ports_belong_to_their_units_and_groups_below(world: World) -> None:
     wait_until(lambda: owners(world, "a.service", "b.service") == expected, "the new listener")
 
 
-def test_listen_property_of_a_socket_unit_is_read(world: World) -> None:
+def test_listen_property_of_a_socket_unit_is_parsed(world: World) -> None:
     lines = ["8001", "127.0.0.1:8002", "[::]:8003", "%t/x.sock", "@x", "vsock:2:1234"]
     text = "".join(f"ListenStream={line}\n" for line in lines)
     world.unit("x.socket", f"[Socket]\n{text}ListenDatagram=0.0.0.0:5353\nListenFIFO=%t/fifo\n")

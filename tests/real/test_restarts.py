@@ -1,4 +1,4 @@
-"""Units that systemd starts again by itself, which 252 passes through death for."""
+"""Units with Restart=, which systemd 252 shows as inactive/dead between two runs."""
 
 import asyncio
 from pathlib import Path
@@ -43,7 +43,7 @@ def stops(seen: Observer) -> int:
     return seen.count("InstanceStopped", "loop.service")
 
 
-async def test_a_unit_first_met_between_two_runs_has_its_control_group_later(
+async def test_a_unit_first_seen_between_two_runs_gets_its_control_group(
     world: World, tmp_path: Path
 ) -> None:
     mark = tmp_path / "second"

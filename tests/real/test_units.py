@@ -22,7 +22,7 @@ MANY = 200
 
 
 def write_many(world: World, count: int = MANY) -> list[str]:
-    """Write units of every kind that matters; returns their names."""
+    """Write units of every kind; returns their names."""
     kinds = {
         "plain": SLEEP,
         "failing": "[Service]\nExecStart=/bin/false\n",
@@ -40,7 +40,9 @@ def write_many(world: World, count: int = MANY) -> list[str]:
     return [*names, "templated@one.service", "templated@a-b.service"]
 
 
-async def test_what_is_published_is_what_runs_through_a_storm(world: World, tmp_path: Path) -> None:
+async def test_published_instances_are_the_running_units_during_many_changes(
+    world: World, tmp_path: Path
+) -> None:
     names = write_many(world)
     world.reload()
     async with agent(world, tmp_path), observer(world) as seen:
@@ -58,7 +60,7 @@ async def test_what_is_published_is_what_runs_through_a_storm(world: World, tmp_
         assert await drift(world) == 0
 
 
-async def test_units_that_run_before_the_agent_does_are_there_when_it_answers(
+async def test_units_that_run_before_the_agent_are_published_when_it_answers(
     world: World, tmp_path: Path
 ) -> None:
     names = [f"early-{number}.service" for number in range(50)]
@@ -91,7 +93,7 @@ def restarts(world: World) -> int:
     return int(shown.stdout)
 
 
-async def test_a_requested_restart_is_a_stop_and_a_start(world: World, tmp_path: Path) -> None:
+async def test_a_restart_by_a_job_is_a_stop_and_a_start(world: World, tmp_path: Path) -> None:
     world.unit("asked.service", f"[Unit]\nStartLimitIntervalSec=0\n{SLEEP}")
     async with agent(world, tmp_path), observer(world) as seen:
         await on_manager(world, "start", "asked.service")
@@ -107,7 +109,7 @@ async def test_a_requested_restart_is_a_stop_and_a_start(world: World, tmp_path:
         assert seen.unbalanced == []
 
 
-async def test_a_unit_that_lives_for_a_moment_has_started_and_stopped(
+async def test_a_unit_that_runs_for_a_moment_has_started_and_stopped(
     world: World, tmp_path: Path
 ) -> None:
     async with agent(world, tmp_path), observer(world) as seen:
@@ -143,7 +145,7 @@ async def test_frozen_units_are_paused(world: World, tmp_path: Path) -> None:
         assert seen.count("InstanceStopped", "ice.service") == 0
 
 
-async def test_an_instance_says_what_systemd_says(world: World, tmp_path: Path) -> None:
+async def test_an_instance_has_the_properties_of_its_unit(world: World, tmp_path: Path) -> None:
     path = world.unit("facts.service", SLEEP)
     async with agent(world, tmp_path):
         await on_manager(world, "start", "facts.service")

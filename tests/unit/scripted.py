@@ -1,4 +1,4 @@
-"""A runtime that a test controls, and a follower of it."""
+"""A backend that follows the script of a test, and its follower."""
 
 import asyncio
 from collections import defaultdict, deque
@@ -19,10 +19,10 @@ Step = Callable[[], Awaitable[None]]
 
 
 class Runtime:
-    """A runtime; ``truth`` are its instances by id.
+    """A scripted backend.
 
-    ``plan`` has the steps of the next open, list and close. ``asked`` has the requests, with their
-    virtual time.
+    ``truth`` are the running instances. ``plan`` has the steps of the next "open", "list" and
+    "close". ``requests`` records each of these with its virtual time.
     """
 
     name = "systemd"
@@ -30,42 +30,42 @@ class Runtime:
     def __init__(self, *running: Instance) -> None:
         self.truth = {instance.id: instance for instance in running}
         self.plan: dict[str, deque[Step]] = defaultdict(deque)
-        self.asked: list[tuple[str, float]] = []
+        self.requests: list[tuple[str, float]] = []
         self.doubts: asyncio.Queue[str] = asyncio.Queue()
         self.end: asyncio.Future[None] = asyncio.Future()
         self.arrived = asyncio.Event()
         self._deliver: Deliver | None = None
 
     async def step(self, name: str) -> None:
-        self.asked.append((name, now()))
+        self.requests.append((name, now()))
         if self.plan[name]:
             await self.plan[name].popleft()()
 
     def times(self, name: str) -> list[float]:
-        """Return the times of a request, in seconds."""
-        return [at for asked, at in self.asked if asked == name]
+        """Return the times of all requests of one name."""
+        return [at for request, at in self.requests if request == name]
 
-    def say(self, event: Seen | Gone) -> None:
-        """Deliver an event, if a session is open."""
+    def send(self, event: Seen | Gone) -> None:
+        """Send an event, if a session is open."""
         if self._deliver:
             self._deliver(event)
 
     def starts(self, instance: Instance) -> None:
-        """Start or change an instance, and deliver the event."""
+        """Start or change an instance, and send the event."""
         self.truth[instance.id] = instance
-        self.say(Seen(instance))
+        self.send(Seen(instance))
 
     def stops(self, instance: Instance) -> None:
-        """Stop an instance, and deliver the event."""
+        """Stop an instance, and send the event."""
         del self.truth[instance.id]
-        self.say(gone(instance))
+        self.send(gone(instance))
 
     def lose(self, reason: str = "closed") -> None:
-        """End the connection that is open."""
+        """End the open session with ``BackendLost``."""
         self.fail(BackendLost(reason))
 
     def fail(self, error: Exception) -> None:
-        """End the work of the session with an error."""
+        """End the open session with an error."""
         self.end.set_exception(error)
 
     @asynccontextmanager
@@ -98,11 +98,11 @@ class Scripted:
 
     async def run(self) -> Never:
         await self._runtime.end
-        raise AssertionError("a session ends by an error")
+        raise AssertionError("a session ends with an error")
 
 
 class Following:
-    """A follower of a runtime, its registry, and all changes that the registry received."""
+    """A follower of a backend, its registry, and all changes and events."""
 
     def __init__(self, runtime: Runtime, interval: float) -> None:
         self.registry = Registry({runtime.name: runtime.name})
@@ -134,7 +134,7 @@ class Following:
 async def following(
     runtime: Runtime, *, interval: float = 1e9, settled: bool = True
 ) -> AsyncIterator[Following]:
-    """Follow a runtime while the block runs."""
+    """Follow a backend until the block is left."""
     engine = Following(runtime, interval)
     task = asyncio.create_task(engine.follower.run())  # noqa: TID251 - ended below
     try:
@@ -148,7 +148,7 @@ async def following(
 
 
 def after(seconds: float, then: Callable[[], None] = lambda: None) -> Step:
-    """Return a step that sleeps and then calls ``then``."""
+    """Return a step that takes some seconds and then calls a function."""
 
     async def step() -> None:
         await asyncio.sleep(seconds)
@@ -158,7 +158,7 @@ def after(seconds: float, then: Callable[[], None] = lambda: None) -> Step:
 
 
 def at_once(do: Callable[[], None]) -> Step:
-    """Return a step that calls ``do``."""
+    """Return a step that only calls a function."""
     return after(0, do)
 
 

@@ -1,4 +1,4 @@
-"""Which addresses of this host others reach: chosen among all, and read from the real kernel."""
+"""The addresses at which other hosts reach this host: chosen, and read from the real kernel."""
 
 import asyncio
 import socket
@@ -25,11 +25,11 @@ def test_each_network_has_its_own_addresses() -> None:
 
 
 @pytest.mark.parametrize("flags", [0x49, 0x1003, 0x1042, 0x43], ids=["lo", "dead", "down", "ptp"])
-def test_what_leads_nowhere_has_none(flags: int) -> None:
+def test_interface_without_a_network_has_no_addresses(flags: int) -> None:
     assert reachable([interface(2, flags=flags)], [at(2, "192.0.2.1")]) == ()
 
 
-def test_addresses_of_one_link_are_for_where_there_are_no_others() -> None:
+def test_link_local_addresses_are_used_only_without_others() -> None:
     near, wide = at(2, "fe80::1", linklocal=True), at(2, "192.0.2.1")
     assert reachable([interface(2)], [near, wide]) == (wide,)
     assert reachable([interface(2)], [near]) == (near,)
@@ -38,16 +38,16 @@ def test_addresses_of_one_link_are_for_where_there_are_no_others() -> None:
 @pytest.mark.parametrize(
     ("inside", "counts"), [("veth", False), ("tun", False), ("", True), ("bond", True)]
 )
-def test_a_bridge_counts_when_more_than_containers_are_on_it(inside: str, counts: bool) -> None:  # noqa: FBT001
+def test_bridge_counts_if_it_connects_more_than_containers(inside: str, counts: bool) -> None:  # noqa: FBT001
     there = [interface(2, "bridge"), interface(3, inside, master=2)]
     assert bool(reachable(there, [at(2, "172.17.0.1")])) is counts
 
 
-def test_an_empty_bridge_is_no_network_of_others() -> None:
+def test_empty_bridge_does_not_count() -> None:
     assert reachable([interface(2, "bridge")], [at(2, "172.17.0.1")]) == ()
 
 
-def test_the_real_kernel_is_read() -> None:
+def test_addresses_of_the_real_kernel_are_parsed() -> None:
     names = {index for index, _ in socket.if_nameindex()}
     found = addresses.now()
     assert {one.interface for one in found} <= names
@@ -58,7 +58,7 @@ def test_the_real_kernel_is_read() -> None:
             door.bind(place)
 
 
-async def test_a_watch_waits_and_may_be_given_up() -> None:
+async def test_watch_waits_and_can_be_cancelled() -> None:
     watch = Addresses()
     try:
         with pytest.raises(TimeoutError):

@@ -1,4 +1,4 @@
-"""Whose a control group is, in a folder made like the kernel's."""
+"""Which unit a control group belongs to, in a directory that resembles the kernel's."""
 
 import os
 from pathlib import Path
@@ -61,7 +61,7 @@ def test_unit_that_restarts_is_found_again(root: Path) -> None:
     assert groups.owners([second], units) == {second: "web.service"}
 
 
-def test_group_made_later_below_a_known_one_is_found(root: Path) -> None:
+def test_group_created_later_below_a_known_one_is_found(root: Path) -> None:
     units = {"web.service": "/web.service"}
     groups = ControlGroups(root)
     first = made(root, "/web.service/payload")
@@ -83,21 +83,21 @@ def walked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return paths
 
 
-def test_nobodys_group_is_looked_for_once(root: Path, walked: list[str]) -> None:
+def test_group_without_a_unit_is_looked_for_once(root: Path, walked: list[str]) -> None:
     made(root, "/a.service")
     made(root, "/b.service")
-    nobodys = made(root, "/user.slice")
+    unowned = made(root, "/user.slice")
     groups = ControlGroups(root)
     for _ in range(3):
-        assert groups.owners([nobodys], {"a.service": "/a.service"}) == {}
+        assert groups.owners([unowned], {"a.service": "/a.service"}) == {}
     assert walked == [f"{root}/a.service"]
     both = {"a.service": "/a.service", "b.service": "/b.service"}
     for _ in range(3):
-        assert groups.owners([nobodys], both) == {}
+        assert groups.owners([unowned], both) == {}
     assert walked == [f"{root}/a.service", f"{root}/b.service"]
 
 
-def test_nobodys_group_gets_an_owner_when_its_unit_is_followed(root: Path) -> None:
+def test_group_gets_an_owner_when_its_unit_is_followed(root: Path) -> None:
     own = made(root, "/web.service")
     groups = ControlGroups(root)
     assert groups.owners([own], {}) == {}
@@ -106,9 +106,9 @@ def test_nobodys_group_gets_an_owner_when_its_unit_is_followed(root: Path) -> No
 
 
 @pytest.mark.parametrize("group", ["", "/", "/../a", "/missing.service", "/a\0b"])
-def test_group_that_is_none_has_no_ports(root: Path, group: str) -> None:
-    nobodys = made(root, "/user.slice")
-    ids = [nobodys, root.stat().st_ino]
+def test_bad_group_owns_nothing(root: Path, group: str) -> None:
+    unowned = made(root, "/user.slice")
+    ids = [unowned, root.stat().st_ino]
     assert ControlGroups(root).owners(ids, {"web.service": group}) == {}
 
 

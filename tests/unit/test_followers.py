@@ -1,4 +1,4 @@
-"""Backends followed as configured: what changes is followed anew, nothing else is disturbed."""
+"""Backends are followed as configured; a change disturbs only the backends that it concerns."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -24,7 +24,7 @@ OTHER_UNITS = replace(BEFORE, systemd=SystemdConfig(units=("b.service",)))
 
 
 class Host:
-    """A runtime, and all that is followed there."""
+    """A host with one scripted runtime, and its followers."""
 
     def __init__(self, config: Config) -> None:
         self.runtime = Runtime(unit("a.service"))
@@ -54,17 +54,17 @@ async def host(config: Config) -> AsyncIterator[Host]:
 
 
 @in_virtual_time
-async def test_backend_switched_off_is_closed_and_forgotten() -> None:
+async def test_backend_turned_off_is_closed_and_forgotten() -> None:
     async with host(BEFORE) as it:
         await it.followers.change(NONE)
-        assert [name for name, _ in it.runtime.asked] == ["open", "list", "close"]
+        assert [name for name, _ in it.runtime.requests] == ["open", "list", "close"]
         assert it.reader.known == {}
         assert it.registry.backends == {}
         assert await it.followers.resync("") == {}
 
 
 @in_virtual_time
-async def test_backend_switched_on_is_followed() -> None:
+async def test_backend_turned_on_is_followed() -> None:
     async with host(NONE) as it:
         await it.followers.change(BEFORE)
         assert it.followers.late == ["systemd"]
@@ -73,15 +73,15 @@ async def test_backend_switched_on_is_followed() -> None:
 
 
 @in_virtual_time
-async def test_same_configuration_again_disturbs_nothing() -> None:
+async def test_unchanged_settings_do_not_disturb_a_backend() -> None:
     async with host(BEFORE) as it:
         await it.followers.change(replace(BEFORE, log_level=10))
         await asyncio.sleep(1)
-        assert [name for name, _ in it.runtime.asked] == ["open", "list"]
+        assert [name for name, _ in it.runtime.requests] == ["open", "list"]
 
 
 @in_virtual_time
-async def test_other_units_are_followed_without_a_stop_of_those_that_stay() -> None:
+async def test_other_patterns_keep_the_units_that_still_match() -> None:
     async with host(BEFORE) as it:
         seen = dict(it.reader.known)
         await it.followers.change(OTHER_UNITS)
@@ -92,7 +92,7 @@ async def test_other_units_are_followed_without_a_stop_of_those_that_stay() -> N
 
 
 @in_virtual_time
-async def test_backend_off_and_on_again_begins_anew() -> None:
+async def test_backend_turned_off_and_on_lists_again() -> None:
     async with host(BEFORE) as it:
         await it.followers.change(NONE)
         await it.followers.change(BEFORE)
@@ -101,7 +101,7 @@ async def test_backend_off_and_on_again_begins_anew() -> None:
 
 
 @in_virtual_time
-async def test_runtime_that_is_absent_fails_the_resync_of_it_and_not_of_all() -> None:
+async def test_absent_backend_fails_its_own_resync_and_not_that_of_all() -> None:
     async def missing() -> None:
         raise BackendAbsent("no socket")
 
@@ -118,7 +118,7 @@ async def test_runtime_that_is_absent_fails_the_resync_of_it_and_not_of_all() ->
 
 
 @in_virtual_time
-async def test_runtime_that_is_lost_fails_the_resync_of_all_when_the_others_have_listed() -> None:
+async def test_lost_backend_fails_the_resync_of_all_after_the_others_have_listed() -> None:
     async def refused() -> None:
         raise BackendLost("refused")
 

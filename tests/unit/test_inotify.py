@@ -11,7 +11,7 @@ from koi_agent.host.inotify import Inotify, events_from
 pytestmark = pytest.mark.usefixtures("leak_check")
 
 
-def test_events_come_with_watch_and_name(tmp_path: Path) -> None:
+def test_events_have_watch_and_name(tmp_path: Path) -> None:
     with Inotify() as watches:
         assert watches.read() == []
         one = watches.add(str(tmp_path), inotify.CREATE | inotify.DELETE)
@@ -22,7 +22,7 @@ def test_events_come_with_watch_and_name(tmp_path: Path) -> None:
         assert watches.read() == []
 
 
-def test_file_watched_by_itself_has_no_name(tmp_path: Path) -> None:
+def test_event_of_a_watched_file_has_no_name(tmp_path: Path) -> None:
     path = tmp_path / "cgroup.events"
     path.touch()
     with Inotify() as watches:
@@ -31,7 +31,7 @@ def test_file_watched_by_itself_has_no_name(tmp_path: Path) -> None:
         assert set(watches.read()) == {(one, inotify.MODIFY, "")}
 
 
-def test_removed_watch_is_silent(tmp_path: Path) -> None:
+def test_removed_watch_has_no_events(tmp_path: Path) -> None:
     with Inotify() as watches:
         one = watches.add(str(tmp_path), inotify.CREATE)
         watches.remove(one)
@@ -39,7 +39,7 @@ def test_removed_watch_is_silent(tmp_path: Path) -> None:
         assert watches.read() == [(one, inotify.IGNORED, "")]
 
 
-def test_watch_of_what_is_gone_may_be_removed(tmp_path: Path) -> None:
+def test_watch_of_a_deleted_file_can_be_removed(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.touch()
     with Inotify() as watches:
@@ -55,7 +55,7 @@ def test_missing_path_is_named(tmp_path: Path) -> None:
     assert raised.value.filename == str(tmp_path / "none")
 
 
-def test_closed_one_can_not_be_used_and_closes_again(tmp_path: Path) -> None:
+def test_closed_instance_can_not_be_used_but_closed_again(tmp_path: Path) -> None:
     watches = Inotify()
     watches.close()
     watches.close()
@@ -65,7 +65,7 @@ def test_closed_one_can_not_be_used_and_closes_again(tmp_path: Path) -> None:
         watches.remove(1)
 
 
-def test_overflow_is_told(tmp_path: Path) -> None:
+def test_overflow_is_an_event(tmp_path: Path) -> None:
     most = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
     if most > 100_000:
         pytest.skip(f"the queue holds {most} events")
@@ -81,5 +81,5 @@ def test_overflow_is_told(tmp_path: Path) -> None:
     assert seen[-1] == (-1, inotify.OVERFLOW, "")
 
 
-def test_torn_event_is_left_out() -> None:
+def test_incomplete_event_is_left_out() -> None:
     assert events_from(bytes(15)) == []

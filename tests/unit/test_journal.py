@@ -1,4 +1,4 @@
-"""Log records as a journald gets them: a real datagram socket whose far end the test reads."""
+"""Log records as journald gets them, from a real datagram socket."""
 
 import asyncio
 import logging
@@ -26,7 +26,7 @@ QUEUE = int(Path("/proc/sys/net/unix/max_dgram_qlen").read_text()) + 1
 
 
 class Journald:
-    """A journald that reads when it is asked to."""
+    """A journald that reads when a test says so."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -56,7 +56,7 @@ class Journald:
 
 
 def fields(datagram: bytes) -> dict[str, str]:
-    """A record by the protocol's description: no name comes twice."""
+    """Parse a record by the protocol; no field may occur twice."""
     found: dict[str, str] = {}
     while datagram:
         line, _, datagram = datagram.partition(b"\n")
@@ -80,7 +80,7 @@ def raised(text: str) -> Exception:
 
 @pytest.fixture
 def journald(tmp_path: Path) -> Iterator[Journald]:
-    """A socket in place of journald's."""
+    """A fake journald on its socket."""
     far_end = Journald(tmp_path / "socket")
     yield far_end
     far_end.stop()
@@ -88,13 +88,13 @@ def journald(tmp_path: Path) -> Iterator[Journald]:
 
 @pytest.fixture
 def output(journald: Journald) -> Iterator[LogOutput]:
-    """Our output to it, at level info."""
+    """The log output to the fake journald, at level info."""
     with LogOutput(logging.INFO, "journal", {}, journal=str(journald.path)) as made:
         yield made
 
 
 async def drained(output: LogOutput, journald: Journald) -> list[dict[str, str]]:
-    """Read until nothing is kept any more."""
+    """Read until the output keeps no records."""
     records: list[dict[str, str]] = []
     async with asyncio.timeout(60):
         while output._backlog:
@@ -107,7 +107,7 @@ async def drained(output: LogOutput, journald: Journald) -> list[dict[str, str]]
 
 
 @pytest.mark.usefixtures("output")
-def test_plain_record_has_the_fields_a_journal_needs_and_no_more(journald: Journald) -> None:
+def test_plain_record_has_only_the_fields_that_a_journal_needs(journald: Journald) -> None:
     log.info("ready: %d instances", 3)
     assert journald.only() == {
         "PRIORITY": "6",
@@ -120,12 +120,12 @@ def test_plain_record_has_the_fields_a_journal_needs_and_no_more(journald: Journ
 @pytest.mark.parametrize(
     ("level", "priority"), [(50, "2"), (40, "3"), (30, "4"), (25, "5"), (20, "6"), (33, "4")]
 )
-def test_levels_are_syslogs(journald: Journald, level: int, priority: str) -> None:
+def test_levels_are_those_of_syslog(journald: Journald, level: int, priority: str) -> None:
     log.log(level, "x")
     assert journald.only()["PRIORITY"] == priority
 
 
-def test_trouble_and_debugging_say_where_they_were_logged(
+def test_warnings_and_debug_records_have_their_place_in_the_code(
     output: LogOutput, journald: Journald
 ) -> None:
     output.level = "debug"
@@ -133,12 +133,12 @@ def test_trouble_and_debugging_say_where_they_were_logged(
         log.log(level, "x")
         record = journald.only()
         assert record["CODE_FILE"] == __file__
-        assert record["CODE_FUNC"].startswith("test_trouble")
+        assert record["CODE_FUNC"].startswith("test_warnings")
         assert int(record["CODE_LINE"]) > 100
 
 
 @pytest.mark.usefixtures("output")
-def test_call_brings_fields_of_known_names_only(journald: Journald) -> None:
+def test_call_sets_only_fields_with_known_names(journald: Journald) -> None:
     known = {
         "KOI_EVENT": "started",
         "CONTAINER_NAME": "web",
@@ -153,7 +153,7 @@ def test_call_brings_fields_of_known_names_only(journald: Journald) -> None:
 
 
 @pytest.mark.usefixtures("output")
-def test_terminal_escapes_and_lines_of_others_are_spelled_out(journald: Journald) -> None:
+def test_escape_sequences_and_newlines_of_others_are_escaped(journald: Journald) -> None:
     name = "\x1b]0;x\x07\nPRIORITY=0\n\udcff"
     log.info("started %s", name, extra=journal_fields(MessageId.STARTED, KOI_NAME=name))
     record = journald.only()
@@ -163,7 +163,7 @@ def test_terminal_escapes_and_lines_of_others_are_spelled_out(journald: Journald
 
 
 @pytest.mark.usefixtures("output")
-def test_traceback_is_in_the_message_and_alone_with_foreign_text_made_safe(
+def test_traceback_is_in_the_message_and_in_a_field_and_printable(
     journald: Journald,
 ) -> None:
     log.error("it broke", exc_info=raised("\x1b[31m\rred"))
@@ -175,14 +175,14 @@ def test_traceback_is_in_the_message_and_alone_with_foreign_text_made_safe(
 
 @pytest.mark.usefixtures("output")
 @pytest.mark.parametrize("text", ["é" * 10**6, "\x00" * 10**6, "a\n" * 10**6])
-def test_what_is_huge_is_cut_and_arrives(journald: Journald, text: str) -> None:
+def test_huge_record_is_truncated(journald: Journald, text: str) -> None:
     log.error(
         "%s", text, exc_info=raised(text), extra=journal_fields(MessageId.BUS_LOST, KOI_NAME=text)
     )
     assert len(journald.only()["EXCEPTION_TEXT"].encode()) <= 48 * 1024
 
 
-def test_record_that_cannot_be_written_costs_itself_and_is_told_once(
+def test_record_that_cannot_be_formatted_is_logged_once(
     output: LogOutput, journald: Journald, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # pytest's own handler raises for one.
@@ -191,7 +191,7 @@ def test_record_that_cannot_be_written_costs_itself_and_is_told_once(
         log.info("%d", "no number")
     log.info("next")
     first, second = journald.read()
-    assert "can't be written: TypeError" in first["MESSAGE"]
+    assert "can't be formatted: TypeError" in first["MESSAGE"]
     assert __file__ in first["MESSAGE"]
     assert second["MESSAGE"] == "next"
 
@@ -199,7 +199,7 @@ def test_record_that_cannot_be_written_costs_itself_and_is_told_once(
 # Events
 
 
-def test_events_are_records_of_their_kinds(output: LogOutput, journald: Journald) -> None:
+def test_events_are_records_with_message_ids(output: LogOutput, journald: Journald) -> None:
     web = unit("web.service")
     output.level = "debug"
     JournalPublisher().publish(
@@ -222,9 +222,7 @@ def test_events_are_records_of_their_kinds(output: LogOutput, journald: Journald
     assert records[3]["KOI_BACKEND"] == "docker"
 
 
-def test_what_an_owner_wrote_for_nothing_is_said_once_a_run(
-    output: LogOutput, journald: Journald
-) -> None:
+def test_refused_metadata_is_logged_once_a_run(output: LogOutput, journald: Journald) -> None:
     refused = (Refusal(key="koi.port", reason="'0' is not a port number"),)
     web = replace(unit("web.service"), metadata=KoiMetadata(refused=refused))
     again = replace(web, metadata=KoiMetadata(name="a", refused=refused))
@@ -239,7 +237,7 @@ def test_what_an_owner_wrote_for_nothing_is_said_once_a_run(
 # A journald in trouble
 
 
-async def test_journald_that_does_not_read_costs_no_wait_and_what_is_lost_is_counted(
+async def test_journald_that_does_not_read_blocks_nothing_and_lost_records_are_counted(
     output: LogOutput, journald: Journald
 ) -> None:
     asyncio.get_running_loop().slow_callback_duration = 60  # or the loop adds a record
@@ -258,7 +256,7 @@ async def test_journald_that_does_not_read_costs_no_wait_and_what_is_lost_is_cou
     assert journald.only()["MESSAGE"] == "next"
 
 
-async def test_loss_is_told_where_it_was(output: LogOutput, journald: Journald) -> None:
+async def test_loss_is_logged_where_it_was(output: LogOutput, journald: Journald) -> None:
     asyncio.get_running_loop().slow_callback_duration = 60  # or the loop adds a record
     for _ in range(QUEUE + log_queue.COUNT_LIMIT + 50):
         log.info("before")
@@ -273,7 +271,7 @@ async def test_loss_is_told_where_it_was(output: LogOutput, journald: Journald) 
     assert set(kinds[told + 1 :]) == {"after"}
 
 
-def test_record_that_no_datagram_holds_does_not_hold_up_others(
+def test_record_too_large_for_a_datagram_does_not_hold_up_others(
     output: LogOutput, journald: Journald
 ) -> None:
     output._backlog.put(b"x" * 900_000)
@@ -282,7 +280,7 @@ def test_record_that_no_datagram_holds_does_not_hold_up_others(
     assert (loss["KOI_LOST"], record["MESSAGE"]) == ("1", "next")
 
 
-async def test_large_records_are_kept_up_to_a_size(output: LogOutput, journald: Journald) -> None:
+async def test_large_records_are_kept_up_to_a_limit(output: LogOutput, journald: Journald) -> None:
     asyncio.get_running_loop().slow_callback_duration = 60  # or the loop adds a record
     text = "x" * 4000
     for _ in range(1000):
@@ -304,7 +302,7 @@ async def test_journald_that_restarts_gets_what_was_logged_meanwhile_in_order(
     assert [record["MESSAGE"] for record in records] == ["one", "two"]
 
 
-def test_end_waits_for_a_journald_that_is_gone_and_then_gives_up(journald: Journald) -> None:
+def test_end_waits_a_limited_time_for_a_journald_that_is_gone(journald: Journald) -> None:
     journald.stop()
     path = str(journald.path)
     with used() as use, LogOutput(logging.INFO, "journal", {}, journal=path):
@@ -316,7 +314,7 @@ def test_end_waits_for_a_journald_that_is_gone_and_then_gives_up(journald: Journ
 # Settings
 
 
-def test_level_is_read_and_set_by_systemds_words(output: LogOutput, journald: Journald) -> None:
+def test_level_has_the_names_of_systemd(output: LogOutput, journald: Journald) -> None:
     assert output.level == "info"
     for word, number in LEVELS.items():
         output.level = word
@@ -329,19 +327,21 @@ def test_level_is_read_and_set_by_systemds_words(output: LogOutput, journald: Jo
     assert output.level == "debug"
 
 
-def test_target_is_set_while_records_come(output: LogOutput, journald: Journald) -> None:
+def test_target_can_be_changed_while_records_are_written(
+    output: LogOutput, journald: Journald
+) -> None:
     output.target = "null"
     log.info("to nobody")
     assert output.target == "null"
     output.target = "journal"
     log.info("shown")
     assert journald.only()["MESSAGE"] == "shown"
-    with pytest.raises(BadInput, match="'kmsg'; known: auto, journal, console, null"):
+    with pytest.raises(BadInput, match="'kmsg'; use auto, journal, console, null"):
         output.target = "kmsg"
     assert output.target == "journal"
 
 
-def test_records_of_a_target_that_is_left_are_counted_as_lost(
+def test_records_of_the_former_target_are_counted_as_lost(
     output: LogOutput, journald: Journald
 ) -> None:
     journald.stop()
@@ -354,7 +354,7 @@ def test_records_of_a_target_that_is_left_are_counted_as_lost(
     assert record["MESSAGE"] == "y"
 
 
-def test_left_output_gets_no_more_records(journald: Journald) -> None:
+def test_output_gets_no_records_after_its_context(journald: Journald) -> None:
     before = logging.getLogger().level
     with LogOutput(logging.DEBUG, "journal", {}, journal=str(journald.path)):
         pass

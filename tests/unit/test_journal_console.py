@@ -1,4 +1,4 @@
-"""Log records on standard error, whatever it is: the agent's output in a process of its own."""
+"""Log records on every kind of standard error, from a process of their own."""
 
 import os
 import pty
@@ -56,28 +56,28 @@ def start(program: str, stderr: int, *arguments: str, stream: str = "") -> subpr
 
 
 def run(program: str, stderr: int) -> None:
-    """Run a program to its good end."""
+    """Run a program and check that it succeeds."""
     with start(program, stderr) as process:
         process.communicate(timeout=60)
     assert process.returncode == 0
 
 
 def read(descriptor: int) -> str:
-    """All that is written until nobody is left who could."""
+    """Return all bytes until every writer has closed the descriptor."""
     with os.fdopen(descriptor, encoding="utf-8") as lines:
         return lines.read()
 
 
 @pytest.fixture
 def terminal() -> Iterator[tuple[int, int]]:
-    """A terminal: the end that shows, and the end that is written to."""
+    """A pseudoterminal: the end that shows text, and the end that is written to."""
     ends = pty.openpty()
     yield ends
     for end in ends:
         os.close(end)
 
 
-def test_program_that_reads_gets_a_level_in_front_of_each_line() -> None:
+def test_program_gets_a_level_before_each_line() -> None:
     reader, writer = os.pipe()
     run(TALKS, writer)
     os.close(writer)
@@ -88,14 +88,14 @@ def test_program_that_reads_gets_a_level_in_front_of_each_line() -> None:
     assert trace[-1] == "<3>ZeroDivisionError: division by zero\n"
 
 
-def test_person_at_a_terminal_gets_plain_lines(terminal: tuple[int, int]) -> None:
+def test_terminal_gets_plain_lines(terminal: tuple[int, int]) -> None:
     shows, writes = terminal
     run(TALKS, writes)
     shown = os.read(shows, 65536).decode().replace("\r\n", "\n")
     assert shown.startswith(MESSAGE + "it broke\nTraceback")
 
 
-def test_file_gets_all_behind_what_it_has(tmp_path: Path) -> None:
+def test_records_are_appended_to_a_file(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_text("before\n")
     with path.open("a") as file:
@@ -103,14 +103,14 @@ def test_file_gets_all_behind_what_it_has(tmp_path: Path) -> None:
     assert path.read_text().startswith("before\n<6>" + MESSAGE)
 
 
-def test_stream_socket_gets_all() -> None:
+def test_stream_socket_gets_all_records() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         run(TALKS, theirs.fileno())
         assert ours.recv(65536).decode().startswith("<6>" + MESSAGE)
 
 
-def test_no_standard_error_costs_nothing_but_the_records() -> None:
+def test_without_standard_error_records_are_discarded() -> None:
     command = [sys.executable, "-c", TALKS]
     done = subprocess.run(
         ["sh", "-c", 'exec "$@" 2>&-', "sh", *command], check=True, capture_output=True
@@ -130,7 +130,7 @@ def stream() -> tuple[int, int]:
 @pytest.mark.parametrize(
     ("make", "target", "user"), [(pipe, "auto", 0), (pipe, "console", NOBODY), (stream, "auto", 0)]
 )
-def test_reader_that_does_not_read_costs_no_wait_and_other_writers_nothing(
+def test_reader_that_does_not_read_blocks_neither_the_agent_nor_other_writers(
     make: Callable[[], tuple[int, int]], target: str, user: int
 ) -> None:
     if user and os.geteuid() != 0:
@@ -152,10 +152,10 @@ def test_reader_that_does_not_read_costs_no_wait_and_other_writers_nothing(
     numbers = [int(line.removeprefix("<6>").split()[0]) for line in kept]
     assert numbers == list(range(len(numbers)))
     assert len(numbers) >= 2000
-    assert loss == f"<4>{count - len(numbers)} log records lost: nobody read them in time"
+    assert loss == f"<4>{count - len(numbers)} log records lost: they were not read in time"
 
 
-def test_stopped_terminal_costs_no_wait(terminal: tuple[int, int]) -> None:
+def test_stopped_terminal_blocks_nothing(terminal: tuple[int, int]) -> None:
     shows, writes = terminal
     termios.tcflow(writes, termios.TCOOFF)
     with start(FLOODS, writes, "auto", "0") as process:
@@ -170,7 +170,7 @@ def test_stopped_terminal_costs_no_wait(terminal: tuple[int, int]) -> None:
         assert not os.read(shows, 100)
 
 
-def test_reader_that_is_gone_costs_no_wait() -> None:
+def test_reader_that_is_gone_blocks_nothing() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     run(TALKS, writer)
@@ -178,7 +178,7 @@ def test_reader_that_is_gone_costs_no_wait() -> None:
 
 
 @pytest.mark.parametrize("stream", ["", "x", "1:2"])
-def test_stream_that_is_not_the_journals_gets_prefixed_lines(stream: str) -> None:
+def test_stream_of_another_journal_gets_prefixed_lines(stream: str) -> None:
     reader, writer = os.pipe()
     with start(TALKS, writer, stream=stream) as process:
         process.communicate(timeout=60)

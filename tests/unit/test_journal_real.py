@@ -1,4 +1,4 @@
-"""Log records in a real journald, which runs alone in namespaces of its own."""
+"""Log records in a real journald, which runs in its own namespaces."""
 
 import json
 import os
@@ -117,7 +117,7 @@ def test_journald_keeps_fields_and_lines_as_they_are(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("first", "way"), [(SYSTEMD, "journal"), (ELSEWHERE, "stdout")])
-def test_journald_that_is_stopped_costs_no_wait_and_gets_all_later(
+def test_stopped_journald_blocks_nothing_and_gets_all_records_later(
     tmp_path: Path, first: str, way: str
 ) -> None:
     *records, last = records_of(first + STOPS, tmp_path)

@@ -29,7 +29,7 @@ SIGNALS = {
     Emits.CONST: "constant",
     Emits.FALSE: "no change signal",
 }
-"""What the paragraph of a property says of its change signal."""
+"""The words for the change signal in the paragraph of a property."""
 
 
 def page(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Words to a manager: real datagram sockets, read, not read, gone and come again."""
+"""Notifications to a manager over real datagram sockets: read, not read, gone and replaced."""
 
 import asyncio
 import logging
@@ -46,12 +46,12 @@ def notifier(path: Path, manager: socket.socket) -> Iterator[Notifier]:
 
 
 def heard(manager: socket.socket) -> list[str]:
-    """Read one datagram: its words in order."""
+    """Read one datagram; returns its variables in order."""
     return manager.recv(4097).decode().split("\n")
 
 
 def all_heard(manager: socket.socket) -> list[list[str]]:
-    """Read all there is now."""
+    """Read all datagrams that have arrived."""
     manager.settimeout(0)
     found: list[list[str]] = []
     try:
@@ -64,12 +64,12 @@ def all_heard(manager: socket.socket) -> list[list[str]]:
 
 
 def fill(notifier: Notifier) -> None:
-    """Tell a manager that does not read as much as the kernel keeps, and one more."""
+    """Send as many notifications as the kernel queues, and one more."""
     for number in range(FULL + 1):
         notifier.status(f"filling {number}")
 
 
-def test_each_word_is_written_as_systemd_reads_it(
+def test_each_variable_is_written_as_systemd_parses_it(
     manager: socket.socket, notifier: Notifier
 ) -> None:
     notifier.ready("2 instances")
@@ -92,7 +92,7 @@ def test_each_word_is_written_as_systemd_reads_it(
     assert heard(manager) == ["STATUS=bad config"]
 
 
-def test_status_that_is_the_same_is_told_once(manager: socket.socket, notifier: Notifier) -> None:
+def test_unchanged_status_is_sent_once(manager: socket.socket, notifier: Notifier) -> None:
     for text in ("one", "one", "two", "two"):
         notifier.status(text)
     notifier.ready("three")
@@ -119,7 +119,7 @@ def test_text_in_any_script_arrives(manager: socket.socket, notifier: Notifier, 
     ],
     ids=["newline", "escapes", "backslash", "surrogate", "noncharacters", "long"],
 )
-def test_text_stays_one_word(
+def test_text_stays_one_variable(
     manager: socket.socket, notifier: Notifier, text: str, told: str
 ) -> None:
     notifier.status(text)
@@ -129,14 +129,14 @@ def test_text_stays_one_word(
 
 
 @pytest.mark.parametrize("character", ["\n", "\u2028", "🎏", "é"])
-def test_longest_words_fit_into_what_systemd_reads(
+def test_longest_variables_fit_into_one_datagram(
     manager: socket.socket, notifier: Notifier, character: str
 ) -> None:
     notifier.failed(character * 9999, errno=2**31 - 1, bus_error=character * 9999)
     assert len(manager.recv(65536)) <= 4096
 
 
-def test_abstract_socket_is_told(path: Path) -> None:
+def test_abstract_socket_is_notified(path: Path) -> None:
     with manager_at(f"\0{path}") as manager:
         notifier = Notifier({"NOTIFY_SOCKET": f"@{path}"})
         notifier.ready("here")
@@ -144,7 +144,7 @@ def test_abstract_socket_is_told(path: Path) -> None:
         notifier.close()
 
 
-def test_address_is_for_no_child(path: Path, manager: socket.socket) -> None:
+def test_address_is_not_passed_to_children(path: Path, manager: socket.socket) -> None:
     environment = {"NOTIFY_SOCKET": str(path), "OTHER": "stays"}
     notifier = Notifier(environment)
     assert environment == {"OTHER": "stays"}
@@ -166,24 +166,24 @@ def say_everything(notifier: Notifier) -> None:
 
 
 @pytest.mark.parametrize("address", ["", "vsock:2:1234", "relative", "@", "@no such", "/no/such"])
-def test_without_a_manager_nothing_happens(address: str) -> None:
+def test_without_a_manager_nothing_is_sent(address: str) -> None:
     say_everything(Notifier({"NOTIFY_SOCKET": address} if address else {}))
 
 
 @pytest.mark.parametrize("length", [107, 108, 5000])
-def test_address_of_any_length_is_survived(tmp_path: Path, length: int) -> None:
+def test_address_of_any_length_raises_nothing(tmp_path: Path, length: int) -> None:
     say_everything(Notifier({"NOTIFY_SOCKET": str(tmp_path).ljust(length, "x")}))
 
 
-def test_socket_that_nobody_owns_is_warned_of(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_socket_that_refuses_is_logged(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     manager_at(str(path)).close()
     say_everything(Notifier({"NOTIFY_SOCKET": str(path)}))
     (told,) = caplog.messages
-    assert f"NOTIFY_SOCKET={path}" in told
+    assert f"NOTIFY_SOCKET=: can't connect: {path}" in told
     assert "refused" in told
 
 
-def test_words_for_a_manager_that_is_gone_reach_the_one_after_it(
+def test_variables_for_a_manager_that_is_gone_reach_its_successor(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with manager_at(str(path)):
@@ -201,7 +201,7 @@ def test_words_for_a_manager_that_is_gone_reach_the_one_after_it(
     notifier.close()
 
 
-async def test_manager_that_does_not_read_holds_nobody_up_and_hears_the_last_of_all(
+async def test_manager_that_does_not_read_blocks_nothing_and_gets_the_last_values(
     manager: socket.socket, notifier: Notifier
 ) -> None:
     with used() as use:
@@ -220,7 +220,7 @@ async def test_manager_that_does_not_read_holds_nobody_up_and_hears_the_last_of_
     assert heard(manager) == ["STATUS=and on"]
 
 
-async def test_words_that_wait_cost_no_turns_of_the_loop(
+async def test_pending_variables_do_not_wake_the_loop(
     manager: socket.socket, notifier: Notifier
 ) -> None:
     fill(notifier)
@@ -232,7 +232,7 @@ async def test_words_that_wait_cost_no_turns_of_the_loop(
     assert all_heard(manager) == [[f"STATUS=filling {FULL}"]]
 
 
-async def test_manager_that_goes_while_words_wait_costs_no_turns_of_the_loop(
+async def test_manager_that_goes_while_variables_are_pending_does_not_wake_the_loop(
     manager: socket.socket, notifier: Notifier
 ) -> None:
     fill(notifier)
@@ -243,7 +243,7 @@ async def test_manager_that_goes_while_words_wait_costs_no_turns_of_the_loop(
 
 
 @pytest.mark.parametrize("first", ["ready", "reloading"])
-async def test_reload_and_its_end_are_told_in_their_order(
+async def test_reload_and_its_end_are_sent_in_order(
     manager: socket.socket, notifier: Notifier, first: str
 ) -> None:
     fill(notifier)
@@ -259,7 +259,7 @@ async def test_reload_and_its_end_are_told_in_their_order(
     assert told == (["RELOADING=1"] if first == "ready" else ["RELOADING=1", "READY=1"])
 
 
-async def test_last_words_wait_for_a_manager_that_reads_late(
+async def test_close_waits_for_a_manager_that_reads_late(
     manager: socket.socket, notifier: Notifier
 ) -> None:
     fill(notifier)
@@ -278,14 +278,14 @@ async def test_last_words_wait_for_a_manager_that_reads_late(
 
 
 @pytest.mark.usefixtures("manager")
-def test_last_words_wait_no_longer_than_they_may(notifier: Notifier) -> None:
+def test_close_waits_for_a_limited_time(notifier: Notifier) -> None:
     fill(notifier)
     with used() as use:
         notifier.close()
     assert use.elapsed >= LAST_WORDS
 
 
-def test_words_after_the_loop_get_out_at_the_end(
+def test_variables_after_the_loop_are_sent_by_close(
     manager: socket.socket, notifier: Notifier
 ) -> None:
     async def work() -> None:
@@ -298,7 +298,7 @@ def test_words_after_the_loop_get_out_at_the_end(
     assert all_heard(manager) == [["STATUS=ended"]]
 
 
-async def test_slow_work_asks_for_more_time_until_it_is_done(
+async def test_slow_work_extends_the_timeout_until_it_is_done(
     manager: socket.socket, notifier: Notifier
 ) -> None:
     with extending(notifier, by=0.2):
@@ -307,7 +307,9 @@ async def test_slow_work_asks_for_more_time_until_it_is_done(
     assert all_heard(manager) == [["EXTEND_TIMEOUT_USEC=200000"]] * 3
 
 
-async def test_fast_work_asks_for_no_time(manager: socket.socket, notifier: Notifier) -> None:
+async def test_fast_work_does_not_extend_the_timeout(
+    manager: socket.socket, notifier: Notifier
+) -> None:
     with extending(notifier, by=0.2):
         await asyncio.sleep(0.02)
     with pytest.raises(ZeroDivisionError), extending(notifier, by=0.2):
@@ -316,8 +318,8 @@ async def test_fast_work_asks_for_no_time(manager: socket.socket, notifier: Noti
     assert all_heard(manager) == []
 
 
-def test_library_still_has_what_we_use_of_it(path: Path, manager: socket.socket) -> None:
-    """Held for a newer one: ``debug``, ``socket``, and Latin-1 as the encoding to get around."""
+def test_library_has_what_is_used_of_it(path: Path, manager: socket.socket) -> None:
+    """Check what a newer library must still have: ``debug``, ``socket`` and Latin-1 encoding."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("NOTIFY_SOCKET", str(path))
         door = sdnotify.SystemdNotifier(debug=True)

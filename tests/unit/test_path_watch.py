@@ -1,4 +1,4 @@
-"""Sockets that appear, change and go are noticed at once, and nothing else is."""
+"""Sockets that appear, change or disappear end the wait, and nothing else does."""
 
 import asyncio
 import os
@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from koi_agent.host.path_watch import arrival, state
+from koi_agent.host.path_watch import path_states, wait_for_change
 
 Change = Callable[[Path], object]
 
 
 def listen(path: Path) -> None:
-    """Make a socket as a daemon does that starts, in place of an old one."""
+    """Create a socket, or replace it, as a daemon does that starts."""
     path.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX) as one:
         one.bind(str(path))
@@ -27,8 +27,8 @@ def place(tmp_path: Path) -> Path:
 
 
 async def is_noticed(path: Path, change: Change) -> bool:
-    """Tell whether something is noticed while we wait; it must not be noticed before."""
-    waiting = asyncio.ensure_future(arrival([str(path)], state([str(path)])))  # noqa: TID251
+    """Return whether a change ends the wait; fail if it ends before the change."""
+    waiting = asyncio.ensure_future(wait_for_change([str(path)], path_states([str(path)])))  # noqa: TID251
     await asyncio.sleep(0.02)
     assert not waiting.done()
     change(path)
@@ -46,7 +46,7 @@ def with_folder(path: Path) -> None:
     listen(path)
 
 
-async def test_socket_in_a_folder_that_is_not_there_yet(place: Path) -> None:
+async def test_socket_in_a_directory_that_does_not_exist_yet(place: Path) -> None:
     assert await is_noticed(place, with_folder)
 
 
@@ -81,11 +81,11 @@ async def test_other_files_around_it_are_not_noticed(place: Path) -> None:
     assert not await is_noticed(place, around)
 
 
-async def test_what_changed_before_it_was_watched_is_noticed(place: Path) -> None:
-    before = state([str(place)])
+async def test_change_before_the_watch_is_noticed(place: Path) -> None:
+    before = path_states([str(place)])
     with_folder(place)
     async with asyncio.timeout(1):
-        await arrival([str(place)], before)
+        await wait_for_change([str(place)], before)
 
 
 async def test_target_of_a_link_that_appears(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ async def test_target_of_a_link_that_appears(tmp_path: Path) -> None:
     assert await is_noticed(link, lambda _path: with_folder(target))
 
 
-async def test_links_that_go_round_do_no_harm(tmp_path: Path) -> None:
+async def test_circular_links_are_watched(tmp_path: Path) -> None:
     one, other = tmp_path / "one", tmp_path / "other"
     one.symlink_to(other)
     other.symlink_to(one)
@@ -104,7 +104,7 @@ async def test_links_that_go_round_do_no_harm(tmp_path: Path) -> None:
 
 async def test_each_of_several_is_watched(tmp_path: Path) -> None:
     paths = [str(tmp_path / name / "sock") for name in ("a", "b")]
-    waiting = asyncio.ensure_future(arrival(paths, state(paths)))  # noqa: TID251
+    waiting = asyncio.ensure_future(wait_for_change(paths, path_states(paths)))  # noqa: TID251
     await asyncio.sleep(0.02)
     with_folder(Path(paths[1]))
     async with asyncio.timeout(1):

@@ -16,7 +16,7 @@ from koi_agent.core.key import Key
 from koi_agent.core.registry import Registry
 from koi_agent.follow.follower import LIST_TIMEOUT, OPEN_TIMEOUT
 from tests.unit.scripted import Runtime, failing, following, never
-from tests.unit.test_follow import kinds
+from tests.unit.test_follower import kinds
 from tests.unit.things import Reader, container, listing, short_forms, unit
 from tests.unit.virtual_time import in_virtual_time
 
@@ -73,7 +73,7 @@ async def test_renewed_backend_keeps_instances_and_lists_by_the_new_configuratio
         await engine.follower.settled.wait()
         assert kinds(engine) == ["Listing", "Listing"]
         assert short_forms(engine.events) == ["+a.service", "+b.service", "-b.service"]
-        assert [name for name, _ in before.asked] == ["open", "list", "close"]
+        assert [name for name, _ in before.requests] == ["open", "list", "close"]
         after.starts(B)
         assert engine.ids == {"a.service", "b.service"}
         assert engine.losses == []

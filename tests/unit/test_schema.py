@@ -12,8 +12,9 @@ from jsonschema import (  # type: ignore[import-untyped]
 )
 
 from koi_agent.bus.interfaces import Interface
-from koi_agent.bus.messages import marshal, plain, unmarshal
+from koi_agent.bus.messages import marshal
 from koi_agent.bus.object_manager import properties
+from koi_agent.bus.reader import unmarshal
 from koi_agent.core.events import BackendStatus
 from koi_agent.core.instance import (
     EnabledBy,
@@ -87,7 +88,7 @@ def instance(metadata: KoiMetadata) -> Instance:
 
 def over_bus(interface: Interface, subject: object) -> dict[str, Any]:
     """Return the properties that a client reads from the bus."""
-    (values,) = plain(unmarshal("a{sv}", marshal("a{sv}", (properties(interface, subject),))))
+    (values,) = unmarshal("a{sv}", marshal("a{sv}", (properties(interface, subject),)))
     assert isinstance(values, dict)
     return values
 
@@ -120,28 +121,27 @@ def test_http_and_command_give_same_json_for_backend(status: BackendStatus) -> N
 
 
 def test_every_field_of_instance_has_row() -> None:
-    changes: dict[str, Any] = {
-        "id": "d",
-        "name": "x",
-        "backend": "docker",
-        "state": InstanceState.PAUSED,
-        "ports": (),
+    before = instance(FULL)
+    others: dict[type, Any] = {
+        str: "other",
+        int: 7,
+        bool: True,
+        bytes: b"other",
+        tuple: (),
+        InstanceState: InstanceState.PAUSED,
+        Health: Health.HEALTHY,
+        KoiMetadata: KoiMetadata(),
+    }
+    changes = {
+        field.name: others[type(getattr(before, field.name))]
+        for field in fields(Instance)
+        if field.name not in INTERNAL
+    } | {
         "ips": ("::1",),
-        "metadata": KoiMetadata(),
-        "health": Health.HEALTHY,
-        "main_pid": 1,
-        "invocation_id": b"x",
-        "created_at": 1,
-        "discovered_at": 1,
-        "stale": True,
-        "replica": 1,
         "announcements": (RecordStatus(name="", state=RecordState.HELD),),
     }
-    before = instance(FULL)
-    for field in fields(Instance):
-        if field.name not in INTERNAL:
-            after = replace(before, **{field.name: changes.get(field.name, "x")})
-            assert encode(before) != encode(after), field.name
+    for name, value in changes.items():
+        assert encode(replace(before, **{name: value})) != encode(before), name
 
 
 def test_every_field_of_backend_has_key() -> None:
@@ -244,11 +244,12 @@ def test_announcement_without_reason_has_null() -> None:
 
 
 def test_explanation_has_decision_and_refusals() -> None:
-    refused = Refusal(key="koi.port", reason="'x' is no number")
+    refused = Refusal(key="koi.port", reason="'x' is not a number")
     shown = explanation_of(instance(KoiMetadata(refused=(refused,))), ())
     assert shown["key"] == "podman:c"
     assert (shown["enabled"], shown["enabled_by"]) == (False, "")
-    assert shown["refused"] == [{"key": "koi.port", "reason": "'x' is no number", "capability": ""}]
+    expected = {"key": "koi.port", "reason": "'x' is not a number", "capability": ""}
+    assert shown["refused"] == [expected]
     assert shown["notes"] == ["a note"]
     assert "not opted in" in shown["reasons"][0]
 

@@ -58,7 +58,7 @@ def bound(family: int, kind: int, address: str, *, v6only: bool = False) -> sock
 @pytest.mark.parametrize(
     ("kind", "protocol"), [(socket.SOCK_STREAM, Protocol.TCP), (socket.SOCK_DGRAM, Protocol.UDP)]
 )
-def test_listener_is_seen_while_it_is_there(
+def test_listener_is_listed_while_it_exists(
     family: int, address: str, shown: str, kind: int, protocol: Protocol, *, v6only: bool
 ) -> None:
     with bound(family, kind, address, v6only=v6only) as made:
@@ -68,7 +68,7 @@ def test_listener_is_seen_while_it_is_there(
 
 
 @pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM])
-def test_connected_socket_is_no_listener(kind: int) -> None:
+def test_connected_socket_is_not_a_listener(kind: int) -> None:
     with bound(socket.AF_INET, kind, "127.0.0.1") as server:
         port = server.getsockname()[1]
         with socket.socket(socket.AF_INET, kind) as client:
@@ -77,7 +77,7 @@ def test_connected_socket_is_no_listener(kind: int) -> None:
             assert len(at(port)) == 1
 
 
-def test_more_listeners_than_one_part_holds_are_all_seen() -> None:
+def test_more_listeners_than_fit_in_one_part_are_all_listed() -> None:
     made = [bound(socket.AF_INET, socket.SOCK_STREAM, "127.0.0.1") for _ in range(700)]
     ports = {one.getsockname()[1] for one in made}
     seen = {one.port for one in listeners()}
@@ -96,7 +96,7 @@ def many_files() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("many_files")
-async def test_many_sockets_hold_nobody_up_and_hide_nobody_else() -> None:
+async def test_many_sockets_neither_block_other_tasks_nor_hide_other_groups() -> None:
     with ExitStack() as sockets:
         for _ in range(1200):
             sockets.enter_context(bound(socket.AF_INET, socket.SOCK_DGRAM, "127.0.0.1"))
@@ -124,7 +124,7 @@ def test_no_privilege_is_needed() -> None:
 
 @contextmanager
 def nobody() -> Iterator[None]:
-    """Be a user without any right, where we are root."""
+    """Run as a user without privilege, if the test runs as root."""
     before = os.geteuid()
     os.seteuid(before or 65534)
     try:
@@ -138,7 +138,7 @@ def header(length: int, kind: int, flags: int, sequence: int) -> bytes:
 
 
 class Kernel:
-    """The far end of the wire: answers each dump with what a test wrote, over a real socket."""
+    """A fake kernel: answers each dump with the bytes of the test, over a real socket."""
 
     def __init__(self, *answers: bytes) -> None:
         self.answers = list(answers)
@@ -160,7 +160,7 @@ class Kernel:
 
 
 def dumped(kernel: Kernel) -> list[Listener]:
-    dump = sock_diag._dumped(kernel, Protocol.TCP, socket.AF_INET)  # type: ignore[arg-type]
+    dump = sock_diag.dump(kernel, Protocol.TCP, socket.AF_INET)  # type: ignore[arg-type]
     return asyncio.run(dump)
 
 
@@ -171,7 +171,7 @@ def kernel(request: pytest.FixtureRequest) -> Iterator[Kernel]:
 
 
 @pytest.mark.parametrize("kernel", [[header(20, 3, 0x10, 0) + bytes(4)]], indirect=True)
-def test_torn_dump_is_asked_for_again_and_not_for_ever(kernel: Kernel) -> None:
+def test_interrupted_dump_is_repeated_a_few_times(kernel: Kernel) -> None:
     assert dumped(kernel) == []
     assert kernel.asked == 4
 
@@ -203,5 +203,5 @@ def test_listener_without_attributes_has_no_control_group() -> None:
 
 
 @given(st.binary(max_size=60))
-def test_no_attributes_end_a_dump(data: bytes) -> None:
+def test_no_attributes_raise(data: bytes) -> None:
     listener_from(bytes(72) + data, Protocol.UDP)

@@ -1,4 +1,4 @@
-"""Sockets passed by systemd's own tool, and our own: real ones, living and dead."""
+"""Sockets that systemd passes, and own sockets, some of them of dead processes."""
 
 import json
 import os
@@ -42,7 +42,7 @@ print(json.dumps({
 def start(
     *descriptors: socket.socket | int, names: str = "http", **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    """Have passed() take descriptors as systemd passes them, from 3 on."""
+    """Run passed() in a process with descriptors from 3 on, as systemd passes them."""
     given = {"LISTEN_FDS": str(len(descriptors)), "LISTEN_FDNAMES": names} | variables
     words = [f"{name}={value}" for name, value in given.items() if value]
     numbers = [one if isinstance(one, int) else one.fileno() for one in descriptors]
@@ -74,7 +74,7 @@ def listener(tmp_path: Path) -> Iterator[socket.socket]:
         yield listening
 
 
-def test_passed_sockets_come_by_name_and_neither_wait_nor_are_inherited(
+def test_passed_sockets_are_named_and_neither_block_nor_are_inherited(
     listener: socket.socket,
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
@@ -94,7 +94,7 @@ def test_passed_sockets_come_by_name_and_neither_wait_nor_are_inherited(
     ],
     ids=["foreign", "no number", "none"],
 )
-def test_what_is_not_passed_to_this_process_is_left_alone(
+def test_descriptors_of_another_process_are_left_alone(
     listener: socket.socket, variables: dict[str, str]
 ) -> None:
     told = taken(start(listener, **variables))
@@ -104,24 +104,24 @@ def test_what_is_not_passed_to_this_process_is_left_alone(
     assert not told["libsystemd"]
 
 
-def test_unknown_names_are_warned_of_and_closed(listener: socket.socket) -> None:
+def test_descriptors_with_unknown_names_are_logged_and_closed(listener: socket.socket) -> None:
     done = start(listener, listener, listener, names="gate:http:koi-runtime.socket")
     told = taken(done)
     assert told["sockets"] == {"http": [repr(listener.getsockname())]}
     assert told["open"] == [4]
     first, second = done.stderr.splitlines()
-    assert "WARNING systemd passed descriptor 3 named gate" in first
-    assert "named koi-runtime.socket" in second
+    assert "WARNING socket unit: unknown FileDescriptorName=, descriptor 3 closed: gate" in first
+    assert ": koi-runtime.socket; use http" in second
     assert "FileDescriptorName=" in second
 
 
-def test_names_are_told_where_none_are_given(listener: socket.socket) -> None:
+def test_descriptor_without_a_name_is_unknown(listener: socket.socket) -> None:
     done = start(listener, names="")
     assert taken(done)["sockets"] == {}
-    assert "named unknown" in done.stderr
+    assert ": unknown; use http" in done.stderr
 
 
-def test_descriptor_that_can_not_be_served_on_is_refused_by_name(tmp_path: Path) -> None:
+def test_descriptor_that_does_not_listen_is_refused_by_name(tmp_path: Path) -> None:
     with (
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams,
         socket.socket(socket.AF_UNIX) as silent,
@@ -136,7 +136,7 @@ def test_descriptor_that_can_not_be_served_on_is_refused_by_name(tmp_path: Path)
             refused = [start(bad) for bad in (datagrams, silent, file.fileno(), packets, one)]
     for done in refused:
         assert done.returncode == 1
-        assert "refused: systemd passed descriptor 3 named http, which is no" in done.stderr
+        assert "refused: socket unit: FileDescriptorName=http: not a" in done.stderr
         assert "Traceback" not in done.stderr
         assert "unclosed" not in done.stderr
 
@@ -153,7 +153,7 @@ def test_variables_that_contradict_are_refused(
 
 
 @pytest.mark.skipif(not shutil.which("systemd-socket-activate"), reason="not installed")
-def test_systemds_own_tool_is_understood(tmp_path: Path) -> None:
+def test_sockets_of_systemd_socket_activate_are_passed(tmp_path: Path) -> None:
     path = tmp_path / "http.sock"
     tool = ["systemd-socket-activate", "-l", str(path), "--fdname=http", "-E", "PYTHONPATH"]
     with subprocess.Popen(
@@ -168,7 +168,7 @@ def test_systemds_own_tool_is_understood(tmp_path: Path) -> None:
     assert json.loads(out)["sockets"] == {"http": [repr(str(path))]}, err
 
 
-def test_nothing_is_passed_to_who_was_started_by_hand() -> None:
+def test_nothing_is_passed_to_an_agent_started_by_hand() -> None:
     environment = {"OTHER": "stays"}
     assert passed(environment, ("http",)) == {}
     assert environment == {"OTHER": "stays"}
@@ -198,7 +198,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077, 0o777])
-def test_own_socket_has_the_rights_it_should_whatever_the_umask(path: Path, umask: int) -> None:
+def test_own_socket_has_its_mode_with_any_umask(path: Path, umask: int) -> None:
     before = os.umask(umask)
     try:
         with own_unix(path, mode=0o666) as listener:
@@ -213,7 +213,7 @@ def test_own_socket_has_the_rights_it_should_whatever_the_umask(path: Path, umas
     assert not path.exists()
 
 
-def test_folder_that_is_there_keeps_its_rights(path: Path) -> None:
+def test_existing_directory_keeps_its_mode(path: Path) -> None:
     path.parent.mkdir(mode=0o700)
     with own_unix(path, mode=0o666):
         pass
@@ -231,7 +231,7 @@ def test_dead_socket_is_replaced(path: Path) -> None:
     assert not path.exists()
 
 
-def test_crash_leaves_nothing_that_stands_in_the_way(path: Path) -> None:
+def test_agent_starts_after_a_crash(path: Path) -> None:
     crashing = f"""
 import os, sys
 from pathlib import Path
@@ -245,44 +245,46 @@ with own_unix(Path({str(path)!r}), mode=0o666):
         connect(path).close()
 
 
-def test_living_socket_is_left_alone_and_its_process_named(path: Path) -> None:
+def test_socket_in_use_is_left_alone_and_its_process_named(path: Path) -> None:
     path.parent.mkdir()
     with socket.socket(socket.AF_UNIX) as living:
         living.bind(str(path))
         living.listen()
         with (
-            pytest.raises(NoSocket, match=rf"process \(PID {os.getpid()}\) listens on {path}"),
+            pytest.raises(
+                NoSocket, match=rf"{path}: another process \(PID {os.getpid()}\) listens"
+            ),
             own_unix(path, mode=0o666),
         ):
             pass
         connect(path).close()
 
 
-def test_living_socket_that_is_busy_is_left_alone(path: Path) -> None:
+def test_socket_with_a_full_backlog_is_left_alone(path: Path) -> None:
     path.parent.mkdir()
     with socket.socket(socket.AF_UNIX) as living:
         living.bind(str(path))
         living.listen(0)
         with (
             connect(path),
-            pytest.raises(NoSocket, match=f"another process listens on {path}"),
+            pytest.raises(NoSocket, match=f"{path}: another process listens"),
             own_unix(path, mode=0o666),
         ):
             pass
         assert path.is_socket()
 
 
-def test_living_socket_of_another_kind_is_left_alone(path: Path) -> None:
+def test_socket_in_use_of_another_type_is_left_alone(path: Path) -> None:
     path.parent.mkdir()
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as living:
         living.bind(str(path))
-        with pytest.raises(NoSocket, match="listens on"), own_unix(path, mode=0o666):
+        with pytest.raises(NoSocket, match="another process"), own_unix(path, mode=0o666):
             pass
         assert path.is_socket()
 
 
 @pytest.mark.parametrize("kind", ["file", "folder", "link", "dangling link"])
-def test_what_is_no_socket_is_left_alone(path: Path, kind: str) -> None:
+def test_path_that_is_not_a_socket_is_left_alone(path: Path, kind: str) -> None:
     path.parent.mkdir()
     match kind:
         case "file":
@@ -292,21 +294,24 @@ def test_what_is_no_socket_is_left_alone(path: Path, kind: str) -> None:
         case _:
             path.symlink_to("/dev/null" if kind == "link" else "nowhere")
     before = path.lstat()
-    with pytest.raises(NoSocket, match=f"{path}: something else"), own_unix(path, mode=0o666):
+    with (
+        pytest.raises(NoSocket, match=f"{path}: can't listen: not a socket"),
+        own_unix(path, mode=0o666),
+    ):
         pass
     assert path.lstat() == before
 
 
 def test_second_agent_is_refused_while_the_first_runs(path: Path) -> None:
     with own_unix(path, mode=0o666):
-        with pytest.raises(NoSocket, match="another koi-runtime"), own_unix(path, mode=0o666):
+        with pytest.raises(NoSocket, match="another koi-runtime runs"), own_unix(path, mode=0o666):
             pass
         connect(path).close()
     with own_unix(path, mode=0o666):
         connect(path).close()
 
 
-def test_of_many_that_start_over_a_dead_socket_one_serves(path: Path) -> None:
+def test_one_of_many_agents_that_find_a_dead_socket_serves(path: Path) -> None:
     for _ in range(30):
         path.parent.mkdir(exist_ok=True)
         path.unlink(missing_ok=True)
@@ -318,7 +323,7 @@ def test_of_many_that_start_over_a_dead_socket_one_serves(path: Path) -> None:
 
 
 def race(path: Path, racers: int) -> int:
-    """Have many start at once; tell how many thought that they serve, and check that one does."""
+    """Start many agents at once, check that one serves; returns how many think that they do."""
     line, finish = threading.Barrier(racers), threading.Barrier(racers)
     served: list[bool] = []
 
@@ -340,27 +345,27 @@ def race(path: Path, racers: int) -> int:
     return len(served)
 
 
-def test_socket_of_who_took_our_place_is_left_alone(path: Path) -> None:
+def test_socket_that_replaced_the_own_one_is_left_alone(path: Path) -> None:
     with own_unix(path, mode=0o666), socket.socket(socket.AF_UNIX) as other:
         path.unlink()
         other.bind(str(path))
     assert path.is_socket()
 
 
-def test_socket_that_is_gone_already_is_fine(path: Path) -> None:
+def test_own_socket_may_be_removed_by_others(path: Path) -> None:
     with own_unix(path, mode=0o666) as listener:
         path.unlink()
         listener.close()
     assert not path.exists()
 
 
-def test_trouble_within_passes_through_and_the_path_goes(path: Path) -> None:
+def test_path_is_removed_after_an_error(path: Path) -> None:
     with pytest.raises(ZeroDivisionError), own_unix(path, mode=0o666):
         raise ZeroDivisionError
     assert not path.exists()
 
 
-def test_what_the_kernel_refuses_is_told_with_its_reason(tmp_path: Path) -> None:
+def test_path_that_the_kernel_refuses_is_an_error_with_a_reason(tmp_path: Path) -> None:
     for bad, reason in (
         (tmp_path / "no/such/http.sock", "No such file or directory"),
         (tmp_path / ("x" * 120), "too long"),
@@ -368,13 +373,13 @@ def test_what_the_kernel_refuses_is_told_with_its_reason(tmp_path: Path) -> None
         (Path("/dev/null/http.sock"), "Not a directory"),
     ):
         with (
-            pytest.raises(NoSocket, match=f"can't listen on {bad}: .*{reason}"),
+            pytest.raises(NoSocket, match=f"{bad}: can't listen: .*{reason}"),
             own_unix(bad, mode=0o666),
         ):
             pass
 
 
-def test_place_of_http_is_the_systems_or_the_users() -> None:
+def test_path_of_http_depends_on_the_scope() -> None:
     assert http_path("system", {}) == Path("/run/koi-runtime/http.sock")
     told = http_path("user", {"XDG_RUNTIME_DIR": "/run/user/5"})
     assert told == Path("/run/user/5/koi-runtime/http.sock")
@@ -395,7 +400,7 @@ def test_addresses_of_both_families_share_a_port() -> None:
                     assert peer[0] == address
 
 
-def test_port_that_was_served_a_moment_ago_is_served_again() -> None:
+def test_port_can_be_used_again_at_once() -> None:
     with own_tcp("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
         with socket.create_connection(("127.0.0.1", port)) as client, listener.accept()[0]:
@@ -405,17 +410,21 @@ def test_port_that_was_served_a_moment_ago_is_served_again() -> None:
         pass
 
 
-def test_address_that_is_refused_is_told_with_its_reason() -> None:
+def test_address_that_the_kernel_refuses_is_an_error_with_a_reason() -> None:
     with own_tcp("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(NoSocket, match=rf"127\.0\.0\.1:{port}: Address already in use"):
+        with pytest.raises(
+            NoSocket, match=rf"127\.0\.0\.1:{port}: can't listen: Address already in use"
+        ):
             own_tcp("127.0.0.1", port)
-    with pytest.raises(NoSocket, match=r"\[2001:db8::1\]:80: Cannot assign requested address"):
+    with pytest.raises(
+        NoSocket, match=r"\[2001:db8::1\]:80: can't listen: Cannot assign requested address"
+    ):
         own_tcp("2001:db8::1", 80)
 
 
 @pytest.mark.parametrize("host", ["localhost", "", "1.2.3", "[::1]", "\x1b[31m"])
-def test_what_is_no_address_is_refused(host: str) -> None:
-    with pytest.raises(ConfigError, match="is no IP address") as raised:
+def test_bad_address_is_refused(host: str) -> None:
+    with pytest.raises(ConfigError, match="not an IP address") as raised:
         own_tcp(host, 80)
     assert "\x1b" not in str(raised.value)

@@ -160,7 +160,7 @@ def test_count_of_restarts_may_change_before_the_invocation_id() -> None:
     assert one.was_restarted()
 
 
-def test_count_that_was_reset_counts_anew() -> None:
+def test_restart_after_a_reset_of_the_count_continues_the_run() -> None:
     one = unit(InvocationID=b"a", NRestarts=3)
     report(one)
     one.update({"NRestarts": 0})

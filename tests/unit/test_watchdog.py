@@ -1,4 +1,4 @@
-"""Pings and what withholds them, in real time over a real socket."""
+"""Watchdog pings and what withholds them, over a real socket."""
 
 import asyncio
 import logging
@@ -34,7 +34,7 @@ def notifier(tmp_path: Path, manager: socket.socket) -> Iterator[Notifier]:
 
 
 def pings(manager: socket.socket) -> int:
-    """Count the pings since the last look."""
+    """Return the number of pings since the last call."""
     count = 0
     try:
         while True:
@@ -54,7 +54,7 @@ async def watched(
         running.cancel()
 
 
-async def test_pings_come_at_once_and_every_half_period(
+async def test_pings_are_sent_at_once_and_every_half_period(
     manager: socket.socket, notifier: Notifier
 ) -> None:
     async with watched(notifier, 0.2, str):
@@ -64,7 +64,7 @@ async def test_pings_come_at_once_and_every_half_period(
     assert pings(manager) == 5
 
 
-async def test_what_a_busy_loop_adds_is_not_added_up(
+async def test_delays_of_a_busy_loop_do_not_add_up(
     manager: socket.socket, notifier: Notifier
 ) -> None:
     def check() -> str:
@@ -76,7 +76,7 @@ async def test_what_a_busy_loop_adds_is_not_added_up(
     assert 8 <= pings(manager) <= 9, "added up, there would be 7"
 
 
-async def test_a_stall_is_followed_by_one_ping_not_by_those_that_were_missed(
+async def test_blocked_loop_sends_one_ping_afterwards(
     manager: socket.socket, notifier: Notifier
 ) -> None:
     async with watched(notifier, 0.2, str):
@@ -89,7 +89,7 @@ async def test_a_stall_is_followed_by_one_ping_not_by_those_that_were_missed(
         assert pings(manager) == 1
 
 
-async def test_what_is_stuck_gets_no_ping_and_is_told_once_for_each_reason(
+async def test_no_ping_is_sent_while_something_is_stuck_and_each_reason_is_logged_once(
     manager: socket.socket, notifier: Notifier, caplog: pytest.LogCaptureFixture
 ) -> None:
     stuck = ""
@@ -113,7 +113,9 @@ async def test_what_is_stuck_gets_no_ping_and_is_told_once_for_each_reason(
     assert "no longer stuck" in caplog.records[-1].getMessage()
 
 
-async def test_check_that_fails_ends_it(manager: socket.socket, notifier: Notifier) -> None:
+async def test_check_that_raises_ends_the_watchdog(
+    manager: socket.socket, notifier: Notifier
+) -> None:
     def check() -> str:
         raise ZeroDivisionError
 
@@ -122,7 +124,7 @@ async def test_check_that_fails_ends_it(manager: socket.socket, notifier: Notifi
     assert pings(manager) == 0
 
 
-async def test_nothing_runs_where_nobody_waits_for_pings(
+async def test_watchdog_ends_at_once_if_systemd_expects_no_pings(
     manager: socket.socket, notifier: Notifier
 ) -> None:
     await Watchdog(notifier, None, str).run()
@@ -143,7 +145,7 @@ OURS = str(os.getpid())
         ({"WATCHDOG_USEC": "", "WATCHDOG_PID": OURS}, None),
     ],
 )
-def test_interval_is_what_systemd_says_to_this_process(
+def test_interval_is_that_of_this_process(
     environment: dict[str, str], seconds: float | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     environment["OTHER"] = "stays"
@@ -156,7 +158,7 @@ def test_interval_is_what_systemd_says_to_this_process(
     "value",
     ["0", "-1", "1.5", "3s", " 1", "1_0", "٣", str(2**64 - 1), str(2**64), "9" * 5000, "\x1b[31m"],
 )
-def test_bad_interval_is_warned_of_and_none(value: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_bad_interval_is_logged_and_none(value: str, caplog: pytest.LogCaptureFixture) -> None:
     assert interval({"WATCHDOG_USEC": value}) is None
     (told,) = caplog.messages
     assert told.startswith("WATCHDOG_USEC=")
@@ -165,7 +167,7 @@ def test_bad_interval_is_warned_of_and_none(value: str, caplog: pytest.LogCaptur
 
 
 @pytest.mark.parametrize("value", ["-1", "me", "9" * 5000])
-def test_bad_process_is_warned_of_and_taken_for_ours(
+def test_bad_process_number_is_logged_and_ignored(
     value: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert interval({"WATCHDOG_USEC": "1000000", "WATCHDOG_PID": value}) == 1.0

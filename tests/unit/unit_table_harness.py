@@ -196,7 +196,7 @@ def unit_removed(name: str) -> Signal:
 
 
 def manager_signal(member: str, *body: object) -> Signal:
-    return Signal(PATH, MANAGER, member, body)
+    return Signal(PATH, MANAGER, member, [*body])
 
 
 def row(name: str, states: str = "active/running") -> list[Any]:

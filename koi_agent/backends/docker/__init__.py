@@ -19,7 +19,7 @@ from koi_agent.backends.http_engine.socket_errors import UnixSocket
 from koi_agent.core.contracts import Deliver
 from koi_agent.core.errors import BackendAbsent, BackendLost
 from koi_agent.host.listeners import ListenerTable
-from koi_agent.host.path_watch import State, arrival, state
+from koi_agent.host.path_watch import PathStates, path_states, wait_for_change
 
 
 class Docker:
@@ -43,12 +43,12 @@ class Docker:
         self._listeners = listeners
         self._tunables = tunables or Tunables()
         self._state = EngineState()
-        self._paths_before: State = state(self._paths)
+        self._paths_before: PathStates = path_states(self._paths)
 
     @asynccontextmanager
     async def session(self, deliver: Deliver) -> AsyncIterator[Session]:
         """Connect and open the event stream; raise ``BackendLost`` or ``BackendAbsent``."""
-        self._paths_before = state(self._paths)
+        self._paths_before = path_states(self._paths)
         async with AsyncExitStack() as stack:
             session = Session(
                 self.name,
@@ -62,7 +62,7 @@ class Docker:
 
     async def arrival(self) -> None:
         """Wait until a candidate socket appears, is replaced, or changes its permissions."""
-        await arrival(self._paths, self._paths_before)
+        await wait_for_change(self._paths, self._paths_before)
 
     async def _connect(self, stack: AsyncExitStack) -> DockerAPI:
         """Connect to the first candidate on which an engine of this kind answers."""

@@ -51,7 +51,7 @@ MANAGER_SIGNALS = ("UnitNew", "UnitRemoved", "Reloading")
 
 
 class UnitStatus(NamedTuple):
-    """What ListUnits has of a unit."""
+    """The columns of ListUnits that the backend uses."""
 
     name: str
     active_state: str

@@ -1,4 +1,4 @@
-"""Notifier, Watchdog and passed sockets before a real manager: what it believes, kills, passes."""
+"""Notifications, watchdog and socket activation with a real manager."""
 
 import asyncio
 import contextlib
@@ -46,7 +46,7 @@ def unit(world: World) -> "Unit":
 
 
 class Unit:
-    """The service under test; ``act`` is what it does once it runs."""
+    """The service under test; ``act`` is the code that it runs."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -81,7 +81,7 @@ async def test_status_and_its_text_arrive(unit: Unit) -> None:
     assert unit.shown("StatusText") == "2 instances: café 漢字 🎏 \ufffd"
 
 
-async def test_no_word_is_lost_of_a_hundred_in_one_turn(unit: Unit) -> None:
+async def test_last_status_of_a_thousand_arrives(unit: Unit) -> None:
     await unit.start("""
 async def act(notifier, listeners):
     notifier.ready("early")
@@ -93,13 +93,13 @@ async def act(notifier, listeners):
 
 
 @pytest.mark.parametrize("text", ["end\\", r"a\x0ab", r"C:\\dir", "a\nREADY=0", "'quoted\""])
-async def test_no_text_swallows_the_word_after_it(unit: Unit, text: str) -> None:
+async def test_no_text_removes_the_variable_after_it(unit: Unit, text: str) -> None:
     await unit.start(f"async def act(notifier, listeners): notifier.ready({text!r})\n")
     assert unit.shown("ActiveState") == "active"
     assert unit.shown("StatusText") == text.replace("\n", r"\x0a")
 
 
-async def test_longest_status_arrives_whole(unit: Unit) -> None:
+async def test_longest_status_arrives(unit: Unit) -> None:
     await unit.start("""
 async def act(notifier, listeners):
     notifier.failed("\\u2028" * 9999, errno=5, bus_error="\\u2028" * 9999)
@@ -109,7 +109,7 @@ async def act(notifier, listeners):
     assert unit.shown("StatusErrno") == "5"
 
 
-async def test_healthy_service_lives(unit: Unit) -> None:
+async def test_healthy_service_is_not_restarted(unit: Unit) -> None:
     await unit.start(HEALTHY, "WatchdogSec=1s\n")
     await asyncio.sleep(3)
     assert (unit.shown("NRestarts"), unit.shown("ActiveState")) == ("0", "active")
@@ -133,7 +133,7 @@ async def test_stopped_process_is_restarted(unit: Unit) -> None:
     await unit.is_restarted()
 
 
-async def test_slow_start_that_asks_for_time_gets_it(unit: Unit) -> None:
+async def test_slow_start_extends_its_timeout(unit: Unit) -> None:
     await unit.start(
         """
 async def act(notifier, listeners):
@@ -146,7 +146,7 @@ async def act(notifier, listeners):
     assert (unit.shown("NRestarts"), unit.shown("StatusText")) == ("0", "at last")
 
 
-async def test_reload_is_seen_from_its_word_to_its_end(unit: Unit) -> None:
+async def test_reload_is_shown_until_it_ends(unit: Unit) -> None:
     await unit.start("""
 async def act(notifier, listeners):
     notifier.ready("before")
@@ -163,7 +163,7 @@ async def act(notifier, listeners):
     assert unit.shown("StatusText") == "after"
 
 
-async def test_last_words_arrive_from_a_service_that_ends_at_once(unit: Unit) -> None:
+async def test_failure_is_reported_by_a_service_that_ends_at_once(unit: Unit) -> None:
     await unit.start(
         """
 async def act(notifier, listeners):
@@ -222,7 +222,7 @@ def asked(path: Path) -> str:
         return client.recv(1000).decode()
 
 
-async def test_agent_by_hand_leaves_the_managers_socket_alone(unit: Unit) -> None:
+async def test_agent_started_by_hand_leaves_the_managers_socket_alone(unit: Unit) -> None:
     world = unit.world
     world.unit("life.socket", "[Socket]\nListenStream=%t/life/http.sock\n")
     world.unit("life.service", "[Service]\nExecStart=/bin/sleep 100\n")
@@ -238,6 +238,7 @@ except NoSocket as trouble:
 """
     done = await asyncio.to_thread(world.run, sys.executable, "-c", by_hand)
     shown = world.systemctl("show", "--property=SubState", "life.socket", "life.service")
-    assert "listens on /run/user/0/life/http.sock (systemd does while" in done.stdout
+    assert "/run/user/0/life/http.sock: another process" in done.stdout
+    assert "stop koi-runtime.socket" in done.stdout
     assert shown.stdout.split() == ["SubState=running", "SubState=running"], "connecting starts it"
     assert socket_is_there(world)

@@ -1,4 +1,4 @@
-"""Looks at the whole: what drifted, what a resync answers, and that all ends at the truth."""
+"""Periodic lists, drift and resync; every history ends with the true state."""
 
 import asyncio
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from koi_agent.core.events import BackendState, Listing, Seen
 from koi_agent.core.instance import Instance
 from koi_agent.follow.follower import LIST_TIMEOUT, SECOND_LOOK
 from tests.unit.scripted import Following, Runtime, after, at_once, following, never
-from tests.unit.test_follow import kinds
+from tests.unit.test_follower import kinds
 from tests.unit.things import unit
 from tests.unit.virtual_time import in_virtual_time, run
 
@@ -24,7 +24,7 @@ INTERVAL = 60.0
 
 
 @in_virtual_time
-async def test_look_at_what_is_as_it_was_says_only_that_it_was_taken() -> None:
+async def test_periodic_list_without_differences_is_only_a_listing() -> None:
     runtime = Runtime(A)
     async with following(runtime, interval=INTERVAL) as engine:
         await asyncio.sleep(10 * INTERVAL)
@@ -34,18 +34,18 @@ async def test_look_at_what_is_as_it_was_says_only_that_it_was_taken() -> None:
 
 
 @in_virtual_time
-async def test_looks_are_not_in_step() -> None:
+async def test_periodic_lists_have_jitter() -> None:
     runtime = Runtime(A)
     async with following(runtime, interval=INTERVAL):
         await asyncio.sleep(10 * INTERVAL)
-    looked = runtime.times("list")
-    waits = {round(b - a, 3) for a, b in pairwise(looked)}
+    listed = runtime.times("list")
+    waits = {round(b - a, 3) for a, b in pairwise(listed)}
     assert len(waits) > 1
     assert all(0.9 * INTERVAL <= wait <= 1.1 * INTERVAL for wait in waits)
 
 
 @in_virtual_time
-async def test_difference_that_stays_is_counted_and_mended() -> None:
+async def test_lasting_difference_is_counted_and_repaired() -> None:
     runtime = Runtime(A, B)
     async with following(runtime, interval=INTERVAL) as engine:
         runtime.truth = {A.id: replace(A, state_detail="x"), C.id: C}
@@ -59,7 +59,7 @@ async def test_difference_that_stays_is_counted_and_mended() -> None:
 
 
 @in_virtual_time
-async def test_second_look_comes_soon_after_the_first() -> None:
+async def test_second_list_comes_soon_after_the_first() -> None:
     runtime = Runtime(A)
     async with following(runtime, interval=INTERVAL):
         runtime.truth = {}
@@ -68,8 +68,8 @@ async def test_second_look_comes_soon_after_the_first() -> None:
     assert second - first == pytest.approx(SECOND_LOOK)
 
 
-async def look_then(runtime: Runtime) -> None:
-    """Wait until the first periodic look was taken."""
+async def await_periodic_list(runtime: Runtime) -> None:
+    """Wait until the first periodic list has ended."""
     taken = asyncio.Event()
     runtime.plan["list"].append(at_once(taken.set))
     await taken.wait()
@@ -77,11 +77,11 @@ async def look_then(runtime: Runtime) -> None:
 
 
 @in_virtual_time
-async def test_difference_that_is_gone_at_the_second_look_is_none() -> None:
+async def test_difference_that_is_gone_at_the_second_list_is_not_counted() -> None:
     runtime = Runtime(A)
     async with following(runtime, interval=INTERVAL) as engine:
         runtime.truth[B.id] = B
-        await look_then(runtime)
+        await await_periodic_list(runtime)
         del runtime.truth[B.id]
         await asyncio.sleep(SECOND_LOOK * 2)
         assert engine.drift == 0
@@ -89,24 +89,24 @@ async def test_difference_that_is_gone_at_the_second_look_is_none() -> None:
 
 
 @in_virtual_time
-async def test_difference_whose_event_was_only_late_is_none() -> None:
+async def test_difference_with_a_late_event_is_not_counted() -> None:
     runtime = Runtime(A)
     async with following(runtime, interval=INTERVAL) as engine:
         runtime.truth[B.id] = B
-        await look_then(runtime)
-        runtime.say(Seen(B))
+        await await_periodic_list(runtime)
+        runtime.send(Seen(B))
         await asyncio.sleep(SECOND_LOOK * 2)
         assert engine.drift == 0
         assert engine.ids == {"a.service", "b.service"}
 
 
 @in_virtual_time
-async def test_difference_after_an_event_between_the_looks_is_none_yet() -> None:
+async def test_difference_after_an_event_between_the_lists_is_not_counted() -> None:
     runtime = Runtime(A)
     async with following(runtime, interval=INTERVAL) as engine:
         runtime.truth[B.id] = B
-        await look_then(runtime)
-        runtime.say(Seen(B))
+        await await_periodic_list(runtime)
+        runtime.send(Seen(B))
         runtime.truth[B.id] = replace(B, state_detail="newer, and its event is late")
         await asyncio.sleep(SECOND_LOOK * 2)
         assert engine.drift == 0
@@ -114,11 +114,11 @@ async def test_difference_after_an_event_between_the_looks_is_none_yet() -> None
 
 
 @in_virtual_time
-async def test_new_difference_at_the_second_look_is_mended_and_not_counted() -> None:
+async def test_new_difference_at_the_second_list_is_repaired_and_not_counted() -> None:
     runtime = Runtime(A)
     async with following(runtime, interval=INTERVAL) as engine:
         runtime.truth[B.id] = B
-        await look_then(runtime)
+        await await_periodic_list(runtime)
         runtime.truth[C.id] = C
         await asyncio.sleep(SECOND_LOOK * 2)
         assert engine.drift == 1
@@ -126,7 +126,7 @@ async def test_new_difference_at_the_second_look_is_mended_and_not_counted() -> 
 
 
 @in_virtual_time
-async def test_event_while_a_look_is_taken_is_no_difference() -> None:
+async def test_event_during_a_list_is_not_a_difference() -> None:
     runtime = Runtime(A)
     async with following(runtime, interval=INTERVAL) as engine:
         runtime.plan["list"].append(after(1, lambda: runtime.starts(B)))
@@ -146,7 +146,7 @@ async def test_listing_after_a_loss_counts_no_drift() -> None:
 
 
 @in_virtual_time
-async def test_resync_answers_what_was_different_and_mends_it() -> None:
+async def test_resync_returns_and_repairs_the_differences() -> None:
     runtime = Runtime(A, B)
     async with following(runtime) as engine:
         runtime.truth = {A.id: replace(A, state_detail="x"), C.id: C}
@@ -160,7 +160,7 @@ async def test_resync_answers_what_was_different_and_mends_it() -> None:
 
 
 @in_virtual_time
-async def test_resync_of_what_is_not_connected_is_refused() -> None:
+async def test_resync_without_a_connection_is_refused() -> None:
     runtime = Runtime(A)
     runtime.plan["list"].append(never)
     async with following(runtime, settled=False) as engine:
@@ -171,7 +171,7 @@ async def test_resync_of_what_is_not_connected_is_refused() -> None:
 
 
 @in_virtual_time
-async def test_resync_that_meets_a_loss_fails_and_changes_nothing() -> None:
+async def test_resync_during_a_loss_fails_and_changes_nothing() -> None:
     runtime = Runtime(A)
     async with following(runtime) as engine:
         runtime.plan["list"].append(after(5))
@@ -186,7 +186,7 @@ async def test_resync_that_meets_a_loss_fails_and_changes_nothing() -> None:
 
 
 @in_virtual_time
-async def test_resync_on_a_dead_connection_does_not_hold_up_the_next() -> None:
+async def test_resync_on_a_lost_connection_does_not_delay_the_next() -> None:
     runtime = Runtime(A)
     async with following(runtime) as engine:
         runtime.plan["list"].append(never)
@@ -200,7 +200,7 @@ async def test_resync_on_a_dead_connection_does_not_hold_up_the_next() -> None:
 
 
 @in_virtual_time
-async def test_many_resyncs_list_one_after_the_other() -> None:
+async def test_resyncs_list_one_after_another() -> None:
     runtime = Runtime(A)
     async with following(runtime) as engine:
         runtime.plan["list"].extend(after(1) for _ in range(5))
@@ -218,7 +218,7 @@ delays = st.sampled_from([0, 0.02, 0.5, 2.0, LIST_TIMEOUT * 2])
 
 
 def act(runtime: Runtime, what: str, instance: Instance) -> None:
-    """Let something happen to a runtime, if it can."""
+    """Apply an action to a runtime, if it is possible."""
     match what:
         case "start":
             runtime.starts(instance)
@@ -233,14 +233,14 @@ def act(runtime: Runtime, what: str, instance: Instance) -> None:
 
 
 async def resync(engine: Following) -> None:
-    """Have a list taken, if that can be."""
+    """Request a list, if the backend is connected."""
     with suppress(BackendLost):
         await engine.follower.resync()
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(acts, pauses), max_size=25), st.lists(delays, max_size=10))
-def test_any_life_of_a_runtime_ends_at_the_truth_without_drift(
+def test_any_history_ends_with_the_true_state_and_without_drift(
     life: Sequence[tuple[tuple[str, str], float]], slow: Sequence[float]
 ) -> None:
     async def scenario() -> None:
@@ -253,8 +253,8 @@ def test_any_life_of_a_runtime_ends_at_the_truth_without_drift(
                     group.create_task(resync(engine))
                 await asyncio.sleep(pause)
             await asyncio.sleep(20 * LIST_TIMEOUT)
-            said = {i.id: i.state_detail for i in engine.registry.visible.values()}
-            assert said == {id_: i.state_detail for id_, i in runtime.truth.items()}
+            known = {i.id: i.state_detail for i in engine.registry.visible.values()}
+            assert known == {id_: i.state_detail for id_, i in runtime.truth.items()}
             assert not any(i.stale for i in engine.registry.visible.values())
             assert engine.drift == 0
             assert engine.reader.known == engine.registry.visible

@@ -1,4 +1,4 @@
-"""How following ends: when it is told to, and by a bug."""
+"""The follower ends when it is cancelled, and by a bug of the backend."""
 
 import asyncio
 
@@ -12,7 +12,7 @@ A = unit("a.service")
 
 
 @pytest.mark.parametrize("hanging", ["open", "list", "close", None])
-def test_following_ends_whenever_it_is_told_to(hanging: str | None) -> None:
+def test_follower_ends_whenever_it_is_cancelled(hanging: str | None) -> None:
     async def scenario() -> None:
         runtime = Runtime(A)
         async with following(runtime, settled=False):
@@ -28,7 +28,7 @@ def test_following_ends_whenever_it_is_told_to(hanging: str | None) -> None:
 
 
 @in_virtual_time
-async def test_following_ends_even_if_it_is_told_so_while_the_backend_is_lost() -> None:
+async def test_follower_ends_if_it_is_cancelled_during_a_loss() -> None:
     runtime = Runtime(A)
 
     async def slow_to_end() -> None:

@@ -1,4 +1,4 @@
-"""How a backend is followed: open, list, listen, and begin anew when it is lost."""
+"""The follower opens a session, lists, passes events on, and reconnects after a loss."""
 
 import asyncio
 from dataclasses import replace
@@ -29,15 +29,15 @@ def kinds(engine: Following) -> list[str]:
 
 
 @in_virtual_time
-async def test_stream_is_opened_before_the_list_is_asked() -> None:
+async def test_stream_is_opened_before_the_list_is_requested() -> None:
     runtime = Runtime(A)
     async with following(runtime) as engine:
-        assert [name for name, _ in runtime.asked] == ["open", "list"]
+        assert [name for name, _ in runtime.requests] == ["open", "list"]
         assert engine.ids == {"a.service"}
 
 
 @in_virtual_time
-async def test_first_change_is_the_listing_whatever_came_early() -> None:
+async def test_first_change_is_the_listing_despite_early_events() -> None:
     runtime = Runtime(A)
     runtime.plan["open"].append(at_once(lambda: runtime.starts(B)))
     runtime.plan["list"].append(at_once(lambda: runtime.starts(C)))
@@ -47,15 +47,15 @@ async def test_first_change_is_the_listing_whatever_came_early() -> None:
 
 
 @in_virtual_time
-async def test_event_from_before_the_list_is_not_believed_over_it() -> None:
+async def test_list_overrides_an_event_from_before_it() -> None:
     runtime = Runtime(A)
-    runtime.plan["open"].append(at_once(lambda: runtime.say(Seen(B))))
+    runtime.plan["open"].append(at_once(lambda: runtime.send(Seen(B))))
     async with following(runtime) as engine:
         assert short_forms(engine.events) == ["+a.service"]
 
 
 @in_virtual_time
-async def test_event_during_the_list_is_believed_over_it() -> None:
+async def test_event_during_the_list_overrides_it() -> None:
     runtime = Runtime(A, B)
     newer = replace(A, state_detail="new")
 
@@ -74,7 +74,7 @@ async def test_event_during_the_list_is_believed_over_it() -> None:
 
 
 @in_virtual_time
-async def test_events_go_on_as_they_come() -> None:
+async def test_events_are_passed_on_at_once() -> None:
     runtime = Runtime(A)
     async with following(runtime) as engine:
         runtime.starts(B)
@@ -83,7 +83,7 @@ async def test_events_go_on_as_they_come() -> None:
 
 
 @in_virtual_time
-async def test_doubt_is_a_reason_to_list() -> None:
+async def test_doubt_causes_a_list() -> None:
     runtime = Runtime(A)
     async with following(runtime) as engine:
         runtime.truth[B.id] = B
@@ -95,7 +95,7 @@ async def test_doubt_is_a_reason_to_list() -> None:
 
 
 @in_virtual_time
-async def test_loss_is_told_and_made_good() -> None:
+async def test_loss_is_reported_and_the_backend_reconnected() -> None:
     runtime = Runtime(A)
     async with following(runtime) as engine:
         runtime.lose("bus: closed")
@@ -110,7 +110,7 @@ async def test_loss_is_told_and_made_good() -> None:
 
 
 @in_virtual_time
-async def test_nobody_listens_while_it_is_lost_and_early_events_wait_again() -> None:
+async def test_early_events_wait_for_the_list_after_a_loss_too() -> None:
     runtime = Runtime(A)
     async with following(runtime) as engine:
         runtime.plan["list"].append(at_once(lambda: runtime.starts(B)))
@@ -120,7 +120,7 @@ async def test_nobody_listens_while_it_is_lost_and_early_events_wait_again() -> 
 
 
 @in_virtual_time
-async def test_absent_runtime_is_told_so_and_found_when_it_appears() -> None:
+async def test_absent_runtime_is_reported_and_found_when_it_appears() -> None:
     runtime = Runtime(A)
     runtime.plan["open"].extend(failing(BackendAbsent("no socket")) for _ in range(3))
     async with following(runtime) as engine:
@@ -130,7 +130,7 @@ async def test_absent_runtime_is_told_so_and_found_when_it_appears() -> None:
 
 
 @in_virtual_time
-async def test_waits_for_a_runtime_that_is_away_grow_with_jitter_to_a_bound() -> None:
+async def test_pauses_between_attempts_grow_with_jitter_to_a_limit() -> None:
     runtime = Runtime()
     runtime.plan["open"].extend(failing(BackendLost("refused")) for _ in range(15))
     async with following(runtime):
@@ -144,7 +144,7 @@ async def test_waits_for_a_runtime_that_is_away_grow_with_jitter_to_a_bound() ->
 
 
 @in_virtual_time
-async def test_runtime_that_is_lost_is_back_soon_even_if_it_was_away_for_long() -> None:
+async def test_first_attempt_after_a_loss_is_soon_even_after_many_failures() -> None:
     runtime = Runtime(A)
     runtime.plan["open"].extend(failing(BackendLost("refused")) for _ in range(12))
     async with following(runtime) as engine:
@@ -156,7 +156,7 @@ async def test_runtime_that_is_lost_is_back_soon_even_if_it_was_away_for_long() 
 
 
 @in_virtual_time
-async def test_runtime_that_is_lost_again_and_again_is_not_tried_in_a_hurry() -> None:
+async def test_repeated_losses_lengthen_the_pause() -> None:
     runtime = Runtime(A)
     async with following(runtime):
         for _ in range(600):
@@ -167,7 +167,7 @@ async def test_runtime_that_is_lost_again_and_again_is_not_tried_in_a_hurry() ->
 
 
 @in_virtual_time
-async def test_session_that_lasted_is_tried_at_once_when_it_is_lost() -> None:
+async def test_loss_of_a_long_session_is_followed_by_an_immediate_attempt() -> None:
     runtime = Runtime(A)
     async with following(runtime):
         for _ in range(20):
@@ -178,7 +178,7 @@ async def test_session_that_lasted_is_tried_at_once_when_it_is_lost() -> None:
 
 
 @in_virtual_time
-async def test_time_it_took_to_connect_is_no_time_it_lasted() -> None:
+async def test_time_to_connect_does_not_count_as_duration_of_the_session() -> None:
     runtime = Runtime(A)
     runtime.plan["open"].extend(after(OPEN_TIMEOUT - 1) for _ in range(12))
     async with following(runtime):
@@ -191,7 +191,7 @@ async def test_time_it_took_to_connect_is_no_time_it_lasted() -> None:
 
 
 @in_virtual_time
-async def test_runtime_that_hangs_while_it_opens_is_given_up() -> None:
+async def test_connecting_has_a_timeout() -> None:
     runtime = Runtime(A)
     runtime.plan["open"].append(never)
     async with following(runtime) as engine:
@@ -202,7 +202,7 @@ async def test_runtime_that_hangs_while_it_opens_is_given_up() -> None:
 
 
 @in_virtual_time
-async def test_runtime_that_hangs_while_it_lists_is_given_up() -> None:
+async def test_listing_has_a_timeout() -> None:
     runtime = Runtime(A)
     runtime.plan["list"].append(never)
     async with following(runtime) as engine:
@@ -213,7 +213,7 @@ async def test_runtime_that_hangs_while_it_lists_is_given_up() -> None:
 
 
 @in_virtual_time
-async def test_session_that_hangs_while_it_closes_is_given_up() -> None:
+async def test_closing_has_a_timeout() -> None:
     runtime = Runtime(A)
     runtime.plan["close"].append(never)
     async with following(runtime) as engine:
@@ -223,7 +223,7 @@ async def test_session_that_hangs_while_it_closes_is_given_up() -> None:
 
 
 @in_virtual_time
-async def test_open_session_has_all_the_time_it_wants() -> None:
+async def test_open_session_has_no_timeout() -> None:
     runtime = Runtime(A)
     async with following(runtime) as engine:
         await asyncio.sleep(10 * (OPEN_TIMEOUT + LIST_TIMEOUT))
@@ -231,7 +231,7 @@ async def test_open_session_has_all_the_time_it_wants() -> None:
 
 
 @in_virtual_time
-async def test_list_that_is_refused_is_a_loss() -> None:
+async def test_failed_list_is_a_loss() -> None:
     runtime = Runtime(A)
     runtime.plan["list"].append(failing(BackendLost("refused")))
     async with following(runtime) as engine:
@@ -240,7 +240,7 @@ async def test_list_that_is_refused_is_a_loss() -> None:
 
 
 @in_virtual_time
-async def test_runtime_that_is_away_does_not_hold_up_the_start() -> None:
+async def test_absent_runtime_does_not_delay_the_start() -> None:
     runtime = Runtime()
     runtime.plan["open"].append(failing(BackendAbsent("no socket")))
     async with following(runtime, settled=False) as engine:
@@ -254,12 +254,12 @@ async def test_events_of_a_gone_backend_reach_the_registry_once() -> None:
     runtime = Runtime(A)
     async with following(runtime) as engine:
         runtime.stops(A)
-        runtime.say(Gone(backend="systemd", id=A.id, reason="again"))
+        runtime.send(Gone(backend="systemd", id=A.id, reason="again"))
         assert short_forms(engine.events) == ["+a.service", "-a.service"]
 
 
 @in_virtual_time
-async def test_runtime_that_arrives_is_tried_at_once() -> None:
+async def test_arrival_of_a_runtime_causes_an_immediate_attempt() -> None:
     runtime = Runtime(A)
     runtime.plan["open"].extend(failing(BackendAbsent("no socket")) for _ in range(50))
     async with following(runtime, settled=False) as engine:
@@ -274,7 +274,7 @@ async def test_runtime_that_arrives_is_tried_at_once() -> None:
 
 
 @in_virtual_time
-async def test_runtime_that_keeps_arriving_is_not_tried_all_the_time() -> None:
+async def test_repeated_arrivals_do_not_cause_a_busy_loop() -> None:
     runtime = Runtime(A)
     runtime.plan["open"].extend(failing(BackendLost("refused")) for _ in range(1000))
     runtime.arrived.set()
@@ -284,7 +284,7 @@ async def test_runtime_that_keeps_arriving_is_not_tried_all_the_time() -> None:
 
 
 @in_virtual_time
-async def test_many_news_of_a_list_come_piece_by_piece_before_it() -> None:
+async def test_many_differences_of_a_list_are_applied_in_slices_before_it() -> None:
     units = [unit(f"{number}.service") for number in range(120)]
     runtime = Runtime(*units)
     async with following(runtime) as engine:
@@ -298,7 +298,7 @@ async def test_many_news_of_a_list_come_piece_by_piece_before_it() -> None:
         assert engine.drift == 0
 
 
-def test_trouble_that_stays_the_same_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_repeated_reason_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     async def scenario() -> None:
         runtime = Runtime(A)
         runtime.plan["open"].extend(failing(BackendLost("permission denied")) for _ in range(3))
@@ -307,8 +307,8 @@ def test_trouble_that_stays_the_same_is_said_once(caplog: pytest.LogCaptureFixtu
             await asyncio.sleep(10)
 
     run(scenario())
-    said = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
-    assert said == [
+    warnings = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+    assert warnings == [
         "systemd: permission denied; trying again",
         "systemd: refused; trying again",
     ]
