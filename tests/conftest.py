@@ -4,10 +4,11 @@ import asyncio
 import gc
 import inspect
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 from typing import NoReturn
 
+import pluggy
 import pytest
 
 HERE = Path(__file__).parent
@@ -18,7 +19,7 @@ SLOWEST_FIRST = ("test_linters.py", "real", "http", "bus", "runtimes")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let no property test fail because the machine is busy."""
+    """Run property tests without time limits: a busy machine must not fail them."""
     if config.pluginmanager.hasplugin("hypothesispytest"):
         from hypothesis import HealthCheck, settings  # noqa: PLC0415 - not all suites have it
 
@@ -42,6 +43,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(REAL_TIMEOUT))
     order = {name: number for number, name in enumerate(SLOWEST_FIRST)}
     items.sort(key=lambda item: order.get(folder(item), len(order)))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_report_to_serializable() -> Generator[None, pluggy.Result[object], None]:
+    """Escape lone surrogates in captured texts: parallel processes send reports as UTF-8."""
+    outcome = yield
+    outcome.force_result(encodable(outcome.get_result()))
+
+
+def encodable(value: object) -> object:
+    """Return a value of JSON with lone surrogates escaped in all its strings."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {encodable(key): encodable(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [encodable(inner) for inner in value]
+    return value
 
 
 def folder(item: pytest.Item) -> str:
@@ -73,13 +92,13 @@ def leak_check() -> Iterator[None]:
     """Fail a test that leaves a file or a socket open."""
     before = open_files()
     yield
-    gc.collect()  # what only a cycle holds is no leak
+    gc.collect()  # objects that only a cycle holds are not leaked
     left = open_files() - before
     assert not left, f"left open: {sorted(left)}"
 
 
 def children() -> set[str]:
-    """The numbers of our child processes, each with its name."""
+    """Return PID and name of each child process of this process."""
     found: set[str] = set()
     for thread in Path("/proc/self/task").iterdir():
         for pid in thread.joinpath("children").read_text().split():
@@ -88,9 +107,9 @@ def children() -> set[str]:
 
 
 def open_files() -> set[str]:
-    """Our open files; a socket's name is unique, so a number used again is seen."""
+    """Return descriptor and target of each open file; the target of a socket is unique."""
     found: set[str] = set()
     for entry in Path("/proc/self/fd").iterdir():
-        if entry.is_symlink():  # the folder's own descriptor is closed by now
+        if entry.is_symlink():  # not the descriptor of this listing, which is closed again
             found.add(f"{entry.name} {entry.readlink()}")
     return found

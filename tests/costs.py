@@ -39,7 +39,7 @@ async def stalls() -> AsyncIterator[Stalls]:
             found.longest = max(found.longest, thread_time() - before)
 
     gc.collect()
-    gc.freeze()  # a collection of the test's own objects is no work of the product
+    gc.freeze()  # collecting the test's own objects would count as work of the product
     began = thread_time()
     async with asyncio.TaskGroup() as group:
         watcher = group.create_task(watch())
@@ -53,14 +53,14 @@ async def stalls() -> AsyncIterator[Stalls]:
 
 @dataclass
 class Use:
-    """What a block used of the processor."""
+    """The processor use of a block."""
 
     seconds: float = 0.0
     """Processor time of this thread."""
     elapsed: float = 0.0
     """Time by the clock."""
     waits: int = 0
-    """Times that this process gave the processor up, to wait for something."""
+    """Voluntary context switches: times that this process gave the processor up to wait."""
 
     @property
     def share(self) -> float:

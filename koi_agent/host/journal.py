@@ -26,12 +26,13 @@ FIELDS = re.compile("(KOI|CONTAINER)_[A-Z0-9_]+|MESSAGE_ID|ERRNO")
 class Journal:
     """Sends datagrams to journald; one that was restarted gets the next record."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: str = SOCKET) -> None:
+        self._path = path
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
 
     def send(self, datagram: bytes) -> int:
         """Send a record without blocking; returns bytes sent. Raises ``OSError``."""
-        return self._socket.sendto(datagram, SOCKET)
+        return self._socket.sendto(datagram, self._path)
 
     def close(self) -> None:
         """Close the socket."""

@@ -11,6 +11,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from functools import partial
 from logging import LogRecord
 from pathlib import Path
 from threading import RLock
@@ -59,13 +60,16 @@ class LogOutput:
     ``target`` is ``auto``, ``journal``, ``console`` or ``null``, as in systemd's LogTarget.
     ``auto`` is the journal if standard error is connected to it, by ``environment``, and else the
     console. ``level`` is a level of systemd's LogLevel. Both can be set at any time. The
-    constructor and the setters raise ``BadInput``.
+    constructor and the setters raise ``BadInput``. ``journal`` is the path of journald's socket.
     """
 
-    def __init__(self, level: int, target: str, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, level: int, target: str, environment: Mapping[str, str], *, journal: str = SOCKET
+    ) -> None:
+        to_journal = partial(Journal, journal)
         self._targets: dict[str, Callable[[], Target]] = {
-            "auto": Journal if is_journal(environment) else _console,
-            "journal": Journal,
+            "auto": to_journal if is_journal(environment, journal) else _console,
+            "journal": to_journal,
             "console": _console,
             "null": Null,
         }
@@ -177,7 +181,7 @@ class Null:
         pass
 
 
-def is_journal(environment: Mapping[str, str]) -> bool:
+def is_journal(environment: Mapping[str, str], path: str = SOCKET) -> bool:
     """Return True if standard error is connected to the journal, and its socket exists.
 
     The rule is that of $JOURNAL_STREAM in systemd.exec(5).
@@ -185,7 +189,7 @@ def is_journal(environment: Mapping[str, str]) -> bool:
     try:
         status = os.fstat(STDERR)
         same = environment.get(STREAM) == f"{status.st_dev}:{status.st_ino}"
-        return same and Path(SOCKET).is_socket()
+        return same and Path(path).is_socket()
     except OSError:
         return False
 

@@ -93,10 +93,12 @@ class Agent:
     ``reload_error`` is the error of a reload, "" if it succeeds.
     """
 
-    def __init__(self, backends: Sequence[str] = ("docker", "systemd")) -> None:
+    def __init__(
+        self, backends: Sequence[str] = ("docker", "systemd"), *, version: str = VERSION
+    ) -> None:
         self.registry = Registry({name: name for name in backends})
         actions = ManagerActions(self._resync, self._reload, self._decisions)
-        self.publisher = DBusPublisher(self.registry, VERSION, actions, Control())
+        self.publisher = DBusPublisher(self.registry, version, actions, Control())
         self.differences: dict[str, dict[str, str]] = {}
         self.lost: dict[str, str] = {}
         self.reload_error = ""
@@ -136,9 +138,11 @@ class Agent:
 
 
 @asynccontextmanager
-async def agent(bus: PrivateBus, *instances: Instance) -> AsyncIterator[Agent]:
+async def agent(
+    bus: PrivateBus, *instances: Instance, version: str = VERSION
+) -> AsyncIterator[Agent]:
     """Serve instances on a bus until the block is left."""
-    running = Agent()
+    running = Agent(version=version)
     server = Server(running.publisher.tree)
     place = ReconnectingBus(bus.address, server.dispatch)
     async with asyncio.TaskGroup() as group:
@@ -146,7 +150,7 @@ async def agent(bus: PrivateBus, *instances: Instance) -> AsyncIterator[Agent]:
         running.list(*instances)
         tasks.append(group.create_task(running.publisher.run(place)))
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 await running.publisher.named.wait()
             running.publisher.enter("")
             yield running
@@ -194,7 +198,7 @@ async def koi_runtime(
 async def finished(process: Process) -> tuple[str, str]:
     """Wait for a command's end; returns what it wrote that was not read yet."""
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             out, err = await process.communicate()
     except TimeoutError:
         process.kill()

@@ -1,4 +1,4 @@
-"""A real bus for each test, and none of its sockets left open."""
+"""A real bus for each test, and a check that no socket is left open."""
 
 import os
 from collections.abc import Iterator
@@ -12,12 +12,12 @@ from tests.world import bus as private_bus
 
 @pytest.fixture(autouse=True)
 def no_file_left(leak_check: None) -> None:
-    """Hold every test here to the leak check."""
+    """Check every test here for open files that it leaves."""
 
 
 @pytest.fixture
 def bus(tmp_path: Path) -> Iterator[private_bus.PrivateBus]:
-    """A bus of this test's own."""
+    """The bus of this test alone."""
     if reason := private_bus.missing():
         require("dbus", reason)
     daemon = private_bus.PrivateBus(tmp_path)
@@ -30,7 +30,7 @@ def bus(tmp_path: Path) -> Iterator[private_bus.PrivateBus]:
 def open_bus(bus: private_bus.PrivateBus, tmp_path: Path) -> private_bus.PrivateBus:
     """A bus that another user can reach."""
     if os.geteuid() != 0:
-        require("root", "another user's call needs setuid")
+        require("root", "a call of another user needs setuid")
     (tmp_path / "bus").chmod(0o666)
     for folder in (tmp_path, *tmp_path.parents):
         if folder != Path("/tmp") and folder.is_relative_to("/tmp"):

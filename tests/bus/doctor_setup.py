@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from koi_agent.bus.interfaces import Emits, ErrorReply, Interface, Method, Property, interface
 from koi_agent.cli.doctor import units
 from koi_agent.cli.doctor.examination import examine
@@ -49,7 +47,7 @@ class Setup:
 
 @asynccontextmanager
 async def systemd(
-    setup: Setup, monkeypatch: pytest.MonkeyPatch, *, file: str, active: str, version: str = "257.1"
+    setup: Setup, *, file: str, active: str, version: str = "257.1"
 ) -> AsyncIterator[None]:
     """Run a fake systemd with these states of the agent's unit; "" means that there is no unit."""
 
@@ -74,5 +72,5 @@ async def systemd(
     state = Property("ActiveState", "s", Emits.TRUE, lambda _: active)
     unit = interface("org.freedesktop.systemd1.Unit", state)
     objects: dict[str, Interface] = {units.MANAGER[1]: manager, UNIT_PATH: unit}
-    async with playing(setup.bus.address, units.SYSTEMD, objects, monkeypatch):
+    async with playing(setup.bus.address, units.SYSTEMD, objects):
         yield

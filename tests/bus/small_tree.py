@@ -20,6 +20,7 @@ from koi_agent.bus.interfaces import (
 from koi_agent.bus.messages import Variant
 from koi_agent.bus.object_manager import ObjectManager
 from koi_agent.bus.server import Server
+from koi_agent.bus.standard_interfaces import Objects
 
 NAME = "org.example.Root1"
 ROOT = "/org/example/Root1"
@@ -138,15 +139,15 @@ def path_of(number: int) -> str:
 
 
 @asynccontextmanager
-async def served(address: str, tree: Tree) -> AsyncIterator[Connection]:
-    """Serve a tree under ``NAME``."""
+async def served(address: str, tree: Objects, *, name: str = NAME) -> AsyncIterator[Connection]:
+    """Serve objects under a name."""
     server = Server(tree)
     bus = ReconnectingBus(address, server.dispatch)
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(server.run()), group.create_task(bus.run())]
         try:
             link = await bus.connection()
-            assert await link.request_name(NAME)
+            assert await link.request_name(name)
             yield link
         finally:
             for task in tasks:

@@ -1,14 +1,11 @@
-"""Far ends that a table describes: other services on the bus, as our command finds them."""
+"""Other services on the bus, each described by a table."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-import pytest
-
 from koi_agent.bus.interfaces import Interface
 from koi_agent.bus.object_manager import ObjectManager
-from tests.bus import small_tree
 from tests.bus.small_tree import served
 
 
@@ -30,11 +27,7 @@ class Table:
 
 
 @asynccontextmanager
-async def playing(
-    address: str, name: str, objects: Mapping[str, Interface], monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[None]:
-    """Put such a service on the bus, under its name."""
-    monkeypatch.setattr(small_tree, "NAME", name)
-    table = Table(objects)
-    async with served(address, table):  # type: ignore[arg-type]  # it is no Tree, and is served alike
+async def playing(address: str, name: str, objects: Mapping[str, Interface]) -> AsyncIterator[None]:
+    """Serve such a service on the bus under its name."""
+    async with served(address, Table(objects), name=name):
         yield

@@ -136,13 +136,12 @@ async def test_the_system_bus_needs_a_policy(setup: Setup) -> None:
 )
 async def test_the_state_of_the_unit_decides_the_advice(
     setup: Setup,
-    monkeypatch: pytest.MonkeyPatch,
     file: str,
     active: str,
     verdict: str,
     advice: str,
 ) -> None:
-    async with systemd(setup, monkeypatch, file=file, active=active):
+    async with systemd(setup, file=file, active=active):
         ((found, _, what_next),) = (await setup.findings())["service"]
     assert found == verdict
     assert what_next.endswith(advice)
@@ -153,17 +152,15 @@ async def test_the_state_of_the_unit_decides_the_advice(
     ("version", "verdict"),
     [("252.39-1~deb12u1", "ok"), ("257.8", "ok"), ("v260", "ok"), ("251.4", "warn")],
 )
-async def test_an_old_systemd_is_a_warning(
-    setup: Setup, monkeypatch: pytest.MonkeyPatch, version: str, verdict: str
-) -> None:
-    async with systemd(setup, monkeypatch, file="enabled", active="active", version=version):
+async def test_an_old_systemd_is_a_warning(setup: Setup, version: str, verdict: str) -> None:
+    async with systemd(setup, file="enabled", active="active", version=version):
         ((found, text, _),) = (await setup.findings())["systemd"]
     assert (found, version in text) == (verdict, True)
 
 
 @pytest.mark.parametrize(("known", "verdict"), [(f"{NAME}.resync", "ok"), ("org.x.y", "warn")])
 async def test_polkit_without_the_agents_actions_is_a_warning(
-    setup: Setup, monkeypatch: pytest.MonkeyPatch, known: str, verdict: str
+    setup: Setup, known: str, verdict: str
 ) -> None:
     action = [known, "", "", "", "", "", 0, 0, 0, {}]
     method = Method(
@@ -173,7 +170,7 @@ async def test_polkit_without_the_agents_actions_is_a_warning(
         returns=(("actions", "a(ssssssuuua{ss})"),),
     )
     objects = {installation.AUTHORITY[1]: interface(installation.AUTHORITY[2], method)}
-    async with playing(setup.bus.address, installation.POLKIT, objects, monkeypatch):
+    async with playing(setup.bus.address, installation.POLKIT, objects):
         ((found, _, _),) = (await setup.findings("system"))["polkit"]
     assert found == verdict
 

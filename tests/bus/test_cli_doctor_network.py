@@ -46,8 +46,8 @@ def resolved(setting: str) -> Mapping[str, Interface]:
     return {path: interface(name, Property("MulticastDNS", "s", Emits.FALSE, lambda _: setting))}
 
 
-async def test_a_running_avahi_is_ok(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with playing(setup.bus.address, network.AVAHI, avahi(), monkeypatch):
+async def test_a_running_avahi_is_ok(setup: Setup) -> None:
+    async with playing(setup.bus.address, network.AVAHI, avahi()):
         found = (await setup.findings())["mdns"]
     assert found == [("ok", "avahi 0.8 announces services and host names", "")]
 
@@ -77,10 +77,10 @@ async def test_a_missing_provider_is_a_warning_with_advice(
     [("yes", "", "ok"), ("no", "", "ok"), ("resolve", "avahi-daemon", "warn")],
 )
 async def test_resolved_announces_only_with_multicast_dns(
-    setup: Setup, monkeypatch: pytest.MonkeyPatch, setting: str, installed: str, verdict: str
+    setup: Setup, setting: str, installed: str, verdict: str
 ) -> None:
     install(setup, installed)
-    async with playing(setup.bus.address, network.RESOLVED, resolved(setting), monkeypatch):
+    async with playing(setup.bus.address, network.RESOLVED, resolved(setting)):
         ((found, text, _),) = (await setup.findings())["mdns"]
     assert found == verdict
     assert ("announces services" in text) == (setting == "yes")

@@ -165,28 +165,24 @@ def reloading(handle: Handler) -> dict[str, Interface]:
     return {ROOT: interface(MANAGER, Method(name="Reload", handle=handle))}
 
 
-async def test_privileged_call_allows_interactive_authorization(
-    bus: PrivateBus, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_privileged_call_allows_interactive_authorization(bus: PrivateBus) -> None:
     calls: list[Call] = []
 
     def reload(call: Call) -> Sequence[Any]:
         calls.append(call)
         return ()
 
-    async with playing(bus.address, NAME, reloading(reload), monkeypatch):
+    async with playing(bus.address, NAME, reloading(reload)):
         assert (await koi_runtime(bus, "reload")).code == 0
     assert [call.interactive for call in calls] == [True]
 
 
 @pytest.mark.parametrize("error", ["AccessDenied", "InteractiveAuthorizationRequired"])
-async def test_denied_call_has_advice(
-    bus: PrivateBus, monkeypatch: pytest.MonkeyPatch, error: str
-) -> None:
+async def test_denied_call_has_advice(bus: PrivateBus, error: str) -> None:
     def deny(_call: Call) -> Sequence[Any]:
         raise ErrorReply(f"org.freedesktop.DBus.Error.{error}", f"{NAME}.reload: not authorized")
 
-    async with playing(bus.address, NAME, reloading(deny), monkeypatch):
+    async with playing(bus.address, NAME, reloading(deny)):
         result = await koi_runtime(bus, "reload")
     assert (result.code, result.out) == (1, "")
     assert result.err == f"koi-runtime: {NAME}.reload: not authorized; run the command as root\n"

@@ -37,7 +37,7 @@ async def control(bus: PrivateBus, output: LogOutput) -> AsyncIterator[Connectio
     manager = interface("org.sylin.koi.Runtime1.Manager")
     tree = Tree(manager, lambda: None, dict, dict, output)  # type: ignore[arg-type, return-value]
     async with (
-        served(bus.address, tree),  # type: ignore[arg-type]  # served like a small Tree
+        served(bus.address, tree),
         connected(bus.address) as link,
     ):
         yield link
@@ -92,12 +92,12 @@ async def test_others_read_and_may_not_set(open_bus: PrivateBus, output: LogOutp
 
 
 async def test_polkit_is_asked_for_the_action_and_obeyed(
-    open_bus: PrivateBus, output: LogOutput, monkeypatch: pytest.MonkeyPatch
+    open_bus: PrivateBus, output: LogOutput
 ) -> None:
     polkit = Polkit(allowed=True)
     async with (
         control(open_bus, output),
-        playing(open_bus.address, polkit, monkeypatch),
+        playing(open_bus.address, polkit),
     ):
         put = ("set-property", *OBJECT, "LogLevel", "s", "err")
         assert await nobody(open_bus.address, *put) == (0, "")

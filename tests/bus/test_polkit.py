@@ -13,7 +13,6 @@ from koi_agent.bus.interfaces import Call, ErrorReply, Interface, Method, interf
 from koi_agent.bus.messages import Variant
 from koi_agent.bus.object_manager import ObjectManager
 from koi_agent.bus.polkit import POLKIT
-from tests.bus import small_tree
 from tests.bus.small_tree import ACTION, MANAGER, NAME, ROOT, Tree, served
 from tests.world.bus import PrivateBus
 
@@ -53,12 +52,9 @@ class Polkit:
 
 
 @asynccontextmanager
-async def playing(
-    address: str, polkit: Polkit, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[None]:
-    """Put an authority on the bus, under the name that a service is served by here."""
-    monkeypatch.setattr(small_tree, "NAME", POLKIT[0])
-    async with served(address, polkit):  # type: ignore[arg-type]  # it is no Tree, and is served alike
+async def playing(address: str, polkit: Polkit) -> AsyncIterator[None]:
+    """Serve an authority on the bus under polkit's name."""
+    async with served(address, polkit, name=POLKIT[0]):
         yield
 
 
@@ -98,11 +94,9 @@ async def test_others_may_not_where_no_polkit_is(open_bus: PrivateBus) -> None:
     assert not tree.calls
 
 
-async def test_polkit_is_asked_about_others_and_obeyed(
-    open_bus: PrivateBus, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_polkit_is_asked_about_others_and_obeyed(open_bus: PrivateBus) -> None:
     tree, polkit = Tree(), Polkit(allowed=True)
-    async with served(open_bus.address, tree), playing(open_bus.address, polkit, monkeypatch):
+    async with served(open_bus.address, tree), playing(open_bus.address, polkit):
         where = "--allow-interactive-authorization=no"
         assert await nobody_calls(open_bus.address, where) == "b true"
     ((subject, action, details, flags, cancel),) = polkit.asked
@@ -114,10 +108,10 @@ async def test_polkit_is_asked_about_others_and_obeyed(
 @pytest.mark.parametrize("interactive", ["yes", "no"])
 @pytest.mark.parametrize("challenge", [True, False])
 async def test_refusal_says_whether_a_password_would_help(
-    open_bus: PrivateBus, monkeypatch: pytest.MonkeyPatch, *, challenge: bool, interactive: str
+    open_bus: PrivateBus, *, challenge: bool, interactive: str
 ) -> None:
     tree, polkit = Tree(), Polkit(allowed=False, challenge=challenge)
-    async with served(open_bus.address, tree), playing(open_bus.address, polkit, monkeypatch):
+    async with served(open_bus.address, tree), playing(open_bus.address, polkit):
         said = await nobody_calls(
             open_bus.address, f"--allow-interactive-authorization={interactive}"
         )

@@ -6,6 +6,8 @@ import signal
 import socket
 import sys
 from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from tests.http.tally import asking
 
@@ -33,14 +35,29 @@ async def stopped(process: Process, pid: int) -> None:
     assert await lines(process, 2) == ["stopped", "exit 0"]
 
 
-async def test_no_request_fails_in_fifty_restarts(path: socket.socket) -> None:
+@asynccontextmanager
+async def served(path: socket.socket) -> AsyncIterator[Process]:
+    """Start the process that starts the servers; all of them end with the block."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.http.served", str(path.fileno())),
         pass_fds=[path.fileno()],
         stdin=PIPE,
         stdout=PIPE,
+        start_new_session=True,
     )
-    async with asking(path) as tally:
+    try:
+        yield process
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
+    finally:
+        assert process.stdin
+        process.stdin.close()
+        await process.wait()
+
+
+async def test_no_request_fails_in_fifty_restarts(path: socket.socket) -> None:
+    async with served(path) as process, asking(path) as tally:
         for _ in range(RESTARTS):
             pid = await started(process)
             await tally.more(20)
@@ -48,8 +65,6 @@ async def test_no_request_fails_in_fifty_restarts(path: socket.socket) -> None:
         pid = await started(process)
         await tally.end()
         await stopped(process, pid)
-    assert process.stdin
-    process.stdin.close()
-    assert await process.wait() == 0
+    assert process.returncode == 0
     assert tally.met.keys() == {"200"}
     assert tally.met["200"] >= 20 * RESTARTS

@@ -102,15 +102,14 @@ async def test_publisher_can_serve_again_on_other_sockets(
             assert "connection" not in reply.headers
 
 
-@pytest.mark.timeout(60)
 async def test_no_request_fails_in_two_hundred_stops(path: socket.socket) -> None:
     """None of these clients retries."""
     agent = Agent(WEB, limits=PATIENT)
     async with asking(path) as tally:
         for _ in range(200):
             async with serving(agent, path):
-                await asyncio.sleep(0.02)
+                await tally.more(5)
         async with serving(agent, path):
             await tally.end()
     assert tally.met.keys() == {"200"}
-    assert tally.met["200"] > 1000
+    assert tally.met["200"] >= 1000

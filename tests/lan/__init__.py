@@ -158,7 +158,7 @@ class Host:
         with self.log.open("a") as log:
             self._daemons[name] = self.spawn(*argv, **QUIET, stderr=log)
 
-    # As a client of what others publish
+    # As a client of what other hosts publish
 
     def resolve(self, name: str, family: str = "-4") -> str:
         """Resolve a host name; returns the address, "" for none."""
@@ -174,7 +174,7 @@ class Host:
 
     @contextmanager
     def watching(self, type_: str) -> Iterator[list[str]]:
-        """Browse until the block is left; then the list has what came (+) and went (-)."""
+        """Browse while the block runs; afterwards the list has additions (+) and removals (-)."""
         seen: list[str] = []
         process = self.spawn("avahi-browse", "-p", type_, stdout=subprocess.PIPE)
         try:

@@ -1,4 +1,4 @@
-"""systemd-resolved from Debian's package, unpacked by make: to install it would change the host."""
+"""systemd-resolved from Debian's package, unpacked by make: installing it would change the host."""
 
 import os
 from pathlib import Path
@@ -10,12 +10,12 @@ SETTINGS: Final = "[Resolve]\nMulticastDNS=yes\nLLMNR=no\nDNSStubListener=no\n"
 
 
 def missing() -> str:
-    """What this machine lacks, or nothing."""
+    """Return what this host lacks; "" if nothing."""
     return "" if (UNPACKED / "usr/bin/resolvectl").exists() else "not unpacked (make does)"
 
 
 def command(program: str) -> tuple[str, ...]:
-    """Tell how to call ``systemd-resolved`` or ``resolvectl``, with the library they came with."""
+    """Return the command for ``systemd-resolved`` or ``resolvectl`` with its own library."""
     (library,) = UNPACKED.glob("usr/lib/*/systemd")
     programs = (path for path in UNPACKED.glob(f"**/{program}") if path.is_file())
     path = next(path for path in programs if os.access(path, os.X_OK))

@@ -1,7 +1,6 @@
-"""Root file systems of machines: each a Debian suite, made by mmdebstrap and kept.
+"""Root file systems of machines: each is a Debian suite, made by mmdebstrap and kept.
 
-They have what a machine needs on which koi-runtime is installed, and all of it is Debian's:
-nothing of ours is in them.
+They contain Debian packages only: those that koi-runtime and its tests need.
 """
 
 import fcntl
@@ -14,10 +13,10 @@ from pathlib import Path
 from typing import Final
 
 FOLDER: Final = Path(__file__).parents[2] / "build/machines"
-"""Where they are kept; ``make clean`` removes them."""
+"""The folder of all images; ``make clean`` removes it."""
 
 USER: Final = "plain"
-"""A user of every machine who may do nothing in particular."""
+"""A user of every machine without privileges."""
 UID: Final = 1000
 
 SYSTEM: Final = (
@@ -49,11 +48,11 @@ PACKAGES: Final = {
     "trixie": (*SYSTEM, *AGENT, *ENGINES, *ANNOUNCERS, "docker-cli"),
     "forky": (*SYSTEM, *AGENT, *ENGINES, *ANNOUNCERS, "docker-cli", *TESTS),
 }
-"""What is in which suite's machine."""
+"""The packages of each suite's machine."""
 
 
 def image(suite: str) -> Path:
-    """Find a suite's root file system; it is made, in half a minute, if it is not there yet."""
+    """Return a suite's root file system; making one takes half a minute."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     folder, recipe = FOLDER / suite, FOLDER / f"{suite}.recipe"
     command = _recipe(suite)
@@ -72,14 +71,14 @@ def _recipe(suite: str) -> list[str]:
         "mmdebstrap",
         "--variant=minbase",
         "--mode=root",
-        # A mirror may have stood still for weeks; its signature is checked all the same.
+        # The mirror may be weeks old; its signature is checked all the same.
         '--aptopt=Acquire::Check-Valid-Until "false"',
         f"--include={','.join(sorted(PACKAGES[suite]))}",
         f'--customize-hook=chroot "$1" useradd --create-home --uid {UID} {USER}',
         '--customize-hook=rm "$1/etc/resolv.conf"',  # the host's; machines have no network
-        # Whoever wants an engine, or an Avahi, starts it; nobody else is to do that.
+        # Tests start the engines and the Avahi that they need.
         f'--customize-hook=chroot "$1" systemctl disable --quiet {" ".join(ENABLED)} || true',
-        # What modules there are is the host's concern.
+        # Kernel modules are the host's.
         '--customize-hook=chroot "$1" systemctl mask --quiet systemd-modules-load.service',
         suite,
     ]
@@ -96,7 +95,7 @@ def _make(command: list[str], log: Path) -> None:
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Let two test runs in one checkout not make the same image."""
+    """Hold a lock file, so that two test runs in one checkout do not make the same image."""
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -90,7 +90,7 @@ class Namespaces:
     leader: int
     """PID 1 of the namespaces, by its PID on the host."""
     kinds: tuple[str, ...] = ("mount", "net", "cgroup")
-    """What programs enter besides the PID namespace: options of nsenter."""
+    """The namespaces that programs enter besides the PID namespace: options of nsenter."""
     group: str = ""
     """The control group that programs join, relative to the leader's root; "" for ours."""
     folder: Path | None = None

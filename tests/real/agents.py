@@ -1,4 +1,4 @@
-"""The agent under test, as its users see it: a process in the world, and a client on its bus."""
+"""The agent under test as its users see it: a process in the world, and a client of its bus."""
 
 import asyncio
 import contextlib
@@ -27,7 +27,7 @@ ACTIVE: Final = ("active", "activating", "deactivating", "reloading", "refreshin
 
 @dataclass
 class Agent:
-    """A running agent; ``log`` is what it wrote to stderr."""
+    """A running agent; ``log`` returns its standard error."""
 
     world: World
     process: subprocess.Popen[str]
@@ -35,7 +35,7 @@ class Agent:
     code: int = 0
 
     async def kill(self) -> None:
-        """End it as a crash would."""
+        """Kill the agent."""
         self.code = -signal.SIGKILL
         self.process.kill()
         await asyncio.to_thread(self.process.wait, 60)
@@ -50,7 +50,7 @@ class Agent:
 
 @asynccontextmanager
 async def agent(world: World, folder: Path, *arguments: str) -> AsyncIterator[Agent]:
-    """Run an agent in the world until the block is left; it must end well."""
+    """Run an agent in the world while the block runs; it must exit with 0."""
     log_file = folder / "agent.log"
     with log_file.open("w") as log:
         process = world.spawn(
@@ -91,19 +91,19 @@ async def answers(world: World) -> bool:
 
 
 async def call(world: World, member: str, signature: str = "", *body: Any) -> list[Any]:
-    """Call the agent's Manager."""
+    """Call a method of the agent's Manager."""
     async with connected(world.bus_address) as link:
         return await link.call(TARGET, member, signature, body)
 
 
 async def published(world: World) -> dict[str, str]:
-    """Tell what the agent publishes: state by unit name."""
+    """Return the state of each published instance, by id."""
     (rows,) = await call(world, "ListInstances")
     return {row[0]: row[3] for row in rows}
 
 
 async def instance(world: World, unit: str) -> dict[str, Any]:
-    """Read all properties of one instance."""
+    """Return all properties of one instance."""
     async with connected(world.bus_address) as link:
         (path,) = await link.call(TARGET, "GetInstance", "s", (unit,))
         target = (NAME, path, "org.freedesktop.DBus.Properties")
@@ -117,7 +117,7 @@ async def drift(world: World) -> int:
 
 
 async def truth(world: World) -> set[str]:
-    """Name the manager's services that are instances, by its own list."""
+    """Return the manager's services that count as instances, by its own list."""
     arguments = ("list-units", "--type=service", "--all", "--output=json")
     listed = json.loads((await on_manager(world, *arguments)).stdout)
     return {row["unit"] for row in listed if row["active"] in ACTIVE and row["sub"] != "exited"}
@@ -128,7 +128,7 @@ async def on_manager(world: World, *arguments: str) -> subprocess.CompletedProce
 
 
 async def running(world: World, count: int) -> list[str]:
-    """Have so many services run; returns their names."""
+    """Start a number of services and return their names."""
     names = [f"steady-{number}.service" for number in range(count)]
     for name in names:
         world.unit(name, SLEEP)
@@ -137,7 +137,7 @@ async def running(world: World, count: int) -> list[str]:
 
 
 async def settle(world: World, *, seconds: float = 60.0) -> set[str]:
-    """Wait until what is published is what runs, for good: twice in a row."""
+    """Wait until the published instances are the running services, twice in a row."""
 
     async def agrees() -> bool:
         for _ in range(2):
@@ -148,7 +148,7 @@ async def settle(world: World, *, seconds: float = 60.0) -> set[str]:
         return True
 
     try:
-        await eventually(agrees, "what is published is what runs", seconds=seconds)
+        await eventually(agrees, "the agent publishes the running services", seconds=seconds)
     except AssertionError as error:
         told, real = set(await published(world)), await truth(world)
         raise AssertionError(f"missing {real - told}, too many {told - real}") from error
@@ -157,7 +157,7 @@ async def settle(world: World, *, seconds: float = 60.0) -> set[str]:
 
 @dataclass
 class Observer:
-    """A client that lists once and then believes signals; ``known`` is its view."""
+    """A client that lists once and then follows signals; ``known`` is its view."""
 
     known: set[str] = field(default_factory=set)
     events: list[tuple[str, str]] = field(default_factory=list)
@@ -183,7 +183,7 @@ class Observer:
 
 @asynccontextmanager
 async def observer(world: World) -> AsyncIterator[Observer]:
-    """Watch the agent as a client does: subscribe, then list."""
+    """Follow the agent as a client does: subscribe, then list."""
     seen = Observer()
     async with connected(world.bus_address) as link, subscribed(link, seen):
         (rows,) = await link.call(TARGET, "ListInstances")

@@ -1,4 +1,4 @@
-"""Units that ask to be announced, and what the agent says becomes of that."""
+"""Units that opt in to be announced, and the status that the agent reports."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ Txt-path=/
 
 
 def settings(world: World, text: str) -> None:
-    """Write the agent's configuration, to be read when it starts or reloads."""
+    """Write the agent's configuration; it is read at a start or a reload."""
     folder = world.home / ".config/koi-runtime"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "koi-runtime.conf").write_text(text)
@@ -27,21 +27,21 @@ def settings(world: World, text: str) -> None:
 async def web(
     world: World, name: str = "web", port: int = 8080, text: str = WEB, more: str = ""
 ) -> None:
-    """Start a unit that serves HTTP, with ``more`` metadata."""
+    """Start a unit that serves HTTP; ``more`` is added to its metadata."""
     world.unit(f"{name}.service", text.format(name=name, port=port) + more)
     await on_manager(world, "start", f"{name}.service")
 
 
 async def announcements(world: World, name: str = "web") -> dict[str, str]:
-    """Tell the standing of each record of a unit, by name."""
+    """Return the status of each record of a unit, by name."""
     try:
         known: list[dict[str, Any]] = (await instance(world, f"{name}.service"))["Announcements"]
-    except CallError:  # it is not known yet
+    except CallError:  # the agent does not know it yet
         return {}
     return {one["name"]: one["status"] for one in known}
 
 
-async def announced(world: World, name: str = "web", *, seconds: float = 15.0) -> dict[str, str]:
+async def announced(world: World, name: str = "web", *, seconds: float = 60.0) -> dict[str, str]:
     async def all_are() -> dict[str, str]:
         known = await announcements(world, name)
         return known if known and set(known.values()) == {"announced"} else {}

@@ -1,4 +1,4 @@
-"""A real systemd for the tests here: one private world for all, as new for each."""
+"""A real systemd for the tests here: one private world for all, reset after each."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.world import World
 
 @pytest.fixture(scope="session")
 def shared_world() -> Iterator[World]:
-    """The world that all tests share; use world, which is reset after each."""
+    """The world that all tests of a process share; use ``world``, which is reset after each."""
     if reason := private_world.missing():
         require("systemd", reason)
     with World() as started:
@@ -23,14 +23,14 @@ def shared_world() -> Iterator[World]:
 
 @pytest.fixture
 def world(shared_world: World) -> Iterator[World]:
-    """A private world without anything of another test in it."""
+    """A private world without traces of other tests."""
     yield shared_world
     shared_world.reset()
 
 
 @pytest.fixture
 def lan(world: World, tmp_path: Path) -> Iterator[Lan]:
-    """Two hosts; the world's Avahi does not run yet."""
+    """Two hosts on a network; the Avahi of the world does not run yet."""
     if reason := small_network.missing():
         require("avahi", reason)
     with Lan(world, tmp_path) as made:

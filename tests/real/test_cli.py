@@ -133,7 +133,7 @@ def test_a_second_agent_is_refused(world: World) -> None:
     assert "another koi-runtime runs" in second.stderr
 
 
-def test_an_agent_told_to_follow_nothing_says_so(world: World) -> None:
+def test_status_of_an_agent_without_backends(world: World) -> None:
     with running(world, "run", "--no-runtime", "--log-level=err") as process:
         wait_until(lambda: koi_runtime(world, "status").returncode == 0, "the agent")
         status = koi_runtime(world, "status")

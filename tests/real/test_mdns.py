@@ -1,4 +1,4 @@
-"""What opts in is found by another host on the network, through a real Avahi."""
+"""Instances that opt in are found by another host on the network, through a real Avahi."""
 
 import asyncio
 from pathlib import Path
@@ -27,7 +27,7 @@ async def test_a_unit_is_found_and_resolved_by_a_peer(
         assert await asyncio.to_thread(lan.peer.resolve, "web.local") == ""
 
 
-async def test_an_avahi_that_comes_late_dies_and_comes_back_is_told_everything(
+async def test_an_avahi_that_starts_late_and_restarts_gets_all_records(
     world: World, lan: Lan, tmp_path: Path
 ) -> None:
     async with agent(world, tmp_path) as running:
@@ -178,7 +178,7 @@ Port=0
 """
 
 
-async def test_what_can_not_be_used_costs_itself_and_is_told(
+async def test_unusable_metadata_is_reported_and_the_rest_is_used(
     world: World, lan: Lan, tmp_path: Path
 ) -> None:
     lan.box.start_avahi()

@@ -103,7 +103,7 @@ async def test_hangup_reloads(services: World, tmp_path: Path) -> None:
         services.systemctl("stop", "web.service")
         await eventually(lambda: not seen.known, "it follows on")
         services.reload()
-        await eventually(lambda: "listing again" in running.log(), "who debugs is told more")
+        await eventually(lambda: "listing again" in running.log(), "the log has debug records")
 
 
 async def test_listens_elsewhere_after_a_reload(services: World, tmp_path: Path) -> None:

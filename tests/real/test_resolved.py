@@ -1,4 +1,4 @@
-"""Where there is no Avahi, a real systemd-resolved announces services."""
+"""A real systemd-resolved announces services on a host without Avahi."""
 
 import asyncio
 from pathlib import Path
@@ -32,7 +32,7 @@ async def settled(world: World) -> bool:
 
 
 def services(lan: Lan) -> set[str]:
-    """Name what a peer finds, with its port."""
+    """Return the services that a peer finds, with their ports."""
     return {f"{one.name} {one.port} {one.txt}" for one in lan.peer.browse("_http._tcp")}
 
 
@@ -52,7 +52,7 @@ async def test_services_are_announced_and_host_names_are_refused_with_the_reason
         await eventually(lambda: not services(lan), "it is gone", seconds=15)
 
 
-async def test_a_resolved_that_comes_back_is_told_everything(
+async def test_a_resolved_that_restarts_gets_all_records(
     world: World, lan: Lan, tmp_path: Path
 ) -> None:
     lan.box.start_resolved()
@@ -80,7 +80,7 @@ async def test_what_a_killed_agent_left_is_cleared_and_an_end_leaves_nothing(
     assert registered(lan) == []
 
 
-async def test_what_a_killed_agent_left_is_cleared_when_nobody_wants_anything_any_more(
+async def test_records_of_a_killed_agent_are_removed_without_new_requests(
     world: World, lan: Lan, tmp_path: Path
 ) -> None:
     lan.box.start_resolved()
@@ -95,7 +95,7 @@ async def test_what_a_killed_agent_left_is_cleared_when_nobody_wants_anything_an
 
 
 def registered(lan: Lan) -> list[str]:
-    """Name the services that resolved has, by their objects."""
+    """Return the services of resolved, by their objects."""
     path = "/org/freedesktop/resolve1/dnssd"
     listed = lan.box.run("busctl", "--system", "tree", "--list", "org.freedesktop.resolve1")
     return [line for line in listed.split() if line.startswith(f"{path}/")]
@@ -134,7 +134,7 @@ async def test_a_peer_finds_it_by_resolvectl(world: World, lan: Lan, tmp_path: P
         await eventually(said, "the peer finds it")
 
 
-async def test_a_link_without_mdns_is_told_of_and_one_that_gets_it_is_used(
+async def test_a_link_without_mdns_is_reported_and_used_once_it_has_mdns(
     world: World, lan: Lan, tmp_path: Path
 ) -> None:
     lan.box.start_resolved()

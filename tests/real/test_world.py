@@ -90,7 +90,7 @@ def test_a_program_in_the_world_is_a_child_with_its_own_signals(world: World) ->
     assert child.returncode == -signal.SIGTERM
 
 
-def test_a_failing_program_is_told_with_its_words(world: World) -> None:
+def test_a_failing_program_raises_with_its_output(world: World) -> None:
     with pytest.raises(HarnessFailed, match="nowhere"):
         world.run("ls", "/nowhere")
 

@@ -14,7 +14,7 @@ from koi_agent.core.errors import BadInput
 from koi_agent.core.events import BackendDisconnected, Started, Stopped, Updated
 from koi_agent.core.instance import KoiMetadata, Refusal
 from koi_agent.core.message_ids import LEVELS, MessageId, journal_fields
-from koi_agent.host import journal, log_queue
+from koi_agent.host import log_queue
 from koi_agent.host.logs import LAST_WORDS, LogOutput
 from koi_agent.publishers.journal import JournalPublisher
 from tests.costs import used
@@ -29,16 +29,16 @@ class Journald:
     """A journald that reads when a test says so."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self.start()
 
     def start(self) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        self._socket.bind(str(self._path))
+        self._socket.bind(str(self.path))
 
     def stop(self) -> None:
         self._socket.close()
-        self._path.unlink()
+        self.path.unlink()
 
     def read(self) -> list[dict[str, str]]:
         """All records that wait, as fields."""
@@ -79,11 +79,9 @@ def raised(text: str) -> Exception:
 
 
 @pytest.fixture
-def journald(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Journald]:
+def journald(tmp_path: Path) -> Iterator[Journald]:
     """A fake journald on its socket."""
-    path = tmp_path / "socket"
-    monkeypatch.setattr(journal, "SOCKET", str(path))
-    far_end = Journald(path)
+    far_end = Journald(tmp_path / "socket")
     yield far_end
     far_end.stop()
 
@@ -91,7 +89,7 @@ def journald(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Journa
 @pytest.fixture
 def output(journald: Journald) -> Iterator[LogOutput]:
     """The log output to the fake journald, at level info."""
-    with LogOutput(logging.INFO, "journal", {}) as made:
+    with LogOutput(logging.INFO, "journal", {}, journal=str(journald.path)) as made:
         yield made
 
 
@@ -306,7 +304,8 @@ async def test_journald_that_restarts_gets_what_was_logged_meanwhile_in_order(
 
 def test_end_waits_a_limited_time_for_a_journald_that_is_gone(journald: Journald) -> None:
     journald.stop()
-    with used() as use, LogOutput(logging.INFO, "journal", {}):
+    path = str(journald.path)
+    with used() as use, LogOutput(logging.INFO, "journal", {}, journal=path):
         log.info("x")
     assert use.elapsed >= LAST_WORDS
     journald.start()
@@ -357,7 +356,7 @@ def test_records_of_the_former_target_are_counted_as_lost(
 
 def test_output_gets_no_records_after_its_context(journald: Journald) -> None:
     before = logging.getLogger().level
-    with LogOutput(logging.DEBUG, "journal", {}):
+    with LogOutput(logging.DEBUG, "journal", {}, journal=str(journald.path)):
         pass
     log.warning("after the end")
     assert not journald.read()

@@ -55,7 +55,7 @@ class World:
 
     @classmethod
     def running(cls, name: str) -> Self:
-        """Return the running world of this name; raises ProcessLookupError if there is none."""
+        """Return the running world of this name; raises ProcessLookupError."""
         world = cls(name)
         pid = namespaces.leader_of(SCRIPT, name)
         variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
@@ -201,7 +201,7 @@ class World:
                 os.kill(pid, number)
 
     def bus_pids(self) -> list[int]:
-        """The PID of the bus daemon on the host; [] while no client needs it."""
+        """Return the PID of the bus daemon on the host; [] while no client needs it."""
         return list(filter(_is_bus_daemon, self._processes("session.slice/dbus.service")))
 
     def _processes(self, group: str) -> list[int]:

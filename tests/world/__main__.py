@@ -40,7 +40,7 @@ def enter(command: list[str]) -> int:
 
 
 def become_root() -> None:
-    """Namespaces need root: start this same command again through sudo."""
+    """Start this command again through sudo unless we are root, as namespaces need root."""
     if os.geteuid() != 0:
         os.execvp("sudo", ["sudo", sys.executable, "-m", "tests.world", *sys.argv[1:]])
 

@@ -1,6 +1,6 @@
 """A private bus: a real dbus-daemon alone, for tests that need no systemd.
 
-It can die and come back on the same socket, and it can fall silent.
+It can be killed and started again on the same socket, and it can be stopped and continued.
 """
 
 import shutil
@@ -11,7 +11,7 @@ from typing import Final
 
 PROGRAMS: Final = ("dbus-daemon", "setpriv")
 
-# Type session makes everybody with the socket equal; the policy lets them do all.
+# With type session all users of the socket have equal rights; the policy allows everything.
 CONFIG: Final = """\
 <!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
@@ -30,13 +30,13 @@ CONFIG: Final = """\
 
 
 def missing() -> str:
-    """What this machine lacks for a private bus, or nothing."""
+    """Return what this host lacks for a private bus; "" if nothing."""
     absent = [program for program in PROGRAMS if shutil.which(program) is None]
     return f"not installed: {', '.join(absent)}" if absent else ""
 
 
 class PrivateBus:
-    """One dbus-daemon on a socket in a folder of the caller's."""
+    """One dbus-daemon on a socket in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.address = f"unix:path={folder / 'bus'}"
@@ -48,8 +48,8 @@ class PrivateBus:
         return self._daemon.pid
 
     def start(self) -> None:
-        """Start the daemon, on the same socket each time, and wait until it listens."""
-        # The kernel ends it with us, however we end.
+        """Start the daemon, always on the same socket, and wait until it listens."""
+        # The kernel kills the daemon with us, also if we are killed.
         command = ["setpriv", "--pdeathsig", "KILL", "dbus-daemon", "--nofork", "--nopidfile"]
         self._daemon = subprocess.Popen(
             [*command, "--print-address", f"--config-file={self._config}"],
@@ -61,14 +61,14 @@ class PrivateBus:
             raise RuntimeError(f"dbus-daemon ended: {self._daemon.wait()}")
 
     def kill(self) -> None:
-        """End the daemon as a crash would; the socket's file stays."""
+        """Kill the daemon; the file of the socket stays."""
         with self._daemon:
             self._daemon.kill()
 
     def stop(self) -> None:
-        """Have the daemon accept and never answer."""
+        """Stop the daemon: it accepts connections and does not answer."""
         self._daemon.send_signal(signal.SIGSTOP)
 
     def cont(self) -> None:
-        """Have a stopped daemon answer again."""
+        """Continue a stopped daemon."""
         self._daemon.send_signal(signal.SIGCONT)

@@ -1,4 +1,4 @@
-"""The agent in the foreground, for people: on this machine's systemd, or in a private world."""
+"""``make run``: the agent in the foreground, on this host's systemd or in a private world."""
 
 import contextlib
 import os
@@ -19,7 +19,7 @@ BUS_NAME: Final = "org.sylin.koi.Runtime1"
 POLICY_FOLDERS: Final = (Path("/usr/share/dbus-1/system.d"), Path("/etc/dbus-1/system.d"))
 
 # dbus-daemon reads policies from the two folders above and, on Debian 12 and 13, from no folder
-# in /run: so this one goes to /etc, and goes again when the agent ends.
+# in /run. So this file is written to /etc and removed when the agent ends.
 POLICY: Final = f"""\
 <busconfig>
   <policy user="root"><allow own="{BUS_NAME}"/></policy>
@@ -46,13 +46,13 @@ Ctrl-C ends it.
 
 
 def host_has_systemd() -> bool:
-    """Whether systemd is PID 1 here; the folder alone also stands in some containers."""
+    """Return whether systemd is PID 1; some containers have the folder without it."""
     booted = Path("/run/systemd/system").is_dir()
     return booted and Path("/proc/1/comm").read_text().strip() == "systemd"
 
 
 def on_host(command: list[str]) -> int:
-    """Run the agent on this machine's systemd: root's is the system's, else the user's own."""
+    """Run the agent on this host's systemd: the system's manager for root, else the user's."""
     scope = "system" if os.geteuid() == 0 else "user"
     koi_runtime = str(Path(sys.executable).with_name("koi-runtime"))
     tell(ABOUT_HOST.format(scope=scope), scope=scope, koi_runtime=koi_runtime)
@@ -62,7 +62,7 @@ def on_host(command: list[str]) -> int:
 
 @contextlib.contextmanager
 def name_allowed() -> Iterator[None]:
-    """Let root own the agent's name on the system bus, where no package has seen to it."""
+    """Allow root to own the agent's name on the system bus, unless a policy is installed."""
     if any((folder / f"{BUS_NAME}.conf").exists() for folder in POLICY_FOLDERS):
         yield
         return
@@ -93,7 +93,7 @@ def in_private_world(command: list[str]) -> int:
 
 
 def engines(world: World) -> dict[str, str]:
-    """Tell the agent where the world keeps the sockets of this machine's engines."""
+    """Return the agent's variables for the sockets of this host's engines in the world."""
     found = {"DOCKER_HOST": "docker.sock", "CONTAINER_HOST": "podman.sock"}
     return {
         variable: f"unix://{world.home / name}"
@@ -103,7 +103,7 @@ def engines(world: World) -> dict[str, str]:
 
 
 def samples() -> str:
-    """One line for each sample unit: its name and what it is."""
+    """Return a line for each sample unit: its name and its description."""
     lines: list[str] = []
     for path in sorted(SAMPLES.iterdir()):
         _, _, text = path.read_text().partition("Description=")
@@ -119,7 +119,7 @@ def tell(about: str, *, scope: str, koi_runtime: str) -> None:
 
 
 def wait(child: subprocess.Popen[str] | subprocess.Popen[bytes]) -> int:
-    """Wait for a program to end; it gets our signals, Ctrl-C by the terminal itself."""
+    """Wait until a program ends; it gets our signals, and Ctrl-C from the terminal itself."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: child.terminate())
     with child:
