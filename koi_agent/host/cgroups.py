@@ -27,7 +27,7 @@ class ControlGroups:
     """
 
     def __init__(self, root: Path = ROOT) -> None:
-        """``root`` is where the hierarchy, or the hybrid one with all its parts, is mounted."""
+        """Initialize for a mount point, which on hybrid systems contains all hierarchies."""
         self._root = unified(root)
         self._units: dict[str, str] = {}
         self._owners: dict[int, str] = {}
@@ -64,7 +64,7 @@ class ControlGroups:
 
 
 def _search(root: Path, orphans: frozenset[int], units: Mapping[str, str]) -> dict[int, str]:
-    """Look for ids in the units' own groups first, and for the others below these.
+    """Return the units of ids, looked for in the units' own groups first, and then below.
 
     A unit whose group is inside that of another keeps its own ids by that order.
     """

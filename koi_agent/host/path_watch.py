@@ -18,7 +18,7 @@ from koi_agent.host.inotify import Inotify
 log = logging.getLogger(__name__)
 
 PathStates = tuple[tuple[int, ...], ...]
-"""What decides about a connection to some paths; only to be compared."""
+"""States of some paths that decide about a connection; only to be compared."""
 
 _DIRECTORY_EVENTS: Final = (
     inotify.CREATE

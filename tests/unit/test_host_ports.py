@@ -1,4 +1,4 @@
-"""Where containers on the host's network are looked for, and what a look costs."""
+"""The control groups of containers on the host's network, and the reading of listeners."""
 
 import asyncio
 import resource

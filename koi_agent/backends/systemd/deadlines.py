@@ -15,7 +15,7 @@ class Timer:
         self._moved = asyncio.Event()
 
     def start(self, due: float) -> None:
-        """Let the timer elapse at a time, unless it elapses earlier."""
+        """Start the timer for a time, unless it elapses earlier."""
         if due < self._due:
             self._due = due
             self._moved.set()
@@ -63,5 +63,5 @@ class Deadlines:
         return [path for path, due in self._due.items() if due <= now and not unless(path)]
 
     def next(self, *, unless: Callable[[str], bool] = _never) -> float:
-        """Return the earliest deadline of the same paths, infinity if there is none."""
+        """Return the earliest deadline of the same paths, infinity without any."""
         return min((due for path, due in self._due.items() if not unless(path)), default=math.inf)

@@ -21,7 +21,7 @@ class FreezerWatch:
     """Watches the control groups of units by object path; watches nothing until it is opened."""
 
     def __init__(self, root: Path = ROOT) -> None:
-        """``root`` is where the control groups are mounted."""
+        """Initialize without watches; ``root`` is where the control groups are mounted."""
         self._mount = root
         self._root: Path | None = None
         self._inotify: Inotify | None = None

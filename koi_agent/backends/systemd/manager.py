@@ -51,7 +51,7 @@ MANAGER_SIGNALS = ("UnitNew", "UnitRemoved", "Reloading")
 
 
 class UnitStatus(NamedTuple):
-    """What ListUnits has of a unit."""
+    """A unit as ListUnits returns it."""
 
     name: str
     active_state: str

@@ -1,4 +1,4 @@
-"""What a ``UnitTable`` must know and does not: queries to the manager and the kernel."""
+"""Queries of a ``UnitTable`` to the manager and the kernel, and their queue."""
 
 import asyncio
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ class QueryQueue:
             self._queue.put_nowait(read(name, path))
 
     def read_done(self, path: str) -> None:
-        """Let a unit be read again."""
+        """Allow a unit to be read again."""
         self._reading.discard(path)
 
     def is_reading(self, path: str) -> bool:

@@ -150,7 +150,7 @@ class Session:
             self._list_again("systemd has reloaded")
 
     def _on_owner_changed(self, owner: str) -> None:
-        """Treat an absence from the bus as a reload, which ``daemon-reexec`` includes."""
+        """Handle an absence from the bus as a reload, which ``daemon-reexec`` includes."""
         if owner:
             self._table.reload_finished()
         else:

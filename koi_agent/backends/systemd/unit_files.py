@@ -40,7 +40,7 @@ _SETTLED_NS = 100_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitFile:
-    """What the files of one unit contain together, with specifiers expanded.
+    """The merged contents of the files of one unit, with specifiers expanded.
 
     - ``assignments`` are (section, key, value) in order, with the empty values that reset.
     - ``from_quadlet`` is true for a unit that Quadlet generated.
@@ -61,7 +61,7 @@ class UnitFile:
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """What is used of one file; the same for each unit that the file belongs to."""
+    """The used part of one file; the same for each unit that the file belongs to."""
 
     path: str
     entries: tuple[Entry, ...] = ()
@@ -73,7 +73,7 @@ class UnitFileReader:
     """Reads unit files, and caches them by their status: a known file costs one stat."""
 
     def __init__(self, *, limit: int = 4096) -> None:
-        """``limit`` is the number of cached files; the least recently used is dropped first."""
+        """Initialize a cache of ``limit`` files; the least recently used is dropped first."""
         self._limit = limit
         self._cache: OrderedDict[str, tuple[tuple[int, ...], _File]] = OrderedDict()
 
@@ -199,7 +199,7 @@ class _Merge:
 
     @property
     def notifies_ready(self) -> bool:
-        """Whether the service reports that it is ready; BusName= alone implies Type=dbus."""
+        """Return True if the service reports that it is ready; BusName= alone implies Type=dbus."""
         return self.type in _NOTIFYING_TYPES or (not self.type and bool(self.bus_name))
 
     def _add_type_or_network(self, entry: Entry) -> None:

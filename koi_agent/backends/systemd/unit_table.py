@@ -82,7 +82,7 @@ class UnitTable:
                 self._evaluate(unit)
 
     def unit_loaded(self, name: str, path: str) -> None:
-        """Note UnitNew: a unit that runs and does not signal it is checked a little later."""
+        """Store a unit of UnitNew: if it sends no signal, it is checked a little later."""
         if not self._reloading and path not in self._units and self._filter.matches(name):
             self._loaded.add(name, path)
 
@@ -157,7 +157,7 @@ class UnitTable:
         self._report_again(self._sockets.remove_missing(listed, changed))
 
     def loaded_units(self) -> dict[str, str]:
-        """Return and forget the names, by path, of units that were loaded and not heard of."""
+        """Return and forget the names, by path, of loaded units that have sent no signal."""
         return self._loaded.take()
 
     def must_read_socket(self, status: UnitStatus) -> bool:
@@ -217,7 +217,7 @@ class UnitTable:
         await self._timer.elapsed()
 
     def deadlines_passed(self) -> None:
-        """Act on all deadlines that have passed."""
+        """Apply all deadlines that have passed."""
         now = time.monotonic()
         for path in self._stops.passed(now, unless=self._queries.is_reading):
             self.stop_confirmed(path)

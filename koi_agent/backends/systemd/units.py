@@ -1,4 +1,4 @@
-"""What the properties of a unit mean, for every version of systemd: pure rules, no I/O."""
+"""The meaning of a unit's properties, for every version of systemd: pure rules, no I/O."""
 
 import re
 from collections.abc import Container, Iterable, Mapping

@@ -39,7 +39,7 @@ async def second_follower(world: World) -> AsyncIterator[Registry]:
 
 
 async def test_two_that_follow_leave_systemd_in_peace(world: World, tmp_path: Path) -> None:
-    """Ask nothing that loads a unit, or each would answer the other's noise for ever."""
+    """Two agents must not load units, or each would react to the signals of the other forever."""
     await running(world, 20)
     loads: list[str] = []
 
