@@ -26,7 +26,7 @@ QUEUE = int(Path("/proc/sys/net/unix/max_dgram_qlen").read_text()) + 1
 
 
 class Journald:
-    """A journald that reads when a test says so."""
+    """A journald that reads on request of a test."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -41,7 +41,7 @@ class Journald:
         self.path.unlink()
 
     def read(self) -> list[dict[str, str]]:
-        """All records that wait, as fields."""
+        """Return all records that wait, as fields."""
         records = []
         while True:
             try:
@@ -50,7 +50,7 @@ class Journald:
                 return records
 
     def only(self) -> dict[str, str]:
-        """The one record that waits."""
+        """Return the only record that waits."""
         (record,) = self.read()
         return record
 
@@ -72,7 +72,7 @@ def fields(datagram: bytes) -> dict[str, str]:
 
 
 def raised(text: str) -> Exception:
-    """An error that was raised somewhere."""
+    """Return an error that was raised."""
     with pytest.raises(RuntimeError) as found:
         raise RuntimeError(text)
     return found.value
@@ -331,7 +331,7 @@ def test_target_can_be_changed_while_records_are_written(
     output: LogOutput, journald: Journald
 ) -> None:
     output.target = "null"
-    log.info("to nobody")
+    log.info("discarded")
     assert output.target == "null"
     output.target = "journal"
     log.info("shown")

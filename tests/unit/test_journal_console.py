@@ -145,7 +145,7 @@ def test_reader_that_does_not_read_blocks_neither_the_agent_nor_other_writers(
         process.stdin.close()  # it goes on
         shown = read(reader).splitlines()
     count = 10_001
-    if shown[-1].endswith("the end"):  # it was said when the reader had begun to read
+    if shown[-1].endswith("the end"):  # it was written after the reader had begun
         shown.pop()
         count = 10_000
     *kept, loss = shown

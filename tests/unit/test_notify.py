@@ -188,7 +188,7 @@ def test_variables_for_a_manager_that_is_gone_reach_its_successor(
 ) -> None:
     with manager_at(str(path)):
         notifier = Notifier({"NOTIFY_SOCKET": str(path)})
-    notifier.ready("nobody hears")
+    notifier.ready("not read")
     path.unlink()
     notifier.alive()
     notifier.alive()

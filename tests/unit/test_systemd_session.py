@@ -23,7 +23,7 @@ BACK = Signal("", "", "NameOwnerChanged", ["org.freedesktop.systemd1", "", ":1.9
 
 
 class Delivered(list[Seen | Gone]):
-    """What a session has delivered; ``arrived`` is set by each change."""
+    """The changes that a session has delivered; each one sets ``arrived``."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What the properties of a unit mean, and which units are followed."""
+"""The meaning of a unit's properties, and which units are followed."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What the files of a unit contain together, and what a bad file costs."""
+"""The merged files of a unit, and what a bad file costs."""
 
 import os
 from collections.abc import Callable

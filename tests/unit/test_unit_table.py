@@ -1,4 +1,4 @@
-"""What a unit table delivers as signals arrive, as recorded from systemd 252 and 257."""
+"""Changes that a unit table delivers by signals, as recorded from systemd 252 and 257."""
 
 import asyncio
 import time

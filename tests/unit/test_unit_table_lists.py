@@ -1,4 +1,4 @@
-"""What a unit table delivers by lists, loaded units, sockets and daemon-reloads."""
+"""Changes that a unit table delivers by lists, loaded units, sockets and daemon-reloads."""
 
 import pytest
 

@@ -107,7 +107,9 @@ async def test_no_ping_is_sent_while_something_is_stuck_and_each_reason_is_logge
         assert "0.2 s" in told[0]
         stuck = ""
         await asyncio.sleep(0.02)
-        assert pings(manager) == 1, "well again, and told before half a period is over"
+        assert pings(manager) == 1, (
+            "a recovery is followed by a ping before half a period has passed"
+        )
         await asyncio.sleep(0.1)
         assert pings(manager) == 1
     assert "no longer stuck" in caplog.records[-1].getMessage()

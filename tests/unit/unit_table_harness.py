@@ -67,7 +67,7 @@ class FakeConnection:
 
 
 class Harness:
-    """A table whose queries are answered, and whose deadlines pass, when a test says so."""
+    """A table whose queries are answered, and whose deadlines pass, on request of a test."""
 
     def __init__(
         self, config: SystemdConfig | None = None, freezer: FreezerWatch | None = None
@@ -93,11 +93,11 @@ class Harness:
             self._delivered.append(f"{change.id.removesuffix('.service')} gone")
 
     def receive(self, *items: Item) -> None:
-        """Give the table the signals of one read."""
+        """Apply the signals of one read to the table."""
         self.apply(items)
 
     def apply(self, items: Sequence[Item]) -> None:
-        """Give the table the signals of one read, as a session does."""
+        """Apply the signals of one read to the table, as a session does."""
         for item in items:
             match item:
                 case Changed(path=path, values=values):
@@ -130,11 +130,11 @@ class Harness:
             await self.reconciler.answer(queries.pop(-1 if last_first else 0))
 
     async def settle(self) -> None:
-        """Let the time pass after which a dead unit has stopped."""
+        """Wait until the stop of a dead unit is confirmed."""
         await self.wait(SETTLE)
 
     async def wait(self, seconds: float) -> None:
-        """Let time pass, and then the deadlines that were in it."""
+        """Wait some seconds, and apply the deadlines that have passed."""
         await asyncio.sleep(seconds + 0.002)
         self.table.deadlines_passed()
 
@@ -149,7 +149,7 @@ class Harness:
         return delivered
 
     async def play(self, *reads: Sequence[Item]) -> list[str]:
-        """Give the table several reads, each answered, and settle; returns what is delivered."""
+        """Apply several reads, answer each, and settle; returns what is delivered."""
         for items in reads:
             self.receive(*items)
             await self.answer()

@@ -1,7 +1,7 @@
 """Units of a systemd manager, system or user, over D-Bus.
 
-``session`` receives signals and tells ``unit_table``, which owns the state of units and delivers
-changes by the rules of ``units`` and ``runs``. ``reconciler`` answers the table's queries: it
+``session`` passes signals to ``unit_table``, which owns the state of units and delivers changes
+by the rules of ``units`` and ``runs``. ``reconciler`` answers the table's queries: it
 asks ``manager`` for properties and lists, reads unit files by ``details`` and ``unit_files``, and
 finds listeners. ``ports``, ``sockets`` and ``freezer`` hold what the signals do not have.
 """
