@@ -1,9 +1,14 @@
 """Units of a systemd manager, system or user, over D-Bus.
 
-``session`` passes signals to ``unit_table``, which owns the state of units and delivers changes
-by the rules of ``units`` and ``runs``. ``reconciler`` answers the table's queries: it
-asks ``manager`` for properties and lists, reads unit files by ``details`` and ``unit_files``, and
-finds listeners. ``ports``, ``sockets`` and ``freezer`` hold what the signals do not have.
+The way of a ``PropertiesChanged`` signal:
+
+- ``session`` receives the signals of one read and calls ``UnitTable.properties_changed`` for each.
+- ``UnitTable.evaluate`` decides, by the rules of ``units``, which of the units run.
+- ``reconciler`` answers the table's queries: it reads the files of a new unit (``details``,
+  ``unit_files``), where sockets listen (``sockets``), and the listeners of the host (``ports``).
+- ``Runs.report`` delivers ``Seen`` or ``Gone`` to the follower, which applies it to the registry.
+
+After a daemon-reload, and once a minute, the reconciler compares the table with a full list.
 """
 
 import asyncio

@@ -232,7 +232,7 @@ class UnitTable:
         self._timer.start(min(due, self._stops.next(unless=self._queries.is_reading)))
 
     def stop_confirmed(self, path: str) -> None:
-        """Report that a dead unit has stopped: it is not between two runs."""
+        """Report that a dead unit is not between two runs; so far only ``SETTLE`` proves that."""
         self._stopped(self._units[path])
 
     # Decisions
