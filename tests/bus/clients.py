@@ -93,10 +93,12 @@ class Agent:
     ``reload_error`` is the error of a reload, "" if it succeeds.
     """
 
-    def __init__(self, backends: Sequence[str] = ("docker", "systemd")) -> None:
+    def __init__(
+        self, backends: Sequence[str] = ("docker", "systemd"), version: str = VERSION
+    ) -> None:
         self.registry = Registry({name: name for name in backends})
         actions = ManagerActions(self._resync, self._reload, self._decisions)
-        self.publisher = DBusPublisher(self.registry, VERSION, actions, Control())
+        self.publisher = DBusPublisher(self.registry, version, actions, Control())
         self.differences: dict[str, dict[str, str]] = {}
         self.lost: dict[str, str] = {}
         self.reload_error = ""
@@ -136,9 +138,11 @@ class Agent:
 
 
 @asynccontextmanager
-async def agent(bus: PrivateBus, *instances: Instance) -> AsyncIterator[Agent]:
+async def agent(
+    bus: PrivateBus, *instances: Instance, version: str = VERSION
+) -> AsyncIterator[Agent]:
     """Serve instances on a bus until the block is left."""
-    running = Agent()
+    running = Agent(version=version)
     server = Server(running.publisher.tree)
     place = ReconnectingBus(bus.address, server.dispatch)
     async with asyncio.TaskGroup() as group:

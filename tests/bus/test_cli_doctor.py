@@ -12,7 +12,6 @@ from koi_agent import __version__
 from koi_agent.bus.client import connected
 from koi_agent.core.dbus_names import NAME
 from koi_agent.core.events import Lost
-from tests.bus import clients
 from tests.bus.clients import SHOP, WEB, agent, koi_runtime
 from tests.bus.doctor_setup import Setup
 from tests.world.bus import PrivateBus
@@ -25,16 +24,14 @@ def setup(bus: PrivateBus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> S
     return Setup(bus, tmp_path)
 
 
-async def test_a_running_agent_has_no_problems(
-    setup: Setup, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(clients, "VERSION", __version__)
-    async with agent(setup.bus, WEB, SHOP):
+async def test_a_running_agent_has_no_problems(setup: Setup) -> None:
+    async with agent(setup.bus, WEB, SHOP, version=__version__):
         found = await setup.findings()
     assert [verdict for verdict, *_ in found["bus"]] == ["ok"]
     assert found["state"] == [("ok", "running, 2 instances", "")]
     docker, systemd = found["backends"]
-    assert docker[:2] == ("ok", "docker: 1 instance, last listed 0s ago")
+    assert docker[0] == "ok"
+    assert docker[1].startswith("docker: 1 instance, last listed ")
     assert systemd[0] == "ok"
     assert found["agent"][0][0] == "ok"
     assert found["agent"][0][1].startswith(f"{NAME} is owned by ")
