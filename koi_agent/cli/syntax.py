@@ -75,18 +75,18 @@ class Command:
 
 
 SHARED: Final[Sequence[Option]] = (
-    Option(flags=("-h", "--help"), action="help", help="print this summary and exit"),
+    Option(flags=("-h", "--help"), action="help", help="Show this help and exit"),
     Option(
         flags=("--system",),
         action="store_const",
         target="scope",
-        help="connect to the system's agent (default for root)",
+        help="Connect to the system's agent (default for root)",
     ),
     Option(
         flags=("--user",),
         action="store_const",
         target="scope",
-        help="connect to the user's agent (default for other users)",
+        help="Connect to the user's agent (default for other users)",
     ),
     Option(
         flags=("--json",),
@@ -94,15 +94,15 @@ SHARED: Final[Sequence[Option]] = (
         metavar="MODE",
         words=("pretty", "short", "off"),
         strict=True,
-        help="write JSON",
+        help="Write JSON",
     ),
-    Option(flags=("--no-legend",), help="print no column headers and no count below tables"),
-    Option(flags=("--no-pager",), help="accepted for compatibility; there is no pager"),
+    Option(flags=("--no-legend",), help="Do not print column headers and the count below tables"),
+    Option(flags=("--no-pager",), help="Accepted for compatibility; there is no pager"),
 )
 """Options that may stand before or after the command."""
 
 MAIN: Final[Sequence[Option]] = (
-    Option(flags=("--version",), action="version", help="print the version and exit"),
+    Option(flags=("--version",), action="version", help="Show the version and exit"),
 )
 """Options that may stand only before the command."""
 
@@ -111,47 +111,47 @@ INSTANCES: Final = Argument(
     metavar="NAME|ID",
     nargs="+",
     source=Source.INSTANCES,
-    help="a name, an ID, BACKEND:ID, or a unit",
+    help="The name or ID of an instance, BACKEND:ID, or the name of its unit",
 )
 BACKEND: Final = Argument(
     name="backend",
     metavar="BACKEND",
     nargs="?",
     source=Source.BACKENDS,
-    help="only this backend",
+    help="List only this backend",
 )
-REMOVE: Final = Option(flags=("--remove",), help="remove the files that this command has written")
+REMOVE: Final = Option(flags=("--remove",), help="Remove the files that this command has written")
 RUN: Final[Sequence[Option]] = (
     Option(
         flags=("--runtime",),
         action="store",
-        metavar="NAME[,NAME…]",
+        metavar="NAME[,NAME...]",
         words=ACCEPTED,
         several=True,
         variable="KOI_RUNTIME",
-        help="follow these backends",
+        help="Follow these backends",
     ),
-    Option(flags=("--no-runtime",), variable="KOI_NO_RUNTIME", help="follow no backend"),
+    Option(flags=("--no-runtime",), variable="KOI_NO_RUNTIME", help="Follow no backend"),
     Option(
         flags=("--log-level",),
         action="store",
         metavar="LEVEL",
         words=tuple(LEVELS),
         variable="KOI_LOG_LEVEL",
-        help="log records of this or higher priority",
+        help="Log records of this level and of higher priority",
     ),
 )
 
 COMMANDS: Final[Sequence[Command]] = (
-    Command("list", "List all instances"),
+    Command("list", "List instances"),
     Command("show", "Show the properties of instances", argument=INSTANCES),
     Command("explain", "Explain why instances are announced or not", argument=INSTANCES),
-    Command("status", "Show the state of the agent and its backends"),
+    Command("status", "Show the status of the agent and its backends"),
     Command("watch", "Print events until interrupted"),
     Command("resync", "List the instances of backends again", argument=BACKEND),
     Command("reload", "Reload the agent's configuration"),
-    Command("doctor", "Check the installation and print repairs"),
-    Command("cat-config", "Show all settings with their origin"),
+    Command("doctor", "Check the installation and print what to do"),
+    Command("cat-config", "Show the settings and their origins"),
     Command("install-units", "Install the units of a user's agent", (REMOVE,)),
     Command("run", "Run the agent in the foreground", RUN),
 )

@@ -19,7 +19,7 @@ from koi_agent.bus.interfaces import (
 )
 from koi_agent.bus.messages import Variant
 from koi_agent.bus.object_manager import ObjectManager
-from koi_agent.bus.server import Server
+from koi_agent.bus.server import DEFAULT_LIMITS, Limits, Server
 from koi_agent.bus.standard_interfaces import Objects
 
 NAME = "org.example.Root1"
@@ -139,9 +139,11 @@ def path_of(number: int) -> str:
 
 
 @asynccontextmanager
-async def served(address: str, tree: Objects, *, name: str = NAME) -> AsyncIterator[Connection]:
+async def served(
+    address: str, tree: Objects, *, name: str = NAME, limits: Limits = DEFAULT_LIMITS
+) -> AsyncIterator[Connection]:
     """Serve objects under a name."""
-    server = Server(tree)
+    server = Server(tree, limits)
     bus = ReconnectingBus(address, server.dispatch)
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(server.run()), group.create_task(bus.run())]

@@ -30,7 +30,8 @@ async def test_a_running_agent_has_no_problems(setup: Setup) -> None:
     assert [verdict for verdict, *_ in found["bus"]] == ["ok"]
     assert found["state"] == [("ok", "running, 2 instances", "")]
     docker, systemd = found["backends"]
-    assert docker[:2] == ("ok", "docker: 1 instance, last listed 0s ago")
+    assert docker[0] == "ok"
+    assert docker[1].startswith("docker: 1 instance, last listed ")
     assert systemd[0] == "ok"
     assert found["agent"][0][0] == "ok"
     assert found["agent"][0][1].startswith(f"{NAME} is owned by ")

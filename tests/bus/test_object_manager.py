@@ -10,6 +10,7 @@ import pytest
 from koi_agent.bus.client import BUS, BUS_PATH, CallError, Connection, connected
 from koi_agent.bus.messages import marshal
 from koi_agent.bus.reader import unmarshal
+from koi_agent.bus.server import Limits
 from koi_agent.bus.signals import Changed, Signal, Subscription
 from tests.bus.raw_client import raw_client
 from tests.bus.small_tree import (
@@ -179,11 +180,12 @@ async def test_change_that_nobody_is_told_of_can_be_forgotten(bus: PrivateBus) -
         assert await managed(link) == truth(tree)
 
 
-async def test_answer_too_large_for_a_bus_is_refused(
-    bus: PrivateBus, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("koi_agent.bus.server.DEFAULT_LIMITS", 1000)
-    async with served(bus.address, Tree(10)), connected(bus.address) as link:
+async def test_answer_too_large_for_a_bus_is_refused(bus: PrivateBus) -> None:
+    tree = Tree(10)
+    async with (
+        served(bus.address, tree, limits=Limits(reply=1000)),
+        connected(bus.address) as link,
+    ):
         with pytest.raises(CallError, match="LimitsExceeded"):
             await managed(link)
 
