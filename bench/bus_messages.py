@@ -1,4 +1,4 @@
-"""What it costs to read messages of a bus: processor time, without a bus.
+"""Measures the processor time of reading messages, without a bus.
 
 Messages as systemd and the agent send them. Run: ``python -m bench.bus_messages``.
 """
@@ -43,7 +43,7 @@ COMMAND: Final = [["/usr/sbin/nginx", ["/usr/sbin/nginx", "-g"], False, 1, 2, 0,
 
 
 def unit_properties() -> dict[str, Typed]:
-    """Return what systemd sends of any unit that changes."""
+    """Return the properties that systemd sends of any unit that changes."""
     timestamps = {
         f"{moment}Timestamp{clock}": Typed("t", 1_700_000_000_000_000)
         for moment in MOMENTS
@@ -64,7 +64,7 @@ def unit_properties() -> dict[str, Typed]:
 
 
 def service_properties() -> dict[str, Typed]:
-    """Return what systemd sends of a service that changes."""
+    """Return the properties that systemd sends of a service that changes."""
     numbers = ("MainPID", "ControlPID", "UID", "GID", "NRestarts", "ExecMainPID")
     steps = ("Condition", "StartPre", "Start", "StartPost", "Reload", "Stop")
     return {

@@ -105,7 +105,7 @@ class Connection:
 
     @property
     def writable(self) -> bool:
-        """Whether ``drain`` would return at once."""
+        """True if ``drain`` would return at once."""
         return self._socket.writable
 
     async def drain(self) -> None:

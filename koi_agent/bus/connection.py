@@ -66,7 +66,7 @@ class MessageSocket:
 
     @property
     def reason(self) -> str:
-        """Why the connection ended."""
+        """The reason for which the connection ended."""
         return reason_of(self._reason)
 
     def next_serial(self) -> int:
@@ -91,7 +91,7 @@ class MessageSocket:
 
     @property
     def writable(self) -> bool:
-        """Whether ``drain`` would return at once."""
+        """True if ``drain`` would return at once."""
         return self._writer.writable
 
     async def drain(self) -> None:

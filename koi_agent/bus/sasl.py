@@ -53,7 +53,7 @@ async def _connected(address: str) -> tuple[socket.socket, str]:
 
 
 async def authenticate(sock: socket.socket, guid: str = "") -> None:
-    """Authenticate as this process's user, up to and including BEGIN.
+    """Run the authentication as this process's user, up to and including BEGIN.
 
     ``guid`` is the GUID that the server must have, "" for any. Raises ``BusLost`` or
     ``OSError``.

@@ -31,7 +31,7 @@ TOO_MANY = ErrorReply(ERROR + "LimitsExceeded", "too many calls at one time")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What callers may demand of a server; calls beyond are refused."""
+    """Limits for callers of a server; calls beyond them are refused."""
 
     # Bytes of arguments. No method needs more, and to read these takes 10 ms at most.
     arguments: int = 16 * 1024

@@ -56,7 +56,7 @@ class Writer:
 
     @property
     def writable(self) -> bool:
-        """Whether ``drain`` would return at once."""
+        """True if ``drain`` would return at once."""
         return self.size < QUEUE_MARK
 
     def cork(self) -> None:

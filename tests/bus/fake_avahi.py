@@ -1,4 +1,4 @@
-"""avahi-daemon's side of the bus, with its limits: groups by client, entries by group."""
+"""A fake avahi-daemon on a real bus, with its limits of groups and entries."""
 
 import asyncio
 from collections import Counter
@@ -17,11 +17,11 @@ ESTABLISHED: Final = 2
 
 
 class Refusal(Exception):
-    """An error of Avahi's, by the end of its name."""
+    """Raised to reply with an error of Avahi; the text is the end of its name."""
 
 
 class FakeAvahi:
-    """Used as a context; ``groups`` holds the entries of each group that is committed, by path."""
+    """A service inside its context; ``groups`` has the entries of committed groups by path."""
 
     def __init__(self, address: str) -> None:
         self.groups: dict[str, list[list[Any]]] = {}
@@ -49,7 +49,7 @@ class FakeAvahi:
         try:
             signature, values = self._done(asked, message.values())
         except Refusal as refusal:
-            name, text = f"{AVAHI}.{refusal}", "not so"
+            name, text = f"{AVAHI}.{refusal}", "refused"
             answer = Header(kind=MessageType.ERROR, error_name=name, signature="s")
             signature, values = "s", [text]
         else:
@@ -101,12 +101,12 @@ class FakeAvahi:
                 raise AssertionError(other)
 
     def _is_taken(self, path: str, body: list[Any]) -> bool:
-        """Tell whether another group has a service of this name and type."""
+        """Return True if another group has a service with this name and type."""
         others = (entries for other, entries in self._pending.items() if other != path)
         return any(entry[3:5] == body[3:5] for entries in others for entry in entries)
 
     def names(self) -> set[str]:
-        """Name the services that are there."""
+        """Return the names of the committed services."""
         return {
             entry[3] for entries in self.groups.values() for entry in entries if len(entry) == 9
         }

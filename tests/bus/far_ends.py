@@ -1,4 +1,4 @@
-"""Far ends of a bus connection: processes' worth of misbehaviour on a real socket."""
+"""Buses that misbehave, each on a real socket."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,14 +13,14 @@ Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[Non
 
 @asynccontextmanager
 async def far_end(folder: Path, behave: Behaviour) -> AsyncIterator[str]:
-    """Serve one behaviour to all who connect; yields the address."""
+    """Run ``behave`` for each client that connects; yields the address."""
     async with asyncio.TaskGroup() as group:
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             try:
                 await behave(reader, writer)
             except (ConnectionError, asyncio.IncompleteReadError):
-                pass  # the door closed, which is what it is asked to do
+                pass  # the client has closed the connection, as it must
             finally:
                 writer.close()
 
@@ -39,14 +39,14 @@ async def far_end(folder: Path, behave: Behaviour) -> AsyncIterator[str]:
 
 
 async def authenticate(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Let anybody in."""
+    """Accept the authentication of a client."""
     await reader.readuntil(b"\r\n")
     writer.write(b"OK 0123456789abcdef0123456789abcdef\r\n")
     await reader.readuntil(b"BEGIN\r\n")
 
 
 async def next_serial(reader: asyncio.StreamReader) -> int:
-    """Read a message; returns its serial."""
+    """Wait for a method call; returns its serial."""
     start = await reader.readexactly(16)
     frame = start + await reader.readexactly(extent(start, 0)[2] - 16)
     header = decode(frame, 0)
@@ -55,16 +55,16 @@ async def next_serial(reader: asyncio.StreamReader) -> int:
 
 
 async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Let anybody in, and answer Hello."""
+    """Accept the authentication of a client and answer Hello."""
     await authenticate(reader, writer)
     writer.write(answer(await next_serial(reader), "s", [":1.1"]))
 
 
 def answer(serial: int, signature: str, body: list[object]) -> bytes:
-    """Make a reply as the specification says."""
+    """Return the bytes of a reply."""
     return frame(2, {5: ("u", serial)}, signature, body)
 
 
 async def silence(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
-    """Do nothing, for ever."""
+    """Send nothing."""
     await asyncio.Event().wait()

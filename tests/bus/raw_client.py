@@ -1,4 +1,4 @@
-"""A client that shows every message it gets, replies nobody asked for included."""
+"""A client that returns every message it gets, also replies that it did not expect."""
 
 import asyncio
 import socket
@@ -26,7 +26,7 @@ class RawClient:
         return self._serial
 
     async def call(self, target: tuple[str, str, str], member: str, *texts: str) -> Message:
-        """Call a method that takes strings; returns the reply, and drops what comes before."""
+        """Call a method that takes strings; returns the reply and drops earlier messages."""
         destination, path, interface = target
         header = Header(kind=MessageType.CALL, path=path, interface=interface, member=member)
         header.destination, header.signature = destination, "s" * len(texts)
@@ -36,7 +36,7 @@ class RawClient:
         return reply
 
     async def receive(self) -> Message:
-        """Return the next message, a signal too."""
+        """Return the next message of any type."""
         while len(self._data) < 16 or len(self._data) < extent(self._data, 0)[2]:
             received = await asyncio.get_running_loop().sock_recv(self._sock, 65536)
             assert received, "the bus closed the connection"

@@ -1,4 +1,4 @@
-"""Calls always end: with a reply, an error, or the connection."""
+"""Every call ends: with a reply, an error, or the connection."""
 
 import asyncio
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ def pending(link: Connection) -> int:
     return len(link._socket._replies)
 
 
-async def test_reply_is_plain_values(bus: PrivateBus) -> None:
+async def test_values_of_a_reply_contain_no_variants(bus: PrivateBus) -> None:
     async with connected(bus.address) as link:
         (names,) = await link.call(DRIVER, "ListNames")
         assert link.name in names
@@ -55,7 +55,7 @@ async def test_timed_out_calls_leave_no_handler(bus: PrivateBus) -> None:
         assert await link.call(DRIVER, "ListNames")
 
 
-async def test_late_reply_is_nobodys(bus: PrivateBus) -> None:
+async def test_late_reply_is_dropped(bus: PrivateBus) -> None:
     async with connected(bus.address) as link:
         bus.stop()
         with pytest.raises(TimeoutError):
@@ -90,7 +90,7 @@ async def test_all_pending_calls_fail_when_the_bus_dies(bus: PrivateBus) -> None
     assert pending(link) == 0
 
 
-async def test_cancelled_call_leaves_nothing(bus: PrivateBus) -> None:
+async def test_cancelled_call_leaves_no_handler(bus: PrivateBus) -> None:
     async with connected(bus.address) as link:
         bus.stop()
         with pytest.raises(TimeoutError):
@@ -101,14 +101,14 @@ async def test_cancelled_call_leaves_nothing(bus: PrivateBus) -> None:
 
 
 async def test_unreadable_reply_is_an_error_of_the_call(tmp_path: Path) -> None:
-    async def lie(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def send_broken_text(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await greet(reader, writer)
         serial = await next_serial(reader)
         header = Header(kind=MessageType.RETURN, serial=2, reply_serial=serial, signature="s")
         writer.write(encode(header, b"\xff\0\0\0"))
         await silence(reader, writer)
 
-    async with far_end(tmp_path, lie) as where, connected(where) as link:
+    async with far_end(tmp_path, send_broken_text) as where, connected(where) as link:
         with pytest.raises(CallError, match="InconsistentMessage"):
             await link.call(DRIVER, "ListNames", within=1)
 
@@ -133,7 +133,7 @@ async def test_call_ends_a_pause_of_reading(bus: PrivateBus) -> None:
         assert await link.call(DRIVER, "ListNames")
 
 
-async def test_name_is_owned_by_one(bus: PrivateBus) -> None:
+async def test_name_has_one_owner(bus: PrivateBus) -> None:
     async with connected(bus.address) as one, connected(bus.address) as other:
         assert await one.request_name("t.T")
         assert await one.request_name("t.T")

@@ -63,7 +63,7 @@ async def test_burst_into_a_stopped_bus_arrives_in_order(bus: PrivateBus) -> Non
     assert seen.share < 0.2
 
 
-async def test_room_is_waited_for_and_found_again(bus: PrivateBus) -> None:
+async def test_drain_waits_for_a_bus_that_does_not_read(bus: PrivateBus) -> None:
     async with connected(bus.address) as sender:
         bus.stop()
         while sender.writable:
@@ -94,13 +94,13 @@ async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
     await silence(reader, writer)
 
 
-async def fail(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def answer_error(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     await reader.readuntil(b"\r\n")
     writer.write(b"ERROR not now\r\n")
     await silence(reader, writer)
 
 
-async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def send_no_line_end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     while True:
         writer.write(b"la " * 1000)
         await writer.drain()
@@ -150,8 +150,8 @@ async def claim_200_megabytes(reader: asyncio.StreamReader, writer: asyncio.Stre
         (close_at_once, "closed|reset|Broken"),
         (close_after_half_a_line, "closed the connection during auth"),
         (refuse, "REJECTED"),
-        (fail, "not now"),
-        (babble, "auth.*more than"),
+        (answer_error, "not now"),
+        (send_no_line_end, "auth.*more than"),
         (silence, "does not answer"),
         (ignore_hello, "does not answer"),
         (refuse_hello, "t.Full"),
@@ -171,29 +171,29 @@ async def test_broken_bus_is_an_error_in_bounded_time(
     assert use.elapsed < timing.open or use.share < 0.5, "busy while waiting"
 
 
-async def test_garbage_later_ends_the_connection_and_says_so(tmp_path: Path) -> None:
-    async def garble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def test_garbage_ends_the_connection_with_a_reason(tmp_path: Path) -> None:
+    async def send_garbage(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await greet(reader, writer)
         await next_serial(reader)
         writer.write(b"\0" * 64)
         await silence(reader, writer)
 
-    async with far_end(tmp_path, garble) as where, connected(where) as link:
+    async with far_end(tmp_path, send_garbage) as where, connected(where) as link:
         with pytest.raises(BusLost, match="not a D-Bus message"):
             await link.get("t.T", "/", "t.T", "P")
         assert "not a D-Bus message" in await link.wait_closed()
 
 
-async def test_bus_that_never_reads_again_costs_the_connection_not_the_memory(
+async def test_bus_that_stops_reading_ends_the_connection_at_the_queue_limit(
     tmp_path: Path,
 ) -> None:
-    async def go_deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def stop_reading(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await greet(reader, writer)
-        writer.transport.pause_reading()  # type: ignore[attr-defined]  # of the reading half
+        writer.transport.pause_reading()  # type: ignore[attr-defined]  # the reader's transport
         await silence(reader, writer)
 
     header, body = signal("x" * 2**20)
-    async with far_end(tmp_path, go_deaf) as where, connected(where) as link:
+    async with far_end(tmp_path, stop_reading) as where, connected(where) as link:
         for _ in range(writer.QUEUE_LIMIT >> 20):
             link.send(header, body)
         with pytest.raises(BusLost, match="unread"):
@@ -201,7 +201,7 @@ async def test_bus_that_never_reads_again_costs_the_connection_not_the_memory(
         assert "unread" in await link.wait_closed()
 
 
-async def test_cancelled_open_leaves_nothing(tmp_path: Path) -> None:
+async def test_cancelled_open_leaves_no_socket(tmp_path: Path) -> None:
     async with far_end(tmp_path, silence) as where:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):

@@ -1,4 +1,4 @@
-"""Messages as bytes, against dbus-next's own."""
+"""Messages as bytes, compared with those of dbus-next."""
 
 import struct
 from collections.abc import Iterator
@@ -57,7 +57,7 @@ def assert_alike(message: Any, header: Header) -> None:
 
 @settings(deadline=None)
 @given(header=headers(), body=bodies())
-def test_what_we_write_dbus_next_reads(
+def test_dbus_next_reads_our_messages(
     stock: Witness, header: Header, body: tuple[str, list[Any]]
 ) -> None:
     header.signature = body[0]
@@ -69,7 +69,7 @@ def test_what_we_write_dbus_next_reads(
 
 @settings(deadline=None)
 @given(header=headers(), body=bodies())
-def test_what_dbus_next_writes_we_read(
+def test_messages_of_dbus_next_are_read(
     stock: Witness, header: Header, body: tuple[str, list[Any]]
 ) -> None:
     header.signature, header.sender = body[0], ""  # a bus adds the sender
@@ -115,7 +115,7 @@ FIELDS = tuple(messages.FIELDS.items())
 
 
 @pytest.mark.parametrize("big", [False, True])
-def test_unknown_header_fields_are_passed_over(*, big: bool) -> None:
+def test_unknown_header_fields_are_skipped(*, big: bool) -> None:
     fields = {
         1: ("o", "/a"),
         42: ("s", "x"),
@@ -142,16 +142,16 @@ def test_unreadable_header_is_bad_input_and_nothing_else(noise: bytes, length: i
     [b"x\1\0\1" + bytes(12), b"l\1\0\2" + bytes(12), b"l\1\0\1" + b"\xff" * 12],
     ids=["order", "version", "length"],
 )
-def test_stream_that_is_no_dbus_is_bad_input(data: bytes) -> None:
+def test_stream_that_is_not_dbus_is_bad_input(data: bytes) -> None:
     with pytest.raises(BadInput):
         messages.extent(data, 0)
 
 
-def test_strings_that_a_bus_refuses_are_made_fit() -> None:
+def test_characters_that_no_dbus_string_holds_are_replaced() -> None:
     assert unmarshal("as", marshal("as", [["a\0b", "\ud800"]])) == [["a\ufffdb", "?"]]
 
 
-def test_value_of_the_wrong_type_is_our_bug() -> None:
+def test_value_of_the_wrong_type_raises() -> None:
     for signature, value in (("s", 7), ("u", -1), ("o", "a/b"), ("as", [None]), ("(su)", ["a"])):
         with pytest.raises((TypeError, ValueError, StructError)):
             marshal(signature, [value])

@@ -1,4 +1,4 @@
-"""ObjectManager and PropertiesChanged, as clients of other makes see them."""
+"""ObjectManager and PropertiesChanged, as other clients see them."""
 
 import asyncio
 import json
@@ -40,18 +40,18 @@ async def managed(link: Connection) -> dict[str, Any]:
     return objects
 
 
-def truth(tree: Tree) -> dict[str, Any]:
-    """What the objects say, asked one by one."""
+def expected(tree: Tree) -> dict[str, Any]:
+    """Return what GetManagedObjects must contain, from each object's properties."""
     return {
         path: {ITEM: {p.name: plain(p.get(item)) for p in ITEM_INTERFACE.properties.values()}}
         for path, item in tree.items.items()
     }
 
 
-async def test_all_objects_in_one_answer(bus: PrivateBus) -> None:
+async def test_all_objects_in_one_reply(bus: PrivateBus) -> None:
     tree = Tree(3)
     async with served(bus.address, tree), connected(bus.address) as link:
-        assert await managed(link) == truth(tree)
+        assert await managed(link) == expected(tree)
         call = ("call", NAME, ROOT, OBJECT_MANAGER, "GetManagedObjects")
         _, answer = await busctl(bus.address, "--json=short", *call)
         (objects,) = json.loads(answer)["data"]
@@ -73,7 +73,7 @@ async def test_five_thousand_objects_without_a_stall_and_marshalled_once(bus: Pr
     assert again.total < first.total / 2
 
 
-async def test_answer_is_the_truth_while_objects_come_and_go() -> None:
+async def test_reply_is_true_while_objects_come_and_go() -> None:
     tree = Tree(500)
 
     def change(number: int) -> None:
@@ -90,7 +90,7 @@ async def test_answer_is_the_truth_while_objects_come_and_go() -> None:
             change(number)
             await asyncio.sleep(0)
         assert not answer.done()
-    assert unmarshal(SIGNATURE, answer.result()) == [truth(tree)]
+    assert unmarshal(SIGNATURE, answer.result()) == [expected(tree)]
 
 
 async def test_path_without_an_object_is_left_out() -> None:
@@ -99,7 +99,7 @@ async def test_path_without_an_object_is_left_out() -> None:
     assert [*unmarshal(SIGNATURE, answer)[0]] == [path_of(0)]
 
 
-async def test_answers_of_many_senders_do_not_pile_up(bus: PrivateBus) -> None:
+async def test_replies_to_many_senders_are_made_one_by_one(bus: PrivateBus) -> None:
     tree = Tree(MANY)
     async with served(bus.address, tree) as ours, connected(bus.address) as link:
         largest = 0
@@ -122,7 +122,7 @@ async def test_answers_of_many_senders_do_not_pile_up(bus: PrivateBus) -> None:
         assert one / 4 < largest < 1.5 * one
 
 
-def listener(got: list[Signal], came: asyncio.Event, count: int) -> Subscription:
+def subscription(got: list[Signal], came: asyncio.Event, count: int) -> Subscription:
     def deliver(items: Sequence[Signal | Changed]) -> None:
         got.extend(item for item in items if isinstance(item, Signal))
         if len(got) >= count:
@@ -137,23 +137,23 @@ def listener(got: list[Signal], came: asyncio.Event, count: int) -> Subscription
     )
 
 
-async def test_objects_come_and_go_by_signals_of_the_root(bus: PrivateBus) -> None:
+async def test_signals_of_added_and_removed_objects_have_the_root_path(bus: PrivateBus) -> None:
     tree, got, came = Tree(2), list[Signal](), asyncio.Event()
     async with (
         served(bus.address, tree) as ours,
         connected(bus.address) as link,
-        link.subscribed(listener(got, came, 2)),
+        link.subscribed(subscription(got, came, 2)),
     ):
         tree.managed.added(ours, path_of(1), tree.interfaces(path_of(1)))
         tree.managed.removed(ours, path_of(1), [ITEM])
         await came.wait()
     added, removed = got
     assert (added.path, removed.path) == (ROOT, ROOT)
-    assert added.body == [path_of(1), truth(tree)[path_of(1)]]
+    assert added.body == [path_of(1), expected(tree)[path_of(1)]]
     assert removed.body == [path_of(1), [ITEM]]
 
 
-async def test_changes_are_signalled_as_each_property_promises(bus: PrivateBus) -> None:
+async def test_properties_changed_follows_emits_changed_signal(bus: PrivateBus) -> None:
     tree = Tree(1)
     item = tree.items[path_of(0)]
     async with served(bus.address, tree) as ours, raw_client(bus.address) as client:
@@ -168,19 +168,19 @@ async def test_changes_are_signalled_as_each_property_promises(bus: PrivateBus) 
     assert (signal.header.path, signal.header.member) == (path_of(0), "PropertiesChanged")
     assert signal.values() == [ITEM, {"State": "paused"}, ["Tags"]]
     assert before[path_of(0)][ITEM]["State"] == "running"
-    assert after == truth(tree)
+    assert after == expected(tree)
 
 
-async def test_change_that_nobody_is_told_of_can_be_forgotten(bus: PrivateBus) -> None:
+async def test_forgotten_object_is_marshalled_again(bus: PrivateBus) -> None:
     tree = Tree(1)
     async with served(bus.address, tree), connected(bus.address) as link:
         await managed(link)
         tree.items[path_of(0)].state = "paused"
         tree.managed.forget(path_of(0))
-        assert await managed(link) == truth(tree)
+        assert await managed(link) == expected(tree)
 
 
-async def test_answer_too_large_for_a_bus_is_refused(bus: PrivateBus) -> None:
+async def test_reply_too_large_for_the_bus_is_an_error(bus: PrivateBus) -> None:
     tree = Tree(10)
     async with (
         served(bus.address, tree, limits=Limits(reply=1000)),
@@ -192,7 +192,7 @@ async def test_answer_too_large_for_a_bus_is_refused(bus: PrivateBus) -> None:
 
 def test_entry_is_the_body_of_its_signal() -> None:
     tree = Tree(1)
-    shown = truth(tree)[path_of(0)]
+    shown = expected(tree)[path_of(0)]
     path, said = unmarshal("oa{sa{sv}}", tree.managed.entry(path_of(0)))
     assert (path, said) == (path_of(0), shown)
     assert marshal("o", (path,)) in tree.managed.entry(path_of(0))

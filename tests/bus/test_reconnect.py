@@ -1,8 +1,9 @@
-"""A bus that dies and comes back, and who owns the names on it."""
+"""A bus that is lost and comes back, and names that get another owner."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,8 @@ from koi_agent.bus.client import (
 from koi_agent.bus.connection import Timing
 from koi_agent.bus.messages import Header
 from koi_agent.bus.signals import Changed, Signal, Subscription
+from tests.bus.far_ends import answer, far_end, greet, next_serial, silence
+from tests.bus.wire import frame
 from tests.conftest import open_files
 from tests.world.bus import PrivateBus
 
@@ -35,7 +38,7 @@ def nothing(_link: Connection, _message: object) -> None:
     return
 
 
-async def test_fifty_deaths_of_the_bus_leak_nothing(bus: PrivateBus) -> None:
+async def test_fifty_losses_of_the_bus_leak_nothing(bus: PrivateBus) -> None:
     timing = Timing(first_retry=0.02, longest_retry=0.05)
     async with running(ReconnectingBus(bus.address, nothing, timing)) as ours:
         assert await (await ours.connection()).request_name(NAME)
@@ -51,7 +54,7 @@ async def test_fifty_deaths_of_the_bus_leak_nothing(bus: PrivateBus) -> None:
         assert len(asyncio.all_tasks()) == tasks
 
 
-async def test_stopped_bus_goes_on_where_it_was(bus: PrivateBus) -> None:
+async def test_stopped_bus_keeps_its_connection(bus: PrivateBus) -> None:
     async with running(ReconnectingBus(bus.address, nothing)) as ours:
         link = await ours.connection()
         bus.stop()
@@ -60,14 +63,14 @@ async def test_stopped_bus_goes_on_where_it_was(bus: PrivateBus) -> None:
         assert ours.reconnects == 0
 
 
-async def test_bus_that_is_not_there_yet_is_waited_for(bus: PrivateBus) -> None:
+async def test_bus_that_starts_later_is_waited_for(bus: PrivateBus) -> None:
     bus.kill()
     async with running(ReconnectingBus(bus.address, nothing)) as ours:
         asyncio.get_running_loop().call_later(0.2, bus.start)
         assert (await ours.connection()).name
 
 
-async def test_link_made_again_is_another(bus: PrivateBus) -> None:
+async def test_new_connection_is_another_object(bus: PrivateBus) -> None:
     async with running(ReconnectingBus(bus.address, nothing)) as ours:
         first = await ours.connection()
         bus.kill()
@@ -76,7 +79,7 @@ async def test_link_made_again_is_another(bus: PrivateBus) -> None:
         assert await ours.connection() is not first
 
 
-def listener(got: list[Sequence[object]], came: asyncio.Event) -> Subscription:
+def subscription(got: list[Sequence[object]], came: asyncio.Event) -> Subscription:
     def deliver(items: Sequence[Signal | Changed]) -> None:
         got.extend(item.body for item in items if isinstance(item, Signal))
         came.set()
@@ -86,18 +89,18 @@ def listener(got: list[Sequence[object]], came: asyncio.Event) -> Subscription:
     return Subscription(sender=NAME, rules=(rule,), members=members, deliver=deliver)
 
 
-def speak(link: Connection, destination: str = "") -> None:
+def emit(link: Connection, destination: str = "") -> None:
     link.send(Header(kind=4, path="/t", interface="t.I", member="S", destination=destination))
 
 
-async def test_new_owner_is_told_and_believed(bus: PrivateBus) -> None:
+async def test_signals_of_a_new_owner_are_delivered(bus: PrivateBus) -> None:
     got: list[Sequence[object]] = []
     came = asyncio.Event()
-    async with connected(bus.address) as us, us.subscribed(listener(got, came)) as owner:
+    async with connected(bus.address) as us, us.subscribed(subscription(got, came)) as owner:
         assert owner == ""
         async with connected(bus.address) as first:
             await first.request_name(NAME)
-            speak(first)
+            emit(first)
             while len(got) < 2:
                 came.clear()
                 await came.wait()
@@ -108,30 +111,30 @@ async def test_new_owner_is_told_and_believed(bus: PrivateBus) -> None:
         assert got[2] == [NAME, first.name, ""]
 
 
-async def test_owner_that_changes_while_it_is_asked_after_is_the_newer_one(
-    bus: PrivateBus,
+async def test_owner_that_changes_before_the_answer_is_processed_is_the_newer_one(
+    tmp_path: Path,
 ) -> None:
+    async def change_owner(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await greet(reader, writer)
+        writer.write(answer(await next_serial(reader), "", []))
+        fields = {1: ("o", BUS_PATH), 2: ("s", BUS), 3: ("s", "NameOwnerChanged"), 7: ("s", BUS)}
+        changed = frame(4, fields, "sss", [NAME, ":1.8", ":1.9"])
+        writer.write(changed + answer(await next_serial(reader), "s", [":1.8"]))
+        writer.write(answer(await next_serial(reader), "", []))
+        await silence(reader, writer)
+
     got: list[Sequence[object]] = []
-    async with connected(bus.address) as us, connected(bus.address) as other:
-        asked = asyncio.Event()
-
-        async def ask_then_be_late(name: str) -> str:
-            await other.request_name(name)
-            await us.call((BUS, BUS_PATH, BUS), "ListNames")  # the signal is here by now
-            asked.set()
-            return ""
-
-        us._owner = ask_then_be_late  # type: ignore[method-assign]  # an answer overtaken
-        came = asyncio.Event()
-        async with us.subscribed(listener(got, came)) as owner:
-            assert owner == other.name
-            came.clear()
-            speak(other)
-            await came.wait()
-        assert got == [[NAME, "", other.name], []]
+    wanted = subscription(got, asyncio.Event())
+    async with (
+        far_end(tmp_path, change_owner) as address,
+        connected(address) as us,
+        us.subscribed(wanted) as owner,
+    ):
+        assert owner == ":1.9"
+    assert got == [[NAME, ":1.8", ":1.9"]]
 
 
-async def test_stranger_is_not_heard(bus: PrivateBus) -> None:
+async def test_signals_of_another_sender_are_dropped(bus: PrivateBus) -> None:
     got: list[Sequence[object]] = []
     async with (
         connected(bus.address) as us,
@@ -140,34 +143,34 @@ async def test_stranger_is_not_heard(bus: PrivateBus) -> None:
     ):
         await owner.request_name(NAME)
         came = asyncio.Event()
-        async with us.subscribed(listener(got, came)):
-            speak(stranger, us.name)
+        async with us.subscribed(subscription(got, came)):
+            emit(stranger, us.name)
             await stranger.unix_user(us.name)
-            speak(owner)
+            emit(owner)
             await came.wait()
         assert got == [[]]
 
 
-async def test_two_parts_hear_the_same_signal(bus: PrivateBus) -> None:
+async def test_two_subscriptions_get_the_same_signal(bus: PrivateBus) -> None:
     one: list[Sequence[object]] = []
     two: list[Sequence[object]] = []
     came = asyncio.Event()
     async with connected(bus.address) as us, connected(bus.address) as owner:
         await owner.request_name(NAME)
-        async with us.subscribed(listener(one, asyncio.Event())):
-            async with us.subscribed(listener(two, came)):
-                speak(owner)
+        async with us.subscribed(subscription(one, asyncio.Event())):
+            async with us.subscribed(subscription(two, came)):
+                emit(owner)
                 await came.wait()
-            # Taking back the rule of one leaves the other's.
+            # The match rule of the other subscription is still there.
             await us.unix_user(us.name)
-            speak(owner)
+            emit(owner)
             await owner.unix_user(us.name)
             await us.unix_user(us.name)
     assert one == [[], []]
     assert two == [[]]
 
 
-async def test_refused_rule_takes_back_only_what_was_added(bus: PrivateBus) -> None:
+async def test_refused_match_rule_ends_the_subscription(bus: PrivateBus) -> None:
     def deliver(items: Sequence[Signal | Changed]) -> None:
         raise AssertionError(items)
 
@@ -180,7 +183,7 @@ async def test_refused_rule_takes_back_only_what_was_added(bus: PrivateBus) -> N
         assert await us.unix_user(us.name) >= 0
 
 
-async def test_subscriber_with_a_bug_costs_the_connection_not_the_truth(
+async def test_exception_of_a_subscriber_ends_the_connection(
     bus: PrivateBus, caplog: pytest.LogCaptureFixture
 ) -> None:
     def deliver(items: Sequence[Signal | Changed]) -> None:

@@ -1,4 +1,4 @@
-"""What callers get: answers, and errors that say what was wrong and nothing else."""
+"""Replies to callers, and errors that contain only what is wrong with the call."""
 
 import asyncio
 import json
@@ -81,7 +81,7 @@ async def test_busctl_calls_and_reads(bus: PrivateBus) -> None:
         ((ITEM_0, "org.freedesktop.DBus.ObjectManager", "GetManagedObjects"), "UnknownI"),
     ],
 )
-async def test_what_is_wrong_is_a_standard_error(
+async def test_wrong_call_is_a_standard_error(
     bus: PrivateBus, call: tuple[Any, ...], error: str
 ) -> None:
     async with served(bus.address, Tree()), connected(bus.address) as link:
@@ -90,7 +90,7 @@ async def test_what_is_wrong_is_a_standard_error(
         assert raised.value.name.startswith(ERROR + error)
 
 
-async def test_standard_calls_are_lenient_where_the_specification_is(bus: PrivateBus) -> None:
+async def test_standard_interfaces_accept_what_the_specification_allows(bus: PrivateBus) -> None:
     async with served(bus.address, Tree()), connected(bus.address) as link:
         assert await ask(link, ROOT, PROPERTIES, "Get", "ss", "", "Version") == ["1"]
         assert await ask(link, ROOT, PROPERTIES, "GetAll", "s", "") == [
@@ -109,7 +109,7 @@ async def test_standard_calls_are_lenient_where_the_specification_is(bus: Privat
 
 
 @pytest.mark.parametrize("member", ["Bug", "LateBug", "WrongAnswer"])
-async def test_bug_is_told_to_the_journal_and_not_to_the_caller(
+async def test_bug_is_logged_and_not_shown_to_the_caller(
     bus: PrivateBus, member: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with served(bus.address, Tree()), connected(bus.address) as link:
@@ -122,14 +122,14 @@ async def test_bug_is_told_to_the_journal_and_not_to_the_caller(
         assert await ask(link, ROOT, PEER, "Ping") == []
 
 
-async def test_own_errors_come_with_their_words_made_safe(bus: PrivateBus) -> None:
+async def test_text_of_an_error_is_printable(bus: PrivateBus) -> None:
     async with served(bus.address, Tree()), connected(bus.address) as link:
         with pytest.raises(CallError, match="Refused: no \\\\x1b") as raised:
             await ask(link, ROOT, MANAGER, "Refuse", "s", "no \x1b[31m")
         assert raised.value.name == "org.example.Root1.Refused"
 
 
-async def test_too_large_a_call_is_refused_unread(bus: PrivateBus) -> None:
+async def test_call_with_large_arguments_is_refused(bus: PrivateBus) -> None:
     async with served(bus.address, Tree()), connected(bus.address) as link:
         for size in (DEFAULT_LIMITS.arguments, 64 * 1024, 4 * 2**20):
             with pytest.raises(CallError, match="LimitsExceeded"):
@@ -152,7 +152,7 @@ async def test_call_that_wants_no_reply_gets_none(bus: PrivateBus) -> None:
             )
         )
         while not (message := await client.receive()).header.reply_serial:
-            pass  # the bus's own signals
+            pass  # a signal of the bus
         assert message.header.reply_serial == last
 
 
@@ -186,7 +186,7 @@ async def test_calls_of_one_sender_are_bounded(bus: PrivateBus) -> None:
 async def test_flood_of_one_sender_does_not_stop_another(bus: PrivateBus) -> None:
     where = Header(kind=MessageType.CALL, path=ITEM_0, interface=PROPERTIES, member="GetAll")
     where.destination, where.signature = NAME, "s"
-    where.flags = Flag.NO_REPLY_EXPECTED  # a bus counts calls under way, and not these
+    where.flags = Flag.NO_REPLY_EXPECTED  # the bus limits calls that wait for a reply
     async with (
         served(bus.address, Tree()),
         connected(bus.address) as flood,
@@ -200,13 +200,13 @@ async def test_flood_of_one_sender_does_not_stop_another(bus: PrivateBus) -> Non
         assert seen.share < 0.2
 
 
-async def test_large_answers_to_a_flood_wait_for_the_bus(bus: PrivateBus) -> None:
+async def test_large_replies_wait_for_the_bus(bus: PrivateBus) -> None:
     where = Header(kind=MessageType.CALL, path=ITEMS, interface=INTROSPECTABLE, member="Introspect")
     where.destination = NAME
     async with served(bus.address, Tree(5000)) as ours, AsyncExitStack() as floods:
         for _ in range(8):
             flood = await floods.enter_async_context(connected(bus.address))
-            for _ in range(120):  # a bus allows 128 under way
+            for _ in range(120):  # the bus allows 128 pending replies
                 flood.send(where)
         calm = await floods.enter_async_context(connected(bus.address))
         async with asyncio.timeout(60):
@@ -215,7 +215,7 @@ async def test_large_answers_to_a_flood_wait_for_the_bus(bus: PrivateBus) -> Non
         assert not ours.closed
 
 
-async def test_deep_variants_come_back(bus: PrivateBus) -> None:
+async def test_nested_variants_are_read_and_written(bus: PrivateBus) -> None:
     deep = V
     for _ in range(30):
         deep = Variant("v", deep)

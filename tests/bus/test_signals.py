@@ -143,7 +143,7 @@ def test_any_cut_of_the_stream_is_read_as_dbus_next_reads_it(
     assert ours.bad == 0
 
 
-def test_every_single_byte_alone_is_enough() -> None:
+def test_stream_can_be_cut_at_every_byte() -> None:
     stream = changed({"PID": Variant("u", 7)}) + unit_new() + changed({"PID": Variant("u", 8)})
     ours, got = reader(), []
     for at in range(len(stream)):
@@ -156,13 +156,13 @@ def values_of(ours: SignalReader, *frames: bytes) -> list[dict[str, Any]]:
     return [dict(item.values) for _, item in batch if isinstance(item, Changed)]
 
 
-def test_last_word_on_each_property_of_one_read_counts() -> None:
+def test_latest_value_of_each_property_in_one_read_counts() -> None:
     first = changed({"PID": Variant("u", 1), "ActiveState": Variant("s", "activating")})
     last = changed({"PID": Variant("u", 2)})
     assert values_of(reader(), first, last) == [{"PID": 2, "ActiveState": "activating"}]
 
 
-def test_objects_come_in_the_order_of_their_last_words() -> None:
+def test_objects_come_in_the_order_of_their_last_signals() -> None:
     one, two = {"PID": Variant("u", 1)}, {"PID": Variant("u", 2)}
     batch, _ = reader().feed(changed(one, "/u/a") + changed(one, "/u/b") + changed(two, "/u/a"))
     assert [item.path for _, item in batch] == ["/u/b", "/u/a"]
@@ -186,7 +186,9 @@ LIE = NEEDLE + b"\x04\0\0\0dead\0"
     ],
 )
 @pytest.mark.parametrize("before", [True, False])
-def test_values_that_look_like_properties_do_not_fool(decoy: Variant, *, before: bool) -> None:
+def test_values_that_look_like_properties_are_ignored(
+    decoy: Variant, *, before: bool
+) -> None:
     pairs = [("Aaa", decoy), ("ActiveState", TRUE)]
     sent = changed(dict(pairs if before else reversed(pairs)), invalid=["ActiveState"])
     assert values_of(reader(), sent) == [{"ActiveState": "active"}]
@@ -200,17 +202,17 @@ def test_values_that_look_like_properties_do_not_fool(decoy: Variant, *, before:
         Variant("s", "ActiveState"),
     ],
 )
-def test_imitation_of_an_absent_property_is_nothing(decoy: Variant) -> None:
+def test_imitation_of_an_absent_property_is_ignored(decoy: Variant) -> None:
     assert values_of(reader(), changed({"Other": decoy}, invalid=["ActiveState"])) == []
 
 
-def test_stranger_is_not_believed() -> None:
+def test_signals_of_another_sender_are_ignored() -> None:
     lie = {"PID": Variant("u", 666)}
     stream = changed(lie, sender=STRANGER) + unit_new(sender=STRANGER)
     assert reader().feed(stream) == ([], [])
 
 
-def test_nobody_is_believed_while_nobody_owns_the_name() -> None:
+def test_signals_are_ignored_without_an_owner() -> None:
     ours, wanted = SignalReader(), subscription()
     ours.set_owner(wanted, "")
     assert ours.feed(unit_new(sender="a") + frame(4, {1: ("o", "/m"), 3: ("s", "X")})) == ([], [])
@@ -220,13 +222,13 @@ def test_nobody_is_believed_while_nobody_owns_the_name() -> None:
     assert ours.feed(unit_new()) == ([], [])
 
 
-def test_other_members_of_the_properties_interface_are_nothing() -> None:
+def test_other_members_of_the_properties_interface_are_ignored() -> None:
     body = [UNIT, {"PID": Variant("u", 1)}, []]
     assert reader().feed(signal("/u/a", PROPERTIES, "Else", "sa{sv}as", body)) == ([], [])
     assert reader().feed(signal("/u/a", PROPERTIES, "PropertiesChanged", "s", [UNIT])) == ([], [])
 
 
-def test_objects_not_wanted_are_not_delivered() -> None:
+def test_objects_that_are_not_accepted_are_not_delivered() -> None:
     ours = reader(subscription(accepts=lambda path: path == "/u/b"))
     one = {"PID": Variant("u", 1)}
     batch, _ = ours.feed(changed(one, "/u/a") + changed(one, "/u/b"))
@@ -236,10 +238,10 @@ def test_objects_not_wanted_are_not_delivered() -> None:
 def test_two_subscriptions_get_the_same_signals() -> None:
     one, two = subscription(), subscription()
     batch, _ = reader(one, two).feed(unit_new() + changed({"PID": Variant("u", 1)}))
-    assert [taker for taker, _ in batch] == [one, two, one, two]
+    assert [item[0] for item in batch] == [one, two, one, two]
 
 
-def test_bad_message_costs_one_record() -> None:
+def test_bad_message_costs_itself_only() -> None:
     broken = bytearray(changed({"ActiveState": Variant("s", "x" * 40)}))
     at = broken.index(NEEDLE) + len(NEEDLE) + 1
     broken[at : at + 4] = b"\xff\xff\xff\x7f"

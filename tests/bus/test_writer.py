@@ -25,7 +25,7 @@ def writer(ours: socket.socket) -> Writer:
     return Writer(asyncio.get_running_loop(), ours, fail)
 
 
-async def test_what_was_held_goes_out_at_once_and_in_one_piece(
+async def test_corked_messages_are_sent_by_uncork_in_one_piece(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
     made = writer(pair[0])
@@ -39,7 +39,7 @@ async def test_what_was_held_goes_out_at_once_and_in_one_piece(
     assert pair[1].recv(9) == b"abc"
 
 
-async def test_what_was_queued_before_and_after_a_hold_is_in_order(
+async def test_messages_before_and_after_a_cork_keep_their_order(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
     made = writer(pair[0])
@@ -53,7 +53,7 @@ async def test_what_was_queued_before_and_after_a_hold_is_in_order(
     assert pair[1].recv(9) == b"abc"
 
 
-async def test_full_socket_is_waited_for_after_a_hold(
+async def test_full_socket_is_waited_for_after_uncork(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
     made = writer(pair[0])

@@ -1,4 +1,4 @@
-"""dbus-next as a witness: what it makes of our bytes, and what bytes it makes itself.
+"""dbus-next as a witness: it reads bytes of ours, and we read bytes of its.
 
 dbus-next reads and writes only by a connection. So it runs as a process of its own, connected
 to a socket where the test plays the bus.
@@ -44,7 +44,7 @@ class Witness:
         return start + self._take(fields + -fields % 8 + body)
 
     def authenticate(self) -> None:
-        """Let the client in and answer its Hello."""
+        """Accept the client's authentication and answer its Hello."""
         while b"\r\n" not in self._received:
             self._receive()
         self._received = b""

@@ -42,12 +42,12 @@ def test_label_of_a_text(text: str, label: str) -> None:
     ("label", "text"),
     [("a_", "a_"), ("_zz", "_zz"), ("_2", "_2"), ("_2E", "_2E"), ("_ff", "_ff"), ("_41", "A")],
 )
-def test_what_encode_can_not_have_made_is_taken_as_it_is(label: str, text: str) -> None:
+def test_label_that_encode_cannot_have_made_is_kept(label: str, text: str) -> None:
     assert decode(label) == text
 
 
 @given(any_text)
-def test_label_can_be_an_element_of_a_path_and_tells_its_text(text: str) -> None:
+def test_label_is_an_element_of_a_path_and_decodes_to_its_text(text: str) -> None:
     label = encode(text)
     assert re.fullmatch("[A-Za-z0-9_]+", label)
     assert decode(label) == text
@@ -59,5 +59,5 @@ def test_different_texts_have_different_labels(one: str, other: str) -> None:
 
 
 @given(st.text("_0123456789abcdefAF"))
-def test_any_label_can_be_read(label: str) -> None:
+def test_any_label_can_be_decoded(label: str) -> None:
     decode(label)
