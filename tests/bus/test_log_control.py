@@ -64,7 +64,7 @@ async def nobody(address: str, *arguments: str) -> tuple[int, str]:
     return process.returncode or 0, output.decode().strip()
 
 
-async def test_own_user_reads_and_sets(bus: PrivateBus, output: LogOutput) -> None:
+async def test_own_user_can_read_and_set(bus: PrivateBus, output: LogOutput) -> None:
     async with control(bus, output):
         for member, before, after in (
             ("LogLevel", "info", "debug"),
@@ -80,7 +80,7 @@ async def test_own_user_reads_and_sets(bus: PrivateBus, output: LogOutput) -> No
     assert logging.getLogger().level == logging.DEBUG
 
 
-async def test_others_read_and_may_not_set(open_bus: PrivateBus, output: LogOutput) -> None:
+async def test_other_users_can_only_read(open_bus: PrivateBus, output: LogOutput) -> None:
     async with control(open_bus, output):
         read = await nobody(open_bus.address, "get-property", *OBJECT, "LogLevel")
         assert read == (0, 's "info"')
@@ -91,9 +91,7 @@ async def test_others_read_and_may_not_set(open_bus: PrivateBus, output: LogOutp
     assert output.level == "info"
 
 
-async def test_polkit_is_asked_for_the_action_and_obeyed(
-    open_bus: PrivateBus, output: LogOutput
-) -> None:
+async def test_polkit_decides_for_other_users(open_bus: PrivateBus, output: LogOutput) -> None:
     polkit = Polkit(allowed=True)
     async with (
         control(open_bus, output),
@@ -118,7 +116,7 @@ async def test_polkit_is_asked_for_the_action_and_obeyed(
         ("None", "s", "x", "UnknownProperty"),
     ],
 )
-async def test_what_is_wrong_is_said_and_changes_nothing(
+async def test_invalid_value_is_an_error_and_changes_nothing(
     bus: PrivateBus, output: LogOutput, member: str, signature: str, value: Any, error: str
 ) -> None:
     async with control(bus, output) as link:
@@ -127,9 +125,7 @@ async def test_what_is_wrong_is_said_and_changes_nothing(
     assert (output.level, output.target) == ("info", "null")
 
 
-async def test_object_is_beside_the_root_and_found_from_the_top(
-    bus: PrivateBus, output: LogOutput
-) -> None:
+async def test_object_is_outside_the_root_object(bus: PrivateBus, output: LogOutput) -> None:
     async with control(bus, output) as link:
         _, tree = await busctl(bus.address, "tree", "--list", NAME)
         assert {LOG_CONTROL, ROOT, "/org/freedesktop", "/org/sylin"} < set(tree.split())

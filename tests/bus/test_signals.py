@@ -186,9 +186,7 @@ LIE = NEEDLE + b"\x04\0\0\0dead\0"
     ],
 )
 @pytest.mark.parametrize("before", [True, False])
-def test_values_that_look_like_properties_are_ignored(
-    decoy: Variant, *, before: bool
-) -> None:
+def test_values_that_look_like_properties_are_ignored(decoy: Variant, *, before: bool) -> None:
     pairs = [("Aaa", decoy), ("ActiveState", TRUE)]
     sent = changed(dict(pairs if before else reversed(pairs)), invalid=["ActiveState"])
     assert values_of(reader(), sent) == [{"ActiveState": "active"}]

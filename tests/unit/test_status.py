@@ -27,7 +27,7 @@ LISTED = listing("systemd", unit("a.service"))
         ),
     ],
 )
-def test_the_line(changes: list[Change], text: str) -> None:
+def test_line_has_counts_and_problems(changes: list[Change], text: str) -> None:
     registry = Registry({"docker": "docker", "systemd": "systemd"})
     for change in changes:
         registry.apply(change, 1)
