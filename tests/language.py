@@ -36,7 +36,7 @@ OTHERS = (
     "packaging/python-aiodocker/debian/*",
     "packaging/rpm/*",
 )
-RULES = ("tests/language_words.py", "tests/unit/test_language_rules.py")
+RULES = ("tests/language.py", "tests/language_words.py", "tests/unit/test_language_rules.py")
 """Files that hold the rules and their bad examples."""
 
 TURN = re.compile("|".join(f"(?P<_{at}>{turn})" for at, turn in enumerate(TURNS)), re.IGNORECASE)

@@ -62,6 +62,7 @@ BANNED_VERBS = frozenset(BANNED.split()) | {"Find out", "Take note", "Make sure"
 """Words that begin no docstring."""
 
 ALLOWED = """
+Grant
 Abort Accept Acknowledge Acquire Activate Add Adjust Adopt Advance Advertise Aggregate Align
 Allocate Allow Announce Answer Append Apply Archive Assemble Assert Assign Assume Attach Await
 Backdate Begin Bind Block Boot Bound Browse Build Bump Cache Calculate Call Cancel Cap Capture

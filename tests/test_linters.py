@@ -48,7 +48,7 @@ def test_functions_are_short() -> None:
 
 
 def functions() -> Iterator[tuple[str, int]]:
-    """Every function of the package, with its length in lines."""
+    """Yield every function of the package, with its length in lines."""
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):

@@ -49,7 +49,7 @@ async def put(link: Connection, member: str, signature: str, value: Any) -> None
 
 
 async def nobody(address: str, *arguments: str) -> tuple[int, str]:
-    """Run busctl as nobody."""
+    """Run busctl as an unprivileged user."""
     process = await asyncio.create_subprocess_exec(
         "busctl",
         f"--address={address}",

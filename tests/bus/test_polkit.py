@@ -1,4 +1,4 @@
-"""Who may do what changes something, asked of a real bus and a far end that plays polkit."""
+"""Authorization, with a real bus and a fake polkit."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -20,7 +20,7 @@ NOBODY = 65534
 
 
 class Polkit:
-    """An authority that says the same to all who ask."""
+    """A polkit that gives every caller the same answer."""
 
     def __init__(self, *, allowed: bool, challenge: bool = False) -> None:
         self.asked: list[tuple[Any, ...]] = []
@@ -59,7 +59,7 @@ async def playing(address: str, polkit: Polkit) -> AsyncIterator[None]:
 
 
 async def nobody_calls(address: str, *options: str) -> str:
-    """Call the guarded method as nobody; returns what came back."""
+    """Call the guarded method as an unprivileged user; return the reply."""
     command = ["busctl", f"--address={address}", *options]
     process = await asyncio.create_subprocess_exec(
         *command,

@@ -32,19 +32,21 @@ async def explained(world: World, unit: str) -> Any:
 
 async def test_metadata_is_merged_as_systemd_merges(world: World, tmp_path: Path) -> None:
     world.unit(
-        "wish@.service",
-        "[Unit]\nX-Koi-Enable=yes\nX-Koi-Name=first\n[X-Koi]\nTxt-who=%i at \\\n# aside\n%p\n"
+        "sample@.service",
+        "[Unit]\nX-Koi-Enable=yes\nX-Koi-Name=first\n[X-Koi]\nTxt-owner=%i at \\\n# aside\n%p\n"
         + SLEEP,
     )
-    world.drop_in("wish@.service", "10-more.conf", "[Service]\nX-Koi-Name=second\nX-Koi-Port=81\n")
+    world.drop_in(
+        "sample@.service", "10-more.conf", "[Service]\nX-Koi-Name=second\nX-Koi-Port=81\n"
+    )
     async with agent(world, tmp_path):
-        await on_manager(world, "start", "wish@me.service")
+        await on_manager(world, "start", "sample@me.service")
         await settle(world)
-        metadata = (await instance(world, "wish@me.service"))["Metadata"]
+        metadata = (await instance(world, "sample@me.service"))["Metadata"]
         assert metadata["name"] == "second"
-        assert metadata["txt"] == {"who": "me at  wish"}
+        assert metadata["txt"] == {"owner": "me at  sample"}
         assert metadata["enabled_by"] == "explicit"
-        assert await ports(world, "wish@me.service") == [(81, "tcp", "", "declared")]
+        assert await ports(world, "sample@me.service") == [(81, "tcp", "", "declared")]
 
 
 async def test_files_are_read_again_when_systemd_reloads(world: World, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ class Connection(http.client.HTTPConnection):
 
 
 def ask(connection: Connection) -> str:
-    """Ask once; returns what is wrong with the answer."""
+    """Send a request; return what is wrong with the response."""
     try:
         connection.request("GET", PAGE)
         answer = connection.getresponse()

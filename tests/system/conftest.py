@@ -21,7 +21,7 @@ MACHINE_TIMEOUT = 600
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give machines the time that they need to be made, and to be loaded."""
+    """Set timeouts that allow for the creation of machines, also on a busy host."""
     here = Path(__file__).parent
     for item in items:
         if item.path.is_relative_to(here):

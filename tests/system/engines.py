@@ -27,7 +27,7 @@ ExecStartPost=chmod 0755 /run/podman
 LIMITS: Final = {"docker": (), "podman": ("--pids-limit=0", "--ulimit=host")}
 """The hosts of machines may lack the controller, and the right to raise limits."""
 AT_ONCE: Final = {"docker": (), "podman": ("--time=0",)}
-"""How to remove what would not end for ten seconds; Docker asks nobody."""
+"""How to remove what would not end for ten seconds; Docker has no such limit."""
 RUNTIME_FILE: Final = "/etc/containers/containers.conf.d/10-koi-test.conf"
 """Bookworm's crun raises a limit for itself, to load BPF programs; its runc does not."""
 
@@ -59,7 +59,7 @@ class Engine:
         return SOCKETS[self.name]
 
     def prepare(self) -> None:
-        """Give it a file system that it can work on, and an image."""
+        """Prepare a file system for the engine, and an image."""
         self.stop()  # as a package may have started it
         # The machine's own is an overlay, and engines lay theirs over what they find.
         storage = STORAGE[self.name]
@@ -86,7 +86,7 @@ class Engine:
         self.machine.remove(self.socket if self.name == "docker" else "/run/podman")
 
     def allow(self, service: Service) -> None:
-        """Let the agent in, as an administrator does until there is a better way."""
+        """Grant the agent access to the engine's socket, as an administrator may."""
         group = "docker"
         if self.name == "podman":
             group = GROUP
@@ -98,7 +98,7 @@ class Engine:
         service.systemctl("restart")
 
     def open_gate(self, service: Service) -> None:
-        """Let the agent in through the gate, and in no other way."""
+        """Grant the agent access through the gate only."""
         self.machine.systemctl("unmask", f"koi-runtime-gate@{self.name}.path")
         service.systemctl("restart")
 
@@ -129,7 +129,7 @@ class Engine:
 
 
 def backend(service: Service, name: str) -> Mapping[str, Any]:
-    """Tell where a backend stands."""
+    """Return the state of a backend."""
     rows = service.get("/v1/runtime/backends")
     return next(row for row in rows if row["name"] == name)
 
@@ -145,7 +145,7 @@ def await_state(service: Service, name: str, *states: str) -> Mapping[str, Any]:
 
 
 def instances(service: Service, name: str) -> dict[str, Mapping[str, Any]]:
-    """Tell a backend's instances, by id."""
+    """Return a backend's instances, by id."""
     rows = service.get("/v1/runtime/instances")
     return {row["id"]: row for row in rows if row["backend"] == name}
 

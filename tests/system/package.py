@@ -23,6 +23,6 @@ def install(machine: Machine, package: str = PLACE) -> str:
 
 
 def apt(machine: Machine, *arguments: str) -> str:
-    """Have apt do something, and ask nobody."""
+    """Run apt without questions."""
     command = ("apt-get", "--yes", "--no-install-recommends", *arguments)
     return machine.run(*command, env={"DEBIAN_FRONTEND": "noninteractive"}, timeout=120).stdout

@@ -33,6 +33,6 @@ class Peer:
         return self._machine.run(*inside, *argv, check=check).stdout
 
     def ask(self, name: str, kind: str, *, seconds: float = 1.0) -> list[str]:
-        """Ask the network once; returns all that was answered in time."""
+        """Send one query to the network; return all responses that arrive in time."""
         program = ("python3", f"{COPY}/tests/system/query.py")
         return self.run(*program, PEER, name, kind, f"{seconds:g}").splitlines()

@@ -79,7 +79,7 @@ class Service:
 
     @contextmanager
     def worker(self) -> Iterator[str]:
-        """Have a service run meanwhile; yields its name."""
+        """Run a service meanwhile; yield its name."""
         self.machine.systemctl("start", WORKER)
         yield WORKER
         self.machine.systemctl("stop", WORKER)
@@ -87,7 +87,7 @@ class Service:
     # What it answers
 
     def listed(self, user: str = "root") -> set[str]:
-        """Tell the ids of what is listed, by the command."""
+        """Return the ids that the command lists."""
         shown = self.machine.run("koi-runtime", "--system", "list", "--json=short", user=user)
         return {row["id"] for row in json.loads(shown.stdout)}
 
@@ -107,7 +107,7 @@ class Service:
         return self.call("Resync", "sa{sv}", "", "0", user=user)
 
     def get(self, page: str, user: str = "root") -> Any:
-        """Ask for a page on the socket."""
+        """Request a path on the socket."""
         return json.loads(fetch(self.machine, SOCKET, page, user))
 
     def metrics(self) -> str:
@@ -129,11 +129,11 @@ class Service:
 
 
 def now() -> str:
-    """Tell the time as journalctl takes it; a machine's clock is the host's."""
+    """Return the time in journalctl's format; a machine has the host's clock."""
     return f"@{time.time():.6f}"
 
 
 def fetch(machine: Machine, socket: str, page: str, user: str = USER) -> str:
-    """Ask for a page on a socket."""
+    """Request a path on a socket."""
     address = f"http://localhost{page}"
     return machine.run("curl", "-sSf", "--unix-socket", socket, address, user=user).stdout

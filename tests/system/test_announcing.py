@@ -1,4 +1,4 @@
-"""What opts in is announced by the confined service, through the machine's Avahi or resolved."""
+"""The confined service announces instances that opt in, through the machine's Avahi or resolved."""
 
 import random
 import time
@@ -108,7 +108,7 @@ def test_a_container_is_found_in_a_minute(service: Service, peer: Peer) -> None:
         assert answer == "404"  # busybox answers, and has no page
         with service.machine.spawn("docker", "restart", "--time=0", id_):
             asked = [peer.ask("shop.local", "A", seconds=0.5) for _ in range(10)]
-        assert asked == [[BOX]] * 10  # a restart is no goodbye
+        assert asked == [[BOX]] * 10  # a restart sends no goodbye
         engine.call("pause", id_)
         wait_until(lambda: peer.ask("shop.local", "A") == [], "it is withdrawn")
         engine.call("unpause", id_)

@@ -108,8 +108,8 @@ def test_the_log_level_is_set_by_systemctl(service: Service) -> None:
         wait_until(lambda: f"updated systemd:{worker}" in service.journal(debugging), "a record")
 
 
-def test_nobody_else_may_have_the_name(machine: Machine) -> None:
-    # A bus that knows no such policy lets nobody have it; the one that is meant may.
+def test_other_users_may_not_own_the_name(machine: Machine) -> None:
+    # The bus's default policy denies the name; ours allows it to the agent's user.
     asked = machine.run(
         *("busctl", "--system", "call", "org.freedesktop.DBus", "/org/freedesktop/DBus"),
         *("org.freedesktop.DBus", "RequestName", "su", NAME, "0"),
@@ -121,7 +121,7 @@ def test_nobody_else_may_have_the_name(machine: Machine) -> None:
 
 
 def described(text: str, name: str) -> str:
-    """Take one interface out of introspection data, layout aside."""
+    """Return one interface of introspection data, without its layout."""
     shown = ET.fromstring(text).find(f"interface[@name='{name}']")
     assert shown is not None
     return ET.canonicalize(ET.tostring(shown, "unicode"), strip_text=True)
@@ -133,6 +133,6 @@ def set_level(machine: Machine, level: str, user: str) -> subprocess.CompletedPr
 
 
 def allowing(machine: Machine, *, polkit: bool) -> None:
-    """Have polkit, or have none."""
+    """Run with polkit, or without it."""
     machine.systemctl("unmask" if polkit else "mask", "--runtime", "polkit.service")
     machine.systemctl("start" if polkit else "stop", "polkit.service")

@@ -46,7 +46,7 @@ def test_an_exported_tree_gives_the_same_bytes_without_a_network(tmp_path: Path)
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """Tell the digest of each thing that was built; what else is there tells of the machine."""
+    """Return the digest of each built file; the others describe the machine."""
     kinds = (".deb", ".dsc", ".gz", ".xz")
     return {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()

@@ -41,7 +41,7 @@ def gate(engine: Engine) -> str:
 
 
 def ask(engine: Engine, path: str, *options: str, user: str = AGENT, socket: str = "") -> str:
-    """Tell the HTTP status of an answer; 000 is none."""
+    """Return the HTTP status of a response, 000 without a response."""
     command = ("curl", "-s", "-m", "5", "-o", "/dev/null", "-w", "%{http_code}", *options)
     words = (*command, "--unix-socket", socket or gate(engine), f"http://localhost{path}")
     return engine.machine.run(*words, user=user, check=False).stdout
@@ -59,7 +59,7 @@ def test_containers_are_followed_through_the_gate(engine: Engine, service: Servi
 
 
 def live_and_die(engine: Engine, service: Service) -> None:
-    """Have a container run, be paused and go, and see it followed."""
+    """Run, pause and remove a container, and check that it is followed."""
     labels = ("--label=koi.announce=web", "--label=token=s3cret", "--env=TOKEN=s3cret")
     id_ = engine.run(*labels, IMAGE, "sleep", "1000")
     assert await_instance(service, engine.name, id_)["metadata"]["name"] == "web"

@@ -1,4 +1,4 @@
-"""What the package and ``systemctl enable --now koi-runtime`` bring."""
+"""The result of the package and of ``systemctl enable --now koi-runtime``."""
 
 import re
 

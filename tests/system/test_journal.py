@@ -1,4 +1,4 @@
-"""What the agent writes into the journal, as journalctl finds and explains it."""
+"""The agent's records in the journal, as journalctl finds and explains them."""
 
 from koi_agent.core.message_ids import MessageId
 from tests.namespaces import wait_until

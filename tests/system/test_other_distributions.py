@@ -27,7 +27,7 @@ VERSIONS = {
 
 
 def files(tree: Path) -> dict[str, tuple[int, str]]:
-    """Tell mode and digest of each file below /usr, of man pages as they were."""
+    """Return mode and digest of each file below /usr, of man pages before compression."""
     found = {}
     for path in tree.joinpath("usr").rglob("*"):
         name = str(path.relative_to(tree)).replace(*ZSH)

@@ -20,7 +20,7 @@ from tests.system.service import (
 )
 
 OLD = "/srv/old.deb"
-# Older by its version alone: there was none before. It has the scripts that a newer one meets.
+# An older version of the same package, with the same scripts: no older release exists.
 REPACK = f"""
 dpkg-deb -R {PLACE} /srv/old
 sed -i 's/^Version: .*/Version: 0.0.1-1/' /srv/old/DEBIAN/control
@@ -28,8 +28,8 @@ dpkg-deb -b /srv/old {OLD}
 rm -r /srv/old
 """
 DROP_IN = f"{CONFIGURATION}/koi-runtime.conf.d/10-local.conf"
-# dpkg's and apt's own memory, and the times at which timers ran. Users stay: their numbers are
-# never given to somebody else.
+# dpkg's and apt's own memory, and the times at which timers ran. Users stay, because a uid
+# must not be used again.
 FIND = r"""
 find / -xdev \( -path /proc -o -path /sys -o -path /tmp -o -path /run -o -path /srv \
     -o -path /var/lib/dpkg -o -path /var/lib/apt -o -path /var/log -o -path /var/cache \
@@ -48,7 +48,7 @@ done
 def fresh(suite: str) -> Iterator[Machine]:
     """A machine that never had the package, and has an older one to install."""
     if suite == "here":
-        pytest.skip("it is another's to remove")
+        pytest.skip("this machine's package must stay")
     with booted(suite) as machine:
         yield machine
 
@@ -116,7 +116,7 @@ def test_a_removal_keeps_what_was_said_and_nothing_else(installed: Machine) -> N
 
 
 def narrow(machine: Machine) -> None:
-    """Say by a drop-in that one unit alone is to be followed."""
+    """Configure by a drop-in that one unit only is followed."""
     machine.write(DROP_IN, "[Systemd]\nUnits=dbus.service\n")
     machine.systemctl("reload", UNIT)
     wait_until(lambda: count(machine) <= 1, "the drop-in is in force")

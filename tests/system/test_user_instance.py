@@ -48,7 +48,7 @@ class Session:
 def session(machine: Machine) -> Iterator[Session]:
     """A user's session in which koi-runtime is enabled and running."""
     session = Session(machine)
-    # They are started anew for each test: their start limits count from here again.
+    # Each test starts them again: reset their start limits.
     machine.systemctl("reset-failed", f"user@{session.uid}.service", check=False)
     machine.systemctl("reset-failed", f"user-runtime-dir@{session.uid}.service", check=False)
     machine.systemctl("start", f"user@{session.uid}.service")

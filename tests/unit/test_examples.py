@@ -1,4 +1,4 @@
-"""The examples that are installed say what they seem to say."""
+"""The installed examples are parsed as their comments describe."""
 
 import re
 from pathlib import Path

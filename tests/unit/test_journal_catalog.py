@@ -28,7 +28,7 @@ def installed(tmp_path: Path) -> Path:
 
 
 def journalctl(root: Path, *arguments: str) -> str:
-    """What journalctl says of a root folder's catalog."""
+    """Return journalctl's listing of a root folder's catalog."""
     done = subprocess.run(
         ["journalctl", f"--root={root}", "--no-pager", *arguments],
         check=True,
