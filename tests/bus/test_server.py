@@ -47,8 +47,8 @@ async def test_busctl_shows_names_flags_and_the_tree(bus: PrivateBus) -> None:
 
 async def test_busctl_calls_and_reads(bus: PrivateBus) -> None:
     async with served(bus.address, Tree()):
-        call = ("call", NAME, ROOT, MANAGER, "Echo", "sv", "he", "a{sv}", "1", "k", "u", "7")
-        assert (await busctl(bus.address, *call)) == (0, 'sv "he" a{sv} 1 "k" u 7\n')
+        call = ("call", NAME, ROOT, MANAGER, "Echo", "sv", "hello", "a{sv}", "1", "k", "u", "7")
+        assert (await busctl(bus.address, *call)) == (0, 'sv "hello" a{sv} 1 "k" u 7\n')
         read = ("get-property", NAME, ITEM_0, ITEM, "State")
         assert (await busctl(bus.address, *read)) == (0, 's "running"\n')
         _, answer = await busctl(
