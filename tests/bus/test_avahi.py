@@ -42,7 +42,6 @@ async def put(session: Session, numbers: range) -> None:
         await session.put(key(f"a{number}"), host(f"a{number}"))
 
 
-@pytest.mark.timeout(60)
 async def test_past_a_thousand_groups_there_is_another_connection_and_room_is_used_again(
     bus: PrivateBus, avahi: FakeAvahi
 ) -> None:
@@ -118,7 +117,6 @@ def numbered(number: int) -> str:
     return f"web #{number}" if number > 1 else "web"
 
 
-@pytest.mark.timeout(60)
 async def test_instances_that_take_each_others_names_end_with_those_that_are_planned(
     bus: PrivateBus, avahi: FakeAvahi
 ) -> None:
@@ -145,7 +143,6 @@ def settled(feed: Feed, numbers: range) -> bool:
     )
 
 
-@pytest.mark.timeout(60)
 async def test_a_connection_that_is_lost_ends_the_session_for_its_groups_are_gone(
     bus: PrivateBus, avahi: FakeAvahi
 ) -> None:

@@ -59,7 +59,7 @@ async def waiting(process: Process) -> None:
 
 async def line(process: Process) -> str:
     assert process.stdout is not None
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         return (await process.stdout.readline()).decode()
 
 
@@ -71,7 +71,7 @@ async def event(process: Process) -> dict[str, Any]:
 
 
 async def ended(process: Process) -> tuple[int, str]:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         _, err = await process.communicate()
     assert process.returncode is not None
     return process.returncode, err.decode()
@@ -141,7 +141,7 @@ async def test_closed_pipe_ends_watch_silently(bus: PrivateBus) -> None:
         process = await start(bus.address, "watch", stdout=writing)
         os.close(writing)
         os.close(reading)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             for number in count():
                 running.update(WEB, main_pid=number)
                 await asyncio.sleep(0.05)

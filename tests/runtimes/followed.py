@@ -22,8 +22,8 @@ from tests.runtimes.fake_containers import FakeContainer
 from tests.runtimes.fake_docker import FakeDocker
 from tests.unit.things import Reader, short_forms
 
-PATIENCE = 1.5 * Tunables().inspect_retry
-"""Seconds after a list within which all containers must be known: an inspection may fail once."""
+PATIENCE = 60.0
+"""Seconds after a list within which all containers must be known; an inspection may fail once."""
 
 
 class Followed:
@@ -72,7 +72,7 @@ class Followed:
 
     async def settle(self) -> None:
         """List once more, and wait until what is published is what runs."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         while True:
             with suppress(BackendLost):
                 await self.follower.resync()

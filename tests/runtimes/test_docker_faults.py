@@ -59,7 +59,7 @@ async def test_a_list_is_published_before_the_inspections(tmp_path: Path) -> Non
         container = engine.containers.run(
             port=80, environment=("KOI_MDNS_ANNOUNCE=Shop", "TOKEN=x")
         )
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await engine.follower.settled.wait()
         shown = engine.known(container)
         assert (shown.name, shown.main_pid, shown.metadata.name) == ("box-1", 0, None)
@@ -175,7 +175,7 @@ async def test_a_response_that_can_not_be_parsed_is_requested_again(
 
 
 async def agreed_after_list(engine: Followed) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await engine.follower.settled.wait()
     await engine.settle()
 
@@ -248,7 +248,7 @@ async def test_a_record_without_an_id_costs_only_itself(tmp_path: Path) -> None:
     async with followed(tmp_path, settled=False) as engine:
         engine.faults.bodies["list"] = deque([spoiled])
         bad, good = engine.containers.run(), engine.containers.run()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await engine.follower.settled.wait()
         assert engine.known(good).name
         await engine.settle()

@@ -238,7 +238,7 @@ async def test_a_container_that_survives_its_stop_signal_is_inspected() -> None:
     engine.emits("kill", signal=15)
     engine.tracker.apply_list([container()])
     assert [one.state_detail for one in engine.table.instances([WEB])] == ["stopping"]
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         assert await engine.queue.get() == WEB
     engine.tracker.apply_inspection(WEB, container(), 1.0)
     assert engine.brief == ["+stopping", "+running"]

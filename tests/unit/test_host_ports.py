@@ -12,6 +12,9 @@ from koi_agent.core.instance import KoiMetadata
 from koi_agent.host.cgroups import exists
 from koi_agent.host.listeners import FRESH, ListenerTable
 
+# One test binds more sockets than a dump of one control group lists.
+pytestmark = pytest.mark.xdist_group("sockets")
+
 MANAGER = "/user.slice/user-1000.slice/user@1000.service"
 
 

@@ -18,6 +18,9 @@ from koi_agent.host import sock_diag
 from koi_agent.host.netlink import messages
 from koi_agent.host.sock_diag import Listener, listener_from
 
+# One test binds more sockets than a dump of one control group lists.
+pytestmark = pytest.mark.xdist_group("sockets")
+
 
 def listeners() -> list[Listener]:
     return asyncio.run(sock_diag.listeners())
