@@ -55,7 +55,7 @@ class FakeConnection:
             raise CallError("org.freedesktop.DBus.Error.UnknownProperty", name)
         return known[name]
 
-    async def lost(self) -> str:
+    async def wait_closed(self) -> str:
         await self.is_lost.wait()
         return "closed"
 
