@@ -65,7 +65,13 @@ KEYS = (
         "health.timeout", _HEALTH, "health_timeout", "Time after which a check fails", *_SECONDS
     ),
     KeyRow("proxy.port", _PROXY, "proxy_port", "TLS port of the reverse proxy", values.port),
-    KeyRow("proxy.remote", _PROXY, "proxy_remote", "Allow the proxy to serve others", *_BOOLEAN),
+    KeyRow(
+        "proxy.remote",
+        _PROXY,
+        "proxy_remote",
+        "Allow the proxy to use upstreams on other hosts",
+        *_BOOLEAN,
+    ),
     KeyRow("certmesh", "certmesh", "certmesh", "Request a mesh certificate", *_BOOLEAN),
     KeyRow("<port>.type", MDNS, "type", "Service type of one port", names.service_type),
     KeyRow("<port>.subtypes", MDNS, "subtypes", "Subtypes of one port's type", names.subtypes),
