@@ -40,7 +40,8 @@ def address(scope: str) -> str:
     if given := os.environ.get("DBUS_SESSION_BUS_ADDRESS"):
         return given
     if runtime := os.environ.get("XDG_RUNTIME_DIR"):
-        return f"unix:path={quote(runtime, safe='/')}/bus"
+        # quote() keeps "~", which an address must escape.
+        return f"unix:path={quote(runtime, safe='/').replace('~', '%7E')}/bus"
     raise ConfigError(
         "no user bus: neither DBUS_SESSION_BUS_ADDRESS nor XDG_RUNTIME_DIR is set"
         " (use --system for the system's)"

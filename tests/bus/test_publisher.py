@@ -63,3 +63,20 @@ async def test_event_for_lost_bus_is_dropped(bus: PrivateBus) -> None:
         bus.start()
         async with asyncio.timeout(60):
             await running.publisher.named.wait()
+
+
+async def test_name_is_owned_again_after_a_lost_bus_without_an_event(bus: PrivateBus) -> None:
+    async with agent(bus, SHOP) as running, asyncio.timeout(60):
+        bus.kill()
+        while running.publisher.named.is_set():  # noqa: ASYNC110 - cleared, never set for it
+            await asyncio.sleep(0.01)
+        bus.start()
+        await running.publisher.named.wait()
+
+
+async def test_phase_can_change_while_the_bus_is_lost(bus: PrivateBus) -> None:
+    async with agent(bus, SHOP) as running:
+        bus.kill()
+        for phase in ("reloading", "", "stopping"):
+            running.publisher.enter(phase)
+            await asyncio.sleep(0)

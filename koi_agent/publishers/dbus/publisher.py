@@ -15,7 +15,7 @@ from koi_agent.bus.client import CallError, Connection, ReconnectingBus
 from koi_agent.bus.writer import BusLost
 from koi_agent.core import dbus_names, message_ids
 from koi_agent.core.dbus_names import NAME, ROOT
-from koi_agent.core.errors import KoiError
+from koi_agent.core.errors import KoiError, ungrouped
 from koi_agent.core.event_queue import EventQueue
 from koi_agent.core.events import (
     BackendAdded,
@@ -119,7 +119,8 @@ class DBusPublisher:
     def enter(self, phase: str) -> None:
         """Set the agent's phase: starting, reloading, stopping, or "" while it serves."""
         self._phase = phase
-        self._send_manager_changes()
+        with suppress(BusLost):  # run() handles the loss
+            self._send_manager_changes()
 
     def publish(self, events: Sequence[Event]) -> None:
         """Send events at once if the bus keeps up, else queue them; drop them without a bus."""
@@ -133,7 +134,7 @@ class DBusPublisher:
             text = "the bus is slow: %d short runs were not published"
             log.warning(text, self._queue.dropped, extra=extra)
         if keeps_up and len(self._queue) <= SLICE:
-            with suppress(BusLost):  # run() finds the loss by itself
+            with suppress(BusLost):  # run() handles the loss
                 self._send_slice(self._link)
                 self._send_manager_changes()
                 return
@@ -163,10 +164,13 @@ class DBusPublisher:
         await self._own_name(link)
         self.named.set()
         log.info("serving %s on %s", NAME, link.address)
-        while not link.closed:
-            await self._work.wait()
-            self._work.clear()
-            await self._send_all(link)
+        with ungrouped(BusLost):
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_end_with(link), name="publisher: bus")
+                while True:
+                    await self._work.wait()
+                    self._work.clear()
+                    await self._send_all(link)
 
     async def _own_name(self, link: Connection) -> None:
         try:
@@ -286,3 +290,8 @@ class DBusPublisher:
         names = [name for name, prop in properties.items() if prop.get(now) != prop.get(before)]
         if names:
             self.tree.managed.changed(link, ROOT, self._manager, now, names)
+
+
+async def _end_with(link: Connection) -> Never:
+    """Raise ``BusLost`` when the connection is closed, also while there is nothing to send."""
+    raise BusLost(await link.wait_closed())
