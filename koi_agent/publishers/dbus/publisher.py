@@ -15,7 +15,7 @@ from koi_agent.bus.client import CallError, Connection, ReconnectingBus
 from koi_agent.bus.writer import BusLost
 from koi_agent.core import dbus_names, message_ids
 from koi_agent.core.dbus_names import NAME, ROOT
-from koi_agent.core.errors import KoiError, ungrouped
+from koi_agent.core.errors import KoiError
 from koi_agent.core.event_queue import EventQueue
 from koi_agent.core.events import (
     BackendAdded,
@@ -164,13 +164,20 @@ class DBusPublisher:
         await self._own_name(link)
         self.named.set()
         log.info("serving %s on %s", NAME, link.address)
-        with ungrouped(BusLost):
-            async with asyncio.TaskGroup() as group:
-                group.create_task(_end_with(link), name="publisher: bus")
-                while True:
+        async with asyncio.TaskGroup() as group:
+            watching = group.create_task(self._wake_when_closed(link), name="publisher: bus")
+            # Caught here: before Python 3.13 a group that fails can lose its cancellation.
+            with suppress(BusLost):
+                while not link.closed:
                     await self._work.wait()
                     self._work.clear()
                     await self._send_all(link)
+            watching.cancel()
+
+    async def _wake_when_closed(self, link: Connection) -> None:
+        """Wake the loop that sends, which may have nothing to send for a long time."""
+        log.debug("publishing stopped: %s", await link.wait_closed())
+        self._work.set()
 
     async def _own_name(self, link: Connection) -> None:
         try:
@@ -290,8 +297,3 @@ class DBusPublisher:
         names = [name for name, prop in properties.items() if prop.get(now) != prop.get(before)]
         if names:
             self.tree.managed.changed(link, ROOT, self._manager, now, names)
-
-
-async def _end_with(link: Connection) -> Never:
-    """Raise ``BusLost`` when the connection is closed, also while there is nothing to send."""
-    raise BusLost(await link.wait_closed())
