@@ -6,6 +6,7 @@ from datetime import datetime
 
 import pytest
 
+from koi_agent.follow.follower import LONGEST_PAUSE
 from tests.namespaces import wait_until
 from tests.system.engines import (
     AT_ONCE,
@@ -51,7 +52,7 @@ def engine(request: pytest.FixtureRequest, engines: Engines, service: Service) -
 
 
 @EVERY
-def test_engine_that_appears_is_followed_within_a_second(engine: Engine, service: Service) -> None:
+def test_socket_that_appears_is_followed_at_once(engine: Engine, service: Service) -> None:
     assert backend(service, engine.name)["state"] == "absent"
     engine.start()
     await_state(service, engine.name, "synced")
@@ -59,8 +60,7 @@ def test_engine_that_appears_is_followed_within_a_second(engine: Engine, service
     records = service.records(f"KOI_BACKEND={engine.name}")
     synced = [record for record in records if "synced" in record["MESSAGE"]]
     took = int(synced[0]["__REALTIME_TIMESTAMP"]) / 1e6 - float(changed)
-    allowed = 1.0 if engine.name == "podman" else 2.0  # dockerd answers a while after it listens
-    assert took < allowed
+    assert took < LONGEST_PAUSE / 3, "found by an attempt to connect, not by the new socket"
 
 
 @EVERY
@@ -94,7 +94,7 @@ def test_container_is_published_within_a_second_of_its_start(
     await_instance(service, engine.name, id_)
     started = datetime.fromisoformat(engine.inspect(id_)["State"]["StartedAt"]).timestamp()
     (told,) = service.records("KOI_EVENT=started", f"KOI_INSTANCE={engine.name}:{id_}")
-    assert 0 < int(told["__REALTIME_TIMESTAMP"]) / 1e6 - started < 1.0
+    assert 0 < int(told["__REALTIME_TIMESTAMP"]) / 1e6 - started < LONGEST_PAUSE / 3
 
 
 @EVERY
@@ -151,7 +151,7 @@ def test_engine_that_may_not_be_asked_is_told_of_everywhere(
     assert told in asked.stdout
     doctor = engine.machine.run("koi-runtime", "--system", "doctor", check=False)
     assert told in doctor.stdout
-    assert f"{engine.name}: its gate is masked" in doctor.stdout
+    assert f"{engine.name}: gate masked" in doctor.stdout
     assert doctor.returncode == 1
 
 
