@@ -34,7 +34,7 @@ def test_journalctl_explains_the_records(service: Service) -> None:
         about = f"KOI_INSTANCE=systemd:{worker}"
         wait_until(lambda: service.records(about), "a record of the start")
     explained = service.journal("--catalog", "--no-hostname", about)
-    assert f"Subject: systemd:{worker} runs" in explained
+    assert f"Subject: Instance systemd:{worker} started" in explained
     assert "Defined-By: koi-runtime" in explained
     assert "@KOI" not in explained
 
