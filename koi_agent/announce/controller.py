@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from heapq import heappop, heappush
-from itertools import chain, islice
+from itertools import chain, count, islice
 from typing import Never
 
 from koi_agent.announce.lane import Lane
@@ -68,7 +68,8 @@ class Controller:
         self._to_plan: dict[Key, None] = {}  # in the order in which they changed
         self._to_feed: dict[Key, None] = {}
         self._to_report: dict[Key, None] = {}
-        self._deadlines: list[tuple[float, Key | None]] = []
+        self._deadlines: list[tuple[float, int, Key | None]] = []
+        self._numbers = count()
         self._woken = asyncio.Event()
         self._lanes = [
             Lane(one, config, self._policy, apply, self._on_status) for one in capabilities
@@ -123,7 +124,7 @@ class Controller:
     def _look_later(self, key: Key | None, seconds: float) -> None:
         """Schedule a plan for an instance, without one for the policy: time alone may change it."""
         when = self._now() + seconds + MARGIN
-        heappush(self._deadlines, (when, key))
+        heappush(self._deadlines, (when, next(self._numbers), key))
         self._woken.set()
 
     def change(self, config: Config) -> None:
@@ -168,7 +169,7 @@ class Controller:
             async with asyncio.timeout_at(self._deadlines[0][0] if self._deadlines else None):
                 await self._woken.wait()
         while self._deadlines and self._deadlines[0][0] <= self._now():
-            _, key = heappop(self._deadlines)
+            _, _, key = heappop(self._deadlines)
             if key:
                 self._to_plan[key] = None
 

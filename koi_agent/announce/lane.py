@@ -37,6 +37,7 @@ class Lane:
         self._before: dict[Key, Planned] = {}
         self._group = asyncio.TaskGroup()
         self._tasks: dict[str, asyncio.Task[Never]] = {}
+        self._ending: dict[str, asyncio.Task[Never]] = {}
         self._running = False
         providers = capability.providers(config, apply)
         self._feeds = {name: Feed(name, one, changed) for name, one in providers.items()}
@@ -59,6 +60,7 @@ class Lane:
             del self._feeds[name]
             if task := self._tasks.pop(name, None):
                 task.cancel()
+                self._ending[name] = task
         added = [name for name in providers if name not in self._feeds]
         for name, provider in providers.items():
             if name in added:
@@ -76,12 +78,21 @@ class Lane:
             self._running = True
             for name in self._feeds:
                 self._start(name)
-            await asyncio.Event().wait()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self._running = False
         raise AssertionError("a lane runs until it is cancelled")
 
     def _start(self, name: str) -> None:
-        feeding = self._feeds[name].run()
+        feeding = self._run_after(self._ending.pop(name, None), self._feeds[name])
         self._tasks[name] = self._group.create_task(feeding, name=f"feed {name}")
+
+    async def _run_after(self, ending: asyncio.Task[Never] | None, feed: Feed) -> Never:
+        """Run a feed when the one before it with the same name has withdrawn its records."""
+        if ending:
+            await asyncio.wait([ending])
+        await feed.run()
 
     def put(self, instance: Instance) -> None:
         """Add or replace an instance in the plan."""

@@ -44,7 +44,7 @@ class HealthRules:
         return None if hold and hold.kind is HoldKind.UNHEALTHY else hold
 
     def award(self, contenders: Sequence[Contender]) -> Iterable[Award]:
-        """Return no award: checks do not compete."""
+        """Grant every request: checks do not compete."""
         return [Award(request.name) for _, request in contenders]
 
 
