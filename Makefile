@@ -39,7 +39,8 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 BIN = .venv/bin
 # The virtual environment uses the first of these that is new enough.
 PYTHON = python3 /usr/bin/python3
-# One process per CPU; tests of one group (xdist_group) stay in one process. ARGS=-n0 for one alone.
+# One process per CPU; each is given one test after the other, slow ones first. ARGS=-n0 for one
+# process.
 PARALLEL = --numprocesses=auto --maxprocesses=4 --dist=loadgroup --no-loadscope-reorder
 CLEAN = .venv build koi_agent.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis \
 	.import_linter_cache

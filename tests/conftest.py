@@ -1,6 +1,7 @@
 """Rules for every test: nothing is left behind, and nothing that CI requires is skipped."""
 
 import asyncio
+import fcntl
 import gc
 import inspect
 import os
@@ -43,6 +44,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(REAL_TIMEOUT))
     order = {name: number for number, name in enumerate(SLOWEST_FIRST)}
     items.sort(key=lambda item: order.get(folder(item), len(order)))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Run tests with the same ``one_at_a_time`` mark one after the other in all processes.
+
+    The time limit of a test starts when its turn comes.
+    """
+    mark = item.get_closest_marker("one_at_a_time")
+    if mark is None:
+        return (yield)
+    assert item.config.cache is not None
+    folder = item.config.cache.mkdir("one-at-a-time")
+    # The lock ends with the file: a process that is killed holds up no other.
+    with folder.joinpath(f"{mark.args[0]}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return (yield)
 
 
 @pytest.hookimpl(hookwrapper=True)

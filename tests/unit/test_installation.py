@@ -14,7 +14,7 @@ from koi_agent.publishers.dbus.log_control import LOG_CONTROL_INTERFACE
 from tests.unit import interface_files
 
 # "make install" builds in the checkout: two at the same time would disturb each other.
-pytestmark = pytest.mark.xdist_group("checkout")
+pytestmark = pytest.mark.one_at_a_time("checkout")
 
 CHECKOUT = Path(__file__).parents[2]
 PACKAGING = CHECKOUT / "packaging"
@@ -74,7 +74,8 @@ def expected(prefix: str = "usr") -> dict[str, Row]:
 
 def make(target: str, tree: Path, *variables: str) -> None:
     command = ["make", "-C", str(CHECKOUT), target, f"DESTDIR={tree}", *variables]
-    subprocess.run(command, check=True, capture_output=True)
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def files(tree: Path) -> dict[str, tuple[int, bytes]]:
