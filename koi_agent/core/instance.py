@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Self
 
 from koi_agent.core.key import Key
+from koi_agent.core.reach.filters import OPEN, AddressFilter
 
 
 class InstanceState(StrEnum):
@@ -68,7 +69,9 @@ class PortMapping:
     """One way to reach a port.
 
     ``host_port`` 0 means not published: reach ``container_port`` at the instance's addresses.
-    For units both ports are the same. An empty ``host_ip`` means it is not known.
+    For units both ports are the same. An empty ``host_ip`` means it is not known. ``interface`` is
+    the one that the socket is bound to (SO_BINDTODEVICE), empty for any. ``is_v6only`` is True if
+    ``::`` does not include IPv4 (IPV6_V6ONLY).
     """
 
     container_port: int
@@ -76,6 +79,8 @@ class PortMapping:
     host_port: int
     host_ip: str
     source: PortSource
+    interface: str = ""
+    is_v6only: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,7 +227,7 @@ class Instance:
     all such backends are absent or fail. ``notes`` are sentences for Explain. ``project`` and
     ``replica`` identify one of several equal instances, as Compose numbers them, from 1; they are
     empty and 0 for a single instance. ``ending`` means that the instance is being stopped: a
-    connection to it could start it again.
+    connection to it could start it again. ``address_filter`` is its firewall.
 
     ``announcements`` is the status of the records that the instance requests. ``checked`` means
     that ``health`` is the result of a check by the agent.
@@ -253,6 +258,7 @@ class Instance:
     ending: bool = False
     announcements: tuple[RecordStatus, ...] = ()
     checked: bool = False
+    address_filter: AddressFilter = OPEN
     traits: Traits = field(default=CONTAINER, repr=False)
 
     @property

@@ -1,30 +1,40 @@
 """Rules for ports that all backends share: binds of one port, and ports that metadata declares."""
 
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from koi_agent.core.instance import KoiMetadata, PortMapping, PortSource, Protocol
 
-_WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104  # compared, not bound
+_V4, _V6 = "0.0.0.0", "::"  # noqa: S104 - compared, not bound
 
 
 def merge_binds(mappings: Iterable[PortMapping]) -> Iterator[PortMapping]:
-    """Yield each port once per address to which it is effectively bound (see ``widest``)."""
-    services: dict[tuple[int, Protocol], set[PortMapping]] = {}
-    for mapping in mappings:
-        services.setdefault((mapping.container_port, mapping.protocol), set()).add(mapping)
-    for binds in services.values():
-        kept = widest({bind.host_ip for bind in binds})
-        yield from (bind for bind in binds if bind.host_ip in kept)
+    """Yield each port of each interface once per address to which it is effectively bound.
 
-
-def widest(addresses: Set[str]) -> Set[str]:
-    """Return the addresses that matter of those to which one port is bound.
-
-    A wildcard includes all specific addresses, and ``::`` includes ``0.0.0.0``: on Linux it means
-    both families. The exception, a socket for IPv6 only, is not distinguished. Without a wildcard,
-    all addresses are returned.
+    A wildcard includes the specific addresses of its family, and ``::`` includes IPv4 unless the
+    socket is for IPv6 only. Sockets for all IPv4 and for all IPv6 addresses are one ``::``.
     """
-    return {max(wildcards)} if (wildcards := addresses & _WILDCARDS) else addresses
+    services: dict[tuple[int, Protocol, int, str], set[PortMapping]] = {}
+    for mapping in mappings:
+        service = mapping.container_port, mapping.protocol, mapping.host_port, mapping.interface
+        services.setdefault(service, set()).add(mapping)
+    for binds in services.values():
+        yield from _widest(binds)
+
+
+def _widest(binds: set[PortMapping]) -> Iterator[PortMapping]:
+    by_address = {bind.host_ip: bind for bind in sorted(binds, key=lambda bind: bind.is_v6only)}
+    v4, v6 = by_address.pop(_V4, None), by_address.pop(_V6, None)
+    dual = next((bind for bind in binds if bind.host_ip == _V6 and not bind.is_v6only), None)
+    if v4 and v6 and not dual:
+        dual = replace(v6, is_v6only=False)
+    if dual:
+        yield dual
+        return
+    yield from filter(None, (v4, v6))
+    for address, bind in by_address.items():
+        if not (v6 if ":" in address else v4):
+            yield bind
 
 
 def declared(metadata: KoiMetadata, seen: set[tuple[int, Protocol]]) -> Iterator[PortMapping]:

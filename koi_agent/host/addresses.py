@@ -1,18 +1,19 @@
-"""The addresses at which other hosts reach this host (NETLINK_ROUTE, rtnetlink(7)).
+"""The interfaces and addresses of this host (NETLINK_ROUTE, rtnetlink(7)).
 
-Bridges that connect only containers and virtual machines of this host are left out: no other host
-is on them, and they come and go with each project.
+Bridges that connect only containers and virtual machines of this host are told apart: no other
+host is on them, and they come and go with each project.
 """
 
 import asyncio
 import socket
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Final
 
+from koi_agent.core.reach.network import HostNetwork, Link, LinkAddress, LinkKind
 from koi_agent.host.netlink import (
     DONE,
     ERROR,
@@ -29,7 +30,7 @@ _NEW_LINK, _GET_LINK = 16, 18
 _NEW_ADDRESS, _GET_ADDRESS = 20, 22
 _LINK = struct.Struct("=BxHiII")
 _ADDRESS = struct.Struct("=BBBBI")
-_MASTER, _LINK_INFO, _KIND = 10, 18, 1
+_NAME, _MASTER, _LINK_INFO, _KIND = 3, 10, 18, 1
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
 _MAX_PART: Final = 64 * 1024
 
@@ -47,6 +48,7 @@ class Interface:
     """A network interface; ``kind`` is "" for hardware, ``master`` is 0 outside of a bridge."""
 
     index: int
+    name: str
     flags: int
     kind: str = ""
     master: int = 0
@@ -85,35 +87,62 @@ class Addresses:
 
 
 def now() -> tuple[HostAddress, ...]:
-    """Return the addresses at which other hosts reach this host; raises ``OSError``."""
+    """Return the addresses to announce by mDNS; raises ``OSError``."""
+    return announced(network())
+
+
+def network() -> HostNetwork:
+    """Return the interfaces of this host with their addresses; raises ``OSError``."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _ROUTE) as netlink:
         netlink.settimeout(PATIENCE)
         netlink.bind((0, 0))
         interfaces = [_interface(p) for p in _dump(netlink, _GET_LINK, _NEW_LINK)]
         addresses = [_address(p) for p in _dump(netlink, _GET_ADDRESS, _NEW_ADDRESS)]
-    return reachable(interfaces, [address for address in addresses if address])
+    return HostNetwork(tuple(links(interfaces, addresses)))
 
 
-def reachable(
-    interfaces: Iterable[Interface], addresses: Iterable[HostAddress]
-) -> tuple[HostAddress, ...]:
-    """Return the addresses on networks with other hosts; link-local ones only without others."""
-    known = {interface.index: interface for interface in interfaces}
-    usable = {index for index, interface in known.items() if _has_other_hosts(interface, known)}
-    found = sorted(address for address in addresses if address.interface in usable)
-    routable = tuple(address for address in found if not address.linklocal)
-    return routable or tuple(found)
+def announced(found: HostNetwork) -> tuple[HostAddress, ...]:
+    """Return the addresses to announce by mDNS, sorted: those of networks with multicast."""
+    return tuple(
+        sorted(
+            HostAddress(interface=link.index, address=one.address, linklocal=one.is_link_local)
+            for link in found.networks()
+            if link.has_multicast
+            for one in link.announced()
+        )
+    )
 
 
-def _has_other_hosts(interface: Interface, known: Mapping[int, Interface]) -> bool:
-    """Return True if other hosts may be on the network of an interface."""
-    needed = _UP | _RUNNING | _MULTICAST
-    if interface.flags & _LOOPBACK or interface.flags & needed != needed:
-        return False
-    if interface.kind != "bridge":
-        return True
-    ports = (other for other in known.values() if other.master == interface.index)
-    return any(port.kind not in _VIRTUAL for port in ports)
+def links(
+    interfaces: Sequence[Interface], addresses: Iterable[tuple[int, LinkAddress]]
+) -> Iterator[Link]:
+    """Yield interfaces with their addresses, sorted by name; ports of a bridge are left out."""
+    by_index: dict[int, list[LinkAddress]] = {}
+    for index, address in addresses:
+        by_index.setdefault(index, []).append(address)
+    ports: dict[int, list[Interface]] = {}
+    for interface in interfaces:
+        ports.setdefault(interface.master, []).append(interface)
+    for interface in sorted(interfaces, key=lambda one: one.name):
+        if interface.master == 0 or interface.index in by_index:
+            yield Link(
+                name=interface.name,
+                index=interface.index,
+                kind=_kind(interface, ports.get(interface.index, ())),
+                is_bridge=interface.kind == "bridge",
+                has_multicast=bool(interface.flags & _MULTICAST),
+                addresses=tuple(sorted(by_index.get(interface.index, ()))),
+            )
+
+
+def _kind(interface: Interface, ports: Iterable[Interface]) -> LinkKind:
+    """Return which hosts are on the network of an interface."""
+    if interface.flags & _LOOPBACK:
+        return LinkKind.LOOPBACK
+    if interface.kind == "bridge" and all(port.kind in _VIRTUAL for port in ports):
+        return LinkKind.CONTAINERS
+    is_up = interface.flags & (_UP | _RUNNING) == _UP | _RUNNING
+    return LinkKind.NETWORK if is_up and not interface.master else LinkKind.DOWN
 
 
 def _dump(netlink: socket.socket, request: int, kind: int) -> Iterator[bytes]:
@@ -137,24 +166,31 @@ def _interface(payload: bytes) -> Interface:
     info = dict(attributes(values.get(_LINK_INFO, b"")))
     return Interface(
         index=index,
+        name=_text(values.get(_NAME, b"")),
         flags=flags,
-        kind=info.get(_KIND, b"").rstrip(b"\0").decode("ascii", "replace"),
+        kind=_text(info.get(_KIND, b"")),
         master=_number(values.get(_MASTER, b"")),
     )
 
 
-def _address(payload: bytes) -> HostAddress | None:
-    """Parse an address; None if it must not be announced to other hosts."""
-    family, _, short_flags, scope, index = _ADDRESS.unpack_from(payload)
+def _address(payload: bytes) -> tuple[int, LinkAddress]:
+    """Return the index of an interface, and an address of it."""
+    family, prefix, short_flags, scope, index = _ADDRESS.unpack_from(payload)
     values = dict(attributes(payload[_ADDRESS.size :]))
-    packed = values.get(_IFA_LOCAL) or values.get(_IFA_ADDRESS)
+    packed = values.get(_IFA_LOCAL) or values.get(_IFA_ADDRESS) or bytes(4)
     flags = _number(values.get(_IFA_FLAGS, b"")) or short_flags
     unusable = _DAD_FAILED | _DEPRECATED | _TENTATIVE
     unusable |= _TEMPORARY if family == socket.AF_INET6 else 0
-    if packed is None or flags & unusable or scope > _LINK_SCOPE:
-        return None
-    text = str(ip_address(packed))
-    return HostAddress(interface=index, address=text, linklocal=scope == _LINK_SCOPE)
+    return index, LinkAddress(
+        address=str(ip_address(packed)),
+        prefix=prefix,
+        is_link_local=scope == _LINK_SCOPE,
+        is_lasting=not flags & unusable,
+    )
+
+
+def _text(data: bytes) -> str:
+    return data.rstrip(b"\0").decode("ascii", "replace")
 
 
 def _number(data: bytes) -> int:

@@ -5,6 +5,7 @@ The kernel gives with each socket the control group of the task that created it.
 
 import asyncio
 import logging
+import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -98,7 +99,17 @@ def served(
                 host_port=listener.port,
                 host_ip=listener.address,
                 source=PortSource.LISTENING,
+                interface=_interface(listener.ifindex) if listener.ifindex else "",
+                is_v6only=listener.v6only and listener.address == "::",
             )
+
+
+def _interface(index: int) -> str:
+    """Return the name of an interface, or its number if it is gone."""
+    try:
+        return socket.if_indextoname(index)
+    except OSError:
+        return str(index)
 
 
 def is_declared(listener: Listener, metadata: KoiMetadata) -> bool:

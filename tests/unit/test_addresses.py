@@ -1,38 +1,65 @@
-"""The addresses at which other hosts reach this host: chosen, and read from the real kernel."""
+"""The interfaces and addresses of this host: sorted out, and read from the real kernel."""
 
 import asyncio
 import socket
 
 import pytest
 
+from koi_agent.core.reach.network import HostNetwork, LinkAddress, LinkKind
 from koi_agent.host import addresses
-from koi_agent.host.addresses import Addresses, HostAddress, Interface, reachable
+from koi_agent.host.addresses import Addresses, Interface, announced, links
 
 FLAGS = 0x1043  # up, broadcast, running, multicast
 
 
-def interface(index: int, kind: str = "", master: int = 0, flags: int = FLAGS) -> Interface:
-    return Interface(index=index, flags=flags, kind=kind, master=master)
+def interface(
+    index: int, kind: str = "", master: int = 0, flags: int = FLAGS, name: str = ""
+) -> Interface:
+    name = name or f"lan{index}"
+    return Interface(index=index, name=name, flags=flags, kind=kind, master=master)
 
 
-def at(index: int, address: str, *, linklocal: bool = False) -> HostAddress:
-    return HostAddress(interface=index, address=address, linklocal=linklocal)
+def at(
+    index: int, address: str, *, linklocal: bool = False, lasting: bool = True
+) -> tuple[int, LinkAddress]:
+    return index, LinkAddress(
+        address=address, prefix=24, is_link_local=linklocal, is_lasting=lasting
+    )
+
+
+def found(
+    interfaces: list[Interface], there: list[tuple[int, LinkAddress]]
+) -> list[tuple[int, str]]:
+    made = HostNetwork(tuple(links(interfaces, there)))
+    return [(one.interface, one.address) for one in announced(made)]
 
 
 def test_each_network_has_its_own_addresses() -> None:
-    there = (at(2, "192.0.2.1"), at(2, "2001:db8::1"), at(3, "198.51.100.1"))
-    assert reachable([interface(2), interface(3)], reversed(there)) == there
+    there = [at(3, "198.51.100.1"), at(2, "2001:db8::1"), at(2, "192.0.2.1")]
+    expected = [(2, "192.0.2.1"), (2, "2001:db8::1"), (3, "198.51.100.1")]
+    assert found([interface(2), interface(3)], there) == expected
 
 
 @pytest.mark.parametrize("flags", [0x49, 0x1003, 0x1042, 0x43], ids=["lo", "dead", "down", "ptp"])
-def test_interface_without_a_network_has_no_addresses(flags: int) -> None:
-    assert reachable([interface(2, flags=flags)], [at(2, "192.0.2.1")]) == ()
+def test_interface_without_a_multicast_network_has_no_addresses(flags: int) -> None:
+    assert found([interface(2, flags=flags)], [at(2, "192.0.2.1")]) == []
 
 
-def test_link_local_addresses_are_used_only_without_others() -> None:
-    near, wide = at(2, "fe80::1", linklocal=True), at(2, "192.0.2.1")
-    assert reachable([interface(2)], [near, wide]) == (wide,)
-    assert reachable([interface(2)], [near]) == (near,)
+@pytest.mark.parametrize(
+    ("there", "expected"),
+    [
+        ([at(2, "169.254.7.1", linklocal=True)], ["169.254.7.1"]),
+        ([at(2, "169.254.7.1", linklocal=True), at(2, "192.0.2.1")], ["192.0.2.1"]),
+        ([at(2, "fe80::1", linklocal=True), at(2, "192.0.2.1")], ["192.0.2.1", "fe80::1"]),
+        ([at(2, "fe80::1", linklocal=True), at(2, "2001:db8::1")], ["2001:db8::1"]),
+        ([at(2, "fe80::1", linklocal=True), at(3, "2001:db8::1")], ["fe80::1", "2001:db8::1"]),
+        ([at(2, "192.0.2.1", lasting=False)], []),
+    ],
+)
+def test_link_local_address_counts_if_its_interface_has_no_other_of_the_family(
+    there: list[tuple[int, LinkAddress]], expected: list[str]
+) -> None:
+    assert [text for _, text in found([interface(2), interface(3)], there)] == expected
 
 
 @pytest.mark.parametrize(
@@ -40,18 +67,31 @@ def test_link_local_addresses_are_used_only_without_others() -> None:
 )
 def test_bridge_counts_if_it_connects_more_than_containers(inside: str, counts: bool) -> None:  # noqa: FBT001
     there = [interface(2, "bridge"), interface(3, inside, master=2)]
-    assert bool(reachable(there, [at(2, "172.17.0.1")])) is counts
+    assert bool(found(there, [at(2, "172.17.0.1")])) is counts
 
 
 def test_empty_bridge_does_not_count() -> None:
-    assert reachable([interface(2, "bridge")], [at(2, "172.17.0.1")]) == ()
+    assert found([interface(2, "bridge")], [at(2, "172.17.0.1")]) == []
 
 
-def test_addresses_of_the_real_kernel_are_parsed() -> None:
-    names = {index for index, _ in socket.if_nameindex()}
-    found = addresses.now()
-    assert {one.interface for one in found} <= names
-    for one in found:
+def test_port_of_a_bridge_has_no_addresses_of_its_own() -> None:
+    there = [interface(2, "bridge"), interface(3, master=2)]
+    assert found(there, [at(2, "192.0.2.1"), at(3, "fe80::3", linklocal=True)]) == [
+        (2, "192.0.2.1")
+    ]
+
+
+def test_interfaces_of_the_real_kernel_are_parsed() -> None:
+    made = addresses.network()
+    assert {(link.index, link.name) for link in made.links} <= set(socket.if_nameindex())
+    loopback = made.link("lo")
+    assert loopback
+    assert loopback.kind is LinkKind.LOOPBACK
+    assert LinkAddress(address="127.0.0.1", prefix=8) in loopback.addresses
+
+
+def test_addresses_of_the_real_kernel_can_be_bound() -> None:
+    for one in addresses.now():
         family = socket.AF_INET6 if ":" in one.address else socket.AF_INET
         with socket.socket(family, socket.SOCK_DGRAM) as door:
             place = (one.address, 0, 0, one.interface) if ":" in one.address else (one.address, 0)

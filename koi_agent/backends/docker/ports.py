@@ -13,12 +13,13 @@ from koi_agent.backends.http_engine.json_fields import (
     get_str,
 )
 from koi_agent.core.instance import KoiMetadata, PortMapping, PortSource, Protocol
-from koi_agent.core.ports import declared, widest
+from koi_agent.core.ports import declared, merge_binds
 
 PortSet = frozenset[tuple[int, Protocol]]
 
 _PORT_LIMIT: Final = 65536
 _ANY_ADDRESS: Final = "0.0.0.0"  # noqa: S104 - compared, not bound
+_ANY_V6_ADDRESS: Final = "::"
 _PORT: Final = re.compile("([0-9]{1,5})(?:/([a-z0-9]{1,12}))?")
 _PROTOCOLS: Final = {"tcp": Protocol.TCP, "udp": Protocol.UDP}
 
@@ -88,19 +89,23 @@ def _add_bind(
 
 
 def _published(binds: _Binds) -> tuple[PortMapping, ...]:
-    """Return sorted mappings; binds of one port to all IPv4 and all IPv6 addresses are one."""
-    found = [(*service, address) for service, bound in binds.items() for address in widest(bound)]
-    found.sort()
-    return tuple(
+    """Return sorted mappings; binds of one port to all IPv4 and all IPv6 addresses are one.
+
+    An engine binds ``::`` for IPv6 only: it publishes IPv4 by a bind of its own.
+    """
+    found = (
         PortMapping(
             container_port=container_port,
             protocol=protocol,
             host_port=host_port,
             host_ip=address,
             source=PortSource.PUBLISHED,
+            is_v6only=address == _ANY_V6_ADDRESS,
         )
-        for container_port, protocol, host_port, address in found
+        for (container_port, protocol, host_port), bound in binds.items()
+        for address in bound
     )
+    return tuple(sorted(merge_binds(found)))
 
 
 def _parse_port(text: str) -> tuple[int, Protocol] | None:

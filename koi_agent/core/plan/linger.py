@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Final
 
 from koi_agent.core.events import Event, GoneReason, Started, Stopped, Updated
-from koi_agent.core.instance import Instance, PortMapping
+from koi_agent.core.instance import Instance, PortMapping, PortSource
 from koi_agent.core.key import Key
 
 _FINAL: Final = frozenset(map(str, GoneReason))
@@ -88,7 +88,11 @@ class RestartGrace:
     def _compare(self, before: tuple[PortMapping, ...], now: Instance) -> None:
         """Record the ports that were open ``before`` and are closed now."""
         since, remembered = self._closed.pop(now.key, (self._clock(), ()))
-        open_now = {(port.container_port, port.protocol) for port in now.ports}
+        open_now = {
+            (port.container_port, port.protocol)
+            for port in now.ports
+            if port.source is not PortSource.DECLARED
+        }
         known = (*before, *remembered)
         closed = {port for port in known if (port.container_port, port.protocol) not in open_now}
         if closed:

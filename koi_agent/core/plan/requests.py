@@ -13,13 +13,14 @@ from typing import NamedTuple, Protocol
 from koi_agent.core.instance import EnabledBy, Health, Instance, InstanceState
 from koi_agent.core.key import Key
 from koi_agent.core.plan.records import Decision, Record
+from koi_agent.core.reach.network import UNKNOWN, HostNetwork
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """The administrator's decisions that all capabilities share, and the state of the host.
 
-    ``host_name`` is this host's name, a single label. ``lost`` are the backends that have been
+    ``host_name`` is this host's name, a single label. ``network`` are its interfaces. ``lost`` are the backends that have been
     lost for longer than ``StaleAfter=``: their instances are no longer announced.
     """
 
@@ -27,6 +28,7 @@ class Policy:
     partner_labels: bool = True
     withdraw_unhealthy: bool = True
     lost: frozenset[str] = frozenset()
+    network: HostNetwork = UNKNOWN
 
     def admits(self, instance: Instance) -> bool:
         """Return True if the instance has opted in from a source that counts."""
@@ -124,6 +126,6 @@ class Rules(Protocol):
 
 considered = attrgetter(
     *("name", "state", "health", "checked", "ports", "ips", "metadata", "ending"),
-    *("stale", "project", "replica", "created_at"),
+    *("stale", "project", "replica", "created_at", "address_filter"),
 )
 """The fields of an instance that rules read. A change of any other field changes no plan."""

@@ -93,6 +93,18 @@ PORT: Final[Table[InstancePort]] = Table(
             lambda p: str(p.mapping.source),
             "Source of the port: the runtime, a listening socket, or metadata alone.",
         ),
+        _entry(
+            "interface",
+            TEXT_OR_NULL,
+            lambda p: p.mapping.interface,
+            "Interface that the socket is bound to; empty for any.",
+        ),
+        _entry(
+            "ipv6_only",
+            BOOLEAN,
+            lambda p: p.mapping.is_v6only,
+            "Whether a bind to all IPv6 addresses leaves out IPv4.",
+        ),
         _entry("type", TEXT, lambda p: p.service_type, "DNS-SD service type it is announced as."),
     ),
 )

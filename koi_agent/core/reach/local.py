@@ -1,0 +1,105 @@
+"""How this host itself reaches a port of an instance, for health checks.
+
+A check asks where a user of this host would ask. Where this host can't ask, nothing is known of
+the instance: that is not the same as unhealthy.
+"""
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from koi_agent.core.errors import BadInput
+from koi_agent.core.instance import Instance, PortMapping, PortSource
+from koi_agent.core.reach.addresses import Address, Family, is_unicast, parse
+from koi_agent.core.reach.bounds import families_of
+from koi_agent.core.reach.network import HostNetwork, LinkKind
+
+_LOOPBACKS: Final = {Family.IPV4: "127.0.0.1", Family.IPV6: "::1"}
+
+
+class Target(NamedTuple):
+    """A numeric address and a port to connect to."""
+
+    address: str
+    port: int
+
+
+class NotFromHere(BadInput):
+    """This host can't reach a port that may well serve others."""
+
+
+def targets(
+    instance: Instance, mapping: PortMapping, network: HostNetwork, *, past_proxy: bool = False
+) -> tuple[Target, ...]:
+    """Return where this host reaches a port, the best first; raise ``NotFromHere``.
+
+    With ``past_proxy`` a published port is reached at the container's own address if possible: an
+    engine's proxy accepts connections for a container that does not listen.
+    """
+    inside = tuple(_inside(instance, mapping, network)) if past_proxy else ()
+    if not mapping.host_port:
+        return tuple(_inside(instance, mapping, network)) or _not_inside(instance, network)
+    if mapping.source is PortSource.DECLARED:
+        raise NotFromHere(f"nothing of it listens on port {mapping.host_port} of this host")
+    found = inside or tuple(_outside(mapping, network))
+    admitted = [one for one in found if _admits(instance, one)]
+    if found and not admitted:
+        raise NotFromHere("IPAddressDeny= keeps connections of this host out")
+    return tuple(admitted)
+
+
+def _admits(instance: Instance, target: Target) -> bool:
+    address = parse(target.address)
+    return address is not None and instance.address_filter.admits(address)
+
+
+def _outside(mapping: PortMapping, network: HostNetwork) -> Iterator[Target]:
+    """Yield where this host reaches a port of its own; raise ``NotFromHere``."""
+    address = parse(mapping.host_ip)
+    if address is None and mapping.host_ip:
+        raise NotFromHere(f"it is bound to something that is not an address: {mapping.host_ip[:60]!r}")
+    link = network.link(mapping.interface) if mapping.interface else None
+    if mapping.interface and (link is None or link.kind is not LinkKind.LOOPBACK):
+        raise NotFromHere(
+            f"it is bound to {mapping.interface}: connections of this host go through lo"
+        )
+    if address and not address.is_unspecified:
+        yield Target(_present(address, network), mapping.host_port)
+        return
+    usable = [one for one in sorted(families_of(mapping)) if network.has_loopback(one)]
+    if not usable:
+        raise NotFromHere("this host has no loopback address of the port's family")
+    for family in usable:
+        yield Target(_LOOPBACKS[family], mapping.host_port)
+
+
+def _present(address: Address, network: HostNetwork) -> str:
+    """Return an address that this host has; raise ``NotFromHere``."""
+    if address.is_link_local or address.is_multicast:
+        raise NotFromHere(f"the address {address} has a meaning on one network only")
+    known = not network.is_known or address.is_loopback or network.with_address(address)
+    if not known:
+        raise NotFromHere(f"no interface of this host has the address {address}")
+    return str(address)
+
+
+def _inside(instance: Instance, mapping: PortMapping, network: HostNetwork) -> Iterator[Target]:
+    """Yield the instance's own addresses that this host reaches."""
+    for address in map(parse, instance.ips):
+        if address and is_unicast(address) and not address.is_link_local:
+            link = network.towards(address)
+            routed = instance.traits.is_routable or not network.is_known
+            if (link.is_bridge if link else routed) and mapping.container_port:
+                yield Target(str(address), mapping.container_port)
+
+
+def _not_inside(instance: Instance, network: HostNetwork) -> tuple[Target, ...]:
+    """Raise ``NotFromHere`` with the reason why no own address is reached."""
+    own = [one for one in map(parse, instance.ips) if one and is_unicast(one)]
+    if not own:
+        raise NotFromHere("no address of the instance is known")
+    for address in own:
+        link = network.towards(address)
+        if link and link.kind is LinkKind.NETWORK:
+            reason = f"{address} is on {link.name} by macvlan or ipvlan, past this host"
+            raise NotFromHere(reason)
+    raise NotFromHere(f"{own[0]} is on no network of this host")
