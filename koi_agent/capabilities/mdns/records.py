@@ -8,13 +8,19 @@ from koi_agent.core.metadata.txt import Txt
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """A DNS-SD service of one ``owner``. No ``addresses`` means this host's own."""
+    """A DNS-SD service of one ``owner``. No ``addresses`` means this host's own.
+
+    ``interfaces`` are the names of the interfaces on which it is announced; none means all.
+    ``family`` limits this host's own addresses to IPv4 (4) or IPv6 (6); None means both.
+    """
 
     owner: Key
     name: str
     type: str
     port: int
     addresses: tuple[str, ...] = ()
+    interfaces: tuple[str, ...] = ()
+    family: int | None = None
     txt: Txt = ()
     subtypes: tuple[str, ...] = ()
 
@@ -28,12 +34,15 @@ class Service:
 class HostName:
     """The part of one ``owner`` in a host name: replicas share a name and add an address each.
 
-    No ``addresses`` means this host's own. ``name`` is a single label.
+    No ``addresses`` means this host's own. ``name`` is a single label. ``interfaces`` and
+    ``family`` are those of ``Service``.
     """
 
     owner: Key
     name: str
     addresses: tuple[str, ...] = ()
+    interfaces: tuple[str, ...] = ()
+    family: int | None = None
 
     @property
     def title(self) -> str:
