@@ -30,6 +30,7 @@ from koi_agent.core.registry import Registry
 from koi_agent.follow.followers import Followers
 from koi_agent.host.listeners import ListenerTable
 from koi_agent.host.logs import LogOutput
+from koi_agent.host.network_watch import NetworkWatch
 from koi_agent.host.notify import Notifier, extending
 from koi_agent.host.watchdog import Watchdog, interval
 from koi_agent.publishers.dbus.manager import ManagerActions
@@ -76,7 +77,10 @@ class Agent:
         self._status = StatusPublisher(self._registry, notifier)
         self._grace = RestartGrace(config.restart_grace, time.monotonic)
         self._controller = Controller(CAPABILITIES, config, self._grace, self._apply)
-        actions = ManagerActions(self._resync, self._reload, self._controller.decisions)
+        self._network = NetworkWatch(self._controller.set_network)
+        actions = ManagerActions(
+            self._resync, self._reload, self._controller.decisions, lambda: self._network.current
+        )
         self._publisher = DBusPublisher(self._registry, __version__, actions, output)
         self._http = HTTPService(sockets, self._registry, self._grace, self._http_status)
         self._server = Server(self._publisher.tree)
@@ -102,6 +106,7 @@ class Agent:
             state=self._publisher.state,
             waiting={"dbus": self._publisher.waiting},
             dropped={"dbus": self._publisher.dropped},
+            network=self._network.current,
         )
 
     def _backend(self, name: str, config: Config) -> Backend:
@@ -121,6 +126,7 @@ class Agent:
         async with asyncio.TaskGroup() as group:
             group.create_task(_never_returns(self._bus.run()), name="bus")
             group.create_task(_never_returns(self._server.run()), name="server")
+            group.create_task(_never_returns(self._network.run()), name="network")
             try:
                 with extending(self._notifier, by=EXTENSION):
                     await self._start(group)

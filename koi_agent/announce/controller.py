@@ -35,6 +35,7 @@ from koi_agent.core.message_ids import MessageId, journal_fields
 from koi_agent.core.plan.linger import RestartGrace
 from koi_agent.core.plan.records import Decision
 from koi_agent.core.plan.requests import Policy, considered
+from koi_agent.core.reach.network import UNKNOWN, HostNetwork
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +65,7 @@ class Controller:
         self._apply = apply
         self._opted_in: dict[Key, Instance] = {}
         self._lost: dict[str, float] = {}
+        self._network = UNKNOWN
         self._policy = self._policy_at(0.0)
         self._to_plan: dict[Key, None] = {}  # in the order in which they changed
         self._to_feed: dict[Key, None] = {}
@@ -140,6 +142,11 @@ class Controller:
             log.debug("%s: lost, announced for %g s", backend, config.stale_after)
         self._woken.set()
 
+    def set_network(self, network: HostNetwork) -> None:
+        """Plan for other interfaces or addresses of this host."""
+        self._network = network
+        self._woken.set()
+
     def decisions(self, key: Key) -> Sequence[Decision]:
         """Return the decisions on the requests of an instance, as of now."""
         self._set_policy()
@@ -192,6 +199,7 @@ class Controller:
             partner_labels=self._config.capabilities.partner_labels,
             withdraw_unhealthy=self._config.health.withdraw_unhealthy,
             lost=frozenset(backend for backend, since in self._lost.items() if since <= over),
+            network=self._network,
         )
 
     def _plan(self, keys: Sequence[Key]) -> None:

@@ -52,9 +52,27 @@ def lines(explanation: formatting.Record) -> Iterator[str]:
         yield f"port {formatting.address(port)}, {port['source']}: {type_of(port, metadata)}"
     if not ports:
         yield "no port is known"
+    yield from reach(explanation)
     yield from by_capability(explanation)
     for note in records.items(explanation, "notes"):
         yield f"note: {note}"
+
+
+def reach(explanation: formatting.Record) -> Iterator[str]:
+    """Yield from where other hosts reach each port, and why they do not reach others."""
+    for port in records.dicts(explanation, "reachable"):
+        places = [
+            f"{place['interface']} {formatting.join(str(place['address']), place['port'])}"
+            for place in records.dicts(port, "places")
+        ]
+        where = ", ".join(places) or "on no network at present"
+        missing = [
+            f"not on {link['interface']} ({link['reason']})"
+            for link in records.dicts(port, "not_on")
+        ]
+        yield "; ".join([f"reachable, port {port['port']}: {where} ({port['source']})", *missing])
+    for port in records.dicts(explanation, "unreachable"):
+        yield f"not reachable by other hosts, port {port['port']}: {port['reason']}"
 
 
 def by_capability(explanation: formatting.Record) -> Iterator[str]:

@@ -84,6 +84,11 @@ def address(port: Record) -> str:
     return f"{ports}/{port['protocol']}"
 
 
+def join(address: str, port: object) -> str:
+    """Format an address and a port as in a URL."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
 def metadata(values: Record, prefix: str = "") -> Iterator[str]:
     """Yield a line ``key=value`` for each value; nested keys are joined by dots."""
     for key, value in values.items():

@@ -23,6 +23,7 @@ FRESH: Final = 0.1
 EPHEMERAL: Final = range(32768, 61000)
 """The kernel's default range, used where a sandbox hides the configured one."""
 
+_BIND_V6ONLY_FILE: Final = Path("/proc/sys/net/ipv6/bindv6only")
 _EPHEMERAL_FILE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
@@ -131,3 +132,11 @@ def ephemeral_ports(file: Path = _EPHEMERAL_FILE) -> range:
     except (OSError, ValueError):
         return EPHEMERAL
     return range(first, last + 1)
+
+
+def bind_v6only(file: Path = _BIND_V6ONLY_FILE) -> bool:
+    """Return True if ``::`` leaves out IPv4 by default; the kernel's own default is False."""
+    try:
+        return file.read_text("ascii").strip() == "1"
+    except (OSError, ValueError):
+        return False

@@ -28,6 +28,7 @@ from koi_agent.core.key import Key
 from koi_agent.core.plan.planner import Planner
 from koi_agent.core.plan.records import Decision
 from koi_agent.core.plan.requests import Policy
+from koi_agent.core.reach.network import UNKNOWN
 from koi_agent.core.registry import Registry
 from koi_agent.publishers.dbus.manager import ManagerActions
 from koi_agent.publishers.dbus.publisher import DBusPublisher
@@ -97,7 +98,7 @@ class Agent:
         self, backends: Sequence[str] = ("docker", "systemd"), *, version: str = VERSION
     ) -> None:
         self.registry = Registry({name: name for name in backends})
-        actions = ManagerActions(self._resync, self._reload, self._decisions)
+        actions = ManagerActions(self._resync, self._reload, self._decisions, lambda: UNKNOWN)
         self.publisher = DBusPublisher(self.registry, version, actions, Control())
         self.differences: dict[str, dict[str, str]] = {}
         self.lost: dict[str, str] = {}

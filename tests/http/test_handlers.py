@@ -49,6 +49,8 @@ async def test_instance_has_upstream_keys_and_ours(path: socket.socket) -> None:
                 "protocol": "tcp",
                 "host_ip": "0.0.0.0",
                 "source": "published",
+                "interface": None,
+                "ipv6_only": False,
                 "type": "_http._tcp",
             }
         ],

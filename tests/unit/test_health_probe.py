@@ -13,6 +13,7 @@ import pytest
 from koi_agent.capabilities.health.checks import HealthCheck
 from koi_agent.capabilities.health.probe import Unhealthy, probe
 from koi_agent.core.instance import CheckKind
+from koi_agent.core.reach.local import Target
 
 EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 CONNECTIONS = Path("/proc/net/tcp")
@@ -24,7 +25,8 @@ def check(
     port: int, kind: str = "http", address: str = "127.0.0.1", **other: object
 ) -> HealthCheck:
     fields = {"interval": 1.0, "timeout": 5.0, "unhealthy_after": 3} | other
-    return HealthCheck(kind=CheckKind(kind), address=address, port=port, **fields)  # type: ignore[arg-type]
+    targets = (Target(address, port),)
+    return HealthCheck(kind=CheckKind(kind), targets=targets, **fields)  # type: ignore[arg-type]
 
 
 @asynccontextmanager

@@ -10,6 +10,7 @@ from koi_agent.capabilities.health.prober import Prober, ProberSession
 from koi_agent.core.events import Change, Checked, CheckStatus
 from koi_agent.core.instance import CheckKind, Health
 from koi_agent.core.key import Key
+from koi_agent.core.reach.local import Target
 from tests.real.agents import eventually
 
 A, B = Key("docker", "a"), Key("docker", "b")
@@ -18,8 +19,7 @@ A, B = Key("docker", "a"), Key("docker", "b")
 def check(port: int, interval: float = 0.01) -> HealthCheck:
     return HealthCheck(
         kind=CheckKind.TCP,
-        address="127.0.0.1",
-        port=port,
+        targets=(Target("127.0.0.1", port),),
         interval=interval,
         timeout=1.0,
         unhealthy_after=2,
@@ -145,8 +145,7 @@ async def test_withdrawn_check_frees_its_slot_at_once() -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=256) as silent:
         hanging = HealthCheck(
             kind=CheckKind.HTTP,
-            address="127.0.0.1",
-            port=silent.getsockname()[1],
+            targets=(Target("127.0.0.1", silent.getsockname()[1]),),
             interval=0.01,
             timeout=300.0,
             unhealthy_after=2,

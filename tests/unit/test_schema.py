@@ -30,6 +30,7 @@ from koi_agent.core.instance import (
     RecordStatus,
     Refusal,
 )
+from koi_agent.core.reach.network import UNKNOWN
 from koi_agent.core.schema.backend import BACKEND_PROPERTIES
 from koi_agent.core.schema.dictionaries import ANNOUNCEMENT, METADATA, PORT, InstancePort
 from koi_agent.core.schema.explanation import explanation_of
@@ -40,7 +41,7 @@ from koi_agent.publishers.http.instances import backend_record, encode
 from koi_agent.publishers.http.schemas import SCHEMAS, TABLES
 from tests.unit.strategies import BACKENDS, INSTANCES
 
-INTERNAL = {"awaits", "notes", "checked", "ending", "traits"}
+INTERNAL = {"address_filter", "awaits", "notes", "checked", "ending", "traits"}
 """Fields of an instance that are not published as properties."""
 MAPPING = PortMapping(
     container_port=80,
@@ -234,6 +235,8 @@ def test_port_has_its_service_type() -> None:
         "protocol": "tcp",
         "host_ip": "::",
         "source": "published",
+        "interface": None,
+        "ipv6_only": False,
         "type": "_http._tcp",
     }
 
@@ -245,7 +248,7 @@ def test_announcement_without_reason_has_null() -> None:
 
 def test_explanation_has_decision_and_refusals() -> None:
     refused = Refusal(key="koi.port", reason="'x' is not a number")
-    shown = explanation_of(instance(KoiMetadata(refused=(refused,))), ())
+    shown = explanation_of(instance(KoiMetadata(refused=(refused,))), (), UNKNOWN)
     assert shown["key"] == "podman:c"
     assert (shown["enabled"], shown["enabled_by"]) == (False, "")
     expected = {"key": "koi.port", "reason": "'x' is not a number", "capability": ""}
@@ -255,13 +258,13 @@ def test_explanation_has_decision_and_refusals() -> None:
 
 
 def test_explanation_names_source_of_decision() -> None:
-    opted_in = explanation_of(instance(FULL), ())
+    opted_in = explanation_of(instance(FULL), (), UNKNOWN)
     out = KoiMetadata(enable=False, enabled_by=EnabledBy.EXPLICIT)
-    opted_out = explanation_of(instance(out), ())
+    opted_out = explanation_of(instance(out), (), UNKNOWN)
     assert (opted_in["enabled"], opted_in["reasons"]) == (True, ["opted in (announce)"])
     assert (opted_out["enabled"], opted_out["reasons"]) == (False, ["opted out (explicit)"])
 
 
 def test_explanation_can_be_encoded_as_json() -> None:
-    shown = explanation_of(instance(FULL), ())
+    shown = explanation_of(instance(FULL), (), UNKNOWN)
     assert json.loads(json.dumps(shown)) == shown

@@ -66,6 +66,7 @@ class DetailsReader:
             awaits="podman" if file.from_quadlet else "",
             may_restart=file.may_restart or not fragment,
             notifies_ready=file.notifies_ready,
+            address_filter=file.address_filter,
             notes=(*file.problems, *private),
         )
         paths = (fragment, *drop_ins)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import Any
 
@@ -10,8 +10,13 @@ from koi_agent.backends.systemd.manager import SOCKET, UNIT, UnitStatus
 from koi_agent.backends.systemd.units import RUNNING_STATES, Unit
 from koi_agent.core.instance import PortMapping, PortSource, Protocol
 from koi_agent.core.ports import merge_binds
+from koi_agent.core.text import printable
+from koi_agent.host.listeners import bind_v6only
 
-SOCKET_PROPERTIES = ((SOCKET, "Listen"), (SOCKET, "Accept"), (UNIT, "Triggers"))
+SOCKET_PROPERTIES = (
+    *((SOCKET, "Listen"), (SOCKET, "Accept"), (UNIT, "Triggers")),
+    *((SOCKET, "BindToDevice"), (SOCKET, "BindIPv6Only")),
+)
 _LISTEN_ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]{2,45})\]|([0-9.]{7,15})):([0-9]{1,5})(?:%.*)?")
 _SOCKET_TYPES = {"Stream": Protocol.TCP, "Datagram": Protocol.UDP}
 
@@ -43,7 +48,11 @@ class SocketTable:
             self.accepting.add(name)
             return frozenset()
         self.accepting.discard(name)
-        ports = socket_ports([(kind, address) for kind, address in properties.get("Listen", ())])
+        ports = socket_ports(
+            [(kind, address) for kind, address in properties.get("Listen", ())],
+            interface=printable(properties.get("BindToDevice", "")),
+            ipv6_only=_is_v6only(properties.get("BindIPv6Only", "")),
+        )
         services = frozenset(properties.get("Triggers", ()))
         self._listening[name] = ListeningSocket(ports, services)
         return services
@@ -86,9 +95,22 @@ def is_listening(unit: Unit | UnitStatus) -> bool:
     return unit.name.endswith(".socket") and unit.active_state in RUNNING_STATES
 
 
-def socket_ports(listen: Sequence[tuple[str, str]]) -> tuple[PortMapping, ...]:
-    """Parse the ``Listen`` property of a ``.socket`` unit; only IP streams and datagrams count."""
-    return tuple(sorted(merge_binds(_ip_ports(listen))))
+def _is_v6only(word: str) -> bool:
+    """Return True if ``::`` leaves out IPv4; ``default`` is a sysctl, off as a rule."""
+    return word == "ipv6-only" or (word == "default" and bind_v6only())
+
+
+def socket_ports(
+    listen: Sequence[tuple[str, str]], *, interface: str = "", ipv6_only: bool = False
+) -> tuple[PortMapping, ...]:
+    """Parse the ``Listen`` property of a ``.socket`` unit; only IP streams and datagrams count.
+
+    ``interface`` is its BindToDevice=, and ``ipv6_only`` is True if ``::`` leaves out IPv4.
+    """
+    ports = (replace(one, interface=interface) for one in _ip_ports(listen))
+    if ipv6_only:
+        ports = (replace(one, is_v6only=one.host_ip == "::") for one in ports)
+    return tuple(sorted(merge_binds(ports)))
 
 
 def _ip_ports(listen: Sequence[tuple[str, str]]) -> Iterator[PortMapping]:

@@ -15,7 +15,9 @@ from typing import Final
 from koi_agent.backends.systemd.file_contents import read_file
 from koi_agent.core.errors import BadInput
 from koi_agent.core.metadata.values import unit_boolean
+from koi_agent.core.reach.filters import OPEN, AddressFilter
 from koi_agent.core.text import printable
+from koi_agent.core.unit_file.filters import FILTER_KEYS, FilterSettings
 from koi_agent.core.unit_file.specifiers import KNOWN, expand
 from koi_agent.core.unit_file.syntax import Document, Entry, Ignored, parse, words
 
@@ -29,6 +31,7 @@ _SERVICE_KEYS = frozenset(
     {
         *("Environment", "PrivateNetwork", "NetworkNamespacePath"),
         *("Restart", "RestartForceExitStatus", "Type", "BusName"),
+        *FILTER_KEYS,
     }
 )
 _NOTIFYING_TYPES = frozenset({"notify", "notify-reload", "dbus"})
@@ -48,6 +51,7 @@ class UnitFile:
     - ``may_restart`` is true if systemd may start the unit again by itself, or if a file could
       not be read.
     - ``notifies_ready`` is true if the service reports when it is ready.
+    - ``address_filter`` is the firewall of the unit.
     """
 
     assignments: tuple[tuple[str, str, str], ...] = ()
@@ -56,6 +60,7 @@ class UnitFile:
     private_network: bool = False
     may_restart: bool = False
     notifies_ready: bool = False
+    address_filter: AddressFilter = OPEN
     problems: tuple[str, ...] = ()
 
 
@@ -162,6 +167,7 @@ def _merged(name: str, files: Sequence[_File], unreadable: Sequence[str]) -> Uni
         private_network=merge.private_network or bool(merge.namespace_path),
         may_restart=bool(unreadable) or merge.forced_restart or merge.restart != "no",
         notifies_ready=merge.notifies_ready and not unreadable,
+        address_filter=merge.filters.result(),
         problems=problems,
     )
 
@@ -179,6 +185,7 @@ class _Merge:
         self.forced_restart = False
         self.type = ""
         self.bus_name = ""
+        self.filters = FilterSettings()
         self.problems: list[str] = []
 
     def add(self, file: _File) -> None:
@@ -190,6 +197,8 @@ class _Merge:
                 self.assignments.append((entry.section, entry.key, value))
             elif entry.key == "Environment":
                 self._add_environment(file, entry)
+            elif entry.key in FILTER_KEYS:
+                self.filters.assign(entry.key, entry.value)
             elif entry.key == "Restart":
                 self.restart = entry.value or self.restart
             elif entry.key == "RestartForceExitStatus":

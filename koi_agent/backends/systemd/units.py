@@ -11,6 +11,7 @@ from koi_agent.backends.systemd.manager import UnitStatus
 from koi_agent.bus.object_paths import decode
 from koi_agent.config import SystemdConfig
 from koi_agent.core.instance import UNIT, Health, Instance, InstanceState, KoiMetadata, PortMapping
+from koi_agent.core.reach.filters import OPEN, AddressFilter
 
 ROOT = "/org/freedesktop/systemd1/unit/"
 BACKEND = "systemd"
@@ -32,6 +33,7 @@ class UnitDetails:
     ``awaits`` names the backend that may claim the unit: Quadlet's units are Podman's.
     ``may_restart`` is true where Restart= or an unreadable file lets systemd start the unit
     again by itself. ``notifies_ready`` is true where the service reports READY=1 or a bus name.
+    ``address_filter`` is the unit's firewall.
     """
 
     fragment_path: str = ""
@@ -40,6 +42,7 @@ class UnitDetails:
     awaits: str = ""
     may_restart: bool = True
     notifies_ready: bool = False
+    address_filter: AddressFilter = OPEN
     notes: tuple[str, ...] = ()
 
 
@@ -159,6 +162,7 @@ class Unit:
             awaits=details.awaits,
             notes=details.notes,
             ending=self.active_state == "deactivating",
+            address_filter=details.address_filter,
             traits=UNIT,
         )
 

@@ -5,35 +5,43 @@ does. A unit is not checked: systemd knows whether it runs and whether it is rea
 the runtime checks itself is not checked again.
 """
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import Final
 
 from koi_agent.core.errors import BadInput
-from koi_agent.core.instance import CheckKind, Instance, PortMapping, Protocol, RecordState
+from koi_agent.core.instance import (
+    CheckKind,
+    Instance,
+    PortMapping,
+    PortSource,
+    Protocol,
+    RecordState,
+)
 from koi_agent.core.key import Key
 from koi_agent.core.plan.records import Decision, Subject
 from koi_agent.core.plan.requests import Award
+from koi_agent.core.reach.local import NotFromHere, Target, targets
+from koi_agent.core.reach.network import UNKNOWN, HostNetwork
 
 CHECK: Final = "health check"
 LONGEST_INTERVAL: Final = 86_400.0
 LONGEST_TIMEOUT: Final = 300.0
 """Seconds. A check that hangs occupies the slot of another."""
-_LOOPBACKS: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthCheck:
     """One check. It is a request to the health capability and the record for its prober.
 
-    ``interval`` and ``timeout`` are seconds, ``address`` is numeric. ``unhealthy_after`` is the
-    number of failures in a row that make an instance unhealthy.
+    ``targets`` are tried in order: the check fails if all of them fail. Without any, ``obstacle``
+    is the reason why this host can't check. ``interval`` and ``timeout`` are seconds.
+    ``unhealthy_after`` is the number of failures in a row that make an instance unhealthy.
     """
 
     kind: CheckKind
-    address: str
-    port: int
+    targets: tuple[Target, ...]
+    obstacle: str = ""
     scheme: str = "http"
     path: str = "/"
     interval: float
@@ -46,16 +54,13 @@ class HealthCheck:
         return None
 
     @property
-    def endpoint(self) -> str:
-        """Address and port, as in a URL."""
-        host = f"[{self.address}]" if ":" in self.address else self.address
-        return f"{host}:{self.port}"
-
-    @property
     def target(self) -> str:
-        """The URL of an HTTP check; address and port of a TCP check."""
+        """The URL of an HTTP check; address and port of a TCP check; the first one of several."""
+        if not self.targets:
+            return ""
         http = self.kind is CheckKind.HTTP
-        return f"{self.scheme}://{self.endpoint}{self.path}" if http else self.endpoint
+        endpoint = self.targets[0].text
+        return f"{self.scheme}://{endpoint}{self.path}" if http else endpoint
 
     @property
     def name(self) -> str:
@@ -74,9 +79,10 @@ class HealthCheck:
     def decision(self, _award: Award) -> Decision:
         """Describe the check."""
         action = "GET" if self.kind is CheckKind.HTTP else "connect to"
-        reason = f"{action} {self.target} every {self.interval:g} s"
-        wanted = RecordState.WANTED
-        return Decision(subject=Subject.CHECK, about=CHECK, state=wanted, reason=reason)
+        reason, state = f"{action} {self.target} every {self.interval:g} s", RecordState.WANTED
+        if self.obstacle:
+            reason, state = f"not possible from this host: {self.obstacle}", RecordState.HELD
+        return Decision(subject=Subject.CHECK, about=CHECK, state=state, reason=reason)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +94,9 @@ class Defaults:
     unhealthy_after: int = 3
 
 
-def check_of(instance: Instance, defaults: Defaults) -> HealthCheck | None:
+def check_of(
+    instance: Instance, defaults: Defaults, network: HostNetwork = UNKNOWN
+) -> HealthCheck | None:
     """Return the check of an instance, None if it needs none; raise ``BadInput`` if it can't be."""
     metadata = instance.metadata
     if not _needs_check(instance):
@@ -96,13 +104,14 @@ def check_of(instance: Instance, defaults: Defaults) -> HealthCheck | None:
     http = metadata.health_kind == "http" or (not metadata.health_kind and metadata.health_path)
     if metadata.health_scheme and not http:
         raise BadInput("a scheme needs a check by HTTP: set the kind, or a path")
-    address, port = _target(instance)
+    mappings = _mappings(instance)
+    found, obstacle = _targets(instance, mappings, network, past_proxy=not http)
     interval = min(float(metadata.health_interval or defaults.interval), LONGEST_INTERVAL)
     timeout = float(metadata.health_timeout or defaults.timeout)
     return HealthCheck(
         kind=CheckKind.HTTP if http else CheckKind.TCP,
-        address=address,
-        port=port,
+        targets=found,
+        obstacle=obstacle,
         scheme=metadata.health_scheme or "http",
         path=metadata.health_path or "/",
         interval=interval,
@@ -119,17 +128,16 @@ def _needs_check(instance: Instance) -> bool:
     return instance.traits.is_checked and any(_is_published(port) for port in instance.ports)
 
 
-def _target(instance: Instance) -> tuple[str, int]:
-    """Return the address and port to check; raise ``BadInput`` without one."""
+def _mappings(instance: Instance) -> list[PortMapping]:
+    """Return the binds of the port to check, the best first; raise ``BadInput`` without one."""
     wanted = instance.metadata.port
     tcp = [port for port in instance.ports if port.protocol is Protocol.TCP]
     ports = [port for port in tcp if wanted in (None, port.container_port)]
     if not ports:
         raise BadInput("there is no TCP port to check")
-    for mapping in sorted(ports, key=_order):
-        for target in _targets(mapping, instance.ips):
-            return target
-    raise BadInput("no address to check is known")
+    first, *others = sorted(ports, key=_order)
+    service = first.container_port, first.source
+    return [first, *(one for one in others if (one.container_port, one.source) == service)]
 
 
 def _is_published(port: PortMapping) -> bool:
@@ -137,25 +145,23 @@ def _is_published(port: PortMapping) -> bool:
     return port.protocol is Protocol.TCP and port.host_port != 0
 
 
-def _order(mapping: PortMapping) -> tuple[bool, int, bool, str]:
-    """Rank ports: published first, then the lowest, then IPv4, as for endpoints."""
+def _order(mapping: PortMapping) -> tuple[bool, bool, int, bool, str]:
+    """Rank ports: open ones first, then published, then the lowest, then IPv4."""
     mapped = mapping.host_port
-    return not mapped, mapping.container_port, ":" in mapping.host_ip, mapping.host_ip
+    is_declared = mapping.source is PortSource.DECLARED
+    v6 = ":" in mapping.host_ip
+    return not mapped, is_declared, mapping.container_port, v6, mapping.host_ip
 
 
-def _targets(mapping: PortMapping, ips: tuple[str, ...]) -> Iterator[tuple[str, int]]:
-    """Yield where this host reaches a port: at its own address, or at the instance's."""
-    if mapping.host_port:
-        host = _LOOPBACKS.get(mapping.host_ip, mapping.host_ip)
-        return _numeric((host,), mapping.host_port)
-    return _numeric(ips, mapping.container_port)
-
-
-def _numeric(addresses: Iterable[str], number: int) -> Iterator[tuple[str, int]]:
-    for address in addresses:
+def _targets(
+    instance: Instance, mappings: Iterable[PortMapping], network: HostNetwork, *, past_proxy: bool
+) -> tuple[tuple[Target, ...], str]:
+    """Return where this host reaches a port by any of its binds, or why it does not."""
+    found: dict[Target, None] = {}
+    obstacle = ""
+    for mapping in mappings:
         try:
-            parsed = ip_address(address)
-        except ValueError:
-            continue
-        if not parsed.is_link_local and not parsed.is_multicast:
-            yield str(parsed), number
+            found.update(dict.fromkeys(targets(instance, mapping, network, past_proxy=past_proxy)))
+        except NotFromHere as reason:
+            obstacle = obstacle or str(reason)
+    return tuple(found), "" if found else obstacle

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from koi_agent import __version__
 from koi_agent.capabilities.health.checks import HealthCheck
 from koi_agent.core.instance import CheckKind
+from koi_agent.core.reach.local import Target
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -34,27 +35,38 @@ class Unhealthy(Exception):
 
 
 async def probe(check: HealthCheck) -> str:
-    """Run a check; return its result for a person. Raises ``Unhealthy``."""
+    """Run a check; return its result for a person. Raises ``Unhealthy`` if all targets fail."""
+    failed: Unhealthy | None = None
+    for target in check.targets:
+        try:
+            return await _probe(check, target)
+        except Unhealthy as unhealthy:
+            failed = failed or unhealthy
+    raise failed or Unhealthy("there is nothing to connect to")
+
+
+async def _probe(check: HealthCheck, target: Target) -> str:
     try:
         async with asyncio.timeout(check.timeout):
-            return await _checked(check)
+            return await _checked(check, target)
     except TimeoutError as error:
         raise Unhealthy(f"no answer within {check.timeout:g} s") from error
     except OSError as error:
         raise Unhealthy(_description(error)) from error
 
 
-async def _checked(check: HealthCheck) -> str:
-    family = socket.AF_INET6 if ":" in check.address else socket.AF_INET
+async def _checked(check: HealthCheck, target: Target) -> str:
+    family = socket.AF_INET6 if ":" in target.address else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-        await asyncio.get_running_loop().sock_connect(connection, (check.address, check.port))
+        await asyncio.get_running_loop().sock_connect(connection, target)
         # On a free port the kernel may, rarely, connect the socket to itself.
         if connection.getsockname() == connection.getpeername():
             raise Unhealthy("connection refused")
         if check.kind is CheckKind.TCP:
             return await _connected(connection)
-        line = await (_over_tls if check.scheme == "https" else _over_tcp)(check, connection)
+        send = _over_tls if check.scheme == "https" else _over_tcp
+        line = await send(check, target, connection)
     return _result(line)
 
 
@@ -70,9 +82,9 @@ async def _connected(connection: socket.socket) -> str:
     return "connected"
 
 
-async def _over_tcp(check: HealthCheck, connection: socket.socket) -> bytes:
+async def _over_tcp(check: HealthCheck, target: Target, connection: socket.socket) -> bytes:
     loop, line = asyncio.get_running_loop(), b""
-    await loop.sock_sendall(connection, _request(check))
+    await loop.sock_sendall(connection, _request(check, target))
     while b"\n" not in line and len(line) < LONGEST_LINE:
         part = await loop.sock_recv(connection, LONGEST_LINE)
         if not part:
@@ -81,13 +93,13 @@ async def _over_tcp(check: HealthCheck, connection: socket.socket) -> bytes:
     return line
 
 
-async def _over_tls(check: HealthCheck, connection: socket.socket) -> bytes:
+async def _over_tls(check: HealthCheck, target: Target, connection: socket.socket) -> bytes:
     """Send the request over TLS. The certificate is not verified: it has the public name."""
     reader, writer = await asyncio.open_connection(
-        sock=connection, ssl=_context(), server_hostname=check.address, limit=LONGEST_LINE
+        sock=connection, ssl=_context(), server_hostname=target.address, limit=LONGEST_LINE
     )
     try:
-        writer.write(_request(check))
+        writer.write(_request(check, target))
         return await reader.read(LONGEST_LINE)
     finally:
         writer.transport.abort()
@@ -104,9 +116,9 @@ def _context() -> "SSLContext":
     return context
 
 
-def _request(check: HealthCheck) -> bytes:
+def _request(check: HealthCheck, target: Target) -> bytes:
     return (
-        f"GET {check.path} HTTP/1.1\r\nHost: {check.endpoint}\r\nAccept: */*\r\n"
+        f"GET {check.path} HTTP/1.1\r\nHost: {target.text}\r\nAccept: */*\r\n"
         f"User-Agent: koi-runtime/{__version__}\r\nConnection: close\r\n\r\n"
     ).encode()
 

@@ -93,10 +93,13 @@ class ProberSession:
     def _start(self, owner: Key, check: HealthCheck, known: _Subject | None) -> None:
         """Start a check. A changed check keeps the health; the same one belongs to a restart."""
         subject = _Subject(owner, check)
-        if known and known.check != check:
+        if known and known.check != check and not known.check.obstacle:
             subject.health, subject.message = known.health, known.message
         self._subjects[owner] = subject
-        self._schedule(subject, uniform(0, min(FIRST, check.interval)))  # noqa: S311 - jitter
+        if check.obstacle:
+            subject.health, subject.message = Health.UNKNOWN, check.obstacle
+        else:
+            self._schedule(subject, uniform(0, min(FIRST, check.interval)))  # noqa: S311 - jitter
         self._apply(Checked(owner, subject.status()))
 
     def _drop(self, owner: Key) -> None:

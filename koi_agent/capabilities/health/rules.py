@@ -33,7 +33,7 @@ class HealthRules:
             return NO_REQUESTS
         hold = self._hold(instance)
         try:
-            check = check_of(instance, self.defaults)
+            check = check_of(instance, self.defaults, self.policy.network)
         except BadInput as bad:
             return Requests(decisions=(_no_check(instance, str(bad)),), hold=hold)
         return Requests(requests=(check,), hold=hold) if check else NO_REQUESTS

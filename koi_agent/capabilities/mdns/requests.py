@@ -11,9 +11,10 @@ from koi_agent.core.instance import Instance, PortMetadata, RecordState
 from koi_agent.core.key import Key
 from koi_agent.core.metadata import names, service_types
 from koi_agent.core.metadata.txt import Txt, merge_txt
-from koi_agent.core.plan.endpoints import Endpoint, endpoints
 from koi_agent.core.plan.records import Decision, Subject
 from koi_agent.core.plan.requests import Award, Policy, Request, Requests, hold_of
+from koi_agent.core.reach.addresses import Family
+from koi_agent.core.reach.model import Endpoint, Unreachable, reachability
 
 HOST: Final = "host name"
 MOST_SERVICES: Final = 32
@@ -45,6 +46,9 @@ class ServiceRequest:
             type=self.type,
             port=self.endpoint.port,
             addresses=self.endpoint.addresses,
+            interfaces=self.endpoint.interfaces,
+            # A client that tries IPv6 in vain goes on with IPv4, but some know IPv4 only.
+            family=Family.IPV6 if self.endpoint.family is Family.IPV6 else None,
             txt=self.txt,
             subtypes=self.subtypes,
         )
@@ -55,6 +59,8 @@ class ServiceRequest:
 
     def _description(self, award: Award) -> str:
         where = ", ".join(self.endpoint.addresses) or "this host"
+        if self.endpoint.interfaces:
+            where = f"{where} on {', '.join(self.endpoint.interfaces)}"
         subtypes = f" ({', '.join(self.subtypes)})" if self.subtypes else ""
         why = f" ({award.reason})" if award.reason else ""
         service = f"'{award.name}' of type {self.type}{subtypes}"
@@ -65,12 +71,15 @@ class ServiceRequest:
 class HostRequest:
     """A request for a host name; requests of one ``family`` share the name.
 
-    No ``addresses`` means this host's own.
+    No ``addresses`` means this host's own, of ``version`` of IP, on ``interfaces``: all of them if
+    there are none.
     """
 
     name: str
     family: tuple[str, ...]
     addresses: tuple[str, ...] = ()
+    interfaces: tuple[str, ...] = ()
+    version: Family | None = None
 
     @property
     def contest(self) -> Hashable:
@@ -79,7 +88,13 @@ class HostRequest:
 
     def record(self, owner: Key, award: Award) -> MdnsRecord:
         """Build the host name."""
-        return HostName(owner=owner, name=award.name, addresses=self.addresses)
+        return HostName(
+            owner=owner,
+            name=award.name,
+            addresses=self.addresses,
+            interfaces=self.interfaces,
+            family=self.version,
+        )
 
     def decision(self, award: Award) -> Decision:
         """Describe the host name, or the refusal."""
@@ -106,21 +121,28 @@ class _Reading:
         self._decisions: list[Decision] = []
 
     def requests(self) -> Requests:
-        reachable, refused = endpoints(self._instance)
-        for refusal in refused[:MOST_SERVICES]:
-            self._refuse(Subject.PORT, f"port {refusal.key}", refusal.reason)
-        self._refuse_rest(sum(max(0, len(some) - MOST_SERVICES) for some in (reachable, refused)))
+        reach = reachability(self._instance, self._policy.network)
+        reachable, unreachable = reach.endpoints, reach.unreachable
+        for one in unreachable[:MOST_SERVICES]:
+            self._decide_unreachable(one)
+        self._refuse_rest(sum(max(0, len(s) - MOST_SERVICES) for s in (reachable, unreachable)))
         few = reachable[:MOST_SERVICES]
         services: list[Request] = [one for endpoint in few for one in self._service(endpoint)]
         return Requests(
-            requests=(*services, *self._host(reachable)),
+            requests=(*services, *self._host(reachable, unreachable)),
             decisions=tuple(self._decisions),
             hold=hold_of(self._instance, self._policy),
         )
 
     def _refuse(self, subject: Subject, about: str, reason: str) -> None:
-        refused = RecordState.REFUSED
-        self._decisions.append(Decision(subject=subject, about=about, state=refused, reason=reason))
+        self._decide(subject, about, RecordState.REFUSED, reason)
+
+    def _decide(self, subject: Subject, about: str, state: RecordState, reason: str) -> None:
+        self._decisions.append(Decision(subject=subject, about=about, state=state, reason=reason))
+
+    def _decide_unreachable(self, port: Unreachable) -> None:
+        state = RecordState.HELD if port.is_held else RecordState.REFUSED
+        self._decide(Subject.PORT, f"port {port.port}", state, port.reason)
 
     def _refuse_rest(self, number: int) -> None:
         if number > 0:
@@ -162,27 +184,23 @@ class _Reading:
                 self._refuse(Subject.NAME, f"{about}, name", str(bad))
         return service_names.accepted(self._instance.name)
 
-    def _host(self, reachable: Sequence[Endpoint]) -> Iterator[HostRequest]:
+    def _host(
+        self, reachable: Sequence[Endpoint], unreachable: Sequence[Unreachable]
+    ) -> Iterator[HostRequest]:
         metadata, instance = self._instance.metadata, self._instance
-        if not instance.ports:
+        if not reachable and all(port.is_held for port in unreachable):
             # An instance that has just started does not listen yet.
-            reason, held = "no port of it is known", RecordState.HELD
-            self._decisions.append(
-                Decision(subject=Subject.HOST_NAME, about=HOST, state=held, reason=reason)
-            )
+            reason = "no port of it is open" if unreachable else "no port of it is known"
+            self._decide(Subject.HOST_NAME, HOST, RecordState.HELD, reason)
             return
         try:
             name = self._host_name(metadata.dns_name or metadata.name or instance.name, reachable)
         except BadInput as bad:
             self._refuse(Subject.HOST_NAME, HOST, str(bad))
             return
-        addresses = {address for endpoint in reachable for address in endpoint.addresses or ("",)}
         replicas = (instance.backend, instance.project, instance.name)
-        yield HostRequest(
-            name=name,
-            family=replicas if instance.project else tuple(instance.key),
-            addresses=() if "" in addresses else tuple(sorted(addresses)),
-        )
+        family = replicas if instance.project else tuple(instance.key)
+        yield _host_request(name, family, reachable)
 
     def _host_name(self, requested: str, reachable: Sequence[Endpoint]) -> str:
         if not reachable:
@@ -194,3 +212,18 @@ class _Reading:
         if name == self._policy.host_name.lower():
             raise BadInput(f"{names.shown(name)} is this host's own name")
         return name
+
+
+def _host_request(name: str, family: tuple[str, ...], reachable: Sequence[Endpoint]) -> HostRequest:
+    """Request a host name for the addresses of all endpoints; this host's include the others."""
+    of_host = [endpoint for endpoint in reachable if not endpoint.addresses]
+    kept = of_host or reachable
+    interfaces = {one for endpoint in kept for one in endpoint.interfaces}
+    families = {endpoint.family for endpoint in kept}
+    return HostRequest(
+        name=name,
+        family=family,
+        addresses=tuple(sorted({one for endpoint in kept for one in endpoint.addresses})),
+        interfaces=tuple(sorted(interfaces)) if all(one.interfaces for one in kept) else (),
+        version=families.pop() if of_host and len(families) == 1 else None,
+    )

@@ -20,8 +20,9 @@ from koi_agent.core.reach.network import UNKNOWN, HostNetwork
 class Policy:
     """The administrator's decisions that all capabilities share, and the state of the host.
 
-    ``host_name`` is this host's name, a single label. ``network`` are its interfaces. ``lost`` are the backends that have been
-    lost for longer than ``StaleAfter=``: their instances are no longer announced.
+    ``host_name`` is this host's name, a single label. ``lost`` are the backends that have been
+    lost for longer than ``StaleAfter=``: their instances are no longer announced. ``network`` are
+    the interfaces of this host.
     """
 
     host_name: str

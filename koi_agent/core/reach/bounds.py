@@ -30,7 +30,8 @@ def families_of(mapping: PortMapping) -> frozenset[Family]:
     address = parse(mapping.host_ip)
     if address is None:
         return BOTH
-    if address.is_unspecified and address.version == Family.IPV6 and not mapping.is_v6only:
+    is_v6 = family(address) is Family.IPV6
+    if is_v6 and address.is_unspecified and not mapping.is_v6only:
         return BOTH
     return frozenset({family(address)})
 

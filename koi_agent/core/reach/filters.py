@@ -47,8 +47,7 @@ class AddressFilter:
         """Return True if packets from some address of a network are let in."""
         if any(network.overlaps(one) for one in _networks(self.allow, network.version)):
             return True
-        denied = _networks(self.deny, network.version)
-        return not any(network.subnet_of(one) for one in denied)  # type: ignore[type-var]
+        return not any(_contains(one, network) for one in _networks(self.deny, network.version))
 
 
 OPEN: Final = AddressFilter()
@@ -72,6 +71,11 @@ def networks_of(text: str) -> Iterator[str]:
 
 def _networks(texts: Iterable[str], version: int) -> Iterator[Network]:
     return (one for one in map(_network, texts) if one.version == version)
+
+
+def _contains(outer: Network, inner: Network) -> bool:
+    """Return True if all addresses of ``inner``, of the same family, are in ``outer``."""
+    return outer.prefixlen <= inner.prefixlen and inner.network_address in outer
 
 
 @lru_cache(maxsize=256)

@@ -22,6 +22,15 @@ class Target(NamedTuple):
     address: str
     port: int
 
+    @property
+    def text(self) -> str:
+        """Address and port, as in a URL."""
+        return (
+            f"[{self.address}]:{self.port}"
+            if ":" in self.address
+            else f"{self.address}:{self.port}"
+        )
+
 
 class NotFromHere(BadInput):
     """This host can't reach a port that may well serve others."""
@@ -56,7 +65,9 @@ def _outside(mapping: PortMapping, network: HostNetwork) -> Iterator[Target]:
     """Yield where this host reaches a port of its own; raise ``NotFromHere``."""
     address = parse(mapping.host_ip)
     if address is None and mapping.host_ip:
-        raise NotFromHere(f"it is bound to something that is not an address: {mapping.host_ip[:60]!r}")
+        raise NotFromHere(
+            f"it is bound to something that is not an address: {mapping.host_ip[:60]!r}"
+        )
     link = network.link(mapping.interface) if mapping.interface else None
     if mapping.interface and (link is None or link.kind is not LinkKind.LOOPBACK):
         raise NotFromHere(

@@ -24,6 +24,7 @@ from koi_agent.core.events import BackendState, BackendStatus
 from koi_agent.core.instance import Instance
 from koi_agent.core.key import Key
 from koi_agent.core.plan.records import Decision
+from koi_agent.core.reach.network import HostNetwork
 from koi_agent.core.schema.explanation import explanation_of
 from koi_agent.publishers.dbus.names import backend_path, instance_path
 from koi_agent.publishers.dbus.signals import SIGNALS
@@ -50,12 +51,13 @@ class ManagerActions:
 
     ``resync`` lists a backend, or all for "", and returns the differences; it raises
     ``BackendLost``. ``reload`` reads the configuration again; it raises ``ConfigError``.
-    ``decisions`` returns the decisions about an instance.
+    ``decisions`` returns the decisions about an instance, ``network`` the interfaces of this host.
     """
 
     resync: Callable[[str], Awaitable[Mapping[str, Mapping[str, str]]]]
     reload: Callable[[], Awaitable[None]]
     decisions: Callable[[Key], Sequence[Decision]]
+    network: Callable[[], HostNetwork]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,7 +239,8 @@ class Manager:
 
     def _explain(self, _call: Call, id_: str) -> Sequence[str]:
         instance = self._instance(id_)
-        explanation = explanation_of(instance, self._actions.decisions(instance.key))
+        decisions = self._actions.decisions(instance.key)
+        explanation = explanation_of(instance, decisions, self._actions.network())
         return (json.dumps(explanation, ensure_ascii=False),)
 
     async def _resync(

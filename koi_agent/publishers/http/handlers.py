@@ -103,7 +103,7 @@ class Handlers:
 
     async def prometheus_targets(self, request: Request) -> Response:
         wanted = self._grace.wanted(self._registry.visible)
-        groups = prometheus_sd.groups(wanted, request)
+        groups = prometheus_sd.groups(wanted, request, self._status().network)
         return Response(pieces=await encode_array(groups, encode_json))
 
     async def health(self, _request: Request) -> Response:

@@ -1,13 +1,18 @@
 """Scrape targets for Prometheus, in the format of its http_sd: instances that opted in."""
 
 from collections.abc import Iterable, Iterator
-from ipaddress import ip_address
-from typing import Any
+from contextlib import suppress
+from typing import Any, Final
 
-from koi_agent.core.instance import Health, Instance, PortMapping, Protocol
+from koi_agent.core.instance import Health, Instance, Protocol
 from koi_agent.core.metadata import service_types
+from koi_agent.core.reach.addresses import parse
+from koi_agent.core.reach.local import NotFromHere, Target, targets
+from koi_agent.core.reach.model import places, reachability
+from koi_agent.core.reach.network import HostNetwork
 from koi_agent.publishers.http.response import Request
 
+LOOPBACKS: Final = frozenset({"127.0.0.1", "::1"})
 HEALTH_LABELS = {
     Health.HEALTHY: "up",
     Health.UNHEALTHY: "down",
@@ -17,7 +22,9 @@ HEALTH_LABELS = {
 """Upstream Koi's words for health; an instance without a check has no label."""
 
 
-def groups(instances: Iterable[Instance], request: Request) -> Iterator[dict[str, Any]]:
+def groups(
+    instances: Iterable[Instance], request: Request, network: HostNetwork
+) -> Iterator[dict[str, Any]]:
     """Yield a target group for each instance that the client can reach over TCP.
 
     ``include=discovered`` adds instances that neither opted in nor out.
@@ -25,50 +32,52 @@ def groups(instances: Iterable[Instance], request: Request) -> Iterator[dict[str
     discovered = request.query.get("include", "").lower() == "discovered"
     for instance in instances:
         enable = instance.metadata.enable
-        port = _port(instance) if enable or (discovered and enable is None) else None
-        address = _address(instance, port, request) if port else ""
-        if port and address:
-            yield {"targets": [address], "labels": _labels(instance, port)}
+        if not (enable or (discovered and enable is None)):
+            continue
+        near = _near if request.local else _far
+        if (found := near(instance, request, network)) is not None:
+            port, target = found
+            yield {"targets": [target.text], "labels": _labels(instance, port)}
 
 
-def _port(instance: Instance) -> PortMapping | None:
-    """Return the TCP port that the metadata names, or else the first."""
-    ports = [port for port in instance.ports if port.protocol is Protocol.TCP]
-    named = [port for port in ports if port.container_port == instance.metadata.port]
-    return next(iter(named or ports), None)
+def _near(instance: Instance, request: Request, network: HostNetwork) -> tuple[int, Target] | None:
+    """Return port and target for a client on this host, which also reaches containers."""
+    tcp = [port for port in instance.ports if port.protocol is Protocol.TCP]
+    named = [port for port in tcp if port.container_port == instance.metadata.port]
+    for mapping in named or tcp:
+        with suppress(NotFromHere):
+            for target in targets(instance, mapping, network):
+                same_host = target.address in LOOPBACKS and request.host not in LOOPBACKS
+                # Through its own address, so that the label "instance" is that of other clients.
+                address = request.host if same_host else target.address
+                return mapping.container_port, Target(address, target.port)
+    return None
 
 
-def _address(instance: Instance, port: PortMapping, request: Request) -> str:
-    """Return host and port for the client; "" if it cannot reach the port.
-
-    A port that is not published is reached at the instance's own address.
-    """
-    if not port.host_port:
-        return _join(instance.ips[0], port.container_port) if instance.ips else ""
-    host = port.host_ip
-    try:
-        bound = ip_address(host or "0.0.0.0")  # noqa: S104 - compared, not bound
-    except ValueError:
-        return ""
-    if bound.is_unspecified:
-        host = request.host
-    elif bound.is_loopback and not request.local:
-        return ""
-    return _join(host, port.host_port)
-
-
-def _join(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+def _far(instance: Instance, request: Request, network: HostNetwork) -> tuple[int, Target] | None:
+    """Return port and target for a client on another host, best on the network it came from."""
+    for endpoint in reachability(instance, network).endpoints:
+        if endpoint.protocol is not Protocol.TCP:
+            continue
+        if not endpoint.addresses and not endpoint.interfaces:
+            return endpoint.inside, Target(request.host, endpoint.port)
+        address = parse(request.host)
+        link = network.with_address(address) if address else None
+        found = list(places(endpoint, network))
+        on_link = [place for place in found if link and place.interface == link.name]
+        for place in on_link or found:
+            return endpoint.inside, Target(place.address, place.port)
+        for text in endpoint.addresses:
+            return endpoint.inside, Target(text, endpoint.port)
+    return None
 
 
-def _labels(instance: Instance, port: PortMapping) -> dict[str, str]:
+def _labels(instance: Instance, port: int) -> dict[str, str]:
     metadata = instance.metadata
     labels = {
         "__meta_koi_name": metadata.name or instance.name,
         "__meta_koi_source": "runtime",
-        "__meta_koi_service_type": service_types.resolve(
-            port.container_port, port.protocol, metadata
-        ),
+        "__meta_koi_service_type": service_types.resolve(port, Protocol.TCP, metadata),
         "__meta_koi_backend": instance.backend,
         "__meta_koi_id": instance.id,
     }

@@ -1,0 +1,56 @@
+"""Follows the interfaces and addresses of this host."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final, Never
+
+from koi_agent.core.reach.network import UNKNOWN, HostNetwork
+from koi_agent.host.addresses import Addresses, network
+
+log = logging.getLogger(__name__)
+
+SETTLING: Final = 1.0
+"""Seconds from a change until the interfaces are read: changes come in bursts."""
+RETRY: Final = 5.0
+"""Seconds until the kernel is asked again after it failed to list the interfaces."""
+
+
+class NetworkWatch:
+    """``current`` is the network of this host; ``changed`` is called with each other one.
+
+    Until the kernel has listed the interfaces, ``current`` is ``UNKNOWN``.
+    """
+
+    def __init__(self, changed: Callable[[HostNetwork], None]) -> None:
+        self.current = UNKNOWN
+        self._changed = changed
+        self._is_failing = False
+
+    async def run(self) -> Never:
+        """Follow until cancelled; nothing wakes up while nothing changes."""
+        watch = Addresses()
+        try:
+            while True:
+                if self._read():
+                    await watch.changed()
+                    await asyncio.sleep(SETTLING)
+                else:
+                    await asyncio.sleep(RETRY)
+        finally:
+            watch.close()
+
+    def _read(self) -> bool:
+        """Read the interfaces; return False if the kernel does not give them."""
+        try:
+            found = network()
+        except OSError as error:
+            if not self._is_failing:
+                log.warning("can't read this host's interfaces: %s; trying again", error)
+            self._is_failing = True
+            return False
+        self._is_failing = False
+        if found != self.current:
+            self.current = found
+            self._changed(found)
+        return True
