@@ -57,6 +57,10 @@ class HealthCheck:
         http = self.kind is CheckKind.HTTP
         return f"{self.scheme}://{self.endpoint}{self.path}" if http else self.endpoint
 
+    def has_same_target(self, other: "HealthCheck") -> bool:
+        """Return True if the other check asks the same question: only its thresholds differ."""
+        return (self.kind, self.target) == (other.kind, other.target)
+
     @property
     def name(self) -> str:
         """The target."""
