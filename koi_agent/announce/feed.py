@@ -79,8 +79,9 @@ class Feed:
         would count for the next run of the instance.
         """
         self.want(owner, ())
-        if isinstance(self._session, Interruptible):
-            self._session.interrupt(owner)
+        session: object = self._session
+        if isinstance(session, Interruptible):
+            session.interrupt(owner)
         if owner in self._put_records:
             self._put_records[owner] = None
 

@@ -100,8 +100,8 @@ class Capability:
 
     ``rules`` builds the pure rules from the policy and the configuration. ``providers`` builds the
     providers by name; results go to the registry through its second argument. A capability that is
-    turned off has no providers, or rules that request nothing. ``recover`` runs once, before the providers: it removes what a killed agent
-    left behind.
+    turned off has no providers, or rules that request nothing. ``recover`` runs once, before the
+    providers: it removes what a killed agent left behind.
 
     ``publishes`` is True for records that other programs see. They outlive a restart of their
     instance by ``RestartGrace=``, and their status is part of the instance's announcements.

@@ -180,7 +180,7 @@ async def test_result_of_the_run_before_never_counts_for_the_next(turns: int) ->
             timeout=60.0,
             unhealthy_after=1,
         )
-        listener.setblocking(False)
+        listener.setblocking(False)  # noqa: FBT003 - the socket's own
         async with asyncio.TaskGroup() as group:
             feeding = group.create_task(feed.run())
             feed.want(A, (probed,))
