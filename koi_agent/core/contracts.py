@@ -58,7 +58,7 @@ class ProviderSession(Protocol[R_contra]):
     """One connection to a provider."""
 
     async def put(self, owner: Key, records: Sequence[R_contra]) -> None:
-        """Act on exactly these records of an owner; an empty sequence withdraws all.
+        """Set the records of an owner; an empty sequence withdraws all.
 
         Raises ``ProviderRefused`` or ``ProviderLost``. A provider that publishes records reports
         the status of each. The prober reports none: it applies results to the registry.
