@@ -49,7 +49,11 @@ class Ownership:
         self._unit_of: dict[str, str] = {}
 
     def put(self, instance: Instance) -> set[Key]:
-        """Add or replace an instance; return the keys whose visibility may change."""
+        """Add or replace an instance; return the keys of others that may look different.
+
+        For a unit these are the containers that claim it: they have its metadata. For a container
+        they are the units that it claims, or claimed before: they may be hidden or shown.
+        """
         affected = self.drop(instance)
         if instance.traits.is_unit:
             self._units[instance.id] = instance.key
@@ -64,7 +68,7 @@ class Ownership:
         return affected | self._claimed_units(claim)
 
     def drop(self, instance: Instance) -> set[Key]:
-        """Remove an instance; return the keys whose visibility may change."""
+        """Remove an instance; return the same keys as ``put``."""
         if instance.traits.is_unit:
             affected = self.claimants(instance.id)
             group = self._group_of.pop(instance.id, "")

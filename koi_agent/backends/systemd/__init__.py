@@ -8,7 +8,8 @@ The way of a ``PropertiesChanged`` signal:
   ``unit_files``), where sockets listen (``sockets``), and the listeners of the host (``ports``).
 - ``Runs.report`` delivers ``Seen`` or ``Gone`` to the follower, which applies it to the registry.
 
-After a daemon-reload, and once a minute, the reconciler compares the table with a full list.
+After a daemon-reload, and every ``ResyncInterval=``, the reconciler compares the table with a full
+list.
 """
 
 import asyncio

@@ -62,6 +62,14 @@ class HealthCheck:
         endpoint = self.targets[0].text
         return f"{self.scheme}://{endpoint}{self.path}" if http else endpoint
 
+    def has_same_target(self, other: "HealthCheck") -> bool:
+        """Return True if the other check asks the same question: only its thresholds differ."""
+        return self._question == other._question
+
+    @property
+    def _question(self) -> tuple[object, ...]:
+        return self.kind, self.scheme, self.path, self.targets, self.obstacle
+
     @property
     def name(self) -> str:
         """The target."""

@@ -2,11 +2,9 @@
 
 import asyncio
 import logging
-import re
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from ipaddress import ip_address
 from typing import Never, cast
 
 from aiohttp import web
@@ -17,6 +15,7 @@ from koi_agent.core.registry import Registry
 from koi_agent.publishers.http.agent_status import AgentStatus
 from koi_agent.publishers.http.connection import HEADERS, Connection
 from koi_agent.publishers.http.handlers import Handlers
+from koi_agent.publishers.http.host_header import Address, is_own_host, parse_address
 from koi_agent.publishers.http.limits import DEFAULTS, Limits
 from koi_agent.publishers.http.listener import Listener
 from koi_agent.publishers.http.response import Request, RequestError, Response
@@ -26,9 +25,6 @@ log = logging.getLogger(__name__)
 
 BATCH = 64
 """Pieces of a body that are written at once."""
-HOST = re.compile(r"\[?([^\[\]:@/]+|(?<=\[)[0-9A-Fa-f:.]+(?=\]))\]?(?::[0-9]*)?")
-"""A Host header: a name or an address, an IPv6 address in brackets, and a port."""
-LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class HTTPPublisher:
@@ -147,25 +143,24 @@ def _batches(pieces: Sequence[bytes]) -> Iterator[bytes]:
         yield b"".join(pieces[at : at + BATCH])
 
 
-def _host(request: web.BaseRequest) -> str:
-    """Return the address that the client connected to, "" for a path; raise ``RequestError``.
+def _host(request: web.BaseRequest) -> Address | None:
+    """Return the address that the client connected to, None for a path; raise ``RequestError``.
 
     Another host's name in the Host header is refused. A web page can send it: its owner lets the
     name resolve to an address of this host (DNS rebinding).
     """
     name = request.transport and request.transport.get_extra_info("sockname")
     if not isinstance(name, tuple):
-        return ""
-    address: str = name[0]
+        return None
+    address = parse_address(name[0])
     hosts = request.headers.getall("Host", [])
-    found = HOST.fullmatch(hosts[0].strip()) if len(hosts) == 1 else None
-    if not found or found[1].lower() not in LOCAL_NAMES | {address}:
+    if len(hosts) != 1 or not is_own_host(hosts[0], address):
         text = "Host is neither localhost nor the address of this connection"
         raise RequestError(403, "forbidden_host", text)
     return address
 
 
-def _parsed(request: web.BaseRequest, id_: str, host: str) -> Request:
+def _parsed(request: web.BaseRequest, id_: str, host: Address | None) -> Request:
     """Parse a request; raise ``RequestError``."""
     if request.body_exists:
         raise RequestError(400, "invalid_payload", "this API is read-only: send no body")
@@ -174,6 +169,6 @@ def _parsed(request: web.BaseRequest, id_: str, host: str) -> Request:
         query=request.query,
         accept=request.headers.get("Accept", ""),
         last_event_id=request.headers.get("Last-Event-ID", ""),
-        host=host or "127.0.0.1",
-        local=not host or ip_address(host).is_loopback,
+        host=str(host or "127.0.0.1"),
+        local=host is None or host.is_loopback,
     )
