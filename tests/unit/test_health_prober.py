@@ -21,12 +21,12 @@ from tests.real.agents import eventually
 A, B = Key("docker", "a"), Key("docker", "b")
 
 
-def check(port: int, interval: float = 0.01) -> HealthCheck:
+def check(port: int, interval: float = 0.01, timeout: float = 1.0) -> HealthCheck:
     return HealthCheck(
         kind=CheckKind.TCP,
         targets=(Target("127.0.0.1", port),),
         interval=interval,
-        timeout=1.0,
+        timeout=timeout,
         unhealthy_after=2,
     )
 
@@ -174,8 +174,7 @@ async def test_result_of_the_run_before_never_counts_for_the_next(turns: int) ->
     with socket.create_server(("127.0.0.1", 0)) as listener:
         probed = HealthCheck(
             kind=CheckKind.HTTP,
-            address="127.0.0.1",
-            port=listener.getsockname()[1],
+            targets=(Target("127.0.0.1", listener.getsockname()[1]),),
             interval=60.0,
             timeout=60.0,
             unhealthy_after=1,
@@ -217,8 +216,8 @@ async def test_hundreds_of_checks_share_a_few_connections() -> None:
         port = listener.getsockname()[1]
         async with probing() as (session, results):
             for number in range(300):
-                await session.put(Key("docker", f"a{number}"), [check(port, interval=60.0)])
-            await eventually(lambda: results.count(passed=True) == 300, "all have run", seconds=20)
+                await session.put(Key("docker", f"a{number}"), [check(port, 60.0, 60.0)])
+            await eventually(lambda: results.count(passed=True) == 300, "all have run", seconds=60)
 
 
 async def test_withdrawn_check_frees_its_slot_at_once() -> None:

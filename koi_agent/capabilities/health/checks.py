@@ -6,7 +6,7 @@ the runtime checks itself is not checked again.
 """
 
 from collections.abc import Hashable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from koi_agent.core.errors import BadInput
@@ -64,11 +64,13 @@ class HealthCheck:
 
     def has_same_target(self, other: "HealthCheck") -> bool:
         """Return True if the other check asks the same question: only its thresholds differ."""
-        return self._question == other._question
-
-    @property
-    def _question(self) -> tuple[object, ...]:
-        return self.kind, self.scheme, self.path, self.targets, self.obstacle
+        same = replace(
+            other,
+            interval=self.interval,
+            timeout=self.timeout,
+            unhealthy_after=self.unhealthy_after,
+        )
+        return same == self
 
     @property
     def name(self) -> str:
