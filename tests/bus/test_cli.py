@@ -59,6 +59,8 @@ async def test_list_in_json_has_upstream_keys_and_ours(bus: PrivateBus) -> None:
                 "protocol": "tcp",
                 "host_ip": "::",
                 "source": "listening",
+                "interface": None,
+                "ipv6_only": False,
                 "type": "_http._tcp",
             }
         ],

@@ -10,11 +10,18 @@ import pytest
 from koi_agent.bus.interfaces import Call, ErrorReply, Interface, Method, interface
 from koi_agent.core.dbus_names import MANAGER, NAME, ROOT
 from koi_agent.core.events import Absent, Followed, Unfollowed
-from koi_agent.core.instance import EnabledBy, KoiMetadata, PortMetadata, Protocol
+from koi_agent.core.instance import (
+    EnabledBy,
+    KoiMetadata,
+    PortMapping,
+    PortMetadata,
+    Protocol,
+)
 from tests.bus.clients import SHOP, WEB, agent, koi_runtime
 from tests.bus.tables import playing
 from tests.world.bus import PrivateBus
 
+(PORT,) = WEB.ports
 Handler = Callable[[Call], Sequence[Any] | Awaitable[Sequence[Any]]]
 
 
@@ -29,12 +36,35 @@ async def test_explain_has_line_for_each_rule(bus: PrivateBus, asked: str) -> No
         "  opted in (explicit)",
         "  because its own metadata sets enable",
         "  port [::]:80/tcp, listening: _http._tcp, the usual type for this port number",
+        "  reachable, port 80/tcp: lan0 192.0.2.10:80, lan0 [2001:db8::10]:80, wg0 10.9.0.1:80 (listening)",
         "  refused X-Koi-Port: no port",
         "  mdns:",
         "    wanted, port 80/tcp: 'web' of type _http._tcp at this host, port 80",
         "    wanted, host name: web.local",
         "  note: its file is huge",
     ]
+
+
+@pytest.mark.parametrize(
+    ("port", "line"),
+    [
+        (
+            replace(PORT, host_ip="192.0.2.10", interface="lan0"),
+            "reachable, port 80/tcp: lan0 192.0.2.10:80 (listening); not on wg0 (bound to lan0)",
+        ),
+        (
+            replace(PORT, host_ip="127.0.0.1"),
+            "not reachable by other hosts, port 80/tcp: "
+            "it is bound to an address that only this host reaches",
+        ),
+    ],
+)
+async def test_explain_says_from_where_a_port_is_reached(
+    bus: PrivateBus, port: PortMapping, line: str
+) -> None:
+    async with agent(bus, replace(WEB, ports=(port,))):
+        result = await koi_runtime(bus, "explain", "web")
+    assert f"  {line}" in result.out.splitlines()
 
 
 async def test_explain_has_advice_to_opt_in(bus: PrivateBus) -> None:
