@@ -28,6 +28,7 @@ OTHER_BUS = {
 }
 """What to do if a bus does not answer, by scope."""
 GONE = (BUS_ERROR + "UnknownObject", f"{NAME}.NoSuchInstance")
+AMBIGUOUS = f"{NAME}.AmbiguousName"
 
 Properties = Mapping[str, Any]
 T = TypeVar("T")

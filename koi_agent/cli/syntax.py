@@ -111,7 +111,7 @@ INSTANCES: Final = Argument(
     metavar="NAME|ID",
     nargs="+",
     source=Source.INSTANCES,
-    help="The name or ID of an instance, BACKEND:ID, or the name of its unit",
+    help="A name, ID, unit or announced name, with or without BACKEND:, or a glob pattern",
 )
 BACKEND: Final = Argument(
     name="backend",

@@ -218,6 +218,8 @@ class Instance:
     none, as for units) and ``discovered_at`` is set once by the registry; both are microseconds
     since the epoch. ``stale`` is set by the registry while the backend is lost.
 
+    ``aliases`` are the other names of its unit (Alias= and links), without the one in ``unit``.
+
     ``awaits`` is the kind of a backend that may claim this instance: the instance is hidden unless
     all such backends are absent or fail. ``notes`` are sentences for Explain. ``project`` and
     ``replica`` identify one of several equal instances, as Compose numbers them, from 1; they are
@@ -240,6 +242,7 @@ class Instance:
     health: Health = Health.NONE
     health_detail: str = ""
     unit: str = ""
+    aliases: tuple[str, ...] = ()
     control_group: str = ""
     main_pid: int = 0
     invocation_id: bytes = b""

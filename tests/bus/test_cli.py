@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from koi_agent.core.events import Lost
-from koi_agent.core.instance import Health, RecordState, RecordStatus
+from koi_agent.core.events import Announced, Lost
+from koi_agent.core.instance import Health, KoiMetadata, RecordState, RecordStatus
 from tests.bus.clients import SHOP, VERSION, WEB, agent, koi_runtime, start
 from tests.world.bus import PrivateBus
 
@@ -70,6 +70,7 @@ async def test_list_in_json_has_upstream_keys_and_ours(bus: PrivateBus) -> None:
         "project": None,
         "replica": None,
         "unit": "web.service",
+        "aliases": [],
         "main_pid": 42,
         "control_group": "/system.slice/web.service",
         "health": "none",
@@ -165,6 +166,41 @@ async def test_show_finds_container_by_its_unit(bus: PrivateBus) -> None:
     async with agent(bus, WEB, replace(SHOP, unit="web.service")):
         result = await koi_runtime(bus, "show", "web.service", "--json=short")
     assert [record["id"] for record in json.loads(result.out)] == [SHOP.id]
+
+
+@pytest.mark.parametrize(
+    ("asked", "names"),
+    [
+        (["wiki"], ["shop"]),
+        (["WIKI.local"], ["shop"]),
+        (["0123"], ["shop"]),
+        (["docker:shop"], ["shop"]),
+        (["docker:wiki"], ["shop"]),
+        (["site"], ["web"]),
+        (["site.service"], ["web"]),
+        (["systemd:*"], ["web"]),
+        (["*"], ["shop", "web"]),
+        (["web", "w*", "shop", "wiki"], ["web", "shop"]),
+    ],
+)
+@pytest.mark.parametrize("command", ["show", "explain"])
+async def test_instances_are_found_by_all_their_names(
+    bus: PrivateBus, command: str, asked: list[str], names: list[str]
+) -> None:
+    announced = RecordStatus(name="wiki.local", state=RecordState.ANNOUNCED)
+    shop = replace(SHOP, announcements=(announced,), metadata=KoiMetadata(enable=True))
+    async with agent(bus, replace(WEB, aliases=("site.service",)), shop) as running:
+        running.apply(Announced(shop.key, (announced,)))
+        result = await koi_runtime(bus, command, *asked, "--json=short")
+    assert result.err == ""
+    assert [record["name"] for record in json.loads(result.out)] == names
+
+
+async def test_pattern_without_a_match_is_an_error(bus: PrivateBus) -> None:
+    async with agent(bus, WEB):
+        result = await koi_runtime(bus, "show", "x*")
+    assert (result.code, result.out) == (1, "")
+    assert result.err.startswith("koi-runtime: no instance matches 'x*' (")
 
 
 async def test_show_in_json_has_refused_metadata(bus: PrivateBus) -> None:

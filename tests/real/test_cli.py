@@ -80,6 +80,20 @@ def test_a_person_reads_what_a_unit_is(web: World) -> None:
     assert "\x1b" not in shown.stdout
 
 
+def test_a_unit_is_found_by_its_aliases(world: World) -> None:
+    world.unit("real-server.service", WEB)
+    (world.units / "srv.service").symlink_to("real-server.service")
+    world.systemctl("daemon-reload")
+    world.systemctl("start", "srv.service")
+    with agent(world):
+        for name in ("srv", "srv.service", "systemd:srv", "real-server", "s[r]v.service"):
+            (shown,) = json.loads(koi_runtime(world, "show", name, "--json=short").stdout)
+            assert (shown["unit"], shown["aliases"]) == ("real-server.service", ["srv.service"])
+        (world.units / "later.service").symlink_to("real-server.service")
+        world.systemctl("daemon-reload")
+        wait_until(lambda: koi_runtime(world, "show", "later").returncode == 0, "the new alias")
+
+
 def test_watching_sees_a_unit_start_and_the_agent_restart(world: World) -> None:
     world.unit("nap.service", "[Service]\nExecStart=sleep infinity\n")
     with running(world, "watch", "--json=short") as watching:

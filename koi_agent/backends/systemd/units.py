@@ -41,6 +41,7 @@ class UnitDetails:
     may_restart: bool = True
     notifies_ready: bool = False
     notes: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -153,6 +154,7 @@ class Unit:
             metadata=details.metadata,
             health=self.health(details),
             unit=self.name,
+            aliases=details.aliases,
             control_group=details.control_group,
             main_pid=self.main_pid,
             invocation_id=self.invocation_id,

@@ -136,6 +136,14 @@ _ORIGIN: Final[tuple[Row[Instance], ...]] = (
     ),
     Row("unit", "Unit", TEXT_OR_NULL, lambda i: i.unit, "systemd unit.", heading="Unit"),
     Row(
+        "aliases",
+        "Aliases",
+        TEXTS,
+        lambda i: list(i.aliases),
+        "Other names of the systemd unit.",
+        heading="Aliases",
+    ),
+    Row(
         "main_pid",
         "MainPID",
         NUMBER_OR_NULL,

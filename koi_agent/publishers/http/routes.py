@@ -90,9 +90,9 @@ def _runtime(handlers: Handlers) -> Sequence[Route]:
         Route(
             path="/v1/runtime/instances/{id}",
             handler=handlers.instance,
-            summary="One instance, by its id or by backend:id.",
+            summary="One instance, by backend:id, or by an id or a name that it alone has.",
             content={JSON: reference("Instance")},
-            errors={404: "No instance has this id.", 409: "Instances of two backends have it."},
+            errors={404: "No instance has this name.", 409: "Several instances have this name."},
         ),
         _json(
             "/v1/runtime/backends",
