@@ -17,7 +17,8 @@ class UsageError(KoiError):
 
 
 class Arguments(Namespace):
-    """The parsed command line; ``scope`` is ``None`` if no option chose one.
+    """The parsed command line; ``scope`` is ``None`` if no option chose one, and then ``run``
+    and ``install-units`` depend on the user.
 
     ``names`` belong to ``show`` and ``explain``, ``backend`` to ``resync``, ``remove`` to
     ``install-units``; ``runtime``, ``no_runtime`` and ``log_level`` belong to ``run``.
@@ -33,6 +34,11 @@ class Arguments(Namespace):
     no_runtime: bool = False
     log_level: str | None = None
     remove: bool = False
+
+    @property
+    def agent(self) -> str:
+        """The scope of the agent to connect to: the system's, as systemctl's manager is."""
+        return self.scope or "system"
 
 
 class Parser(ArgumentParser):

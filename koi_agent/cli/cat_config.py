@@ -17,7 +17,7 @@ from koi_agent.core.text import printable
 
 def act(arguments: Arguments, output: Output) -> int:
     """Print the configuration; raise ``ConfigError`` if it is invalid."""
-    loaded = load(Flags(scope=arguments.scope), os.environ)
+    loaded = load(Flags(scope=arguments.agent), os.environ)
     if output.mode != "off":
         output.json([record(setting) for setting in loaded.settings])
     else:

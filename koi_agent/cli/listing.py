@@ -8,14 +8,13 @@ from koi_agent.cli.arguments import Arguments
 from koi_agent.cli.client import agent
 from koi_agent.cli.output import Output
 from koi_agent.cli.table import Cell, table
-from koi_agent.config import scope
 from koi_agent.core.schema.instance import INSTANCE_PROPERTIES
 
 HEADER = ("NAME", "BACKEND", "STATE", "HEALTH", "PORTS", "ADDRESSES")
 
 
 def act(arguments: Arguments, output: Output) -> int:
-    instances = asyncio.run(read(scope(arguments.scope)))
+    instances = asyncio.run(read(arguments.agent))
     if output.mode != "off":
         output.json(instances)
     else:

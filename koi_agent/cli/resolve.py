@@ -10,7 +10,6 @@ from koi_agent.cli import records
 from koi_agent.cli.arguments import Arguments
 from koi_agent.cli.client import AMBIGUOUS, GONE, Client, agent, text_of
 from koi_agent.cli.output import Output, complain
-from koi_agent.config import scope
 from koi_agent.core import lookup
 from koi_agent.core.dbus_names import INSTANCES
 from koi_agent.core.errors import KoiError
@@ -30,7 +29,7 @@ def write_each(
     arguments: Arguments, output: Output, read: Read, block: Callable[[Record, Output], str]
 ) -> int:
     """Write each instance that is named; returns 1 if a word means none or several, else 0."""
-    found, errors = asyncio.run(read_each(scope(arguments.scope), arguments.names, read))
+    found, errors = asyncio.run(read_each(arguments.agent, arguments.names, read))
     if output.mode != "off":
         output.json(found)
     else:

@@ -8,7 +8,6 @@ from koi_agent.cli.arguments import Arguments
 from koi_agent.cli.client import agent
 from koi_agent.cli.output import Output
 from koi_agent.cli.table import Cell, table
-from koi_agent.config import scope
 from koi_agent.core.dbus_names import BACKEND, MANAGER, ROOT
 from koi_agent.core.text import printable
 
@@ -26,7 +25,7 @@ HEADER = (
 
 
 def act(arguments: Arguments, output: Output) -> int:
-    bus = scope(arguments.scope)
+    bus = arguments.agent
     known = asyncio.run(status(bus))
     if output.mode != "off":
         output.json(known)

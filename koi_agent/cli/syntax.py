@@ -80,13 +80,13 @@ SHARED: Final[Sequence[Option]] = (
         flags=("--system",),
         action="store_const",
         target="scope",
-        help="Connect to the system's agent (default for root)",
+        help="Connect to the system's agent (the default)",
     ),
     Option(
         flags=("--user",),
         action="store_const",
         target="scope",
-        help="Connect to the user's agent (default for other users)",
+        help="Connect to the user's agent",
     ),
     Option(
         flags=("--json",),

@@ -14,7 +14,6 @@ from koi_agent.cli.arguments import Arguments
 from koi_agent.cli.client import NoAnswer, advice, bus
 from koi_agent.cli.events import AGENT_STARTED, AGENT_STOPPED, Event, EventQueue, Lost
 from koi_agent.cli.output import Output, Style, complain
-from koi_agent.config import scope
 from koi_agent.core.errors import KoiError, ungrouped
 from koi_agent.core.schema.types import rfc3339
 from koi_agent.core.text import printable
@@ -30,7 +29,7 @@ STYLES = {
 
 
 def act(arguments: Arguments, output: Output) -> int:
-    asyncio.run(watch(scope(arguments.scope), output))
+    asyncio.run(watch(arguments.agent, output))
     return 0
 
 

@@ -248,8 +248,9 @@ async def test_status_has_agent_and_backends(bus: PrivateBus) -> None:
 async def test_missing_agent_is_reported_with_advice(bus: PrivateBus, command: str) -> None:
     result = await koi_runtime(bus, *command.split())
     assert (result.code, result.out) == (1, "")
-    assert result.err == (
-        "koi-runtime: agent on the system bus: not running; check systemctl status koi-runtime\n"
+    assert result.err.startswith(
+        "koi-runtime: agent on the system bus: not running;"
+        " start it: systemctl enable --now koi-runtime"
     )
 
 

@@ -188,6 +188,19 @@ async def test_denied_call_has_advice(bus: PrivateBus, error: str) -> None:
     assert result.err == f"koi-runtime: {NAME}.reload: not authorized; run the command as root\n"
 
 
+@pytest.mark.parametrize("error", ["NoSuchUnit", "UnitMasked"])
+async def test_agent_that_systemd_cannot_start_is_not_running(bus: PrivateBus, error: str) -> None:
+    def fail(_call: Call) -> Sequence[Any]:
+        raise ErrorReply(f"org.freedesktop.systemd1.{error}", "Unit dbus-x.service not found.")
+
+    async with playing(bus.address, NAME, reloading(fail)):
+        result = await koi_runtime(bus, "reload")
+    assert result.err.startswith(
+        "koi-runtime: agent on the system bus: not running;"
+        " start it: systemctl enable --now koi-runtime"
+    )
+
+
 @pytest.mark.parametrize("command", ["explain web", "resync", "reload"])
 async def test_missing_agent_is_reported(bus: PrivateBus, command: str) -> None:
     result = await koi_runtime(bus, *command.split())
