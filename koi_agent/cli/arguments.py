@@ -17,9 +17,9 @@ class UsageError(KoiError):
 
 
 class Arguments(Namespace):
-    """The parsed command line; ``scope`` is ``None`` if no option chose one, and then ``run``
-    and ``install-units`` depend on the user.
+    """The parsed command line; ``scope`` is ``None`` if no option chose one.
 
+    ``run`` and ``install-units`` then depend on the user; ``agent`` does not.
     ``names`` belong to ``show`` and ``explain``, ``backend`` to ``resync``, ``remove`` to
     ``install-units``; ``runtime``, ``no_runtime`` and ``log_level`` belong to ``run``.
     """
