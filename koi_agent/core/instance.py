@@ -93,12 +93,14 @@ class Refusal:
     """A metadata value that is not used: its key, and the reason.
 
     ``capability`` is the one that the key belongs to. It is empty for a key that several
-    capabilities use, and for an unknown key.
+    capabilities use, and for an unknown key. ``part`` is the use of the value that is refused,
+    such as "host name"; it is empty if the value is not used at all.
     """
 
     key: str
     reason: str
     capability: str = ""
+    part: str = ""
 
 
 class CheckKind(StrEnum):

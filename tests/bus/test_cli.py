@@ -207,7 +207,8 @@ async def test_show_in_json_has_refused_metadata(bus: PrivateBus) -> None:
     async with agent(bus, WEB, SHOP):
         result = await koi_runtime(bus, "show", "web", "shop", "--json=short")
     web, shop = json.loads(result.out)
-    assert web["refused"] == [{"key": "X-Koi-Port", "reason": "no port", "capability": ""}]
+    refused = {"key": "X-Koi-Port", "reason": "no port", "capability": "", "part": ""}
+    assert web["refused"] == [refused]
     assert (shop["refused"], shop["notes"]) == ([], [])
 
 

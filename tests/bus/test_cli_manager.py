@@ -11,6 +11,7 @@ from koi_agent.bus.interfaces import Call, ErrorReply, Interface, Method, interf
 from koi_agent.core.dbus_names import MANAGER, NAME, ROOT
 from koi_agent.core.events import Absent, Followed, Unfollowed
 from koi_agent.core.instance import EnabledBy, KoiMetadata, PortMetadata, Protocol
+from koi_agent.core.metadata.parser import from_labels
 from tests.bus.clients import SHOP, WEB, agent, koi_runtime
 from tests.bus.tables import playing
 from tests.world.bus import PrivateBus
@@ -79,6 +80,16 @@ async def test_explain_has_source_of_service_type(
     async with agent(bus, replace(WEB, metadata=metadata, ports=ports)):
         result = await koi_runtime(bus, "explain", "web")
     assert f"  port [::]:{port}/tcp, listening: {expected}\n" in result.out
+
+
+async def test_explain_and_show_name_the_refused_use_of_a_value(bus: PrivateBus) -> None:
+    shop = replace(SHOP, metadata=from_labels({"koi.announce": "x y"}, {}))
+    async with agent(bus, shop):
+        explained = await koi_runtime(bus, "explain", "shop")
+        shown = await koi_runtime(bus, "show", "shop")
+    assert "  host name refused: 'x y' is not a DNS name; " in explained.out
+    assert "; announced as service 'x y' (koi.announce)\n" in explained.out
+    assert "    Refused: koi.announce: host name refused: 'x y' is not " in shown.out
 
 
 async def test_explain_in_json_is_record_of_agent(bus: PrivateBus) -> None:

@@ -248,7 +248,7 @@ def test_explanation_has_decision_and_refusals() -> None:
     shown = explanation_of(instance(KoiMetadata(refused=(refused,))), ())
     assert shown["key"] == "podman:c"
     assert (shown["enabled"], shown["enabled_by"]) == (False, "")
-    expected = {"key": "koi.port", "reason": "'x' is not a number", "capability": ""}
+    expected = {"key": "koi.port", "reason": "'x' is not a number", "capability": "", "part": ""}
     assert shown["refused"] == [expected]
     assert shown["notes"] == ["a note"]
     assert "not opted in" in shown["reasons"][0]
