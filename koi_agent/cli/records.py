@@ -40,7 +40,7 @@ def mapping(values: Properties, name: str) -> dict[str, Any]:
 
 
 def refusals(explanation: Properties) -> list[dict[str, Any]]:
-    """Return the refused values of an explanation: ``key``, ``reason``, ``capability``, ``part``."""
+    """Return the refused values of an explanation, as ``Refusal`` has them."""
     return [
         {name: text(item, name) for name in ("key", "reason", "capability", "part")}
         for item in dicts(explanation, "refused")

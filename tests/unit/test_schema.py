@@ -138,6 +138,7 @@ def test_every_field_of_instance_has_row() -> None:
         if field.name not in INTERNAL
     } | {
         "ips": ("::1",),
+        "aliases": ("site.service",),
         "announcements": (RecordStatus(name="", state=RecordState.HELD),),
     }
     for name, value in changes.items():

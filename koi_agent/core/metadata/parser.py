@@ -267,10 +267,9 @@ def _announced(assignment: _Assignment, by: EnabledBy, metadata: KoiMetadata) ->
             refused[field] = assignment.refused(bad, part=_PARTS[field])
     if not fields:
         return KoiMetadata(refused=tuple(refused.values()))
+    instead = _announced_as(fields, metadata)
     missing = tuple(
-        assignment.refused(
-            f"{refusal.reason}; {_announced_as(fields, metadata)}", part=refusal.part
-        )
+        assignment.refused(f"{refusal.reason}; {instead}", part=refusal.part)
         for field, refusal in refused.items()
         if getattr(metadata, field) is None
     )
