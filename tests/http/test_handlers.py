@@ -252,9 +252,18 @@ async def test_headers_forbid_caching_and_have_no_version(path: socket.socket) -
             assert not any(name.startswith("access-control") for name in headers)
 
 
+async def test_index_names_every_path(path: socket.socket) -> None:
+    async with serving(Agent(SHOP), path):
+        index = (await ask(path, "/")).json
+        described = (await ask(path, "/openapi.json")).json
+    assert index["name"] == "koi-runtime"
+    assert index["paths"].keys() == described["paths"].keys()
+    assert index["paths"]["/v1/runtime/instances"] == "All instances."
+
+
 async def test_unknown_path_has_upstream_error_form(path: socket.socket) -> None:
     async with serving(Agent(), path), client(path) as one:
-        for target in ("/", "/v1", "/v1/runtime/instances/", "/v1/runtime/status/", "//healthz"):
+        for target in ("//", "/v1", "/v1/runtime/instances/", "/v1/runtime/status/", "//healthz"):
             reply = await one.ask(target)
             assert (reply.status, reply.json["error"]) == (404, "not_found"), target
             assert reply.json["message"]
