@@ -19,9 +19,9 @@ async def test_list_is_table_sorted_by_name(bus: PrivateBus) -> None:
         result = await koi_runtime(bus, "list")
     assert result.code == 0
     assert result.out.splitlines() == [
-        "NAME BACKEND STATE   HEALTH PORTS        ADDRESSES ",
-        "shop docker  paused  none   8080->80/tcp 172.17.0.2",
-        "web  systemd running none   80/tcp       -",
+        "NAME BACKEND STATE   HEALTH PORTS        ADDRESSES  ANNOUNCED",
+        "shop docker  paused  none   8080->80/tcp 172.17.0.2 -",
+        "web  systemd running none   80/tcp       -          -",
         "",
         "2 instances listed.",
     ]
@@ -83,6 +83,90 @@ async def test_list_in_json_has_upstream_keys_and_ours(bus: PrivateBus) -> None:
     }
     assert shop["created_at"] == "2023-11-14T22:13:20.000000Z"
     assert "image" not in shop
+
+
+ANNOUNCED = (
+    RecordStatus(name="Shop._http._tcp.local", state=RecordState.ANNOUNCED),
+    RecordStatus(name="The shop._http._tcp.local", state=RecordState.ANNOUNCED),
+    RecordStatus(name="shop.local", state=RecordState.ANNOUNCED),
+    RecordStatus(name="till.local", state=RecordState.REFUSED),
+)
+UNIT = replace(WEB, id="job.service", name="job", unit="job.service", health=Health.HEALTHY)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        ([], ["job", "shop", "web"]),
+        (["web"], ["web"]),
+        (["w*", "shop.local"], ["shop", "web"]),
+        (["--backend=docker"], ["shop"]),
+        (["--backend", "docker,Systemd"], ["job", "shop", "web"]),
+        (["--state=running", "*o*"], ["job"]),
+        (["--state=paused,stopped"], ["shop"]),
+        (["--health=healthy"], ["job"]),
+        (["--announced"], ["shop"]),
+        (["--announced", "--backend=systemd"], []),
+        (["--sort=backend"], ["shop", "job", "web"]),
+        (["--sort=id"], ["shop", "job", "web"]),
+    ],
+)
+async def test_list_has_filters_and_an_order(
+    bus: PrivateBus, arguments: list[str], names: list[str]
+) -> None:
+    async with agent(bus, WEB, SHOP, UNIT) as running:
+        running.apply(Announced(SHOP.key, ANNOUNCED))
+        quiet = await koi_runtime(bus, "list", "-q", *arguments)
+        in_json = await koi_runtime(bus, "list", "--json=short", *arguments)
+        table = await koi_runtime(bus, "list", "--no-legend", *arguments)
+    assert quiet.err == ""
+    assert quiet.out.splitlines() == names
+    assert [record["name"] for record in json.loads(in_json.out)] == names
+    assert [line.split()[0] for line in table.out.splitlines()] == names
+
+
+async def test_list_has_the_requested_columns(bus: PrivateBus) -> None:
+    async with agent(bus, WEB, SHOP) as running:
+        running.apply(Announced(SHOP.key, ANNOUNCED))
+        table = await koi_runtime(bus, "list", "--columns=key,announced", "shop")
+        quiet = await koi_runtime(bus, "list", "-q", "--columns=name,announced")
+    assert table.out.splitlines()[:2] == [
+        "KEY                 ANNOUNCED          ",
+        "docker:0123456789ab shop.local,The shop",
+    ]
+    assert quiet.out.splitlines() == ["shop", "shop.local", "The shop", "web"]
+
+
+async def test_list_reports_words_without_a_match_after_the_table(bus: PrivateBus) -> None:
+    async with agent(bus, WEB, SHOP):
+        result = await koi_runtime(bus, "list", "-q", "nope", "web", "x*")
+    assert (result.code, result.out) == (1, "web\n")
+    missing, unmatched = result.err.splitlines()
+    assert missing.startswith("koi-runtime: no instance named 'nope' (")
+    assert unmatched.startswith("koi-runtime: no instance matches 'x*' (")
+
+
+@pytest.mark.parametrize(
+    "option", ["--state=up", "--health=good", "--backend=incus", "--columns=name,size", "--sort=x"]
+)
+async def test_list_refuses_unknown_words(bus: PrivateBus, option: str) -> None:
+    result = await koi_runtime(bus, "list", option)
+    assert (result.code, result.out) == (2, "")
+    assert option.partition("=")[0] in result.err
+
+
+async def test_list_in_a_pipe_is_bounded_and_keeps_names(bus: PrivateBus) -> None:
+    name = "n" * 200
+    long = replace(SHOP, name=name, ips=tuple(f"10.0.0.{n}" for n in range(100)))
+    async with agent(bus, WEB, long):
+        bounded = (await koi_runtime(bus, "list")).out.splitlines()
+        full = (await koi_runtime(bus, "list", "--full")).out.splitlines()
+        narrow = (await koi_runtime(bus, "list", "systemd:*")).out.splitlines()
+    assert bounded[1].startswith(f"{name} docker")
+    assert max(map(len, bounded)) < 300
+    assert "10.0.0.99" in full[1]
+    assert "…" not in full[1]
+    assert len(narrow[0]) < 100
 
 
 async def test_list_works_with_thousands(bus: PrivateBus) -> None:
@@ -296,4 +380,4 @@ async def test_terminal_gets_colour_and_short_lines(bus: PrivateBus) -> None:
     head, row, *_ = out.splitlines()
     assert head.startswith("\x1b[0;4mNAME")
     assert "\x1b[0;1;38;5;185mpaused\x1b[0m" in row
-    assert row.endswith("…")
+    assert row.endswith("… -")

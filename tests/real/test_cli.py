@@ -61,7 +61,7 @@ def test_a_unit_is_listed_and_shown_and_counted(web: World) -> None:
         listed = koi_runtime(web, "list", "--no-legend").stdout.splitlines()
         (shown,) = json.loads(koi_runtime(web, "show", "web", "--json=short").stdout)
         status = json.loads(koi_runtime(web, "status", "--json=short").stdout)
-    assert ["web", "systemd", "running", "none", "-", "-"] in [line.split() for line in listed]
+    assert ["web", "systemd", "running", "none", "-", "-", "-"] in [line.split() for line in listed]
     assert shown["image"] == str(web.units / "web.service")
     assert shown["metadata"]["service_type"] == "_http._tcp"
     assert [refused["key"] for refused in shown["refused"]]

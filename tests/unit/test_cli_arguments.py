@@ -73,7 +73,7 @@ def test_every_user_connects_to_the_systems_agent_unless_an_option_says_otherwis
     "argv",
     [
         ("frobnicate",),
-        ("list", "extra"),
+        ("status", "extra"),
         ("list", "--use"),
         ("list", "--user", "--system"),
         ("--json=xml", "list"),
