@@ -22,7 +22,7 @@ class Arguments(Namespace):
     ``run`` and ``install-units`` then depend on the user; ``agent`` does not.
     ``names`` belong to the commands that take instances, ``backend`` to ``resync``, ``remove`` to
     ``install-units``; ``runtime``, ``no_runtime`` and ``log_level`` belong to ``run``. Those from
-    ``backends`` on belong to ``list``.
+    ``backends`` on belong to ``list``, ``full`` also to other tables.
     """
 
     command: str

@@ -209,7 +209,7 @@ COMMANDS: Final[Sequence[Command]] = (
     Command("list", "List instances", LIST, ANY),
     Command("show", "Show the properties of instances", argument=INSTANCES),
     Command("explain", "Explain why instances are announced or not", argument=INSTANCES),
-    Command("status", "Show the status of the agent and its backends"),
+    Command("status", "Show the status of the agent and its backends", (FULL,)),
     Command("watch", "Print events until interrupted"),
     Command("resync", "List the instances of backends again", argument=BACKEND),
     Command("reload", "Reload the agent's configuration"),

@@ -1,4 +1,4 @@
-"""What was probably meant by an unknown key or section of a configuration file."""
+"""Suggestions for unknown keys and sections of a configuration file."""
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches

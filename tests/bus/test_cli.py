@@ -9,6 +9,7 @@ import pytest
 from koi_agent.core.events import Announced, Lost
 from koi_agent.core.instance import Health, KoiMetadata, RecordState, RecordStatus
 from tests.bus.clients import SHOP, VERSION, WEB, agent, koi_runtime, start
+from tests.unit.things import listing
 from tests.world.bus import PrivateBus
 
 MANY = 5000
@@ -327,6 +328,38 @@ async def test_status_has_agent_and_backends(bus: PrivateBus) -> None:
     assert [backend["state"] for backend in record["backends"]] == ["stale", "synced"]
     assert record["backends"][0]["last_error"] == "socket closed"
     assert (record["version"], record["instance_count"]) == (VERSION, 2)
+
+
+async def test_status_shows_each_error_in_full_on_a_line(bus: PrivateBus) -> None:
+    reason = "/run/podman/podman.sock: permission denied on the folder /run/podman (root:root 0700)"
+    ours, theirs = os.openpty()
+    async with agent(bus, WEB, SHOP) as running:
+        running.apply(Lost(backend="docker", reason=reason))
+        env = {"COLUMNS": "80", "TERM": "dumb"}
+        process = await start(bus.address, "status", stdout=theirs, env=env)
+        await process.wait()
+    out = os.read(ours, 65536).decode().replace("\r\n", "\n")
+    os.close(ours)
+    os.close(theirs)
+    assert out.endswith(f" backends listed.\n\ndocker: {reason}\n")
+    table = out.split("\n\n")[1].splitlines()
+    assert "DRIFT" not in table[0]
+    assert "RECONNECTS" not in table[0]
+    assert max(map(len, table)) <= 80
+
+
+async def test_status_shows_a_count_that_is_not_0(bus: PrivateBus) -> None:
+    async with agent(bus, WEB, SHOP) as running:
+        running.apply(Lost(backend="docker", reason="gone"))
+        running.apply(listing("docker", SHOP, drifted=[SHOP.id]))
+        lines = (await koi_runtime(bus, "status")).out.splitlines()
+    head = next(line for line in lines if line.startswith("BACKEND"))
+    assert head.split()[:5] == ["BACKEND", "STATE", "INSTANCES", "DRIFT", "RECONNECTS"]
+    assert [line.split()[2:5] for line in lines if line.startswith(("docker ", "systemd "))] == [
+        ["1", "1", "1"],
+        ["1", "0", "0"],
+    ]
+    assert not any(line.startswith("docker:") for line in lines)
 
 
 @pytest.mark.parametrize("command", ["list", "status", "show web"])

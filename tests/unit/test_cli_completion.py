@@ -67,7 +67,7 @@ case $1 in
     list) cat "$0.instances" ;;
     show) printf '%s\\n' "${@:2}" ;;
     status) printf '%s\\n' "● koi-runtime" "  State: running" "Instances: 2" "" "docker synced" \
-        "systemd synced" ;;
+        "systemd synced" "" "podman: podman.socket is not active" ;;
 esac
 """
 HOSTILE = {

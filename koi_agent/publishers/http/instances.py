@@ -81,7 +81,7 @@ def named(registry: Registry, word: str) -> Instance:
 
 
 def _named(registry: Registry, word: str) -> list[Instance]:
-    """Return the instances with a name; a path is no pattern."""
+    """Return the instances with a name; a pattern finds nothing."""
     if lookup.is_pattern(word):
         return []
     visible = registry.visible
