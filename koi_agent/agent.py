@@ -32,6 +32,7 @@ from koi_agent.host.listeners import ListenerTable
 from koi_agent.host.logs import LogOutput
 from koi_agent.host.notify import Notifier, extending
 from koi_agent.host.watchdog import Watchdog, interval
+from koi_agent.publishers.dbus.configuration import ConfigurationStatus
 from koi_agent.publishers.dbus.manager import ManagerActions
 from koi_agent.publishers.dbus.publisher import DBusPublisher
 from koi_agent.publishers.http.agent_status import AgentStatus
@@ -62,21 +63,24 @@ class Agent:
     def __init__(
         self,
         load: Load,
-        config: Config,
+        loaded: Loaded,
         sockets: HTTPSockets,
         notifier: Notifier,
         output: LogOutput,
     ) -> None:
         self.hung_up = asyncio.Event()
         self._load = load
-        self._config = config
+        self._config = config = loaded.config
+        self._configuration = ConfigurationStatus.in_force(loaded.settings)
         self._notifier = notifier
         self._output = output
         self._registry = Registry({name: name for name in config.backends})
         self._status = StatusPublisher(self._registry, notifier)
         self._grace = RestartGrace(config.restart_grace, time.monotonic)
         self._controller = Controller(CAPABILITIES, config, self._grace, self._apply)
-        actions = ManagerActions(self._resync, self._reload, self._controller.decisions)
+        actions = ManagerActions(
+            self._resync, self._reload, self._controller.decisions, lambda: self._configuration
+        )
         self._publisher = DBusPublisher(self._registry, __version__, actions, output)
         self._http = HTTPService(sockets, self._registry, self._grace, self._http_status)
         self._server = Server(self._publisher.tree)
@@ -200,6 +204,7 @@ class Agent:
             except ConfigError as error:
                 text = "configuration refused, the present one stays in force: %s"
                 log.error(text, error, extra=journal_fields(MessageId.CONFIG_REFUSED))  # noqa: TRY400
+                self._configuration = self._configuration.refused(str(error))
                 raise
             finally:
                 if not self._ending:
@@ -220,6 +225,7 @@ class Agent:
         self._grace.seconds = config.restart_grace
         self._controller.change(config)
         await self._followers.change(config)
+        self._configuration = ConfigurationStatus.in_force(loaded.settings)
         await self._await_listings()
         log.info("configuration reloaded", extra=journal_fields(MessageId.RELOADED))
 
