@@ -54,5 +54,6 @@ COLUMNS: Final[Mapping[str, Column]] = {
     "aliases": Column(lambda record: record["aliases"]),
     "image": Column(_text("image")),
     "project": Column(_text("project")),
+    "problems": Column(lambda record: record["problems"]),
 }
 """Columns by name, as in ``--columns``; their headers are the names in upper case."""

@@ -223,7 +223,8 @@ class Instance:
     ``aliases`` are the other names of its unit (Alias= and links), without the one in ``unit``.
 
     ``awaits`` is the kind of a backend that may claim this instance: the instance is hidden unless
-    all such backends are absent or fail. ``notes`` are sentences for Explain. ``project`` and
+    all such backends are absent or fail. ``notes`` are sentences for Explain;
+    those of them that an administrator should repair are also ``problems``. ``project`` and
     ``replica`` identify one of several equal instances, as Compose numbers them, from 1; they are
     empty and 0 for a single instance. ``ending`` means that the instance is being stopped: a
     connection to it could start it again.
@@ -253,6 +254,7 @@ class Instance:
     stale: bool = False
     awaits: str = ""
     notes: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
     project: str = ""
     replica: int = 0
     ending: bool = False

@@ -72,6 +72,7 @@ async def test_list_in_json_has_upstream_keys_and_ours(bus: PrivateBus) -> None:
         "replica": None,
         "unit": "web.service",
         "aliases": [],
+        "problems": [],
         "main_pid": 42,
         "control_group": "/system.slice/web.service",
         "health": "none",

@@ -139,6 +139,7 @@ def test_every_field_of_instance_has_row() -> None:
     } | {
         "ips": ("::1",),
         "aliases": ("site.service",),
+        "problems": ("a file",),
         "announcements": (RecordStatus(name="", state=RecordState.HELD),),
     }
     for name, value in changes.items():

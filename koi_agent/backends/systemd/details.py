@@ -67,6 +67,7 @@ class DetailsReader:
             may_restart=file.may_restart or not fragment,
             notifies_ready=file.notifies_ready,
             notes=(*file.problems, *private),
+            problems=file.problems,
             aliases=tuple(sorted(set(properties.get("Names", ())) - {name})),
         )
         paths = (fragment, *drop_ins)

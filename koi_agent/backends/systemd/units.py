@@ -42,6 +42,7 @@ class UnitDetails:
     notifies_ready: bool = False
     notes: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -160,6 +161,7 @@ class Unit:
             invocation_id=self.invocation_id,
             awaits=details.awaits,
             notes=details.notes,
+            problems=details.problems,
             ending=self.active_state == "deactivating",
             traits=UNIT,
         )

@@ -11,6 +11,9 @@ from koi_agent.cli.doctor.findings import Bus, Case, Finding, failure, ok, warni
 from koi_agent.config import Flags, load
 from koi_agent.core.dbus_names import BACKEND, MANAGER, NAME, ROOT
 
+MOST_PROBLEMS = 10
+"""Findings about unit files; further ones are only counted."""
+
 
 async def identity(case: Case, bus: Bus) -> Sequence[Finding]:
     """Check the user that the agent runs as."""
@@ -65,6 +68,21 @@ async def reload(case: Case, bus: Bus) -> Sequence[Finding]:
         )
         for key in differing
     ]
+
+
+async def unit_files(case: Case, bus: Bus) -> Sequence[Finding]:
+    """Check that the agent could read the files of all units that it follows."""
+    instances = await Client(bus.link).instances()
+    texts = [
+        f"{records.text(values, 'Backend')}:{records.text(values, 'Id')}: {problem}"
+        for values in instances
+        for problem in records.items(values, "Problems")
+    ]
+    found = [warning(text, f"correct it, then run {case.reload_units}") for text in texts]
+    if len(found) > MOST_PROBLEMS:
+        more = f"{len(found) - MOST_PROBLEMS} more: koi-runtime list --columns=name,problems -q"
+        return [*found[:MOST_PROBLEMS], warning(more)]
+    return found or [ok("the agent can read the files of all units")]
 
 
 def _instances(count: int) -> str:

@@ -195,6 +195,13 @@ _NETWORK: Final[tuple[Row[Instance], ...]] = (
         "Status of each record that it requests.",
         heading="Announced",
     ),
+    Row(
+        "problems",
+        "Problems",
+        TEXTS,
+        lambda i: list(i.problems),
+        "Problems with its unit files, such as one that the agent can't read.",
+    ),
     Row("", "LinkedTo", OBJECT_PATHS, lambda _: [], "Instances it belongs to; empty so far."),
 )
 INSTANCE_PROPERTIES: Final[Table[Instance]] = Table(
