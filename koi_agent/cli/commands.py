@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from koi_agent.cli import (
+    announced,
     cat_config,
     explain,
     install_units,
@@ -31,6 +32,7 @@ def acts(run_agent: run.RunAgent) -> Mapping[str, Act]:
         "list": listing.act,
         "show": show.act,
         "explain": explain.act,
+        "announced": announced.act,
         "status": status.act,
         "watch": watch.act,
         "resync": resync.act,

@@ -131,7 +131,7 @@ ANY: Final = Argument(
     metavar="NAME|PATTERN",
     nargs="*",
     source=Source.INSTANCES,
-    help="List only these instances, named as for show",
+    help="Only these instances, named as for show",
 )
 FULL: Final = Option(flags=("-l", "--full"), help="Do not cut columns")
 LIST: Final[Sequence[Option]] = (
@@ -209,6 +209,7 @@ COMMANDS: Final[Sequence[Command]] = (
     Command("list", "List instances", LIST, ANY),
     Command("show", "Show the properties of instances", argument=INSTANCES),
     Command("explain", "Explain why instances are announced or not", argument=INSTANCES),
+    Command("announced", "List the records that are announced", (FULL,), ANY),
     Command("status", "Show the status of the agent and its backends", (FULL,)),
     Command("watch", "Print events until interrupted"),
     Command("resync", "List the instances of backends again", argument=BACKEND),

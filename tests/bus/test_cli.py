@@ -139,6 +139,35 @@ async def test_list_has_the_requested_columns(bus: PrivateBus) -> None:
     assert quiet.out.splitlines() == ["shop", "shop.local", "The shop", "web"]
 
 
+async def test_announced_lists_records_with_their_instances(bus: PrivateBus) -> None:
+    async with agent(bus, WEB, SHOP) as running:
+        running.apply(Announced(SHOP.key, ANNOUNCED))
+        running.apply(
+            Announced(
+                WEB.key,
+                (RecordStatus(name="a b._http._tcp.local", state=RecordState.ANNOUNCED),),
+            )
+        )
+        table = (await koi_runtime(bus, "announced", "--no-legend")).out.splitlines()
+        in_json = json.loads((await koi_runtime(bus, "announced", "--json=short")).out)
+        one = json.loads((await koi_runtime(bus, "announced", "web", "--json=short")).out)
+        missing = await koi_runtime(bus, "announced", "nope")
+    assert [line.split()[:4] for line in table] == [
+        ["a", "b", "_http._tcp", "web"],
+        ["Shop", "_http._tcp", "shop", "8080->80/tcp"],
+        ["shop.local", "host", "name", "shop"],
+        ["The", "shop", "_http._tcp", "shop"],
+    ]
+    assert [record["name"] for record in in_json] == [
+        "a b._http._tcp.local",
+        "Shop._http._tcp.local",
+        "shop.local",
+        "The shop._http._tcp.local",
+    ]
+    assert [record["instance"] for record in one] == [str(WEB.key)]
+    assert missing.code == 1
+
+
 async def test_list_reports_words_without_a_match_after_the_table(bus: PrivateBus) -> None:
     async with agent(bus, WEB, SHOP):
         result = await koi_runtime(bus, "list", "-q", "nope", "web", "x*")
