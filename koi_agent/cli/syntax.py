@@ -211,7 +211,7 @@ COMMANDS: Final[Sequence[Command]] = (
     Command("explain", "Explain why instances are announced or not", argument=INSTANCES),
     Command("announced", "List the records that are announced", (FULL,), ANY),
     Command("status", "Show the status of the agent and its backends", (FULL,)),
-    Command("watch", "Print events until interrupted"),
+    Command("watch", "Print events until interrupted", argument=ANY),
     Command("resync", "List the instances of backends again", argument=BACKEND),
     Command("reload", "Reload the agent's configuration"),
     Command("doctor", "Check the installation and print what to do"),
