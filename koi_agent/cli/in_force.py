@@ -58,7 +58,7 @@ def place(setting: Setting) -> Place:
 def differing(files: Values, in_force: Values) -> Sequence[Place]:
     """Return the places whose values in force are not those of the files.
 
-    An option or a variable of either process says nothing about the files.
+    Settings that an option or a variable of either process overrides are not compared.
     """
     return [
         key

@@ -13,10 +13,11 @@ WIKI = "4f3a" + "0" * 60
 OTHER = "4f3b" + "0" * 60
 
 
-def named(instance: Instance, *titles: str, **metadata: str) -> Instance:
-    """Return an instance with announced records and metadata."""
+def named(instance: Instance, *titles: str, name: str = "", dns_name: str = "") -> Instance:
+    """Return an instance with announced records and requested names."""
     records = tuple(RecordStatus(name=one, state=RecordState.ANNOUNCED) for one in titles)
-    return replace(instance, announcements=records, metadata=KoiMetadata(**metadata))
+    metadata = KoiMetadata(name=name or None, dns_name=dns_name or None)
+    return replace(instance, announcements=records, metadata=metadata)
 
 
 INSTANCES = (
