@@ -51,8 +51,8 @@ class Listen:
 
 
 def accepted(known: Collection[str]) -> tuple[str, ...]:
-    """Return the names that ``--runtime`` recognises; ``known`` are the backends' names."""
-    return tuple(dict.fromkeys((AUTO, *known, *PLANNED)))
+    """Return the names that ``--runtime`` accepts; ``known`` are the backends' names."""
+    return (AUTO, *known)
 
 
 def runtime_list(value: str, known: Collection[str]) -> tuple[str, ...]:

@@ -224,7 +224,7 @@ BACKENDS: Final[Mapping[str, type[Any]]] = {
 }
 """All backends by name, which ``auto`` stands for, and the types of their settings."""
 ACCEPTED: Final = readers.accepted(BACKENDS)
-"""The names that ``--runtime`` recognises."""
+"""The names that ``--runtime`` accepts."""
 KEYS: Final = tuple(keys(Config, "Runtime"))
 """The table of all settings."""
 

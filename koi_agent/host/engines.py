@@ -4,12 +4,19 @@ The Docker backend requests only these, and the gate in front of an engine passe
 Neither imports the other, so both import this.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from koi_agent.core.metadata.proxy_labels import is_proxy_label
 
 SOCKETS: Final = {"docker": "/run/docker.sock", "podman": "/run/podman/podman.sock"}
 """Sockets of the system's engines."""
+UNIT_FOLDERS: Final = ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib")
+"""Folders of unit files, below each of which are systemd/system and systemd/user."""
+UNIX_SOCKETS: Final = "/proc/self/net/unix"
+"""The kernel's table of Unix sockets: it shows paths in folders that the agent may not enter."""
 GATES: Final = "/run/koi-runtime/gate"
 """Directory of the gates' sockets, which only the system's agent may use."""
 EVENTS: Final = {
@@ -47,3 +54,39 @@ def gate_unit(engine: str) -> str:
 def is_used_label(label: str) -> bool:
     """Return True if the agent reads a label; it never sees others, which may be secret."""
     return label.startswith("koi.") or label in _OTHER_LABELS or is_proxy_label(label)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SocketUnit:
+    """The socket unit of an engine, of the ``system`` or the ``user`` manager.
+
+    ``folders`` are those of ``UNIT_FOLDERS``.
+    """
+
+    engine: str
+    scope: str
+    folders: Sequence[str] = UNIT_FOLDERS
+
+    def advice(self) -> str:
+        """Return what to do if the engine's socket does not exist, "" if it is not installed.
+
+        The status, the journal, HTTP and doctor show this text.
+        """
+        unit = f"{self.engine}.socket"
+        files = [Path(folder, "systemd", self.scope, unit) for folder in self.folders]
+        file = next((file for file in files if file.exists() or file.is_symlink()), None)
+        if file is None:
+            return ""
+        systemctl = "systemctl --user" if self.scope == "user" else "systemctl"
+        if file.resolve() == Path("/dev/null"):
+            return f"{unit} is masked; {systemctl} unmask {unit}"
+        return f"{unit} is not active; {systemctl} enable --now {unit}"
+
+
+def is_bound(path: str) -> bool:
+    """Return True if a Unix socket is bound to a path, or if the kernel's table is not readable."""
+    try:
+        table = Path(UNIX_SOCKETS).read_text(errors="surrogateescape")
+    except OSError:
+        return True
+    return any(line.endswith(f" {path}") for line in table.splitlines())

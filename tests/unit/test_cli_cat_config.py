@@ -156,6 +156,7 @@ def test_json_has_one_record_for_each_setting(
     monkeypatch.setenv("KOI_NO_RUNTIME", "1")
     records = json.loads(run(capsys, "--json=short"))
     assert [record["key"] for record in records] == [key.name for key in KEYS]
+    assert all(record.pop("in_force") is None for record in records)
     assert records[:3] == [
         {
             "section": "Runtime",
@@ -202,7 +203,8 @@ def test_warnings_go_to_stderr_one_per_line(home: Home, capsys: pytest.CaptureFi
     assert execute(["cat-config", "--user"], never) == 0
     printed = capsys.readouterr()
     assert (
-        printed.err == f"koi-runtime: {home.main}:2: unknown key 'LogLevl' in [Runtime], ignored\n"
+        printed.err == f"koi-runtime: {home.main}:2: unknown key 'LogLevl' in [Runtime], ignored;"
+        " did you mean LogLevel=?\n"
     )
     assert "LogLevl" not in printed.out
 

@@ -167,8 +167,24 @@ def test_explicit_names_override_announce() -> None:
 def test_announce_with_a_space_is_a_service_name_only() -> None:
     metadata = labels(announce="My App")
     assert (metadata.enable, metadata.name, metadata.dns_name) == (True, "My App", None)
-    assert only_refusal(metadata).key == "koi.announce"
-    assert "is not a DNS name" in only_refusal(metadata).reason
+    refusal = only_refusal(metadata)
+    assert (refusal.key, refusal.part) == ("koi.announce", "host name")
+    assert "'My App' is not a DNS name" in refusal.reason
+    assert refusal.reason.endswith("; announced as service 'My App'")
+
+
+@pytest.mark.parametrize("value", ["x y", "Büro", "a_b", "1.2.3.4"])
+def test_refused_use_of_a_value_names_the_use_that_counts(value: str) -> None:
+    refusal = only_refusal(labels(announce=value, name="Own"))
+    assert refusal.part == "host name"
+    assert refusal.reason.endswith("; announced as service 'Own'")
+
+
+def test_announce_that_is_too_long_for_a_service_is_a_host_name_only() -> None:
+    host = ".".join(["a" * 40] * 2)
+    refusal = only_refusal(labels(announce=host))
+    assert refusal.part == "service"
+    assert refusal.reason.endswith(f"; announced as host name '{host[:40]}'…")
 
 
 def test_announce_with_a_space_is_not_refused_if_a_dns_name_is_set() -> None:
@@ -178,7 +194,8 @@ def test_announce_with_a_space_is_not_refused_if_a_dns_name_is_set() -> None:
 
 def test_announce_without_a_valid_name_does_not_opt_in() -> None:
     metadata = labels(announce="no name " * 20)
-    assert (metadata.enable, metadata.enabled_by, len(metadata.refused)) == (None, None, 2)
+    assert (metadata.enable, metadata.enabled_by) == (None, None)
+    assert [refusal.part for refusal in metadata.refused] == ["service", "host name"]
 
 
 @pytest.mark.parametrize("value", ["", "  "])

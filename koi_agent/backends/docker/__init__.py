@@ -68,7 +68,7 @@ class Docker:
         """Connect to the first candidate on which an engine of this kind answers."""
         failure: BackendLost | None = None
         for candidate in self._candidates.sockets:
-            socket = UnixSocket(candidate.path, candidate.gate_unit)
+            socket = UnixSocket(candidate.path, candidate.gate_unit, candidate.unit)
             try:
                 api = await stack.enter_async_context(connected(socket, self._tunables.requests))
             except BackendLost as lost:

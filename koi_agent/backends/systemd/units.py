@@ -44,6 +44,8 @@ class UnitDetails:
     notifies_ready: bool = False
     address_filter: AddressFilter = OPEN
     notes: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -159,11 +161,13 @@ class Unit:
             metadata=details.metadata,
             health=self.health(details),
             unit=self.name,
+            aliases=details.aliases,
             control_group=details.control_group,
             main_pid=self.main_pid,
             invocation_id=self.invocation_id,
             awaits=details.awaits,
             notes=details.notes,
+            problems=details.problems,
             ending=self.active_state == "deactivating",
             address_filter=details.address_filter,
             traits=UNIT,

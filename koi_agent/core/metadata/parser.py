@@ -32,8 +32,8 @@ class _Assignment:
     name: str
     value: str
 
-    def refused(self, reason: object, capability: str = "") -> Refusal:
-        return Refusal(key=self.key, reason=str(reason), capability=capability)
+    def refused(self, reason: object, capability: str = "", part: str = "") -> Refusal:
+        return Refusal(key=self.key, reason=str(reason), capability=capability, part=part)
 
 
 class _Accepted(NamedTuple):
@@ -55,6 +55,8 @@ _PLAIN_FIELDS = KoiMetadata.__dataclass_fields__.keys() - {
     "refused",
 }
 _RANKS = (*EnabledBy, None)
+_PARTS = {"name": "service", "dns_name": "host name"}
+"""The uses of a value that opts in, by field."""
 
 
 def from_labels(labels: Mapping[str, str], environment: Mapping[str, str]) -> KoiMetadata:
@@ -262,8 +264,20 @@ def _announced(assignment: _Assignment, by: EnabledBy, metadata: KoiMetadata) ->
         try:
             fields[field] = read(assignment.value)
         except BadInput as bad:
-            refused[field] = assignment.refused(bad)
+            refused[field] = assignment.refused(bad, part=_PARTS[field])
     if not fields:
         return KoiMetadata(refused=tuple(refused.values()))
-    missing = tuple(refused[field] for field in refused if getattr(metadata, field) is None)
+    instead = _announced_as(fields, metadata)
+    missing = tuple(
+        assignment.refused(f"{refusal.reason}; {instead}", part=refusal.part)
+        for field, refusal in refused.items()
+        if getattr(metadata, field) is None
+    )
     return KoiMetadata(**fields, enable=True, enabled_by=by, refused=missing)
+
+
+def _announced_as(fields: Mapping[str, str], metadata: KoiMetadata) -> str:
+    """Return what is announced instead; a name in ``metadata`` goes before that in ``fields``."""
+    values = ((_PARTS[field], getattr(metadata, field) or fields[field]) for field in fields)
+    used = (f"{part} {names.shown(value)}" for part, value in values)
+    return f"announced as {' and '.join(used)}"

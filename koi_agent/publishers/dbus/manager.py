@@ -26,6 +26,7 @@ from koi_agent.core.key import Key
 from koi_agent.core.plan.records import Decision
 from koi_agent.core.reach.network import HostNetwork
 from koi_agent.core.schema.explanation import explanation_of
+from koi_agent.publishers.dbus.configuration import ConfigurationStatus
 from koi_agent.publishers.dbus.names import backend_path, instance_path
 from koi_agent.publishers.dbus.signals import SIGNALS
 
@@ -51,13 +52,15 @@ class ManagerActions:
 
     ``resync`` lists a backend, or all for "", and returns the differences; it raises
     ``BackendLost``. ``reload`` reads the configuration again; it raises ``ConfigError``.
-    ``decisions`` returns the decisions about an instance, ``network`` the interfaces of this host.
+    ``decisions`` returns the decisions about an instance, ``network`` the interfaces of this host,
+    and ``configuration`` the settings in force.
     """
 
     resync: Callable[[str], Awaitable[Mapping[str, Mapping[str, str]]]]
     reload: Callable[[], Awaitable[None]]
     decisions: Callable[[Key], Sequence[Decision]]
     network: Callable[[], HostNetwork]
+    configuration: Callable[[], ConfigurationStatus]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +75,7 @@ class ManagerProperties:
     backends: tuple[BackendStatus, ...]
     instances: int
     generation: int
+    configuration: ConfigurationStatus
 
     @property
     def active(self) -> bool:
@@ -97,6 +101,8 @@ PROPERTIES = (
     Property("Backends", "as", Emits.TRUE, lambda manager: [b.name for b in manager.backends]),
     Property("InstanceCount", "u", Emits.TRUE, lambda manager: manager.instances),
     Property("Generation", "t", Emits.FALSE, lambda manager: manager.generation),
+    Property("Settings", "a(ssss)", Emits.INVALIDATES, lambda m: m.configuration.settings),
+    Property("ReloadError", "s", Emits.TRUE, lambda m: m.configuration.reload_error),
 )
 
 

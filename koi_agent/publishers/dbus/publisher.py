@@ -69,7 +69,7 @@ class DBusPublisher:
         self.named = asyncio.Event()
         self._phase = "starting"
         self._registry = registry
-        self._version = version
+        self._version, self._configuration = version, actions.configuration
         self._queue = EventQueue()
         self._work = asyncio.Event()
         self._link: Connection | None = None
@@ -114,6 +114,7 @@ class DBusPublisher:
             backends=tuple(self._backends.values()),
             instances=len(self._queue.known),
             generation=self._registry.generation,
+            configuration=self._configuration(),
         )
 
     def enter(self, phase: str) -> None:
