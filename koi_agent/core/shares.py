@@ -10,8 +10,8 @@ from collections.abc import Collection, Hashable
 class Shares:
     """The places that each owner holds.
 
-    ``places`` is the number of all, and ``share`` that of one owner. ``kept`` places are free for
-    the ``privileged`` owners only, which have no share: they may hold all places.
+    ``places`` is the number of all, and ``share`` the most of one owner. ``kept`` places are free
+    for the ``privileged`` owners only.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class Shares:
 
     def has_share_left(self, owner: Hashable, size: int = 1) -> bool:
         """Return True if an owner may hold more places, free or not."""
-        return owner in self._privileged or self._held[owner] + size <= self._share
+        return self._held[owner] + size <= self._share
 
     def has_room(self, owner: Hashable, size: int = 1) -> bool:
         """Return True if so many places are free for an owner, whatever it holds already."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from ipaddress import ip_address
 from typing import Never, cast
+from weakref import WeakValueDictionary
 
 from aiohttp import web
 
@@ -15,10 +16,12 @@ from koi_agent.core.events import Event
 from koi_agent.core.plan.linger import RestartGrace
 from koi_agent.core.registry import Registry
 from koi_agent.publishers.http.agent_status import AgentStatus
+from koi_agent.publishers.http.clients import Client
 from koi_agent.publishers.http.connection import HEADERS, Connection
 from koi_agent.publishers.http.handlers import Handlers
 from koi_agent.publishers.http.limits import DEFAULTS, Limits
 from koi_agent.publishers.http.listener import Listener
+from koi_agent.publishers.http.places import Places
 from koi_agent.publishers.http.response import Request, RequestError, Response
 from koi_agent.publishers.http.routes import Routes
 
@@ -47,6 +50,12 @@ class HTTPPublisher:
         self._limits = limits
         self._handlers = Handlers(registry, grace, status, limits)
         self._routes = Routes(self._handlers, status().version)
+        self._listeners: Sequence[Listener] = ()
+        self._turns: WeakValueDictionary[Client, asyncio.Semaphore] = WeakValueDictionary()
+
+    def _new_turns(self) -> asyncio.Semaphore:
+        """Return what bounds the requests of one client, so that others wait for few of them."""
+        return asyncio.Semaphore(self._limits.requests)
 
     def publish(self, events: Sequence[Event]) -> None:
         """Pass events to the event streams."""
@@ -60,17 +69,25 @@ class HTTPPublisher:
         """
         async with asyncio.TaskGroup() as group:
             server = web.Server(self._respond)
-            listeners = [Listener(s, server, self._count, group, self._limits) for s in sockets]
+            places = Places(self._limits)
+            listeners = self._listeners = [
+                Listener(one, server, places, self._count, group, self._limits) for one in sockets
+            ]
             try:
                 for listener in listeners:
                     listener.open()
                 await asyncio.get_running_loop().create_future()
             finally:
-                await self._finish(listeners)
+                await self._finish(listeners, places)
                 await server.shutdown(self._limits.stop_timeout)
         raise AssertionError("serve() ended without being cancelled")
 
-    async def _finish(self, listeners: Iterable[Listener]) -> None:
+    def release(self, listening: socket.socket) -> None:
+        """Accept no more on a socket, which the owner closes then."""
+        for listener in self._listeners:
+            listener.release(listening)
+
+    async def _finish(self, listeners: Iterable[Listener], places: Places) -> None:
         """Finish all requests and streams; close the connections that take too long."""
         for listener in listeners:
             listener.close()
@@ -79,6 +96,7 @@ class HTTPPublisher:
             async with asyncio.timeout(self._limits.stop_timeout):
                 for listener in listeners:
                     await listener.empty.wait()
+        places.stop()
         if closed := sum(listener.abort() for listener in listeners):
             log.info("%d connections were closed: their requests took too long", closed)
             for listener in listeners:
@@ -90,7 +108,9 @@ class HTTPPublisher:
             try:
                 host = _host(request)
                 route, id_ = self._routes.find(request.method, request.rel_url.raw_path)
-                response = await route.handler(_parsed(request, id_, host))
+                parsed = _parsed(request, id_, host, connection.client)
+                async with self._turns.setdefault(connection.client, self._new_turns()):
+                    response = await route.handler(parsed)
             except RequestError as error:
                 response = error.response()
             return await self._send(request, connection, response)
@@ -165,12 +185,13 @@ def _host(request: web.BaseRequest) -> str:
     return address
 
 
-def _parsed(request: web.BaseRequest, id_: str, host: str) -> Request:
+def _parsed(request: web.BaseRequest, id_: str, host: str, client: Client) -> Request:
     """Parse a request; raise ``RequestError``."""
     if request.body_exists:
         raise RequestError(400, "invalid_payload", "this API is read-only: send no body")
     return Request(
         id=id_,
+        client=client,
         query=request.query,
         accept=request.headers.get("Accept", ""),
         last_event_id=request.headers.get("Last-Event-ID", ""),
