@@ -1,6 +1,7 @@
 """Serves HTTP on the agent's sockets, and imports aiohttp with the first socket."""
 
 import asyncio
+import socket
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Never
 
@@ -62,10 +63,16 @@ class HTTPService:
 
     def change(self, config: Config) -> None:
         """Apply ``Listen=``; raise ``ConfigError`` and change nothing if a socket fails."""
+        before = self._sockets.sockets
         try:
-            changed = self._sockets.change(config)
+            self._sockets.change(config, self._release)
         except NoSocket as error:
             raise ConfigError(f"[HTTP] Listen=: {error}") from error
-        if changed:
-            self._import()
-            self._changed.set()
+        finally:
+            if self._sockets.sockets != before:
+                self._import()
+                self._changed.set()
+
+    def _release(self, listening: socket.socket) -> None:
+        if self._publisher:
+            self._publisher.release(listening)
