@@ -78,7 +78,9 @@ class Agent:
         self._controller = Controller(CAPABILITIES, config, self._grace, self._apply)
         actions = ManagerActions(self._resync, self._reload, self._controller.decisions)
         self._publisher = DBusPublisher(self._registry, __version__, actions, output)
-        self._http = HTTPService(sockets, self._registry, self._grace, self._http_status)
+        self._http = HTTPService(
+            sockets, self._registry, self._grace, self._http_status, config.http.hosts
+        )
         self._server = Server(self._publisher.tree)
         self._bus = ReconnectingBus(_bus_address(config), self._server.dispatch)
         self._listeners = ListenerTable()

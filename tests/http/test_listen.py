@@ -20,8 +20,8 @@ LOOPBACK = "{port}"
 ONE = "127.0.0.1:{port}"
 
 
-def config(listen: str) -> Config:
-    return Config(scope="system", http=HTTPConfig(listen=listeners(listen)))
+def config(listen: str, hosts: tuple[str, ...] = ()) -> Config:
+    return Config(scope="system", http=HTTPConfig(listen=listeners(listen), hosts=hosts))
 
 
 @pytest.fixture
@@ -42,13 +42,14 @@ async def service(listen: str) -> AsyncIterator[HTTPService]:
             task.cancel()
 
 
-async def answers(host: str, port: int) -> bool:
+async def answers(host: str, port: int, name: str = "localhost") -> bool:
     """Return True if the port answers; False if nothing listens there."""
     try:
         reader, writer = await asyncio.open_connection(host, port)
     except OSError:
         return False
-    writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    head = f"GET /healthz HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n"
+    writer.write(head.encode())
     async with asyncio.timeout(60):
         answer = await reader.read()
     writer.close()
@@ -101,3 +102,16 @@ async def test_request_in_progress_is_answered_on_the_old_socket(port: int) -> N
             assert (await reader.read()).startswith(b"HTTP/1.1 200")
         writer.close()
         assert await answers("127.0.0.1", port)
+
+
+async def test_hosts_are_reloaded(port: int) -> None:
+    text = ONE.format(port=port)
+    async with service(text) as running:
+        assert not await answers("127.0.0.1", port, "nas.example.org")
+        running.change(config(text, ("nas.example.org", "198.51.100.7")))
+        for name in ("nas.example.org", "NAS.example.org.:80", "198.51.100.7", "localhost"):
+            assert await answers("127.0.0.1", port, name)
+        for name in ("example.org", "www.nas.example.org", "nas.example.org.evil.example"):
+            assert not await answers("127.0.0.1", port, name)
+        running.change(config(text))
+        assert not await answers("127.0.0.1", port, "nas.example.org")

@@ -21,6 +21,7 @@ from koi_agent.publishers.http.connection import HEADERS, Connection
 from koi_agent.publishers.http.handlers import Handlers
 from koi_agent.publishers.http.limits import DEFAULTS, Limits
 from koi_agent.publishers.http.listener import Listener
+from koi_agent.publishers.http.own_names import OwnNames
 from koi_agent.publishers.http.places import Places
 from koi_agent.publishers.http.response import Request, RequestError, Response
 from koi_agent.publishers.http.routes import Routes
@@ -38,6 +39,7 @@ class HTTPPublisher:
     """An event sink that serves the registry on sockets.
 
     ``status`` returns the state of the agent as a whole. ``grace`` gets the same events, earlier.
+    ``names`` are those that the Host header of a request on TCP may have.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class HTTPPublisher:
         self._limits = limits
         self._handlers = Handlers(registry, grace, status, limits)
         self._routes = Routes(self._handlers, status().version)
+        self.names = OwnNames()
         self._listeners: Sequence[Listener] = ()
         self._turns: WeakValueDictionary[Client, asyncio.Semaphore] = WeakValueDictionary()
 
@@ -83,7 +86,7 @@ class HTTPPublisher:
         raise AssertionError("serve() ended without being cancelled")
 
     def release(self, listening: socket.socket) -> None:
-        """Accept no more on a socket, which the owner closes then."""
+        """Stop using a socket, which its owner closes then."""
         for listener in self._listeners:
             listener.release(listening)
 
@@ -106,7 +109,7 @@ class HTTPPublisher:
         connection = cast("Connection", request.protocol)  # a listener makes no other
         with connection.handling():
             try:
-                host = _host(request)
+                host = await _host(request, self.names)
                 route, id_ = self._routes.find(request.method, request.rel_url.raw_path)
                 parsed = _parsed(request, id_, host, connection.client)
                 async with self._turns.setdefault(connection.client, self._new_turns()):
@@ -167,7 +170,7 @@ def _batches(pieces: Sequence[bytes]) -> Iterator[bytes]:
         yield b"".join(pieces[at : at + BATCH])
 
 
-def _host(request: web.BaseRequest) -> str:
+async def _host(request: web.BaseRequest, names: OwnNames) -> str:
     """Return the address that the client connected to, "" for a path; raise ``RequestError``.
 
     Another host's name in the Host header is refused. A web page can send it: its owner lets the
@@ -179,8 +182,9 @@ def _host(request: web.BaseRequest) -> str:
     address: str = name[0]
     hosts = request.headers.getall("Host", [])
     found = HOST.fullmatch(hosts[0].strip()) if len(hosts) == 1 else None
-    if not found or found[1].lower() not in LOCAL_NAMES | {address}:
-        text = "Host is neither localhost nor the address of this connection"
+    own = found and found[1].lower() in LOCAL_NAMES | {address}
+    if not own and not (len(hosts) == 1 and await names.has(hosts[0])):
+        text = "Host is not a name or an address of this host; add it to [HTTP] Hosts="
         raise RequestError(403, "forbidden_host", text)
     return address
 
