@@ -88,7 +88,9 @@ class Agent:
             configuration=lambda: self._configuration,
         )
         self._publisher = DBusPublisher(self._registry, __version__, actions, output)
-        self._http = HTTPService(sockets, self._registry, self._grace, self._http_status)
+        self._http = HTTPService(
+            sockets, self._registry, self._grace, self._http_status, config.http.hosts
+        )
         self._server = Server(self._publisher.tree)
         self._bus = ReconnectingBus(_bus_address(config), self._server.dispatch)
         self._listeners = ListenerTable()

@@ -71,7 +71,11 @@ class SystemdConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HTTPConfig:
-    """Settings of HTTP; ``listen`` are sockets besides those that systemd passes."""
+    """Settings of HTTP.
+
+    ``listen`` are sockets besides those that systemd passes. ``hosts`` are names and addresses that
+    requests may use for this host besides its own.
+    """
 
     listen: tuple[Listen, ...] = key(
         "Listen",
@@ -79,6 +83,13 @@ class HTTPConfig:
         readers.listeners,
         "Sockets on which HTTP is served, in addition to koi-runtime.socket. A port number alone"
         " binds to loopback: 8080, 192.0.2.1:8080, [2001:db8::1]:8080, *:8080 or /path/to/socket.",
+        assignments=Assignments.EMPTIABLE_LIST,
+    )
+    hosts: tuple[str, ...] = key(
+        "Hosts",
+        "",
+        readers.hosts,
+        "Names and addresses by which requests on TCP may name this host, in addition to its own.",
         assignments=Assignments.EMPTIABLE_LIST,
     )
 

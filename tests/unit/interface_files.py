@@ -9,6 +9,7 @@ from typing import Final
 
 from koi_agent.bus.interfaces import Interface
 from koi_agent.bus.introspection import node
+from koi_agent.core.event_queue import EventQueue
 from koi_agent.core.reach.network import UNKNOWN
 from koi_agent.publishers.dbus.configuration import ConfigurationStatus
 from koi_agent.publishers.dbus.interfaces import BACKEND_INTERFACE, INSTANCE_INTERFACE
@@ -22,7 +23,7 @@ def interfaces() -> Iterator[Interface]:
     actions = ManagerActions(
         _resync, _reload, lambda _key: (), lambda: UNKNOWN, ConfigurationStatus
     )
-    yield Manager(dict, dict, lambda _unit: (), actions).interface()
+    yield Manager(EventQueue(), dict, lambda _unit: (), actions).interface()
     yield INSTANCE_INTERFACE
     yield BACKEND_INTERFACE
 

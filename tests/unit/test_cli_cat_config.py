@@ -29,6 +29,7 @@ VALUES = {
     "Socket": ["/run/docker.sock", "unix:///run/user/1000/docker.sock"],
     "ExcludeUnits": ["*", "a.service\t'b.service'"],
     "TrackExited": ["yes", "off", "1"],
+    "Hosts": ["www.example.org", "nas [2001:db8::1]"],
     "Listen": ["8080", "*:80", "'/run/a b.sock' [::1]:81", r"/run/\x41"],
 }
 QUIET = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -127,6 +128,8 @@ TrackExited=no
 [HTTP]
 # default
 Listen=
+# default
+Hosts=
 
 [Capabilities]
 # default

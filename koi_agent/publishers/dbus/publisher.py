@@ -74,7 +74,7 @@ class DBusPublisher:
         self._work = asyncio.Event()
         self._link: Connection | None = None
         self._backends: dict[str, BackendStatus] = dict(registry.backends)
-        manager = Manager(self._instances, self._published_backends, self._of_unit, actions)
+        manager = Manager(self._queue, self._published_backends, self._of_unit, actions)
         self._manager = manager.interface()
         self._published = self._properties()
         self._count_timer: asyncio.TimerHandle | None = None

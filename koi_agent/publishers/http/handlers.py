@@ -70,7 +70,7 @@ class Handlers:
         return json_response([backend_record(b) for b in self._registry.backends.values()])
 
     async def events(self, request: Request) -> Response:
-        stream = self.streams.open(request.last_event_id)
+        stream = self.streams.open(request.last_event_id, request.client)
         return Response(content_type="text/event-stream", stream=stream)
 
     async def health_status(self, _request: Request) -> Response:
