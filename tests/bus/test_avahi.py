@@ -64,38 +64,36 @@ async def test_past_a_thousand_groups_there_is_another_connection_and_room_is_us
         )
 
 
-async def test_what_avahi_has_no_room_for_is_refused_and_the_rest_is_announced(
+async def test_more_records_than_a_group_has_entries_are_all_announced(
     bus: PrivateBus, avahi: FakeAvahi
 ) -> None:
     reports: Reports = {}
     services = [web("a", f"s{port}", port) for port in range(1, 41)]
+    many = tuple(f"192.0.2.{number}" for number in range(1, 41))
+    behind = replace(web("a", "behind", 80), addresses=many)
     async with Avahi(bus.address).session(reports.__setitem__) as session:
-        await session.put(key("a"), services)
-        await eventually(lambda: avahi.groups, "it is there")
+        name = HostName(owner=key("a"), name="a", addresses=many)
+        await session.put(key("a"), [*services, behind, name])
         await eventually(
-            lambda: reports[key("a")][0].state is RecordState.ANNOUNCED, "it is announced"
+            lambda: {one.state for one in reports[key("a")]} == {RecordState.ANNOUNCED},
+            "all are announced",
         )
-        statuses = [one.state for one in reports[key("a")]]
-        assert statuses == [RecordState.ANNOUNCED] * 32 + [RecordState.REFUSED] * 8
-        assert reports[key("a")][-1].reason == "avahi accepts 32 entries for an instance"
+        entries = [entry for entries in avahi.groups.values() for entry in entries]
+        assert {e[4] for e in entries if len(e) == 5 and e[3] == "a.local"} == set(many)
+        assert {e[4] for e in entries if len(e) == 5 and e[3] != "a.local"} == set(many)
+        assert len(avahi.names()) == 41
 
 
-async def test_a_host_name_comes_first_and_never_is_this_hosts_own(
-    bus: PrivateBus, avahi: FakeAvahi
-) -> None:
+async def test_this_hosts_own_name_is_refused(bus: PrivateBus, avahi: FakeAvahi) -> None:
     reports: Reports = {}
-    services = [web("a", f"s{port}", port) for port in range(1, 41)]
     async with Avahi(bus.address).session(reports.__setitem__) as session:
-        await session.put(key("a"), [*services, *host("a")])
         await session.put(key("b"), host("Box"))
-        await eventually(
-            lambda: reports[key("a")][0].state is RecordState.ANNOUNCED, "it is announced"
-        )
-        assert reports[key("a")][0].name == "a.local"
-        assert (reports[key("b")][0].state, reports[key("b")][0].reason) == (
+        (status,) = reports[key("b")]
+        assert (status.state, status.reason) == (
             RecordState.REFUSED,
             "it is this host's own name",
         )
+        assert not avahi.groups
 
 
 async def test_a_subtype_that_can_not_be_costs_nothing_else(
@@ -148,7 +146,7 @@ async def test_a_connection_that_is_lost_ends_the_session_for_its_groups_are_gon
 ) -> None:
     async with Avahi(bus.address).session(lambda *_: None) as session:
         await put(session, range(1001))
-        _, second = session._connections
+        _, second = session._connections._groups
         second._socket.close()
         with pytest.raises(ProviderLost):
             await session.run()
