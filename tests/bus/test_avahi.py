@@ -12,9 +12,11 @@ from koi_agent.capabilities.mdns.records import HostName, MdnsRecord, Service
 from koi_agent.core.errors import ProviderLost
 from koi_agent.core.instance import RecordState, RecordStatus
 from koi_agent.core.key import Key
-from tests.bus.fake_avahi import MOST_GROUPS, FakeAvahi
+from tests.bus.fake_avahi import ESTABLISHED, MOST_GROUPS, FakeAvahi
 from tests.real.agents import eventually
 from tests.world.bus import PrivateBus
+
+UNCOMMITTED, REGISTERING = 0, 1
 
 Reports = dict[Key, Sequence[RecordStatus]]
 
@@ -139,6 +141,55 @@ def settled(feed: Feed, numbers: range) -> bool:
         (one.name, one.state) == (f"{numbered(n - 1)}._http._tcp.local", RecordState.ANNOUNCED)
         for n, one in shown.items()
     )
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        (REGISTERING, "avahi-daemon has not registered it in 3 s"),
+        (UNCOMMITTED, "avahi-daemon has withdrawn it"),
+        (None, "avahi-daemon has lost it: "),
+    ],
+)
+async def test_a_group_that_is_not_established_is_reported_and_made_again_by_another(
+    bus: PrivateBus, avahi: FakeAvahi, state: int | None, reason: str
+) -> None:
+    avahi.stuck = [ESTABLISHED, state]
+    feed = Feed("mdns", Avahi(bus.address), lambda _: None)
+    async with asyncio.TaskGroup() as group:
+        feeding = group.create_task(feed.run())
+        feed.want(key("a"), (*host("a"), web("a", "web", 80)))
+        await eventually(lambda: set(feed_states(feed)) == {"announced", "failed"}, "it fails")
+        (failed,) = {one.reason for one in feed.status(key("a")) if one.state == "failed"}
+        assert failed.startswith(reason)
+        before = set(avahi.groups)
+        await eventually(lambda: feed_states(feed) == ["announced"] * 2, "it is made again")
+        assert len(avahi.groups) == 2
+        assert len(before & set(avahi.groups)) == 1
+        feeding.cancel()
+
+
+def feed_states(feed: Feed) -> list[str]:
+    return [str(one.state) for one in feed.status(key("a"))]
+
+
+async def test_a_record_that_changes_leaves_the_others_and_its_own_addresses_alone(
+    bus: PrivateBus, avahi: FakeAvahi
+) -> None:
+    reports: Reports = {}
+    shop, blog = web("a", "shop", 80), web("a", "blog", 81)
+    name = HostName(owner=key("a"), name="a", addresses=("192.0.2.7", "2001:db8::7"))
+    async with Avahi(bus.address).session(reports.__setitem__) as session:
+        await session.put(key("a"), [shop, blog, name])
+        before = {path: list(entries) for path, entries in avahi.groups.items()}
+        changed = replace(name, addresses=("192.0.2.7", "192.0.2.8"))
+        await session.put(key("a"), [replace(shop, port=82), blog, changed])
+        kept = {path: avahi.groups[path] for path in before.keys() & avahi.groups.keys()}
+        assert sorted(entry[0][3:5] for entry in kept.values()) == [
+            ["a.local", "192.0.2.7"],
+            ["blog", "_http._tcp"],
+        ]
+        assert len(avahi.groups) == 4
 
 
 async def test_a_connection_that_is_lost_ends_the_session_for_its_groups_are_gone(
