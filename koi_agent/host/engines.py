@@ -46,4 +46,4 @@ def gate_unit(engine: str) -> str:
 
 def is_used_label(label: str) -> bool:
     """Return True if the agent reads a label; it never sees others, which may be secret."""
-    return label.startswith("koi.") or label in _OTHER_LABELS or is_proxy_label(label)
+    return label[:4].lower() == "koi." or label in _OTHER_LABELS or is_proxy_label(label)

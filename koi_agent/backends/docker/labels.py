@@ -15,6 +15,7 @@ from koi_agent.host.engines import COMPOSE, UNIT
 _VARIABLE: Final = "KOI_MDNS_ANNOUNCE"
 _UNIT: Final = re.compile(r"[A-Za-z0-9:_.\\@-]{1,240}\.(?:service|scope)")
 _MAX_NAME: Final = 253
+_SWITCHES: Final = frozenset({"koi.enable", "traefik.enable"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +40,12 @@ def parse_labels(
     """Parse labels, and the one variable of the environment (``NAME=value``) that is ours."""
     texts = {key: value for key, value in labels.items() if isinstance(value, str)}
     notes: list[str] = []
-    if len(texts) < len(labels) and any(map(_is_koi_label, labels.keys() - texts.keys())):
-        notes.append("a koi label is ignored: its value is not text")
+    if len(texts) < len(labels):
+        others = labels.keys() - texts.keys()
+        # Without a text a switch can't be read, so that it counts as no.
+        texts |= {key: "" for key in others if key.lower() in _SWITCHES}
+        if any(map(_is_koi_label, others)):
+            notes.append("a koi label is ignored: its value is not text")
     unit = texts.get(UNIT, "") if kind.names_unit else ""
     number = texts.get(f"{COMPOSE}container-number", "")
     return ContainerLabels(
