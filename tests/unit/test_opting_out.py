@@ -14,7 +14,20 @@ from koi_agent.host.engines import is_used_label
 
 RULE = {"traefik.http.routers.a.rule": "Host(`a.lan`)"}
 ANNOUNCE = {"koi.announce": "web"}
-UNREADABLE = ["no", "0", "off", "n", "never", "", " ", "falsch", "\x1b", "null", "true false", "yes"]
+UNREADABLE = [
+    "no",
+    "0",
+    "off",
+    "n",
+    "never",
+    "",
+    " ",
+    "falsch",
+    "\x1b",
+    "null",
+    "true false",
+    "yes",
+]
 
 
 def has_reason(metadata: KoiMetadata, key: str) -> bool:
