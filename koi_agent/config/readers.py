@@ -156,6 +156,19 @@ def _pattern(word: str) -> str:
     return word
 
 
+def name_patterns(value: str) -> tuple[str, ...]:
+    """Parse a list of glob patterns for names, which are compared without regard to case."""
+    patterns = tuple(dict.fromkeys(filled_text(word).lower() for word in words(value)))
+    if len(patterns) > MOST_PATTERNS:
+        raise BadInput(f"{len(patterns)} patterns are too many; write at most {MOST_PATTERNS}")
+    for pattern in patterns:
+        if len(pattern) > _LONGEST_UNIT:
+            raise BadInput(f"{shown(pattern)} is longer than {_LONGEST_UNIT} characters")
+        if "." in pattern:
+            raise BadInput(f"{shown(pattern)} matches no name: no name has dots; write web*")
+    return patterns
+
+
 def _may_match(pattern: str) -> bool:
     """Return True if a service's name may end as the pattern does after its last star."""
     end = _ELEMENT.findall(pattern.rpartition("*")[2])[-len(_SUFFIX) :]

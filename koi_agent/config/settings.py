@@ -99,7 +99,8 @@ class CapabilitiesConfig:
     """Which capabilities are on.
 
     ``mdns`` is auto, off or the name of the provider. ``health`` is auto or off.
-    ``partner_labels`` is True if the labels of a reverse proxy opt in.
+    ``partner_labels`` is True if the labels of a reverse proxy opt in, ``image_labels`` if metadata
+    of images counts. A name is given if ``allow_names`` has it and ``deny_names`` does not.
     """
 
     mdns: str = key(
@@ -119,6 +120,28 @@ class CapabilitiesConfig:
         "yes",
         unit_boolean,
         "Whether containers whose labels configure Traefik or Caddy opt in.",
+    )
+    image_labels: bool = key(
+        "ImageLabels",
+        "no",
+        unit_boolean,
+        "Whether metadata that a container has from its image counts.",
+    )
+    allow_names: tuple[str, ...] = key(
+        "AllowNames",
+        "*",
+        readers.name_patterns,
+        "Names that instances may have on the network: glob patterns. Assignments are combined; the"
+        " first one replaces the default.",
+        assignments=Assignments.LIST,
+    )
+    deny_names: tuple[str, ...] = key(
+        "DenyNames",
+        "",
+        readers.name_patterns,
+        "Names that no instance may have: glob patterns, which override AllowNames=. Assignments"
+        " are combined; an empty one denies nothing.",
+        assignments=Assignments.EMPTIABLE_LIST,
     )
 
 

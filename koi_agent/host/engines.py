@@ -4,6 +4,7 @@ The Docker backend requests only these, and the gate in front of an engine passe
 Neither imports the other, so both import this.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,10 @@ _OTHER_LABELS: Final = frozenset(
     {UNIT} | {COMPOSE + key for key in ("service", "project", "container-number")}
 )
 
+IMAGE_ID: Final = "[0-9a-f]{64}"
+"""Pattern of an image's id in a request."""
+_IMAGE_ID: Final = re.compile(IMAGE_ID)
+
 
 def gate_socket(engine: str) -> str:
     """Return the path of the socket of an engine's gate."""
@@ -51,9 +56,14 @@ def gate_unit(engine: str) -> str:
     return f"koi-runtime-gate@{engine}.path"
 
 
+def is_metadata_label(label: str) -> bool:
+    """Return True for a label of the koi namespace, in any case, or of a reverse proxy."""
+    return label[:4].lower() == "koi." or is_proxy_label(label)
+
+
 def is_used_label(label: str) -> bool:
     """Return True if the agent reads a label; it never sees others, which may be secret."""
-    return label.startswith("koi.") or label in _OTHER_LABELS or is_proxy_label(label)
+    return label in _OTHER_LABELS or is_metadata_label(label)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,3 +100,9 @@ def is_bound(path: str) -> bool:
     except OSError:
         return True
     return any(line.endswith(f" {path}") for line in table.splitlines())
+
+
+def image_id(text: str) -> str:
+    """Return an image's id as it stands in a request, or "" for another text."""
+    digits = text.removeprefix("sha256:")
+    return digits if _IMAGE_ID.fullmatch(digits) else ""

@@ -19,6 +19,9 @@ VALUES = {
     "StaleAfter": ["0", "90s", "2d"],
     "MDNS": ["off", "Avahi"],
     "PartnerLabels": ["no", "true"],
+    "ImageLabels": ["yes", "0"],
+    "AllowNames": ["*", "web* 'My App'"],
+    "DenyNames": ["printer*", "a b"],
     "Health": ["off", "auto"],
     "Interval": ["1s", "5min"],
     "Timeout": ["1", "1min"],
@@ -138,6 +141,12 @@ MDNS=auto
 Health=auto
 # default
 PartnerLabels=yes
+# default
+ImageLabels=no
+# default
+AllowNames=*
+# default
+DenyNames=
 
 [Health]
 # default

@@ -244,14 +244,12 @@ def test_the_stronger_source_takes_precedence(
 
 def test_a_weaker_source_applies_if_the_stronger_value_is_invalid() -> None:
     metadata = from_labels(
-        {"koi.enable": "yes", "koi.name": "", "koi.announce": "\x1b[2J"},
-        {"KOI_MDNS_ANNOUNCE": "web"},
+        {"koi.name": "", "koi.announce": "\x1b[2J"}, {"KOI_MDNS_ANNOUNCE": "web"}
     )
     assert (metadata.enable, metadata.enabled_by) == (True, EnabledBy.ENVIRONMENT)
     assert metadata.name == "web"
     assert [refusal.key for refusal in metadata.refused] == [
         "koi.announce",
-        "koi.enable",
         "koi.name",
     ]
 
@@ -305,9 +303,9 @@ def test_an_empty_assignment_in_a_unit_file_resets_the_key() -> None:
 
 
 def test_an_invalid_assignment_in_a_unit_file_keeps_the_one_before() -> None:
-    metadata = unit("X-Koi-Enable=yes", "X-Koi-Enable=maybe")
-    assert metadata.enable is True
-    assert only_refusal(metadata).key == "X-Koi-Enable"
+    metadata = unit("X-Koi-Port=80", "X-Koi-Port=many")
+    assert metadata.port == 80
+    assert only_refusal(metadata).key == "X-Koi-Port"
 
 
 def test_a_refusal_names_the_section_of_an_unprefixed_key() -> None:

@@ -8,6 +8,7 @@ from typing import Never
 
 from koi_agent.backends.docker.api import DockerAPI, NoSuchContainer
 from koi_agent.backends.docker.containers import Container, container_from_inspection
+from koi_agent.backends.docker.images import Images, own_labels
 from koi_agent.backends.docker.inspect_queue import InspectQueue
 from koi_agent.backends.docker.listeners import docker_group
 from koi_agent.backends.docker.tracker import Tracker
@@ -22,7 +23,7 @@ class Inspector:
 
     ``uninspected`` are the ids whose inspection failed, to be inspected after the next list.
     ``on_bad_record`` is called with what can't be parsed, and why. A container is inspected again
-    ``retry`` seconds after the engine failed to.
+    ``retry`` seconds after the engine failed to. Without ``images`` the labels of images count.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class Inspector:
         tracker: Tracker,
         on_bad_record: Callable[[str, BadInput], None],
         *,
+        images: Images | None,
         retry: float,
     ) -> None:
         self.uninspected: set[str] = set()
@@ -39,6 +41,7 @@ class Inspector:
         self._queue = queue
         self._tracker = tracker
         self._on_bad_record = on_bad_record
+        self._images = images
         self._retry = retry
 
     async def run(self) -> Never:
@@ -66,7 +69,14 @@ class Inspector:
             record = await self._api.inspect_container(id_)
         except NoSuchContainer:
             return None
-        return self._with_control_group(container_from_inspection(record, self._api.engine.kind))
+        kind = self._api.engine.kind
+        container = container_from_inspection(record, kind)
+        if self._images:
+            image = await self._images.find(self._api, record)
+            container = replace(container, labels=own_labels(record, kind, image))
+            if image.is_transient:
+                self._queue.put_after(self._retry, id_)
+        return self._with_control_group(container)
 
     def _report(self, id_: str, error: BadInput | BackendLost) -> None:
         if isinstance(error, BadInput):

@@ -11,6 +11,7 @@ from koi_agent.backends.docker.api import DockerAPI
 from koi_agent.backends.docker.containers import Container, container_from_list
 from koi_agent.backends.docker.event_listener import EventListener
 from koi_agent.backends.docker.events import Event, EventHistory
+from koi_agent.backends.docker.images import Images
 from koi_agent.backends.docker.inspect_queue import InspectQueue
 from koi_agent.backends.docker.inspector import Inspector
 from koi_agent.backends.docker.listeners import HostPorts
@@ -34,10 +35,14 @@ MAX_COMPLAINTS: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class EngineState:
-    """State that outlives a connection: the containers that run, and the events that are known."""
+    """State that outlives a connection: running containers, known events, inspected images.
+
+    Without ``images`` they are not inspected, and their labels count.
+    """
 
     containers: dict[str, Container] = field(default_factory=dict)
     history: EventHistory = field(default_factory=EventHistory)
+    images: Images | None = None
 
 
 class Session:
@@ -58,11 +63,19 @@ class Session:
         self._kind = api.engine.kind
         self._tunables = tunables
         self._ports = HostPorts(listeners, self._on_ports_changed)
-        self._table = ContainerTable(name, state.containers, deliver, self._ports)
+        image_labels = state.images is None
+        self._table = ContainerTable(
+            name, state.containers, deliver, self._ports, image_labels=image_labels
+        )
         self._queue = InspectQueue()
         self._tracker = Tracker(self._table, self._kind, self._queue, tunables)
         self._inspector = Inspector(
-            api, self._queue, self._tracker, self._complain, retry=tunables.inspect_retry
+            api,
+            self._queue,
+            self._tracker,
+            self._complain,
+            images=state.images,
+            retry=tunables.inspect_retry,
         )
         self._listener = EventListener(api, state.history, self, tunables)
         self._has_listed = asyncio.Event()
