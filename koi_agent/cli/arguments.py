@@ -29,6 +29,7 @@ class Arguments(Namespace):
     scope: str | None = None
     json: str = "off"
     no_legend: bool = False
+    no_pager: bool = False
     names: Sequence[str] = ()
     backend: str | None = None
     runtime: str | None = None

@@ -8,8 +8,10 @@ from typing import Final
 from koi_agent.cli import run
 from koi_agent.cli.arguments import Arguments, UsageError, parsed
 from koi_agent.cli.output import Output, ReaderGone, complain
+from koi_agent.cli.syntax import COMMANDS
 from koi_agent.core.errors import KoiError
 
+PAGED: Final = frozenset(command.name for command in COMMANDS if command.paged)
 FAILURE, USAGE, INTERRUPTED = 1, 2, 130
 
 Act = Callable[[Arguments, Output], int]
@@ -68,7 +70,8 @@ def _execute(argv: Sequence[str], table: Mapping[str, Act]) -> int:
     except SystemExit:  # argparse has written what --help or --version asked for
         Output().flush()
         return 0
-    output = Output(mode=arguments.json, legend=not arguments.no_legend)
+    paged = not arguments.no_pager and arguments.command in PAGED
+    output = Output(mode=arguments.json, legend=not arguments.no_legend, paged=paged)
     code = table[arguments.command](arguments, output)
     output.flush()
     return code

@@ -72,12 +72,13 @@ class Argument:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command with its own options and its argument."""
+    """A command with its own options and its argument; ``paged`` if a terminal needs a pager."""
 
     name: str
     summary: str
     options: Sequence[Option] = ()
     argument: Argument | None = None
+    paged: bool = False
 
 
 SHARED: Final[Sequence[Option]] = (
@@ -103,7 +104,7 @@ SHARED: Final[Sequence[Option]] = (
         help="Write JSON",
     ),
     Option(flags=("--no-legend",), help="Do not print column headers and the count below tables"),
-    Option(flags=("--no-pager",), help="Accepted for compatibility; there is no pager"),
+    Option(flags=("--no-pager",), help="Do not show output in a pager"),
 )
 """Options that may stand before or after the command."""
 
@@ -206,16 +207,16 @@ RUN: Final[Sequence[Option]] = (
 )
 
 COMMANDS: Final[Sequence[Command]] = (
-    Command("list", "List instances", LIST, ANY),
-    Command("show", "Show the properties of instances", argument=INSTANCES),
-    Command("explain", "Explain why instances are announced or not", argument=INSTANCES),
-    Command("announced", "List the records that are announced", (FULL,), ANY),
-    Command("status", "Show the status of the agent and its backends", (FULL,)),
+    Command("list", "List instances", LIST, ANY, paged=True),
+    Command("show", "Show the properties of instances", argument=INSTANCES, paged=True),
+    Command("explain", "Explain why instances are announced or not", (), INSTANCES, paged=True),
+    Command("announced", "List the records that are announced", (FULL,), ANY, paged=True),
+    Command("status", "Show the status of the agent and its backends", (FULL,), paged=True),
     Command("watch", "Print events until interrupted", argument=ANY),
     Command("resync", "List the instances of backends again", argument=BACKEND),
     Command("reload", "Reload the agent's configuration"),
     Command("doctor", "Check the installation and print what to do"),
-    Command("cat-config", "Show the settings and their origins"),
+    Command("cat-config", "Show the settings and their origins", paged=True),
     Command("install-units", "Install the units of a user's agent", (REMOVE,)),
     Command("run", "Run the agent in the foreground", RUN),
 )

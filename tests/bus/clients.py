@@ -190,7 +190,9 @@ async def start(
         "koi_agent",
         "--system",
         *arguments,
-        env=os.environ | {"DBUS_SYSTEM_BUS_ADDRESS": address, "TZ": "UTC"} | dict(env or {}),
+        env=os.environ
+        | {"DBUS_SYSTEM_BUS_ADDRESS": address, "TZ": "UTC", "SYSTEMD_PAGER": ""}
+        | dict(env or {}),
         stdout=stdout,
         stderr=PIPE,
     )

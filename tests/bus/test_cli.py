@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -429,6 +430,41 @@ async def test_terminal_without_unicode_gets_escapes(bus: PrivateBus) -> None:
     async with agent(bus, replace(WEB, name="café")):
         result = await koi_runtime(bus, "show", "café", env={"PYTHONIOENCODING": "ascii"})
     assert result.out.startswith("* caf\\xe9 (systemd:web.service)\n")
+
+
+async def on_terminal(bus: PrivateBus, *arguments: str, **env: str) -> str:
+    """Return what a terminal shows of a command."""
+    ours, theirs = os.openpty()
+    process = await start(bus.address, *arguments, stdout=theirs, env={"TERM": "xterm", **env})
+    os.close(theirs)
+    await process.communicate()
+    shown = b""
+    with suppress(OSError):  # the end of a terminal
+        while part := os.read(ours, 65536):
+            shown += part
+    os.close(ours)
+    return shown.decode().replace("\r\n", "\n")
+
+
+async def test_terminal_shows_output_in_the_chosen_pager(bus: PrivateBus) -> None:
+    tags = {"SYSTEMD_PAGER": "sed s/^/tag:/", "PAGER": "false"}
+    async with agent(bus, WEB, SHOP):
+        for command in ("list", "show web", "explain web", "announced", "status", "cat-config"):
+            shown = await on_terminal(bus, *command.split(), **tags)
+            assert all(line.startswith("tag:") for line in shown.splitlines()), command
+            assert shown.count("\n") > 1 or command == "announced"
+        own = await on_terminal(bus, "list", "-q", SYSTEMD_PAGER="/nonexistent/pager")
+        plain = [
+            await on_terminal(bus, "list", "-q", "--no-pager", **tags),
+            await on_terminal(bus, "list", "-q", SYSTEMD_PAGER="", PAGER="sed s/^/tag:/"),
+            await on_terminal(bus, "list", "-q", SYSTEMD_PAGER="cat"),
+            await on_terminal(bus, "list", "-q", TERM="dumb", **tags),
+            (await koi_runtime(bus, "list", "-q", env=tags)).out,
+        ]
+        left = await on_terminal(bus, "list", SYSTEMD_PAGER="true")
+    assert "shop" in own
+    assert plain == ["shop\nweb\n"] * 5
+    assert left == ""
 
 
 async def test_terminal_gets_colour_and_short_lines(bus: PrivateBus) -> None:
