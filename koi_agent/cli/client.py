@@ -13,6 +13,7 @@ from koi_agent.bus.client import CallError, Connection, connected
 from koi_agent.bus.messages import Flag
 from koi_agent.bus.object_paths import decode
 from koi_agent.bus.writer import BusLost
+from koi_agent.cli import unit
 from koi_agent.core.dbus_names import INSTANCE, MANAGER, NAME, ROOT
 from koi_agent.core.errors import BadInput, KoiError
 
@@ -82,6 +83,10 @@ class Client:
             raise malformed(member)
         return reply[0]
 
+    async def description(self, name: str) -> str:
+        """Return Description= of a unit of the manager on the same bus; "" if there is none."""
+        return await unit.description(self._link, name)
+
     async def properties(self, path: str, interface: str) -> Properties:
         properties = "org.freedesktop.DBus.Properties"
         return await self._call(path, properties, "GetAll", interface, returns=dict)
@@ -99,9 +104,9 @@ class Client:
             raise malformed("ListInstances")
         return list(starmap(Row, rows))
 
-    async def of_unit(self, unit: str) -> str:
+    async def of_unit(self, name: str) -> str:
         """Return the path of the instance of a unit."""
-        return await self._call(ROOT, MANAGER, "GetInstanceByUnit", unit, returns=str)
+        return await self._call(ROOT, MANAGER, "GetInstanceByUnit", name, returns=str)
 
     async def backend_paths(self) -> list[str]:
         return [row[-1] for row in await self._backends()]

@@ -1,9 +1,10 @@
 """``koi-runtime show``: all properties of some instances."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, Final
 
-from koi_agent.cli import formatting, records, resolve
+from koi_agent.cli import formatting, records, resolve, unit
 from koi_agent.cli.arguments import Arguments
 from koi_agent.cli.client import Client
 from koi_agent.cli.output import Output
@@ -24,7 +25,7 @@ FORMATTERS: Final[Mapping[str, Callable[[formatting.Record], Iterable[str]]]] = 
 
 
 def act(arguments: Arguments, output: Output) -> int:
-    return resolve.write_each(arguments, output, record, block)
+    return resolve.write_each(arguments, output, record, partial(block, scope=arguments.agent))
 
 
 async def record(client: Client, path: str) -> dict[str, Any]:
@@ -32,23 +33,27 @@ async def record(client: Client, path: str) -> dict[str, Any]:
     properties = INSTANCE_PROPERTIES.record(await client.properties(path, INSTANCE))
     explanation = await client.explanation(properties["key"])
     return properties | {
+        "description": await client.description(properties["unit"]) if properties["unit"] else "",
         "refused": records.refusals(explanation),
         "notes": records.items(explanation, "notes"),
     }
 
 
-def block(record: formatting.Record, output: Output) -> str:
-    """Format an instance as ``systemctl status`` formats a unit."""
+def block(record: formatting.Record, output: Output, *, scope: str) -> str:
+    """Format an instance as ``systemctl status`` formats a unit, with its last log lines."""
     state = "stale" if record["stale"] else record["state"]
     dot = output.styled(output.dot, formatting.style(state))
-    title = printable(f"{record['name']} ({record['key']})")
+    about = f" - {record['description']}" if record["description"] else ""
+    title = printable(f"{record['name']} ({record['key']}){about}")
     lines = [f"{dot} {title}"]
     for label, values in fields(record):
         labels = [f"{label}:", *[""] * (len(values) - 1)]
         lines += [
             f"{label:>12} {printable(value)}" for label, value in zip(labels, values, strict=True)
         ]
-    return "\n".join(lines)
+    # A unit without a description is not known to the manager on this bus.
+    log = unit.log_lines(record["unit"], scope) if record["description"] else []
+    return "\n".join([*lines, *(["", *log] if log else [])])
 
 
 def fields(record: formatting.Record) -> Iterator[tuple[str, list[str]]]:

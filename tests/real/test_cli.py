@@ -73,10 +73,13 @@ def test_a_unit_is_listed_and_shown_and_counted(web: World) -> None:
 
 
 def test_a_person_reads_what_a_unit_is(web: World) -> None:
+    web.drop_in("web.service", "10-about.conf", "[Unit]\nDescription=The wiki\n")
+    web.reload()
     with agent(web):
         shown = koi_runtime(web, "show", "web.service")
     assert shown.returncode == 0, shown.stderr
-    assert shown.stdout.startswith("● web (systemd:web.service)\n      State: running (active/")
+    title = "● web (systemd:web.service) - The wiki\n"
+    assert shown.stdout.startswith(f"{title}      State: running (active/")
     assert "\x1b" not in shown.stdout
 
 
