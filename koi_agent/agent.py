@@ -80,14 +80,7 @@ class Agent:
         self._grace = RestartGrace(config.restart_grace, time.monotonic)
         self._controller = Controller(CAPABILITIES, config, self._grace, self._apply)
         self._network = NetworkWatch(self._controller.set_network)
-        actions = ManagerActions(
-            resync=self._resync,
-            reload=self._reload,
-            decisions=self._controller.decisions,
-            network=lambda: self._network.current,
-            configuration=lambda: self._configuration,
-        )
-        self._publisher = DBusPublisher(self._registry, __version__, actions, output)
+        self._publisher = DBusPublisher(self._registry, __version__, self._actions(), output)
         self._http = HTTPService(
             sockets, self._registry, self._grace, self._http_status, config.http.hosts
         )
@@ -106,6 +99,16 @@ class Agent:
         self._configuring = asyncio.Lock()
         self._ending = False
         self._tasks: list[asyncio.Task[None]] = []
+
+    def _actions(self) -> ManagerActions:
+        """Return what the methods of the Manager call."""
+        return ManagerActions(
+            resync=self._resync,
+            reload=self._reload,
+            decisions=self._controller.decisions,
+            network=lambda: self._network.current,
+            configuration=lambda: self._configuration,
+        )
 
     def _http_status(self) -> AgentStatus:
         """Return the state of the agent for the HTTP pages."""

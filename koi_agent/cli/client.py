@@ -84,7 +84,7 @@ class Client:
         return reply[0]
 
     async def description(self, name: str) -> str:
-        """Return Description= of a unit of the manager on the same bus; "" if there is none."""
+        """Return Description= of a unit of the manager on the same bus; "" if not known."""
         return await unit.description(self._link, name)
 
     async def properties(self, path: str, interface: str) -> Properties:

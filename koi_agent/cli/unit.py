@@ -1,4 +1,4 @@
-"""What systemd and its journal know of the unit of an instance, for ``show``."""
+"""The description and the log of an instance's unit, for ``show``."""
 
 import subprocess
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ TIMEOUT = 5.0
 
 
 async def description(link: Connection, unit: str) -> str:
-    """Return Description= of a unit that is loaded; "" if there is none."""
+    """Return Description= of a unit that is loaded; "" if not known."""
     with suppress(CallError, TimeoutError):
         (path,) = await link.call(MANAGER, "GetUnit", "s", (unit,))
         return str(await link.get(SYSTEMD, str(path), f"{SYSTEMD}.Unit", "Description"))

@@ -38,20 +38,21 @@ def explanation_of(
             if network.is_known
         ],
         "unreachable": [{"port": one.port, "reason": one.reason} for one in reach.unreachable],
-        "decisions": [
-            {
-                "capability": d.capability,
-                "about": d.about,
-                "outcome": str(d.state),
-                "reason": d.reason,
-            }
-            for d in decisions
-        ],
+        "decisions": [_decision(one) for one in decisions],
         "refused": [
             {"key": r.key, "reason": r.reason, "capability": r.capability, "part": r.part}
             for r in metadata.refused
         ],
         "notes": list(instance.notes),
+    }
+
+
+def _decision(decision: Decision) -> dict[str, Any]:
+    return {
+        "capability": decision.capability,
+        "about": decision.about,
+        "outcome": str(decision.state),
+        "reason": decision.reason,
     }
 
 
