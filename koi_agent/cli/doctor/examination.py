@@ -35,7 +35,7 @@ AGENT: Sequence[BusCheck] = (
     ("agent", agent.identity),
     ("state", agent.state),
     ("reload", agent.reload),
-    ("unit files", agent.unit_files),
+    ("unit-files", agent.unit_files),
     ("backends", agent.backends),
 )
 """The checks that need no bus, a bus, and a running agent; a new check is a new row."""
