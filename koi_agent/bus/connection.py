@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from koi_agent.bus import sasl
@@ -160,7 +161,7 @@ class MessageSocket:
             for message in messages:
                 self._dispatch(message)
         except Exception as bug:
-            # A subscriber that missed a signal must list again, as after any loss.
+            # Any bug in a subscriber costs it a signal: it must list again, as after a loss.
             self._close(bug)
             raise
         self._after_read(only_signals=bool(batch) and not messages)
@@ -221,11 +222,10 @@ async def open_socket(
     try:
         async with asyncio.timeout(timing.open):
             opened = MessageSocket(await sasl.connect(address), on_call, timing)
-            try:
+            with ExitStack() as undo:
+                undo.callback(opened.close)
                 opened.name = await _hello(opened, timing.open)
-            except BaseException:
-                opened.close()
-                raise
+                undo.pop_all()
             return opened
     except (OSError, BadInput) as error:
         raise BusLost(reason_of(error)) from error

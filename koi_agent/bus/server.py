@@ -169,6 +169,7 @@ class Server:
         except ErrorReply as refusal:
             _refuse(call.connection, header, refusal)
         except Exception:
+            # A bug in one method must not end the task group, and with it the connection.
             log.exception(BUG, header.interface, header.member)
             _refuse(call.connection, header, INTERNAL)
 

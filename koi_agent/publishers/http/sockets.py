@@ -34,11 +34,10 @@ class HTTPSockets:
         if by_hand and not self._fixed:
             path = sockets.http_path(config.scope, environment)
             self._fixed.append(self._own.enter_context(sockets.own_unix(path, mode=MODE)))
-        try:
+        with ExitStack() as undo:
+            undo.callback(self.close)
             self.change(config, lambda _listening: None)
-        except BaseException:
-            self.close()
-            raise
+            undo.pop_all()
 
     @property
     def sockets(self) -> Sequence[socket.socket]:
