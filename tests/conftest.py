@@ -6,6 +6,7 @@ import gc
 import inspect
 import os
 from collections.abc import AsyncIterator, Generator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -118,8 +119,9 @@ def children() -> set[str]:
     """Return PID and name of each child process of this process."""
     found: set[str] = set()
     for thread in Path("/proc/self/task").iterdir():
-        for pid in thread.joinpath("children").read_text().split():
-            found.add(f"{pid} {Path(f'/proc/{pid}/comm').read_text().strip()}")
+        with suppress(FileNotFoundError):  # a thread or a child has just ended
+            for pid in thread.joinpath("children").read_text().split():
+                found.add(f"{pid} {Path(f'/proc/{pid}/comm').read_text().strip()}")
     return found
 
 

@@ -1,7 +1,7 @@
 """The interfaces and addresses of this host (NETLINK_ROUTE, rtnetlink(7)).
 
-Bridges that connect only containers and virtual machines of this host are told apart: no other
-host is on them, and they come and go with each project.
+Bridges that connect only containers and virtual machines of this host have a kind of their own: no
+other host is on them, and they come and go with each project.
 """
 
 import asyncio

@@ -9,7 +9,7 @@ import pytest
 
 from koi_agent.config import Config
 from koi_agent.config.readers import listeners
-from koi_agent.config.settings import HTTPConfig
+from koi_agent.config.sections import HTTPConfig
 from koi_agent.core.errors import ConfigError
 from koi_agent.publishers.http.service import HTTPService
 from koi_agent.publishers.http.sockets import HTTPSockets

@@ -9,7 +9,7 @@ from typing import Any, Never
 from koi_agent.announce.lane import Lane
 from koi_agent.capabilities.mdns.rules import MdnsRules
 from koi_agent.config import Config
-from koi_agent.config.settings import CapabilitiesConfig
+from koi_agent.config.sections import CapabilitiesConfig
 from koi_agent.core.contracts import Capability, Provider, Report
 from koi_agent.core.instance import (
     EnabledBy,

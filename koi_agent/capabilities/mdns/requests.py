@@ -47,7 +47,7 @@ class ServiceRequest:
             port=self.endpoint.port,
             addresses=self.endpoint.addresses,
             interfaces=self.endpoint.interfaces,
-            # A client that tries IPv6 in vain goes on with IPv4, but some know IPv4 only.
+            # A client that can't connect by IPv6 continues with IPv4; an IPv4-only client can't.
             family=Family.IPV6 if self.endpoint.family is Family.IPV6 else None,
             txt=self.txt,
             subtypes=self.subtypes,
@@ -71,8 +71,8 @@ class ServiceRequest:
 class HostRequest:
     """A request for a host name; requests of one ``family`` share the name.
 
-    No ``addresses`` means this host's own, of ``version`` of IP, on ``interfaces``: all of them if
-    there are none.
+    No ``addresses`` means this host's own, of ``version`` of IP, on ``interfaces``. Without
+    interfaces, these are all networks.
     """
 
     name: str
