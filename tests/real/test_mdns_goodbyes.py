@@ -1,4 +1,4 @@
-"""On the wire: what does not change says no goodbye, whatever else changes on this host."""
+"""On the wire: what does not change says no goodbye, and each network has its own records."""
 
 import asyncio
 import sys
@@ -28,9 +28,10 @@ async def listened(world: World, lan: Lan, folder: Path) -> AsyncIterator[list[A
     assert [one for one in heard if one.ttl and one.name == "web.local"], "it still answers"
 
 
-def asked(lan: Lan) -> None:
-    """Query the host name from the peer, past its cache."""
-    lan.peer.run(sys.executable, "tests/system/query.py", "192.0.2.2", "web.local", "A")
+def asked(lan: Lan, own: str = "192.0.2.2") -> str:
+    """Return the answer to a query by the peer from an address of its own, past its cache."""
+    query = ("tests/system/query.py", own, "web.local", "A", "3")
+    return lan.peer.run(sys.executable, *query).strip()
 
 
 def goodbyes(heard: Sequence[Answer]) -> set[str]:
@@ -150,6 +151,22 @@ async def test_records_of_an_interface_are_announced_and_withdrawn_only_there(
         assert {(one.interface, one.data) for one in records if one.name == "web.local"} == {
             ("lan2", "198.51.101.1")
         }
+
+
+async def test_a_network_with_only_link_local_addresses_has_the_host_name_at_these(
+    world: World, lan: Lan, tmp_path: Path
+) -> None:
+    await asyncio.to_thread(lan.plug, "usb0")
+    for host, last in ((lan.peer, 2), (lan.box, 1)):
+        address = ("addr", "add", f"169.254.7.{last}/16", "dev", "usb0", "scope", "link")
+        await asyncio.to_thread(host.run, "ip", *address)
+        await asyncio.to_thread(host.run, "ip", "link", "set", "usb0", "up")
+    lan.box.start_avahi()
+    async with agent(world, tmp_path):
+        await web(world)
+        await announced(world)
+        for own, expected in (("169.254.7.2", "169.254.7.1"), ("192.0.2.2", "192.0.2.1")):
+            assert await asyncio.to_thread(asked, lan, own) == expected
 
 
 async def test_an_engine_that_restarts_within_the_grace_takes_nothing_along(
