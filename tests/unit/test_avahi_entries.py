@@ -24,7 +24,7 @@ HOST = Host(
     (
         HostAddress(interface=LAN, address="192.0.2.1"),
         HostAddress(interface=LAN, address="2001:db8::1"),
-        HostAddress(interface=USB, address="169.254.7.1", linklocal=True),
+        HostAddress(interface=USB, address="169.254.7.1"),
     ),
     (("lan0", LAN), ("usb0", USB)),
 )
