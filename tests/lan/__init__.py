@@ -4,11 +4,12 @@ A pair of virtual interfaces joins the two hosts; there is no other network. All
 its starter, also when that is killed. It needs root.
 """
 
+import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,8 +69,9 @@ class Found:
 
 @dataclass(frozen=True)
 class Answer:
-    """A record that a host has sent; with a TTL of 0 it is a goodbye."""
+    """A record that came in by an interface; with a TTL of 0 it is a goodbye."""
 
+    interface: str
     ttl: int
     type: str
     name: str
@@ -215,8 +217,21 @@ class Host:
             process.terminate()
             out, _ = process.communicate(timeout=10)
             for line in out.splitlines():
-                ttl, type_, name, data = line.split("\t", 3)
-                heard.append(Answer(int(ttl), type_, name, data))
+                interface, ttl, type_, name, data = line.split("\t", 4)
+                heard.append(Answer(interface, int(ttl), type_, name, data))
+
+    @contextmanager
+    def publishing(self, *records: Mapping[str, Any]) -> Iterator[None]:
+        """Publish records with the agent's provider while the block runs."""
+        program = ("-m", "tests.lan.publish", json.dumps(records))
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        process = self.spawn(sys.executable, *program, **pipes)
+        try:
+            assert process.stdout
+            assert process.stdout.readline() == "ready\n"
+            yield
+        finally:
+            process.communicate(timeout=10)
 
 
 class Lan:

@@ -1,4 +1,6 @@
-"""Prints the mDNS answers that arrive on any interface: TTL, type, name and data, with tabs.
+"""Prints the mDNS answers that arrive on any interface.
+
+A line has the interface, TTL, type, name and data, separated by tabs.
 
 It runs on a peer: ``python -m tests.lan.listener``. A packet socket receives from interfaces that
 appear later, too.
@@ -54,11 +56,11 @@ def main() -> None:
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         while True:
-            packet, (_, protocol, direction, *_) = packets.recvfrom(65536)
+            packet, (interface, protocol, direction, *_) = packets.recvfrom(65536)
             if direction == socket.PACKET_OUTGOING:
                 continue
             if message := payload(protocol, packet):
-                sys.stdout.write("".join(f"{line}\n" for line in answers(message)))
+                sys.stdout.write("".join(f"{interface}\t{line}\n" for line in answers(message)))
                 sys.stdout.flush()
 
 

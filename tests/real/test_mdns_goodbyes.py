@@ -1,4 +1,4 @@
-"""On the wire: what does not change says no goodbye, whatever else changes on this host."""
+"""On the wire: what does not change says no goodbye, and each network has its own records."""
 
 import asyncio
 import sys
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.lan import Answer, Lan
 from tests.real.agents import agent, call, eventually
-from tests.real.announced import announced, settings, web
+from tests.real.announced import announced, announcements, settings, web
 from tests.runtimes.fake_docker import FakeDocker
 from tests.world import World
 
@@ -28,9 +28,10 @@ async def listened(world: World, lan: Lan, folder: Path) -> AsyncIterator[list[A
     assert [one for one in heard if one.ttl and one.name == "web.local"], "it still answers"
 
 
-def asked(lan: Lan) -> None:
-    """Query the host name from the peer, past its cache."""
-    lan.peer.run(sys.executable, "tests/system/query.py", "192.0.2.2", "web.local", "A")
+def asked(lan: Lan, own: str = "192.0.2.2") -> str:
+    """Return the answer to a query by the peer from an address of its own, past its cache."""
+    query = ("tests/system/query.py", own, "web.local", "A", "3")
+    return lan.peer.run(sys.executable, *query).strip()
 
 
 def goodbyes(heard: Sequence[Answer]) -> set[str]:
@@ -99,6 +100,73 @@ async def test_a_host_with_34_addresses_announces_all_and_withdraws_none(
     sent = {one.data for one in heard if one.name == "web.local" and one.type == "A"}
     assert sent >= set(more)
     assert goodbyes(heard) == set()
+
+
+async def test_an_interface_that_goes_while_a_service_is_registered_does_not_stop_it(
+    world: World, lan: Lan, tmp_path: Path
+) -> None:
+    await plugged(lan, "lan1", 100)
+    lan.box.start_avahi()
+    async with agent(world, tmp_path):
+        await web(world)
+        await eventually(lambda: is_wanted(world), "Avahi probes for it")
+        await on_box(lan, "ip", "link", "del", "lan1")
+        await announced(world)
+        assert await asyncio.to_thread(lan.peer.resolve, "web.local") == "192.0.2.1"
+
+
+async def is_wanted(world: World) -> bool:
+    return "wanted" in (await announcements(world)).values()
+
+
+async def test_a_service_of_one_family_is_found_at_addresses_of_that_family(
+    world: World, lan: Lan
+) -> None:
+    lan.box.start_avahi()
+    four = {"name": "four", "type": "_http._tcp", "port": 80, "family": 4}
+    with lan.box.publishing(four):
+        found = await asyncio.to_thread(lan.peer.browse, "_http._tcp")
+        assert {(one.name, one.host, one.address) for one in found} == {
+            ("four", "koi-box-ipv4.local", "192.0.2.1")
+        }
+        assert await asyncio.to_thread(lan.peer.resolve, "koi-box-ipv4.local", "-6") == ""
+
+
+async def test_records_of_an_interface_are_announced_and_withdrawn_only_there(
+    world: World, lan: Lan
+) -> None:
+    await plugged(lan, "lan1", 100)
+    await plugged(lan, "lan2", 101)
+    lan.box.start_avahi()
+    fields = {"name": "web", "type": "_http._tcp", "port": 80}
+    with lan.peer.listening() as heard:
+        with lan.box.publishing(
+            {**fields, "interfaces": ["lan1", "lan2"]}, {"name": "web", "interfaces": ["lan2"]}
+        ):
+            await asyncio.sleep(1)
+        await asyncio.sleep(1)
+    for is_goodbye in (False, True):
+        records = [one for one in heard if (one.ttl == 0) is is_goodbye]
+        assert {one.interface for one in records if one.is_of(SERVICE)} == {"lan1", "lan2"}
+        assert {(one.interface, one.data) for one in records if one.name == "web.local"} == {
+            ("lan2", "198.51.101.1")
+        }
+
+
+async def test_a_network_with_only_link_local_addresses_has_the_host_name_at_these(
+    world: World, lan: Lan, tmp_path: Path
+) -> None:
+    await asyncio.to_thread(lan.plug, "usb0")
+    for host, last in ((lan.peer, 2), (lan.box, 1)):
+        address = ("addr", "add", f"169.254.7.{last}/16", "dev", "usb0", "scope", "link")
+        await asyncio.to_thread(host.run, "ip", *address)
+        await asyncio.to_thread(host.run, "ip", "link", "set", "usb0", "up")
+    lan.box.start_avahi()
+    async with agent(world, tmp_path):
+        await web(world)
+        await announced(world)
+        for own, expected in (("169.254.7.2", "169.254.7.1"), ("192.0.2.2", "192.0.2.1")):
+            assert await asyncio.to_thread(asked, lan, own) == expected
 
 
 async def test_an_engine_that_restarts_within_the_grace_takes_nothing_along(

@@ -9,7 +9,6 @@ from koi_agent.capabilities.mdns.avahi.entries import (
     AddressEntry,
     Host,
     ServiceEntry,
-    announced,
     compose,
     family_name,
 )
@@ -25,7 +24,7 @@ HOST = Host(
     (
         HostAddress(interface=LAN, address="192.0.2.1"),
         HostAddress(interface=LAN, address="2001:db8::1"),
-        HostAddress(interface=USB, address="169.254.7.1", linklocal=True),
+        HostAddress(interface=USB, address="169.254.7.1"),
     ),
     (("lan0", LAN), ("usb0", USB)),
 )
@@ -88,8 +87,11 @@ def test_a_service_does_not_depend_on_addresses(record: Service) -> None:
 @pytest.mark.parametrize(
     ("record", "reason"),
     [
-        (replace(WEB, interfaces=("wg0", "wg1")), "this host has no address on wg0 or wg1"),
-        (replace(NAME, interfaces=("wg0",)), "this host has no address on wg0"),
+        (
+            replace(WEB, interfaces=("wg0", "wg1")),
+            "this host has no address with multicast on wg0 or wg1",
+        ),
+        (replace(NAME, interfaces=("wg0",)), "this host has no address with multicast on wg0"),
         (
             replace(NAME, family=6, interfaces=("usb0",)),
             "this host has no IPv6 address that other hosts reach",
@@ -110,21 +112,6 @@ def test_entries_past_the_limit_of_a_group_use_more_groups(number: int) -> None:
     assert isinstance(parts[0][0], ServiceEntry)
     assert max(map(len, parts)) <= 32
     assert len(addresses(replace(WEB, addresses=many))) == number
-
-
-def test_a_link_local_address_counts_on_an_interface_without_another_of_its_family() -> None:
-    routable = HostAddress(interface=LAN, address="192.0.2.1")
-    given = (
-        routable,
-        HostAddress(interface=LAN, address="169.254.1.1", linklocal=True),
-        HostAddress(interface=LAN, address="fe80::1", linklocal=True),
-        HostAddress(interface=USB, address="169.254.7.1", linklocal=True),
-        HostAddress(interface=USB, address="2001:db8::1"),
-        HostAddress(interface=USB, address="fe80::2", linklocal=True),
-    )
-    assert [one.address for one in announced(given)] == [
-        *("192.0.2.1", "fe80::1", "169.254.7.1", "2001:db8::1")
-    ]
 
 
 @pytest.mark.parametrize("host", ["box", "b" * 63, "ü" * 31])

@@ -118,7 +118,7 @@ def compose(record: MdnsRecord, name: str, host: Host) -> Composed:
         return Composed((), RecordState.REFUSED, "it is this host's own name")
     indexes = host.indexes(record.interfaces)
     if not indexes:
-        reason = f"this host has no address on {' or '.join(record.interfaces)}"
+        reason = f"this host has no address with multicast on {' or '.join(record.interfaces)}"
         return Composed((), RecordState.HELD, reason)
     if isinstance(record, Service):
         parts = [part for index in indexes for part in _service(record, name, index, host)]
@@ -165,21 +165,6 @@ def _addresses(
         is_wanted = record.family in (None, ip_address(own.address).version)
         if is_wanted and (indexes == [EVERY] or own.interface in indexes):
             yield AddressEntry(own.interface, name, own.address)
-
-
-def announced(addresses: Sequence[HostAddress]) -> tuple[HostAddress, ...]:
-    """Return the addresses that Avahi would announce of its own host.
-
-    A link-local address counts if its interface has no other address of its family.
-    """
-    wide = {(one.interface, _version(one)) for one in addresses if not one.linklocal}
-    return tuple(
-        one for one in addresses if not one.linklocal or (one.interface, _version(one)) not in wide
-    )
-
-
-def _version(address: HostAddress) -> int:
-    return ip_address(address.address).version
 
 
 def _dashed(address: str) -> str:

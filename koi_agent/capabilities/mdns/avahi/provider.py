@@ -15,7 +15,7 @@ from koi_agent.bus.client import CallError, Connection
 from koi_agent.bus.signals import Changed, Signal
 from koi_agent.bus.writer import BusLost
 from koi_agent.capabilities.mdns.avahi.connections import GROUP, Connections
-from koi_agent.capabilities.mdns.avahi.entries import AVAHI, Host, announced
+from koi_agent.capabilities.mdns.avahi.entries import AVAHI, Host
 from koi_agent.capabilities.mdns.avahi.entry_groups import EntryGroups
 from koi_agent.capabilities.mdns.avahi.family_names import FamilyNames
 from koi_agent.capabilities.mdns.avahi.publisher import Name, Publisher
@@ -193,7 +193,7 @@ class Session:
 
 def _host(name: str) -> Host:
     """Return this host as it is now; raises ``OSError``."""
-    found = announced(addresses.now())
+    found = addresses.now()
     names: list[tuple[str, int]] = []
     for index in sorted({one.interface for one in found}):
         with suppress(OSError):  # it has just gone

@@ -5,7 +5,15 @@ from dataclasses import replace
 from typing import Final
 
 from koi_agent.bus.client import CallError
-from koi_agent.capabilities.mdns.avahi.entries import AVAHI, Composed, Host, Part, compose
+from koi_agent.capabilities.mdns.avahi.entries import (
+    AVAHI,
+    EVERY,
+    Composed,
+    Host,
+    Part,
+    ServiceEntry,
+    compose,
+)
 from koi_agent.capabilities.mdns.avahi.entry_groups import EntryGroup, EntryGroups, GroupState
 from koi_agent.capabilities.mdns.records import MdnsRecord
 from koi_agent.core.instance import RecordState, RecordStatus
@@ -55,10 +63,7 @@ class Publication:
         self._composed = composed = compose(record, name, host)
         for part in composed.parts:
             await self._change_text(part)
-        wanted = set(composed.parts)
-        await self._free(
-            [one for part, one in self._groups.items() if part not in wanted or not one.is_alive]
-        )
+        await self._free(self._stale(host))
         missing = [part for part in composed.parts if part not in self._groups]
         await self._all.make(missing, self._groups, self._changed)
         collided = any(
@@ -77,10 +82,27 @@ class Publication:
         """Free all groups."""
         await self._free(list(self._groups.values()))
 
+    def _stale(self, host: Host) -> list[EntryGroup]:
+        """Return the groups to free: all if a goodbye would be missing on an interface."""
+        wanted = set(self._composed.parts)
+        stale = [
+            one for part, one in self._groups.items() if part not in wanted or not one.is_alive
+        ]
+        present = {index for _, index in host.interfaces}
+        if any(_interface_of(one) in present for one in stale):
+            return list(self._groups.values())
+        return stale
+
     async def _free(self, groups: list[EntryGroup]) -> None:
+        """Free groups. Avahi says no goodbye of a record that another group has elsewhere."""
+        limited = [one.part for one in groups if one.is_alive and _interface_of(one)]
         await self._all.free(groups)
         for group in groups:
             self._groups.pop(group.part, None)
+        for part in limited[:-1]:
+            farewell: dict[Part, EntryGroup] = {}
+            await self._all.make([part], farewell, _ignore)
+            await self._all.free(list(farewell.values()))
 
     def fail(self, reason: str) -> None:
         """Count the record as failed until it is put again."""
@@ -110,6 +132,16 @@ class Publication:
         if all(group.state is GroupState.ESTABLISHED for group in groups):
             return RecordState.ANNOUNCED, missing
         return RecordState.WANTED, missing
+
+
+def _interface_of(group: EntryGroup) -> int:
+    """Return the interface to which a service is limited; 0 for none and for addresses."""
+    first = group.part[0]
+    return first.interface if isinstance(first, ServiceEntry) and first.interface != EVERY else 0
+
+
+def _ignore() -> None:
+    """Do nothing with the state of a group that is freed at once."""
 
 
 def _texts(part: Part) -> list[object]:
