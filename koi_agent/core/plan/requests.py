@@ -52,6 +52,13 @@ class Hold(NamedTuple):
     kind: HoldKind
     reason: str
 
+    def beside(self, holder: str, name: str) -> str:
+        """Return the reason for the instance ``name``; ``holder`` is which other has its name."""
+        if not holder:
+            return self.reason
+        subject, _, rest = self.reason.partition(" ")
+        return f"{holder} while {name if subject == 'it' else subject} {rest}"
+
 
 def hold_of(instance: Instance, policy: Policy) -> Hold | None:
     """Return why the requests of an instance are held, None if they are not."""
