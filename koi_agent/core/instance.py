@@ -197,6 +197,7 @@ class KoiMetadata:
     txt: tuple[tuple[str, str], ...] = ()
     port: int | None = None
     health_path: str | None = None
+    health_host: str | None = None
     health_kind: str | None = None
     health_scheme: str | None = None
     health_interval: int | None = None

@@ -58,6 +58,7 @@ FULL = KoiMetadata(
     txt=(("path", "/"),),
     port=80,
     health_path="/live",
+    health_host="wiki.lan",
     health_kind="http",
     health_scheme="https",
     health_interval=30,
@@ -228,7 +229,7 @@ def test_false_and_zero_are_set_metadata() -> None:
 
 
 def test_port_has_its_service_type() -> None:
-    assert PORT.record(PORT.values(InstancePort(MAPPING, KoiMetadata()))) == {
+    assert PORT.record(PORT.values(InstancePort(MAPPING, KoiMetadata(), 0))) == {
         "host_port": 8080,
         "container_port": 80,
         "protocol": "tcp",

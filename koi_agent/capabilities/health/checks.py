@@ -28,7 +28,8 @@ class HealthCheck:
     """One check. It is a request to the health capability and the record for its prober.
 
     ``interval`` and ``timeout`` are seconds, ``address`` is numeric. ``unhealthy_after`` is the
-    number of failures in a row that make an instance unhealthy.
+    number of failures in a row that make an instance unhealthy. ``host`` is the Host field of an
+    HTTP request; without it, it is ``endpoint``.
     """
 
     kind: CheckKind
@@ -36,6 +37,7 @@ class HealthCheck:
     port: int
     scheme: str = "http"
     path: str = "/"
+    host: str = ""
     interval: float
     timeout: float
     unhealthy_after: int
@@ -74,7 +76,8 @@ class HealthCheck:
     def decision(self, _award: Award) -> Decision:
         """Describe the check."""
         action = "GET" if self.kind is CheckKind.HTTP else "connect to"
-        reason = f"{action} {self.target} every {self.interval:g} s"
+        host = f" with Host: {self.host}" if self.host else ""
+        reason = f"{action} {self.target}{host} every {self.interval:g} s"
         wanted = RecordState.WANTED
         return Decision(subject=Subject.CHECK, about=CHECK, state=wanted, reason=reason)
 
@@ -94,8 +97,8 @@ def check_of(instance: Instance, defaults: Defaults) -> HealthCheck | None:
     if not _needs_check(instance):
         return None
     http = metadata.health_kind == "http" or (not metadata.health_kind and metadata.health_path)
-    if metadata.health_scheme and not http:
-        raise BadInput("a scheme needs a check by HTTP: set the kind, or a path")
+    if (metadata.health_scheme or metadata.health_host) and not http:
+        raise BadInput("a scheme or a host needs a check by HTTP: set the kind, or a path")
     address, port = _target(instance)
     interval = min(float(metadata.health_interval or defaults.interval), LONGEST_INTERVAL)
     timeout = float(metadata.health_timeout or defaults.timeout)

@@ -84,7 +84,10 @@ async def _over_tcp(check: HealthCheck, connection: socket.socket) -> bytes:
 async def _over_tls(check: HealthCheck, connection: socket.socket) -> bytes:
     """Send the request over TLS. The certificate is not verified: it has the public name."""
     reader, writer = await asyncio.open_connection(
-        sock=connection, ssl=_context(), server_hostname=check.address, limit=LONGEST_LINE
+        sock=connection,
+        ssl=_context(),
+        server_hostname=check.host or check.address,
+        limit=LONGEST_LINE,
     )
     try:
         writer.write(_request(check))
@@ -106,7 +109,7 @@ def _context() -> "SSLContext":
 
 def _request(check: HealthCheck) -> bytes:
     return (
-        f"GET {check.path} HTTP/1.1\r\nHost: {check.endpoint}\r\nAccept: */*\r\n"
+        f"GET {check.path} HTTP/1.1\r\nHost: {check.host or check.endpoint}\r\nAccept: */*\r\n"
         f"User-Agent: koi-runtime/{__version__}\r\nConnection: close\r\n\r\n"
     ).encode()
 

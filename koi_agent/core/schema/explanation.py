@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from koi_agent.core.instance import Instance, KoiMetadata
+from koi_agent.core.metadata.service_types import http_port
 from koi_agent.core.plan.records import Decision
 from koi_agent.core.schema.dictionaries import METADATA, PORT, InstancePort
 
@@ -11,7 +12,8 @@ from koi_agent.core.schema.dictionaries import METADATA, PORT, InstancePort
 def explanation_of(instance: Instance, decisions: Sequence[Decision]) -> dict[str, Any]:
     """Return an explanation as values for JSON: each decision with its reason."""
     metadata = instance.metadata
-    ports = [PORT.values(InstancePort(port, metadata)) for port in instance.ports]
+    http = http_port(instance.ports, metadata)
+    ports = [PORT.values(InstancePort(port, metadata, http)) for port in instance.ports]
     enabled = metadata.enable is True
     return {
         "key": str(instance.key),

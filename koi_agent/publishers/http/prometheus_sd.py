@@ -67,7 +67,10 @@ def _labels(instance: Instance, port: PortMapping) -> dict[str, str]:
         "__meta_koi_name": metadata.name or instance.name,
         "__meta_koi_source": "runtime",
         "__meta_koi_service_type": service_types.resolve(
-            port.container_port, port.protocol, metadata
+            port.container_port,
+            port.protocol,
+            metadata,
+            service_types.http_port(instance.ports, metadata),
         ),
         "__meta_koi_backend": instance.backend,
         "__meta_koi_id": instance.id,
