@@ -222,8 +222,9 @@ class Instance:
     ``awaits`` is the kind of a backend that may claim this instance: the instance is hidden unless
     all such backends are absent or fail. ``notes`` are sentences for Explain. ``project`` and
     ``replica`` identify one of several equal instances, as Compose numbers them, from 1; they are
-    empty and 0 for a single instance. ``ending`` means that the instance is being stopped: a
-    connection to it could start it again.
+    empty and 0 for a single instance. A ``one_off`` is a run beside a service, such as that of
+    ``compose run``: it ranks after all others. ``ending`` means that the instance is being
+    stopped: a connection to it could start it again.
 
     ``announcements`` is the status of the records that the instance requests. ``checked`` means
     that ``health`` is the result of a check by the agent.
@@ -251,6 +252,7 @@ class Instance:
     notes: tuple[str, ...] = ()
     project: str = ""
     replica: int = 0
+    one_off: bool = False
     ending: bool = False
     announcements: tuple[RecordStatus, ...] = ()
     checked: bool = False

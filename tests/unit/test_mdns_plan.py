@@ -211,6 +211,17 @@ def test_the_older_instance_gets_the_name() -> None:
     assert "web.local is docker:z's" in reasons(made_plan, RecordState.REFUSED)
 
 
+def test_a_one_off_ranks_after_its_service() -> None:
+    one_off = replace(made("a", port(80, 81), name="p-web-run-1"), one_off=True, created_at=1)
+    one_off = replace(one_off, metadata=replace(one_off.metadata, name="web"), project="p")
+    service = replace(made("b", port(80, 82)), project="p", replica=1, created_at=2)
+    made_plan = plan([one_off, service], POLICY)
+    assert sorted(services(made_plan)) == [("web", "_http._tcp", 82), ("web #2", "_http._tcp", 81)]
+    assert [host.owner.id for host in hosts(made_plan)] == ["b"]
+    held = replace(service, state=InstanceState.PAUSED)
+    assert services(plan([one_off, held], POLICY)) == [("web", "_http._tcp", 81)]
+
+
 def test_replicas_share_a_host_name_and_are_numbered() -> None:
     one = replace(made("z", port(80, 81)), project="shop", replica=1, created_at=2)
     two = replace(made("a", port(80, 82)), project="shop", replica=2, created_at=1)

@@ -40,7 +40,7 @@ from koi_agent.publishers.http.instances import backend_record, encode
 from koi_agent.publishers.http.schemas import SCHEMAS, TABLES
 from tests.unit.strategies import BACKENDS, INSTANCES
 
-INTERNAL = {"awaits", "notes", "checked", "ending", "traits"}
+INTERNAL = {"awaits", "notes", "checked", "ending", "one_off", "traits"}
 """Fields of an instance that are not published as properties."""
 MAPPING = PortMapping(
     container_port=80,

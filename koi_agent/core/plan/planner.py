@@ -2,8 +2,8 @@
 
 The plan follows from the requests of all instances and from nothing else: neither the order in
 which instances appeared nor the previous plan counts. Requests for the same name are ranked by
-creation time, backend and id. The rules of the capability decide each contest. An instance that is
-held gets no name, and others do not wait for it.
+creation time, backend and id; one-offs come last. The rules of the capability decide each contest.
+An instance that is held gets no name, and others do not wait for it.
 
 Only instances that request the same name affect each other. A change costs the same for any
 number of other instances.
@@ -159,7 +159,7 @@ class _Entry:
     def __init__(self, instance: Instance, rules: Rules) -> None:
         created = instance.created_at if instance.traits.has_creation_time else 0
         self.key = instance.key
-        self.rank = created, instance.backend, instance.id
+        self.rank = instance.one_off, created, instance.backend, instance.id
         self.instance = instance
         self._rules = rules
         self._made = rules.requests(instance)

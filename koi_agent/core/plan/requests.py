@@ -134,6 +134,6 @@ class Rules(Protocol):
 
 considered = attrgetter(
     *("name", "state", "health", "checked", "ports", "ips", "metadata", "ending"),
-    *("stale", "project", "replica", "created_at"),
+    *("stale", "project", "replica", "one_off", "created_at"),
 )
 """The fields of an instance that rules read. A change of any other field changes no plan."""
