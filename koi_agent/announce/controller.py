@@ -217,9 +217,9 @@ class Controller:
                     lane.drop(key)
             if instance is not self._opted_in.get(key):  # the instance, or a port, may come back
                 self._look_later(key, self._grace.seconds)
-        self._to_feed.update(dict.fromkeys(keys))
         for lane in self._lanes:
             self._to_feed.update(dict.fromkeys(lane.settle()))
+        self._to_feed.update(dict.fromkeys(keys))
 
     def _feed(self, keys: Sequence[Key]) -> None:
         """Pass plans to the providers, and log new decisions."""

@@ -19,6 +19,7 @@ BY = {
 """The source of the decision to opt in or out, by ``enabled_by``."""
 MOST_LINES: Final = 100
 """Lines of one kind; metadata can cause thousands."""
+HTTP_TYPES = ("_http._tcp", "_https._tcp")
 UNKNOWN_TYPE = "_koi-managed."
 
 
@@ -119,4 +120,12 @@ def type_of(port: formatting.Record, metadata: formatting.Record) -> str:
         return f"{service_type}, set by its metadata"
     if service_type.startswith(UNKNOWN_TYPE):
         return f"{service_type}, the fallback for an unknown service"
+    if service_type in HTTP_TYPES and is_http_check(metadata):
+        return f"{service_type}, because it is checked by HTTP"
     return f"{service_type}, the usual type for this port number"
+
+
+def is_http_check(metadata: formatting.Record) -> bool:
+    """Return True if metadata declares a check by HTTP."""
+    kind = metadata.get("health_kind")
+    return kind == "http" or (kind is None and "health_path" in metadata)

@@ -204,6 +204,7 @@ class KoiMetadata:
     txt: tuple[tuple[str, str], ...] = ()
     port: int | None = None
     health_path: str | None = None
+    health_host: str | None = None
     health_kind: str | None = None
     health_scheme: str | None = None
     health_interval: int | None = None
@@ -231,8 +232,9 @@ class Instance:
     all such backends are absent or fail. ``notes`` are sentences for Explain;
     those of them that an administrator should repair are also ``problems``. ``project`` and
     ``replica`` identify one of several equal instances, as Compose numbers them, from 1; they are
-    empty and 0 for a single instance. ``ending`` means that the instance is being stopped: a
-    connection to it could start it again. ``address_filter`` is its firewall.
+    empty and 0 for a single instance. A ``one_off`` is a run beside a service, such as that of
+    ``compose run``: it ranks after all others. ``ending`` means that the instance is being
+    stopped: a connection to it could start it again. ``address_filter`` is its firewall.
 
     ``announcements`` is the status of the records that the instance requests. ``checked`` means
     that ``health`` is the result of a check by the agent.
@@ -262,6 +264,7 @@ class Instance:
     problems: tuple[str, ...] = ()
     project: str = ""
     replica: int = 0
+    one_off: bool = False
     ending: bool = False
     announcements: tuple[RecordStatus, ...] = ()
     checked: bool = False

@@ -29,11 +29,13 @@ EVENTS: Final = {
 }
 """Filters of /events, with the names of Docker and of Podman. ``exec_*`` is left out: each health
 check would wake the agent up, and these events contain command lines."""
-COMPOSE: Final = "com.docker.compose."
+COMPOSE: Final = ("com.docker.compose.", "io.podman.compose.")
+"""Prefixes of the labels of Compose and of podman-compose, which sets some of them under both."""
+COMPOSE_KEYS: Final = ("service", "project", "container-number", "oneoff")
 UNIT: Final = "PODMAN_SYSTEMD_UNIT"
 """Podman's label for the unit that runs a container."""
 _OTHER_LABELS: Final = frozenset(
-    {UNIT} | {COMPOSE + key for key in ("service", "project", "container-number")}
+    {UNIT} | {prefix + key for prefix in COMPOSE for key in COMPOSE_KEYS}
 )
 
 IMAGE_ID: Final = "[0-9a-f]{64}"

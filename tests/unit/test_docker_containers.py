@@ -18,6 +18,7 @@ from koi_agent.backends.docker.kinds import DOCKER, PODMAN, Kind
 from koi_agent.core.errors import BadInput
 from koi_agent.core.instance import Health, Instance, InstanceState, KoiMetadata, Protocol
 from koi_agent.core.text import UNSAFE
+from koi_agent.host.engines import is_used_label
 from tests.unit.engine_records import (
     ID,
     Record,
@@ -319,3 +320,21 @@ def test_a_malformed_address_is_ignored(ip: object) -> None:
     networks = {"a": {"IPAddress": ip, "GlobalIPv6Address": "fd00::1"}, "b": {"IPAddress": ip}}
     record = list_record(NetworkSettings={"Networks": networks})
     assert container_from_list(record, DOCKER, None).ips == ("fd00::1",)
+
+
+@pytest.mark.parametrize("prefix", ["com.docker.compose.", "io.podman.compose."])
+@pytest.mark.parametrize(
+    ("value", "name", "replica"),
+    [("True", "p-web-run-1", 0), ("true", "p-web-run-1", 0), ("False", "web", 2), ("", "web", 2)],
+)
+def test_a_one_off_has_the_name_of_its_container(
+    prefix: str, value: str, name: str, replica: int
+) -> None:
+    labels = {"service": "web", "project": "p", "container-number": "2", "oneoff": value}
+    named = {prefix + key: text for key, text in labels.items()}
+    assert all(map(is_used_label, named))
+    for kind in (DOCKER, PODMAN):
+        instance = listed_instance(list_record(Names=["/p-web-run-1"], Labels=named), kind)
+        assert (instance.name, instance.project, instance.replica) == (name, "p", replica)
+        assert instance.one_off is (replica == 0)
+        assert bool(instance.notes) is instance.one_off

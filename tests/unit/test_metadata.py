@@ -40,6 +40,7 @@ VALUES: dict[str, tuple[str, object]] = {
     "dns.name": ("web.lan", "web.lan"),
     "txt.<k>": ("x", (("path", "x"),)),
     "port": ("8080", 8080),
+    "health.host": ("Wiki.LAN.", "wiki.lan"),
     "health.path": ("/live", "/live"),
     "health.kind": ("tcp", "tcp"),
     "health.scheme": ("https", "https"),

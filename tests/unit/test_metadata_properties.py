@@ -112,7 +112,7 @@ def test_accepted_values_are_within_limits(parsed: KoiMetadata) -> None:
 def test_a_resolved_type_has_the_protocol_of_its_port(
     parsed: KoiMetadata, port: int, protocol: Protocol
 ) -> None:
-    assert resolve(port, protocol, parsed).endswith(f"._{protocol}")
+    assert resolve(port, protocol, parsed, 0).endswith(f"._{protocol}")
 
 
 @given(labels, environments, st.randoms())

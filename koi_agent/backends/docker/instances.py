@@ -41,6 +41,7 @@ def instance_of(
         created_at=container.created_at,
         project=labels.project,
         replica=labels.replica,
+        one_off=labels.one_off,
         notes=labels.notes + tuple(map(_UNSUPPORTED.format, container.unsupported_ports)),
     )
 

@@ -16,6 +16,7 @@ VARIABLE: Final = "KOI_MDNS_ANNOUNCE"
 """The one variable of a container's environment that is read."""
 _UNIT: Final = re.compile(r"[A-Za-z0-9:_.\\@-]{1,240}\.(?:service|scope)")
 _MAX_NAME: Final = 253
+_NOT_ONE_OFF: Final = ("", "false", "0")
 _SWITCHES: Final = frozenset({"koi.enable", "traefik.enable"})
 
 
@@ -24,12 +25,14 @@ class ContainerLabels:
     """The parsed labels of a container. They do not change in the container's life.
 
     ``service``, ``project`` and ``replica`` are Compose's, ``unit`` is Podman's label for the
-    unit that runs the container. ``notes`` are sentences for Explain.
+    unit that runs the container. A ``one_off`` of ``compose run`` has no service. ``notes`` are
+    sentences for Explain.
     """
 
     service: str = ""
     project: str = ""
     replica: int = 0
+    one_off: bool = False
     unit: str = ""
     metadata: KoiMetadata = field(default_factory=KoiMetadata)
     notes: tuple[str, ...] = ()
@@ -48,15 +51,27 @@ def parse_labels(
         if any(map(_is_koi_label, others)):
             notes.append("a koi label is ignored: its value is not text")
     unit = texts.get(UNIT, "") if kind.names_unit else ""
-    number = texts.get(f"{COMPOSE}container-number", "")
+    number = texts.get(_compose_key(texts, "container-number"), "")
+    service = _name_label(texts, _compose_key(texts, "service"), notes)
+    one_off = texts.get(_compose_key(texts, "oneoff"), "").strip().lower() not in _NOT_ONE_OFF
+    if one_off:
+        notes.append(f"a one-off run of the Compose service {service}" if service else "a one-off")
     return ContainerLabels(
-        service=_name_label(texts, f"{COMPOSE}service", notes),
-        project=_name_label(texts, f"{COMPOSE}project", notes),
-        replica=int(number) if re.fullmatch("[0-9]{1,6}", number) else 0,
+        # A one-off has the name of its container, and it does not count as a replica.
+        service="" if one_off else service,
+        project=_name_label(texts, _compose_key(texts, "project"), notes),
+        replica=int(number) if re.fullmatch("[0-9]{1,6}", number) and not one_off else 0,
+        one_off=one_off,
         unit=unit if _UNIT.fullmatch(unit) else "",
         metadata=from_labels(texts, shorthand(environment)),
         notes=tuple(notes),
     )
+
+
+def _compose_key(labels: Mapping[str, str], key: str) -> str:
+    """Return the label in which a container has a key of Compose."""
+    found = (prefix + key for prefix in COMPOSE if prefix + key in labels)
+    return next(found, COMPOSE[0] + key)
 
 
 def _is_koi_label(key: str) -> bool:

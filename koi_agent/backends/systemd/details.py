@@ -62,7 +62,7 @@ class DetailsReader:
         details = UnitDetails(
             fragment_path=printable(fragment),
             control_group=printable(properties.get("ControlGroup", "")),
-            metadata=from_unit_keys(file.assignments, dict(file.environment)),
+            metadata=from_unit_keys(file.assignments, dict(file.environment), dict(file.refused)),
             awaits="podman" if file.from_quadlet else "",
             may_restart=file.may_restart or not fragment,
             notifies_ready=file.notifies_ready,

@@ -16,12 +16,14 @@ class Assignment:
     """One key and its value.
 
     ``key`` is for refusals, ``name`` is without prefix, and ``full`` with the prefix as written.
+    ``problem`` is the reason why the value can't be used, or "".
     """
 
     key: str
     name: str
     value: str
     full: str = ""
+    problem: str = ""
 
     def refused(self, reason: object, capability: str = "", part: str = "") -> Refusal:
         return Refusal(key=self.key, reason=str(reason), capability=capability, part=part)
@@ -34,16 +36,22 @@ def prefixed(spelling: Spelling, entries: Mapping[str, str]) -> list[Assignment]
     return [Assignment(names.shown_key(key), key[length:], entries[key], key) for key in keys]
 
 
-def of_unit(assignments: Iterable[tuple[str, str, str]]) -> list[Assignment]:
-    """Return the assignments of keys with the prefix and of all keys in the section."""
+def of_unit(
+    assignments: Iterable[tuple[str, str, str]], problems: Mapping[int, str]
+) -> list[Assignment]:
+    """Return the assignments of keys with the prefix and of all keys in the section.
+
+    ``problems`` has the reasons of assignments that can't be used, by their position.
+    """
     found = []
     length = len(UNIT.prefix)
-    for section, key, value in assignments:
+    for number, (section, key, value) in enumerate(assignments):
+        problem = problems.get(number, "")
         if key[:length].lower() == UNIT.prefix.lower():
-            found.append(Assignment(names.shown_key(key), key[length:], value, key))
+            found.append(Assignment(names.shown_key(key), key[length:], value, key, problem))
         elif section.lower() == _SECTION.lower():
             shown = f"[{section}] {names.shown_key(key)}"
-            found.append(Assignment(shown, key, value, f"{section}-{key}"))
+            found.append(Assignment(shown, key, value, f"{section}-{key}", problem))
     return found
 
 

@@ -58,6 +58,7 @@ KEYS = (
     KeyRow("txt.<k>", MDNS, "txt", "A string of the TXT record", names.safe_text),
     KeyRow("port", _COMMON, "port", "The port to announce and to check", values.port),
     KeyRow("health.path", _HEALTH, "health_path", "Path of an HTTP check", values.path),
+    KeyRow("health.host", _HEALTH, "health_host", "Host of an HTTP check", names.host_header),
     KeyRow("health.kind", _HEALTH, "health_kind", "Kind of check: http or tcp", values.health_kind),
     KeyRow("health.scheme", _HEALTH, "health_scheme", "http or https", values.health_scheme),
     KeyRow("health.interval", _HEALTH, "health_interval", "Time between checks", *_SECONDS),

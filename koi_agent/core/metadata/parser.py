@@ -8,6 +8,7 @@ the result does not depend on the order of keys in a mapping.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from koi_agent.core.errors import BadInput
@@ -63,14 +64,18 @@ def from_annotations(annotations: Mapping[str, str]) -> KoiMetadata:
 
 
 def from_unit_keys(
-    assignments: Iterable[tuple[str, str, str]], environment: Mapping[str, str]
+    assignments: Iterable[tuple[str, str, str]],
+    environment: Mapping[str, str],
+    refused: Mapping[int, str] = MappingProxyType({}),
 ) -> KoiMetadata:
     """Parse (section, key, value) of a merged unit file, in order, with specifiers expanded.
+
+    ``refused`` has the reasons of assignments that can't be used, by their position.
 
     As in systemd, a later assignment overrides an earlier one, an invalid one is ignored, and an
     empty one resets the key.
     """
-    return _parse(UNIT, of_unit(assignments), variable_of(environment))
+    return _parse(UNIT, of_unit(assignments, refused), variable_of(environment))
 
 
 def merge(stronger: KoiMetadata, weaker: KoiMetadata) -> KoiMetadata:
@@ -189,6 +194,8 @@ def _accept(
     accepted: dict[KeyTarget, _Accepted],
 ) -> None:
     """Add the value to ``accepted``. Raises ``BadInput``."""
+    if assignment.problem:
+        raise BadInput(assignment.problem)
     if spelling.unit and not assignment.value.strip():
         accepted.pop(target, None)
         return

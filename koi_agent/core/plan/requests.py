@@ -54,6 +54,13 @@ class Hold(NamedTuple):
     kind: HoldKind
     reason: str
 
+    def beside(self, holder: str, name: str) -> str:
+        """Return the reason for the instance ``name``; ``holder`` is which other has its name."""
+        if not holder:
+            return self.reason
+        subject, _, rest = self.reason.partition(" ")
+        return f"{holder} while {name if subject == 'it' else subject} {rest}"
+
 
 def hold_of(instance: Instance, policy: Policy) -> Hold | None:
     """Return why the requests of an instance are held, None if they are not."""
@@ -129,6 +136,6 @@ class Rules(Protocol):
 
 considered = attrgetter(
     *("name", "state", "health", "checked", "ports", "ips", "metadata", "ending"),
-    *("stale", "project", "replica", "created_at", "address_filter"),
+    *("stale", "project", "replica", "one_off", "created_at", "address_filter"),
 )
 """The fields of an instance that rules read. A change of any other field changes no plan."""

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from koi_agent.core.instance import Health, Instance, InstanceState
 from koi_agent.core.key import Key
+from koi_agent.core.metadata.service_types import http_port
 from koi_agent.core.schema.dictionaries import ANNOUNCEMENT, METADATA, PORT, InstancePort
 from koi_agent.core.schema.tables import ChangeSignal, Row, Table, dictionary, list_of
 from koi_agent.core.schema.types import (
@@ -31,7 +32,8 @@ def _key(values: Mapping[str, Any]) -> str:
 
 
 def _ports(instance: Instance) -> list[dict[str, Any]]:
-    return [PORT.values(InstancePort(port, instance.metadata)) for port in instance.ports]
+    http = http_port(instance.ports, instance.metadata)
+    return [PORT.values(InstancePort(port, instance.metadata, http)) for port in instance.ports]
 
 
 def _announcements(instance: Instance) -> list[dict[str, Any]]:
