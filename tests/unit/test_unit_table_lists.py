@@ -33,13 +33,13 @@ async def test_loaded_unit_is_not_read_but_checked_a_little_later() -> None:
 async def test_loaded_unit_that_sends_a_signal_is_not_checked() -> None:
     made = Harness()
     made.receive(unit_new("web.service"), *RUNNING)
-    assert made.table.loaded_units() == {}
+    assert made.table.listing_started() == {}
 
 
 async def test_loaded_unit_that_is_not_followed_is_not_checked() -> None:
     made = Harness()
     made.receive(unit_new("web.timer"), unit_new("systemd-x.service"))
-    assert made.table.loaded_units() == {}
+    assert made.table.listing_started() == {}
 
 
 async def test_loaded_unit_that_runs_without_a_signal_is_found() -> None:
@@ -72,7 +72,7 @@ async def test_unit_that_is_unloaded_by_a_daemon_reload_stays() -> None:
     made.receive(unit_removed("web.service"), unit_new("web.service"))
     await made.settle()
     assert made.delivered() == []
-    assert made.table.loaded_units() == {}
+    assert made.table.listing_started() == {}
     assert await made.reads() == []
 
 

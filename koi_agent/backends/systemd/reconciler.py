@@ -59,6 +59,7 @@ class Reconciler:
 
         The latter are left out: signals that are to come are newer than the list.
         """
+        self._table.listing_requested()
         async with self._listing:
             self._table.listing_started()
             listed = await self._manager.list_units(self._patterns)
@@ -74,10 +75,9 @@ class Reconciler:
     async def _check_loaded(self) -> None:
         """List the units that were loaded and have sent no signal, without loading them again."""
         async with self._listing:
-            loaded = self._table.loaded_units()
+            loaded = self._table.listing_started()
             if not loaded:
                 return
-            self._table.listing_started()
             for status in await self._manager.list_units(loaded.values()):
                 await self._read_listed_unit(status)
             self._table.loaded_units_listed(loaded)

@@ -26,12 +26,14 @@ class Runs:
 
     A run is one invocation of a unit, or several that Restart= makes one. When a run starts,
     its listeners are looked for by ``timer`` and its control group is watched by ``freezer``.
+    ``delivered`` are the names of units that were delivered since it was cleared.
     """
 
     def __init__(
         self, deliver: Deliver, sockets: SocketTable, freezer: FreezerWatch, timer: Timer
     ) -> None:
-        self._deliver = deliver
+        self.delivered: set[str] = set()
+        self._deliver_change = deliver
         self._ports = UnitPorts(sockets)
         self._freezer = freezer
         self._timer = timer
@@ -125,6 +127,10 @@ class Runs:
         self._ended[invocation_id] = None
         if len(self._ended) > ENDED_KEPT:
             self._ended.popitem(last=False)
+
+    def _deliver(self, change: Seen | Gone) -> None:
+        self.delivered.add(change.instance.id if isinstance(change, Seen) else change.id)
+        self._deliver_change(change)
 
     def _deliver_gone(self, name: str, reason: str) -> None:
         self._deliver(Gone(backend=BACKEND, id=name, reason=reason))

@@ -32,22 +32,37 @@ class ListeningSocket:
 class SocketTable:
     """The socket units that listen now.
 
+    Signals and lists show which sockets listen; properties that were read show where. A reply with
+    properties never makes a socket listen, because a signal may have come before it.
+
     ``accepting`` are those with Accept=yes. A socket stays in it after it stopped, because the
     services of its connections outlive it.
     """
 
     def __init__(self) -> None:
         self.accepting: set[str] = set()
+        self._active: set[str] = set()
         self._listening: dict[str, ListeningSocket] = {}
         self._current: set[str] = set()
 
+    def state_changed(self, socket: Unit) -> frozenset[str]:
+        """Store whether a socket listens; returns the services it triggered if it stopped."""
+        if not is_listening(socket):
+            return self._remove(socket.name)
+        self._active.add(socket.name)
+        return frozenset()
+
     def add(self, name: str, properties: Mapping[str, Any]) -> frozenset[str]:
-        """Store the properties of a socket that listens; returns the services it triggers."""
-        self._current.add(name)
+        """Store the properties of a socket; returns the services it triggers if it listens."""
         if properties.get("Accept"):
             self.accepting.add(name)
+        else:
+            self.accepting.discard(name)
+        if name not in self._active:
             return frozenset()
-        self.accepting.discard(name)
+        self._current.add(name)
+        if name in self.accepting:
+            return frozenset()
         ports = socket_ports(
             [(kind, address) for kind, address in properties.get("Listen", ())],
             interface=printable(properties.get("BindToDevice", "")),
@@ -57,24 +72,29 @@ class SocketTable:
         self._listening[name] = ListeningSocket(ports, services)
         return services
 
-    def remove(self, name: str) -> frozenset[str]:
+    def _remove(self, name: str) -> frozenset[str]:
         """Remove a socket that does not listen any longer; returns the services it triggered."""
+        self._active.discard(name)
         self._current.discard(name)
         removed = self._listening.pop(name, None)
         return removed.services if removed else frozenset()
 
-    def remove_missing(self, listed: Iterable[UnitStatus], changed: set[str]) -> set[str]:
-        """Remove sockets that a list shows as not listening; returns the services they triggered.
+    def list_received(self, listed: Iterable[UnitStatus], changed: set[str]) -> set[str]:
+        """Store which sockets a list shows as listening; returns the services of those removed.
 
         A daemon-reload may lose their last signal. Those in ``changed`` have sent one since.
         """
         listening = {status.name for status in listed if is_listening(status)}
-        missing = self._listening.keys() - listening - changed
-        return {service for name in missing for service in self.remove(name)}
+        self._active |= listening - changed
+        missing = self._active - listening - changed
+        return {service for name in missing for service in self._remove(name)}
 
-    def is_current(self, name: str) -> bool:
-        """Return True if the properties were read after the last daemon-reload."""
-        return name in self._current
+    def must_read(self, unit: Unit | UnitStatus) -> bool:
+        """Return True if a unit is a socket that listens, and it is not known where.
+
+        Properties that were read before a daemon-reload do not count.
+        """
+        return is_listening(unit) and unit.name not in self._current
 
     def reloaded(self) -> None:
         """Mark all properties as read before a daemon-reload."""

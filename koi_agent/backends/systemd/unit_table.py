@@ -15,7 +15,7 @@ from koi_agent.backends.systemd.loaded_units import LoadedUnits
 from koi_agent.backends.systemd.manager import UnitStatus
 from koi_agent.backends.systemd.queries import CheckLoaded, FindListeners, Query, QueryQueue
 from koi_agent.backends.systemd.runs import Runs
-from koi_agent.backends.systemd.sockets import SocketTable, is_listening
+from koi_agent.backends.systemd.sockets import SocketTable
 from koi_agent.backends.systemd.units import Unit, UnitDetails, UnitFilter, unit_name
 from koi_agent.config import SystemdConfig
 from koi_agent.core.contracts import Deliver
@@ -146,23 +146,27 @@ class UnitTable:
 
     # Lists
 
-    def listing_started(self) -> None:
-        """Remember from now on which units change: signals of those are newer than the list."""
+    def listing_requested(self) -> None:
+        """Remember from now on what is delivered: the follower ignores the list for those units."""
+        self._runs.delivered.clear()
+
+    def listing_started(self) -> dict[str, str]:
+        """Remember from now on which units change: signals of those are newer than the list.
+
+        Returns and forgets the names, by path, of units that were loaded without a signal. Those
+        that are loaded from now on are checked again: the list may be older than they are.
+        """
         self._changed_since_listing.clear()
+        return self._loaded.take()
 
     def list_received(self, listed: Sequence[UnitStatus]) -> None:
-        """Forget loaded units, which the list has, and sockets that do not listen any longer."""
-        self._loaded.take()
+        """Store which sockets listen. Their signals since the request are newer."""
         changed = {unit_name(path) for path in self._changed_since_listing}
-        self._report_again(self._sockets.remove_missing(listed, changed))
-
-    def loaded_units(self) -> dict[str, str]:
-        """Return and forget the names, by path, of units that were loaded without a signal."""
-        return self._loaded.take()
+        self._report_again(self._sockets.list_received(listed, changed))
 
     def must_read_socket(self, status: UnitStatus) -> bool:
         """Return True if a listed unit is a socket that listens on addresses not known yet."""
-        return is_listening(status) and not self._sockets.is_current(status.name)
+        return status.path not in self._changed_since_listing and self._sockets.must_read(status)
 
     def must_read_unit(self, status: UnitStatus) -> bool:
         """Return True if a listed unit is followed and runs, and is not known or out of date."""
@@ -182,20 +186,22 @@ class UnitTable:
         unit.control_group = record.details.control_group
 
     def compare(self, listed: Iterable[UnitStatus]) -> set[str]:
-        """Store the states of a list, without delivering them: the list itself is delivered.
+        """Store the states of a list without delivering them: the list itself is delivered.
 
-        Returns the names of units that are changing: their signals will be newer.
+        A unit that was delivered since the request is delivered again if it has changed, because
+        the list does not count for it. Returns the names of units that are changing: their signals
+        will be newer.
         """
         changing = self._changing()
         statuses = {status.path: status for status in listed}
         for unit in [unit for unit in self._units.values() if unit.name not in changing]:
-            status = statuses.get(unit.path)
-            if status:
-                unit.update({"ActiveState": status.active_state, "SubState": status.sub_state})
-            if status is None or not self._filter.is_running(unit):
-                self._remove(unit)
+            status = statuses.get(unit.path) or UnitStatus(unit.name, "inactive", "dead", unit.path)
+            unit.update({"ActiveState": status.active_state, "SubState": status.sub_state})
+            is_delivered = unit.name in self._runs.delivered
+            if not self._filter.is_running(unit):
+                (self._stopped if is_delivered else self._remove)(unit)
             elif details := self._details.get(unit.name):
-                self._runs.store(unit, details)
+                (self._runs.report if is_delivered else self._runs.store)(unit, details)
         return changing
 
     def loaded_units_listed(self, loaded: Mapping[str, str]) -> None:
@@ -220,7 +226,7 @@ class UnitTable:
         """Handle all deadlines that have passed."""
         now = time.monotonic()
         for path in self._stops.passed(now, unless=self._queries.is_reading):
-            self.stop_confirmed(path)
+            self._stopped(self._units[path])  # not between two runs: only SETTLE proves that
         for path in self._unconfirmed.passed(now):
             self._unconfirmed.discard(path)
             self._queries.read(self._units[path].name, path)
@@ -231,16 +237,14 @@ class UnitTable:
         due = min(self._unconfirmed.next(), self._loaded.due, self._runs.next_due())
         self._timer.start(min(due, self._stops.next(unless=self._queries.is_reading)))
 
-    def stop_confirmed(self, path: str) -> None:
-        """Report that a dead unit is not between two runs; so far only ``SETTLE`` proves that."""
-        self._stopped(self._units[path])
-
     # Decisions
 
     def _evaluate(self, unit: Unit) -> None:
         """Report a unit by what is known of it now, or read what is not."""
         if unit.name.endswith(".socket"):
-            self._evaluate_socket(unit)
+            self._report_again(self._sockets.state_changed(unit))
+            if self._sockets.must_read(unit):
+                self._queries.read(unit.name, unit.path)
         if not self._filter.matches(unit.name):
             self._remove(unit)
         elif self._filter.is_running(unit):
@@ -252,12 +256,6 @@ class UnitTable:
                 self._queries.read(unit.name, unit.path)
         else:
             self._evaluate_dead(unit)
-
-    def _evaluate_socket(self, socket: Unit) -> None:
-        if not is_listening(socket):
-            self._report_again(self._sockets.remove(socket.name))
-        elif not self._sockets.is_current(socket.name):
-            self._queries.read(socket.name, socket.path)
 
     def _evaluate_dead(self, unit: Unit) -> None:
         if unit.reported and unit.cannot_restart(self._details.get(unit.name)):
