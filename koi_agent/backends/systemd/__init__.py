@@ -6,6 +6,7 @@ The way of a ``PropertiesChanged`` signal:
 - ``UnitTable.evaluate`` decides, by the rules of ``units``, which of the units run.
 - ``reconciler`` answers the table's queries: it reads the files of a new unit (``details``,
   ``unit_files``), where sockets listen (``sockets``), and the listeners of the host (``ports``).
+- ``stops`` has the dead units that may restart: a list of the manager decides about them.
 - ``Runs.report`` delivers ``Seen`` or ``Gone`` to the follower, which applies it to the registry.
 
 After a daemon-reload, and once a minute, the reconciler compares the table with a full list.

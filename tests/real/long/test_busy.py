@@ -1,0 +1,57 @@
+"""Life cycles while all CPUs are busy: no order of events depends on how fast the agent is."""
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.real.agents import Observer, agent, eventually, observer, on_manager
+from tests.world import World
+
+RUNS = 20
+RESTARTS = 40
+
+
+@contextlib.contextmanager
+def all_cpus_busy() -> Iterator[None]:
+    """Keep each CPU busy with a process of normal priority."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(os.cpu_count() or 1):
+            loop = stack.enter_context(subprocess.Popen(["sh", "-c", "while :; do :; done"]))
+            stack.callback(loop.kill)
+        yield
+
+
+async def test_restarts_are_one_run(world: World, tmp_path: Path) -> None:
+    """The kind: units that fail at once, that end well, and that run for a moment."""
+    kinds = {
+        "fails.service": "Restart=always\nExecStart=/bin/false\n",
+        "ends.service": "Restart=always\nExecStart=/bin/true\n",
+        "lasts.service": "Restart=on-failure\nExecStart=/bin/sh -c 'sleep 0.02; exit 1'\n",
+    }
+    for name, text in kinds.items():
+        world.unit(name, f"[Unit]\nStartLimitIntervalSec=0\n[Service]\nRestartSec=0\n{text}")
+    async with agent(world, tmp_path), observer(world) as seen:
+        with all_cpus_busy():
+            for run in range(RUNS):
+                await restart_many_times(world, seen, list(kinds)[run % len(kinds)])
+        for kind, name in enumerate(kinds):
+            runs = len(range(kind, RUNS, len(kinds)))
+            assert seen.count("InstanceStarted", name) == runs, name
+            assert seen.count("InstanceStopped", name) == runs, name
+        assert seen.unbalanced == []
+
+
+async def restart_many_times(world: World, seen: Observer, name: str) -> None:
+    """Start a unit, let it restart, and stop it; systemd 252 may go on counting restarts."""
+    last = restarts(world, name) + RESTARTS
+    await on_manager(world, "start", name)
+    await eventually(lambda: name in seen.known, "started")
+    await eventually(lambda: restarts(world, name) >= last, f"{RESTARTS} restarts")
+    await on_manager(world, "stop", name)
+    await eventually(lambda: name not in seen.known, "stopped")
+
+
+def restarts(world: World, name: str) -> int:
+    return int(world.systemctl("show", "--property=NRestarts", "--value", name).stdout)
