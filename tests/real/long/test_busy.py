@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.real.agents import Observer, agent, eventually, observer, on_manager
+from tests.real.test_started_by_socket import start_many_times
 from tests.world import World
 
 RUNS = 20
@@ -41,6 +42,11 @@ async def test_restarts_are_one_run(world: World, tmp_path: Path) -> None:
             assert seen.count("InstanceStarted", name) == runs, name
             assert seen.count("InstanceStopped", name) == runs, name
         assert seen.unbalanced == []
+
+
+async def test_request_that_starts_the_agent_is_answered_with_data(world: World) -> None:
+    with all_cpus_busy():
+        await start_many_times(world, RUNS, without_bus=True)
 
 
 async def restart_many_times(world: World, seen: Observer, name: str) -> None:
