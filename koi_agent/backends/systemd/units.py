@@ -189,21 +189,22 @@ class Unit:
 class UnitFilter:
     """Decides which units are followed, by name, and which of them run.
 
-    ``accepting_sockets`` are the socket units with Accept=yes. Their services, one for each
-    connection, are not followed.
+    ``accepting_prefixes`` are the prefixes of socket units with Accept=yes. Their services, one for
+    each connection, are not followed. ``web.socket`` and ``web@9100.socket`` both start instances
+    of ``web@.service``, because Service= can't be used with Accept=yes (systemd.socket(5)).
     """
 
-    def __init__(self, config: SystemdConfig, accepting_sockets: Container[str]) -> None:
+    def __init__(self, config: SystemdConfig, accepting_prefixes: Container[str]) -> None:
         self._config = config
-        self._accepting_sockets = accepting_sockets
+        self._accepting_prefixes = accepting_prefixes
         self._matches_patterns = lru_cache(maxsize=NAMES_CACHED)(self._match_patterns)
 
     def matches(self, name: str) -> bool:
         """Return True if a unit of this name is followed."""
         if not self._matches_patterns(name):
             return False
-        prefix, at, _ = name.partition("@")
-        return not (at and f"{prefix}.socket" in self._accepting_sockets)
+        is_instance = "@" in name and name.endswith(".service")
+        return not (is_instance and unit_prefix(name) in self._accepting_prefixes)
 
     def matches_path(self, path: str) -> bool:
         """Return True if the signals of this object are read: a followed unit or any socket."""
@@ -222,6 +223,12 @@ class UnitFilter:
 
 def _matches_any(name: str, patterns: Iterable[str]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def unit_prefix(name: str) -> str:
+    """Return the name of a unit without its instance and type."""
+    prefix, at, _ = name.partition("@")
+    return prefix if at else name.rpartition(".")[0]
 
 
 def unit_name(path: str) -> str:
