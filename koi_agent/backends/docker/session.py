@@ -23,6 +23,7 @@ from koi_agent.core.errors import BackendLost, BadInput, ungrouped
 from koi_agent.core.events import Listing
 from koi_agent.core.instance import Instance, InstanceState
 from koi_agent.host.listeners import ListenerTable
+from koi_agent.host.population import PopulationWatch
 
 log = logging.getLogger(__name__)
 
@@ -61,8 +62,14 @@ class Session:
         self._table = ContainerTable(name, state.containers, deliver, self._ports)
         self._queue = InspectQueue()
         self._tracker = Tracker(self._table, self._kind, self._queue, tunables)
+        self._population = PopulationWatch()
         self._inspector = Inspector(
-            api, self._queue, self._tracker, self._complain, retry=tunables.inspect_retry
+            api,
+            self._queue,
+            self._tracker,
+            self._complain,
+            population=self._population,
+            tunables=tunables,
         )
         self._listener = EventListener(api, state.history, self, tunables)
         self._has_listed = asyncio.Event()
@@ -78,6 +85,7 @@ class Session:
         finally:
             self._listener.close()
             self._queue.close()
+            self._population.close()
             self._tracker.close()
 
     async def run(self) -> Never:
@@ -87,9 +95,16 @@ class Session:
                 group.create_task(self._listener.read(), name=f"{self._name}: read events")
                 group.create_task(self._apply_events(), name=f"{self._name}: apply events")
                 group.create_task(self._ports.run(), name=f"{self._name}: listeners")
+                group.create_task(self._watch_population(), name=f"{self._name}: control groups")
                 for number in range(self._tunables.inspect_workers):
                     group.create_task(self._inspector.run(), name=f"{self._name}: inspect {number}")
         raise AssertionError("a session ends by losing its engine")
+
+    async def _watch_population(self) -> Never:
+        """Inspect the containers whose last process has ended, if no event reports that."""
+        while True:
+            for id_ in await self._population.emptied():
+                self._inspector.emptied(id_)
 
     async def doubt(self) -> str:
         """Wait until only a list can show what runs; return why."""
@@ -182,6 +197,9 @@ class Session:
             self._complain("a listed container", bad)
             return
         if container.state is InstanceState.STOPPED:
+            return
+        if container.id in self._inspector.dead:
+            self._queue.put(container.id, urgent=False)  # it may have been started again
             return
         found[container.id] = container
         if before and before.state is not container.state:

@@ -4,9 +4,14 @@ import contextlib
 import os
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
+from tests import dockerd
+from tests.conftest import require
+from tests.dockerd import Dockerd
 from tests.real.agents import Observer, agent, eventually, observer, on_manager
+from tests.real.test_dead_containers import Follower, containerd_stopped, kill_processes, run
 from tests.real.test_started_by_socket import start_many_times
 from tests.world import World
 
@@ -35,8 +40,8 @@ async def test_restarts_are_one_run(world: World, tmp_path: Path) -> None:
         world.unit(name, f"[Unit]\nStartLimitIntervalSec=0\n[Service]\nRestartSec=0\n{text}")
     async with agent(world, tmp_path), observer(world) as seen:
         with all_cpus_busy():
-            for run in range(RUNS):
-                await restart_many_times(world, seen, list(kinds)[run % len(kinds)])
+            for number in range(RUNS):
+                await restart_many_times(world, seen, list(kinds)[number % len(kinds)])
         for kind, name in enumerate(kinds):
             runs = len(range(kind, RUNS, len(kinds)))
             assert seen.count("InstanceStarted", name) == runs, name
@@ -47,6 +52,20 @@ async def test_restarts_are_one_run(world: World, tmp_path: Path) -> None:
 async def test_request_that_starts_the_agent_is_answered_with_data(world: World) -> None:
     with all_cpus_busy():
         await start_many_times(world, RUNS, without_bus=True)
+
+
+async def test_containers_without_a_process_are_gone(tmp_path: Path) -> None:
+    if reason := dockerd.missing():
+        require("docker", reason)
+    with Dockerd(tmp_path) as docker, contextlib.closing(Follower(docker)) as follower:
+        with all_cpus_busy():
+            ids = [await run(follower) for _ in range(RUNS)]
+            with containerd_stopped(docker):
+                for id_ in ids:
+                    kill_processes(follower, id_)
+                for id_ in ids:
+                    await eventually(partial(follower.has_stopped, id_), "stopped")
+        assert sum(map(len, map(follower.reasons, ids))) == RUNS
 
 
 async def restart_many_times(world: World, seen: Observer, name: str) -> None:
