@@ -33,6 +33,7 @@ from koi_agent.host.logs import LogOutput
 from koi_agent.host.network_watch import NetworkWatch
 from koi_agent.host.notify import Notifier, extending
 from koi_agent.host.watchdog import Watchdog, interval
+from koi_agent.publishers.dbus.configuration import ConfigurationStatus
 from koi_agent.publishers.dbus.manager import ManagerActions
 from koi_agent.publishers.dbus.publisher import DBusPublisher
 from koi_agent.publishers.http.agent_status import AgentStatus
@@ -63,14 +64,15 @@ class Agent:
     def __init__(
         self,
         load: Load,
-        config: Config,
+        loaded: Loaded,
         sockets: HTTPSockets,
         notifier: Notifier,
         output: LogOutput,
     ) -> None:
         self.hung_up = asyncio.Event()
         self._load = load
-        self._config = config
+        self._config = config = loaded.config
+        self._configuration = ConfigurationStatus.in_force(loaded.settings)
         self._notifier = notifier
         self._output = output
         self._registry = Registry({name: name for name in config.backends})
@@ -79,10 +81,16 @@ class Agent:
         self._controller = Controller(CAPABILITIES, config, self._grace, self._apply)
         self._network = NetworkWatch(self._controller.set_network)
         actions = ManagerActions(
-            self._resync, self._reload, self._controller.decisions, lambda: self._network.current
+            resync=self._resync,
+            reload=self._reload,
+            decisions=self._controller.decisions,
+            network=lambda: self._network.current,
+            configuration=lambda: self._configuration,
         )
         self._publisher = DBusPublisher(self._registry, __version__, actions, output)
-        self._http = HTTPService(sockets, self._registry, self._grace, self._http_status)
+        self._http = HTTPService(
+            sockets, self._registry, self._grace, self._http_status, config.http.hosts
+        )
         self._server = Server(self._publisher.tree)
         self._bus = ReconnectingBus(_bus_address(config), self._server.dispatch)
         self._listeners = ListenerTable()
@@ -206,6 +214,7 @@ class Agent:
             except ConfigError as error:
                 text = "configuration refused, the present one stays in force: %s"
                 log.error(text, error, extra=journal_fields(MessageId.CONFIG_REFUSED))  # noqa: TRY400
+                self._configuration = self._configuration.refused(str(error))
                 raise
             finally:
                 if not self._ending:
@@ -226,6 +235,7 @@ class Agent:
         self._grace.seconds = config.restart_grace
         self._controller.change(config)
         await self._followers.change(config)
+        self._configuration = ConfigurationStatus.in_force(loaded.settings)
         await self._await_listings()
         log.info("configuration reloaded", extra=journal_fields(MessageId.RELOADED))
 

@@ -33,6 +33,7 @@ from koi_agent.core.instance import Instance, RecordState, RecordStatus
 from koi_agent.core.key import Key
 from koi_agent.core.message_ids import MessageId, journal_fields
 from koi_agent.core.plan.linger import RestartGrace
+from koi_agent.core.plan.name_rules import NameRules
 from koi_agent.core.plan.records import Decision
 from koi_agent.core.plan.requests import Policy, considered
 from koi_agent.core.reach.network import UNKNOWN, HostNetwork
@@ -193,13 +194,15 @@ class Controller:
             self._to_plan.update(dict.fromkeys(self._opted_in))
 
     def _policy_at(self, now: float) -> Policy:
+        capabilities = self._config.capabilities
         over = now - self._config.stale_after
         return Policy(
             host_name=socket.gethostname().partition(".")[0],
-            partner_labels=self._config.capabilities.partner_labels,
+            partner_labels=capabilities.partner_labels,
             withdraw_unhealthy=self._config.health.withdraw_unhealthy,
             lost=frozenset(backend for backend, since in self._lost.items() if since <= over),
             network=self._network,
+            names=NameRules(allow=capabilities.allow_names, deny=capabilities.deny_names),
         )
 
     def _plan(self, keys: Sequence[Key]) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Never
 
 from koi_agent.core.backoff import pauses
-from koi_agent.core.contracts import Provider, ProviderSession
+from koi_agent.core.contracts import Interruptible, Provider, ProviderSession
 from koi_agent.core.errors import ProviderLost, ProviderRefused, ungrouped
 from koi_agent.core.instance import RecordState, RecordStatus
 from koi_agent.core.key import Key
@@ -56,7 +56,7 @@ class Feed:
         self._retries: dict[Key, asyncio.TimerHandle] = {}
         self._feeding: asyncio.Task[str] | None = None
         self._renewed = asyncio.Event()
-        self._open = False
+        self._session: ProviderSession[Any] | None = None
         self._needed = asyncio.Event()
 
     def want(self, owner: Key, records: Records) -> None:
@@ -73,8 +73,15 @@ class Feed:
         self._enqueue(owner)
 
     def interrupt(self, owner: Key) -> None:
-        """Withdraw the records of an owner; later ones are put even if they are the same."""
+        """Withdraw the records of an owner; later ones are put even if they are the same.
+
+        A session's work for the owner ends now. A result that comes after the withdrawal is queued
+        would count for the next run of the instance.
+        """
         self.want(owner, ())
+        session: object = self._session
+        if isinstance(session, Interruptible):
+            session.interrupt(owner)
         if owner in self._put_records:
             self._put_records[owner] = None
 
@@ -83,7 +90,7 @@ class Feed:
         records = self._wanted.get(owner, ())
         if owner in self._status and records:
             return self._status[owner]
-        reason = "" if self._open else self._trouble or self.provider.absence
+        reason = "" if self._session else self._trouble or self.provider.absence
         wanted = RecordState.WANTED
         return [RecordStatus(name=one.title, state=wanted, reason=reason) for one in records]
 
@@ -144,7 +151,7 @@ class Feed:
 
     async def _feed(self) -> None:
         async with self.provider.session(self._on_report) as session:
-            self._open = True
+            self._session = session
             for owner in self._wanted:
                 self._enqueue(owner)
             with ungrouped(ProviderLost):
@@ -156,7 +163,7 @@ class Feed:
 
     def _close(self) -> None:
         """Reset: the records went with the session."""
-        self._open = False
+        self._session = None
         for timer in self._retries.values():
             timer.cancel()
         self._retries.clear()
@@ -170,7 +177,7 @@ class Feed:
     def _enqueue(self, owner: Key) -> None:
         """Queue an owner, unless it is queued or being put."""
         self._retries.pop(owner, None)
-        if self._open and owner not in self._queued and owner not in self._busy:
+        if self._session and owner not in self._queued and owner not in self._busy:
             self._queued.add(owner)
             self._queue.put_nowait(owner)
 

@@ -103,7 +103,10 @@ class Lane:
         self._planner.drop(key)
 
     def settle(self) -> Sequence[Key]:
-        """Decide all contests; return the instances whose plan has changed."""
+        """Decide the contests in which an instance was put or dropped.
+
+        Returns the instances whose plan has changed.
+        """
         changed = self._planner.settle()
         for key, before in changed.items():
             self._before.setdefault(key, before)

@@ -23,7 +23,8 @@ def _engine(kind: str, _bus: ReconnectingBus, config: Config, listeners: Listene
 
     socket = config.backend(kind, EngineConfig).socket
     candidates = find_candidates(KINDS[kind], socket, config.scope, os.environ)
-    return Docker(kind, KINDS[kind], candidates, listeners)
+    image_labels = config.capabilities.image_labels
+    return Docker(kind, KINDS[kind], candidates, listeners, image_labels=image_labels)
 
 
 def _systemd(_kind: str, bus: ReconnectingBus, config: Config, listeners: ListenerTable) -> Backend:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from time import monotonic
 from typing import Any, Never
 
+from koi_agent.bus.calls import Call
 from koi_agent.bus.connection import DEFAULT_TIMING, MessageSocket, Timing, open_socket
 from koi_agent.bus.messages import Flag, Header, Message, MessageType, encode, marshal
 from koi_agent.bus.signals import Changed, Signal, Subscription
@@ -71,27 +72,24 @@ class Connection:
         A variant is replaced by its content. Raises ``CallError`` for an error reply,
         ``BusLost``, or ``TimeoutError`` after ``within`` seconds.
         """
-        destination, path, interface = target
-        header = Header(
-            kind=MessageType.CALL,
-            flags=flags,
-            serial=self._socket.next_serial(),
-            path=path,
-            interface=interface,
-            member=member,
-            destination=destination,
-            signature=signature,
-        )
-        frame = encode(header, marshal(signature, body))
-        reply = await self._socket.ask(frame, header.serial, within=within)
-        try:
-            values = reply.values()
-        except BadInput as error:
-            raise CallError(UNREADABLE_REPLY, str(error)) from error
-        if reply.header.kind == MessageType.ERROR:
-            text = values[0] if values and isinstance(values[0], str) else ""
-            raise CallError(reply.header.error_name, text)
-        return values
+        call = Call(target, member, signature, body)
+        (answer,) = await self.call_all([call], within=within, flags=flags)
+        if isinstance(answer, CallError):
+            raise answer
+        return answer
+
+    async def call_all(
+        self, calls: Sequence[Call], *, within: float = CALL_TIMEOUT, flags: int = 0
+    ) -> list[list[Any] | CallError]:
+        """Call methods without waiting in between; returns their values or errors, in order.
+
+        Raises ``BusLost``, or ``TimeoutError`` if not all are answered after ``within`` seconds.
+        """
+        serials = [self._socket.next_serial() for _ in calls]
+        frames = {
+            serial: call.frame(serial, flags) for serial, call in zip(serials, calls, strict=True)
+        }
+        return [_answer(reply) for reply in await self._socket.ask_all(frames, within=within)]
 
     async def get(self, destination: str, path: str, interface: str, name: str) -> Any:
         """Return the value of a property; raises as ``call`` does."""
@@ -195,6 +193,18 @@ class Connection:
 
     async def _bus(self, member: str, signature: str, body: Sequence[Any]) -> list[Any]:
         return await self.call((BUS, BUS_PATH, BUS), member, signature, body)
+
+
+def _answer(reply: Message) -> list[Any] | CallError:
+    """Return the values or the error of a reply."""
+    try:
+        values = reply.values()
+    except BadInput as error:
+        return CallError(UNREADABLE_REPLY, str(error))
+    if reply.header.kind == MessageType.ERROR:
+        text = values[0] if values and isinstance(values[0], str) else ""
+        return CallError(reply.header.error_name, text)
+    return values
 
 
 def _owner_rule(name: str) -> str:

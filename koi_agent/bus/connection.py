@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from koi_agent.bus import sasl
@@ -104,17 +104,24 @@ class MessageSocket:
 
         Raises ``BusLost``, or ``TimeoutError`` after ``within`` seconds.
         """
-        self.write(frame)
+        (reply,) = await self.ask_all({serial: frame}, within=within)
+        return reply
+
+    async def ask_all(self, frames: Mapping[int, bytes], *, within: float) -> list[Message]:
+        """Write method calls, by serial, and wait for all replies; raises as ``ask`` does."""
+        for serial, frame in frames.items():
+            self.write(frame)
+            self._replies[serial] = self._loop.create_future()
         self._resume()
-        self._replies[serial] = self._loop.create_future()
         try:
             async with asyncio.timeout(within):
-                reply = await self._replies[serial]
+                replies = [await self._replies[serial] for serial in frames]
         finally:
-            self._replies.pop(serial, None)
-        if reply is None:
+            for serial in frames:
+                self._replies.pop(serial, None)
+        if None in replies:
             raise BusLost(self.reason)
-        return reply
+        return [reply for reply in replies if reply]
 
     def _resume(self) -> None:
         """End a pause of reading."""

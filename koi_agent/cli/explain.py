@@ -79,8 +79,7 @@ def by_capability(explanation: formatting.Record) -> Iterator[str]:
     """Yield refused keys and decisions: the common ones first, then those of each capability."""
     groups: dict[str, list[str]] = {"": []}
     for refusal in records.refusals(explanation):
-        line = f"refused {refusal['key']}: {refusal['reason']}"
-        groups.setdefault(refusal["capability"], []).append(line)
+        groups.setdefault(refusal["capability"], []).append(refused(refusal))
     for decision in records.dicts(explanation, "decisions"):
         outcome, about = records.text(decision, "outcome"), records.text(decision, "about")
         line = f"{outcome}, {about}: {records.text(decision, 'reason')}"
@@ -89,6 +88,13 @@ def by_capability(explanation: formatting.Record) -> Iterator[str]:
     for capability, lines in groups.items():
         yield f"{capability}:"
         yield from (f"  {line}" for line in lines)
+
+
+def refused(refusal: formatting.Record) -> str:
+    """Format a refused key, or the refused use of a key whose value has another use."""
+    if part := refusal["part"]:
+        return f"{part} refused: {refusal['reason']} ({refusal['key']})"
+    return f"refused {refusal['key']}: {refusal['reason']}"
 
 
 def type_of(port: formatting.Record, metadata: formatting.Record) -> str:

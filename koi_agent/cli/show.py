@@ -57,7 +57,7 @@ def fields(record: formatting.Record) -> Iterator[tuple[str, list[str]]]:
         if row.heading and (values := _lines(row, record)):
             yield row.heading, values
     if record["refused"]:
-        yield "Refused", [f"{each['key']}: {each['reason']}" for each in record["refused"]]
+        yield "Refused", [formatting.refused(each) for each in record["refused"]]
     if record["notes"]:
         yield "Notes", [str(note) for note in record["notes"]]
 

@@ -71,7 +71,11 @@ class SystemdConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HTTPConfig:
-    """Settings of HTTP; ``listen`` are sockets besides those that systemd passes."""
+    """Settings of HTTP.
+
+    ``listen`` are sockets besides those that systemd passes. ``hosts`` are names and addresses that
+    requests may use for this host besides its own.
+    """
 
     listen: tuple[Listen, ...] = key(
         "Listen",
@@ -81,6 +85,13 @@ class HTTPConfig:
         " binds to loopback: 8080, 192.0.2.1:8080, [2001:db8::1]:8080, *:8080 or /path/to/socket.",
         assignments=Assignments.EMPTIABLE_LIST,
     )
+    hosts: tuple[str, ...] = key(
+        "Hosts",
+        "",
+        readers.hosts,
+        "Names and addresses by which requests on TCP may name this host, in addition to its own.",
+        assignments=Assignments.EMPTIABLE_LIST,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +99,8 @@ class CapabilitiesConfig:
     """Which capabilities are on.
 
     ``mdns`` is auto, off or the name of the provider. ``health`` is auto or off.
-    ``partner_labels`` is True if the labels of a reverse proxy opt in.
+    ``partner_labels`` is True if the labels of a reverse proxy opt in, ``image_labels`` if metadata
+    of images counts. A name is given if ``allow_names`` has it and ``deny_names`` does not.
     """
 
     mdns: str = key(
@@ -108,6 +120,28 @@ class CapabilitiesConfig:
         "yes",
         unit_boolean,
         "Whether containers whose labels configure Traefik or Caddy opt in.",
+    )
+    image_labels: bool = key(
+        "ImageLabels",
+        "no",
+        unit_boolean,
+        "Whether metadata that a container has from its image counts.",
+    )
+    allow_names: tuple[str, ...] = key(
+        "AllowNames",
+        "*",
+        readers.name_patterns,
+        "Names that instances may have on the network: glob patterns. Assignments are combined; the"
+        " first one replaces the default.",
+        assignments=Assignments.LIST,
+    )
+    deny_names: tuple[str, ...] = key(
+        "DenyNames",
+        "",
+        readers.name_patterns,
+        "Names that no instance may have: glob patterns, which override AllowNames=. Assignments"
+        " are combined; an empty one denies nothing.",
+        assignments=Assignments.EMPTIABLE_LIST,
     )
 
 
@@ -224,7 +258,7 @@ BACKENDS: Final[Mapping[str, type[Any]]] = {
 }
 """All backends by name, which ``auto`` stands for, and the types of their settings."""
 ACCEPTED: Final = readers.accepted(BACKENDS)
-"""The names that ``--runtime`` recognises."""
+"""The names that ``--runtime`` accepts."""
 KEYS: Final = tuple(keys(Config, "Runtime"))
 """The table of all settings."""
 

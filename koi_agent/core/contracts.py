@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Never, Protocol, TypeVar
+from typing import Any, Never, Protocol, TypeVar, runtime_checkable
 
 from koi_agent.core.events import Change, Event, Gone, Listing, Seen
 from koi_agent.core.instance import RecordStatus
@@ -58,13 +58,22 @@ class ProviderSession(Protocol[R_contra]):
     """One connection to a provider."""
 
     async def put(self, owner: Key, records: Sequence[R_contra]) -> None:
-        """Publish exactly these records of an owner; an empty sequence withdraws all.
+        """Set the records of an owner; an empty sequence withdraws all.
 
-        Raises ``ProviderRefused`` or ``ProviderLost``. The status of each record is reported.
+        Raises ``ProviderRefused`` or ``ProviderLost``. A provider that publishes records reports
+        the status of each. The prober reports none: it applies results to the registry.
         """
 
     async def run(self) -> Never:
         """Do the work of the session; raise ``ProviderLost`` when the connection is lost."""
+
+
+@runtime_checkable
+class Interruptible(Protocol):
+    """A provider session that works for an owner between two calls of ``put``."""
+
+    def interrupt(self, owner: Key) -> None:
+        """End the work for an owner at once: no result of it is applied after this call."""
 
 
 class Provider(Protocol[R_contra]):
@@ -90,9 +99,9 @@ class Capability:
     """A row of the table of capabilities. A lane of its own plans and feeds its providers.
 
     ``rules`` builds the pure rules from the policy and the configuration. ``providers`` builds the
-    providers by name, none if the capability is turned off; results go to the registry through its
-    second argument. ``recover`` runs once, before the providers: it removes what a killed agent
-    left behind.
+    providers by name; results go to the registry through its second argument. A capability that is
+    turned off has no providers, or rules that request nothing. ``recover`` runs once, before the
+    providers: it removes what a killed agent left behind.
 
     ``publishes`` is True for records that other programs see. They outlive a restart of their
     instance by ``RestartGrace=``, and their status is part of the instance's announcements.

@@ -47,14 +47,22 @@ class Ownership:
         self._units: dict[str, Key] = {}
         self._group_of: dict[str, str] = {}
         self._unit_of: dict[str, str] = {}
+        self._aliases: dict[str, tuple[str, ...]] = {}
+        self._unit_by_alias: dict[str, str] = {}
 
     def put(self, instance: Instance) -> set[Key]:
-        """Add or replace an instance; return the keys whose visibility may change."""
+        """Add or replace an instance; return the keys of others that may look different.
+
+        For a unit these are the containers that claim it: they have its metadata. For a container
+        they are the units that it claims, or claimed before: they may be hidden or shown.
+        """
         affected = self.drop(instance)
         if instance.traits.is_unit:
             self._units[instance.id] = instance.key
             self._group_of[instance.id] = instance.control_group
             self._unit_of[instance.control_group] = instance.id
+            self._aliases[instance.id] = instance.aliases
+            self._unit_by_alias |= dict.fromkeys(instance.aliases, instance.id)
             return affected | self.claimants(instance.id)
         group = instance.control_group
         claim = Claim(unit=instance.unit, groups=_ancestors(group), scopes=tuple(_scopes(group)))
@@ -64,13 +72,16 @@ class Ownership:
         return affected | self._claimed_units(claim)
 
     def drop(self, instance: Instance) -> set[Key]:
-        """Remove an instance; return the keys whose visibility may change."""
+        """Remove an instance; return the same keys as ``put``."""
         if instance.traits.is_unit:
             affected = self.claimants(instance.id)
             group = self._group_of.pop(instance.id, "")
             self._units.pop(instance.id, None)
             if self._unit_of.get(group) == instance.id:
                 del self._unit_of[group]
+            for alias in self._aliases.pop(instance.id, ()):
+                if self._unit_by_alias.get(alias) == instance.id:
+                    del self._unit_by_alias[alias]
             return affected
         claim = self._claims.pop(instance.key, _NO_CLAIM)
         for index, name in self._entries(claim):
@@ -88,7 +99,9 @@ class Ownership:
 
         These are the containers that claim the unit, else the unit itself. For a unit that is not
         tracked they are the containers in it, so that a process's scope leads to its container.
+        An alias refers to the same instances as the unit's own name.
         """
+        unit = self._unit_by_alias.get(unit, unit)
         if claimants := self.claimants(unit):
             return claimants
         if key := self._units.get(unit):

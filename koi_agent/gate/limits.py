@@ -27,6 +27,10 @@ class Limits:
     """Responses held whole at a time: each may have some megabytes."""
     accept_retry: float = 1.0
     """Time until a connection is accepted again after the kernel could not."""
+    refusals: int = 10
+    """Refused requests that are logged in one interval; of the others the number is logged."""
+    refusal_interval: float = 60.0
+    """Time of such an interval, from the first refusal in it."""
     engine: float = 60.0
     """Time until the engine's response begins. A list of thousands of containers takes some."""
     engine_pause: float = 15.0

@@ -1,8 +1,8 @@
 """The requests that may pass the gate.
 
-A request is never forwarded. If it is one of the six below, the gate writes its own to the engine,
-so that what was checked here and what the engine reads can't differ. A request that is not spelled
-as the agent spells it is refused: the gate has no other client.
+A request is never forwarded. If it is one of the seven below, the gate writes its own to the
+engine, so that what was checked here and what the engine reads can't differ. A request that is
+not spelled as the agent spells it is refused: the gate has no other client.
 """
 
 import json
@@ -13,7 +13,7 @@ from enum import Enum, auto
 from typing import Final
 from urllib.parse import parse_qsl, urlencode
 
-from koi_agent.host.engines import EVENTS
+from koi_agent.host.engines import EVENTS, IMAGE_ID
 
 _REQUEST_LINE: Final = re.compile(r"GET (/[A-Za-z0-9/._-]{0,400})(?:\?([!-~]{1,4000}))? HTTP/1\.1")
 _FIELD: Final = re.compile(r"([A-Za-z0-9-]{1,64}):([ \t!-~]{0,1000})")
@@ -37,6 +37,7 @@ class Endpoint(Enum):
     INFO = auto()
     LIST = auto()
     INSPECT = auto()
+    IMAGE = auto()
     EVENTS = auto()
 
 
@@ -48,6 +49,7 @@ _PATHS: Final = {
     Endpoint.INSPECT: re.compile(
         f"(?:{_VERSION}|(?P<libpod>/v4\\.0\\.0/libpod))/containers/{_ID}/json"
     ),
+    Endpoint.IMAGE: re.compile(f"{_VERSION}/images/{IMAGE_ID}/json"),
     Endpoint.EVENTS: re.compile(f"{_VERSION}/events"),
 }
 _QUERY_KEYS: Final[Mapping[Endpoint, frozenset[str]]] = {

@@ -5,12 +5,13 @@ import json
 import logging
 import socket
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from http import HTTPStatus
 from typing import Final, Never
 
 from koi_agent.core.errors import ungrouped
 from koi_agent.gate.limits import MAX_HEAD, PIECE, Limits
+from koi_agent.gate.refusals import RefusalLog
 from koi_agent.gate.requests import Endpoint, Forbidden, Request, parse_request
 from koi_agent.gate.responses import filter_event, filter_listed, filter_response
 from koi_agent.gate.upstream import Response, Upstream, UpstreamError
@@ -29,15 +30,17 @@ class Server:
         self._limits = limits or Limits()
         self._connections = asyncio.Semaphore(self._limits.connections)
         self._whole_responses = asyncio.Semaphore(self._limits.whole_responses)
+        self._refusals = RefusalLog(self._limits)
 
     async def run(self, listener: socket.socket) -> Never:
         """Serve until cancelled. Connections beyond the limit wait in the kernel's backlog."""
-        async with asyncio.TaskGroup() as group:
-            while True:
-                await self._connections.acquire()
-                connection = await self._accept(listener)
-                task = group.create_task(self._serve(connection), name="connection")
-                task.add_done_callback(lambda _: self._connections.release())
+        with closing(self._refusals):
+            async with asyncio.TaskGroup() as group:
+                while True:
+                    await self._connections.acquire()
+                    connection = await self._accept(listener)
+                    task = group.create_task(self._serve(connection), name="connection")
+                    task.add_done_callback(lambda _: self._connections.release())
         raise AssertionError("serving has no end")
 
     async def _accept(self, listener: socket.socket) -> socket.socket:
@@ -84,7 +87,7 @@ class Server:
             await response.send_error(status, f"request head longer than {MAX_HEAD} bytes")
             return False
         except Forbidden as forbidden:
-            log.warning("request refused: %s", forbidden)
+            self._refusals.add(str(forbidden))
             await response.send_error(HTTPStatus.FORBIDDEN, str(forbidden))
             return False
         try:

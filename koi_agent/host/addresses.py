@@ -116,15 +116,20 @@ def announced(found: HostNetwork) -> tuple[HostAddress, ...]:
 def links(
     interfaces: Sequence[Interface], addresses: Iterable[tuple[int, LinkAddress]]
 ) -> Iterator[Link]:
-    """Yield interfaces with their addresses, sorted by name; ports of a bridge are left out."""
+    """Yield interfaces with their addresses, sorted by name.
+
+    Ports of a bridge and of a bond are left out: their networks are those of their master. An
+    interface in a VRF has a network of its own.
+    """
     by_index: dict[int, list[LinkAddress]] = {}
     for index, address in addresses:
         by_index.setdefault(index, []).append(address)
     ports: dict[int, list[Interface]] = {}
     for interface in interfaces:
         ports.setdefault(interface.master, []).append(interface)
+    in_vrf = {one.index for one in interfaces if one.kind == "vrf"} | {0}
     for interface in sorted(interfaces, key=lambda one: one.name):
-        if interface.master == 0 or interface.index in by_index:
+        if interface.master in in_vrf:
             yield Link(
                 name=interface.name,
                 index=interface.index,
@@ -142,7 +147,7 @@ def _kind(interface: Interface, ports: Iterable[Interface]) -> LinkKind:
     if interface.kind == "bridge" and all(port.kind in _VIRTUAL for port in ports):
         return LinkKind.CONTAINERS
     is_up = interface.flags & (_UP | _RUNNING) == _UP | _RUNNING
-    return LinkKind.NETWORK if is_up and not interface.master else LinkKind.DOWN
+    return LinkKind.NETWORK if is_up else LinkKind.DOWN
 
 
 def _dump(netlink: socket.socket, request: int, kind: int) -> Iterator[bytes]:

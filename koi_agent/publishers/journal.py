@@ -57,8 +57,8 @@ def _log_refusals(instance: Instance, known: Sequence[Refusal]) -> None:
     for refusal in instance.metadata.refused:
         if refusal not in known:
             extra = _instance_fields(instance, MessageId.REFUSED, "refused")
-            text = "%s: %s refused: %s"
-            log.warning(text, instance.key, refusal.key, refusal.reason, extra=extra)
+            what = f"{refusal.key}: {refusal.part}" if refusal.part else refusal.key
+            log.warning("%s: %s refused: %s", instance.key, what, refusal.reason, extra=extra)
 
 
 def _instance_fields(instance: Instance, message_id: MessageId, event: str) -> Mapping[str, object]:

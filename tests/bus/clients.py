@@ -28,10 +28,12 @@ from koi_agent.core.key import Key
 from koi_agent.core.plan.planner import Planner
 from koi_agent.core.plan.records import Decision
 from koi_agent.core.plan.requests import Policy
-from koi_agent.core.reach.network import UNKNOWN
+from koi_agent.core.reach.network import HostNetwork
 from koi_agent.core.registry import Registry
+from koi_agent.publishers.dbus.configuration import ConfigurationStatus
 from koi_agent.publishers.dbus.manager import ManagerActions
 from koi_agent.publishers.dbus.publisher import DBusPublisher
+from tests.unit.networks import LAN, LO, VPN
 from tests.world.bus import PrivateBus
 
 VERSION = "1.2.3"
@@ -78,6 +80,8 @@ SHOP = Instance(
     created_at=1_700_000_000_000_000,
 )
 
+NETWORK = HostNetwork((LAN, LO, VPN))
+
 
 @dataclass
 class Control:
@@ -98,7 +102,14 @@ class Agent:
         self, backends: Sequence[str] = ("docker", "systemd"), *, version: str = VERSION
     ) -> None:
         self.registry = Registry({name: name for name in backends})
-        actions = ManagerActions(self._resync, self._reload, self._decisions, lambda: UNKNOWN)
+        self.configuration = ConfigurationStatus()
+        actions = ManagerActions(
+            self._resync,
+            self._reload,
+            self._decisions,
+            lambda: NETWORK,
+            lambda: self.configuration,
+        )
         self.publisher = DBusPublisher(self.registry, version, actions, Control())
         self.differences: dict[str, dict[str, str]] = {}
         self.lost: dict[str, str] = {}

@@ -10,11 +10,21 @@ import pytest
 from koi_agent.bus.interfaces import Call, ErrorReply, Interface, Method, interface
 from koi_agent.core.dbus_names import MANAGER, NAME, ROOT
 from koi_agent.core.events import Absent, Followed, Unfollowed
-from koi_agent.core.instance import EnabledBy, KoiMetadata, PortMetadata, Protocol
+from koi_agent.core.instance import (
+    EnabledBy,
+    KoiMetadata,
+    PortMapping,
+    PortMetadata,
+    Protocol,
+)
+from koi_agent.core.metadata.parser import from_labels
 from tests.bus.clients import SHOP, WEB, agent, koi_runtime
 from tests.bus.tables import playing
 from tests.world.bus import PrivateBus
 
+(PORT,) = WEB.ports
+LOOPBACK = "it is bound to an address that only this host reaches"
+WHERE = "lan0 192.0.2.10:80, lan0 [2001:db8::10]:80, wg0 10.9.0.1:80"
 Handler = Callable[[Call], Sequence[Any] | Awaitable[Sequence[Any]]]
 
 
@@ -29,12 +39,34 @@ async def test_explain_has_line_for_each_rule(bus: PrivateBus, asked: str) -> No
         "  opted in (explicit)",
         "  because its own metadata sets enable",
         "  port [::]:80/tcp, listening: _http._tcp, the usual type for this port number",
+        f"  reachable, port 80/tcp: {WHERE} (listening)",
         "  refused X-Koi-Port: no port",
         "  mdns:",
         "    wanted, port 80/tcp: 'web' of type _http._tcp at this host, port 80",
         "    wanted, host name: web.local",
         "  note: its file is huge",
     ]
+
+
+@pytest.mark.parametrize(
+    ("port", "line"),
+    [
+        (
+            replace(PORT, host_ip="192.0.2.10", interface="lan0"),
+            "reachable, port 80/tcp: lan0 192.0.2.10:80 (listening); not on wg0 (bound to lan0)",
+        ),
+        (
+            replace(PORT, host_ip="127.0.0.1"),
+            f"not reachable by other hosts, port 80/tcp: {LOOPBACK}",
+        ),
+    ],
+)
+async def test_explain_says_from_where_a_port_is_reached(
+    bus: PrivateBus, port: PortMapping, line: str
+) -> None:
+    async with agent(bus, replace(WEB, ports=(port,))):
+        result = await koi_runtime(bus, "explain", "web")
+    assert f"  {line}" in result.out.splitlines()
 
 
 async def test_explain_has_advice_to_opt_in(bus: PrivateBus) -> None:
@@ -79,6 +111,16 @@ async def test_explain_has_source_of_service_type(
     async with agent(bus, replace(WEB, metadata=metadata, ports=ports)):
         result = await koi_runtime(bus, "explain", "web")
     assert f"  port [::]:{port}/tcp, listening: {expected}\n" in result.out
+
+
+async def test_explain_and_show_name_the_refused_use_of_a_value(bus: PrivateBus) -> None:
+    shop = replace(SHOP, metadata=from_labels({"koi.announce": "x y"}, {}))
+    async with agent(bus, shop):
+        explained = await koi_runtime(bus, "explain", "shop")
+        shown = await koi_runtime(bus, "show", "shop")
+    assert "  host name refused: 'x y' is not a DNS name; " in explained.out
+    assert "; announced as service 'x y' (koi.announce)\n" in explained.out
+    assert "    Refused: koi.announce: host name refused: 'x y' is not " in shown.out
 
 
 async def test_explain_in_json_is_record_of_agent(bus: PrivateBus) -> None:
@@ -186,6 +228,19 @@ async def test_denied_call_has_advice(bus: PrivateBus, error: str) -> None:
         result = await koi_runtime(bus, "reload")
     assert (result.code, result.out) == (1, "")
     assert result.err == f"koi-runtime: {NAME}.reload: not authorized; run the command as root\n"
+
+
+@pytest.mark.parametrize("error", ["NoSuchUnit", "UnitMasked"])
+async def test_agent_that_systemd_cannot_start_is_not_running(bus: PrivateBus, error: str) -> None:
+    def fail(_call: Call) -> Sequence[Any]:
+        raise ErrorReply(f"org.freedesktop.systemd1.{error}", "Unit dbus-x.service not found.")
+
+    async with playing(bus.address, NAME, reloading(fail)):
+        result = await koi_runtime(bus, "reload")
+    assert result.err.startswith(
+        "koi-runtime: agent on the system bus: not running;"
+        " start it: systemctl enable --now koi-runtime"
+    )
 
 
 @pytest.mark.parametrize("command", ["explain web", "resync", "reload"])

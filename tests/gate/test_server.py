@@ -133,6 +133,36 @@ async def test_an_attack_is_refused_once_and_nothing_of_it_reaches_the_engine(
         assert b"200 OK" in await send(path, LAST)
 
 
+def refusals(caplog: pytest.LogCaptureFixture) -> list[str]:
+    texts = [record.getMessage() for record in caplog.records]
+    return [text.removeprefix("request refused: ") for text in texts if "refused" in text]
+
+
+@pytest.mark.parametrize(
+    "attack", [CREATE, b"\x16\x03\x01\r\n\r\n", b"GET /secrets HTTP/1.1\r\n\r\n"]
+)
+async def test_many_refusals_are_counted_instead_of_logged(
+    tmp_path: Path, engine: Engine, attack: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with gate(tmp_path, engine, Limits(refusals=3, refusal_interval=3600.0)) as path:
+        for _ in range(20):
+            assert b"403" in await send(path, attack)
+        assert len(refusals(caplog)) == 3
+    assert refusals(caplog)[3:] == ["17 more like this were left out"]
+
+
+async def test_refusals_are_logged_again_in_the_next_interval(
+    tmp_path: Path, engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with gate(tmp_path, engine, Limits(refusals=1, refusal_interval=0.1)) as path:
+        for _ in range(2):
+            caplog.clear()
+            await send(path, CREATE)
+            await eventually(lambda: len(refusals(caplog)) == 1, "it is logged")
+            await asyncio.sleep(0.2)
+        assert len(refusals(caplog)) == 1
+
+
 async def test_each_request_of_a_connection_is_checked(tmp_path: Path, engine: Engine) -> None:
     async with gate(tmp_path, engine) as path:
         received = await send(path, ASK + b"DELETE /v1.41/containers/a HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -296,7 +326,7 @@ async def test_a_gate_without_an_engine_says_more_than_the_engines_socket(tmp_pa
             Candidate(path=str(socket_path), gate_unit="gate.path"),
         )
     )
-    docker = Docker("docker", DOCKER, candidates, ListenerTable())
+    docker = Docker("docker", DOCKER, candidates, ListenerTable(), image_labels=True)
     with pytest.raises(BackendLost, match=r"docker\.sock: not a socket"):
         async with docker.session(lambda _: None):
             pass

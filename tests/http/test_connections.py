@@ -197,6 +197,22 @@ async def test_foreign_host_is_refused_over_tcp(
         assert reply.json["error"] == "forbidden_host"
 
 
+async def test_client_of_a_socket_for_both_families_may_name_its_own_address() -> None:
+    with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as listening:
+        listening.setblocking(False)  # noqa: FBT003 - the socket's own
+        port = listening.getsockname()[1]
+        async with serving(Agent(), listening):
+            for address, host in [
+                ("127.0.0.2", f"127.0.0.2:{port}"),
+                ("127.0.0.2", f"[::ffff:127.0.0.2]:{port}"),
+                ("::1", f"[0:0:0:0:0:0:0:1]:{port}"),
+            ]:
+                reader, writer = await asyncio.open_connection(address, port)
+                writer.write(f"GET /healthz HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
+                assert b" 200 " in await reader.readline()
+                writer.close()
+
+
 @pytest.mark.parametrize("hosts", ["", "Host: localhost\r\nHost: localhost\r\n"])
 async def test_exactly_one_host_is_required_over_tcp(loopback: socket.socket, hosts: str) -> None:
     async with serving(Agent(), loopback), client(loopback) as one:

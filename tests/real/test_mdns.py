@@ -1,12 +1,21 @@
 """Instances that opt in are found by another host on the network, through a real Avahi."""
 
 import asyncio
+import re
 from pathlib import Path
 
 from tests.lan import Lan
 from tests.real.agents import agent, call, eventually, instance, on_manager
 from tests.real.announced import WEB, announced, announcements, settings, waits, web
 from tests.world import World
+
+GAME = """\
+import socket
+from http.server import SimpleHTTPRequestHandler, test
+game = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+game.bind(("::", 9999))
+test(SimpleHTTPRequestHandler, port=8080, bind="::")
+"""
 
 
 async def test_a_unit_is_found_and_resolved_by_a_peer(
@@ -119,8 +128,12 @@ async def test_a_name_that_this_host_has_already_is_left_to_it(
 async def test_subtypes_and_udp_are_found(world: World, lan: Lan, tmp_path: Path) -> None:
     lan.box.start_avahi()
     async with agent(world, tmp_path):
+        server = world.home / "server.py"
+        server.write_text(GAME)
+        command = f"ExecStart=/usr/bin/python3 {server}"
+        text = re.sub("ExecStart=.*", command, WEB)
         more = "Subtypes=_printer, _other\nPort-9999-udp-Type=_game._udp\n"
-        await web(world, more=more)
+        await web(world, text=text, more=more)
         await announced(world)
         for type_, port in (("_printer._sub._http._tcp", 8080), ("_game._udp", 9999)):
             found = await asyncio.to_thread(lan.peer.browse, type_)

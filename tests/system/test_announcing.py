@@ -169,15 +169,15 @@ def test_nothing_stays_on_the_network_whenever_the_agent_is_killed(
     start_avahi(machine)
     service.systemctl("stop")
     moments = random.Random(KILLS)
-    seen = 0
-    for _ in range(KILLS):
+    for number in range(KILLS):
         machine.systemctl("start", "--no-block", "koi-runtime.service")
-        time.sleep(moments.uniform(0.2, 1.8))
-        seen += peer.ask("web.local", "A", seconds=0.1) == [BOX]
+        if number % 4:
+            time.sleep(moments.uniform(0.2, 1.8))
+        else:  # killed while its records are announced
+            wait_until(lambda: peer.ask("web.local", "A") == [BOX], "it is announced", timeout=60)
         machine.systemctl("kill", "--signal=KILL", "koi-runtime.service", check=False)
-        wait_until(lambda: peer.ask("web.local", "A", seconds=0.2) == [], "it is gone", timeout=3)
+        wait_until(lambda: peer.ask("web.local", "A", seconds=0.2) == [], "it is gone", timeout=20)
         machine.systemctl("stop", "koi-runtime.service", check=False)
-    assert seen > KILLS / 10  # many were killed while something was announced
     machine.systemctl("reset-failed", "koi-runtime.service")
     service.systemctl("start")
     await_announced(service)

@@ -196,7 +196,7 @@ def test_a_service_name_that_can_not_be_shown_is_ignored_with_a_note(service: st
 
 def test_a_koi_label_that_is_not_text_has_a_note() -> None:
     instance = listed_instance(list_record(**labelled(koi__enable=True, other=5)))
-    assert instance.metadata.enable is None
+    assert instance.metadata.enable is False
     assert len(instance.notes) == 1
 
 

@@ -4,7 +4,12 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
 
+import pytest
+
+from koi_agent.announce.feed import Feed
 from koi_agent.capabilities.health.checks import HealthCheck
 from koi_agent.capabilities.health.prober import Prober, ProberSession
 from koi_agent.core.events import Change, Checked, CheckStatus
@@ -16,12 +21,12 @@ from tests.real.agents import eventually
 A, B = Key("docker", "a"), Key("docker", "b")
 
 
-def check(port: int, interval: float = 0.01) -> HealthCheck:
+def check(port: int, interval: float = 0.01, timeout: float = 1.0) -> HealthCheck:
     return HealthCheck(
         kind=CheckKind.TCP,
         targets=(Target("127.0.0.1", port),),
         interval=interval,
-        timeout=1.0,
+        timeout=timeout,
         unhealthy_after=2,
     )
 
@@ -108,16 +113,89 @@ async def test_withdrawn_check_ends() -> None:
             assert results.count(passed=True) == count
 
 
-async def test_changed_check_keeps_its_health_until_it_runs() -> None:
+async def test_check_of_another_target_keeps_its_health_until_it_runs() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         async with probing() as (session, results):
             await session.put(A, [check(port)])
             await until(results, Health.HEALTHY)
-            await session.put(A, [check(port, interval=5.0)])
+            await session.put(A, [replace(check(port, interval=5.0), kind=CheckKind.HTTP)])
             status = results.last()
             assert status
             assert (status.health, status.message) == (Health.HEALTHY, "connected")
+            assert status.last_checked == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"unhealthy_after": 1}, {"unhealthy_after": 9}, {"timeout": 0.5}, {"interval": 60.0}, {}],
+)
+async def test_other_thresholds_forget_nothing(change: dict[str, Any]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        before = check(listener.getsockname()[1], interval=30.0)
+        async with probing() as (session, results):
+            await session.put(A, [before])
+            await until(results, Health.HEALTHY)
+            old = results.last()
+            assert old
+            after = replace(before, **change)
+            await session.put(A, [after])
+            new = replace(old, interval=after.interval, timeout=after.timeout)
+            assert results.last() == new
+
+
+async def test_lower_threshold_counts_the_failures_so_far() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        before = replace(check(unused.getsockname()[1], interval=60.0), unhealthy_after=3)
+        async with probing() as (session, results):
+            await session.put(A, [before])
+            await eventually(lambda: results.count(passed=False) == 1, "it has failed once")
+            assert results.of()[-1][0] is Health.STARTING
+            await session.put(A, [replace(before, unhealthy_after=1)])
+            assert results.of()[-1][0] is Health.UNHEALTHY
+
+
+async def test_shorter_interval_applies_to_a_check_that_waits() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        before = check(listener.getsockname()[1], interval=3600.0)
+        async with probing() as (session, results):
+            await session.put(A, [before])
+            await until(results, Health.HEALTHY)
+            await session.put(A, [replace(before, interval=0.01)])
+            await eventually(lambda: results.count(passed=True) > 2, "it runs often")
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_result_of_the_run_before_never_counts_for_the_next(turns: int) -> None:
+    """The check ends some turns of the event loop before its instance starts again."""
+    results = Results()
+    feed = Feed("prober", Prober(results.apply), lambda _owner: None)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        probed = HealthCheck(
+            kind=CheckKind.HTTP,
+            targets=(Target("127.0.0.1", listener.getsockname()[1]),),
+            interval=60.0,
+            timeout=60.0,
+            unhealthy_after=1,
+        )
+        listener.setblocking(False)  # noqa: FBT003 - the socket's own
+        async with asyncio.TaskGroup() as group:
+            feeding = group.create_task(feed.run())
+            feed.want(A, (probed,))
+            connection, _ = await asyncio.get_running_loop().sock_accept(listener)
+            with connection:
+                await asyncio.get_running_loop().sock_recv(connection, 1)
+                connection.send(b"HTTP/1.1 200 OK\r\n")
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                feed.interrupt(A)
+                feed.want(A, (probed,))
+                before = len(results.received)
+                for _ in range(20):
+                    await asyncio.sleep(0)
+            assert all(one.passed is None for one in results.received[before:])
+            feeding.cancel()
 
 
 async def test_same_check_of_a_restarted_instance_starts_again() -> None:
@@ -126,6 +204,7 @@ async def test_same_check_of_a_restarted_instance_starts_again() -> None:
         async with probing() as (session, results):
             await session.put(A, [check(port, interval=0.2)])
             await until(results, Health.HEALTHY)
+            session.interrupt(A)
             await session.put(A, [check(port, interval=0.2)])
             status = results.last()
             assert status
@@ -137,8 +216,8 @@ async def test_hundreds_of_checks_share_a_few_connections() -> None:
         port = listener.getsockname()[1]
         async with probing() as (session, results):
             for number in range(300):
-                await session.put(Key("docker", f"a{number}"), [check(port, interval=60.0)])
-            await eventually(lambda: results.count(passed=True) == 300, "all have run", seconds=20)
+                await session.put(Key("docker", f"a{number}"), [check(port, 60.0, 60.0)])
+            await eventually(lambda: results.count(passed=True) == 300, "all have run", seconds=60)
 
 
 async def test_withdrawn_check_frees_its_slot_at_once() -> None:

@@ -13,7 +13,7 @@ from koi_agent.host.cgroups import exists
 from koi_agent.host.listeners import FRESH, ListenerTable
 
 # One test binds more sockets than a dump of one control group lists.
-pytestmark = pytest.mark.one_at_a_time("sockets")
+pytestmark = pytest.mark.one_at_a_time
 
 MANAGER = "/user.slice/user-1000.slice/user@1000.service"
 

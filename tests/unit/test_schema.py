@@ -139,6 +139,8 @@ def test_every_field_of_instance_has_row() -> None:
         if field.name not in INTERNAL
     } | {
         "ips": ("::1",),
+        "aliases": ("site.service",),
+        "problems": ("a file",),
         "announcements": (RecordStatus(name="", state=RecordState.HELD),),
     }
     for name, value in changes.items():
@@ -251,7 +253,7 @@ def test_explanation_has_decision_and_refusals() -> None:
     shown = explanation_of(instance(KoiMetadata(refused=(refused,))), (), UNKNOWN)
     assert shown["key"] == "podman:c"
     assert (shown["enabled"], shown["enabled_by"]) == (False, "")
-    expected = {"key": "koi.port", "reason": "'x' is not a number", "capability": ""}
+    expected = {"key": "koi.port", "reason": "'x' is not a number", "capability": "", "part": ""}
     assert shown["refused"] == [expected]
     assert shown["notes"] == ["a note"]
     assert "not opted in" in shown["reasons"][0]

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from koi_agent.backends.systemd.file_contents import MAX_SIZE
 from koi_agent.backends.systemd.unit_files import UnitFile, UnitFileReader
+from koi_agent.core.metadata.parser import from_unit_keys
 
 Write = Callable[..., list[str]]
 
@@ -46,6 +47,13 @@ Type=no
     assert read(write(text)) == UnitFile(
         assignments=(("Unit", "X-Koi-Name", "Web"), ("X-Koi", "Type", "_http._tcp")),
     )
+
+
+@pytest.mark.parametrize("line", ["[Unit]\nX-Koi-Enable", "[X-Koi]\nEnable no", "[x-koi]\nenable"])
+def test_a_switch_without_a_value_opts_out(write: Write, line: str) -> None:
+    file = read(write("[X-Koi]\nAnnounce=web\n" + line))
+    assert from_unit_keys(file.assignments, {}).enable is False
+    assert any("has no =" in problem for problem in file.problems)
 
 
 def test_drop_ins_follow_the_fragment_and_resets_stay(write: Write) -> None:

@@ -114,6 +114,10 @@ class DockerAPI:
                 raise NoSuchContainer(f"container {id_:.12}: no such container") from refused
             raise
 
+    async def inspect_image(self, id_: str) -> object:
+        """Return the inspection of an image by its digits; raise ``BackendLost``."""
+        return await self._client.get_json(f"{self.engine.api_version}/images/{id_}/json")
+
     async def open_events(self, since: str) -> LineStream:
         """Return the event stream once it has begun; raise ``BackendLost``.
 

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Final, Never, Protocol
 
 from koi_agent.backends.docker.api import DockerAPI
@@ -49,7 +49,7 @@ class EventListener:
         self._tunables = tunables
         self._stream: LineStream | None = None
         self._refusal = ""
-        self._pending: deque[bytes] = deque()
+        self._pending: deque[tuple[int, bytes]] = deque()  # number of the stream, line
         self._arrived = asyncio.Event()
 
     async def open(self) -> None:
@@ -57,8 +57,9 @@ class EventListener:
 
         An engine may refuse: Podman does without a journal or a log file. Then it has no events.
         """
+        since = self._history.start_stream(self._last_received())
         try:
-            self._stream = await self._api.open_events(self._history.start_stream())
+            self._stream = await self._api.open_events(since)
         except RequestRefused as refused:
             log.debug("%s", refused)
             self._refusal = f"the engine has no events (HTTP status {refused.status})"
@@ -110,7 +111,7 @@ class EventListener:
 
     def _put(self, lines: Sequence[bytes]) -> None:
         """Store lines without delay: an engine drops events of a slow reader silently."""
-        self._pending.extend(lines)
+        self._pending.extend((self._history.stream, line) for line in lines)
         self._arrived.set()
         if len(self._pending) > self._tunables.max_pending_events:
             self._pending.clear()
@@ -124,14 +125,22 @@ class EventListener:
             self._arrived.clear()
             while self._pending:
                 for _ in range(min(TURN, len(self._pending))):
-                    self._apply(self._pending.popleft())
+                    self._apply(*self._pending.popleft())
                 await asyncio.sleep(0)
 
-    def _apply(self, line: bytes) -> None:
+    def _last_received(self) -> int:
+        """Return the time of the last event that waits to be applied, 0 without one."""
+        for _, line in reversed(self._pending):
+            with suppress(BadInput):
+                if (event := parse_event(line)) and event.time:
+                    return event.time
+        return 0
+
+    def _apply(self, stream: int, line: bytes) -> None:
         try:
             event = parse_event(line)
         except BadInput as bad:
             self._consumer.bad_event(bad)
             return
-        if event and self._history.add(event):
+        if event and self._history.add(event, stream):
             self._consumer.apply_event(event)

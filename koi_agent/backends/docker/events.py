@@ -8,7 +8,6 @@ import json
 import re
 import signal as signals
 import time
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -66,30 +65,38 @@ class Event:
 
 
 class EventHistory:
-    """The events seen so far, over all connections to one engine."""
+    """The events seen so far, over all connections to one engine.
+
+    ``stream`` is the number of the newest stream. Events are added in the order in which they
+    were received, perhaps after a later stream was opened: an event belongs to its own stream.
+    """
 
     def __init__(self) -> None:
+        self.stream = 0
         self._latest = 0
-        self._recent: deque[tuple[int, str, str]] = deque(maxlen=_MAX_RECENT)
-        self._before_stream: frozenset[tuple[int, str, str]] = frozenset()
+        self._stream_of: dict[tuple[int, str, str], int] = {}
 
-    def start_stream(self) -> str:
+    def start_stream(self, received: int = 0) -> str:
         """Return the ``since`` of a new stream: seconds since the epoch, with a fraction.
 
-        The engine sends the events of that moment again; ``add`` recognizes them.
+        ``received`` is the time of the last event that was received and is still to be added, in
+        nanoseconds, 0 without one. The engine sends the events of that moment again; ``add``
+        recognizes them.
         """
-        self._before_stream = frozenset(self._recent)
+        self.stream += 1
         now = time.time_ns()
         # A clock that was set back must not ask for the future: no event would come until then.
-        since = min(self._latest or now, now)
+        since = min(max(self._latest, received) or now, now)
         return f"{since // _NANOSECONDS}.{since % _NANOSECONDS:09d}"
 
-    def add(self, event: Event) -> bool:
-        """Record an event; return False if an earlier stream had it already."""
+    def add(self, event: Event, stream: int) -> bool:
+        """Record an event of a stream; return False if an earlier stream had it already."""
         mark = (event.time, event.id, event.action)
-        if event.time and mark in self._before_stream:
+        if event.time and self._stream_of.get(mark, stream) < stream:
             return False
-        self._recent.append(mark)
+        self._stream_of[mark] = stream
+        if len(self._stream_of) > _MAX_RECENT:
+            del self._stream_of[next(iter(self._stream_of))]
         self._latest = max(self._latest, event.time)
         return True
 

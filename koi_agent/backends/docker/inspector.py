@@ -8,6 +8,7 @@ from typing import Never
 
 from koi_agent.backends.docker.api import DockerAPI, NoSuchContainer
 from koi_agent.backends.docker.containers import Container, container_from_inspection
+from koi_agent.backends.docker.images import Images, own_labels
 from koi_agent.backends.docker.inspect_queue import InspectQueue
 from koi_agent.backends.docker.listeners import docker_group
 from koi_agent.backends.docker.tracker import Tracker
@@ -28,9 +29,9 @@ class Inspector:
 
     ``uninspected`` are the ids whose inspection failed, to be inspected after the next list.
     ``on_bad_record`` is called with what can't be parsed, and why. A container is inspected again
-    a while after the engine failed to. ``population`` watches the control groups.
+    a while after the engine failed to. Without ``images`` the labels of images count.
 
-    ``dead`` are the ids of containers that the engine calls running though no process of them is
+    ``population`` watches the control groups of containers. ``dead`` are the ids of containers that the engine calls running though no process of them is
     left. The control group decides: such a container has ended.
     """
 
@@ -41,16 +42,17 @@ class Inspector:
         tracker: Tracker,
         on_bad_record: Callable[[str, BadInput], None],
         *,
-        population: PopulationWatch,
+        images: Images | None,
         tunables: Tunables,
     ) -> None:
+        self.population = PopulationWatch()
         self.dead: set[str] = set()
         self.uninspected: set[str] = set()
         self._api = api
         self._queue = queue
         self._tracker = tracker
         self._on_bad_record = on_bad_record
-        self._population = population
+        self._images = images
         self._retry = tunables.inspect_retry
         self._empty_check = tunables.empty_check
         self._suspects: set[str] = set()
@@ -79,8 +81,8 @@ class Inspector:
 
     def _ask_about_empty(self, id_: str) -> None:
         if not self._tracker.knows(id_):
-            self._population.forget(id_)
-        elif self._population.is_empty(id_):
+            self.population.forget(id_)
+        elif self.population.is_empty(id_):
             self._suspects.add(id_)
             self._queue.put(id_, urgent=True)
 
@@ -105,10 +107,10 @@ class Inspector:
         """Return True if a container that should have a process has none."""
         inspected = container.inspected
         if inspected is None or container.state not in HAS_PROCESSES:
-            self._population.forget(container.id)
+            self.population.forget(container.id)
             return False
-        self._population.follow(container.id, inspected.control_group, run=inspected.started_at)
-        return self._population.is_empty(container.id)
+        self.population.follow(container.id, inspected.control_group, run=inspected.started_at)
+        return self.population.is_empty(container.id)
 
     async def _inspect(self, id_: str) -> Container | None:
         """Return the container, or None if it is gone; raise ``BadInput`` or ``BackendLost``."""
@@ -116,7 +118,14 @@ class Inspector:
             record = await self._api.inspect_container(id_)
         except NoSuchContainer:
             return None
-        return self._with_control_group(container_from_inspection(record, self._api.engine.kind))
+        kind = self._api.engine.kind
+        container = container_from_inspection(record, kind)
+        if self._images:
+            image = await self._images.find(self._api, record)
+            container = replace(container, labels=own_labels(record, kind, image))
+            if image.is_transient:
+                self._queue.put_after(self._retry, id_)
+        return self._with_control_group(container)
 
     def _report(self, id_: str, error: BadInput | BackendLost) -> None:
         if isinstance(error, BadInput):

@@ -12,9 +12,11 @@ from koi_agent.core.metadata.names import filled_text
 from koi_agent.core.metadata.parser import from_labels
 from koi_agent.host.engines import COMPOSE, UNIT
 
-_VARIABLE: Final = "KOI_MDNS_ANNOUNCE"
+VARIABLE: Final = "KOI_MDNS_ANNOUNCE"
+"""The one variable of a container's environment that is read."""
 _UNIT: Final = re.compile(r"[A-Za-z0-9:_.\\@-]{1,240}\.(?:service|scope)")
 _MAX_NAME: Final = 253
+_SWITCHES: Final = frozenset({"koi.enable", "traefik.enable"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +41,12 @@ def parse_labels(
     """Parse labels, and the one variable of the environment (``NAME=value``) that is ours."""
     texts = {key: value for key, value in labels.items() if isinstance(value, str)}
     notes: list[str] = []
-    if len(texts) < len(labels) and any(map(_is_koi_label, labels.keys() - texts.keys())):
-        notes.append("a koi label is ignored: its value is not text")
+    if len(texts) < len(labels):
+        others = labels.keys() - texts.keys()
+        # Without a text a switch can't be read, so that it counts as no.
+        texts |= {key: "" for key in others if key.lower() in _SWITCHES}
+        if any(map(_is_koi_label, others)):
+            notes.append("a koi label is ignored: its value is not text")
     unit = texts.get(UNIT, "") if kind.names_unit else ""
     number = texts.get(f"{COMPOSE}container-number", "")
     return ContainerLabels(
@@ -48,7 +54,7 @@ def parse_labels(
         project=_name_label(texts, f"{COMPOSE}project", notes),
         replica=int(number) if re.fullmatch("[0-9]{1,6}", number) else 0,
         unit=unit if _UNIT.fullmatch(unit) else "",
-        metadata=from_labels(texts, _shorthand(environment)),
+        metadata=from_labels(texts, shorthand(environment)),
         notes=tuple(notes),
     )
 
@@ -74,9 +80,10 @@ def check_name(text: str) -> str:
     return name
 
 
-def _shorthand(environment: Iterable[str]) -> dict[str, str]:
+def shorthand(environment: Iterable[str]) -> dict[str, str]:
+    """Return the variable that is read, from an environment of ``NAME=value``."""
     for variable in environment:
         name, equals, value = variable.partition("=")
-        if name == _VARIABLE and equals:
+        if name == VARIABLE and equals:
             return {name: value}
     return {}

@@ -11,6 +11,7 @@ from koi_agent.backends.docker.api import DockerAPI
 from koi_agent.backends.docker.containers import Container, container_from_list
 from koi_agent.backends.docker.event_listener import EventListener
 from koi_agent.backends.docker.events import Event, EventHistory
+from koi_agent.backends.docker.images import Images
 from koi_agent.backends.docker.inspect_queue import InspectQueue
 from koi_agent.backends.docker.inspector import Inspector
 from koi_agent.backends.docker.listeners import HostPorts
@@ -23,7 +24,6 @@ from koi_agent.core.errors import BackendLost, BadInput, ungrouped
 from koi_agent.core.events import Listing
 from koi_agent.core.instance import Instance, InstanceState
 from koi_agent.host.listeners import ListenerTable
-from koi_agent.host.population import PopulationWatch
 
 log = logging.getLogger(__name__)
 
@@ -35,10 +35,14 @@ MAX_COMPLAINTS: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class EngineState:
-    """State that outlives a connection: the containers that run, and the events that are known."""
+    """State that outlives a connection: running containers, known events, inspected images.
+
+    Without ``images`` they are not inspected, and their labels count.
+    """
 
     containers: dict[str, Container] = field(default_factory=dict)
     history: EventHistory = field(default_factory=EventHistory)
+    images: Images | None = None
 
 
 class Session:
@@ -59,16 +63,18 @@ class Session:
         self._kind = api.engine.kind
         self._tunables = tunables
         self._ports = HostPorts(listeners, self._on_ports_changed)
-        self._table = ContainerTable(name, state.containers, deliver, self._ports)
+        image_labels = state.images is None
+        self._table = ContainerTable(
+            name, state.containers, deliver, self._ports, image_labels=image_labels
+        )
         self._queue = InspectQueue()
         self._tracker = Tracker(self._table, self._kind, self._queue, tunables)
-        self._population = PopulationWatch()
         self._inspector = Inspector(
             api,
             self._queue,
             self._tracker,
             self._complain,
-            population=self._population,
+            images=state.images,
             tunables=tunables,
         )
         self._listener = EventListener(api, state.history, self, tunables)
@@ -85,7 +91,7 @@ class Session:
         finally:
             self._listener.close()
             self._queue.close()
-            self._population.close()
+            self._inspector.population.close()
             self._tracker.close()
 
     async def run(self) -> Never:
@@ -103,7 +109,7 @@ class Session:
     async def _watch_population(self) -> Never:
         """Inspect the containers whose last process has ended, if no event reports that."""
         while True:
-            for id_ in await self._population.emptied():
+            for id_ in await self._inspector.population.emptied():
                 self._inspector.emptied(id_)
 
     async def doubt(self) -> str:

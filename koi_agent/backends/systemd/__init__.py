@@ -9,7 +9,8 @@ The way of a ``PropertiesChanged`` signal:
 - ``stops`` has the dead units that may restart: a list of the manager decides about them.
 - ``Runs.report`` delivers ``Seen`` or ``Gone`` to the follower, which applies it to the registry.
 
-After a daemon-reload, and once a minute, the reconciler compares the table with a full list.
+After a daemon-reload, and every ``ResyncInterval=``, the reconciler compares the table with a full
+list.
 """
 
 import asyncio

@@ -16,7 +16,7 @@ from koi_agent.core.text import printable
 
 log = logging.getLogger(__name__)
 
-FILE_PROPERTIES = ((UNIT, "FragmentPath"), (UNIT, "DropInPaths"))
+UNIT_PROPERTIES = ((UNIT, "FragmentPath"), (UNIT, "DropInPaths"), (UNIT, "Names"))
 
 UNITS_CACHED = 16384
 """Units whose details are cached; the least recently read one is dropped first."""
@@ -51,7 +51,7 @@ class DetailsReader:
         """
         interface = CONTROL_GROUP_INTERFACES.get(name[name.rfind(".") :])
         control_group = ((interface, "ControlGroup"),) if interface else ()
-        properties = await self._manager.properties(path, (*FILE_PROPERTIES, *control_group))
+        properties = await self._manager.properties(path, (*UNIT_PROPERTIES, *control_group))
         return self._record(name, properties, generation)
 
     def _record(self, name: str, properties: dict[str, Any], generation: int) -> UnitRecord:
@@ -68,6 +68,8 @@ class DetailsReader:
             notifies_ready=file.notifies_ready,
             address_filter=file.address_filter,
             notes=(*file.problems, *private),
+            problems=file.problems,
+            aliases=tuple(sorted(set(properties.get("Names", ())) - {name})),
         )
         paths = (fragment, *drop_ins)
         return UnitRecord(details, paths, _mtimes(paths), generation, file.problems)

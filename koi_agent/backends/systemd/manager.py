@@ -1,8 +1,9 @@
 """D-Bus calls to a systemd manager, and the signals of it that are received.
 
 Reading a property of a unit that is not loaded loads the unit, and every subscriber gets
-UnitNew and UnitRemoved. So properties are read of running units only, and never because a unit
-was loaded.
+UnitNew and UnitRemoved. So properties are read only of units that a signal or a list has shown
+as running. UnitNew shows nothing: a list is read first. A unit that ends meanwhile may be loaded
+again.
 """
 
 import asyncio

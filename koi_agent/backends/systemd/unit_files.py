@@ -14,6 +14,7 @@ from typing import Final
 
 from koi_agent.backends.systemd.file_contents import read_file
 from koi_agent.core.errors import BadInput
+from koi_agent.core.metadata.switches import is_switch
 from koi_agent.core.metadata.values import unit_boolean
 from koi_agent.core.reach.filters import OPEN, AddressFilter
 from koi_agent.core.text import printable
@@ -26,6 +27,7 @@ ANNOUNCE: Final = "KOI_MDNS_ANNOUNCE"
 
 _PREFIX = "X-Koi-"
 _SECTION = "X-Koi"
+_ENABLE = "X-Koi-Enable"
 _QUADLET_SECTIONS = frozenset({"X-Container", "X-Pod", "X-Kube"})
 _SERVICE_KEYS = frozenset(
     {
@@ -142,7 +144,8 @@ def _parsed(path: str, data: bytes) -> _File:
 
 
 def _is_ours(section: str, key: str) -> bool:
-    return section == _SECTION or key.startswith(_PREFIX)
+    """Return True for a key of the agent. One in the wrong case is included: it is reported."""
+    return section.lower() == _SECTION.lower() or key[: len(_PREFIX)].lower() == _PREFIX.lower()
 
 
 def _is_used(entry: Entry) -> bool:
@@ -191,14 +194,16 @@ class _Merge:
     def add(self, file: _File) -> None:
         for line in file.ignored:
             self._add_problem(file, line, f"{line.reason}: ignored")
+            if _is_switch(line.text):
+                # A switch without a value can't be read, so it counts as no.
+                self.assignments.append((line.section, _ENABLE, line.text))
         for entry in file.entries:
+            self.filters.assign(entry.key, entry.value)
             if _is_ours(entry.section, entry.key):
                 value = self._expanded(file, entry, entry.value)
                 self.assignments.append((entry.section, entry.key, value))
             elif entry.key == "Environment":
                 self._add_environment(file, entry)
-            elif entry.key in FILTER_KEYS:
-                self.filters.assign(entry.key, entry.value)
             elif entry.key == "Restart":
                 self.restart = entry.value or self.restart
             elif entry.key == "RestartForceExitStatus":
@@ -218,7 +223,7 @@ class _Merge:
             self.bus_name = entry.value
         elif entry.key == "PrivateNetwork":
             self.private_network = _boolean(entry.value, before=self.private_network)
-        elif not entry.value or entry.value.startswith(("/", "%")):
+        elif entry.key == "NetworkNamespacePath" and entry.value[:1] in ("", "/", "%"):
             self.namespace_path = entry.value
 
     def _add_environment(self, file: _File, entry: Entry) -> None:
@@ -243,6 +248,14 @@ class _Merge:
 
     def _add_problem(self, file: _File, at: Entry | Ignored, problem: str) -> None:
         self.problems.append(f"{printable(file.path)}:{at.line}: {problem}")
+
+
+def _is_switch(text: str) -> bool:
+    """Return True if a line without an assignment begins as a switch that opts in or out."""
+    word, *_ = text.split(maxsplit=1) or [""]
+    return is_switch(
+        word[len(_PREFIX) :] if word[: len(_PREFIX)].lower() == _PREFIX.lower() else word
+    )
 
 
 def _boolean(value: str, *, before: bool) -> bool:

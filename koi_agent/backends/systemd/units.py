@@ -28,9 +28,9 @@ NAMES_CACHED = 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitDetails:
-    """Properties of a unit that systemd does not signal: they change only with its files.
+    """Properties of a unit that systemd does not signal: those of its files, and its control group.
 
-    ``awaits`` names the backend that may claim the unit: Quadlet's units are Podman's.
+    ``awaits`` is the kind of the backend that may claim the unit: "podman" for Quadlet's units.
     ``may_restart`` is true where Restart= or an unreadable file lets systemd start the unit
     again by itself. ``notifies_ready`` is true where the service reports READY=1 or a bus name.
     ``address_filter`` is the unit's firewall.
@@ -44,11 +44,16 @@ class UnitDetails:
     notifies_ready: bool = False
     address_filter: AddressFilter = OPEN
     notes: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
 
 @dataclass(slots=True, eq=False)
 class Unit:
-    """A unit as its signals describe it; ``reported`` is the instance that was delivered last.
+    """A unit as signals and lists describe it.
+
+    ``reported`` is the instance that was delivered last, alone or in a list; None before the first
+    and after the end of a run.
 
     ``control_group`` is the one that was read last. ``started_at`` is the time at which the
     unit last left ``inactive``, in seconds of the monotonic clock. ``restarts_at_start`` is
@@ -175,11 +180,13 @@ class Unit:
             metadata=details.metadata,
             health=self.health(details),
             unit=self.name,
+            aliases=details.aliases,
             control_group=details.control_group,
             main_pid=self.main_pid,
             invocation_id=self.invocation_id,
             awaits=details.awaits,
             notes=details.notes,
+            problems=details.problems,
             ending=self.active_state == "deactivating",
             address_filter=details.address_filter,
             traits=UNIT,

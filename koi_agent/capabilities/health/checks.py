@@ -6,7 +6,7 @@ the runtime checks itself is not checked again.
 """
 
 from collections.abc import Hashable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from koi_agent.core.errors import BadInput
@@ -61,6 +61,16 @@ class HealthCheck:
         http = self.kind is CheckKind.HTTP
         endpoint = self.targets[0].text
         return f"{self.scheme}://{endpoint}{self.path}" if http else endpoint
+
+    def has_same_target(self, other: "HealthCheck") -> bool:
+        """Return True if the other check asks the same question: only its thresholds differ."""
+        same = replace(
+            other,
+            interval=self.interval,
+            timeout=self.timeout,
+            unhealthy_after=self.unhealthy_after,
+        )
+        return same == self
 
     @property
     def name(self) -> str:

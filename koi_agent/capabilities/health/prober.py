@@ -27,12 +27,15 @@ AT_ONCE: Final = 64
 BATCH: Final = 0.25
 """Seconds within which checks that are due run together."""
 FIRST: Final = 1.0
-"""Seconds until the first run of a new check, if its interval is not shorter."""
+"""Seconds within which a new check runs first, at a random moment, or its interval if shorter."""
 
 
 @dataclass(slots=True)
 class _Subject:
-    """An instance that is checked, and its last results."""
+    """An instance that is checked, and its last results.
+
+    ``turn`` is the number of its entry in the schedule, 0 while its check is due or runs.
+    """
 
     key: Key
     check: HealthCheck
@@ -41,6 +44,7 @@ class _Subject:
     failures: int = 0
     last_checked: int = 0
     last_ok: int = 0
+    turn: int = 0
     probing: asyncio.Task[None] | None = None
 
     def status(self) -> CheckStatus:
@@ -77,40 +81,55 @@ class ProberSession:
         self._apply = apply
         self._subjects: dict[Key, _Subject] = {}
         self._due: list[tuple[float, int, _Subject]] = []
-        self._numbers = count()
+        self._numbers = count(1)
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._rescheduled = asyncio.Event()
 
     async def put(self, owner: Key, records: Sequence[HealthCheck]) -> None:
         """Check an instance as its record describes; without a record stop checking it."""
         known = self._subjects.get(owner)
-        self._drop(owner)
-        if records:
-            self._start(owner, records[0], known)
-        else:
+        if not records:
+            self.interrupt(owner)
             self._apply(Checked(owner, None))
+        elif known and known.check.has_same_target(records[0]):
+            self._adjust(known, records[0])
+        else:
+            self._start(owner, records[0], known)
 
     def _start(self, owner: Key, check: HealthCheck, known: _Subject | None) -> None:
-        """Start a check. A changed check keeps the health; the same one belongs to a restart."""
+        """Start a check. The check of another target keeps the health until it has run."""
         subject = _Subject(owner, check)
-        if known and known.check != check and not known.check.obstacle:
+        if known and not known.check.obstacle:
             subject.health, subject.message = known.health, known.message
+        if known:
+            self.interrupt(owner)
         self._subjects[owner] = subject
         if check.obstacle:
             subject.health, subject.message = Health.UNKNOWN, check.obstacle
         else:
-            self._schedule(subject, uniform(0, min(FIRST, check.interval)))  # noqa: S311 - jitter
+            self._schedule(subject, _first_wait(check))
         self._apply(Checked(owner, subject.status()))
 
-    def _drop(self, owner: Key) -> None:
-        """Stop the check of an instance, without a result."""
+    def _adjust(self, subject: _Subject, check: HealthCheck) -> None:
+        """Apply other thresholds to a check that goes on; its results still count."""
+        before, subject.check = subject.check, check
+        if subject.failures >= check.unhealthy_after:
+            subject.health = Health.UNHEALTHY
+        if subject.turn and check.interval != before.interval:
+            self._schedule(subject, _first_wait(check))
+        self._apply(Checked(subject.key, subject.status()))
+
+    def interrupt(self, owner: Key) -> None:
+        """Stop the check of an instance at once, without a result."""
         subject = self._subjects.pop(owner, None)
         if subject and subject.probing:
             subject.probing.cancel()
 
     def _schedule(self, subject: _Subject, seconds: float) -> None:
+        """Set when a check runs next; an earlier entry of it no longer counts."""
         due = asyncio.get_running_loop().time() + seconds
-        heappush(self._due, (due, next(self._numbers), subject))
+        subject.turn = next(self._numbers)
+        heappush(self._due, (due, subject.turn, subject))
         self._rescheduled.set()
 
     async def run(self) -> Never:
@@ -141,8 +160,9 @@ class ProberSession:
         """Remove and yield the subjects that are due and still wanted."""
         now = asyncio.get_running_loop().time()
         while self._due and self._due[0][0] <= now:
-            _, _, subject = heappop(self._due)
-            if self._subjects.get(subject.key) is subject:
+            _, turn, subject = heappop(self._due)
+            if self._subjects.get(subject.key) is subject and subject.turn == turn:
+                subject.turn = 0
                 yield subject
 
     async def _probe(self, subject: _Subject) -> None:
@@ -150,11 +170,18 @@ class ProberSession:
             message, passed = await probe(subject.check), True
         except Unhealthy as unhealthy:
             message, passed = str(unhealthy), False
+        if self._subjects.get(subject.key) is not subject:  # interrupted in this turn of the loop
+            return
         subject.probing = None
         _count(subject, message, passed=passed)
         self._apply(Checked(subject.key, subject.status(), passed))
         interval = subject.check.interval
         self._schedule(subject, uniform(0.9, 1.1) * interval)  # noqa: S311 - jitter
+
+
+def _first_wait(check: HealthCheck) -> float:
+    """Return the seconds until a new check runs: random, so that checks do not run all at once."""
+    return uniform(0, min(FIRST, check.interval))  # noqa: S311 - jitter
 
 
 def _count(subject: _Subject, message: str, *, passed: bool) -> None:

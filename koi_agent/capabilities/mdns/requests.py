@@ -179,10 +179,16 @@ class _Reading:
         """Return the first usable service name; raise ``BadInput`` without one."""
         for name in filter(None, (of_port.name, self._instance.metadata.name)):
             try:
-                return service_names.accepted(name)
+                return self._accepted(name)
             except BadInput as bad:
                 self._refuse(Subject.NAME, f"{about}, name", str(bad))
-        return service_names.accepted(self._instance.name)
+        return self._accepted(self._instance.name)
+
+    def _accepted(self, name: str) -> str:
+        """Return a service name that may be announced; raise ``BadInput`` otherwise."""
+        accepted = service_names.accepted(name)
+        self._policy.names.check(service_names.unnumbered(accepted))
+        return accepted
 
     def _host(
         self, reachable: Sequence[Endpoint], unreachable: Sequence[Unreachable]
@@ -211,6 +217,7 @@ class _Reading:
             raise BadInput(f"{names.shown(name)} has dots, and {text}")
         if name == self._policy.host_name.lower():
             raise BadInput(f"{names.shown(name)} is this host's own name")
+        self._policy.names.check(name)
         return name
 
 

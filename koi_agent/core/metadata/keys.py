@@ -118,11 +118,18 @@ class Spelling:
     separator: str
     unit: bool = False
 
-    def parse(self, name: str) -> KeyTarget:
-        """Parse a key without its prefix. Raises ``BadInput`` for an unknown key."""
-        for row, pattern in _PATTERNS[self]:
-            if match := pattern.fullmatch(name):
-                return _target(row, match.groupdict())
+    @property
+    def switch(self) -> KeyTarget:
+        """The target that opts in or out."""
+        return _SWITCH
+
+    def parse(self, key: str) -> KeyTarget:
+        """Parse a key with its prefix, in any case. Raises ``BadInput`` for an unknown key."""
+        name = key[len(self.prefix) :]
+        if key.startswith(self.prefix):
+            for row, pattern in _PATTERNS[self]:
+                if match := pattern.fullmatch(name):
+                    return _target(row, match.groupdict())
         raise BadInput("unknown key" + self._suggestion(name))
 
     def _suggestion(self, name: str) -> str:
@@ -136,6 +143,9 @@ class Spelling:
         port = f"(?P<port>[0-9]+)(?:{self.separator}(?P<protocol>tcp|udp))?"
         escaped = re.escape(self.write(name))
         return re.compile(escaped.replace("<port>", port).replace("<k>", "(?P<txt>.+)"), re.DOTALL)
+
+
+_SWITCH = KeyTarget(KEYS[0])
 
 
 def _target(row: KeyRow, groups: dict[str, str]) -> KeyTarget:

@@ -5,13 +5,14 @@ instances. Names are assigned by the planner.
 """
 
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from operator import attrgetter
 from typing import NamedTuple, Protocol
 
 from koi_agent.core.instance import EnabledBy, Health, Instance, InstanceState
 from koi_agent.core.key import Key
+from koi_agent.core.plan.name_rules import NameRules
 from koi_agent.core.plan.records import Decision, Record
 from koi_agent.core.reach.network import UNKNOWN, HostNetwork
 
@@ -21,8 +22,8 @@ class Policy:
     """The administrator's decisions that all capabilities share, and the state of the host.
 
     ``host_name`` is this host's name, a single label. ``lost`` are the backends that have been
-    lost for longer than ``StaleAfter=``: their instances are no longer announced. ``network`` are
-    the interfaces of this host.
+    lost for longer than ``StaleAfter=``: their instances are no longer announced. ``names`` are
+    the names that instances may have, ``network`` the interfaces of this host.
     """
 
     host_name: str
@@ -30,6 +31,7 @@ class Policy:
     withdraw_unhealthy: bool = True
     lost: frozenset[str] = frozenset()
     network: HostNetwork = UNKNOWN
+    names: NameRules = field(default_factory=NameRules)
 
     def admits(self, instance: Instance) -> bool:
         """Return True if the instance has opted in from a source that counts."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import ip_interface
 
 from koi_agent.core.errors import BadInput
 from koi_agent.core.instance import Instance, PortMapping, PortSource
@@ -130,6 +129,4 @@ def _admits(rules: AddressFilter, link: Link, families: Iterable[Family]) -> boo
     if not rules.admits_interface(link.name):
         return False
     own = [one for one in link.addresses if one.family in families]
-    return any(
-        rules.admits_network(ip_interface(f"{one.address}/{one.prefix}").network) for one in own
-    )
+    return any(rules.admits_network(one.network) for one in own)

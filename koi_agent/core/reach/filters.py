@@ -7,12 +7,11 @@ not denied. Slices above the unit may have filters of their own, which are not r
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import ip_network
 from typing import Final
 
-from koi_agent.core.reach.addresses import Address
+from koi_agent.core.reach.addresses import Address, Network
 
-Network = IPv4Network | IPv6Network
 WORDS: Final = {
     "any": ("0.0.0.0/0", "::/0"),
     "localhost": ("127.0.0.0/8", "::1/128"),

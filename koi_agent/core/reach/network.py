@@ -6,10 +6,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from ipaddress import ip_address, ip_interface
+from functools import lru_cache
+from ipaddress import ip_interface
 from typing import Final
 
-from koi_agent.core.reach.addresses import Address, Family, family
+from koi_agent.core.reach.addresses import Address, Family, Network
 
 
 class LinkKind(StrEnum):
@@ -41,7 +42,18 @@ class LinkAddress:
     @property
     def family(self) -> Family:
         """The family of the address."""
-        return family(ip_address(self.address))
+        return Family.IPV6 if ":" in self.address else Family.IPV4
+
+    @property
+    def network(self) -> Network:
+        """The network of the address and its prefix."""
+        return _network(self.address, self.prefix)
+
+
+@lru_cache(maxsize=4096)
+def _network(address: str, prefix: int) -> Network:
+    """Parse a network; cached, because each plan asks for all of them."""
+    return ip_interface(f"{address}/{prefix}").network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -65,9 +77,7 @@ class Link:
 
     def has_on_link(self, address: Address) -> bool:
         """Return True if an address is on the network of the interface."""
-        return any(
-            address in ip_interface(f"{one.address}/{one.prefix}").network for one in self.addresses
-        )
+        return any(address in one.network for one in self.addresses)
 
     def announced(self) -> Iterator[LinkAddress]:
         """Yield the addresses to give to other hosts on the network.

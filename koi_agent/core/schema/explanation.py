@@ -48,7 +48,8 @@ def explanation_of(
             for d in decisions
         ],
         "refused": [
-            {"key": r.key, "reason": r.reason, "capability": r.capability} for r in metadata.refused
+            {"key": r.key, "reason": r.reason, "capability": r.capability, "part": r.part}
+            for r in metadata.refused
         ],
         "notes": list(instance.notes),
     }

@@ -136,6 +136,14 @@ _ORIGIN: Final[tuple[Row[Instance], ...]] = (
     ),
     Row("unit", "Unit", TEXT_OR_NULL, lambda i: i.unit, "systemd unit.", heading="Unit"),
     Row(
+        "aliases",
+        "Aliases",
+        TEXTS,
+        lambda i: list(i.aliases),
+        "Other names of the systemd unit.",
+        heading="Aliases",
+    ),
+    Row(
         "main_pid",
         "MainPID",
         NUMBER_OR_NULL,
@@ -186,6 +194,13 @@ _NETWORK: Final[tuple[Row[Instance], ...]] = (
         _announcements,
         "Status of each record that it requests.",
         heading="Announced",
+    ),
+    Row(
+        "problems",
+        "Problems",
+        TEXTS,
+        lambda i: list(i.problems),
+        "Problems with its unit files, such as one that the agent can't read.",
     ),
     Row("", "LinkedTo", OBJECT_PATHS, lambda _: [], "Instances it belongs to; empty so far."),
 )

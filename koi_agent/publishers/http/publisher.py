@@ -2,12 +2,11 @@
 
 import asyncio
 import logging
-import re
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from ipaddress import ip_address
 from typing import Never, cast
+from weakref import WeakValueDictionary
 
 from aiohttp import web
 
@@ -15,10 +14,14 @@ from koi_agent.core.events import Event
 from koi_agent.core.plan.linger import RestartGrace
 from koi_agent.core.registry import Registry
 from koi_agent.publishers.http.agent_status import AgentStatus
+from koi_agent.publishers.http.clients import Client
 from koi_agent.publishers.http.connection import HEADERS, Connection
 from koi_agent.publishers.http.handlers import Handlers
+from koi_agent.publishers.http.host_header import Address, is_own_host, parse_address
 from koi_agent.publishers.http.limits import DEFAULTS, Limits
 from koi_agent.publishers.http.listener import Listener
+from koi_agent.publishers.http.own_names import OwnNames
+from koi_agent.publishers.http.places import Places
 from koi_agent.publishers.http.response import Request, RequestError, Response
 from koi_agent.publishers.http.routes import Routes
 
@@ -26,15 +29,13 @@ log = logging.getLogger(__name__)
 
 BATCH = 64
 """Pieces of a body that are written at once."""
-HOST = re.compile(r"\[?([^\[\]:@/]+|(?<=\[)[0-9A-Fa-f:.]+(?=\]))\]?(?::[0-9]*)?")
-"""A Host header: a name or an address, an IPv6 address in brackets, and a port."""
-LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class HTTPPublisher:
     """An event sink that serves the registry on sockets.
 
     ``status`` returns the state of the agent as a whole. ``grace`` gets the same events, earlier.
+    ``names`` are those that the Host header of a request on TCP may have.
     """
 
     def __init__(
@@ -47,6 +48,13 @@ class HTTPPublisher:
         self._limits = limits
         self._handlers = Handlers(registry, grace, status, limits)
         self._routes = Routes(self._handlers, status().version)
+        self.names = OwnNames()
+        self._listeners: Sequence[Listener] = ()
+        self._turns: WeakValueDictionary[Client, asyncio.Semaphore] = WeakValueDictionary()
+
+    def _new_turns(self) -> asyncio.Semaphore:
+        """Return what bounds the requests of one client, so that others wait for few of them."""
+        return asyncio.Semaphore(self._limits.requests)
 
     def publish(self, events: Sequence[Event]) -> None:
         """Pass events to the event streams."""
@@ -60,17 +68,25 @@ class HTTPPublisher:
         """
         async with asyncio.TaskGroup() as group:
             server = web.Server(self._respond)
-            listeners = [Listener(s, server, self._count, group, self._limits) for s in sockets]
+            places = Places(self._limits)
+            listeners = self._listeners = [
+                Listener(one, server, places, self._count, group, self._limits) for one in sockets
+            ]
             try:
                 for listener in listeners:
                     listener.open()
                 await asyncio.get_running_loop().create_future()
             finally:
-                await self._finish(listeners)
+                await self._finish(listeners, places)
                 await server.shutdown(self._limits.stop_timeout)
         raise AssertionError("serve() ended without being cancelled")
 
-    async def _finish(self, listeners: Iterable[Listener]) -> None:
+    def release(self, listening: socket.socket) -> None:
+        """Stop using a socket, which its owner closes then."""
+        for listener in self._listeners:
+            listener.release(listening)
+
+    async def _finish(self, listeners: Iterable[Listener], places: Places) -> None:
         """Finish all requests and streams; close the connections that take too long."""
         for listener in listeners:
             listener.close()
@@ -79,6 +95,7 @@ class HTTPPublisher:
             async with asyncio.timeout(self._limits.stop_timeout):
                 for listener in listeners:
                     await listener.empty.wait()
+        places.stop()
         if closed := sum(listener.abort() for listener in listeners):
             log.info("%d connections were closed: their requests took too long", closed)
             for listener in listeners:
@@ -88,9 +105,11 @@ class HTTPPublisher:
         connection = cast("Connection", request.protocol)  # a listener makes no other
         with connection.handling():
             try:
-                host = _host(request)
+                host = await _host(request, self.names)
                 route, id_ = self._routes.find(request.method, request.rel_url.raw_path)
-                response = await route.handler(_parsed(request, id_, host))
+                parsed = _parsed(request, id_, host, connection.client)
+                async with self._turns.setdefault(connection.client, self._new_turns()):
+                    response = await route.handler(parsed)
             except RequestError as error:
                 response = error.response()
             return await self._send(request, connection, response)
@@ -147,33 +166,34 @@ def _batches(pieces: Sequence[bytes]) -> Iterator[bytes]:
         yield b"".join(pieces[at : at + BATCH])
 
 
-def _host(request: web.BaseRequest) -> str:
-    """Return the address that the client connected to, "" for a path; raise ``RequestError``.
+async def _host(request: web.BaseRequest, names: OwnNames) -> Address | None:
+    """Return the address that the client connected to, None for a path; raise ``RequestError``.
 
     Another host's name in the Host header is refused. A web page can send it: its owner lets the
     name resolve to an address of this host (DNS rebinding).
     """
     name = request.transport and request.transport.get_extra_info("sockname")
     if not isinstance(name, tuple):
-        return ""
-    address: str = name[0]
+        return None
+    address = parse_address(name[0])
     hosts = request.headers.getall("Host", [])
-    found = HOST.fullmatch(hosts[0].strip()) if len(hosts) == 1 else None
-    if not found or found[1].lower() not in LOCAL_NAMES | {address}:
-        text = "Host is neither localhost nor the address of this connection"
+    own = len(hosts) == 1 and (is_own_host(hosts[0], address) or await names.has(hosts[0]))
+    if not own:
+        text = "Host is not a name or an address of this host; add it to [HTTP] Hosts="
         raise RequestError(403, "forbidden_host", text)
     return address
 
 
-def _parsed(request: web.BaseRequest, id_: str, host: str) -> Request:
+def _parsed(request: web.BaseRequest, id_: str, host: Address | None, client: Client) -> Request:
     """Parse a request; raise ``RequestError``."""
     if request.body_exists:
         raise RequestError(400, "invalid_payload", "this API is read-only: send no body")
     return Request(
         id=id_,
+        client=client,
         query=request.query,
         accept=request.headers.get("Accept", ""),
         last_event_id=request.headers.get("Last-Event-ID", ""),
-        host=host or "127.0.0.1",
-        local=not host or ip_address(host).is_loopback,
+        host=str(host or "127.0.0.1"),
+        local=host is None or host.is_loopback,
     )
