@@ -31,8 +31,8 @@ class Inspector:
     ``on_bad_record`` is called with what can't be parsed, and why. A container is inspected again
     a while after the engine failed to. Without ``images`` the labels of images count.
 
-    ``population`` watches the control groups of containers. ``dead`` are the ids of containers that the engine calls running though no process of them is
-    left. The control group decides: such a container has ended.
+    ``population`` watches the control groups of containers. ``dead`` are the ids of those that the
+    engine calls running though no process is left. The control group decides: they have ended.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Inspector:
                     self._apply(id_, container)
 
     def emptied(self, id_: str) -> None:
-        """Ask about a container whose control group is empty, once an event had time to come."""
+        """Inspect a container whose control group is empty, once an event had time to come."""
         asyncio.get_running_loop().call_later(self._empty_check, self._ask_about_empty, id_)
 
     def _ask_about_empty(self, id_: str) -> None:
