@@ -28,7 +28,8 @@ def _engine(kind: str, _bus: ReconnectingBus, config: Config, listeners: Listene
 
 
 def _systemd(_kind: str, bus: ReconnectingBus, config: Config, listeners: ListenerTable) -> Backend:
-    return Systemd(bus, config.systemd, listeners)
+    has_started_us = "INVOCATION_ID" in os.environ
+    return Systemd(bus, config.systemd, listeners, has_started_us=has_started_us)
 
 
 _BY_SETTINGS: Final[Mapping[type, Callable[..., Backend]]] = {

@@ -75,7 +75,7 @@ class Session:
             self._tracker,
             self._complain,
             images=state.images,
-            retry=tunables.inspect_retry,
+            tunables=tunables,
         )
         self._listener = EventListener(api, state.history, self, tunables)
         self._has_listed = asyncio.Event()
@@ -91,6 +91,7 @@ class Session:
         finally:
             self._listener.close()
             self._queue.close()
+            self._inspector.population.close()
             self._tracker.close()
 
     async def run(self) -> Never:
@@ -100,9 +101,16 @@ class Session:
                 group.create_task(self._listener.read(), name=f"{self._name}: read events")
                 group.create_task(self._apply_events(), name=f"{self._name}: apply events")
                 group.create_task(self._ports.run(), name=f"{self._name}: listeners")
+                group.create_task(self._watch_population(), name=f"{self._name}: control groups")
                 for number in range(self._tunables.inspect_workers):
                     group.create_task(self._inspector.run(), name=f"{self._name}: inspect {number}")
         raise AssertionError("a session ends by losing its engine")
+
+    async def _watch_population(self) -> Never:
+        """Inspect the containers whose last process has ended, if no event reports that."""
+        while True:
+            for id_ in await self._inspector.population.emptied():
+                self._inspector.emptied(id_)
 
     async def doubt(self) -> str:
         """Wait until only a list can show what runs; return why."""
@@ -195,6 +203,9 @@ class Session:
             self._complain("a listed container", bad)
             return
         if container.state is InstanceState.STOPPED:
+            return
+        if container.id in self._inspector.dead:
+            self._queue.put(container.id, urgent=False)  # it may have been started again
             return
         found[container.id] = container
         if before and before.state is not container.state:
