@@ -60,7 +60,6 @@ class HostAddress:
 
     interface: int
     address: str
-    linklocal: bool = False
 
 
 class Addresses:
@@ -105,7 +104,7 @@ def announced(found: HostNetwork) -> tuple[HostAddress, ...]:
     """Return the addresses to announce by mDNS, sorted: those of networks with multicast."""
     return tuple(
         sorted(
-            HostAddress(interface=link.index, address=one.address, linklocal=one.is_link_local)
+            HostAddress(interface=link.index, address=one.address)
             for link in found.networks()
             if link.has_multicast
             for one in link.announced()
