@@ -37,6 +37,7 @@ from koi_agent.core.plan.name_rules import NameRules
 from koi_agent.core.plan.records import Decision
 from koi_agent.core.plan.requests import Policy, considered
 from koi_agent.core.reach.network import UNKNOWN, HostNetwork
+from koi_agent.core.text import MOST_REASONS, bounded
 
 log = logging.getLogger(__name__)
 
@@ -269,9 +270,9 @@ def _pop_slice(todo: dict[Key, None]) -> Sequence[Key]:
 
 
 def _log_decisions(key: Key, decisions: Sequence[Decision]) -> None:
-    for one in decisions:
-        extra = _fields(MessageId.DECIDED, key)
-        log.info("%s: %s, %s: %s", key, one.state, one.about, one.reason, extra=extra)
+    texts = [f"{one.state}, {one.about}: {one.reason}" for one in decisions]
+    for text in bounded(texts, MOST_REASONS, f"koi-runtime explain {key}"):
+        log.info("%s: %s", key, text, extra=_fields(MessageId.DECIDED, key))
 
 
 def _log_status(instance: Instance, status: Sequence[RecordStatus]) -> None:

@@ -1,14 +1,14 @@
 """``koi-runtime explain``: why instances are announced, or not."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from koi_agent.cli import formatting, records, resolve
 from koi_agent.cli.arguments import Arguments
 from koi_agent.cli.client import Client, key_at
 from koi_agent.cli.output import Output, Style
 from koi_agent.core.schema.dictionaries import PORT
-from koi_agent.core.text import printable
+from koi_agent.core.text import bounded, printable
 
 BY = {
     "explicit": "its own metadata sets enable",
@@ -17,6 +17,8 @@ BY = {
     "partner": "its labels for a reverse proxy name a host or a port",
 }
 """The source of the decision to opt in or out, by ``enabled_by``."""
+MOST_LINES: Final = 100
+"""Lines of one kind; metadata can cause thousands."""
 UNKNOWN_TYPE = "_koi-managed."
 
 
@@ -48,14 +50,17 @@ def lines(explanation: formatting.Record) -> Iterator[str]:
     elif "enable" not in metadata:
         yield f"to opt it in: {records.text(explanation, 'opt_in') or 'koi.enable=true'}"
     ports = [PORT.record(port) for port in records.dicts(explanation, "ports")]
-    for port in ports:
-        yield f"port {formatting.address(port)}, {port['source']}: {type_of(port, metadata)}"
+    of_ports = [
+        f"port {formatting.address(port)}, {port['source']}: {type_of(port, metadata)}"
+        for port in ports
+    ]
+    yield from bounded(of_ports, MOST_LINES, _hint(explanation))
     if not ports:
         yield "no port is known"
     yield from reach(explanation)
     yield from by_capability(explanation)
-    for note in records.items(explanation, "notes"):
-        yield f"note: {note}"
+    notes = [f"note: {note}" for note in records.items(explanation, "notes")]
+    yield from bounded(notes, MOST_LINES, _hint(explanation))
 
 
 def reach(explanation: formatting.Record) -> Iterator[str]:
@@ -84,10 +89,16 @@ def by_capability(explanation: formatting.Record) -> Iterator[str]:
         outcome, about = records.text(decision, "outcome"), records.text(decision, "about")
         line = f"{outcome}, {about}: {records.text(decision, 'reason')}"
         groups.setdefault(records.text(decision, "capability"), []).append(line)
-    yield from groups.pop("")
+    hint = _hint(explanation)
+    yield from bounded(groups.pop(""), MOST_LINES, hint)
     for capability, lines in groups.items():
         yield f"{capability}:"
-        yield from (f"  {line}" for line in lines)
+        yield from (f"  {line}" for line in bounded(lines, MOST_LINES, hint))
+
+
+def _hint(explanation: formatting.Record) -> str:
+    """Return the command that writes all of an explanation."""
+    return f"koi-runtime explain --json=pretty {records.text(explanation, 'name')}"
 
 
 def refused(refusal: formatting.Record) -> str:

@@ -11,7 +11,7 @@ from koi_agent.core.dbus_names import INSTANCE
 from koi_agent.core.schema.instance import INSTANCE_PROPERTIES
 from koi_agent.core.schema.tables import Row
 from koi_agent.core.schema.types import TIME
-from koi_agent.core.text import printable
+from koi_agent.core.text import MOST_REASONS, bounded, printable
 
 FORMATTERS: Final[Mapping[str, Callable[[formatting.Record], Iterable[str]]]] = {
     "state": lambda record: [formatting.detailed(formatting.state(record), record["state_detail"])],
@@ -56,10 +56,12 @@ def fields(record: formatting.Record) -> Iterator[tuple[str, list[str]]]:
     for row in INSTANCE_PROPERTIES.rows:
         if row.heading and (values := _lines(row, record)):
             yield row.heading, values
-    if record["refused"]:
-        yield "Refused", [formatting.refused(each) for each in record["refused"]]
-    if record["notes"]:
-        yield "Notes", [str(note) for note in record["notes"]]
+    refused = [formatting.refused(each) for each in record["refused"]]
+    notes = [str(note) for note in record["notes"]]
+    hint = f"koi-runtime explain {record['name']}"
+    for heading, reasons in (("Refused", refused), ("Notes", notes)):
+        if reasons:
+            yield heading, bounded(reasons, MOST_REASONS, hint)
 
 
 def _lines(row: Row[Any], record: formatting.Record) -> list[str]:

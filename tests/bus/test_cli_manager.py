@@ -16,6 +16,7 @@ from koi_agent.core.instance import (
     PortMapping,
     PortMetadata,
     Protocol,
+    Refusal,
 )
 from koi_agent.core.metadata.parser import from_labels
 from tests.bus.clients import SHOP, WEB, agent, koi_runtime
@@ -248,3 +249,27 @@ async def test_missing_agent_is_reported(bus: PrivateBus, command: str) -> None:
     result = await koi_runtime(bus, *command.split())
     assert (result.code, result.out) == (1, "")
     assert result.err.startswith("koi-runtime: agent on the system bus: not running; ")
+
+
+async def test_many_reasons_are_counted_instead_of_shown(bus: PrivateBus) -> None:
+    refused = tuple(
+        Refusal(key=f"koi.a{n}", reason="unknown key", capability=capability)
+        for capability in ("", "mdns")
+        for n in range(500)
+    )
+    notes = tuple(f"note {n}" for n in range(300))
+    web = replace(WEB, metadata=KoiMetadata(refused=refused), notes=notes)
+    async with agent(bus, web):
+        shown = await koi_runtime(bus, "show", "web")
+        explained = await koi_runtime(bus, "explain", "web")
+        whole = await koi_runtime(bus, "explain", "web", "--json=short")
+    lines = [line.strip() for line in shown.out.splitlines()]
+    assert sum("unknown key" in line for line in lines) == 10
+    assert "990 more: koi-runtime explain web" in lines
+    assert "290 more: koi-runtime explain web" in lines
+    lines = [line.strip() for line in explained.out.splitlines()]
+    assert sum("unknown key" in line for line in lines) == 200
+    assert lines.count("400 more: koi-runtime explain --json=pretty web") == 2
+    assert "200 more: koi-runtime explain --json=pretty web" in lines
+    (record,) = json.loads(whole.out)
+    assert (len(record["refused"]), len(record["notes"])) == (1000, 300)

@@ -12,7 +12,7 @@ from koi_agent.backends.systemd.ports import PRIVATE_NETWORK_NOTE
 from koi_agent.backends.systemd.unit_files import UnitFileReader
 from koi_agent.backends.systemd.units import UnitDetails
 from koi_agent.core.metadata.parser import from_unit_keys
-from koi_agent.core.text import printable
+from koi_agent.core.text import MOST_REASONS, bounded, printable
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +106,9 @@ class DetailsCache:
         """Store what was read, and log problems that were not logged before."""
         before = self._records.get(name)
         if record.problems and (before is None or before.problems != record.problems):
-            log.warning("%s: %s", name, "; ".join(record.problems))
+            hint = f"koi-runtime explain {name}"
+            problems = bounded(record.problems, MOST_REASONS, hint)
+            log.warning("%s: %s", name, "; ".join(problems))
         self._records[name] = record
         self._records.move_to_end(name)
         if record.generation == self.generation:
