@@ -92,7 +92,9 @@ class Agent:
             sockets, self._registry, self._grace, self._http_status, config.http.hosts
         )
         self._server = Server(self._publisher.tree)
-        self._bus = ReconnectingBus(_bus_address(config), self._server.dispatch)
+        self._bus = ReconnectingBus(
+            _bus_address(config), self._server.dispatch, droppable=self._server.only_returns
+        )
         self._listeners = ListenerTable()
         self._followers = Followers(config, self._registry, self._apply, self._backend)
         self._sinks: Sequence[EventSink] = (

@@ -217,8 +217,8 @@ def _owner_rule(name: str) -> str:
 class ReconnectingBus:
     """A bus that is connected to, and connected to again whenever the connection is lost.
 
-    ``on_call`` gets each method call with its connection. ``reconnects`` counts connections
-    after the first.
+    ``on_call`` gets each method call with its connection, except those that expect no reply and
+    are ``droppable``. ``reconnects`` counts connections after the first.
     """
 
     def __init__(
@@ -226,8 +226,11 @@ class ReconnectingBus:
         address: str,
         on_call: Callable[[Connection, Message], None],
         timing: Timing = DEFAULT_TIMING,
+        *,
+        droppable: Callable[[Header], bool] = lambda _header: False,
     ) -> None:
         self.address = address
+        self._droppable = droppable
         self._timing = timing
         self.reconnects = -1
         self._on_call = on_call
@@ -255,6 +258,7 @@ class ReconnectingBus:
     async def _connect_once(self) -> str:
         """Connect and wait until the connection is lost; returns the reason."""
         opened = await open_socket(self.address, self._dispatch, self._timing)
+        opened.reader.droppable = self._droppable
         self.reconnects += 1
         try:
             self._connection = connection = Connection(opened, self.address)

@@ -74,7 +74,7 @@ class Server:
     def dispatch(self, connection: Connection, message: Message) -> None:
         """Queue a call, or refuse it. A call without an effect and without a reply is dropped."""
         header = message.header
-        if header.flags & Flag.NO_REPLY_EXPECTED and not self._acts(header):
+        if header.flags & Flag.NO_REPLY_EXPECTED and self.only_returns(header):
             return
         if len(message.body) > self._limits.arguments:
             text = f"more than {self._limits.arguments} bytes of arguments"
@@ -82,11 +82,12 @@ class Server:
         elif not self._queue.add(connection, message, self._uid(connection, header.sender)):
             _refuse(connection, header, TOO_MANY)
 
-    def _acts(self, header: Header) -> bool:
+    def only_returns(self, header: Header) -> bool:
+        """Return True if a call has no effect besides its reply."""
         try:
-            return self._method(header).acts
+            return not self._method(header).acts
         except ErrorReply:
-            return False
+            return True
 
     def _uid(self, connection: Connection, sender: str) -> int | None:
         """Return the uid of a sender, ``None`` if ``_known`` or ``_lost`` gets the sender later."""

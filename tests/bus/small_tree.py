@@ -158,7 +158,7 @@ async def served(
 @asynccontextmanager
 async def serving(address: str, server: Server, *, name: str = NAME) -> AsyncIterator[Connection]:
     """Run a server on a bus under a name."""
-    bus = ReconnectingBus(address, server.dispatch)
+    bus = ReconnectingBus(address, server.dispatch, droppable=server.only_returns)
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(server.run()), group.create_task(bus.run())]
         try:

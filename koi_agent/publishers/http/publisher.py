@@ -27,8 +27,8 @@ from koi_agent.publishers.http.routes import Routes
 
 log = logging.getLogger(__name__)
 
-BATCH = 64
-"""Pieces of a body that are written at once."""
+BATCH = 256 * 1024
+"""Bytes of a body that are written at once, and one more piece."""
 
 
 class HTTPPublisher:
@@ -162,8 +162,16 @@ class HTTPPublisher:
 
 
 def _batches(pieces: Sequence[bytes]) -> Iterator[bytes]:
-    for at in range(0, len(pieces), BATCH):
-        yield b"".join(pieces[at : at + BATCH])
+    batch: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        batch.append(piece)
+        size += len(piece)
+        if size >= BATCH:
+            yield b"".join(batch)
+            batch, size = [], 0
+    if batch:
+        yield b"".join(batch)
 
 
 async def _host(request: web.BaseRequest, names: OwnNames) -> Address | None:
