@@ -69,14 +69,6 @@ async def wants_no_reply(link: Connection) -> None:
         await asyncio.sleep(1)
 
 
-async def lists(link: Connection) -> None:
-    """Send calls with large replies, and wait for these."""
-    for _ in range(20):
-        link.send(call(ROOT, OBJECT_MANAGER, "GetManagedObjects"))
-        link.send(call(ROOT, MANAGER, "ListInstances"))
-        await link.call((NAME, ROOT, MANAGER), "ListBackends")
-
-
 async def on_bus(address: str, act: Callable[[Connection], Awaitable[None]]) -> None:
     """Connect and do harm, again and again."""
     while True:
@@ -100,7 +92,7 @@ async def on_http(path: str, sent: bytes) -> None:
 
 
 async def harm(address: str, path: str, connections: int) -> None:
-    bus = (disconnects, wants_no_reply, lists)
+    bus = (disconnects, wants_no_reply)
     http = (b"", HEAD, STREAM, HEAD + b"\r\n")
     async with asyncio.TaskGroup() as group:
         for number in range(connections):
