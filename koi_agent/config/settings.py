@@ -71,11 +71,7 @@ class SystemdConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HTTPConfig:
-    """Settings of HTTP.
-
-    ``listen`` are sockets besides those that systemd passes. ``hosts`` are names and addresses that
-    requests may use for this host besides its own.
-    """
+    """Settings of HTTP: ``listen`` besides the sockets of systemd, ``hosts`` besides own names."""
 
     listen: tuple[Listen, ...] = key(
         "Listen",
