@@ -81,13 +81,9 @@ class Agent:
         self._controller = Controller(CAPABILITIES, config, self._grace, self._apply)
         self._network = NetworkWatch(self._controller.set_network)
         self._publisher = DBusPublisher(self._registry, __version__, self._actions(), output)
-        self._http = HTTPService(
-            sockets, self._registry, self._grace, self._http_status, config.http.hosts
-        )
+        self._http = HTTPService(sockets, self._registry, self._grace, self._http_status)
         self._server = Server(self._publisher.tree)
-        self._bus = ReconnectingBus(
-            _bus_address(config), self._server.dispatch, droppable=self._server.only_returns
-        )
+        self._bus = _bus(config, self._server)
         self._listeners = ListenerTable()
         self._followers = Followers(config, self._registry, self._apply, self._backend)
         self._sinks: Sequence[EventSink] = (
@@ -243,6 +239,10 @@ class Agent:
         self._configuration = ConfigurationStatus.in_force(loaded.settings)
         await self._await_listings()
         log.info("configuration reloaded", extra=journal_fields(MessageId.RELOADED))
+
+
+def _bus(config: Config, server: Server) -> ReconnectingBus:
+    return ReconnectingBus(_bus_address(config), server.dispatch, droppable=server.only_returns)
 
 
 def _bus_address(config: Config) -> str:

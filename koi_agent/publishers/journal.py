@@ -57,14 +57,13 @@ def _log_refusals(instance: Instance, known: Sequence[Refusal]) -> None:
     """Log metadata that is refused, once for each run."""
     before = frozenset(known)
     fresh = [one for one in instance.metadata.refused if one not in before]
-    texts = [f"{_refused_part(one)} refused: {one.reason}" for one in fresh]
+    texts = [f"{_subject(one)} refused: {one.reason}" for one in fresh]
     for text in bounded(texts, MOST_REASONS, f"koi-runtime explain {instance.name}"):
         extra = _instance_fields(instance, MessageId.REFUSED, "refused")
         log.warning("%s: %s", instance.key, text, extra=extra)
 
 
-def _refused_part(refusal: Refusal) -> str:
-    """Return the key that is refused, with the part of its meaning if only one is."""
+def _subject(refusal: Refusal) -> str:
     return f"{refusal.key}: {refusal.part}" if refusal.part else refusal.key
 
 

@@ -19,10 +19,7 @@ if TYPE_CHECKING:
 
 
 class HTTPService:
-    """An event sink that serves HTTP; ``status`` returns the state of the agent as a whole.
-
-    ``hosts`` are names for the Host header besides this host's own.
-    """
+    """An event sink that serves HTTP; ``status`` returns the state of the agent as a whole."""
 
     def __init__(
         self,
@@ -30,7 +27,6 @@ class HTTPService:
         registry: Registry,
         grace: RestartGrace,
         status: Callable[[], AgentStatus],
-        hosts: Sequence[str] = (),
     ) -> None:
         self._sockets = sockets
         self._registry = registry
@@ -38,7 +34,7 @@ class HTTPService:
         self._status = status
         self._publisher: HTTPPublisher | None = None
         self._changed = asyncio.Event()
-        self._hosts = hosts
+        self._hosts: Sequence[str] = sockets.hosts
         self._import()
 
     def _import(self) -> None:

@@ -20,6 +20,8 @@ MODE = 0o666
 class HTTPSockets:
     """The listening sockets of one agent; they are opened and closed here, and served elsewhere.
 
+    ``hosts`` are the names of ``Hosts=`` at the start.
+
     An agent that was started ``by_hand`` makes a socket of its own. An agent that systemd started
     without a socket has only those of ``Listen=``. Raises ``ConfigError`` and ``NoSocket``.
     """
@@ -27,6 +29,7 @@ class HTTPSockets:
     def __init__(
         self, config: Config, environment: MutableMapping[str, str], *, by_hand: bool
     ) -> None:
+        self.hosts = config.http.hosts
         self._open: dict[Listen, tuple[socket.socket, ExitStack]] = {}
         self._configured: dict[Listen, None] = {}
         self._fixed = sockets.passed(environment, ("http",)).get("http", [])
