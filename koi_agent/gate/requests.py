@@ -1,6 +1,6 @@
 """The requests that may pass the gate.
 
-A request is never forwarded. If it is one of the six below, the gate writes its own to the engine,
+A request is never forwarded. If it is one of those below, the gate writes its own to the engine,
 so that what was checked here and what the engine reads can't differ. A request that is not spelled
 as the agent spells it is refused: the gate has no other client.
 """
@@ -34,7 +34,6 @@ class Endpoint(Enum):
 
     PING = auto()
     VERSION = auto()
-    INFO = auto()
     LIST = auto()
     INSPECT = auto()
     EVENTS = auto()
@@ -43,7 +42,6 @@ class Endpoint(Enum):
 _PATHS: Final = {
     Endpoint.PING: re.compile("/_ping"),
     Endpoint.VERSION: re.compile("/version"),
-    Endpoint.INFO: re.compile(f"{_VERSION}/info"),
     Endpoint.LIST: re.compile(f"{_VERSION}/containers/json"),
     Endpoint.INSPECT: re.compile(
         f"(?:{_VERSION}|(?P<libpod>/v4\\.0\\.0/libpod))/containers/{_ID}/json"

@@ -29,8 +29,6 @@ def filter_response(endpoint: Endpoint, body: bytes) -> bytes:
             return _encode(_copy_fields(json.loads(body), _INSPECTION))
         case Endpoint.VERSION:
             return _encode(_copy_fields(json.loads(body), _VERSION))
-        case Endpoint.INFO:
-            return _encode(_copy_fields(json.loads(body), _INFO))
         case _:
             return b'"OK"'
 
@@ -144,7 +142,6 @@ _VERSION: Final[Mapping[str, Filter]] = {
     "MinAPIVersion": _scalar,
     "Components": _list_of(Name=_scalar),
 }
-_INFO: Final[Mapping[str, Filter]] = {"CgroupDriver": _scalar}
 _LISTED: Final[Mapping[str, Filter]] = {
     "Id": _scalar,
     "Names": _strings,
@@ -180,7 +177,7 @@ _INSPECTION: Final[Mapping[str, Filter]] = {
         StopSignal=_scalar,
     ),
     "HostConfig": _object(
-        NetworkMode=_scalar, CgroupParent=_scalar, RestartPolicy=_object(Name=_scalar)
+        NetworkMode=_scalar, RestartPolicy=_object(Name=_scalar)
     ),
     "NetworkSettings": _object(
         Ports=_map_of(_list_of(HostIp=_scalar, HostPort=_scalar)), Networks=_ADDRESSES

@@ -25,7 +25,7 @@ _PATH: Final = re.compile(r"(?:/v[0-9.]+)?(?:/libpod)?/(.+)")
 
 @dataclass
 class Faults:
-    """How an engine misbehaves; endpoints are version, info, list, inspect and events."""
+    """How an engine misbehaves; endpoints are version, list, inspect and events."""
 
     silent: set[str] = field(default_factory=set)
     """Endpoints that read a request and never respond."""
@@ -150,8 +150,6 @@ class FakeDocker:
                 await self._send_json(writer, "inspect", lambda: self._inspect(id_))
             case ["version"]:
                 await self._send_json(writer, "version", self._version)
-            case ["info"]:
-                await self._send_json(writer, "info", lambda: {"CgroupDriver": "systemd"})
             case ["events"]:
                 await self._stream(writer, parse_qs(split.query))
             case _:

@@ -61,7 +61,6 @@ class Inspected:
 
     main_pid: int = 0
     control_group: str = ""
-    cgroup_parent: str = ""
     started_at: str = ""
     restart_policy: str = ""
     restart_count: int = 0
@@ -190,7 +189,6 @@ def _inspected(record: JSONObject) -> Inspected:
     return Inspected(
         main_pid=get_int(state, "Pid", _PID_LIMIT),
         control_group=_group(get_str(state, "CgroupPath")),
-        cgroup_parent=_group(get_str(host, "CgroupParent")),
         started_at=get_str(state, "StartedAt")[:64],
         restart_policy="" if policy == "no" else policy[:40],
         restart_count=get_int(record, "RestartCount"),

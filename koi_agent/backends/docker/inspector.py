@@ -9,10 +9,9 @@ from typing import Never
 from koi_agent.backends.docker.api import DockerAPI, NoSuchContainer
 from koi_agent.backends.docker.containers import Container, container_from_inspection
 from koi_agent.backends.docker.inspect_queue import InspectQueue
-from koi_agent.backends.docker.listeners import docker_group
 from koi_agent.backends.docker.tracker import Tracker
 from koi_agent.core.errors import BackendLost, BadInput
-from koi_agent.host.cgroups import exists
+from koi_agent.host.container_groups import ContainerGroups
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +39,7 @@ class Inspector:
         self._tracker = tracker
         self._on_bad_record = on_bad_record
         self._retry = retry
+        self._groups = ContainerGroups()
 
     async def run(self) -> Never:
         """Inspect one container after the other. Several of these may run at a time."""
@@ -80,9 +80,5 @@ class Inspector:
         inspected = container.inspected
         if inspected is None:
             return container
-        engine = self._api.engine
-        if engine.kind.is_libpod:
-            group = inspected.control_group if exists(inspected.control_group) else ""
-        else:
-            group = docker_group(container.id, inspected.cgroup_parent, engine.cgroup_driver)
+        group = self._groups.find(container.id, inspected.main_pid, named=inspected.control_group)
         return replace(container, inspected=replace(inspected, control_group=group))
