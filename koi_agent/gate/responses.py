@@ -136,6 +136,7 @@ _ATTRIBUTES: Final = frozenset(
     }
 )
 _ADDRESSES: Final = _map_of(_object(IPAddress=_scalar, GlobalIPv6Address=_scalar))
+_BINDS: Final = _map_of(_list_of(HostIp=_scalar, HostPort=_scalar))
 _VERSION: Final[Mapping[str, Filter]] = {
     "Version": _scalar,
     "ApiVersion": _scalar,
@@ -177,11 +178,9 @@ _INSPECTION: Final[Mapping[str, Filter]] = {
         StopSignal=_scalar,
     ),
     "HostConfig": _object(
-        NetworkMode=_scalar, RestartPolicy=_object(Name=_scalar)
+        NetworkMode=_scalar, RestartPolicy=_object(Name=_scalar), PortBindings=_BINDS
     ),
-    "NetworkSettings": _object(
-        Ports=_map_of(_list_of(HostIp=_scalar, HostPort=_scalar)), Networks=_ADDRESSES
-    ),
+    "NetworkSettings": _object(Ports=_BINDS, Networks=_ADDRESSES),
 }
 _EVENT: Final[Mapping[str, Filter]] = {
     "Type": _scalar,
