@@ -45,6 +45,8 @@ GATHER = 0.05
 """Seconds from an event to the plan: later events are planned with it."""
 SLICE = 100
 """Instances processed at a time: each takes up to 0.1 ms."""
+LOOK = 1.0
+"""Seconds to the next look at an instance that restarted, if there is no grace."""
 MARGIN = 0.01
 """Seconds added to a deadline so that it has surely passed."""
 
@@ -216,7 +218,7 @@ class Controller:
                 else:
                     lane.drop(key)
             if instance is not self._opted_in.get(key):  # the instance, or a port, may come back
-                self._look_later(key, self._grace.seconds)
+                self._look_later(key, self._grace.seconds or LOOK)
         for lane in self._lanes:
             self._to_feed.update(dict.fromkeys(lane.settle()))
         self._to_feed.update(dict.fromkeys(keys))

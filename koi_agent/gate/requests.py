@@ -1,8 +1,8 @@
 """The requests that may pass the gate.
 
-A request is never forwarded. If it is one of the seven below, the gate writes its own to the
-engine, so that what was checked here and what the engine reads can't differ. A request that is
-not spelled as the agent spells it is refused: the gate has no other client.
+A request is never forwarded. If it is one of those below, the gate writes its own to the engine,
+so that what was checked here and what the engine reads can't differ. A request that is not spelled
+as the agent spells it is refused: the gate has no other client.
 """
 
 import json
@@ -34,7 +34,6 @@ class Endpoint(Enum):
 
     PING = auto()
     VERSION = auto()
-    INFO = auto()
     LIST = auto()
     INSPECT = auto()
     IMAGE = auto()
@@ -44,7 +43,6 @@ class Endpoint(Enum):
 _PATHS: Final = {
     Endpoint.PING: re.compile("/_ping"),
     Endpoint.VERSION: re.compile("/version"),
-    Endpoint.INFO: re.compile(f"{_VERSION}/info"),
     Endpoint.LIST: re.compile(f"{_VERSION}/containers/json"),
     Endpoint.INSPECT: re.compile(
         f"(?:{_VERSION}|(?P<libpod>/v4\\.0\\.0/libpod))/containers/{_ID}/json"

@@ -31,8 +31,6 @@ def filter_response(endpoint: Endpoint, body: bytes) -> bytes:
             return _encode(_copy_fields(json.loads(body), _IMAGE))
         case Endpoint.VERSION:
             return _encode(_copy_fields(json.loads(body), _VERSION))
-        case Endpoint.INFO:
-            return _encode(_copy_fields(json.loads(body), _INFO))
         case _:
             return b'"OK"'
 
@@ -146,13 +144,13 @@ _ATTRIBUTES: Final = frozenset(
     }
 )
 _ADDRESSES: Final = _map_of(_object(IPAddress=_scalar, GlobalIPv6Address=_scalar))
+_BINDS: Final = _map_of(_list_of(HostIp=_scalar, HostPort=_scalar))
 _VERSION: Final[Mapping[str, Filter]] = {
     "Version": _scalar,
     "ApiVersion": _scalar,
     "MinAPIVersion": _scalar,
     "Components": _list_of(Name=_scalar),
 }
-_INFO: Final[Mapping[str, Filter]] = {"CgroupDriver": _scalar}
 _LISTED: Final[Mapping[str, Filter]] = {
     "Id": _scalar,
     "Names": _strings,
@@ -189,11 +187,9 @@ _INSPECTION: Final[Mapping[str, Filter]] = {
         StopSignal=_scalar,
     ),
     "HostConfig": _object(
-        NetworkMode=_scalar, CgroupParent=_scalar, RestartPolicy=_object(Name=_scalar)
+        NetworkMode=_scalar, RestartPolicy=_object(Name=_scalar), PortBindings=_BINDS
     ),
-    "NetworkSettings": _object(
-        Ports=_map_of(_list_of(HostIp=_scalar, HostPort=_scalar)), Networks=_ADDRESSES
-    ),
+    "NetworkSettings": _object(Ports=_BINDS, Networks=_ADDRESSES),
 }
 _IMAGE: Final[Mapping[str, Filter]] = {
     "Config": _object(Labels=_metadata_labels, Env=_environment),

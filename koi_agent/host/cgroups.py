@@ -5,10 +5,8 @@ create groups below its own; these belong to the unit too.
 """
 
 import os
-import re
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from functools import cache
 from itertools import islice
 from pathlib import Path, PurePath
 from typing import Final
@@ -124,21 +122,3 @@ def _directories(path: str) -> Iterator[tuple[int, str]]:
                     yield entry.inode(), entry.path
     except (OSError, ValueError):
         return
-
-
-def exists(group: str, root: Path = ROOT) -> bool:
-    """Return True if the unified hierarchy has such a group."""
-    hierarchy = unified(root)
-    directory = hierarchy and _directory(hierarchy, group)
-    return bool(directory) and _id(directory or "") > 0
-
-
-@cache
-def users_manager() -> str:
-    """Return the control group of the user manager that this process runs under, "" without one."""
-    try:
-        groups = Path("/proc/self/cgroup").read_text("utf-8", "replace")
-    except OSError:
-        return ""
-    found = re.search(r"^0::(/.*/user@[0-9]+\.service)(?:/|$)", groups, re.MULTILINE)
-    return found[1] if found else ""

@@ -58,27 +58,6 @@ async def main():
 asyncio.run(main())
 """
 
-MANAGER = """
-import os
-from koi_agent.host.cgroups import exists, users_manager
-own = open("/proc/self/cgroup").read().rpartition(":")[2].strip().rstrip("/")
-folders = [f"/sys/fs/cgroup{own}/user@7.service{inner}" for inner in ("", "/app.slice")]
-for folder in folders:
-    os.mkdir(folder)
-with open(f"{folders[-1]}/cgroup.procs", "w") as procs:
-    procs.write("0")
-print(own, users_manager(), exists(users_manager()))
-with open(f"/sys/fs/cgroup{own}/cgroup.procs", "w") as procs:
-    procs.write("0")
-for folder in reversed(folders):
-    os.rmdir(folder)
-"""
-
-
-def test_user_manager_is_that_of_the_process(world: World) -> None:
-    own, manager, there = world.run(sys.executable, "-c", MANAGER).stdout.split()
-    assert (manager, there) == (f"{own}/user@7.service", "True")
-
 
 def test_ports_appear_when_they_open_and_go_with_the_container(world: World) -> None:
     (world.home / "server.py").write_text(SERVER)

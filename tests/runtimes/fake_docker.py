@@ -25,8 +25,7 @@ _PATH: Final = re.compile(r"(?:/v[0-9.]+)?(?:/libpod)?/(.+)")
 
 @dataclass
 class Faults:
-    """How an engine misbehaves; endpoints are version, info, list, inspect, image
-    and events."""
+    """How an engine misbehaves; endpoints are version, list, inspect, image and events."""
 
     silent: set[str] = field(default_factory=set)
     """Endpoints that read a request and never respond."""
@@ -154,8 +153,6 @@ class FakeDocker:
                 await self._send_json(writer, "image", lambda: self.images.get(digits))
             case ["version"]:
                 await self._send_json(writer, "version", self._version)
-            case ["info"]:
-                await self._send_json(writer, "info", lambda: {"CgroupDriver": "systemd"})
             case ["events"]:
                 await self._stream(writer, parse_qs(split.query))
             case _:

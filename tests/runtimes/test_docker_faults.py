@@ -162,7 +162,7 @@ SPOILS: dict[str, Spoil] = {
 }
 
 
-@pytest.mark.parametrize("endpoint", ["list", "inspect", "version", "info"])
+@pytest.mark.parametrize("endpoint", ["list", "inspect", "version"])
 @pytest.mark.parametrize("spoil", SPOILS.values(), ids=SPOILS)
 async def test_a_response_that_can_not_be_parsed_is_requested_again(
     tmp_path: Path, endpoint: str, spoil: Spoil
@@ -180,7 +180,7 @@ async def agreed_after_list(engine: Followed) -> None:
     await engine.settle()
 
 
-@pytest.mark.parametrize("endpoint", ["list", "inspect", "version", "info", "events"])
+@pytest.mark.parametrize("endpoint", ["list", "inspect", "version", "events"])
 @pytest.mark.parametrize("status", [400, 403, 404, 500, 503])
 async def test_after_an_http_error_the_request_is_sent_again(
     tmp_path: Path, endpoint: str, status: int
@@ -191,7 +191,7 @@ async def test_after_an_http_error_the_request_is_sent_again(
         await agreed_after_list(engine)
 
 
-@pytest.mark.parametrize("endpoint", ["list", "version", "info", "events"])
+@pytest.mark.parametrize("endpoint", ["list", "version", "events"])
 async def test_an_engine_that_never_responds_is_lost(tmp_path: Path, endpoint: str) -> None:
     limits = RequestLimits(response=0.5, array=0.5, stream=0.5)
     tunables = Tunables(requests=limits)

@@ -7,6 +7,7 @@ import pytest
 
 from koi_agent.backends.docker.containers import (
     Container,
+    Inspected,
     container_from_inspection,
     container_from_list,
     container_from_start,
@@ -16,7 +17,14 @@ from koi_agent.backends.docker.events import Event
 from koi_agent.backends.docker.instances import instance_of
 from koi_agent.backends.docker.kinds import DOCKER, PODMAN, Kind
 from koi_agent.core.errors import BadInput
-from koi_agent.core.instance import Health, Instance, InstanceState, KoiMetadata, Protocol
+from koi_agent.core.instance import (
+    Health,
+    Instance,
+    InstanceState,
+    KoiMetadata,
+    PortSource,
+    Protocol,
+)
 from koi_agent.core.text import UNSAFE
 from koi_agent.host.engines import is_used_label
 from tests.unit.engine_records import (
@@ -225,20 +233,19 @@ def test_a_stop_signal_is_a_word_or_a_number(signal: object, number: int) -> Non
 def test_an_inspection_has_the_restart_policy_and_the_control_group() -> None:
     found = inspected(
         State={"Status": "running", "Pid": 77, "CgroupPath": "/machine.slice/a-b.scope"},
-        HostConfig={"RestartPolicy": {"Name": "always"}, "CgroupParent": "my.slice"},
+        HostConfig={"RestartPolicy": {"Name": "always"}},
         RestartCount=3,
     )
     assert (found.main_pid, found.control_group) == (77, "/machine.slice/a-b.scope")
     assert (found.restart_policy, found.restart_count) == ("always", 3)
-    assert found.cgroup_parent == "my.slice"
     assert inspected(HostConfig={"RestartPolicy": {"Name": "no"}}).restart_policy == ""
 
 
 @pytest.mark.parametrize("path", ["/../etc", "a\x00b", "/\udc80", "/a b", 5, "/" * 2000])
 def test_a_malformed_control_group_is_empty(path: object) -> None:
     state = {"Status": "running", "CgroupPath": path}
-    found = inspected(State=state, HostConfig={"CgroupParent": path})
-    assert (found.control_group, found.cgroup_parent) == ("", "")
+    found = inspected(State=state, HostConfig={})
+    assert found.control_group == ""
 
 
 # Networks
@@ -273,16 +280,41 @@ def labels_with(metadata: KoiMetadata) -> Any:
     return replace(container().labels, metadata=metadata)
 
 
-def test_on_the_hosts_network_the_ports_are_the_listeners() -> None:
-    host = container(network="host", exposed=frozenset({(80, Protocol.TCP)}))
-    assert instance_of(host, DOCKER.name).ports == (replace(port(80), host_port=80),)
-    listeners = (replace(port(8080), host_port=8080, host_ip="::"),)
-    assert instance_of(host, DOCKER.name, host_ports=listeners).ports == listeners
-    declared = replace(host, labels=labels_with(KoiMetadata(port=9)))
-    assert instance_of(declared, DOCKER.name, host_ports=listeners).ports == (
-        replace(port(9), host_port=9),
-        *listeners,
+@pytest.mark.parametrize("exposed", [[], [80], [80, 443], [8080]])
+@pytest.mark.parametrize("listening", [[], [8080], [80, 8080, 8123]])
+@pytest.mark.parametrize("declared", [None, 8080, 9])
+def test_on_the_hosts_network_ports_are_listeners_and_declared_ones(
+    exposed: list[int], listening: list[int], declared: int | None
+) -> None:
+    host = container(
+        network="host",
+        exposed=frozenset((number, Protocol.TCP) for number in exposed),
+        labels=labels_with(KoiMetadata(port=declared)),
     )
+    listeners = tuple(
+        replace(port(number, number, "::"), source=PortSource.LISTENING) for number in listening
+    )
+    shown = instance_of(host, DOCKER.name, host_ports=listeners).ports
+    assert {one.host_port for one in shown if one.source is PortSource.LISTENING} == {*listening}
+    only_declared = {one.host_port for one in shown if one.source is PortSource.DECLARED}
+    assert only_declared == {declared} - {None, *listening}
+    assert len(shown) == len({*listening} | {declared} - {None})
+
+
+@pytest.mark.parametrize(
+    ("network", "inspected", "notes"),
+    [
+        ("host", Inspected(main_pid=7), 1),
+        ("host", Inspected(main_pid=7, control_group="/docker/a"), 0),
+        ("host", Inspected(), 0),
+        ("", Inspected(main_pid=7), 0),
+    ],
+)
+def test_a_note_says_that_listeners_are_not_known(
+    network: str, inspected: Inspected, notes: int
+) -> None:
+    shown = instance_of(container(network=network, inspected=inspected), DOCKER.name)
+    assert len(shown.notes) == notes
 
 
 JOINED = container(ips=("10.0.0.2",), ports=(port(53, 53, "::", Protocol.UDP), port(80, 8080)))

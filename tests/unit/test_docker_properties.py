@@ -31,7 +31,7 @@ KEYS = [
     *("Id", "State", "Status", "Names", "Name", "Image", "ImageName", "Created", "Labels", "Env"),
     *("HostConfig", "NetworkMode", "NetworkSettings", "Networks", "IPAddress", "Ports", "80/tcp"),
     *("HostIp", "HostPort", "PrivatePort", "PublicPort", "Type", "Config", "ExposedPorts", "Pid"),
-    *("StopSignal", "RestartPolicy", "CgroupPath", "CgroupParent", "StartedAt", "RestartCount"),
+    *("StopSignal", "RestartPolicy", "CgroupPath", "StartedAt", "RestartCount"),
     *("Health", "Log", "ExitCode", f"{COMPOSE}service", f"{COMPOSE}project", "koi.port"),
     *(f"{COMPOSE}container-number", "PODMAN_SYSTEMD_UNIT"),
 ]

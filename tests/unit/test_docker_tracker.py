@@ -6,7 +6,12 @@ from typing import Any
 
 import pytest
 
-from koi_agent.backends.docker.containers import Container, Inspected
+from koi_agent.backends.docker.containers import (
+    Container,
+    Inspected,
+    container_from_inspection,
+    container_from_list,
+)
 from koi_agent.backends.docker.events import Event
 from koi_agent.backends.docker.inspect_queue import InspectQueue
 from koi_agent.backends.docker.kinds import DOCKER, PODMAN, Kind
@@ -17,6 +22,7 @@ from koi_agent.backends.docker.tunables import Tunables
 from koi_agent.core.events import Gone, Seen
 from koi_agent.core.instance import Health, Instance, InstanceState
 from koi_agent.host.listeners import ListenerTable
+from tests.unit.engine_records import port
 
 WEB = "a" * 64
 DB = "b" * 64
@@ -389,3 +395,37 @@ async def test_a_restart_of_podman_on_request_is_a_stop_and_a_start() -> None:
     )
     assert engine.brief == ["-exited with 0", "+running"]
     engine.queue.close()
+
+
+PUBLISHED = {"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}]}
+BETWEEN = {"Status": "restarting", "Restarting": True, "ExitCode": 1}
+
+
+def test_between_two_runs_the_ports_of_the_last_run_are_kept() -> None:
+    engine = Engine(container(ports=(port(80, 8080),), ips=("172.17.0.2",)))
+    records: list[dict[str, Any]] = [{}, {"HostConfig": {"PortBindings": PUBLISHED}}]
+    for record in records:
+        between = container_from_inspection({"Id": WEB, "State": BETWEEN, **record}, DOCKER)
+        engine.tracker.apply_inspection(WEB, between, 1.0)
+        assert engine.seen.state is InstanceState.RESTARTING
+        assert (engine.seen.ports, engine.seen.ips) == ((port(80, 8080),), ("172.17.0.2",))
+    listed = container_from_list(
+        {"Id": WEB, "State": "restarting", "Ports": []}, DOCKER, engine.table.containers[WEB]
+    )
+    assert (listed.ports, listed.ips) == ((port(80, 8080),), ("172.17.0.2",))
+
+
+def test_first_seen_between_two_runs_the_requested_ports_count() -> None:
+    engine = Engine()
+    first = {"Id": WEB, "State": BETWEEN, "HostConfig": {"PortBindings": PUBLISHED}}
+    engine.tracker.apply_inspection(WEB, container_from_inspection(first, DOCKER), 1.0)
+    assert engine.seen.ports == (port(80, 8080),)
+
+
+def test_next_run_has_its_own_ports() -> None:
+    engine = Engine(container(state=InstanceState.RESTARTING, ports=(port(80, 8080),)))
+    engine.tracker.apply_inspection(WEB, container(ports=(port(80, 8081),)), 1.0)
+    assert engine.seen.ports == (port(80, 8081),)
+    running = {"Id": WEB, "State": {"Status": "running"}, "HostConfig": {"PortBindings": PUBLISHED}}
+    engine.tracker.apply_inspection(WEB, container_from_inspection(running, DOCKER), 1.0)
+    assert not engine.seen.ports

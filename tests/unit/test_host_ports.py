@@ -7,53 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from koi_agent.backends.docker.listeners import HostPorts, docker_group, docker_groups
+from koi_agent.backends.docker.listeners import HostPorts
 from koi_agent.core.instance import KoiMetadata
-from koi_agent.host.cgroups import exists
 from koi_agent.host.listeners import FRESH, ListenerTable
 
 # One test binds more sockets than a dump of one control group lists.
 pytestmark = pytest.mark.one_at_a_time
-
-MANAGER = "/user.slice/user-1000.slice/user@1000.service"
-
-
-@pytest.mark.parametrize(
-    ("parent", "driver", "expected"),
-    [
-        ("", "systemd", "/system.slice/docker-0a.scope"),
-        ("a.slice", "systemd", "/a.slice/docker-0a.scope"),
-        ("a-b-c.slice", "systemd", "/a.slice/a-b.slice/a-b-c.slice/docker-0a.scope"),
-        ("-.slice", "systemd", "/docker-0a.scope"),
-        ("", "cgroupfs", "/docker/0a"),
-        ("a/b", "cgroupfs", "/a/b/0a"),
-        ("/a/b/", "cgroupfs", "/a/b/0a"),
-        ("", "none", "/docker/0a"),
-    ],
-)
-def test_a_containers_group_follows_from_its_parent_and_the_driver(
-    parent: str, driver: str, expected: str
-) -> None:
-    assert [*docker_groups("0a", parent, driver, "")] == [expected]
-
-
-@pytest.mark.parametrize(
-    ("parent", "below"), [("", "/user.slice"), ("a-b.slice", "/a.slice/a-b.slice")]
-)
-def test_a_container_of_a_users_engine_is_below_the_users_manager(parent: str, below: str) -> None:
-    groups = [*docker_groups("0a", parent, "systemd", MANAGER)]
-    assert groups[1:] == [f"{MANAGER}{below}/docker-0a.scope"]
-
-
-@pytest.mark.parametrize("driver", ["systemd", "cgroupfs"])
-@pytest.mark.parametrize("parent", ["", "none.slice", "../../proc", "\0", "/"])
-def test_a_group_that_does_not_exist_is_empty(parent: str, driver: str) -> None:
-    assert docker_group("0a" * 32, parent, driver) == ""
-
-
-@pytest.mark.parametrize("group", ["", "/", "..", "/system.slice/../..", "none", "/a\0b"])
-def test_a_path_outside_the_hierarchy_does_not_exist(group: str) -> None:
-    assert not exists(group)
 
 
 async def test_concurrent_scans_share_one_result() -> None:

@@ -236,7 +236,7 @@ def test_replicas_share_a_host_name_and_are_numbered() -> None:
         ({"state": InstanceState.PAUSED}, POLICY, "paused"),
         ({"health": Health.UNHEALTHY}, POLICY, "unhealthy"),
         ({"health": Health.UNHEALTHY}, replace(POLICY, withdraw_unhealthy=False), ""),
-        ({"state": InstanceState.RESTARTING}, POLICY, ""),
+        ({"state": InstanceState.RESTARTING}, POLICY, "restarting"),
         ({"health": Health.STARTING}, POLICY, ""),
     ],
 )

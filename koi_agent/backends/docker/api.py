@@ -1,10 +1,10 @@
 """The one door to aiodocker: what is requested of a Docker or Podman engine.
 
-aiodocker inspects containers and reads the engine's information, on the session of the shared
-client, which bounds its responses. The shared client itself does the rest: aiodocker decodes a list
-in one piece, which would stop everything else for as long as thousands of containers take; its
-event stream has no bound of a line, loses the time of an event and can't be opened twice; and it
-speaks the newest API version that the engine knows, not the newest that we know.
+aiodocker inspects Docker's containers, on the session of the shared client, which bounds its
+responses. The shared client itself does the rest: aiodocker decodes a list in one piece, which
+would stop everything else for as long as thousands of containers take; its event stream has no
+bound of a line, loses the time of an event and can't be opened twice; and it speaks the newest API
+version that the engine knows, not the newest that we know.
 """
 
 import asyncio
@@ -39,16 +39,11 @@ class NoSuchContainer(BadInput):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
-    """The engine that answers on a socket: its kind and version, and the API version to speak.
-
-    ``cgroup_driver`` decides on the control groups of Docker's containers: ``systemd`` or
-    ``cgroupfs``. Podman has the control group of each container in its inspection instead.
-    """
+    """The engine that answers on a socket: its kind and version, and the API version to speak."""
 
     kind: Kind
     version: str
     api_version: str
-    cgroup_driver: str = ""
 
 
 @asynccontextmanager
@@ -74,7 +69,6 @@ async def connected(socket: UnixSocket, limits: RequestLimits) -> AsyncIterator[
             kind=kind,
             version=printable(get_str(version, "Version"), 100),
             api_version=api_version,
-            cgroup_driver="" if kind.is_libpod else await _cgroup_driver(client, docker),
         )
         yield DockerAPI(client, docker, engine)
 
@@ -125,13 +119,6 @@ class DockerAPI:
         """
         query = {"since": since, "filters": json.dumps(EVENTS)}
         return await self._client.open_lines(f"{self.engine.api_version}/events", query)
-
-
-async def _cgroup_driver(client: EngineClient, docker: aiodocker.Docker) -> str:
-    with _translated(client, "GET /info"):
-        async with asyncio.timeout(client.limits.response):
-            info: object = await docker.system.info()
-    return get_str(info, "CgroupDriver") if isinstance(info, dict) else ""
 
 
 @contextmanager

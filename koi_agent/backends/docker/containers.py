@@ -6,7 +6,7 @@ that never change in a container's life are kept once they are known.
 """
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from koi_agent.backends.docker.events import Event, signal_number
@@ -61,7 +61,6 @@ class Inspected:
 
     main_pid: int = 0
     control_group: str = ""
-    cgroup_parent: str = ""
     started_at: str = ""
     restart_policy: str = ""
     restart_count: int = 0
@@ -102,12 +101,12 @@ def container_from_list(value: object, kind: Kind, known: Container | None) -> C
     """
     record = as_object(value)
     id_, status = get_id(record, "Id"), _status(record, "State")
-    ports = ports_from_list(record)
+    ports, last_run = ports_from_list(record), known
     if known is None or known.inspected is None:
         known = _first_known(record, id_, kind, ports, known)
     before = (known.health, known.health_detail)
     health, health_detail = health_from_status(get_str(record, "Status"), before)
-    return Container(
+    container = Container(
         id=id_,
         name=_name_in_list(record, id_),
         image=known.image,
@@ -124,6 +123,17 @@ def container_from_list(value: object, kind: Kind, known: Container | None) -> C
         labels=known.labels,
         inspected=known.inspected,
     )
+    return with_last_run(container, last_run)
+
+
+def with_last_run(now: Container, last: Container | None) -> Container:
+    """Return a container that waits for a restart with the ports and addresses of its last run.
+
+    The engine takes these away between two runs.
+    """
+    if now.state is not InstanceState.RESTARTING or last is None:
+        return now
+    return replace(now, ports=last.ports or now.ports, ips=last.ips or now.ips)
 
 
 def _first_known(
@@ -159,7 +169,7 @@ def container_from_inspection(value: object, kind: Kind) -> Container:
     exposed = get_object(config, "ExposedPorts")
     if not exposed and not mode.startswith(JOINED):  # Podman 4 names them only here
         exposed = get_object(network, "Ports")
-    ports = ports_from_inspection(get_object(network, "Ports"), exposed)
+    ports = ports_from_inspection(_bound(record, status), exposed)
     health, health_detail = health_from_inspection(
         get_object(state, "Health") or get_object(state, "Healthcheck")
     )
@@ -183,6 +193,14 @@ def container_from_inspection(value: object, kind: Kind) -> Container:
     )
 
 
+def _bound(record: JSONObject, status: str) -> JSONObject:
+    """Return the published ports; between two runs they are those that were requested."""
+    bound = get_object(get_object(record, "NetworkSettings"), "Ports")
+    if bound or _state(status) is not InstanceState.RESTARTING:
+        return bound
+    return get_object(get_object(record, "HostConfig"), "PortBindings")
+
+
 def _inspected(record: JSONObject) -> Inspected:
     config, state = get_object(record, "Config"), get_object(record, "State")
     host = get_object(record, "HostConfig")
@@ -190,7 +208,6 @@ def _inspected(record: JSONObject) -> Inspected:
     return Inspected(
         main_pid=get_int(state, "Pid", _PID_LIMIT),
         control_group=_group(get_str(state, "CgroupPath")),
-        cgroup_parent=_group(get_str(host, "CgroupParent")),
         started_at=get_str(state, "StartedAt")[:64],
         restart_policy="" if policy == "no" else policy[:40],
         restart_count=get_int(record, "RestartCount"),

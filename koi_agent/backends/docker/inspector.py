@@ -10,12 +10,11 @@ from koi_agent.backends.docker.api import DockerAPI, NoSuchContainer
 from koi_agent.backends.docker.containers import Container, container_from_inspection
 from koi_agent.backends.docker.images import Images, own_labels
 from koi_agent.backends.docker.inspect_queue import InspectQueue
-from koi_agent.backends.docker.listeners import docker_group
 from koi_agent.backends.docker.tracker import Tracker
 from koi_agent.backends.docker.tunables import Tunables
 from koi_agent.core.errors import BackendLost, BadInput
 from koi_agent.core.instance import InstanceState
-from koi_agent.host.cgroups import exists
+from koi_agent.host.container_groups import ContainerGroups
 from koi_agent.host.population import PopulationWatch
 
 log = logging.getLogger(__name__)
@@ -56,6 +55,7 @@ class Inspector:
         self._retry = tunables.inspect_retry
         self._empty_check = tunables.empty_check
         self._suspects: set[str] = set()
+        self._groups = ContainerGroups()
 
     async def run(self) -> Never:
         """Inspect one container after the other. Several of these may run at a time."""
@@ -139,9 +139,5 @@ class Inspector:
         inspected = container.inspected
         if inspected is None:
             return container
-        engine = self._api.engine
-        if engine.kind.is_libpod:
-            group = inspected.control_group if exists(inspected.control_group) else ""
-        else:
-            group = docker_group(container.id, inspected.cgroup_parent, engine.cgroup_driver)
+        group = self._groups.find(container.id, inspected.main_pid, named=inspected.control_group)
         return replace(container, inspected=replace(inspected, control_group=group))

@@ -1,13 +1,15 @@
 """The instance that a container becomes."""
 
-from dataclasses import replace
+from collections.abc import Iterator
 from typing import Final
 
 from koi_agent.backends.docker.containers import HOST, Container, Inspected
 from koi_agent.backends.docker.ports import ports_in_metadata, unpublished
 from koi_agent.core.instance import Instance, PortMapping
+from koi_agent.core.ports import declared
 
 _UNSUPPORTED: Final = "port {} is ignored: it is neither TCP nor UDP"
+_NO_GROUP: Final = "its control group was not found: the ports that it listens on are not known"
 
 
 def instance_of(
@@ -42,8 +44,20 @@ def instance_of(
         project=labels.project,
         replica=labels.replica,
         one_off=labels.one_off,
-        notes=labels.notes + tuple(map(_UNSUPPORTED.format, container.unsupported_ports)),
+        notes=(*labels.notes, *_notes(container, joined)),
     )
+
+
+def _notes(container: Container, joined: Container | None) -> Iterator[str]:
+    yield from map(_UNSUPPORTED.format, container.unsupported_ports)
+    inspected = container.inspected or Inspected()
+    if _is_on_host(container, joined) and inspected.main_pid and not inspected.control_group:
+        yield _NO_GROUP
+
+
+def _is_on_host(container: Container, joined: Container | None) -> bool:
+    """Return True if a container is on the host's network, by itself or by joining."""
+    return (joined or container).network == HOST
 
 
 def _ports(
@@ -51,11 +65,10 @@ def _ports(
 ) -> tuple[PortMapping, ...]:
     """Return all ports, sorted."""
     metadata = container.labels.metadata
-    if HOST in (container.network, joined and joined.network):
-        # On the host's network the listeners are the truth, once they are known.
-        exposed = frozenset() if host_ports else container.exposed
-        own = unpublished(host_ports, exposed, metadata)
-        return tuple(sorted([*host_ports, *(replace(p, host_port=p.container_port) for p in own)]))
+    if _is_on_host(container, joined):
+        # An exposed port may be another process's: only listeners and metadata count.
+        seen = {(port.container_port, port.protocol) for port in host_ports}
+        return tuple(sorted([*host_ports, *declared(metadata, seen)]))
     published = _served_for(container, joined) if joined else container.ports
     return tuple(sorted([*published, *unpublished(published, container.exposed, metadata)]))
 

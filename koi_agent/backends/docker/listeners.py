@@ -5,12 +5,11 @@ Such a container publishes no port: its ports are what it listens on, as with a 
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final, Never
 
 from koi_agent.core.instance import KoiMetadata, PortMapping
 from koi_agent.core.ports import merge_binds
-from koi_agent.host.cgroups import exists, users_manager
 from koi_agent.host.listener_schedule import ListenerSchedule
 from koi_agent.host.listeners import ListenersByOwner, ListenerTable, ephemeral_ports, served
 
@@ -80,31 +79,3 @@ class HostPorts:
                     await self._wakeup.wait()
             except TimeoutError:
                 return
-
-
-def docker_group(id_: str, parent: str, driver: str) -> str:
-    """Return the control group of a Docker container, or "" if it is not where it should be.
-
-    Docker does not say it. It follows from the driver (``systemd`` or ``cgroupfs``), from the
-    container's ``CgroupParent``, and from whether the engine is a user's own.
-    """
-    return next(filter(exists, docker_groups(id_, parent, driver, users_manager())), "")
-
-
-def docker_groups(id_: str, parent: str, driver: str, manager: str) -> Iterator[str]:
-    """Yield the control groups in which runc may have put a container.
-
-    ``manager`` is the group of the user's manager that runs this agent, or "".
-    """
-    if driver == "systemd":
-        yield f"{_slice_path(parent or 'system.slice')}/docker-{id_}.scope"
-        if manager:
-            yield f"{manager}{_slice_path(parent or 'user.slice')}/docker-{id_}.scope"
-    else:
-        yield f"/{(parent or 'docker').strip('/')}/{id_}"
-
-
-def _slice_path(name: str) -> str:
-    """Return the path of a slice, whose name lists the slices above it (systemd.slice(5))."""
-    parts = [part for part in name.removesuffix(".slice").split("-") if part]
-    return "".join(f"/{'-'.join(parts[: end + 1])}.slice" for end in range(len(parts)))

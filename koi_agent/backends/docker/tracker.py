@@ -14,6 +14,7 @@ from koi_agent.backends.docker.containers import (
     container_from_start,
     is_new_run,
     shown_name,
+    with_last_run,
 )
 from koi_agent.backends.docker.events import Event
 from koi_agent.backends.docker.inspect_queue import InspectQueue
@@ -174,7 +175,7 @@ class Tracker:
         if before and is_new_run(before, container, has_ended=id_ in self._ended):
             self._remove(id_, "restarted")
         self._ended.discard(id_)
-        self._table.publish(container)
+        self._table.publish(with_last_run(container, before))
 
     def knows(self, id_: str) -> bool:
         """Return True if a container runs by what is known."""

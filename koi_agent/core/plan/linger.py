@@ -13,6 +13,7 @@ from typing import Final
 from koi_agent.core.events import Event, GoneReason, Started, Stopped, Updated
 from koi_agent.core.instance import Instance, PortMapping, PortSource
 from koi_agent.core.key import Key
+from koi_agent.core.plan.restarts import Restarts
 
 _FINAL: Final = frozenset(map(str, GoneReason))
 _Identity = tuple[str, str, str, int]
@@ -31,15 +32,16 @@ class RestartGrace:
         self._stopped: dict[Key, tuple[float, Instance]] = {}
         self._successors: dict[_Identity, Key] = {}
         self._closed: dict[Key, tuple[float, tuple[PortMapping, ...]]] = {}
+        self._restarts = Restarts(clock)
 
     def publish(self, events: Sequence[Event]) -> None:
         """Record which instances stop and which start again."""
         for event in events:
             match event:
-                case Started(instance) if instance.key in self._stopped:
-                    self._compare(self._drop(instance.key).ports, instance)
-                case Updated(old, new) if old.ports != new.ports:
-                    self._compare(old.ports, new)
+                case Started(instance):
+                    self._on_start(instance)
+                case Updated(old, new):
+                    self._on_update(old, new)
                 case Stopped(instance, reason):
                     self._on_stop(instance, reason)
                 case _:
@@ -52,14 +54,17 @@ class RestartGrace:
         stopped = {key: instance for key, (_, instance) in self._stopped.items()}
         both = stopped | dict(visible)
         for key in sorted(both):
-            yield self._with_closed_ports(both[key])
+            yield self._as_it_counts(both[key])
 
     def find(self, key: Key, visible: Mapping[Key, Instance]) -> Instance | None:
         """Return an instance that is visible or may come back, or None."""
         self._expire()
         _, stopped = self._stopped.get(key, (0.0, None))
         instance = visible.get(key, stopped)
-        return self._with_closed_ports(instance) if instance else None
+        return self._as_it_counts(instance) if instance else None
+
+    def _as_it_counts(self, instance: Instance) -> Instance:
+        return self._restarts.shown(self._with_closed_ports(instance), self.seconds)
 
     def replace(self, new: Instance) -> Key | None:
         """Stop waiting for an instance that ``new`` replaces, as a recreated container does.
@@ -79,7 +84,19 @@ class RestartGrace:
             del self._successors[_identity(instance)]
         return instance
 
+    def _on_start(self, instance: Instance) -> None:
+        if instance.key in self._stopped:
+            self._compare(self._drop(instance.key).ports, instance)
+        self._restarts.started(instance)
+
+    def _on_update(self, old: Instance, new: Instance) -> None:
+        if old.state is not new.state:
+            self._restarts.changed(self._with_closed_ports(old).ports, new, self.seconds)
+        if old.ports != new.ports:
+            self._compare(old.ports, new)
+
     def _on_stop(self, instance: Instance, reason: str) -> None:
+        self._restarts.stopped(instance.key)
         if reason not in _FINAL:
             self._stopped[instance.key] = self._clock(), self._with_closed_ports(instance)
             self._successors[_identity(instance)] = instance.key

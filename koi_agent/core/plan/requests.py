@@ -14,6 +14,7 @@ from koi_agent.core.instance import EnabledBy, Health, Instance, InstanceState
 from koi_agent.core.key import Key
 from koi_agent.core.plan.name_rules import NameRules
 from koi_agent.core.plan.records import Decision, Record
+from koi_agent.core.plan.restarts import STEADY
 from koi_agent.core.reach.network import UNKNOWN, HostNetwork
 
 
@@ -45,6 +46,7 @@ class HoldKind(Enum):
 
     STALE = auto()
     PAUSED = auto()
+    RESTARTING = auto()
     UNHEALTHY = auto()
 
 
@@ -63,11 +65,16 @@ class Hold(NamedTuple):
 
 
 def hold_of(instance: Instance, policy: Policy) -> Hold | None:
-    """Return why the requests of an instance are held, None if they are not."""
+    """Return why the requests of an instance are held, None if they are not.
+
+    ``RestartGrace`` decides when an instance counts as restarting.
+    """
     if instance.stale and instance.backend in policy.lost:
         return Hold(HoldKind.STALE, f"{instance.backend} has not answered for too long")
     if instance.state is InstanceState.PAUSED:
         return Hold(HoldKind.PAUSED, "it is paused")
+    if instance.state is InstanceState.RESTARTING:
+        return Hold(HoldKind.RESTARTING, f"it is restarting; it must first run for {STEADY:g} s")
     if policy.withdraw_unhealthy and instance.health is Health.UNHEALTHY:
         return Hold(HoldKind.UNHEALTHY, "it is unhealthy")
     return None

@@ -29,6 +29,7 @@ from koi_agent.core.reach.network import HostNetwork
 from koi_agent.core.schema.explanation import explanation_of
 from koi_agent.publishers.dbus.configuration import ConfigurationStatus
 from koi_agent.publishers.dbus.names import backend_path, instance_path
+from koi_agent.publishers.dbus.processes import with_process
 from koi_agent.publishers.dbus.signals import SIGNALS
 
 SYSTEMD = (
@@ -247,7 +248,8 @@ class Manager:
         except (BusLost, TimeoutError) as error:
             text = "systemd does not answer"
             raise ErrorReply(f"{NAME}.BackendUnavailable", text) from error
-        found = list(self._of_unit(str(unit)))
+        of_unit, instances = self._of_unit(str(unit)), self._instances().values()
+        found = await with_process(pid, str(unit), of_unit, instances)
         if not found:
             raise missing
         return (instance_path(_only(found, f"instance with process {pid}").key),)

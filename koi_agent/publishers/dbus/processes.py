@@ -1,0 +1,43 @@
+"""The container of a process, if several share its unit.
+
+A unit leads to its instance. But an engine may put its containers into one unit, as into
+docker.service, or directly into a slice. Then the control group of the process decides.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+
+from koi_agent.core.instance import Instance
+from koi_agent.host.container_groups import group_of_process, has_process
+
+
+async def with_process(
+    pid: int, unit: str, of_unit: Sequence[Instance], instances: Iterable[Instance]
+) -> Sequence[Instance]:
+    """Return the instances of a process; ``of_unit`` are those of its ``unit``.
+
+    Only a unit that several containers share, or a slice, leads to a look at control groups.
+    """
+    if len(of_unit) < 2 and not (unit.endswith(".slice") and not of_unit):
+        return of_unit
+    containers = of_unit or [one for one in instances if not one.traits.is_unit]
+    if main := [one for one in containers if one.main_pid == pid]:
+        return main
+    if group := group_of_process(pid):
+        return _innermost([one for one in containers if _contains(one.control_group, group)])
+    return await asyncio.to_thread(_search, pid, containers)
+
+
+def _search(pid: int, containers: Iterable[Instance]) -> Sequence[Instance]:
+    """Search for a process that ``/proc`` hides from the agent."""
+    return _innermost([one for one in containers if has_process(one.control_group, pid)])
+
+
+def _contains(group: str, inner: str) -> bool:
+    return bool(group.strip("/")) and f"{inner}/".startswith(f"{group.rstrip('/')}/")
+
+
+def _innermost(found: Sequence[Instance]) -> Sequence[Instance]:
+    """Return those in the innermost group: a container may run in another one."""
+    depth = max((len(one.control_group) for one in found), default=0)
+    return [one for one in found if len(one.control_group) == depth]

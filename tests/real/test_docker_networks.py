@@ -1,0 +1,67 @@
+"""Ports of a real Docker's containers on the network of the host or of another container."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import dockerd
+from tests.conftest import require
+from tests.dockerd import Dockerd
+from tests.namespaces import wait_until
+from tests.real.inside_docker import followed
+
+EXPOSED: dict[str, Any] = {"80/tcp": {}, "443/tcp": {}, "9/udp": {}}
+SERVE = "sleep {}; exec busybox httpd -f -p {}"
+DRIVER = {
+    "the default": ([], "/docker/{}"),
+    "a parent": (["--cgroup-parent=/mydocker"], "/mydocker/{}"),
+    "a slice": (["--cgroup-parent=/my.slice/my-own.slice"], "/my.slice/my-own.slice/{}"),
+}
+
+
+def serve(docker: Dockerd, name: str, port: int, *, after: float = 0, **config: Any) -> str:
+    """Start a container that listens on one port, and whose image exposes others."""
+    command = ["sh", "-c", SERVE.format(after, port)]
+    id_ = docker.engine.create(name, Cmd=command, ExposedPorts=EXPOSED, **config)
+    docker.engine.call("POST", f"/containers/{id_}/start")
+    return id_
+
+
+@pytest.mark.parametrize(("options", "group"), DRIVER.values(), ids=DRIVER)
+def test_on_the_hosts_network_a_container_has_what_it_listens_on(
+    tmp_path: Path, options: list[str], group: str
+) -> None:
+    if reason := dockerd.missing():
+        require("docker", reason)
+    with Dockerd(tmp_path, *options) as docker, followed(docker) as inside:
+        one = serve(docker, "one", 8123, network="host")
+        serve(docker, "none", 80, network="host", after=1000)
+        late = {"koi.port": "8200"}
+        serve(docker, "late", 8200, network="host", after=3, Labels=late)
+        found = inside.until("one", lambda one: bool(one["ports"]))
+        assert found["ports"] == ["listening 8123/tcp at 8123"]
+        assert found["group"] == group.format(one)
+        assert inside.ask("{} -.slice".format(found["pid"])) == ["one"]
+        declared = inside.until("late", lambda late: bool(late["ports"]))
+        assert declared["ports"] == ["declared 8200/tcp at 8200"]
+        inside.until("late", lambda late: late["ports"] == ["listening 8200/tcp at 8200"])
+        none = inside.until("none", lambda none: none["pid"] > 0)
+        assert (none["ports"], none["notes"]) == ([], [])
+        docker.run("kill", "one")
+        wait_until(lambda: "one" not in inside.ask(), "it is gone")
+
+
+def test_any_process_of_a_container_leads_to_it(tmp_path: Path) -> None:
+    if reason := dockerd.missing():
+        require("docker", reason)
+    with Dockerd(tmp_path) as docker, followed(docker) as inside:
+        serve(docker, "one", 1, after=1000)
+        serve(docker, "two", 2, after=1000)
+        inside.until("one", lambda one: bool(one["group"]))
+        inside.until("two", lambda two: bool(two["group"]))
+        top = docker.engine.call("GET", "/containers/two/top?ps_args=-eo%20pid")
+        _, child = [int(row[0]) for row in top["Processes"]]
+        assert inside.ask(f"{child} -.slice") == ["two"]
+        assert inside.ask(f"{os.getpid() + 2**21} docker.service") == []
