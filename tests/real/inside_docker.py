@@ -104,7 +104,11 @@ async def main(socket: str) -> None:
         registry.apply(change, time.time_ns() // 1000)
 
     backend = Docker(
-        "docker", DOCKER, find_candidates(DOCKER, socket, "system", {}), ListenerTable()
+        "docker",
+        DOCKER,
+        find_candidates(DOCKER, socket, "system", {}),
+        ListenerTable(),
+        image_labels=False,
     )
     async with asyncio.TaskGroup() as group:
         follower = Follower(backend, apply, registry.differences, interval=1e6)

@@ -43,6 +43,7 @@ async def test_crash_loop_is_announced_and_withdrawn_once(world: World, tmp_path
             statuses: list[set[str]] = []
             states: list[str] = []
             restarts = 0
+            now = await instance(world, id_)
             while restarts < TURNS:
                 now = await instance(world, id_)
                 status = {one["status"] for one in now["Announcements"]}

@@ -248,7 +248,7 @@ class Manager:
         except (BusLost, TimeoutError) as error:
             text = "systemd does not answer"
             raise ErrorReply(f"{NAME}.BackendUnavailable", text) from error
-        of_unit, instances = self._of_unit(str(unit)), self._instances().values()
+        of_unit, instances = self._of_unit(str(unit)), self._queue.known.values()
         found = await with_process(pid, str(unit), of_unit, instances)
         if not found:
             raise missing
