@@ -99,7 +99,7 @@ class Output:
         from koi_agent.cli import pager  # noqa: PLC0415 - only a terminal needs it
 
         self._paged = False
-        if started := pager.start(os.environ):
+        if started := pager.start(os.environ, complain):
             self._pager, self._stream = started, _usable(started.input)
 
     def json(self, value: Any) -> None:

@@ -2,11 +2,9 @@
 
 import shlex
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TextIO, cast
-
-from koi_agent.cli.output import complain
 
 LESS = "FRSXMK"
 """The options of less, as systemctl sets them; $SYSTEMD_LESS overrides them."""
@@ -30,14 +28,17 @@ class Pager:
                 self._process.wait()
 
 
-def start(environment: Mapping[str, str]) -> Pager | None:
-    """Start the first pager that is installed; return ``None`` if no pager is wanted."""
+def start(environment: Mapping[str, str], complain: Callable[[str], None]) -> Pager | None:
+    """Start the first pager that is installed; return ``None`` if no pager is wanted.
+
+    ``complain`` is called with what is wrong with the chosen pager.
+    """
     if environment.get("TERM", "dumb") == "dumb":
         return None
     options = environment.get("SYSTEMD_LESS", LESS)
     charset = environment.get("SYSTEMD_LESSCHARSET", "utf-8")
     env = {**environment, "LESS": options, "LESSCHARSET": charset}
-    for command in commands(environment):
+    for command in commands(environment, complain):
         with suppress(FileNotFoundError, PermissionError):
             # The user chooses the command, as with systemctl.
             pipe = subprocess.PIPE
@@ -45,7 +46,9 @@ def start(environment: Mapping[str, str]) -> Pager | None:
     return None
 
 
-def commands(environment: Mapping[str, str]) -> Iterator[Sequence[str]]:
+def commands(
+    environment: Mapping[str, str], complain: Callable[[str], None]
+) -> Iterator[Sequence[str]]:
     """Yield the pagers to try, without any if the chosen one is empty or cat."""
     chosen = environment.get("SYSTEMD_PAGER", environment.get("PAGER"))
     if chosen is not None:
