@@ -36,6 +36,7 @@ class Endpoint(Enum):
     VERSION = auto()
     LIST = auto()
     INSPECT = auto()
+    SERVICE = auto()
     EVENTS = auto()
 
 
@@ -46,6 +47,7 @@ _PATHS: Final = {
     Endpoint.INSPECT: re.compile(
         f"(?:{_VERSION}|(?P<libpod>/v4\\.0\\.0/libpod))/containers/{_ID}/json"
     ),
+    Endpoint.SERVICE: re.compile(f"{_VERSION}/services/{_ID}"),
     Endpoint.EVENTS: re.compile(f"{_VERSION}/events"),
 }
 _QUERY_KEYS: Final[Mapping[Endpoint, frozenset[str]]] = {

@@ -27,6 +27,8 @@ def filter_response(endpoint: Endpoint, body: bytes) -> bytes:
     match endpoint:
         case Endpoint.INSPECT:
             return _encode(_copy_fields(json.loads(body), _INSPECTION))
+        case Endpoint.SERVICE:
+            return _encode(_copy_fields(json.loads(body), _SERVICE))
         case Endpoint.VERSION:
             return _encode(_copy_fields(json.loads(body), _VERSION))
         case _:
@@ -181,6 +183,14 @@ _INSPECTION: Final[Mapping[str, Filter]] = {
         NetworkMode=_scalar, RestartPolicy=_object(Name=_scalar), PortBindings=_BINDS
     ),
     "NetworkSettings": _object(Ports=_BINDS, Networks=_ADDRESSES),
+}
+_SERVICE: Final[Mapping[str, Filter]] = {
+    "ID": _scalar,
+    "Endpoint": _object(
+        Ports=_list_of(
+            Protocol=_scalar, TargetPort=_scalar, PublishedPort=_scalar, PublishMode=_scalar
+        )
+    ),
 }
 _EVENT: Final[Mapping[str, Filter]] = {
     "Type": _scalar,

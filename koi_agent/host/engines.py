@@ -13,7 +13,7 @@ SOCKETS: Final = {"docker": "/run/docker.sock", "podman": "/run/podman/podman.so
 GATES: Final = "/run/koi-runtime/gate"
 """Directory of the gates' sockets, which only the system's agent may use."""
 EVENTS: Final = {
-    "type": ["container", "network"],
+    "type": ["container", "network", "service"],
     "event": [
         *("start", "restart", "kill", "oom", "die", "died", "stop", "destroy", "remove"),
         *("pause", "unpause", "rename", "update", "health_status", "connect", "disconnect"),
@@ -22,10 +22,15 @@ EVENTS: Final = {
 """Filters of /events, with the names of Docker and of Podman. ``exec_*`` is left out: each health
 check would wake the agent up, and these events contain command lines."""
 COMPOSE: Final = "com.docker.compose."
+SWARM_SERVICE: Final = "com.docker.swarm.service.name"
+SWARM_SERVICE_ID: Final = "com.docker.swarm.service.id"
+SWARM_TASK: Final = "com.docker.swarm.task.name"
+SWARM_STACK: Final = "com.docker.stack.namespace"
 UNIT: Final = "PODMAN_SYSTEMD_UNIT"
 """Podman's label for the unit that runs a container."""
 _OTHER_LABELS: Final = frozenset(
-    {UNIT} | {COMPOSE + key for key in ("service", "project", "container-number")}
+    {UNIT, SWARM_SERVICE, SWARM_SERVICE_ID, SWARM_TASK, SWARM_STACK}
+    | {COMPOSE + key for key in ("service", "project", "container-number")}
 )
 
 

@@ -58,6 +58,7 @@ async def main():
 asyncio.run(main())
 """
 
+
 def test_ports_appear_when_they_open_and_go_with_the_container(world: World) -> None:
     (world.home / "server.py").write_text(SERVER)
     done = world.run(sys.executable, "-c", FOLLOWER, str(world.home / "server.py"))

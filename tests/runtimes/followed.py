@@ -13,7 +13,7 @@ from koi_agent.backends.docker.sockets import find_candidates
 from koi_agent.backends.docker.tunables import Tunables
 from koi_agent.core.errors import BackendLost
 from koi_agent.core.events import BackendStatus, Change, Event
-from koi_agent.core.instance import Instance
+from koi_agent.core.instance import Instance, InstanceState
 from koi_agent.core.key import Key
 from koi_agent.core.registry import Registry
 from koi_agent.follow.follower import Follower
@@ -85,14 +85,19 @@ class Followed:
 def summary(instance: Instance) -> Any:
     ports = {(port.host_port, port.host_ip) for port in instance.ports if port.host_port}
     state = (str(instance.state), instance.name, str(instance.health), instance.main_pid)
+    if instance.state is InstanceState.RESTARTING:
+        return state
     return (*state, ports, sorted(instance.ips))
 
 
 def expected(container: FakeContainer) -> Any:
+    """Return the summary of a container; between two runs it has ports and addresses of the last."""
     pid = container.inspected()["State"]["Pid"]
     addresses = (one["IPAddress"] for one in container.addresses().values())
     ports = {(container.port, "::")} if list(container.ports()) else set()
     state = (container.state, container.name, container.health or "none", pid)
+    if container.state == "restarting":
+        return state
     return (*state, ports, sorted(filter(None, addresses)))
 
 

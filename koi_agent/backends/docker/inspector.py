@@ -9,8 +9,10 @@ from typing import Never
 from koi_agent.backends.docker.api import DockerAPI, NoSuchContainer
 from koi_agent.backends.docker.containers import Container, container_from_inspection
 from koi_agent.backends.docker.inspect_queue import InspectQueue
+from koi_agent.backends.docker.services import Services
 from koi_agent.backends.docker.tracker import Tracker
 from koi_agent.core.errors import BackendLost, BadInput
+from koi_agent.core.instance import PortMapping
 from koi_agent.host.container_groups import ContainerGroups
 
 log = logging.getLogger(__name__)
@@ -19,9 +21,9 @@ log = logging.getLogger(__name__)
 class Inspector:
     """Inspects the containers in ``queue``, and passes the results to ``tracker``.
 
-    ``uninspected`` are the ids whose inspection failed, to be inspected after the next list.
-    ``on_bad_record`` is called with what can't be parsed, and why. A container is inspected again
-    ``retry`` seconds after the engine failed to.
+    ``services`` has the ports of a swarm's services. ``uninspected`` are the ids whose inspection
+    failed, to be inspected after the next list. ``on_bad_record`` is called with what can't be
+    parsed, and why. A container is inspected again ``retry`` seconds after the engine failed to.
     """
 
     def __init__(
@@ -31,6 +33,7 @@ class Inspector:
         tracker: Tracker,
         on_bad_record: Callable[[str, BadInput], None],
         *,
+        services: Services,
         retry: float,
     ) -> None:
         self.uninspected: set[str] = set()
@@ -39,6 +42,7 @@ class Inspector:
         self._tracker = tracker
         self._on_bad_record = on_bad_record
         self._retry = retry
+        self._services = services
         self._groups = ContainerGroups()
 
     async def run(self) -> Never:
@@ -66,7 +70,9 @@ class Inspector:
             record = await self._api.inspect_container(id_)
         except NoSuchContainer:
             return None
-        return self._with_control_group(container_from_inspection(record, self._api.engine.kind))
+        container = container_from_inspection(record, self._api.engine.kind)
+        ingress = await self._services.ports_of(container.labels.swarm_service)
+        return self._completed(container, ingress)
 
     def _report(self, id_: str, error: BadInput | BackendLost) -> None:
         if isinstance(error, BadInput):
@@ -75,10 +81,14 @@ class Inspector:
             log.debug("container %.12s: %s", id_, error)
             self._queue.put_after(self._retry, id_)
 
-    def _with_control_group(self, container: Container) -> Container:
-        """Set the control group: Docker does not say it, and Podman may name one that is gone."""
+    def _completed(self, container: Container, ingress: tuple[PortMapping, ...]) -> Container:
+        """Set the ports of the service and the control group.
+
+        Docker does not name the group, and Podman may name one that is gone.
+        """
         inspected = container.inspected
         if inspected is None:
             return container
         group = self._groups.find(container.id, inspected.main_pid, named=inspected.control_group)
-        return replace(container, inspected=replace(inspected, control_group=group))
+        complete = replace(inspected, control_group=group, ingress=ingress)
+        return replace(container, inspected=complete)

@@ -75,6 +75,10 @@ def _ports(
     return tuple(sorted([*published, *unpublished(published, container.exposed, metadata)]))
 
 
+def _ingress(container: Container) -> tuple[PortMapping, ...]:
+    return container.inspected.ingress if container.inspected else ()
+
+
 def _published(container: Container, network: Network) -> tuple[PortMapping, ...]:
     """Return the published ports that a container serves, by itself or for the network's owner.
 
@@ -83,7 +87,8 @@ def _published(container: Container, network: Network) -> tuple[PortMapping, ...
     if network.is_lost:
         return ()
     if network.owner is None or network.owner.id == container.id:
-        return container.ports  # Podman says itself what the owner publishes
+        # Podman's inspection has the ports that the owner publishes.
+        return (*container.ports, *_ingress(container))
     own = container.exposed | ports_in_metadata(container.labels.metadata)
     ports = network.owner.ports
     return tuple(p for p in ports if not own or (p.container_port, p.protocol) in own)

@@ -3,17 +3,25 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from koi_agent.backends.docker.kinds import Kind
 from koi_agent.core.errors import BadInput
 from koi_agent.core.instance import KoiMetadata
 from koi_agent.core.metadata.names import filled_text
 from koi_agent.core.metadata.parser import from_labels
-from koi_agent.host.engines import COMPOSE, UNIT
+from koi_agent.host.engines import (
+    COMPOSE,
+    SWARM_SERVICE,
+    SWARM_SERVICE_ID,
+    SWARM_STACK,
+    SWARM_TASK,
+    UNIT,
+)
 
 _VARIABLE: Final = "KOI_MDNS_ANNOUNCE"
 _UNIT: Final = re.compile(r"[A-Za-z0-9:_.\\@-]{1,240}\.(?:service|scope)")
+_SWARM_ID: Final = re.compile("[0-9a-z]{1,64}")
 _MAX_NAME: Final = 253
 
 
@@ -21,14 +29,16 @@ _MAX_NAME: Final = 253
 class ContainerLabels:
     """The parsed labels of a container. They do not change in the container's life.
 
-    ``service``, ``project`` and ``replica`` are Compose's, ``unit`` is Podman's label for the
-    unit that runs the container. ``notes`` are sentences for Explain.
+    ``service``, ``project`` and ``replica`` are those of Compose or of a swarm, ``unit`` is
+    Podman's label for the unit that runs the container. ``swarm_service`` is the ID of the service
+    that the container is a task of. ``notes`` are sentences for Explain.
     """
 
     service: str = ""
     project: str = ""
     replica: int = 0
     unit: str = ""
+    swarm_service: str = ""
     metadata: KoiMetadata = field(default_factory=KoiMetadata)
     notes: tuple[str, ...] = ()
 
@@ -42,15 +52,46 @@ def parse_labels(
     if len(texts) < len(labels) and any(map(_is_koi_label, labels.keys() - texts.keys())):
         notes.append("a koi label is ignored: its value is not text")
     unit = texts.get(UNIT, "") if kind.names_unit else ""
-    number = texts.get(f"{COMPOSE}container-number", "")
+    swarm = texts.get(SWARM_SERVICE_ID, "")
+    names = _swarm_names(texts, notes) if SWARM_SERVICE in texts else _compose_names(texts, notes)
     return ContainerLabels(
-        service=_name_label(texts, f"{COMPOSE}service", notes),
-        project=_name_label(texts, f"{COMPOSE}project", notes),
-        replica=int(number) if re.fullmatch("[0-9]{1,6}", number) else 0,
+        service=names.service,
+        project=names.project,
+        replica=int(names.number) if re.fullmatch("[0-9]{1,6}", names.number) else 0,
+        swarm_service=swarm if _SWARM_ID.fullmatch(swarm) else "",
         unit=unit if _UNIT.fullmatch(unit) else "",
         metadata=from_labels(texts, _shorthand(environment)),
         notes=tuple(notes),
     )
+
+
+class _Names(NamedTuple):
+    """Service and project of a container, and its number among those of the service."""
+
+    service: str
+    project: str
+    number: str
+
+
+def _compose_names(texts: Mapping[str, str], notes: list[str]) -> _Names:
+    return _Names(
+        _name_label(texts, f"{COMPOSE}service", notes),
+        _name_label(texts, f"{COMPOSE}project", notes),
+        texts.get(f"{COMPOSE}container-number", ""),
+    )
+
+
+def _swarm_names(texts: Mapping[str, str], notes: list[str]) -> _Names:
+    """Return a swarm's names: a task is named SERVICE.SLOT.ID, and a stack's service STACK_NAME.
+
+    A task of a global service has the ID of its node, 25 characters, in place of a slot. Without
+    a stack, the tasks of a service are a project of their own.
+    """
+    service = _name_label(texts, SWARM_SERVICE, notes)
+    stack = _name_label(texts, SWARM_STACK, notes)
+    slot, _, _ = texts.get(SWARM_TASK, "").removeprefix(f"{service}.").partition(".")
+    name = service.removeprefix(f"{stack}_") if stack else service
+    return _Names(name, stack or service, slot)
 
 
 def _is_koi_label(key: str) -> bool:

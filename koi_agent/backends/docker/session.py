@@ -10,10 +10,11 @@ from typing import Final, Never, TypeVar
 from koi_agent.backends.docker.api import DockerAPI
 from koi_agent.backends.docker.containers import Container, container_from_list
 from koi_agent.backends.docker.event_listener import EventListener
-from koi_agent.backends.docker.events import Event, EventHistory
+from koi_agent.backends.docker.events import SERVICE_CHANGED, Event, EventHistory
 from koi_agent.backends.docker.inspect_queue import InspectQueue
 from koi_agent.backends.docker.inspector import Inspector
 from koi_agent.backends.docker.listeners import HostPorts
+from koi_agent.backends.docker.services import Services
 from koi_agent.backends.docker.table import ContainerTable
 from koi_agent.backends.docker.tracker import Tracker
 from koi_agent.backends.docker.tunables import Tunables
@@ -61,8 +62,14 @@ class Session:
         self._table = ContainerTable(name, state.containers, deliver, self._ports)
         self._queue = InspectQueue()
         self._tracker = Tracker(self._table, self._kind, self._queue, tunables)
+        self._services = Services(api.inspect_service)
         self._inspector = Inspector(
-            api, self._queue, self._tracker, self._complain, retry=tunables.inspect_retry
+            api,
+            self._queue,
+            self._tracker,
+            self._complain,
+            services=self._services,
+            retry=tunables.inspect_retry,
         )
         self._listener = EventListener(api, state.history, self, tunables)
         self._has_listed = asyncio.Event()
@@ -120,7 +127,17 @@ class Session:
 
     def apply_event(self, event: Event) -> None:
         """Apply a new event."""
+        if event.action == SERVICE_CHANGED:
+            self._on_service_changed(event.id)
+            return
         self._tracker.apply_event(event, asyncio.get_running_loop().time())
+
+    def _on_service_changed(self, service: str) -> None:
+        """Request a service of the swarm again, with the containers that are its tasks."""
+        self._services.outdate(service)
+        for id_, container in self._table.containers.items():
+            if container.labels.swarm_service == service:
+                self._queue.put(id_, urgent=True)
 
     def bad_event(self, bad: BadInput) -> None:
         """Log an event that could not be parsed; it may have been any."""
@@ -129,6 +146,7 @@ class Session:
 
     def events_lost(self, reason: str) -> None:
         """Request a list, and inspect all containers then: a list does not show a new run."""
+        self._services.clear()
         self._inspector.uninspected.update(self._table.containers)
         self._doubt(reason)
 
