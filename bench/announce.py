@@ -19,8 +19,8 @@ from typing import Final
 
 from bench.docker_flood import FILE, agent_pid, row
 from koi_agent.bus.client import CallError, Connection, connected
+from koi_agent.capabilities.mdns.avahi.connections import GROUP, SERVER
 from koi_agent.capabilities.mdns.avahi.entries import AVAHI, EVERY, NO_REVERSE
-from koi_agent.capabilities.mdns.avahi.entry_groups import GROUP, SERVER
 from tests.lan import Host, Lan
 from tests.runtimes.fake_docker import FakeDocker
 from tests.world import World

@@ -33,6 +33,7 @@ from koi_agent.host.logs import LogOutput
 from koi_agent.host.network_watch import NetworkWatch
 from koi_agent.host.notify import Notifier, extending
 from koi_agent.host.watchdog import Watchdog, interval
+from koi_agent.publishers.dbus.configuration import ConfigurationStatus
 from koi_agent.publishers.dbus.manager import ManagerActions
 from koi_agent.publishers.dbus.publisher import DBusPublisher
 from koi_agent.publishers.http.agent_status import AgentStatus
@@ -63,14 +64,15 @@ class Agent:
     def __init__(
         self,
         load: Load,
-        config: Config,
+        loaded: Loaded,
         sockets: HTTPSockets,
         notifier: Notifier,
         output: LogOutput,
     ) -> None:
         self.hung_up = asyncio.Event()
         self._load = load
-        self._config = config
+        self._config = config = loaded.config
+        self._configuration = ConfigurationStatus.in_force(loaded.settings)
         self._notifier = notifier
         self._output = output
         self._registry = Registry({name: name for name in config.backends})
@@ -78,13 +80,10 @@ class Agent:
         self._grace = RestartGrace(config.restart_grace, time.monotonic)
         self._controller = Controller(CAPABILITIES, config, self._grace, self._apply)
         self._network = NetworkWatch(self._controller.set_network)
-        actions = ManagerActions(
-            self._resync, self._reload, self._controller.decisions, lambda: self._network.current
-        )
-        self._publisher = DBusPublisher(self._registry, __version__, actions, output)
+        self._publisher = DBusPublisher(self._registry, __version__, self._actions(), output)
         self._http = HTTPService(sockets, self._registry, self._grace, self._http_status)
         self._server = Server(self._publisher.tree)
-        self._bus = ReconnectingBus(_bus_address(config), self._server.dispatch)
+        self._bus = _bus(config, self._server)
         self._listeners = ListenerTable()
         self._followers = Followers(config, self._registry, self._apply, self._backend)
         self._sinks: Sequence[EventSink] = (
@@ -98,6 +97,16 @@ class Agent:
         self._configuring = asyncio.Lock()
         self._ending = False
         self._tasks: list[asyncio.Task[None]] = []
+
+    def _actions(self) -> ManagerActions:
+        """Return what the methods of the Manager call."""
+        return ManagerActions(
+            resync=self._resync,
+            reload=self._reload,
+            decisions=self._controller.decisions,
+            network=lambda: self._network.current,
+            configuration=lambda: self._configuration,
+        )
 
     def _http_status(self) -> AgentStatus:
         """Return the state of the agent for the HTTP pages."""
@@ -206,6 +215,7 @@ class Agent:
             except ConfigError as error:
                 text = "configuration refused, the present one stays in force: %s"
                 log.error(text, error, extra=journal_fields(MessageId.CONFIG_REFUSED))  # noqa: TRY400
+                self._configuration = self._configuration.refused(str(error))
                 raise
             finally:
                 if not self._ending:
@@ -226,8 +236,13 @@ class Agent:
         self._grace.seconds = config.restart_grace
         self._controller.change(config)
         await self._followers.change(config)
+        self._configuration = ConfigurationStatus.in_force(loaded.settings)
         await self._await_listings()
         log.info("configuration reloaded", extra=journal_fields(MessageId.RELOADED))
+
+
+def _bus(config: Config, server: Server) -> ReconnectingBus:
+    return ReconnectingBus(_bus_address(config), server.dispatch, droppable=server.only_returns)
 
 
 def _bus_address(config: Config) -> str:

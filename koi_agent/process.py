@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Never
 
 from koi_agent.agent import Agent, Load, NoBus, log_warnings
-from koi_agent.config import Config, Loaded
+from koi_agent.config import Loaded
 from koi_agent.core.errors import ConfigError, ungrouped
 from koi_agent.host.logs import LogOutput
 from koi_agent.host.notify import Notifier
@@ -54,16 +54,16 @@ def run(load: Load, loaded: Loaded) -> int:
     gc.set_threshold(*GC_THRESHOLDS)
     with LogOutput(loaded.config.log_level, "auto", os.environ) as output:
         log_warnings(loaded)
-        return asyncio.run(_serve(load, loaded.config, output))
+        return asyncio.run(_serve(load, loaded, output))
 
 
-async def _serve(load: Load, config: Config, output: LogOutput) -> int:
+async def _serve(load: Load, loaded: Loaded, output: LogOutput) -> int:
     """Run an agent until SIGTERM or SIGINT; return its exit code."""
     by_hand = "NOTIFY_SOCKET" not in os.environ
     notifier = Notifier(os.environ)
     try:
-        with closing(HTTPSockets(config, os.environ, by_hand=by_hand)) as sockets:
-            await _run(Agent(load, config, sockets, notifier, output))
+        with closing(HTTPSockets(loaded.config, os.environ, by_hand=by_hand)) as sockets:
+            await _run(Agent(load, loaded, sockets, notifier, output))
     except asyncio.CancelledError:
         log.info("stopped")
     except tuple(ENDINGS) as error:

@@ -6,6 +6,7 @@ import gc
 import inspect
 import os
 from collections.abc import AsyncIterator, Generator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -48,17 +49,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Run tests with the same ``one_at_a_time`` mark one after the other in all processes.
+    """Run tests with the mark ``one_at_a_time`` one after the other in all processes.
 
     The time limit of a test starts when its turn comes.
     """
-    mark = item.get_closest_marker("one_at_a_time")
-    if mark is None:
+    if item.get_closest_marker("one_at_a_time") is None:
         return (yield)
-    assert item.config.cache is not None
-    folder = item.config.cache.mkdir("one-at-a-time")
-    # The lock ends with the file: a process that is killed holds up no other.
-    with folder.joinpath(f"{mark.args[0]}.lock").open("w") as lock:
+    # The lock ends with the open file: a process that is killed holds up no other.
+    with Path(__file__).open("rb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         return (yield)
 
@@ -121,8 +119,9 @@ def children() -> set[str]:
     """Return PID and name of each child process of this process."""
     found: set[str] = set()
     for thread in Path("/proc/self/task").iterdir():
-        for pid in thread.joinpath("children").read_text().split():
-            found.add(f"{pid} {Path(f'/proc/{pid}/comm').read_text().strip()}")
+        with suppress(FileNotFoundError):  # a thread or a child has just ended
+            for pid in thread.joinpath("children").read_text().split():
+                found.add(f"{pid} {Path(f'/proc/{pid}/comm').read_text().strip()}")
     return found
 
 

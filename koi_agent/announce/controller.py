@@ -33,9 +33,11 @@ from koi_agent.core.instance import Instance, RecordState, RecordStatus
 from koi_agent.core.key import Key
 from koi_agent.core.message_ids import MessageId, journal_fields
 from koi_agent.core.plan.linger import RestartGrace
+from koi_agent.core.plan.name_rules import NameRules
 from koi_agent.core.plan.records import Decision
 from koi_agent.core.plan.requests import Policy, considered
 from koi_agent.core.reach.network import UNKNOWN, HostNetwork
+from koi_agent.core.text import MOST_REASONS, bounded
 
 log = logging.getLogger(__name__)
 
@@ -195,13 +197,15 @@ class Controller:
             self._to_plan.update(dict.fromkeys(self._opted_in))
 
     def _policy_at(self, now: float) -> Policy:
+        capabilities = self._config.capabilities
         over = now - self._config.stale_after
         return Policy(
             host_name=socket.gethostname().partition(".")[0],
-            partner_labels=self._config.capabilities.partner_labels,
+            partner_labels=capabilities.partner_labels,
             withdraw_unhealthy=self._config.health.withdraw_unhealthy,
             lost=frozenset(backend for backend, since in self._lost.items() if since <= over),
             network=self._network,
+            names=NameRules(allow=capabilities.allow_names, deny=capabilities.deny_names),
         )
 
     def _plan(self, keys: Sequence[Key]) -> None:
@@ -215,9 +219,9 @@ class Controller:
                     lane.drop(key)
             if instance is not self._opted_in.get(key):  # the instance, or a port, may come back
                 self._look_later(key, self._grace.seconds or LOOK)
-        self._to_feed.update(dict.fromkeys(keys))
         for lane in self._lanes:
             self._to_feed.update(dict.fromkeys(lane.settle()))
+        self._to_feed.update(dict.fromkeys(keys))
 
     def _feed(self, keys: Sequence[Key]) -> None:
         """Pass plans to the providers, and log new decisions."""
@@ -268,9 +272,9 @@ def _pop_slice(todo: dict[Key, None]) -> Sequence[Key]:
 
 
 def _log_decisions(key: Key, decisions: Sequence[Decision]) -> None:
-    for one in decisions:
-        extra = _fields(MessageId.DECIDED, key)
-        log.info("%s: %s, %s: %s", key, one.state, one.about, one.reason, extra=extra)
+    texts = [f"{one.state}, {one.about}: {one.reason}" for one in decisions]
+    for text in bounded(texts, MOST_REASONS, f"koi-runtime explain {key}"):
+        log.info("%s: %s", key, text, extra=_fields(MessageId.DECIDED, key))
 
 
 def _log_status(instance: Instance, status: Sequence[RecordStatus]) -> None:

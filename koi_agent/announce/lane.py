@@ -1,8 +1,9 @@
 """One capability at work: its planner, and a feed for each of its providers."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from graphlib import CycleError, TopologicalSorter
 from typing import Never
 
 from koi_agent.announce.feed import Feed
@@ -105,12 +106,29 @@ class Lane:
     def settle(self) -> Sequence[Key]:
         """Decide the contests in which an instance was put or dropped.
 
-        Returns the instances whose plan has changed.
+        Returns the instances whose plan has changed, in order.
         """
         changed = self._planner.settle()
         for key, before in changed.items():
             self._before.setdefault(key, before)
-        return tuple(changed)
+        return self._ordered(changed)
+
+    def _ordered(self, changed: Mapping[Key, Planned]) -> Sequence[Key]:
+        """Order instances so that one gives up a name before the next one gets it."""
+        released: dict[str, Key] = {}
+        gained: dict[Key, frozenset[str]] = {}
+        for key, before in changed.items():
+            names = [_titles(plan) for plan in (before, self._planner.planned(key))]
+            released |= dict.fromkeys(names[0] - names[1], key)
+            gained[key] = names[1] - names[0]
+        graph = {
+            key: {released[name] for name in names if name in released} - {key}
+            for key, names in gained.items()
+        }
+        try:
+            return tuple(TopologicalSorter(graph).static_order())
+        except CycleError:  # two instances exchange their names: one of them is tried again
+            return tuple(changed)
 
     def feed(self, key: Key, *, visible: bool) -> None:
         """Pass the planned records of an instance to the providers.
@@ -171,3 +189,7 @@ class Lane:
                     reason=decision.reason,
                     capability=name,
                 )
+
+
+def _titles(planned: Planned) -> frozenset[str]:
+    return frozenset(record.title.lower() for record in planned.records)

@@ -23,11 +23,13 @@ def _engine(kind: str, _bus: ReconnectingBus, config: Config, listeners: Listene
 
     socket = config.backend(kind, EngineConfig).socket
     candidates = find_candidates(KINDS[kind], socket, config.scope, os.environ)
-    return Docker(kind, KINDS[kind], candidates, listeners)
+    image_labels = config.capabilities.image_labels
+    return Docker(kind, KINDS[kind], candidates, listeners, image_labels=image_labels)
 
 
 def _systemd(_kind: str, bus: ReconnectingBus, config: Config, listeners: ListenerTable) -> Backend:
-    return Systemd(bus, config.systemd, listeners)
+    has_started_us = "INVOCATION_ID" in os.environ
+    return Systemd(bus, config.systemd, listeners, has_started_us=has_started_us)
 
 
 _BY_SETTINGS: Final[Mapping[type, Callable[..., Backend]]] = {

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from time import monotonic
 from typing import Any, Never
 
+from koi_agent.bus.calls import Call
 from koi_agent.bus.connection import DEFAULT_TIMING, MessageSocket, Timing, open_socket
 from koi_agent.bus.messages import Flag, Header, Message, MessageType, encode, marshal
 from koi_agent.bus.signals import Changed, Signal, Subscription
@@ -71,27 +72,24 @@ class Connection:
         A variant is replaced by its content. Raises ``CallError`` for an error reply,
         ``BusLost``, or ``TimeoutError`` after ``within`` seconds.
         """
-        destination, path, interface = target
-        header = Header(
-            kind=MessageType.CALL,
-            flags=flags,
-            serial=self._socket.next_serial(),
-            path=path,
-            interface=interface,
-            member=member,
-            destination=destination,
-            signature=signature,
-        )
-        frame = encode(header, marshal(signature, body))
-        reply = await self._socket.ask(frame, header.serial, within=within)
-        try:
-            values = reply.values()
-        except BadInput as error:
-            raise CallError(UNREADABLE_REPLY, str(error)) from error
-        if reply.header.kind == MessageType.ERROR:
-            text = values[0] if values and isinstance(values[0], str) else ""
-            raise CallError(reply.header.error_name, text)
-        return values
+        call = Call(target, member, signature, body)
+        (answer,) = await self.call_all([call], within=within, flags=flags)
+        if isinstance(answer, CallError):
+            raise answer
+        return answer
+
+    async def call_all(
+        self, calls: Sequence[Call], *, within: float = CALL_TIMEOUT, flags: int = 0
+    ) -> list[list[Any] | CallError]:
+        """Call methods without waiting in between; returns their values or errors, in order.
+
+        Raises ``BusLost``, or ``TimeoutError`` if not all are answered after ``within`` seconds.
+        """
+        serials = [self._socket.next_serial() for _ in calls]
+        frames = {
+            serial: call.frame(serial, flags) for serial, call in zip(serials, calls, strict=True)
+        }
+        return [_answer(reply) for reply in await self._socket.ask_all(frames, within=within)]
 
     async def get(self, destination: str, path: str, interface: str, name: str) -> Any:
         """Return the value of a property; raises as ``call`` does."""
@@ -197,6 +195,18 @@ class Connection:
         return await self.call((BUS, BUS_PATH, BUS), member, signature, body)
 
 
+def _answer(reply: Message) -> list[Any] | CallError:
+    """Return the values or the error of a reply."""
+    try:
+        values = reply.values()
+    except BadInput as error:
+        return CallError(UNREADABLE_REPLY, str(error))
+    if reply.header.kind == MessageType.ERROR:
+        text = values[0] if values and isinstance(values[0], str) else ""
+        return CallError(reply.header.error_name, text)
+    return values
+
+
 def _owner_rule(name: str) -> str:
     return (
         f"type='signal',sender='{BUS}',interface='{BUS}',path='{BUS_PATH}',"
@@ -207,8 +217,8 @@ def _owner_rule(name: str) -> str:
 class ReconnectingBus:
     """A bus that is connected to, and connected to again whenever the connection is lost.
 
-    ``on_call`` gets each method call with its connection. ``reconnects`` counts connections
-    after the first.
+    ``on_call`` gets each method call with its connection, except those that expect no reply and
+    are ``droppable``. ``reconnects`` counts connections after the first.
     """
 
     def __init__(
@@ -216,8 +226,11 @@ class ReconnectingBus:
         address: str,
         on_call: Callable[[Connection, Message], None],
         timing: Timing = DEFAULT_TIMING,
+        *,
+        droppable: Callable[[Header], bool] = lambda _header: False,
     ) -> None:
         self.address = address
+        self._droppable = droppable
         self._timing = timing
         self.reconnects = -1
         self._on_call = on_call
@@ -245,6 +258,7 @@ class ReconnectingBus:
     async def _connect_once(self) -> str:
         """Connect and wait until the connection is lost; returns the reason."""
         opened = await open_socket(self.address, self._dispatch, self._timing)
+        opened.reader.droppable = self._droppable
         self.reconnects += 1
         try:
             self._connection = connection = Connection(opened, self.address)

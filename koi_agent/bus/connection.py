@@ -2,7 +2,8 @@
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from koi_agent.bus import sasl
@@ -104,17 +105,24 @@ class MessageSocket:
 
         Raises ``BusLost``, or ``TimeoutError`` after ``within`` seconds.
         """
-        self.write(frame)
+        (reply,) = await self.ask_all({serial: frame}, within=within)
+        return reply
+
+    async def ask_all(self, frames: Mapping[int, bytes], *, within: float) -> list[Message]:
+        """Write method calls, by serial, and wait for all replies; raises as ``ask`` does."""
+        for serial, frame in frames.items():
+            self.write(frame)
+            self._replies[serial] = self._loop.create_future()
         self._resume()
-        self._replies[serial] = self._loop.create_future()
         try:
             async with asyncio.timeout(within):
-                reply = await self._replies[serial]
+                replies = [await self._replies[serial] for serial in frames]
         finally:
-            self._replies.pop(serial, None)
-        if reply is None:
+            for serial in frames:
+                self._replies.pop(serial, None)
+        if None in replies:
             raise BusLost(self.reason)
-        return reply
+        return [reply for reply in replies if reply]
 
     def _resume(self) -> None:
         """End a pause of reading."""
@@ -153,7 +161,7 @@ class MessageSocket:
             for message in messages:
                 self._dispatch(message)
         except Exception as bug:
-            # A subscriber that missed a signal must list again, as after any loss.
+            # Any bug in a subscriber costs it a signal: it must list again, as after a loss.
             self._close(bug)
             raise
         self._after_read(only_signals=bool(batch) and not messages)
@@ -214,11 +222,10 @@ async def open_socket(
     try:
         async with asyncio.timeout(timing.open):
             opened = MessageSocket(await sasl.connect(address), on_call, timing)
-            try:
+            with ExitStack() as undo:
+                undo.callback(opened.close)
                 opened.name = await _hello(opened, timing.open)
-            except BaseException:
-                opened.close()
-                raise
+                undo.pop_all()
             return opened
     except (OSError, BadInput) as error:
         raise BusLost(reason_of(error)) from error

@@ -30,13 +30,14 @@ class ErrorReply(KoiError):
 class Call:
     """A call under way.
 
-    ``sender`` is the unique name of the caller. With ``interactive`` the caller's user may be
-    asked for a password.
+    ``sender`` is the unique name of the caller, and ``uid`` its user. With ``interactive`` the
+    caller's user may be asked for a password.
     """
 
     connection: Connection
     path: str
     sender: str
+    uid: int
     interactive: bool
 
 
@@ -49,7 +50,9 @@ Handler = Callable[..., Sequence[Any] | Awaitable[Sequence[Any]]]
 class Method:
     """A method: ``handle(call, *arguments)`` returns its return values, or an awaitable of them.
 
-    ``action`` is the polkit action that the caller must be authorized for, "" for none.
+    ``action`` is the polkit action that the caller must be authorized for, "" for none. A method
+    that ``acts`` changes something. Others only return something, so they are not called for a
+    caller that expects no reply, or that is gone.
     """
 
     name: str
@@ -57,6 +60,7 @@ class Method:
     takes: Args = ()
     returns: Args = ()
     action: str = ""
+    acts: bool = False
 
     @property
     def signature(self) -> str:

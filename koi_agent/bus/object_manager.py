@@ -26,11 +26,13 @@ Interfaces = Sequence[tuple[Interface, Any]]
 class ObjectManager:
     """The objects below one root path.
 
-    ``interfaces`` returns the interfaces of the object at a path.
+    ``interfaces`` returns the interfaces of the object at a path. ``generation`` counts objects
+    that were added or removed.
     """
 
     def __init__(self, root: str, interfaces: Callable[[str], Interfaces]) -> None:
         self.root = root
+        self.generation = 0
         self._interfaces = interfaces
         self._entries: dict[str, bytes] = {}
 
@@ -65,10 +67,12 @@ class ObjectManager:
 
     def added(self, connection: Connection, path: str, interfaces: Interfaces) -> None:
         """Emit InterfacesAdded."""
+        self.generation += 1
         self._emit(connection, "InterfacesAdded", "oa{sa{sv}}", self._put(path, interfaces))
 
     def removed(self, connection: Connection, path: str, interfaces: Sequence[str]) -> None:
         """Emit InterfacesRemoved."""
+        self.generation += 1
         self._entries.pop(path, None)
         self._emit(connection, "InterfacesRemoved", "oas", marshal("oas", (path, interfaces)))
 
@@ -101,7 +105,8 @@ class ObjectManager:
             connection.send(header, body)
 
     def clear(self) -> None:
-        """Drop all marshalled entries."""
+        """Drop all marshalled entries: all objects may have changed."""
+        self.generation += 1
         self._entries.clear()
 
     def forget(self, path: str) -> None:

@@ -3,11 +3,13 @@
 import re
 from functools import lru_cache
 
+ENCODED = 16 * 1024
+"""Texts whose labels are kept: more than instances, as each list of them asks for all labels."""
 _UNSAFE = re.compile(rb"^[0-9]|[^A-Za-z0-9]")
 _ESCAPED = re.compile(rb"_([0-9a-f]{2})")
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=ENCODED)
 def encode(text: str) -> str:
     """Escape every byte but ASCII letters and digits, and a digit at the start.
 

@@ -9,6 +9,7 @@ import asyncio
 import os
 import re
 import socket
+from contextlib import ExitStack
 
 from koi_agent.bus.address import socket_addresses
 from koi_agent.bus.writer import BusLost
@@ -24,11 +25,10 @@ async def connect(address: str) -> socket.socket:
     Raises ``BusLost`` or ``OSError``. The caller bounds the time.
     """
     sock, guid = await _connected(address)
-    try:
+    with ExitStack() as undo:
+        undo.enter_context(sock)
         await authenticate(sock, guid)
-    except BaseException:
-        sock.close()
-        raise
+        undo.pop_all()
     return sock
 
 
@@ -36,19 +36,17 @@ async def _connected(address: str) -> tuple[socket.socket, str]:
     """Return a connected socket, and the GUID that its server must have, or ""."""
     targets = socket_addresses(address)
     for target in targets:
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        sock.setblocking(False)  # noqa: FBT003 - the standard library's own signature
-        try:
-            await asyncio.get_running_loop().sock_connect(sock, target.path)
-        except OSError:
-            sock.close()
-            if target is targets[-1]:
-                raise
-        except BaseException:
-            sock.close()
-            raise
-        else:
-            return sock, target.guid
+        with ExitStack() as undo:
+            sock = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+            sock.setblocking(False)  # noqa: FBT003 - the standard library's own signature
+            try:
+                await asyncio.get_running_loop().sock_connect(sock, target.path)
+            except OSError:
+                if target is targets[-1]:
+                    raise
+            else:
+                undo.pop_all()
+                return sock, target.guid
     raise BusLost(f"bus address {address!r} is empty")
 
 

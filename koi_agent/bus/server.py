@@ -6,20 +6,22 @@ ours and never a traceback.
 
 import inspect
 import logging
-from asyncio import TaskGroup
-from collections import Counter
+import os
+from asyncio import Task, TaskGroup
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from koi_agent.bus import polkit
 from koi_agent.bus.call_queue import CallQueue
+from koi_agent.bus.callers import Callers
 from koi_agent.bus.client import Connection
 from koi_agent.bus.interfaces import Call, ErrorReply, Method
 from koi_agent.bus.messages import Flag, Header, Message, MessageType, marshal
 from koi_agent.bus.standard_interfaces import ERROR, PEER, Objects, StandardInterfaces
 from koi_agent.bus.writer import BusLost
 from koi_agent.core.errors import BadInput
+from koi_agent.core.shares import Shares
 from koi_agent.core.text import printable
 
 log = logging.getLogger(__name__)
@@ -37,9 +39,11 @@ class Limits:
     arguments: int = 16 * 1024
     # Bytes of a reply. The system bus disconnects a client that sends more than 32 MiB.
     reply: int = 31 * 1024 * 1024
-    # Calls under way that do not end at once.
+    # Calls under way that do not end at once. Some are kept for root and the agent's own user.
     calls_of_a_sender: int = 16
-    calls: int = 256
+    calls_of_a_user: int = 128
+    calls: int = 512
+    calls_kept: int = 64
 
 
 DEFAULT_LIMITS = Limits()
@@ -52,8 +56,14 @@ class Server:
         self._limits = limits
         self._standard = StandardInterfaces(objects)
         self._group: TaskGroup | None = None
-        self._under_way: Counter[str] = Counter()
-        self._queue = CallQueue(self._begin)
+        self._callers: Callers | None = None
+        privileged = (0, os.getuid())
+        self._of_users = Shares(
+            limits.calls, limits.calls_of_a_user, kept=limits.calls_kept, privileged=privileged
+        )
+        self._of_senders = Shares(limits.calls, limits.calls_of_a_sender)
+        self._reads: dict[str, set[Task[None]]] = {}
+        self._queue = CallQueue(self._begin, privileged)
 
     async def run(self) -> None:
         """Answer calls, and own the tasks of those that wait, until cancelled."""
@@ -62,17 +72,46 @@ class Server:
             await self._queue.run()
 
     def dispatch(self, connection: Connection, message: Message) -> None:
-        """Queue a call, or refuse it."""
+        """Queue a call, or refuse it. A call without an effect and without a reply is dropped."""
+        header = message.header
+        if header.flags & Flag.NO_REPLY_EXPECTED and self.only_returns(header):
+            return
         if len(message.body) > self._limits.arguments:
             text = f"more than {self._limits.arguments} bytes of arguments"
-            _refuse(connection, message.header, ErrorReply(ERROR + "LimitsExceeded", text))
-        elif not self._queue.add(connection, message):
+            _refuse(connection, header, ErrorReply(ERROR + "LimitsExceeded", text))
+        elif not self._queue.add(connection, message, self._uid(connection, header.sender)):
+            _refuse(connection, header, TOO_MANY)
+
+    def only_returns(self, header: Header) -> bool:
+        """Return True if a call has no effect besides its reply."""
+        try:
+            return not self._method(header).acts
+        except ErrorReply:
+            return True
+
+    def _uid(self, connection: Connection, sender: str) -> int | None:
+        """Return the uid of a sender, ``None`` if ``_known`` or ``_lost`` gets the sender later."""
+        if self._group is None:
+            return None
+        if self._callers is None or self._callers.connection is not connection:
+            self._queue.clear()
+            self._callers = Callers(connection, self._group, self._known, self._lost)
+        return self._callers.uid(sender)
+
+    def _known(self, sender: str, uid: int) -> None:
+        for connection, message in self._queue.assign(sender, uid):
             _refuse(connection, message.header, TOO_MANY)
 
-    def _begin(self, connection: Connection, message: Message) -> None:
+    def _lost(self, sender: str) -> None:
+        """Drop the calls of a connection that is gone; what changes something is finished."""
+        self._queue.drop(sender)
+        for task in self._reads.pop(sender, ()):
+            task.cancel()
+
+    def _begin(self, connection: Connection, message: Message, uid: int) -> None:
         header = message.header
         interactive = bool(header.flags & Flag.ALLOW_INTERACTIVE_AUTHORIZATION)
-        call = Call(connection, header.path, header.sender, interactive)
+        call = Call(connection, header.path, header.sender, uid, interactive)
         try:
             method = self._method(header)
             arguments = _arguments(method, message)
@@ -99,17 +138,28 @@ class Server:
     def _start_task(
         self, call: Call, header: Header, method: Method, result: Awaitable[Any]
     ) -> None:
-        busy = self._under_way
-        of_sender, limits = busy[call.sender], self._limits
-        full = of_sender >= limits.calls_of_a_sender or busy.total() >= limits.calls
-        if not self._group or full:
-            if inspect.iscoroutine(result):
-                result.close()
+        fits = self._of_users.fits(call.uid) and self._of_senders.fits(call.sender)
+        if not self._group or not fits:
+            _close(result)
             _refuse(call.connection, header, TOO_MANY)
             return
-        busy[call.sender] += 1
+        self._of_users.add(call.uid)
+        self._of_senders.add(call.sender)
         answer = self._answer(call, header, method, result)
-        self._group.create_task(answer, name=f"answer {header.member}")
+        task = self._group.create_task(answer, name=f"answer {header.member}")
+        if not method.acts:
+            self._reads.setdefault(call.sender, set()).add(task)
+        # A task that is cancelled before it runs would not get to a "finally".
+        task.add_done_callback(lambda task: self._end_task(call, result, task))
+
+    def _end_task(self, call: Call, result: Awaitable[Any], task: Task[None]) -> None:
+        _close(result)
+        self._of_users.remove(call.uid)
+        self._of_senders.remove(call.sender)
+        if reads := self._reads.get(call.sender):
+            reads.discard(task)
+            if not reads:
+                del self._reads[call.sender]
 
     async def _answer(
         self, call: Call, header: Header, method: Method, result: Awaitable[Any]
@@ -120,11 +170,9 @@ class Server:
         except ErrorReply as refusal:
             _refuse(call.connection, header, refusal)
         except Exception:
+            # A bug in one method must not end the task group, and with it the connection.
             log.exception(BUG, header.interface, header.member)
             _refuse(call.connection, header, INTERNAL)
-        finally:
-            self._under_way[call.sender] -= 1
-            self._under_way += Counter()
 
     def _reply(
         self,
@@ -154,6 +202,12 @@ class Server:
             if method := one.methods.get(header.member):
                 return method
         raise ErrorReply(ERROR + "UnknownMethod", f"no method {header.member} at {header.path}")
+
+
+def _close(result: Awaitable[Any]) -> None:
+    """End a coroutine that was perhaps never awaited."""
+    if inspect.iscoroutine(result):
+        result.close()
 
 
 def _arguments(method: Method, message: Message) -> Sequence[Any]:

@@ -8,9 +8,10 @@ last is read first, and earlier ones only for properties that the last did not h
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from struct import unpack_from
 from typing import Any
 
-from koi_agent.bus.messages import Header, Message, MessageType, decode, extent
+from koi_agent.bus.messages import Flag, Header, Message, MessageType, decode, extent
 from koi_agent.bus.property_filter import PropertyFilter
 from koi_agent.bus.reader import LITTLE, UNREADABLE, unmarshal
 
@@ -22,7 +23,10 @@ HEADER_LIMIT = 1024
 """Bytes of a header that is kept. Other clients can send paths of any length."""
 
 PROPERTIES = "org.freedesktop.DBus.Properties"
-SIGNAL = int(MessageType.SIGNAL)
+SIGNAL, CALL = int(MessageType.SIGNAL), int(MessageType.CALL)
+NO_REPLY = int(Flag.NO_REPLY_EXPECTED)
+CALLS_KEPT = 1024
+"""Headers of calls that are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +87,19 @@ class Route:
 
 
 class SignalReader:
-    """Reads what a connection receives; ``bad`` counts messages that could not be read."""
+    """Reads what a connection receives; ``bad`` counts messages that could not be read.
+
+    ``droppable`` returns whether a call that expects no reply need not be read. It is asked once
+    for all such calls of one read.
+    """
 
     def __init__(self, headers_kept: int = HEADERS_KEPT) -> None:
         self.bad = 0
+        self.droppable: Callable[[Header], bool] = lambda _header: False
         self._headers_kept = headers_kept
         self._data = bytearray()
         self._routes: dict[bytes, Route | None] = {}
+        self._calls: dict[bytes, Header] = {}
         self._owners: dict[Subscription, str] = {}
         self._pending: dict[tuple[str, Subscription, PropertyFilter], list[Span]] = {}
 
@@ -113,11 +123,13 @@ class SignalReader:
         batch: Batch = []
         messages: list[Message] = []
         end = 0
+        dropped: dict[bytes, bool] = {}
         for span in self._spans():
             end = span[3]
             try:
                 if data[span[0] + 1] != SIGNAL:
-                    messages.append(self._message(span))
+                    if not self._drops(span, dropped):
+                        messages.append(self._message(span))
                 elif route := self._route(span):
                     self._add_signal(route, span, batch)
             except UNREADABLE:
@@ -136,9 +148,43 @@ class SignalReader:
             start = end
 
     def _message(self, span: Span) -> Message:
-        start, _, begin, end = span
+        start, fields, begin, end = span
         data = self._data
-        return Message(decode(data, start), bytes(data[begin:end]), data[start])
+        return Message(self._header(start, fields), bytes(data[begin:end]), data[start])
+
+    def _drops(self, span: Span, known: dict[bytes, bool]) -> bool:
+        start, fields = span[:2]
+        if self._data[start + 1] != CALL or not self._data[start + 2] & NO_REPLY:
+            return False
+        array = bytes(self._data[start + 16 : fields])
+        found = known.get(array)
+        if found is None:
+            found = known[array] = self.droppable(self._header(start, fields))
+        return found
+
+    def _header(self, start: int, fields: int) -> Header:
+        """Read a header; a flood of calls has few different ones."""
+        data = self._data
+        order, kind, flags, _, _, serial, _ = unpack_from("<4BIII", data, start)
+        if kind != CALL or order != LITTLE or fields - start > HEADER_LIMIT:
+            return decode(data, start)
+        array = bytes(data[start + 16 : fields])
+        known = self._calls.get(array)
+        if known is None:
+            if len(self._calls) >= CALLS_KEPT:
+                self._calls.clear()
+            known = self._calls[array] = decode(data, start)
+        return Header(
+            kind=kind,
+            flags=flags,
+            serial=serial,
+            path=known.path,
+            interface=known.interface,
+            member=known.member,
+            destination=known.destination,
+            sender=known.sender,
+            signature=known.signature,
+        )
 
     def _add_signal(self, route: Route, span: Span, batch: Batch) -> None:
         start, _, begin, end = span

@@ -16,7 +16,7 @@ from koi_agent.bus.interfaces import (
     SignalType,
     interface,
 )
-from koi_agent.bus.marshalling import Typed
+from koi_agent.bus.marshalling import Typed, marshal
 from koi_agent.bus.messages import Variant
 from koi_agent.bus.object_manager import OBJECT_MANAGER, PROPERTIES, ObjectManager, properties
 from koi_agent.core.errors import BadInput
@@ -47,7 +47,8 @@ class StandardInterfaces:
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
         self._answering = Lock()
-        self._asking: WeakValueDictionary[str, Lock] = WeakValueDictionary()
+        self._asking: WeakValueDictionary[int, Lock] = WeakValueDictionary()
+        self._texts: dict[str, tuple[int, bytes]] = {}
         self._introspectable = interface(
             "org.freedesktop.DBus.Introspectable",
             Method(name="Introspect", handle=self._introspect, returns=(("xml_data", "s"),)),
@@ -82,7 +83,7 @@ class StandardInterfaces:
                 takes=name[:1],
                 returns=(("properties", "a{sv}"),),
             ),
-            Method(name="Set", handle=self._set, takes=(*name, ("value", "v"))),
+            Method(name="Set", handle=self._set, takes=(*name, ("value", "v")), acts=True),
             SignalType(
                 "PropertiesChanged",
                 (
@@ -107,9 +108,23 @@ class StandardInterfaces:
             standard.append(self._manager)
         return standard + own
 
-    def _introspect(self, call: Call) -> Sequence[str]:
-        children = self._objects.children(call.path) or ()
-        return (introspection.node(self.interfaces(call.path), children),)
+    def _introspect(self, call: Call) -> bytes:
+        """Return the reply, which is kept as long as there are the same objects.
+
+        Objects of one kind have the same text. Few other objects have children.
+        """
+        generation = self._objects.managed.generation
+        kept = self._texts.get(call.path)
+        if kept and kept[0] == generation:
+            return kept[1]
+        children = self._objects.children(call.path)
+        interfaces = self.interfaces(call.path)
+        key = call.path if children else " ".join(one.name for one in interfaces)
+        kept = self._texts.get(key)
+        if children or kept is None:
+            kept = generation, marshal("s", (introspection.node(interfaces, children or ()),))
+            self._texts[key] = kept
+        return kept[1]
 
     def _get(self, call: Call, name: str, member: str) -> Sequence[Typed]:
         prop, subject = self._property(call, name, member)
@@ -152,11 +167,11 @@ class StandardInterfaces:
         return [pair for pair in found if name in ("", pair[0].name)]
 
     async def _get_managed_objects(self, call: Call) -> bytes:
-        """Answer one call at a time, and one of each sender in turn, as replies are large.
+        """Answer one call at a time, and one of each user in turn, as replies are large.
 
         A reply is not made before the bus has read most of the one before.
         """
-        async with self._asking.setdefault(call.sender, Lock()), self._answering:
+        async with self._asking.setdefault(call.uid, Lock()), self._answering:
             await call.connection.drain()
             return await self._objects.managed.answer(self._objects.managed_paths)
 

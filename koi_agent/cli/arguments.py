@@ -19,20 +19,36 @@ class UsageError(KoiError):
 class Arguments(Namespace):
     """The parsed command line; ``scope`` is ``None`` if no option chose one.
 
-    ``names`` belong to ``show`` and ``explain``, ``backend`` to ``resync``, ``remove`` to
-    ``install-units``; ``runtime``, ``no_runtime`` and ``log_level`` belong to ``run``.
+    ``run`` and ``install-units`` then depend on the user; ``agent`` does not.
+    ``names`` belong to the commands that take instances, ``backend`` to ``resync``, ``remove`` to
+    ``install-units``; ``runtime``, ``no_runtime`` and ``log_level`` belong to ``run``. Those from
+    ``backends`` on belong to ``list``, ``full`` also to other tables.
     """
 
     command: str
     scope: str | None = None
     json: str = "off"
     no_legend: bool = False
+    no_pager: bool = False
     names: Sequence[str] = ()
     backend: str | None = None
     runtime: str | None = None
     no_runtime: bool = False
     log_level: str | None = None
     remove: bool = False
+    backends: str | None = None
+    state: str | None = None
+    health: str | None = None
+    announced: bool = False
+    columns: str | None = None
+    sort: str | None = None
+    full: bool = False
+    quiet: bool = False
+
+    @property
+    def agent(self) -> str:
+        """The scope of the agent to connect to: the system's, as systemctl's manager is."""
+        return self.scope or "system"
 
 
 class Parser(ArgumentParser):
@@ -88,7 +104,8 @@ def _add_options(to: ArgumentParser, options: Iterable[Option]) -> None:
     """Add options; those with the same target exclude each other."""
     groups: dict[str, Any] = {}
     for option in options:
-        if option.target and option.target not in groups:
+        exclusive = option.target and option.action == "store_const"
+        if exclusive and option.target not in groups:
             groups[option.target] = to.add_mutually_exclusive_group()
         group = groups.get(option.target, to)
         group.add_argument(*option.flags, action=option.action, **_details(option))
@@ -102,6 +119,7 @@ def _details(option: Option) -> dict[str, Any]:
     match option.action:
         case "store":
             details |= {"metavar": option.metavar}
+            details |= {"dest": option.target} if option.target else {}
             details |= {"choices": option.words} if option.strict else {}
         case "store_const":
             details |= {"dest": option.target, "const": option.name}

@@ -1,6 +1,7 @@
 """Calls the agent over D-Bus."""
 
 import json
+import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
@@ -12,11 +13,17 @@ from koi_agent.bus.client import CallError, Connection, connected
 from koi_agent.bus.messages import Flag
 from koi_agent.bus.object_paths import decode
 from koi_agent.bus.writer import BusLost
+from koi_agent.cli import unit
 from koi_agent.core.dbus_names import INSTANCE, MANAGER, NAME, ROOT
 from koi_agent.core.errors import BadInput, KoiError
 
 BUS_ERROR = "org.freedesktop.DBus.Error."
-ABSENT = (BUS_ERROR + "ServiceUnknown", BUS_ERROR + "NameHasNoOwner")
+SYSTEMD_ERROR = "org.freedesktop.systemd1."
+ABSENT = (
+    *(BUS_ERROR + "ServiceUnknown", BUS_ERROR + "NameHasNoOwner"),
+    # The bus asks systemd to start the agent: its unit is not enabled, or masked.
+    *(SYSTEMD_ERROR + "NoSuchUnit", SYSTEMD_ERROR + "UnitMasked"),
+)
 WENT_AWAY = (BUS_ERROR + "NoReply", BUS_ERROR + "Disconnected")
 DENIED = BUS_ERROR + "AccessDenied"
 UNAUTHORIZED = (DENIED, BUS_ERROR + "InteractiveAuthorizationRequired")
@@ -28,6 +35,7 @@ OTHER_BUS = {
 }
 """What to do if a bus does not answer, by scope."""
 GONE = (BUS_ERROR + "UnknownObject", f"{NAME}.NoSuchInstance")
+AMBIGUOUS = f"{NAME}.AmbiguousName"
 
 Properties = Mapping[str, Any]
 T = TypeVar("T")
@@ -75,6 +83,10 @@ class Client:
             raise malformed(member)
         return reply[0]
 
+    async def description(self, name: str) -> str:
+        """Return Description= of a unit of the manager on the same bus; "" if not known."""
+        return await unit.description(self._link, name)
+
     async def properties(self, path: str, interface: str) -> Properties:
         properties = "org.freedesktop.DBus.Properties"
         return await self._call(path, properties, "GetAll", interface, returns=dict)
@@ -92,9 +104,9 @@ class Client:
             raise malformed("ListInstances")
         return list(starmap(Row, rows))
 
-    async def of_unit(self, unit: str) -> str:
+    async def of_unit(self, name: str) -> str:
         """Return the path of the instance of a unit."""
-        return await self._call(ROOT, MANAGER, "GetInstanceByUnit", unit, returns=str)
+        return await self._call(ROOT, MANAGER, "GetInstanceByUnit", name, returns=str)
 
     async def backend_paths(self) -> list[str]:
         return [row[-1] for row in await self._backends()]
@@ -188,10 +200,18 @@ def advice(scope: str) -> str:
     return f"check systemctl{user} status koi-runtime"
 
 
+def how_to_start(scope: str) -> str:
+    """Return what to do if no agent runs and the bus starts none."""
+    if scope == "user":
+        return "start it: systemctl --user enable --now koi-runtime"
+    start = "start it: systemctl enable --now koi-runtime"
+    return start if os.getuid() == 0 else f"{start}; or use --user for an agent of your own"
+
+
 def _failure(error: CallError, scope: str) -> str:
     subject = f"agent on the {scope} bus"
     if error.name in ABSENT:
-        return f"{subject}: not running; {advice(scope)}"
+        return f"{subject}: not running; {how_to_start(scope)}"
     if error.name in WENT_AWAY:
         return f"{subject}: disconnected before it replied; {advice(scope)}"
     if error.name == DENIED:

@@ -40,7 +40,7 @@ class Event:
     """An event at the bus.
 
     ``changed`` are the keys of the properties that an update changed. ``values`` are the new
-    values of some of them, in their JSON form.
+    values of some of them, in their JSON form. ``records`` are the announced records that changed.
     """
 
     kind: str
@@ -51,6 +51,7 @@ class Event:
     reason: str = ""
     changed: Sequence[str] = ()
     values: Mapping[str, Any] = field(default_factory=dict)
+    records: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True, slots=True)

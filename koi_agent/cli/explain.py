@@ -1,14 +1,14 @@
 """``koi-runtime explain``: why instances are announced, or not."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from koi_agent.cli import formatting, records, resolve
 from koi_agent.cli.arguments import Arguments
 from koi_agent.cli.client import Client, key_at
 from koi_agent.cli.output import Output, Style
 from koi_agent.core.schema.dictionaries import PORT
-from koi_agent.core.text import printable
+from koi_agent.core.text import bounded, printable
 
 BY = {
     "explicit": "its own metadata sets enable",
@@ -17,6 +17,9 @@ BY = {
     "partner": "its labels for a reverse proxy name a host or a port",
 }
 """The source of the decision to opt in or out, by ``enabled_by``."""
+MOST_LINES: Final = 100
+"""Lines of one kind; metadata can cause thousands."""
+HTTP_TYPES = ("_http._tcp", "_https._tcp")
 UNKNOWN_TYPE = "_koi-managed."
 
 
@@ -48,14 +51,17 @@ def lines(explanation: formatting.Record) -> Iterator[str]:
     elif "enable" not in metadata:
         yield f"to opt it in: {records.text(explanation, 'opt_in') or 'koi.enable=true'}"
     ports = [PORT.record(port) for port in records.dicts(explanation, "ports")]
-    for port in ports:
-        yield f"port {formatting.address(port)}, {port['source']}: {type_of(port, metadata)}"
+    of_ports = [
+        f"port {formatting.address(port)}, {port['source']}: {type_of(port, metadata)}"
+        for port in ports
+    ]
+    yield from bounded(of_ports, MOST_LINES, _hint(explanation))
     if not ports:
         yield "no port is known"
     yield from reach(explanation)
     yield from by_capability(explanation)
-    for note in records.items(explanation, "notes"):
-        yield f"note: {note}"
+    notes = [f"note: {note}" for note in records.items(explanation, "notes")]
+    yield from bounded(notes, MOST_LINES, _hint(explanation))
 
 
 def reach(explanation: formatting.Record) -> Iterator[str]:
@@ -79,16 +85,28 @@ def by_capability(explanation: formatting.Record) -> Iterator[str]:
     """Yield refused keys and decisions: the common ones first, then those of each capability."""
     groups: dict[str, list[str]] = {"": []}
     for refusal in records.refusals(explanation):
-        line = f"refused {refusal['key']}: {refusal['reason']}"
-        groups.setdefault(refusal["capability"], []).append(line)
+        groups.setdefault(refusal["capability"], []).append(refused(refusal))
     for decision in records.dicts(explanation, "decisions"):
         outcome, about = records.text(decision, "outcome"), records.text(decision, "about")
         line = f"{outcome}, {about}: {records.text(decision, 'reason')}"
         groups.setdefault(records.text(decision, "capability"), []).append(line)
-    yield from groups.pop("")
+    hint = _hint(explanation)
+    yield from bounded(groups.pop(""), MOST_LINES, hint)
     for capability, lines in groups.items():
         yield f"{capability}:"
-        yield from (f"  {line}" for line in lines)
+        yield from (f"  {line}" for line in bounded(lines, MOST_LINES, hint))
+
+
+def _hint(explanation: formatting.Record) -> str:
+    """Return the command that writes all of an explanation."""
+    return f"koi-runtime explain --json=pretty {records.text(explanation, 'name')}"
+
+
+def refused(refusal: formatting.Record) -> str:
+    """Format a refused key, or the refused use of a key whose value has another use."""
+    if part := refusal["part"]:
+        return f"{part} refused: {refusal['reason']} ({refusal['key']})"
+    return f"refused {refusal['key']}: {refusal['reason']}"
 
 
 def type_of(port: formatting.Record, metadata: formatting.Record) -> str:
@@ -102,4 +120,12 @@ def type_of(port: formatting.Record, metadata: formatting.Record) -> str:
         return f"{service_type}, set by its metadata"
     if service_type.startswith(UNKNOWN_TYPE):
         return f"{service_type}, the fallback for an unknown service"
+    if service_type in HTTP_TYPES and is_http_check(metadata):
+        return f"{service_type}, because it is checked by HTTP"
     return f"{service_type}, the usual type for this port number"
+
+
+def is_http_check(metadata: formatting.Record) -> bool:
+    """Return True if metadata declares a check by HTTP."""
+    kind = metadata.get("health_kind")
+    return kind == "http" or (kind is None and "health_path" in metadata)

@@ -58,10 +58,16 @@ def announcements(record: Record) -> Iterator[str]:
         yield f"{each['name']} ({each['status']}, {provider}){reason}"
 
 
-def short_ports(record: Record) -> str:
+def refused(refusal: Record) -> str:
+    """Format a refused key as ``KEY: REASON``, with the use that is refused if there is one."""
+    part = f"{refusal['part']} refused: " if refusal["part"] else ""
+    return f"{refusal['key']}: {part}{refusal['reason']}"
+
+
+def short_ports(record: Record) -> list[str]:
     """Format ports as ``8080->80/tcp`` or ``80/tcp``; one bound to several addresses once."""
     ports = sorted(record["ports"], key=lambda port: int(port["container_port"]))
-    return ",".join(dict.fromkeys(_short_port(port) for port in ports))
+    return list(dict.fromkeys(_short_port(port) for port in ports))
 
 
 def _short_port(port: Record) -> str:

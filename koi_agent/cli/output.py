@@ -10,10 +10,13 @@ import sys
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from koi_agent.core.errors import KoiError
 from koi_agent.core.text import printable
+
+if TYPE_CHECKING:
+    from koi_agent.cli.pager import Pager
 
 FALSE = ("0", "no", "n", "false", "f", "off")
 
@@ -41,14 +44,19 @@ END = "\x1b[0m"
 
 
 class Output:
-    """The output of a command; ``mode`` is the value of ``--json``."""
+    """The output of a command; ``mode`` is the value of ``--json``.
 
-    def __init__(self, *, mode: str = "off", legend: bool = True) -> None:
+    With ``paged``, a terminal shows the output in a pager, which starts with the first line.
+    """
+
+    def __init__(self, *, mode: str = "off", legend: bool = True, paged: bool = False) -> None:
         self.mode = mode
         self.legend = legend
         self._stream = _usable(sys.stdout)
         self.terminal = self._stream.isatty()
         self._coloured = coloured(os.environ, terminal=self.terminal)
+        self._paged = paged and self.terminal
+        self._pager: Pager | None = None
         self.dot = "●" if self._stream.encoding.lower().startswith("utf") else "*"
 
     @property
@@ -61,6 +69,8 @@ class Output:
 
     def write(self, text: str) -> None:
         """Write text and a newline."""
+        if self._paged:
+            self._start_pager()
         try:
             self._stream.write(text + "\n")
         except OSError as error:
@@ -72,11 +82,25 @@ class Output:
             self.write(text)
 
     def flush(self) -> None:
-        """Write what is buffered; raise ``ReaderGone`` or ``Unwritable``."""
+        """Write what is buffered, and wait for the user to leave the pager.
+
+        Raises ``ReaderGone`` or ``Unwritable``.
+        """
         try:
             self._stream.flush()
         except OSError as error:
             raise self._failure(error) from error
+        finally:
+            if self._pager:
+                self._pager.wait()
+                self._pager, self._stream = None, _usable(sys.stdout)
+
+    def _start_pager(self) -> None:
+        from koi_agent.cli import pager  # noqa: PLC0415 - only a terminal needs it
+
+        self._paged = False
+        if started := pager.start(os.environ):
+            self._pager, self._stream = started, _usable(started.input)
 
     def json(self, value: Any) -> None:
         """Write a value as ASCII JSON: on one line, or indented if the mode is ``pretty``."""

@@ -40,8 +40,8 @@ def mapping(values: Properties, name: str) -> dict[str, Any]:
 
 
 def refusals(explanation: Properties) -> list[dict[str, Any]]:
-    """Return the refused values of an explanation: ``key``, ``reason`` and ``capability``."""
+    """Return the refused values of an explanation, as ``Refusal`` has them."""
     return [
-        {name: text(item, name) for name in ("key", "reason", "capability")}
+        {name: text(item, name) for name in ("key", "reason", "capability", "part")}
         for item in dicts(explanation, "refused")
     ]

@@ -5,11 +5,10 @@ import asyncio
 from koi_agent.cli.arguments import Arguments
 from koi_agent.cli.client import agent
 from koi_agent.cli.output import Output
-from koi_agent.config import scope
 
 
 def act(arguments: Arguments, _output: Output) -> int:
-    asyncio.run(reload(scope(arguments.scope)))
+    asyncio.run(reload(arguments.agent))
     return 0
 
 

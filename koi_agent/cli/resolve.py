@@ -5,22 +5,20 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 from koi_agent.bus.client import CallError
+from koi_agent.bus.object_paths import encode
+from koi_agent.cli import records
 from koi_agent.cli.arguments import Arguments
-from koi_agent.cli.client import GONE, Client, Row, agent
+from koi_agent.cli.client import AMBIGUOUS, GONE, Client, agent, text_of
 from koi_agent.cli.output import Output, complain
-from koi_agent.config import scope
+from koi_agent.core import lookup
+from koi_agent.core.dbus_names import INSTANCES
 from koi_agent.core.errors import KoiError
+from koi_agent.core.key import Key
+from koi_agent.core.schema.instance import INSTANCE_PROPERTIES
 
 Record = dict[str, Any]
 Read = Callable[[Client, str], Awaitable[Record]]
 """Reads a record of the instance at an object path."""
-
-MATCHES: Sequence[Callable[[Row], str]] = (
-    lambda row: row.key,
-    lambda row: row.id,
-    lambda row: row.name,
-)
-"""What a word is compared with, the most exact first."""
 
 
 class NotFound(KoiError):
@@ -31,7 +29,7 @@ def write_each(
     arguments: Arguments, output: Output, read: Read, block: Callable[[Record, Output], str]
 ) -> int:
     """Write each instance that is named; returns 1 if a word means none or several, else 0."""
-    found, errors = asyncio.run(read_each(scope(arguments.scope), arguments.names, read))
+    found, errors = asyncio.run(read_each(arguments.agent, arguments.names, read))
     if output.mode != "off":
         output.json(found)
     else:
@@ -42,46 +40,102 @@ def write_each(
     return 1 if errors else 0
 
 
-async def read_each(scope: str, names: Iterable[str], read: Read) -> tuple[list[Record], list[str]]:
-    """Return the records of the instances that are named, and an error for each other word."""
-    found: list[Record] = []
+async def read_each(scope: str, words: Iterable[str], read: Read) -> tuple[list[Record], list[str]]:
+    """Return the records of the instances that are named, and an error for each other word.
+
+    An instance that several words mean is read once.
+    """
+    found: dict[str, Record] = {}
     errors: list[str] = []
     async with agent(scope) as client:
-        rows = await client.rows()
-        for name in names:
+        resolver = Resolver(client)
+        for word in words:
             try:
-                found.append(await _record(client, rows, name, read))
+                for path in await resolver.paths(word):
+                    if path not in found:
+                        found[path] = await _record(client, path, word, read)
             except NotFound as error:
                 errors.append(str(error))
-    return found, errors
+    return list(found.values()), errors
 
 
-async def _record(client: Client, rows: Iterable[Row], name: str, read: Read) -> Record:
-    """Read one record; raises ``NotFound``, also if the instance stopped since it was listed."""
+async def _record(client: Client, path: str, word: str, read: Read) -> Record:
+    """Read one record; raises ``NotFound`` if the instance stopped since it was listed."""
     try:
-        return await read(client, await path(client, rows, name))
+        return await read(client, path)
     except CallError as error:
         if error.name in GONE:
-            raise NotFound(
-                f"no instance named '{name}' (koi-runtime list shows all instances)"
-            ) from error
+            raise none(word) from error
         raise
 
 
-async def path(client: Client, rows: Iterable[Row], name: str) -> str:
-    """Return the path of the instance that a word means.
+class Resolver:
+    """Finds instances by words; the agent is asked once for each list that is needed."""
 
-    Raises ``NotFound`` if it means several, and ``CallError`` if it means none.
-    """
-    for match in MATCHES:
-        if matching := [row for row in rows if match(row) == name]:
-            return only(matching, name)
-    return await client.of_unit(name)
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._short: Sequence[lookup.Subject] | None = None
+        self._full: Sequence[lookup.Subject] | None = None
+
+    async def paths(self, word: str) -> Sequence[str]:
+        """Return the paths of the instances that a word means; raises ``NotFound``.
+
+        Only a pattern may mean several.
+        """
+        found = lookup.find_exactly(word, await self._rows())
+        found = found or lookup.find(word, await self._subjects())
+        if not found:
+            return [await self._of_unit(word)]
+        if len(found) > 1 and not lookup.is_pattern(word):
+            keys = ", ".join(str(one.key) for one in found)
+            raise NotFound(f"'{word}' is more than one instance, name one of: {keys}")
+        return [path_of(one.key) for one in found]
+
+    async def _rows(self) -> Sequence[lookup.Subject]:
+        """Return keys and names only: the short list is fast with thousands of instances."""
+        if self._short is None:
+            rows = await self._client.rows()
+            self._short = [lookup.Subject(key=Key(r.backend, r.id), name=r.name) for r in rows]
+        return self._short
+
+    async def _subjects(self) -> Sequence[lookup.Subject]:
+        if self._full is None:
+            instances = await self._client.instances()
+            self._full = [subject(INSTANCE_PROPERTIES.record(values)) for values in instances]
+        return self._full
+
+    async def _of_unit(self, word: str) -> str:
+        """Return the path of the instance of a unit that is not tracked, such as a scope."""
+        try:
+            return await self._client.of_unit(word)
+        except CallError as error:
+            if error.name in GONE:
+                raise none(word) from error
+            if error.name == AMBIGUOUS:
+                raise NotFound(f"'{word}': {text_of(error)}") from error
+            raise
 
 
-def only(matching: Sequence[Row], name: str) -> str:
-    """Return the path of the one row; raises ``NotFound`` if there are more."""
-    if len(matching) > 1:
-        keys = ", ".join(sorted(row.key for row in matching))
-        raise NotFound(f"'{name}' is more than one instance, name one of: {keys}")
-    return matching[0].path
+def subject(record: Record) -> lookup.Subject:
+    """Return the names of an instance, by its record."""
+    metadata = records.mapping(record, "metadata")
+    announced = [one for one in record["announcements"] if one["status"] == "announced"]
+    return lookup.Subject(
+        key=Key(record["backend"], record["id"]),
+        name=record["name"],
+        units=tuple(filter(None, (record["unit"], *record["aliases"]))),
+        announced=tuple(str(one["name"]) for one in announced),
+        requested=tuple(filter(None, (records.text(metadata, k) for k in ("name", "dns_name")))),
+    )
+
+
+def path_of(key: Key) -> str:
+    """Return the object path of an instance."""
+    return f"{INSTANCES}/{encode(str(key))}"
+
+
+def none(word: str) -> NotFound:
+    """Return the error for a word that means no instance."""
+    if lookup.is_pattern(word):
+        return NotFound(f"no instance matches '{word}' (koi-runtime list shows all instances)")
+    return NotFound(f"no instance named '{word}' (koi-runtime list shows all instances)")

@@ -7,7 +7,6 @@ from koi_agent.cli import records
 from koi_agent.cli.arguments import Arguments
 from koi_agent.cli.client import Refused, agent
 from koi_agent.cli.output import Output, complain
-from koi_agent.config import scope
 from koi_agent.core.errors import KoiError
 from koi_agent.core.text import printable
 
@@ -20,7 +19,7 @@ class NoSuchBackend(KoiError):
 
 
 def act(arguments: Arguments, output: Output) -> int:
-    done, errors = asyncio.run(resync(scope(arguments.scope), arguments.backend))
+    done, errors = asyncio.run(resync(arguments.agent, arguments.backend))
     if output.mode != "off":
         output.json(done)
     else:

@@ -1,9 +1,10 @@
 """``koi-runtime show``: all properties of some instances."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, Final
 
-from koi_agent.cli import formatting, records, resolve
+from koi_agent.cli import formatting, records, resolve, unit
 from koi_agent.cli.arguments import Arguments
 from koi_agent.cli.client import Client
 from koi_agent.cli.output import Output
@@ -11,7 +12,7 @@ from koi_agent.core.dbus_names import INSTANCE
 from koi_agent.core.schema.instance import INSTANCE_PROPERTIES
 from koi_agent.core.schema.tables import Row
 from koi_agent.core.schema.types import TIME
-from koi_agent.core.text import printable
+from koi_agent.core.text import MOST_REASONS, bounded, printable
 
 FORMATTERS: Final[Mapping[str, Callable[[formatting.Record], Iterable[str]]]] = {
     "state": lambda record: [formatting.detailed(formatting.state(record), record["state_detail"])],
@@ -24,7 +25,7 @@ FORMATTERS: Final[Mapping[str, Callable[[formatting.Record], Iterable[str]]]] = 
 
 
 def act(arguments: Arguments, output: Output) -> int:
-    return resolve.write_each(arguments, output, record, block)
+    return resolve.write_each(arguments, output, record, partial(block, scope=arguments.agent))
 
 
 async def record(client: Client, path: str) -> dict[str, Any]:
@@ -32,23 +33,27 @@ async def record(client: Client, path: str) -> dict[str, Any]:
     properties = INSTANCE_PROPERTIES.record(await client.properties(path, INSTANCE))
     explanation = await client.explanation(properties["key"])
     return properties | {
+        "description": await client.description(properties["unit"]) if properties["unit"] else "",
         "refused": records.refusals(explanation),
         "notes": records.items(explanation, "notes"),
     }
 
 
-def block(record: formatting.Record, output: Output) -> str:
-    """Format an instance as ``systemctl status`` formats a unit."""
+def block(record: formatting.Record, output: Output, *, scope: str) -> str:
+    """Format an instance as ``systemctl status`` formats a unit, with its last log lines."""
     state = "stale" if record["stale"] else record["state"]
     dot = output.styled(output.dot, formatting.style(state))
-    title = printable(f"{record['name']} ({record['key']})")
+    about = f" - {record['description']}" if record["description"] else ""
+    title = printable(f"{record['name']} ({record['key']}){about}")
     lines = [f"{dot} {title}"]
     for label, values in fields(record):
         labels = [f"{label}:", *[""] * (len(values) - 1)]
         lines += [
             f"{label:>12} {printable(value)}" for label, value in zip(labels, values, strict=True)
         ]
-    return "\n".join(lines)
+    # A unit without a description is not known to the manager on this bus.
+    log = unit.log_lines(record["unit"], scope) if record["description"] else []
+    return "\n".join([*lines, *(["", *log] if log else [])])
 
 
 def fields(record: formatting.Record) -> Iterator[tuple[str, list[str]]]:
@@ -56,10 +61,12 @@ def fields(record: formatting.Record) -> Iterator[tuple[str, list[str]]]:
     for row in INSTANCE_PROPERTIES.rows:
         if row.heading and (values := _lines(row, record)):
             yield row.heading, values
-    if record["refused"]:
-        yield "Refused", [f"{each['key']}: {each['reason']}" for each in record["refused"]]
-    if record["notes"]:
-        yield "Notes", [str(note) for note in record["notes"]]
+    refused = [formatting.refused(each) for each in record["refused"]]
+    notes = [str(note) for note in record["notes"]]
+    hint = f"koi-runtime explain {record['name']}"
+    for heading, reasons in (("Refused", refused), ("Notes", notes)):
+        if reasons:
+            yield heading, bounded(reasons, MOST_REASONS, hint)
 
 
 def _lines(row: Row[Any], record: formatting.Record) -> list[str]:

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Literal
 
-from koi_agent.config import ACCEPTED
+from koi_agent.cli.columns import COLUMNS
+from koi_agent.config import ACCEPTED, BACKENDS
+from koi_agent.core.instance import Health, InstanceState
 from koi_agent.core.message_ids import LEVELS
 
 PROGRAM: Final = "koi-runtime"
@@ -35,7 +37,8 @@ class Option:
     flags: Sequence[str]
     help: str
     action: Action = "store_true"
-    # Of the options with the same target, one may be given; its name is stored there.
+    # Where the value is stored, if not under the option's name. Of the options that store
+    # their name in the same target, one may be given.
     target: str = ""
     metavar: str = ""
     # The values, which --help lists and completions offer.
@@ -55,23 +58,27 @@ class Option:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Argument:
-    """A positional argument; ``nargs`` is argparse's: ``?`` for at most one, ``+`` for many."""
+    """A positional argument.
+
+    ``nargs`` is argparse's: ``?`` for at most one, ``*`` for any number, ``+`` for at least one.
+    """
 
     name: str
     metavar: str
     help: str
-    nargs: Literal["?", "+"]
+    nargs: Literal["?", "*", "+"]
     source: Source
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command with its own options and its argument."""
+    """A command with its own options and its argument; ``paged`` if a terminal needs a pager."""
 
     name: str
     summary: str
     options: Sequence[Option] = ()
     argument: Argument | None = None
+    paged: bool = False
 
 
 SHARED: Final[Sequence[Option]] = (
@@ -80,13 +87,13 @@ SHARED: Final[Sequence[Option]] = (
         flags=("--system",),
         action="store_const",
         target="scope",
-        help="Connect to the system's agent (default for root)",
+        help="Connect to the system's agent (the default)",
     ),
     Option(
         flags=("--user",),
         action="store_const",
         target="scope",
-        help="Connect to the user's agent (default for other users)",
+        help="Connect to the user's agent",
     ),
     Option(
         flags=("--json",),
@@ -97,7 +104,7 @@ SHARED: Final[Sequence[Option]] = (
         help="Write JSON",
     ),
     Option(flags=("--no-legend",), help="Do not print column headers and the count below tables"),
-    Option(flags=("--no-pager",), help="Accepted for compatibility; there is no pager"),
+    Option(flags=("--no-pager",), help="Do not show output in a pager"),
 )
 """Options that may stand before or after the command."""
 
@@ -111,7 +118,7 @@ INSTANCES: Final = Argument(
     metavar="NAME|ID",
     nargs="+",
     source=Source.INSTANCES,
-    help="The name or ID of an instance, BACKEND:ID, or the name of its unit",
+    help="A name, ID, unit or announced name, with or without BACKEND:, or a glob pattern",
 )
 BACKEND: Final = Argument(
     name="backend",
@@ -119,6 +126,63 @@ BACKEND: Final = Argument(
     nargs="?",
     source=Source.BACKENDS,
     help="List only this backend",
+)
+ANY: Final = Argument(
+    name="names",
+    metavar="NAME|PATTERN",
+    nargs="*",
+    source=Source.INSTANCES,
+    help="Only these instances, named as for show",
+)
+FULL: Final = Option(flags=("-l", "--full"), help="Do not cut columns")
+LIST: Final[Sequence[Option]] = (
+    Option(
+        flags=("--backend",),
+        action="store",
+        target="backends",
+        metavar="NAME[,NAME...]",
+        words=tuple(BACKENDS),
+        several=True,
+        help="List only instances of these backends",
+    ),
+    Option(
+        flags=("--state",),
+        action="store",
+        metavar="STATE[,STATE...]",
+        words=tuple(map(str, InstanceState)),
+        several=True,
+        help="List only instances in these states",
+    ),
+    Option(
+        flags=("--health",),
+        action="store",
+        metavar="HEALTH[,HEALTH...]",
+        words=tuple(map(str, Health)),
+        several=True,
+        help="List only instances of this health",
+    ),
+    Option(flags=("--announced",), help="List only instances that are announced"),
+    Option(
+        flags=("--columns",),
+        action="store",
+        metavar="COLUMN[,COLUMN...]",
+        words=tuple(COLUMNS),
+        several=True,
+        help="Show these columns",
+    ),
+    Option(
+        flags=("--sort",),
+        action="store",
+        metavar="COLUMN",
+        words=tuple(COLUMNS),
+        strict=True,
+        help="Sort by this column",
+    ),
+    FULL,
+    Option(
+        flags=("-q", "--quiet"),
+        help="Print only names, or the given columns, with one value in each line",
+    ),
 )
 REMOVE: Final = Option(flags=("--remove",), help="Remove the files that this command has written")
 RUN: Final[Sequence[Option]] = (
@@ -143,15 +207,16 @@ RUN: Final[Sequence[Option]] = (
 )
 
 COMMANDS: Final[Sequence[Command]] = (
-    Command("list", "List instances"),
-    Command("show", "Show the properties of instances", argument=INSTANCES),
-    Command("explain", "Explain why instances are announced or not", argument=INSTANCES),
-    Command("status", "Show the status of the agent and its backends"),
-    Command("watch", "Print events until interrupted"),
+    Command("list", "List instances", LIST, ANY, paged=True),
+    Command("show", "Show the properties of instances", argument=INSTANCES, paged=True),
+    Command("explain", "Explain why instances are announced or not", (), INSTANCES, paged=True),
+    Command("announced", "List the records that are announced", (FULL,), ANY, paged=True),
+    Command("status", "Show the status of the agent and its backends", (FULL,), paged=True),
+    Command("watch", "Print events until interrupted", argument=ANY),
     Command("resync", "List the instances of backends again", argument=BACKEND),
     Command("reload", "Reload the agent's configuration"),
     Command("doctor", "Check the installation and print what to do"),
-    Command("cat-config", "Show the settings and their origins"),
+    Command("cat-config", "Show the settings and their origins", paged=True),
     Command("install-units", "Install the units of a user's agent", (REMOVE,)),
     Command("run", "Run the agent in the foreground", RUN),
 )

@@ -20,17 +20,32 @@ class Cell:
     style: Style = Style.PLAIN
 
 
-def table(output: Output, header: Sequence[str], rows: Iterable[Sequence[Cell]], noun: str) -> None:
-    """Write a table; on a terminal, the widest columns are cut to fit its width."""
+def table(
+    output: Output,
+    header: Sequence[str],
+    rows: Iterable[Sequence[Cell]],
+    noun: str,
+    *,
+    full: bool = False,
+    bound: int = 0,
+) -> None:
+    """Write a table; on a terminal, the widest columns are cut to fit its width.
+
+    Elsewhere ``bound`` is the width of a line, of which the first column is not cut: programs
+    read it. Nothing is cut if ``full`` is true.
+    """
     body = [[_shown(cell) for cell in row] for row in rows]
     if not body:
         if output.legend:
             output.write(f"No {noun}s.")
         return
     head = [Cell(title) for title in header]
-    widths = fitting(
-        [max(width(row[i].text) for row in (head, *body)) for i in range(len(head))], output.width
-    )
+    wanted = [max(width(row[i].text) for row in (head, *body)) for i in range(len(head))]
+    if output.width:
+        widths = fitting(wanted, 0 if full else output.width)
+    else:
+        rest = max(1, bound - wanted[0] - len(GAP)) if bound else 0
+        widths = [wanted[0], *fitting(wanted[1:], rest)]
     if output.legend:
         output.write(output.styled(_line(output, head, widths, fill=True), Style.HEADER))
     for row in body:
@@ -42,7 +57,12 @@ def table(output: Output, header: Sequence[str], rows: Iterable[Sequence[Cell]],
 def fitting(widths: Sequence[int], line: int) -> list[int]:
     """Return the widths that fit a line; the widest are reduced. A ``line`` of 0 is unlimited."""
     fitted = list(widths)
-    while line and sum(fitted) + len(GAP) * (len(fitted) - 1) > line and max(fitted) > NARROWEST:
+    while (
+        line
+        and fitted
+        and sum(fitted) + len(GAP) * (len(fitted) - 1) > line
+        and max(fitted) > NARROWEST
+    ):
         fitted[fitted.index(max(fitted))] -= 1
     return fitted
 

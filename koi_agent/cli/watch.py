@@ -7,14 +7,16 @@ be outdated.
 import asyncio
 import contextlib
 import signal
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from koi_agent.bus.client import Connection
 from koi_agent.cli import formatting
 from koi_agent.cli.arguments import Arguments
-from koi_agent.cli.client import NoAnswer, advice, bus
+from koi_agent.cli.client import Client, NoAnswer, advice, bus
 from koi_agent.cli.events import AGENT_STARTED, AGENT_STOPPED, Event, EventQueue, Lost
 from koi_agent.cli.output import Output, Style, complain
-from koi_agent.config import scope
+from koi_agent.cli.watched import Watched
 from koi_agent.core.errors import KoiError, ungrouped
 from koi_agent.core.schema.types import rfc3339
 from koi_agent.core.text import printable
@@ -30,39 +32,48 @@ STYLES = {
 
 
 def act(arguments: Arguments, output: Output) -> int:
-    asyncio.run(watch(scope(arguments.scope), output))
+    asyncio.run(watch(arguments.agent, arguments.names, output))
     return 0
 
 
-async def watch(scope: str, output: Output) -> None:
-    """Write events until SIGINT or SIGTERM; raises ``NoAnswer`` if the bus is lost."""
+async def watch(scope: str, words: Sequence[str], output: Output) -> None:
+    """Write events until SIGINT or SIGTERM; raises ``NoAnswer`` if the bus is lost.
+
+    ``words`` mean the instances whose events are written; without any, those of all are.
+    """
     task = asyncio.current_task()
     for number in (signal.SIGINT, signal.SIGTERM):
         if task:
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     with contextlib.suppress(asyncio.CancelledError):
-        await _watch(scope, output)
+        await _watch(scope, words, output)
 
 
-async def _watch(scope: str, output: Output) -> None:
+async def _watch(scope: str, words: Sequence[str], output: Output) -> None:
     events = EventQueue()
     async with bus(scope) as link, link.subscribed(events.subscription()) as owner:
         if not owner:
             complain(f"waiting for the agent on the {scope} bus ({advice(scope)})")
         elif output.terminal:
             complain(f"watching the {scope} bus; Ctrl-C ends it")
-        lost = await _write_events(events, link, output)
+        watched = Watched(Client(link), words)
+        if owner:
+            await watched.list()
+        lost = await _write_events(events, watched, link, output)
     raise NoAnswer(f"the {scope} bus is gone: {lost.reason}")
 
 
-async def _write_events(events: EventQueue, link: Connection, output: Output) -> Lost:
+async def _write_events(
+    events: EventQueue, watched: Watched, link: Connection, output: Output
+) -> Lost:
     """Write events until the bus is lost; raises what writing raises."""
     with ungrouped(KoiError):
         async with asyncio.TaskGroup() as group:
             group.create_task(events.wait_lost(link), name="wait for the loss of the bus")
             while not isinstance(event := await events.next(), Lost):
-                write(event, output)
-                output.flush()
+                if shown := await watched.seen(event):
+                    write(shown, output)
+                    output.flush()
             return event
     raise AssertionError("the queue ends with Lost")
 
@@ -84,7 +95,14 @@ def details(event: Event) -> str:
         f"{key}={formatting.value_of(event.values[key])}" if key in event.values else key
         for key in event.changed
     ]
-    return " ".join(filter(None, (event.reason, *changes)))
+    changes = [change for change in changes if change != "announcements" or not event.records]
+    records = ", ".join(_change(one) for one in event.records)
+    return " ".join(filter(None, (event.reason, *changes, records)))
+
+
+def _change(record: Mapping[str, Any]) -> str:
+    """Format a record that changed: its name, its status, and the reason if there is one."""
+    return formatting.detailed(f"{record['name']} {record['status']}", record["reason"])
 
 
 def record(event: Event) -> dict[str, object]:
@@ -96,6 +114,7 @@ def record(event: Event) -> dict[str, object]:
         "reason": event.reason,
         "changed": list(event.changed),
         "values": dict(event.values),
+        "records": list(event.records),
     }
     time = rfc3339(int(event.time.timestamp() * 1_000_000))
     return {"time": time, "event": event.kind} | {k: v for k, v in known.items() if v}

@@ -1,25 +1,23 @@
 """The configuration: options override the environment, which overrides files and defaults.
 
-``settings`` declares all settings, ``keys`` how they are declared. ``readers`` parse values,
-``files`` finds the files, ``loading`` builds one frozen ``Config`` with the origin of each value.
-``template`` prints the koi-runtime.conf that is shipped.
+``sections`` and ``settings`` declare all settings, ``keys`` how they are declared. ``readers``
+parse values, ``files`` finds the files, ``loading`` builds one frozen ``Config`` with the origin of
+each value. ``template`` prints the koi-runtime.conf that is shipped.
 """
 
 from koi_agent.config.keys import Key
 from koi_agent.config.loading import Loaded, load
 from koi_agent.config.readers import Listen
+from koi_agent.config.sections import EngineConfig, HTTPConfig, SystemdConfig
 from koi_agent.config.settings import (
     ACCEPTED,
     BACKENDS,
     KEYS,
     Config,
-    EngineConfig,
     FlagError,
     Flags,
-    HTTPConfig,
     Origin,
     Setting,
-    SystemdConfig,
     scope,
 )
 

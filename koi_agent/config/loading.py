@@ -3,6 +3,8 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from operator import itemgetter
 from typing import Final
 
 from koi_agent.config.files import File, files, trees
@@ -13,10 +15,12 @@ from koi_agent.core.errors import BadInput, ConfigError
 from koi_agent.core.metadata.names import shown, shown_key
 from koi_agent.core.metadata.values import unit_boolean
 from koi_agent.core.text import printable
-from koi_agent.core.unit_file.syntax import Document, Entry, parse
+from koi_agent.core.unit_file.syntax import Document, Entry, Ignored, parse
 
 MOST_WARNINGS: Final = 20
 """Warnings about one file; further ones are only counted."""
+_Ignored = tuple[int, Callable[[], str]]
+"""A line that is ignored, and what makes its warning, which is expensive."""
 _FOREIGN = "X-"
 _SECTIONS = frozenset(key.section for key in KEYS)
 _BY_PLACE = {(key.section, key.name): key for key in KEYS}
@@ -79,27 +83,45 @@ def _settings(file: File, warnings: list[str]) -> Iterator[Setting]:
             yield setting
 
 
-def _ignored(document: Document) -> list[tuple[int, str]]:
-    """Return line and reason of all that is ignored; ``X-`` marks what is for other programs."""
-    found = [(line.line, f"{shown(line.text)} {line.reason}, ignored") for line in document.ignored]
+def _ignored(document: Document) -> list[_Ignored]:
+    """Return all that is ignored, by line; ``X-`` marks what is for other programs."""
+    found: list[_Ignored] = [(line.line, partial(_malformed, line)) for line in document.ignored]
     unknown: dict[str, Entry] = {}
     for entry in document.entries:
         if entry.section.startswith(_FOREIGN) or entry.key.startswith(_FOREIGN):
             continue
-        section = f"[{shown_key(entry.section)}]"
         if entry.section not in _SECTIONS:
-            unknown.setdefault(section, entry)
+            unknown.setdefault(entry.section, entry)
         elif (entry.section, entry.key) not in _BY_PLACE:
-            text = f"unknown key '{shown_key(entry.key)}' in {section}, ignored"
-            found.append((entry.line, text))
-    found += [(entry.line, f"unknown section {name}, ignored") for name, entry in unknown.items()]
-    return sorted(found)
+            found.append((entry.line, partial(_unknown_key, entry)))
+    found += [(entry.line, partial(_unknown_section, entry)) for entry in unknown.values()]
+    return sorted(found, key=itemgetter(0))
 
 
-def _limited(path: str, ignored: Sequence[tuple[int, str]]) -> Iterator[str]:
+def _malformed(line: Ignored) -> str:
+    return f"{shown(line.text)} {line.reason}, ignored"
+
+
+def _unknown_key(entry: Entry) -> str:
+    from koi_agent.config import suggestions  # noqa: PLC0415 - most files have no unknown key
+
+    text = f"unknown key '{shown_key(entry.key)}' in [{entry.section}], ignored"
+    hint = suggestions.for_key(entry.section, entry.key, tuple(_BY_PLACE))
+    return f"{text}; {hint}" if hint else text
+
+
+def _unknown_section(entry: Entry) -> str:
+    from koi_agent.config import suggestions  # noqa: PLC0415 - most files have no unknown section
+
+    text = f"unknown section [{shown_key(entry.section)}], ignored"
+    hint = suggestions.for_section(entry.section, _SECTIONS)
+    return f"{text}; {hint}" if hint else text
+
+
+def _limited(path: str, ignored: Sequence[_Ignored]) -> Iterator[str]:
     """Yield the first warnings, and then the number of further ones."""
     for line, text in ignored[:MOST_WARNINGS]:
-        yield f"{path}:{line}: {text}"
+        yield f"{path}:{line}: {text()}"
     if (more := len(ignored) - MOST_WARNINGS) > 0:
         yield f"{path}: {more} more lines ignored"
 

@@ -6,9 +6,10 @@ a reader. Items of a list may be quoted, as in unit files.
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from ipaddress import AddressValueError, IPv4Address, IPv6Address, ip_address
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -28,10 +29,14 @@ ALIASES: Final = {"lxc": "incus", "lxd": "incus", "k8s": "kubernetes"}
 
 MOST_PATTERNS: Final = 256
 MOST_LISTENERS: Final = 16
+MOST_HOSTS: Final = 64
 _SUFFIX = ".service"
 _LONGEST_UNIT = 255
 _LONGEST_SOCKET = 107  # bytes in sockaddr_un, without the NUL
 _PATTERN = re.compile(r"(?:[A-Za-z0-9:_.\\@*?-]|\[!?[A-Za-z0-9:_.\\@-]+\])+")
+_NAME = re.compile(
+    r"(?=.*[a-z_])[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*"
+)
 _ELEMENT = re.compile(r"\[[^\]]+\]|.")
 _LOOPBACK = ("127.0.0.1", "::1")
 _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # only where the configuration has a *
@@ -51,8 +56,8 @@ class Listen:
 
 
 def accepted(known: Collection[str]) -> tuple[str, ...]:
-    """Return the names that ``--runtime`` recognises; ``known`` are the backends' names."""
-    return tuple(dict.fromkeys((AUTO, *known, *PLANNED)))
+    """Return the names that ``--runtime`` accepts; ``known`` are the backends' names."""
+    return (AUTO, *known)
 
 
 def runtime_list(value: str, known: Collection[str]) -> tuple[str, ...]:
@@ -151,6 +156,19 @@ def _pattern(word: str) -> str:
     return word
 
 
+def name_patterns(value: str) -> tuple[str, ...]:
+    """Parse a list of glob patterns for names, which are compared without regard to case."""
+    patterns = tuple(dict.fromkeys(filled_text(word).lower() for word in words(value)))
+    if len(patterns) > MOST_PATTERNS:
+        raise BadInput(f"{len(patterns)} patterns are too many; write at most {MOST_PATTERNS}")
+    for pattern in patterns:
+        if len(pattern) > _LONGEST_UNIT:
+            raise BadInput(f"{shown(pattern)} is longer than {_LONGEST_UNIT} characters")
+        if "." in pattern:
+            raise BadInput(f"{shown(pattern)} matches no name: no name has dots; write web*")
+    return patterns
+
+
 def _may_match(pattern: str) -> bool:
     """Return True if a service's name may end as the pattern does after its last star."""
     end = _ELEMENT.findall(pattern.rpartition("*")[2])[-len(_SUFFIX) :]
@@ -194,6 +212,25 @@ def _hosts(host: str | None, text: str) -> tuple[str, ...]:
         return (str(IPv4Address(host)),)
     except AddressValueError as error:
         raise BadInput(f"{shown(text)} has an invalid address: {error}") from error
+
+
+def hosts(value: str) -> tuple[str, ...]:
+    """Parse a list of host names and IP addresses; return them in lower case."""
+    found = tuple(dict.fromkeys(_host_name(filled_text(word)) for word in words(value)))
+    if len(found) > MOST_HOSTS:
+        raise BadInput(f"{len(found)} names are too many; write at most {MOST_HOSTS}")
+    return found
+
+
+def _host_name(word: str) -> str:
+    with suppress(ValueError):
+        return str(ip_address(word.removeprefix("[").removesuffix("]")))
+    name = word.lower().removesuffix(".")
+    if len(name) > 253 or not _NAME.fullmatch(name):
+        raise BadInput(
+            f"{shown(word)} is not a host name or an address; write a name like www.example.org"
+        )
+    return name
 
 
 def _socket_path(text: str) -> str:

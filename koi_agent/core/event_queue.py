@@ -26,11 +26,15 @@ from koi_agent.core.key import Key
 
 
 class EventQueue:
-    """A queue of events for one reader; ``known`` is what the reader knows from events so far."""
+    """A queue of events for one reader.
+
+    ``known`` is what the reader knows from events so far. ``version`` counts its changes.
+    """
 
     def __init__(self, capacity: int = 4096) -> None:
         self.dropped = 0
         self.known: dict[Key, Instance] = {}
+        self.version = 0
         self._events: deque[Event] = deque()
         self._capacity = capacity
         self._limit = capacity
@@ -41,6 +45,7 @@ class EventQueue:
     def reset(self, known: Mapping[Key, Instance]) -> None:
         """Start again with a reader that knows, or will ask for, the present state."""
         self.known = dict(known)
+        self.version += 1
         self._events.clear()
         self._limit = self._capacity
 
@@ -57,8 +62,10 @@ class EventQueue:
         match event:
             case Started(instance) | Updated(new=instance):
                 self.known[instance.key] = instance
+                self.version += 1
             case Stopped(instance):
                 self.known.pop(instance.key, None)
+                self.version += 1
             case _:
                 pass
         if not self._events:

@@ -98,12 +98,14 @@ class Refusal:
     """A metadata value that is not used: its key, and the reason.
 
     ``capability`` is the one that the key belongs to. It is empty for a key that several
-    capabilities use, and for an unknown key.
+    capabilities use, and for an unknown key. ``part`` is the use of the value that is refused,
+    such as "host name"; it is empty if the value is not used at all.
     """
 
     key: str
     reason: str
     capability: str = ""
+    part: str = ""
 
 
 class CheckKind(StrEnum):
@@ -202,6 +204,7 @@ class KoiMetadata:
     txt: tuple[tuple[str, str], ...] = ()
     port: int | None = None
     health_path: str | None = None
+    health_host: str | None = None
     health_kind: str | None = None
     health_scheme: str | None = None
     health_interval: int | None = None
@@ -223,11 +226,15 @@ class Instance:
     none, as for units) and ``discovered_at`` is set once by the registry; both are microseconds
     since the epoch. ``stale`` is set by the registry while the backend is lost.
 
+    ``aliases`` are the other names of its unit (Alias= and links), without the one in ``unit``.
+
     ``awaits`` is the kind of a backend that may claim this instance: the instance is hidden unless
-    all such backends are absent or fail. ``notes`` are sentences for Explain. ``project`` and
+    all such backends are absent or fail. ``notes`` are sentences for Explain;
+    those of them that an administrator should repair are also ``problems``. ``project`` and
     ``replica`` identify one of several equal instances, as Compose numbers them, from 1; they are
-    empty and 0 for a single instance. ``ending`` means that the instance is being stopped: a
-    connection to it could start it again. ``address_filter`` is its firewall.
+    empty and 0 for a single instance. A ``one_off`` is a run beside a service, such as that of
+    ``compose run``: it ranks after all others. ``ending`` means that the instance is being
+    stopped: a connection to it could start it again. ``address_filter`` is its firewall.
 
     ``socket_ports`` are those of ``ports`` that the service manager opened for the unit.
 
@@ -247,6 +254,7 @@ class Instance:
     health: Health = Health.NONE
     health_detail: str = ""
     unit: str = ""
+    aliases: tuple[str, ...] = ()
     control_group: str = ""
     main_pid: int = 0
     invocation_id: bytes = b""
@@ -255,8 +263,10 @@ class Instance:
     stale: bool = False
     awaits: str = ""
     notes: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
     project: str = ""
     replica: int = 0
+    one_off: bool = False
     ending: bool = False
     announcements: tuple[RecordStatus, ...] = ()
     checked: bool = False

@@ -49,6 +49,8 @@ class Ownership:
         self._units: dict[str, Key] = {}
         self._group_of: dict[str, str] = {}
         self._unit_of: dict[str, str] = {}
+        self._aliases: dict[str, tuple[str, ...]] = {}
+        self._unit_by_alias: dict[str, str] = {}
 
     def put(self, instance: Instance) -> set[Key]:
         """Add or replace an instance; return the keys of others that may look different.
@@ -61,6 +63,8 @@ class Ownership:
             self._units[instance.id] = instance.key
             self._group_of[instance.id] = instance.control_group
             self._unit_of[instance.control_group] = instance.id
+            self._aliases[instance.id] = instance.aliases
+            self._unit_by_alias |= dict.fromkeys(instance.aliases, instance.id)
             return affected | self.claimants(instance.id)
         group = instance.control_group
         claim = Claim(unit=instance.unit, groups=_ancestors(group), scopes=tuple(_scopes(group)))
@@ -77,6 +81,9 @@ class Ownership:
             self._units.pop(instance.id, None)
             if self._unit_of.get(group) == instance.id:
                 del self._unit_of[group]
+            for alias in self._aliases.pop(instance.id, ()):
+                if self._unit_by_alias.get(alias) == instance.id:
+                    del self._unit_by_alias[alias]
             return affected
         claim = self._claims.pop(instance.key, _NO_CLAIM)
         for index, name in self._entries(claim):
@@ -94,7 +101,9 @@ class Ownership:
 
         These are the containers that claim the unit, else the unit itself. For a unit that is not
         tracked they are the containers in it, so that a process's scope leads to its container.
+        An alias refers to the same instances as the unit's own name.
         """
+        unit = self._unit_by_alias.get(unit, unit)
         if claimants := self.claimants(unit):
             return claimants
         if key := self._units.get(unit):
@@ -132,11 +141,12 @@ class Ownership:
 def in_place_of(unit: Instance, container: Instance) -> Instance:
     """Return a container that takes the place of a unit.
 
-    It has the unit's metadata besides its own, and the ports of the unit's socket units.
+    It has the unit's aliases, the ports of the unit's socket units, and the metadata of both.
     """
     return replace(
         container,
         metadata=merge(container.metadata, unit.metadata),
+        aliases=unit.aliases,
         ports=with_sockets(container.ports, unit.socket_ports)
         if unit.socket_ports
         else container.ports,

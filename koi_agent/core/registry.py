@@ -1,9 +1,9 @@
 """The instances that are tracked now: changes in, events out, no await.
 
 ``apply`` is the only way in. ``_tracked`` keeps what backends report. ``visible`` is derived from
-it: a unit that a container claims is shown as the container. A unit that a container engine may
-still claim is hidden as long as the engine may do so: its container appears a moment after the
-unit starts and disappears a moment before it ends. ``status.py`` adds capabilities' results.
+it: a unit that a container claims is shown as the container. A unit that an engine may still claim
+is hidden: its container appears a moment after the unit starts and disappears a moment before it
+ends. ``status.py`` adds capabilities' results.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -81,8 +81,7 @@ class Registry:
 
     def contradiction(self) -> str:
         """Return an inconsistency, which is a bug; an empty string if all is consistent."""
-        counted = sum(status.instances for status in self._backends.values())
-        seen = len(self._visible)
+        counted, seen = sum(one.instances for one in self._backends.values()), len(self._visible)
         return "" if counted == seen else f"registry: {counted} instances counted, {seen} visible"
 
     def of_unit(self, unit: str) -> list[Instance]:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Never
 
-from koi_agent.config import Config
+from koi_agent.config import Config, EngineConfig
 from koi_agent.core.contracts import Backend
 from koi_agent.core.errors import BackendAbsent, BackendLost
 from koi_agent.core.events import Change, Followed, Unfollowed
@@ -105,4 +105,7 @@ class Followers:
 
 def _settings(config: Config, name: str) -> object:
     """Return the settings that concern a backend."""
-    return config.backend(name, object), config.resync_interval
+    settings = config.backend(name, object)
+    # Only the containers of an engine have images.
+    image_labels = isinstance(settings, EngineConfig) and config.capabilities.image_labels
+    return settings, config.resync_interval, image_labels

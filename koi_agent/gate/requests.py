@@ -13,7 +13,7 @@ from enum import Enum, auto
 from typing import Final
 from urllib.parse import parse_qsl, urlencode
 
-from koi_agent.host.engines import EVENTS
+from koi_agent.host.engines import EVENTS, IMAGE_ID
 
 _REQUEST_LINE: Final = re.compile(r"GET (/[A-Za-z0-9/._-]{0,400})(?:\?([!-~]{1,4000}))? HTTP/1\.1")
 _FIELD: Final = re.compile(r"([A-Za-z0-9-]{1,64}):([ \t!-~]{0,1000})")
@@ -37,6 +37,7 @@ class Endpoint(Enum):
     LIST = auto()
     INSPECT = auto()
     SERVICE = auto()
+    IMAGE = auto()
     EVENTS = auto()
 
 
@@ -48,6 +49,7 @@ _PATHS: Final = {
         f"(?:{_VERSION}|(?P<libpod>/v4\\.0\\.0/libpod))/containers/{_ID}/json"
     ),
     Endpoint.SERVICE: re.compile(f"{_VERSION}/services/{_ID}"),
+    Endpoint.IMAGE: re.compile(f"{_VERSION}/images/{IMAGE_ID}/json"),
     Endpoint.EVENTS: re.compile(f"{_VERSION}/events"),
 }
 _QUERY_KEYS: Final[Mapping[Endpoint, frozenset[str]]] = {

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from koi_agent.gate.requests import Endpoint
-from koi_agent.host.engines import EVENTS, is_used_label
+from koi_agent.host.engines import EVENTS, is_metadata_label, is_used_label
 
 VARIABLE: Final = "KOI_MDNS_ANNOUNCE="
 """The one variable of a container's environment that is for the agent."""
@@ -29,6 +29,8 @@ def filter_response(endpoint: Endpoint, body: bytes) -> bytes:
             return _encode(_copy_fields(json.loads(body), _INSPECTION))
         case Endpoint.SERVICE:
             return _encode(_copy_fields(json.loads(body), _SERVICE))
+        case Endpoint.IMAGE:
+            return _encode(_copy_fields(json.loads(body), _IMAGE))
         case Endpoint.VERSION:
             return _encode(_copy_fields(json.loads(body), _VERSION))
         case _:
@@ -116,6 +118,12 @@ def _labels(value: Any) -> Any:
     return {key: _scalar(label) for key, label in value.items() if is_used_label(key)}
 
 
+def _metadata_labels(value: Any) -> Any:
+    """Copy the labels that are metadata; those of Compose and others are not."""
+    labels = _labels(value)
+    return labels and {key: label for key, label in labels.items() if is_metadata_label(key)}
+
+
 def _health_state(value: Any) -> Any:
     return value if value in _HEALTH_STATES else None
 
@@ -162,6 +170,7 @@ _INSPECTION: Final[Mapping[str, Filter]] = {
     "Id": _scalar,
     "Name": _scalar,
     "Created": _scalar,
+    "Image": _scalar,
     "ImageName": _scalar,
     "RestartCount": _scalar,
     "State": _object(
@@ -191,6 +200,9 @@ _SERVICE: Final[Mapping[str, Filter]] = {
             Protocol=_scalar, TargetPort=_scalar, PublishedPort=_scalar, PublishMode=_scalar
         )
     ),
+}
+_IMAGE: Final[Mapping[str, Filter]] = {
+    "Config": _object(Labels=_metadata_labels, Env=_environment),
 }
 _EVENT: Final[Mapping[str, Filter]] = {
     "Type": _scalar,

@@ -61,6 +61,7 @@ class Server:
         except (OSError, asyncio.IncompleteReadError):
             pass  # the client is gone, or too slow (TimeoutError): nothing can be sent to it
         except Exception:
+            # A bug in one handler must not end the task group, and with it all connections.
             log.exception("connection closed: this is a bug")
 
     async def _serve_requests(

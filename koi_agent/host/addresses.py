@@ -1,7 +1,7 @@
 """The interfaces and addresses of this host (NETLINK_ROUTE, rtnetlink(7)).
 
-Bridges that connect only containers and virtual machines of this host are told apart: no other
-host is on them, and they come and go with each project.
+Bridges that connect only containers and virtual machines of this host have a kind of their own: no
+other host is on them, and they come and go with each project.
 """
 
 import asyncio
@@ -60,7 +60,6 @@ class HostAddress:
 
     interface: int
     address: str
-    linklocal: bool = False
 
 
 class Addresses:
@@ -105,7 +104,7 @@ def announced(found: HostNetwork) -> tuple[HostAddress, ...]:
     """Return the addresses to announce by mDNS, sorted: those of networks with multicast."""
     return tuple(
         sorted(
-            HostAddress(interface=link.index, address=one.address, linklocal=one.is_link_local)
+            HostAddress(interface=link.index, address=one.address)
             for link in found.networks()
             if link.has_multicast
             for one in link.announced()

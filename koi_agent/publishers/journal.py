@@ -18,6 +18,7 @@ from koi_agent.core.events import (
 )
 from koi_agent.core.instance import Instance, Refusal
 from koi_agent.core.message_ids import MessageId, journal_fields
+from koi_agent.core.text import MOST_REASONS, bounded
 
 log = logging.getLogger(__name__)
 
@@ -54,11 +55,16 @@ def _log(event: Event) -> None:
 
 def _log_refusals(instance: Instance, known: Sequence[Refusal]) -> None:
     """Log metadata that is refused, once for each run."""
-    for refusal in instance.metadata.refused:
-        if refusal not in known:
-            extra = _instance_fields(instance, MessageId.REFUSED, "refused")
-            text = "%s: %s refused: %s"
-            log.warning(text, instance.key, refusal.key, refusal.reason, extra=extra)
+    before = frozenset(known)
+    fresh = [one for one in instance.metadata.refused if one not in before]
+    texts = [f"{_subject(one)} refused: {one.reason}" for one in fresh]
+    for text in bounded(texts, MOST_REASONS, f"koi-runtime explain {instance.name}"):
+        extra = _instance_fields(instance, MessageId.REFUSED, "refused")
+        log.warning("%s: %s", instance.key, text, extra=extra)
+
+
+def _subject(refusal: Refusal) -> str:
+    return f"{refusal.key}: {refusal.part}" if refusal.part else refusal.key
 
 
 def _instance_fields(instance: Instance, message_id: MessageId, event: str) -> Mapping[str, object]:

@@ -30,6 +30,7 @@ from koi_agent.core.plan.records import Decision
 from koi_agent.core.plan.requests import Policy
 from koi_agent.core.reach.network import HostNetwork
 from koi_agent.core.registry import Registry
+from koi_agent.publishers.dbus.configuration import ConfigurationStatus
 from koi_agent.publishers.dbus.manager import ManagerActions
 from koi_agent.publishers.dbus.publisher import DBusPublisher
 from tests.unit.networks import LAN, LO, VPN
@@ -101,7 +102,14 @@ class Agent:
         self, backends: Sequence[str] = ("docker", "systemd"), *, version: str = VERSION
     ) -> None:
         self.registry = Registry({name: name for name in backends})
-        actions = ManagerActions(self._resync, self._reload, self._decisions, lambda: NETWORK)
+        self.configuration = ConfigurationStatus()
+        actions = ManagerActions(
+            self._resync,
+            self._reload,
+            self._decisions,
+            lambda: NETWORK,
+            lambda: self.configuration,
+        )
         self.publisher = DBusPublisher(self.registry, version, actions, Control())
         self.differences: dict[str, dict[str, str]] = {}
         self.lost: dict[str, str] = {}
@@ -182,7 +190,9 @@ async def start(
         "koi_agent",
         "--system",
         *arguments,
-        env=os.environ | {"DBUS_SYSTEM_BUS_ADDRESS": address, "TZ": "UTC"} | dict(env or {}),
+        env=os.environ
+        | {"DBUS_SYSTEM_BUS_ADDRESS": address, "TZ": "UTC", "SYSTEMD_PAGER": ""}
+        | dict(env or {}),
         stdout=stdout,
         stderr=PIPE,
     )

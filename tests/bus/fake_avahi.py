@@ -8,8 +8,8 @@ from typing import Any, Final, Self
 from koi_agent.bus.client import Connection, ReconnectingBus
 from koi_agent.bus.marshalling import marshal
 from koi_agent.bus.messages import Header, Message, MessageType
+from koi_agent.capabilities.mdns.avahi.connections import GROUP, SERVER
 from koi_agent.capabilities.mdns.avahi.entries import AVAHI
-from koi_agent.capabilities.mdns.avahi.entry_groups import GROUP, SERVER
 
 MOST_GROUPS: Final = 1024
 MOST_ENTRIES: Final = 32
@@ -21,12 +21,18 @@ class Refusal(Exception):
 
 
 class FakeAvahi:
-    """A service inside its context; ``groups`` has the entries of committed groups by path."""
+    """A service inside its context; ``groups`` has the entries of committed groups by path.
+
+    ``stuck`` has the states that the next committed groups have instead of established; None is
+    a group that is lost.
+    """
 
     def __init__(self, address: str) -> None:
         self.groups: dict[str, list[list[Any]]] = {}
         self.clients: Counter[str] = Counter()
         self.most: dict[str, int] = {}
+        self.stuck: list[int | None] = []
+        self._states: dict[str, int | None] = {}
         self._bus = ReconnectingBus(address, self._answer)
         self._pending: dict[str, list[list[Any]]] = {}
         self._owners: dict[str, str] = {}
@@ -56,7 +62,7 @@ class FakeAvahi:
             answer = Header(kind=MessageType.RETURN, signature=signature)
         answer.destination, answer.reply_serial = asked.sender, asked.serial
         link.send(answer, marshal(signature, values))
-        if asked.member == "Commit":
+        if asked.member == "Commit" and self._states.get(asked.path) == ESTABLISHED:
             moved = Header(
                 kind=MessageType.SIGNAL, path=asked.path, interface=GROUP, signature="is"
             )
@@ -68,23 +74,36 @@ class FakeAvahi:
             return self._serve(asked, body)
         match asked.member:
             case "Commit":
-                self.groups[asked.path] = self._pending[asked.path]
-            case "Reset":
-                self._pending[asked.path] = []
-                self.groups.pop(asked.path, None)
+                self._commit(asked.path)
+            case "GetState":
+                return "i", [self._state(asked.path)]
             case "Free":
                 del self._pending[asked.path]
                 self.groups.pop(asked.path, None)
                 self.clients[self._owners.pop(asked.path)] -= 1
-            case "AddServiceSubtype" if body[-1].startswith("_bad."):
-                raise Refusal("InvalidServiceSubtypeError")
-            case "AddService" if self._is_taken(asked.path, body):
-                raise Refusal("CollisionError")
             case _:
-                if len(self._pending[asked.path]) >= MOST_ENTRIES:
-                    raise Refusal("TooManyEntriesError")
-                self._pending[asked.path].append(body)
+                self._add(asked, body)
         return "", []
+
+    def _commit(self, path: str) -> None:
+        if not self._pending[path]:
+            raise Refusal("IsEmptyError")
+        self.groups[path] = self._pending[path]
+        self._states[path] = self.stuck.pop(0) if self.stuck else ESTABLISHED
+
+    def _state(self, path: str) -> int:
+        if (state := self._states[path]) is None:
+            raise Refusal("InvalidObjectError")
+        return state
+
+    def _add(self, asked: Header, body: list[Any]) -> None:
+        if asked.member == "AddServiceSubtype" and body[-1].startswith("_bad."):
+            raise Refusal("InvalidServiceSubtypeError")
+        if asked.member == "AddService" and self._is_taken(asked.path, body):
+            raise Refusal("CollisionError")
+        if len(self._pending[asked.path]) >= MOST_ENTRIES:
+            raise Refusal("TooManyEntriesError")
+        self._pending[asked.path].append(body)
 
     def _serve(self, asked: Header, body: list[Any]) -> tuple[str, list[Any]]:
         match asked.member:

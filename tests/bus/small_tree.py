@@ -1,6 +1,7 @@
 """A small service: an ObjectManager's root, and as many items below it as a test wants."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -80,7 +81,8 @@ class Tree:
             Method(name="LateBug", handle=self._late_bug),
             Method(name="WrongAnswer", handle=lambda _call: (7,), returns=(("text", "s"),)),
             Method(name="Refuse", handle=self._refuse, takes=(("why", "s"),)),
-            Method(name="Guarded", handle=self._guarded, action=ACTION, returns=(("done", "b"),)),
+            Method(name="Guarded", handle=self._guarded, action=ACTION, returns=DONE, acts=True),
+            Method(name="Busy", handle=self._busy),
             Property("Version", "s", Emits.CONST, lambda _tree: "1"),
             Property("Count", "u", Emits.TRUE, lambda tree: len(tree.items)),
             SignalType("Started", (("id", "s"), ("path", "o"))),
@@ -130,8 +132,14 @@ class Tree:
         self.calls.append(call)
         return (True,)
 
+    def _busy(self, call: Call) -> Sequence[Any]:
+        """Use some time, as a long reply does."""
+        self.calls.append(call)
+        time.sleep(0.005)
+        return ()
 
-PATHS = (("paths", "ao"),)
+
+PATHS, DONE = (("paths", "ao"),), (("done", "b"),)
 
 
 def path_of(number: int) -> str:
@@ -143,8 +151,14 @@ async def served(
     address: str, tree: Objects, *, name: str = NAME, limits: Limits = DEFAULT_LIMITS
 ) -> AsyncIterator[Connection]:
     """Serve objects under a name."""
-    server = Server(tree, limits)
-    bus = ReconnectingBus(address, server.dispatch)
+    async with serving(address, Server(tree, limits), name=name) as link:
+        yield link
+
+
+@asynccontextmanager
+async def serving(address: str, server: Server, *, name: str = NAME) -> AsyncIterator[Connection]:
+    """Run a server on a bus under a name."""
+    bus = ReconnectingBus(address, server.dispatch, droppable=server.only_returns)
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(server.run()), group.create_task(bus.run())]
         try:

@@ -12,9 +12,11 @@ from koi_agent.capabilities.mdns.records import HostName, MdnsRecord, Service
 from koi_agent.core.errors import ProviderLost
 from koi_agent.core.instance import RecordState, RecordStatus
 from koi_agent.core.key import Key
-from tests.bus.fake_avahi import MOST_GROUPS, FakeAvahi
+from tests.bus.fake_avahi import ESTABLISHED, MOST_GROUPS, FakeAvahi
 from tests.real.agents import eventually
 from tests.world.bus import PrivateBus
+
+UNCOMMITTED, REGISTERING = 0, 1
 
 Reports = dict[Key, Sequence[RecordStatus]]
 
@@ -64,38 +66,36 @@ async def test_past_a_thousand_groups_there_is_another_connection_and_room_is_us
         )
 
 
-async def test_what_avahi_has_no_room_for_is_refused_and_the_rest_is_announced(
+async def test_more_records_than_a_group_has_entries_are_all_announced(
     bus: PrivateBus, avahi: FakeAvahi
 ) -> None:
     reports: Reports = {}
     services = [web("a", f"s{port}", port) for port in range(1, 41)]
+    many = tuple(f"192.0.2.{number}" for number in range(1, 41))
+    behind = replace(web("a", "behind", 80), addresses=many)
     async with Avahi(bus.address).session(reports.__setitem__) as session:
-        await session.put(key("a"), services)
-        await eventually(lambda: avahi.groups, "it is there")
+        name = HostName(owner=key("a"), name="a", addresses=many)
+        await session.put(key("a"), [*services, behind, name])
         await eventually(
-            lambda: reports[key("a")][0].state is RecordState.ANNOUNCED, "it is announced"
+            lambda: {one.state for one in reports[key("a")]} == {RecordState.ANNOUNCED},
+            "all are announced",
         )
-        statuses = [one.state for one in reports[key("a")]]
-        assert statuses == [RecordState.ANNOUNCED] * 32 + [RecordState.REFUSED] * 8
-        assert reports[key("a")][-1].reason == "avahi accepts 32 entries for an instance"
+        entries = [entry for entries in avahi.groups.values() for entry in entries]
+        assert {e[4] for e in entries if len(e) == 5 and e[3] == "a.local"} == set(many)
+        assert {e[4] for e in entries if len(e) == 5 and e[3] != "a.local"} == set(many)
+        assert len(avahi.names()) == 41
 
 
-async def test_a_host_name_comes_first_and_never_is_this_hosts_own(
-    bus: PrivateBus, avahi: FakeAvahi
-) -> None:
+async def test_this_hosts_own_name_is_refused(bus: PrivateBus, avahi: FakeAvahi) -> None:
     reports: Reports = {}
-    services = [web("a", f"s{port}", port) for port in range(1, 41)]
     async with Avahi(bus.address).session(reports.__setitem__) as session:
-        await session.put(key("a"), [*services, *host("a")])
         await session.put(key("b"), host("Box"))
-        await eventually(
-            lambda: reports[key("a")][0].state is RecordState.ANNOUNCED, "it is announced"
-        )
-        assert reports[key("a")][0].name == "a.local"
-        assert (reports[key("b")][0].state, reports[key("b")][0].reason) == (
+        (status,) = reports[key("b")]
+        assert (status.state, status.reason) == (
             RecordState.REFUSED,
             "it is this host's own name",
         )
+        assert not avahi.groups
 
 
 async def test_a_subtype_that_can_not_be_costs_nothing_else(
@@ -143,12 +143,61 @@ def settled(feed: Feed, numbers: range) -> bool:
     )
 
 
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        (REGISTERING, "avahi-daemon has not registered it in 3 s"),
+        (UNCOMMITTED, "avahi-daemon has withdrawn it"),
+        (None, "avahi-daemon has lost it: "),
+    ],
+)
+async def test_a_group_that_is_not_established_is_reported_and_made_again_by_another(
+    bus: PrivateBus, avahi: FakeAvahi, state: int | None, reason: str
+) -> None:
+    avahi.stuck = [ESTABLISHED, state]
+    feed = Feed("mdns", Avahi(bus.address), lambda _: None)
+    async with asyncio.TaskGroup() as group:
+        feeding = group.create_task(feed.run())
+        feed.want(key("a"), (*host("a"), web("a", "web", 80)))
+        await eventually(lambda: set(feed_states(feed)) == {"announced", "failed"}, "it fails")
+        (failed,) = {one.reason for one in feed.status(key("a")) if one.state == "failed"}
+        assert failed.startswith(reason)
+        before = set(avahi.groups)
+        await eventually(lambda: feed_states(feed) == ["announced"] * 2, "it is made again")
+        assert len(avahi.groups) == 2
+        assert len(before & set(avahi.groups)) == 1
+        feeding.cancel()
+
+
+def feed_states(feed: Feed) -> list[str]:
+    return [str(one.state) for one in feed.status(key("a"))]
+
+
+async def test_a_record_that_changes_leaves_the_others_and_its_own_addresses_alone(
+    bus: PrivateBus, avahi: FakeAvahi
+) -> None:
+    reports: Reports = {}
+    shop, blog = web("a", "shop", 80), web("a", "blog", 81)
+    name = HostName(owner=key("a"), name="a", addresses=("192.0.2.7", "2001:db8::7"))
+    async with Avahi(bus.address).session(reports.__setitem__) as session:
+        await session.put(key("a"), [shop, blog, name])
+        before = {path: list(entries) for path, entries in avahi.groups.items()}
+        changed = replace(name, addresses=("192.0.2.7", "192.0.2.8"))
+        await session.put(key("a"), [replace(shop, port=82), blog, changed])
+        kept = {path: avahi.groups[path] for path in before.keys() & avahi.groups.keys()}
+        assert sorted(entry[0][3:5] for entry in kept.values()) == [
+            ["a.local", "192.0.2.7"],
+            ["blog", "_http._tcp"],
+        ]
+        assert len(avahi.groups) == 4
+
+
 async def test_a_connection_that_is_lost_ends_the_session_for_its_groups_are_gone(
     bus: PrivateBus, avahi: FakeAvahi
 ) -> None:
     async with Avahi(bus.address).session(lambda *_: None) as session:
         await put(session, range(1001))
-        _, second = session._connections
+        _, second = session._connections._groups
         second._socket.close()
         with pytest.raises(ProviderLost):
             await session.run()

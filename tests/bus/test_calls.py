@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from koi_agent.bus.calls import Call
 from koi_agent.bus.client import BUS, BUS_PATH, CallError, Connection, connected
 from koi_agent.bus.connection import Timing
 from koi_agent.bus.messages import Header, MessageType, encode
@@ -138,3 +139,13 @@ async def test_name_has_one_owner(bus: PrivateBus) -> None:
         assert await one.request_name("t.T")
         assert await one.request_name("t.T")
         assert not await other.request_name("t.T")
+
+
+async def test_calls_that_are_sent_together_are_answered_in_order(bus: PrivateBus) -> None:
+    names = (BUS, "no.such", BUS)
+    async with connected(bus.address) as link:
+        answers = await link.call_all([Call(DRIVER, "GetNameOwner", "s", (one,)) for one in names])
+        assert answers[0] == answers[2] == [BUS]
+        assert isinstance(answers[1], CallError)
+        assert answers[1].name == f"{BUS}.Error.NameHasNoOwner"
+        assert await link.call_all([]) == []

@@ -2,13 +2,15 @@
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 
-from koi_agent.core.events import Lost
-from koi_agent.core.instance import Health, RecordState, RecordStatus
+from koi_agent.core.events import Announced, Lost
+from koi_agent.core.instance import Health, KoiMetadata, RecordState, RecordStatus
 from tests.bus.clients import SHOP, VERSION, WEB, agent, koi_runtime, start
+from tests.unit.things import listing
 from tests.world.bus import PrivateBus
 
 MANY = 5000
@@ -19,9 +21,9 @@ async def test_list_is_table_sorted_by_name(bus: PrivateBus) -> None:
         result = await koi_runtime(bus, "list")
     assert result.code == 0
     assert result.out.splitlines() == [
-        "NAME BACKEND STATE   HEALTH PORTS        ADDRESSES ",
-        "shop docker  paused  none   8080->80/tcp 172.17.0.2",
-        "web  systemd running none   80/tcp       -",
+        "NAME BACKEND STATE   HEALTH PORTS        ADDRESSES  ANNOUNCED",
+        "shop docker  paused  none   8080->80/tcp 172.17.0.2 -",
+        "web  systemd running none   80/tcp       -          -",
         "",
         "2 instances listed.",
     ]
@@ -72,6 +74,8 @@ async def test_list_in_json_has_upstream_keys_and_ours(bus: PrivateBus) -> None:
         "project": None,
         "replica": None,
         "unit": "web.service",
+        "aliases": [],
+        "problems": [],
         "main_pid": 42,
         "control_group": "/system.slice/web.service",
         "health": "none",
@@ -84,6 +88,119 @@ async def test_list_in_json_has_upstream_keys_and_ours(bus: PrivateBus) -> None:
     }
     assert shop["created_at"] == "2023-11-14T22:13:20.000000Z"
     assert "image" not in shop
+
+
+ANNOUNCED = (
+    RecordStatus(name="Shop._http._tcp.local", state=RecordState.ANNOUNCED),
+    RecordStatus(name="The shop._http._tcp.local", state=RecordState.ANNOUNCED),
+    RecordStatus(name="shop.local", state=RecordState.ANNOUNCED),
+    RecordStatus(name="till.local", state=RecordState.REFUSED),
+)
+UNIT = replace(WEB, id="job.service", name="job", unit="job.service", health=Health.HEALTHY)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        ([], ["job", "shop", "web"]),
+        (["web"], ["web"]),
+        (["w*", "shop.local"], ["shop", "web"]),
+        (["--backend=docker"], ["shop"]),
+        (["--backend", "docker,Systemd"], ["job", "shop", "web"]),
+        (["--state=running", "*o*"], ["job"]),
+        (["--state=paused,stopped"], ["shop"]),
+        (["--health=healthy"], ["job"]),
+        (["--announced"], ["shop"]),
+        (["--announced", "--backend=systemd"], []),
+        (["--sort=backend"], ["shop", "job", "web"]),
+        (["--sort=id"], ["shop", "job", "web"]),
+    ],
+)
+async def test_list_has_filters_and_an_order(
+    bus: PrivateBus, arguments: list[str], names: list[str]
+) -> None:
+    async with agent(bus, WEB, SHOP, UNIT) as running:
+        running.apply(Announced(SHOP.key, ANNOUNCED))
+        quiet = await koi_runtime(bus, "list", "-q", *arguments)
+        in_json = await koi_runtime(bus, "list", "--json=short", *arguments)
+        table = await koi_runtime(bus, "list", "--no-legend", *arguments)
+    assert quiet.err == ""
+    assert quiet.out.splitlines() == names
+    assert [record["name"] for record in json.loads(in_json.out)] == names
+    assert [line.split()[0] for line in table.out.splitlines()] == names
+
+
+async def test_list_has_the_requested_columns(bus: PrivateBus) -> None:
+    async with agent(bus, WEB, SHOP) as running:
+        running.apply(Announced(SHOP.key, ANNOUNCED))
+        table = await koi_runtime(bus, "list", "--columns=key,announced", "shop")
+        quiet = await koi_runtime(bus, "list", "-q", "--columns=name,announced")
+    assert table.out.splitlines()[:2] == [
+        "KEY                 ANNOUNCED          ",
+        "docker:0123456789ab shop.local,The shop",
+    ]
+    assert quiet.out.splitlines() == ["shop", "shop.local", "The shop", "web"]
+
+
+async def test_announced_lists_records_with_their_instances(bus: PrivateBus) -> None:
+    async with agent(bus, WEB, SHOP) as running:
+        running.apply(Announced(SHOP.key, ANNOUNCED))
+        running.apply(
+            Announced(
+                WEB.key,
+                (RecordStatus(name="a b._http._tcp.local", state=RecordState.ANNOUNCED),),
+            )
+        )
+        table = (await koi_runtime(bus, "announced", "--no-legend")).out.splitlines()
+        in_json = json.loads((await koi_runtime(bus, "announced", "--json=short")).out)
+        one = json.loads((await koi_runtime(bus, "announced", "web", "--json=short")).out)
+        missing = await koi_runtime(bus, "announced", "nope")
+    assert [line.split()[:4] for line in table] == [
+        ["a", "b", "_http._tcp", "web"],
+        ["Shop", "_http._tcp", "shop", "8080->80/tcp"],
+        ["shop.local", "host", "name", "shop"],
+        ["The", "shop", "_http._tcp", "shop"],
+    ]
+    assert [record["name"] for record in in_json] == [
+        "a b._http._tcp.local",
+        "Shop._http._tcp.local",
+        "shop.local",
+        "The shop._http._tcp.local",
+    ]
+    assert [record["instance"] for record in one] == [str(WEB.key)]
+    assert missing.code == 1
+
+
+async def test_list_reports_words_without_a_match_after_the_table(bus: PrivateBus) -> None:
+    async with agent(bus, WEB, SHOP):
+        result = await koi_runtime(bus, "list", "-q", "nope", "web", "x*")
+    assert (result.code, result.out) == (1, "web\n")
+    missing, unmatched = result.err.splitlines()
+    assert missing.startswith("koi-runtime: no instance named 'nope' (")
+    assert unmatched.startswith("koi-runtime: no instance matches 'x*' (")
+
+
+@pytest.mark.parametrize(
+    "option", ["--state=up", "--health=good", "--backend=incus", "--columns=name,size", "--sort=x"]
+)
+async def test_list_refuses_unknown_words(bus: PrivateBus, option: str) -> None:
+    result = await koi_runtime(bus, "list", option)
+    assert (result.code, result.out) == (2, "")
+    assert option.partition("=")[0] in result.err
+
+
+async def test_list_in_a_pipe_is_bounded_and_keeps_names(bus: PrivateBus) -> None:
+    name = "n" * 200
+    long = replace(SHOP, name=name, ips=tuple(f"10.0.0.{n}" for n in range(100)))
+    async with agent(bus, WEB, long):
+        bounded = (await koi_runtime(bus, "list")).out.splitlines()
+        full = (await koi_runtime(bus, "list", "--full")).out.splitlines()
+        narrow = (await koi_runtime(bus, "list", "systemd:*")).out.splitlines()
+    assert bounded[1].startswith(f"{name} docker")
+    assert max(map(len, bounded)) < 300
+    assert "10.0.0.99" in full[1]
+    assert "…" not in full[1]
+    assert len(narrow[0]) < 100
 
 
 async def test_list_works_with_thousands(bus: PrivateBus) -> None:
@@ -169,11 +286,47 @@ async def test_show_finds_container_by_its_unit(bus: PrivateBus) -> None:
     assert [record["id"] for record in json.loads(result.out)] == [SHOP.id]
 
 
+@pytest.mark.parametrize(
+    ("asked", "names"),
+    [
+        (["wiki"], ["shop"]),
+        (["WIKI.local"], ["shop"]),
+        (["0123"], ["shop"]),
+        (["docker:shop"], ["shop"]),
+        (["docker:wiki"], ["shop"]),
+        (["site"], ["web"]),
+        (["site.service"], ["web"]),
+        (["systemd:*"], ["web"]),
+        (["*"], ["shop", "web"]),
+        (["web", "w*", "shop", "wiki"], ["web", "shop"]),
+    ],
+)
+@pytest.mark.parametrize("command", ["show", "explain"])
+async def test_instances_are_found_by_all_their_names(
+    bus: PrivateBus, command: str, asked: list[str], names: list[str]
+) -> None:
+    announced = RecordStatus(name="wiki.local", state=RecordState.ANNOUNCED)
+    shop = replace(SHOP, announcements=(announced,), metadata=KoiMetadata(enable=True))
+    async with agent(bus, replace(WEB, aliases=("site.service",)), shop) as running:
+        running.apply(Announced(shop.key, (announced,)))
+        result = await koi_runtime(bus, command, *asked, "--json=short")
+    assert result.err == ""
+    assert [record["name"] for record in json.loads(result.out)] == names
+
+
+async def test_pattern_without_a_match_is_an_error(bus: PrivateBus) -> None:
+    async with agent(bus, WEB):
+        result = await koi_runtime(bus, "show", "x*")
+    assert (result.code, result.out) == (1, "")
+    assert result.err.startswith("koi-runtime: no instance matches 'x*' (")
+
+
 async def test_show_in_json_has_refused_metadata(bus: PrivateBus) -> None:
     async with agent(bus, WEB, SHOP):
         result = await koi_runtime(bus, "show", "web", "shop", "--json=short")
     web, shop = json.loads(result.out)
-    assert web["refused"] == [{"key": "X-Koi-Port", "reason": "no port", "capability": ""}]
+    refused = {"key": "X-Koi-Port", "reason": "no port", "capability": "", "part": ""}
+    assert web["refused"] == [refused]
     assert (shop["refused"], shop["notes"]) == ([], [])
 
 
@@ -210,12 +363,45 @@ async def test_status_has_agent_and_backends(bus: PrivateBus) -> None:
     assert (record["version"], record["instance_count"]) == (VERSION, 2)
 
 
+async def test_status_shows_each_error_in_full_on_a_line(bus: PrivateBus) -> None:
+    reason = "/run/podman/podman.sock: permission denied on the folder /run/podman (root:root 0700)"
+    ours, theirs = os.openpty()
+    async with agent(bus, WEB, SHOP) as running:
+        running.apply(Lost(backend="docker", reason=reason))
+        env = {"COLUMNS": "80", "TERM": "dumb"}
+        process = await start(bus.address, "status", stdout=theirs, env=env)
+        await process.wait()
+    out = os.read(ours, 65536).decode().replace("\r\n", "\n")
+    os.close(ours)
+    os.close(theirs)
+    assert out.endswith(f" backends listed.\n\ndocker: {reason}\n")
+    table = out.split("\n\n")[1].splitlines()
+    assert "DRIFT" not in table[0]
+    assert "RECONNECTS" not in table[0]
+    assert max(map(len, table)) <= 80
+
+
+async def test_status_shows_a_count_that_is_not_0(bus: PrivateBus) -> None:
+    async with agent(bus, WEB, SHOP) as running:
+        running.apply(Lost(backend="docker", reason="gone"))
+        running.apply(listing("docker", SHOP, drifted=[SHOP.id]))
+        lines = (await koi_runtime(bus, "status")).out.splitlines()
+    head = next(line for line in lines if line.startswith("BACKEND"))
+    assert head.split()[:5] == ["BACKEND", "STATE", "INSTANCES", "DRIFT", "RECONNECTS"]
+    assert [line.split()[2:5] for line in lines if line.startswith(("docker ", "systemd "))] == [
+        ["1", "1", "1"],
+        ["1", "0", "0"],
+    ]
+    assert not any(line.startswith("docker:") for line in lines)
+
+
 @pytest.mark.parametrize("command", ["list", "status", "show web"])
 async def test_missing_agent_is_reported_with_advice(bus: PrivateBus, command: str) -> None:
     result = await koi_runtime(bus, *command.split())
     assert (result.code, result.out) == (1, "")
-    assert result.err == (
-        "koi-runtime: agent on the system bus: not running; check systemctl status koi-runtime\n"
+    assert result.err.startswith(
+        "koi-runtime: agent on the system bus: not running;"
+        " start it: systemctl enable --now koi-runtime"
     )
 
 
@@ -246,6 +432,41 @@ async def test_terminal_without_unicode_gets_escapes(bus: PrivateBus) -> None:
     assert result.out.startswith("* caf\\xe9 (systemd:web.service)\n")
 
 
+async def on_terminal(bus: PrivateBus, *arguments: str, **env: str) -> str:
+    """Return what a terminal shows of a command."""
+    ours, theirs = os.openpty()
+    process = await start(bus.address, *arguments, stdout=theirs, env={"TERM": "xterm", **env})
+    os.close(theirs)
+    await process.communicate()
+    shown = b""
+    with suppress(OSError):  # the end of a terminal
+        while part := os.read(ours, 65536):
+            shown += part
+    os.close(ours)
+    return shown.decode().replace("\r\n", "\n")
+
+
+async def test_terminal_shows_output_in_the_chosen_pager(bus: PrivateBus) -> None:
+    tags = {"SYSTEMD_PAGER": "sed s/^/tag:/", "PAGER": "false"}
+    async with agent(bus, WEB, SHOP):
+        for command in ("list", "show web", "explain web", "announced", "status", "cat-config"):
+            shown = await on_terminal(bus, *command.split(), **tags)
+            assert all(line.startswith("tag:") for line in shown.splitlines()), command
+            assert shown.count("\n") > 1 or command == "announced"
+        own = await on_terminal(bus, "list", "-q", SYSTEMD_PAGER="/nonexistent/pager")
+        plain = [
+            await on_terminal(bus, "list", "-q", "--no-pager", **tags),
+            await on_terminal(bus, "list", "-q", SYSTEMD_PAGER="", PAGER="sed s/^/tag:/"),
+            await on_terminal(bus, "list", "-q", SYSTEMD_PAGER="cat"),
+            await on_terminal(bus, "list", "-q", TERM="dumb", **tags),
+            (await koi_runtime(bus, "list", "-q", env=tags)).out,
+        ]
+        left = await on_terminal(bus, "list", SYSTEMD_PAGER="true")
+    assert "shop" in own
+    assert plain == ["shop\nweb\n"] * 5
+    assert left == ""
+
+
 async def test_terminal_gets_colour_and_short_lines(bus: PrivateBus) -> None:
     ours, theirs = os.openpty()
     crowd = replace(SHOP, ips=tuple(f"10.0.0.{n}" for n in range(30)))
@@ -260,4 +481,4 @@ async def test_terminal_gets_colour_and_short_lines(bus: PrivateBus) -> None:
     head, row, *_ = out.splitlines()
     assert head.startswith("\x1b[0;4mNAME")
     assert "\x1b[0;1;38;5;185mpaused\x1b[0m" in row
-    assert row.endswith("…")
+    assert row.endswith("… -")

@@ -16,12 +16,16 @@ from koi_agent.core.instance import (
     PortMapping,
     PortMetadata,
     Protocol,
+    Refusal,
 )
+from koi_agent.core.metadata.parser import from_labels
 from tests.bus.clients import SHOP, WEB, agent, koi_runtime
 from tests.bus.tables import playing
 from tests.world.bus import PrivateBus
 
 (PORT,) = WEB.ports
+LOOPBACK = "it is bound to an address that only this host reaches"
+WHERE = "lan0 192.0.2.10:80, lan0 [2001:db8::10]:80, wg0 10.9.0.1:80"
 Handler = Callable[[Call], Sequence[Any] | Awaitable[Sequence[Any]]]
 
 
@@ -36,7 +40,7 @@ async def test_explain_has_line_for_each_rule(bus: PrivateBus, asked: str) -> No
         "  opted in (explicit)",
         "  because its own metadata sets enable",
         "  port [::]:80/tcp, listening: _http._tcp, the usual type for this port number",
-        "  reachable, port 80/tcp: lan0 192.0.2.10:80, lan0 [2001:db8::10]:80, wg0 10.9.0.1:80 (listening)",
+        f"  reachable, port 80/tcp: {WHERE} (listening)",
         "  refused X-Koi-Port: no port",
         "  mdns:",
         "    wanted, port 80/tcp: 'web' of type _http._tcp at this host, port 80",
@@ -54,8 +58,7 @@ async def test_explain_has_line_for_each_rule(bus: PrivateBus, asked: str) -> No
         ),
         (
             replace(PORT, host_ip="127.0.0.1"),
-            "not reachable by other hosts, port 80/tcp: "
-            "it is bound to an address that only this host reaches",
+            f"not reachable by other hosts, port 80/tcp: {LOOPBACK}",
         ),
     ],
 )
@@ -109,6 +112,16 @@ async def test_explain_has_source_of_service_type(
     async with agent(bus, replace(WEB, metadata=metadata, ports=ports)):
         result = await koi_runtime(bus, "explain", "web")
     assert f"  port [::]:{port}/tcp, listening: {expected}\n" in result.out
+
+
+async def test_explain_and_show_name_the_refused_use_of_a_value(bus: PrivateBus) -> None:
+    shop = replace(SHOP, metadata=from_labels({"koi.announce": "x y"}, {}))
+    async with agent(bus, shop):
+        explained = await koi_runtime(bus, "explain", "shop")
+        shown = await koi_runtime(bus, "show", "shop")
+    assert "  host name refused: 'x y' is not a DNS name; " in explained.out
+    assert "; announced as service 'x y' (koi.announce)\n" in explained.out
+    assert "    Refused: koi.announce: host name refused: 'x y' is not " in shown.out
 
 
 async def test_explain_in_json_is_record_of_agent(bus: PrivateBus) -> None:
@@ -218,8 +231,45 @@ async def test_denied_call_has_advice(bus: PrivateBus, error: str) -> None:
     assert result.err == f"koi-runtime: {NAME}.reload: not authorized; run the command as root\n"
 
 
+@pytest.mark.parametrize("error", ["NoSuchUnit", "UnitMasked"])
+async def test_agent_that_systemd_cannot_start_is_not_running(bus: PrivateBus, error: str) -> None:
+    def fail(_call: Call) -> Sequence[Any]:
+        raise ErrorReply(f"org.freedesktop.systemd1.{error}", "Unit dbus-x.service not found.")
+
+    async with playing(bus.address, NAME, reloading(fail)):
+        result = await koi_runtime(bus, "reload")
+    assert result.err.startswith(
+        "koi-runtime: agent on the system bus: not running;"
+        " start it: systemctl enable --now koi-runtime"
+    )
+
+
 @pytest.mark.parametrize("command", ["explain web", "resync", "reload"])
 async def test_missing_agent_is_reported(bus: PrivateBus, command: str) -> None:
     result = await koi_runtime(bus, *command.split())
     assert (result.code, result.out) == (1, "")
     assert result.err.startswith("koi-runtime: agent on the system bus: not running; ")
+
+
+async def test_many_reasons_are_counted_instead_of_shown(bus: PrivateBus) -> None:
+    refused = tuple(
+        Refusal(key=f"koi.a{n}", reason="unknown key", capability=capability)
+        for capability in ("", "mdns")
+        for n in range(500)
+    )
+    notes = tuple(f"note {n}" for n in range(300))
+    web = replace(WEB, metadata=KoiMetadata(refused=refused), notes=notes)
+    async with agent(bus, web):
+        shown = await koi_runtime(bus, "show", "web")
+        explained = await koi_runtime(bus, "explain", "web")
+        whole = await koi_runtime(bus, "explain", "web", "--json=short")
+    lines = [line.strip() for line in shown.out.splitlines()]
+    assert sum("unknown key" in line for line in lines) == 10
+    assert "990 more: koi-runtime explain web" in lines
+    assert "290 more: koi-runtime explain web" in lines
+    lines = [line.strip() for line in explained.out.splitlines()]
+    assert sum("unknown key" in line for line in lines) == 200
+    assert lines.count("400 more: koi-runtime explain --json=pretty web") == 2
+    assert "200 more: koi-runtime explain --json=pretty web" in lines
+    (record,) = json.loads(whole.out)
+    assert (len(record["refused"]), len(record["notes"])) == (1000, 300)

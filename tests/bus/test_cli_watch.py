@@ -11,8 +11,8 @@ from dataclasses import replace
 from itertools import count
 from typing import Any
 
-from koi_agent.core.events import Lost
-from koi_agent.core.instance import InstanceState
+from koi_agent.core.events import Announced, Lost
+from koi_agent.core.instance import InstanceState, RecordState, RecordStatus
 from tests.bus.clients import SHOP, WEB, Agent, agent, start
 from tests.world.bus import PrivateBus
 
@@ -89,6 +89,56 @@ async def test_watch_writes_line_for_each_event(bus: PrivateBus) -> None:
         ["started", "web", "systemd"],
         ["updated", "web", "systemd", "state=paused", "ips"],
         ["stopped", "web", "systemd", "exited"],
+    ]
+
+
+def record(name: str, state: RecordState, reason: str = "") -> RecordStatus:
+    return RecordStatus(name=name, state=state, reason=reason)
+
+
+async def test_watch_names_the_records_that_change(bus: PrivateBus) -> None:
+    wiki, host = (record(name, RecordState.WANTED) for name in ("w._http._tcp.local", "w.local"))
+    async with agent(bus, WEB) as running, watching(bus, running) as process:
+        lines = []
+        for records in (
+            (wiki, host),
+            (replace(wiki, state=RecordState.ANNOUNCED), host),
+            (replace(wiki, state=RecordState.ANNOUNCED), record("w.local", RecordState.HELD, "no")),
+            (replace(wiki, state=RecordState.ANNOUNCED),),
+        ):
+            running.apply(Announced(WEB.key, records))
+            lines.append(" ".join((await line(process)).split()[4:]))
+    assert lines == [
+        "w._http._tcp.local wanted, w.local wanted",
+        "w._http._tcp.local announced",
+        "w.local held (no)",
+        "w.local withdrawn",
+    ]
+
+
+async def test_watch_writes_only_events_of_the_named_instances(bus: PrivateBus) -> None:
+    words = ("probe", "till.local", "docker:j*", "site")
+    web = replace(WEB, aliases=("site.service",))
+    job = replace(SHOP, id="9" * 64, name="job")
+    async with agent(bus, SHOP, web) as running, watching(bus, running, *words) as process:
+        running.update(SHOP, main_pid=7)  # it has another name so far
+        running.apply(Lost(backend="docker", reason="gone"))
+        running.update(web, main_pid=8)
+        lines = [" ".join((await line(process)).split()[1:3])]
+        running.update(job)
+        running.apply(Announced(SHOP.key, (record("till.local", RecordState.ANNOUNCED),)))
+        lines += [" ".join((await line(process)).split()[1:3]) for _ in range(2)]
+        running.update(SHOP, main_pid=9)
+        running.remove(job, "exited")
+        running.remove(SHOP, "exited")
+        lines += [" ".join((await line(process)).split()[1:3]) for _ in range(3)]
+    assert lines == [
+        "updated web",
+        "started job",
+        "updated shop",
+        "updated shop",
+        "stopped job",
+        "stopped shop",
     ]
 
 

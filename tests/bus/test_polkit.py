@@ -125,7 +125,7 @@ async def test_refusal_says_whether_a_password_would_help(
 async def test_caller_that_is_gone_is_refused(bus: PrivateBus) -> None:
     tree = Tree()
     async with served(bus.address, tree) as ours, connected(bus.address) as link:
-        gone = Call(ours, ROOT, ":1.999", interactive=False)
+        gone = Call(ours, ROOT, ":1.999", 0, interactive=False)
         with pytest.raises(ErrorReply, match="does not report the uid"):
             await polkit.check(gone, ACTION)
         assert await guarded(link) == [True]

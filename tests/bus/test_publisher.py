@@ -7,9 +7,10 @@ from dataclasses import replace
 
 from koi_agent.bus.client import connected
 from koi_agent.bus.signals import Changed, Signal, Subscription
-from koi_agent.core.dbus_names import MANAGER, NAME, ROOT
+from koi_agent.core.dbus_names import INSTANCES, MANAGER, NAME, ROOT
 from koi_agent.core.events import Gone
-from tests.bus.clients import SHOP, Agent, agent
+from koi_agent.core.instance import InstanceState
+from tests.bus.clients import SHOP, WEB, Agent, agent
 from tests.world.bus import PrivateBus
 
 MANY = 200
@@ -80,3 +81,28 @@ async def test_phase_can_change_while_the_bus_is_lost(bus: PrivateBus) -> None:
         for phase in ("reloading", "", "stopping"):
             running.publisher.enter(phase)
             await asyncio.sleep(0)
+
+
+async def test_kept_list_follows_every_change(bus: PrivateBus) -> None:
+    async with agent(bus, WEB) as running, connected(bus.address) as link:
+
+        async def states() -> dict[str, str]:
+            (rows,) = await link.call((NAME, ROOT, MANAGER), "ListInstances")
+            return {row[0]: row[3] for row in rows}
+
+        async def nodes() -> int:
+            target = (NAME, INSTANCES, "org.freedesktop.DBus.Introspectable")
+            (text,) = await link.call(target, "Introspect")
+            assert isinstance(text, str)
+            return text.count("<node name=")
+
+        for _ in range(2):
+            assert (await states(), await nodes()) == ({WEB.id: "running"}, 1)
+        running.update(SHOP)
+        assert (await states(), await nodes()) == ({WEB.id: "running", SHOP.id: "paused"}, 2)
+        running.update(SHOP, state=InstanceState.RUNNING)
+        assert (await states(), await nodes()) == ({WEB.id: "running", SHOP.id: "running"}, 2)
+        running.remove(WEB, "stopped")
+        assert (await states(), await nodes()) == ({SHOP.id: "running"}, 1)
+        running.remove(SHOP, "stopped")
+        assert (await states(), await nodes()) == ({}, 0)

@@ -12,6 +12,7 @@ from koi_agent.host import engines
 from tests.costs import best
 
 FIELDS = "Host: docker\r\nAccept: */*\r\nAccept-Encoding: gzip, deflate\r\nUser-Agent: aiohttp\r\n"
+IMAGE = "0a" * 32
 EVENTS = urlencode({"filters": json.dumps(engines.EVENTS)})
 
 
@@ -33,6 +34,8 @@ def request(target: str, fields: str = FIELDS, line: str = "GET {} HTTP/1.1") ->
             "/v4.0.0/libpod/containers/0a/json",
         ),
         ("/v1.41/services/ab1", Endpoint.SERVICE, "/v1.41/services/ab1"),
+        (f"/v1.41/images/{IMAGE}/json", Endpoint.IMAGE, f"/v1.41/images/{IMAGE}/json"),
+        (f"/images/{IMAGE}/json", Endpoint.IMAGE, f"/images/{IMAGE}/json"),
         ("/v1.41/events", Endpoint.EVENTS, f"/v1.41/events?{EVENTS}"),
         ("/v1.41/events?since=17.5", Endpoint.EVENTS, f"/v1.41/events?since=17.5&{EVENTS}"),
         ("/v1.41/events?filters=%7B%7D", Endpoint.EVENTS, f"/v1.41/events?{EVENTS}"),
@@ -50,6 +53,14 @@ def test_a_request_of_the_agent_is_built_again(target: str, endpoint: Endpoint, 
     [
         "/",
         "/v1.41/images/json",
+        "/v1.41/images/nginx/json",
+        f"/v1.41/images/sha256:{IMAGE}/json",
+        f"/v1.41/images/{IMAGE[1:]}/json",
+        f"/v1.41/images/{IMAGE}a/json",
+        f"/v1.41/images/{IMAGE.upper()}/json",
+        f"/v1.41/images/{IMAGE}/history",
+        f"/v1.41/images/{IMAGE}/json?manifests=1",
+        f"/v4.0.0/libpod/images/{IMAGE}/json",
         "/v1.41/containers/create",
         "/v1.41/containers/a/logs",
         "/v1.41/containers/a/archive?path=/etc/shadow",

@@ -73,6 +73,24 @@ def test_no_secret_passes() -> None:
     assert SECRET not in json.dumps(filtered(Endpoint.VERSION, version))
 
 
+def test_of_an_image_only_metadata_passes() -> None:
+    labels = {
+        "koi.announce": "web",
+        "Koi.Enable": "no",
+        "traefik.enable": "0",
+        "caddy": "a.lan",
+        "com.docker.compose.service": SECRET,
+        "PODMAN_SYSTEMD_UNIT": SECRET,
+        "token": SECRET,
+    }
+    config = {"Labels": labels, "Env": [f"A={SECRET}", "KOI_MDNS_ANNOUNCE=x"], "Cmd": [SECRET]}
+    image = {"Id": SECRET, "RepoTags": [SECRET], "Config": config, "Labels": {"koi.name": SECRET}}
+    metadata = {"koi.announce": "web", "Koi.Enable": "no", "traefik.enable": "0", "caddy": "a.lan"}
+    assert filtered(Endpoint.IMAGE, image) == {
+        "Config": {"Labels": metadata, "Env": ["KOI_MDNS_ANNOUNCE=x"]}
+    }
+
+
 def test_events_are_filtered_too() -> None:
     value = {
         "Type": "container",

@@ -326,7 +326,7 @@ async def test_a_gate_without_an_engine_says_more_than_the_engines_socket(tmp_pa
             Candidate(path=str(socket_path), gate_unit="gate.path"),
         )
     )
-    docker = Docker("docker", DOCKER, candidates, ListenerTable())
+    docker = Docker("docker", DOCKER, candidates, ListenerTable(), image_labels=True)
     with pytest.raises(BackendLost, match=r"docker\.sock: not a socket"):
         async with docker.session(lambda _: None):
             pass

@@ -134,7 +134,36 @@ async def test_id_of_two_backends_is_ambiguous(path: socket.socket) -> None:
     }
 
 
-@pytest.mark.parametrize("asked", ["nobody", "systemd:", "%", "%zz", "\u00e9".encode().hex()])
+@pytest.mark.parametrize(
+    "asked",
+    ["shop", "podman:shop", "9f2c9f2c9f2c", "9f2c", "The%20shop", "the%20shop", "podman:9f2c"],
+)
+async def test_instance_is_found_by_a_name_that_it_alone_has(
+    path: socket.socket, asked: str
+) -> None:
+    async with serving(Agent(SHOP, WEB), path):
+        reply = await ask(path, f"/v1/runtime/instances/{asked}")
+    assert reply.json["key"] == str(SHOP.key)
+
+
+async def test_instance_is_found_by_the_alias_of_its_unit(path: socket.socket) -> None:
+    async with serving(Agent(replace(WEB, aliases=("site.service",))), path):
+        for asked in ("web", "site", "site.service", "systemd:site"):
+            reply = await ask(path, f"/v1/runtime/instances/{asked}")
+            assert reply.json["aliases"] == ["site.service"], asked
+
+
+async def test_name_of_two_instances_is_ambiguous(path: socket.socket) -> None:
+    shops = [replace(container(id_ * 12), name="shop") for id_ in ("0123", "0199")]
+    async with serving(Agent(*shops), path):
+        for asked in ("shop", "01"):
+            reply = await ask(path, f"/v1/runtime/instances/{asked}")
+            assert (reply.status, reply.json["error"]) == (409, "ambiguous_name"), asked
+
+
+@pytest.mark.parametrize(
+    "asked", ["nobody", "*", "w%3Fb", "systemd:", "%", "%zz", "\u00e9".encode().hex()]
+)
 async def test_unknown_id_is_not_found(path: socket.socket, asked: str) -> None:
     async with serving(Agent(WEB), path):
         reply = await ask(path, f"/v1/runtime/instances/{asked}")
@@ -225,9 +254,18 @@ async def test_headers_forbid_caching_and_have_no_version(path: socket.socket) -
             assert not any(name.startswith("access-control") for name in headers)
 
 
+async def test_index_names_every_path(path: socket.socket) -> None:
+    async with serving(Agent(SHOP), path):
+        index = (await ask(path, "/")).json
+        described = (await ask(path, "/openapi.json")).json
+    assert index["name"] == "koi-runtime"
+    assert index["paths"].keys() == described["paths"].keys()
+    assert index["paths"]["/v1/runtime/instances"] == "All instances."
+
+
 async def test_unknown_path_has_upstream_error_form(path: socket.socket) -> None:
     async with serving(Agent(), path), client(path) as one:
-        for target in ("/", "/v1", "/v1/runtime/instances/", "/v1/runtime/status/", "//healthz"):
+        for target in ("//", "/v1", "/v1/runtime/instances/", "/v1/runtime/status/", "//healthz"):
             reply = await one.ask(target)
             assert (reply.status, reply.json["error"]) == (404, "not_found"), target
             assert reply.json["message"]

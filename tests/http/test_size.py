@@ -26,11 +26,13 @@ async def test_long_list_does_not_block_others(path: socket.socket) -> None:
     agent = many()
     asyncio.get_running_loop().set_debug(False)
     async with serving(agent, path), client(path) as one:
-        for _ in range(2):
-            async with stalls() as found:
-                length = await taken(one, "/v1/runtime/instances")
-            assert length > MANY * 500
-            assert found.share < STALL
+        async with stalls() as found:
+            length = await taken(one, "/v1/runtime/instances")
+        assert length > MANY * 500
+        assert found.share < STALL
+        async with stalls() as again:  # from the cache, in a fraction of the time
+            assert await taken(one, "/v1/runtime/instances") == length
+        assert again.longest < STALL * found.total
 
 
 async def taken(one: Client, target: str) -> int:

@@ -4,10 +4,12 @@ A pair of virtual interfaces joins the two hosts; there is no other network. All
 its starter, also when that is killed. It needs root.
 """
 
+import json
 import os
 import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +65,21 @@ class Found:
     address: str
     port: int
     txt: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A record that came in by an interface; with a TTL of 0 it is a goodbye."""
+
+    interface: str
+    ttl: int
+    type: str
+    name: str
+    data: str
+
+    def is_of(self, service: str) -> bool:
+        """Return True if this is a record of a service, or the pointer to it."""
+        return service in (self.name, self.data)
 
 
 class Host:
@@ -187,6 +204,35 @@ class Host:
                 mark, _, _, name, *_ = line.split(";")
                 seen.append(mark + _plain(name))
 
+    @contextmanager
+    def listening(self) -> Iterator[list[Answer]]:
+        """Record the mDNS answers of others while the block runs, for afterwards."""
+        heard: list[Answer] = []
+        process = self.spawn(sys.executable, "-m", "tests.lan.listener", stdout=subprocess.PIPE)
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        try:
+            yield heard
+        finally:
+            process.terminate()
+            out, _ = process.communicate(timeout=10)
+            for line in out.splitlines():
+                interface, ttl, type_, name, data = line.split("\t", 4)
+                heard.append(Answer(interface, int(ttl), type_, name, data))
+
+    @contextmanager
+    def publishing(self, *records: Mapping[str, Any]) -> Iterator[None]:
+        """Publish records with the agent's provider while the block runs."""
+        program = ("-m", "tests.lan.publish", json.dumps(records))
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        process = self.spawn(sys.executable, *program, **pipes)
+        try:
+            assert process.stdout
+            assert process.stdout.readline() == "ready\n"
+            yield
+        finally:
+            process.communicate(timeout=10)
+
 
 class Lan:
     """The world as ``box`` and a ``peer``; use it as a context manager."""
@@ -212,13 +258,17 @@ class Lan:
         self._stack.close()
 
     def _join(self) -> None:
-        box, peer = str(self.box.pid), str(self.peer.pid)
-        pair = ["name", "lan0", "netns", box, "type", "veth", "peer", "name", "lan0", "netns", peer]
-        subprocess.run(["ip", "link", "add", *pair], check=True)
+        self.plug("lan0")
         for host, number in ((self.box, 1), (self.peer, 2)):
             host.run("ip", "addr", "add", f"192.0.2.{number}/24", "dev", "lan0")
             host.run("ip", "addr", "add", f"2001:db8::{number}/64", "dev", "lan0", "nodad")
             host.run("ip", "link", "set", "lan0", "up")
+
+    def plug(self, name: str) -> None:
+        """Join the hosts by a pair of interfaces, which have no address and are down."""
+        box, peer = str(self.box.pid), str(self.peer.pid)
+        pair = ["name", name, "netns", box, "type", "veth", "peer", "name", name, "netns", peer]
+        subprocess.run(["ip", "link", "add", *pair], check=True)
 
 
 def _environment() -> dict[str, str]:

@@ -1,7 +1,8 @@
 """A program in a Docker's namespaces that shows how the agent follows its containers.
 
 Run as a program with the path of the socket, it answers each line of its input with one of JSON:
-the containers by name, for "all" a list of them, or for "PID UNIT" the names of the instances of that process.
+the containers by name, for "all" a list of them, or for "PID UNIT" the names of the instances of
+that process.
 """
 
 import asyncio
@@ -107,7 +108,11 @@ async def main(socket: str) -> None:
         registry.apply(change, time.time_ns() // 1000)
 
     backend = Docker(
-        "docker", DOCKER, find_candidates(DOCKER, socket, "system", {}), ListenerTable()
+        "docker",
+        DOCKER,
+        find_candidates(DOCKER, socket, "system", {}),
+        ListenerTable(),
+        image_labels=False,
     )
     async with asyncio.TaskGroup() as group:
         follower = Follower(backend, apply, registry.differences, interval=1e6)

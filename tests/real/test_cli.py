@@ -61,7 +61,7 @@ def test_a_unit_is_listed_and_shown_and_counted(web: World) -> None:
         listed = koi_runtime(web, "list", "--no-legend").stdout.splitlines()
         (shown,) = json.loads(koi_runtime(web, "show", "web", "--json=short").stdout)
         status = json.loads(koi_runtime(web, "status", "--json=short").stdout)
-    assert ["web", "systemd", "running", "none", "-", "-"] in [line.split() for line in listed]
+    assert ["web", "systemd", "running", "none", "-", "-", "-"] in [line.split() for line in listed]
     assert shown["image"] == str(web.units / "web.service")
     assert shown["metadata"]["service_type"] == "_http._tcp"
     assert [refused["key"] for refused in shown["refused"]]
@@ -73,11 +73,28 @@ def test_a_unit_is_listed_and_shown_and_counted(web: World) -> None:
 
 
 def test_a_person_reads_what_a_unit_is(web: World) -> None:
+    web.drop_in("web.service", "10-about.conf", "[Unit]\nDescription=The wiki\n")
+    web.reload()
     with agent(web):
         shown = koi_runtime(web, "show", "web.service")
     assert shown.returncode == 0, shown.stderr
-    assert shown.stdout.startswith("● web (systemd:web.service)\n      State: running (active/")
+    title = "● web (systemd:web.service) - The wiki\n"
+    assert shown.stdout.startswith(f"{title}      State: running (active/")
     assert "\x1b" not in shown.stdout
+
+
+def test_a_unit_is_found_by_its_aliases(world: World) -> None:
+    world.unit("real-server.service", WEB)
+    (world.units / "srv.service").symlink_to("real-server.service")
+    world.systemctl("daemon-reload")
+    world.systemctl("start", "srv.service")
+    with agent(world):
+        for name in ("srv", "srv.service", "systemd:srv", "real-server", "s[r]v.service"):
+            (shown,) = json.loads(koi_runtime(world, "show", name, "--json=short").stdout)
+            assert (shown["unit"], shown["aliases"]) == ("real-server.service", ["srv.service"])
+        (world.units / "later.service").symlink_to("real-server.service")
+        world.systemctl("daemon-reload")
+        wait_until(lambda: koi_runtime(world, "show", "later").returncode == 0, "the new alias")
 
 
 def test_watching_sees_a_unit_start_and_the_agent_restart(world: World) -> None:

@@ -51,6 +51,22 @@ def test_the_doctor_follows_the_unit_through_its_states(world: World) -> None:
     }
 
 
+def test_the_doctor_names_the_unit_and_the_file_that_is_not_read(world: World) -> None:
+    world.unit("koi-runtime.service", UNIT)
+    world.unit("wiki.service", "[Service]\nExecStart=sleep infinity\n[X-Koi]\nName=wiki\n")
+    file = world.drop_in("wiki.service", "90-large.conf", f"[X-Koi]\n{'# x' * 30_000}\n")
+    world.reload()
+    world.systemctl("start", "koi-runtime.service", "wiki.service")
+    wait_until(lambda: koi_runtime(world, "show", "wiki").returncode == 0, "the unit")
+    _, found = examined(world)
+    assert found["unit-files"]["verdict"] == "warn"
+    assert found["unit-files"]["text"].startswith(f"systemd:wiki.service: {file}: ")
+    assert found["unit-files"]["advice"] == "correct it, then run systemctl --user daemon-reload"
+    file.write_text("[X-Koi]\nPort=80\n")
+    world.reload()
+    wait_until(lambda: examined(world)[1]["unit-files"]["verdict"] == "ok", "the repaired file")
+
+
 def test_the_doctor_starts_nothing(world: World) -> None:
     world.unit("koi-runtime.service", UNIT)
     world.reload()

@@ -44,6 +44,7 @@ async def test_crash_loop_is_announced_and_withdrawn_once(world: World, tmp_path
             states: list[str] = []
             now: dict[str, Any] = {}
             restarts = 0
+            now = await instance(world, id_)
             while restarts < TURNS:
                 now = await instance(world, id_)
                 status = {one["status"] for one in now["Announcements"]}

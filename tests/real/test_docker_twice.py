@@ -50,7 +50,7 @@ async def test_two_engines_are_followed_without_a_clash(engines: dict[str, Docke
 
     def follower(name: str) -> Follower:
         candidates = find_candidates(DOCKER, str(engines[name].socket), "system", {})
-        backend = Docker(name, DOCKER, candidates, listeners)
+        backend = Docker(name, DOCKER, candidates, listeners, image_labels=False)
         return Follower(backend, apply, registry.differences, interval=1e6)
 
     def published() -> set[str]:

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.real.agents import (
     agent,
     call,
@@ -108,11 +110,19 @@ async def test_a_sockets_ports_are_its_services_while_that_runs(
         await eventually(both, "the socket's ports")
 
 
-async def test_a_service_of_a_connection_is_not_an_instance(world: World, tmp_path: Path) -> None:
-    world.unit("each.socket", "[Socket]\nListenStream=127.0.0.1:9200\nAccept=yes\n")
+@pytest.mark.parametrize(
+    ("file", "unit"),
+    [("each.socket", "each.socket"), ("each@.socket", "each@9200.socket")],
+    ids=["plain", "template"],
+)
+async def test_a_service_of_a_connection_is_not_an_instance(
+    world: World, tmp_path: Path, file: str, unit: str
+) -> None:
+    port = "%i" if "@" in file else "9200"
+    world.unit(file, f"[Socket]\nListenStream=127.0.0.1:{port}\nAccept=yes\n")
     world.unit("each@.service", "[Service]\nExecStart=/bin/sleep 1000\nStandardInput=socket\n")
     async with agent(world, tmp_path), observer(world) as seen:
-        await on_manager(world, "start", "each.socket")
+        await on_manager(world, "start", unit)
         script = (
             "import socket,time\n"
             "s=[socket.create_connection(('127.0.0.1',9200)) for _ in range(3)]\n"

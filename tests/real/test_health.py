@@ -134,3 +134,44 @@ async def is_(world: World, health: str) -> bool:
 
 async def known(world: World) -> bool:
     return bool(await announcements(world))
+
+
+STRICT = """\
+[Service]
+ExecStart=/usr/bin/python3 {program} {port} {accepted}
+[X-Koi]
+Announce=wiki
+HealthPath=/
+HealthInterval=1s
+"""
+PROGRAM = """\
+import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200 if self.headers["Host"] == sys.argv[2] else 400)
+        self.end_headers()
+
+HTTPServer(("", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+
+async def test_a_server_that_knows_only_its_name_is_healthy(world: World, tmp_path: Path) -> None:
+    program = world.home / "strict.py"
+    program.write_text(PROGRAM)
+    text = STRICT.replace("{program}", str(program))
+    async with agent(world, tmp_path):
+        await web(world, text=text.replace("{accepted}", "wiki.local"))
+        await eventually(lambda: known(world), "it is there")
+        await becomes(world, "healthy", "HTTP 200")
+        await on_manager(world, "stop", "web.service")
+        await eventually(lambda: gone(world), "it is gone")
+        text = text.replace("{accepted}", "shop.example.org")
+        await web(world, text=text, more="HealthHost=shop.example.org\n")
+        await eventually(lambda: known(world), "it is there")
+        await becomes(world, "healthy", "HTTP 200")
+
+
+async def gone(world: World) -> bool:
+    return not await known(world)

@@ -139,7 +139,7 @@ async def test_services_are_announced_only_where_they_are_reached(
         lan.box.run("ip", "addr", "del", "203.0.113.7/24", "dev", "lan0")
         await eventually(
             lambda: browsed(lan) == {k: v for k, v in expected.items() if k != "late"},
-            "what has lost its address is withdrawn",
+            "a service without its address is withdrawn",
             seconds=30,
         )
         (held,) = (await explain(world, "late"))["unreachable"]

@@ -1,11 +1,18 @@
 """A real systemd-resolved announces services on a host without Avahi."""
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from koi_agent.announce.feed import Feed
+from koi_agent.capabilities.mdns.records import Service
+from koi_agent.capabilities.mdns.resolved import Resolved
+from koi_agent.core.instance import RecordState
+from koi_agent.core.key import Key
+from tests.bus.far_ends import far_end
 from tests.conftest import require
 from tests.lan import Lan, resolved
 from tests.real.agents import agent, eventually, instance, on_manager
@@ -92,6 +99,47 @@ async def test_records_of_a_killed_agent_are_removed_without_new_requests(
     assert len(registered(lan)) == 1
     async with agent(world, tmp_path):
         await eventually(lambda: not registered(lan), "it is cleared")
+
+
+async def test_services_are_registered_again_after_a_lost_connection(
+    lan: Lan, tmp_path: Path
+) -> None:
+    lan.box.start_resolved()
+    bus = Path(f"/proc/{lan.box.pid}/root/run/dbus/system_bus_socket")
+    clients: list[asyncio.StreamWriter] = []
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        clients.append(writer)
+        bus_reader, bus_writer = await asyncio.open_unix_connection(bus)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(copied(reader, bus_writer))
+            group.create_task(copied(bus_reader, writer))
+
+    service = Service(owner=Key("docker", "a"), name="web", type="_http._tcp", port=80)
+    async with far_end(tmp_path, relay) as address, asyncio.TaskGroup() as group:
+        feed = Feed("mdns", Resolved(address), lambda _: None)
+        feeding = group.create_task(feed.run())
+        feed.want(service.owner, (service,))
+        for _ in range(3):
+            await eventually(lambda: is_announced(feed, service), "it is announced")
+            assert len(registered(lan)) == 1
+            while clients:
+                clients.pop().transport.abort()
+            await eventually(lambda: not is_announced(feed, service), "the loss is noticed")
+        await eventually(lambda: is_announced(feed, service), "it is announced")
+        feeding.cancel()
+
+
+async def copied(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Copy what is read until one end closes its connection."""
+    with suppress(ConnectionError):
+        while data := await reader.read(65536):
+            writer.write(data)
+    writer.close()
+
+
+def is_announced(feed: Feed, service: Service) -> bool:
+    return {one.state for one in feed.status(service.owner)} == {RecordState.ANNOUNCED}
 
 
 def registered(lan: Lan) -> list[str]:

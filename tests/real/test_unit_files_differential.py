@@ -12,6 +12,7 @@ from koi_agent.backends.systemd.unit_files import UnitFile, UnitFileReader
 from koi_agent.core.errors import BadInput
 from koi_agent.core.unit_file.specifiers import expand
 from koi_agent.core.unit_file.syntax import Entry, parse
+from koi_agent.host.identity import SPECIFIERS
 from tests.world import World
 
 RUNTIME = "/run/user/0"
@@ -111,7 +112,7 @@ def of_ours(unit: str, paths: list[str]) -> tuple[object, object, bool]:
     description = ""
     for entry in entries(paths):
         if (entry.section, entry.key) == ("Unit", "Description"):
-            description = expand(entry.value, unit)[0].replace("%t", RUNTIME)
+            description = expand(entry.value, unit, SPECIFIERS)[0].replace("%t", RUNTIME)
     announce = [f"{name}={value}" for name, value in file.environment]
     return description or unit, announce, file.private_network
 

@@ -32,6 +32,7 @@ class FakeContainer:
     started: int = 0
     restarts: int = 0
     pid: int = 0
+    image: str = ""
 
     def ports(self) -> Iterator[tuple[str, int]]:
         if self.port and self.state in ("running", "paused"):
@@ -84,6 +85,7 @@ class FakeContainer:
             "Name": f"/{self.name}",
             "Created": "2023-11-14T22:13:20.5Z",
             "RestartCount": self.restarts,
+            "Image": self.image,
             "State": state,
             "Config": {
                 "Image": "busybox",

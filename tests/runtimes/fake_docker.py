@@ -25,7 +25,7 @@ _PATH: Final = re.compile(r"(?:/v[0-9.]+)?(?:/libpod)?/(.+)")
 
 @dataclass
 class Faults:
-    """How an engine misbehaves; endpoints are version, list, inspect and events."""
+    """How an engine misbehaves; endpoints are version, list, inspect, image and events."""
 
     silent: set[str] = field(default_factory=set)
     """Endpoints that read a request and never respond."""
@@ -47,6 +47,7 @@ class FakeDocker:
         self.faults = Faults()
         self.containers = FakeContainers(self._emit)
         self.requests: list[str] = []
+        self.images: dict[str, Record] = {}
         self._podman = podman
         self._recent: deque[Record] = deque(maxlen=RESENT)
         self._streams: dict[asyncio.StreamWriter, frozenset[str]] = {}
@@ -148,6 +149,8 @@ class FakeDocker:
                 await self._send_json(writer, "list", self._list)
             case ["containers", id_, "json"]:
                 await self._send_json(writer, "inspect", lambda: self._inspect(id_))
+            case ["images", digits, "json"]:
+                await self._send_json(writer, "image", lambda: self.images.get(digits))
             case ["version"]:
                 await self._send_json(writer, "version", self._version)
             case ["events"]:

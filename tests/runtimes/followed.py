@@ -30,7 +30,13 @@ class Followed:
     """An engine, and what is published of it by the backend ``name``."""
 
     def __init__(
-        self, fake: FakeDocker, kind: str, *, name: str = "", tunables: Tunables | None = None
+        self,
+        fake: FakeDocker,
+        kind: str,
+        *,
+        name: str = "",
+        tunables: Tunables | None = None,
+        image_labels: bool = True,
     ) -> None:
         self.fake = fake
         self.containers = fake.containers
@@ -40,7 +46,14 @@ class Followed:
         self.reader = Reader()
         self.events: list[Event] = []
         candidates = find_candidates(KINDS[kind], str(fake.path), "system", {})
-        backend = Docker(self.name, KINDS[kind], candidates, ListenerTable(), tunables)
+        backend = Docker(
+            self.name,
+            KINDS[kind],
+            candidates,
+            ListenerTable(),
+            tunables,
+            image_labels=image_labels,
+        )
         self.follower = Follower(backend, self._apply, self.registry.differences, interval=1e6)
 
     def _apply(self, change: Change) -> None:
@@ -91,7 +104,7 @@ def summary(instance: Instance) -> Any:
 
 
 def expected(container: FakeContainer) -> Any:
-    """Return the summary of a container; between two runs it has ports and addresses of the last."""
+    """Return the summary of a container; between two runs the ports are not compared."""
     pid = container.inspected()["State"]["Pid"]
     addresses = (one["IPAddress"] for one in container.addresses().values())
     ports = {(container.port, "::")} if list(container.ports()) else set()
@@ -114,12 +127,19 @@ async def eventually(
 
 @asynccontextmanager
 async def followed(
-    folder: Path, kind: str = "docker", *, settled: bool = True, tunables: Tunables | None = None
+    folder: Path,
+    kind: str = "docker",
+    *,
+    settled: bool = True,
+    tunables: Tunables | None = None,
+    image_labels: bool = True,
 ) -> AsyncIterator[Followed]:
     """Follow a fake engine for as long as the block lasts."""
     async with (
         FakeDocker(folder / "docker.sock", podman=kind == "podman") as fake,
-        following(Followed(fake, kind, tunables=tunables), settled=settled) as engine,
+        following(
+            Followed(fake, kind, tunables=tunables, image_labels=image_labels), settled=settled
+        ) as engine,
     ):
         yield engine
 

@@ -36,7 +36,7 @@ class Session:
         return self.systemctl("show", "--value", f"--property={name}", "koi-runtime").stdout.strip()
 
     def listed(self) -> set[str]:
-        shown = self.run("koi-runtime", "list", "--json=short")
+        shown = self.run("koi-runtime", "--user", "list", "--json=short")
         return {row["id"] for row in json.loads(shown.stdout)}
 
     def write(self, path: str, text: str) -> None:
@@ -96,7 +96,7 @@ def test_it_reloads_the_users_own_configuration(session: Session) -> None:
 
 def test_the_user_may_change_it(session: Session) -> None:
     session.systemctl("service-log-level", "koi-runtime.service", "debug")
-    session.run("koi-runtime", "resync")
+    session.run("koi-runtime", "--user", "resync")
     level = session.systemctl("service-log-level", "koi-runtime.service")
     assert level.stdout.strip() == "debug"
 

@@ -9,7 +9,9 @@ from typing import Final
 
 from koi_agent.bus.interfaces import Interface
 from koi_agent.bus.introspection import node
+from koi_agent.core.event_queue import EventQueue
 from koi_agent.core.reach.network import UNKNOWN
+from koi_agent.publishers.dbus.configuration import ConfigurationStatus
 from koi_agent.publishers.dbus.interfaces import BACKEND_INTERFACE, INSTANCE_INTERFACE
 from koi_agent.publishers.dbus.manager import Manager, ManagerActions
 
@@ -18,8 +20,10 @@ FOLDER: Final = Path(__file__).parents[2] / "packaging"
 
 def interfaces() -> Iterator[Interface]:
     """Yield the interfaces of the agent's own."""
-    actions = ManagerActions(_resync, _reload, lambda _key: (), lambda: UNKNOWN)
-    yield Manager(dict, dict, lambda _unit: (), actions).interface()
+    actions = ManagerActions(
+        _resync, _reload, lambda _key: (), lambda: UNKNOWN, ConfigurationStatus
+    )
+    yield Manager(EventQueue(), dict, lambda _unit: (), actions).interface()
     yield INSTANCE_INTERFACE
     yield BACKEND_INTERFACE
 

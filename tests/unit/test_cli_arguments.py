@@ -1,5 +1,6 @@
 """Parsing of the command line."""
 
+import os
 import subprocess
 import sys
 
@@ -43,11 +44,36 @@ def test_without_arguments_instances_are_listed_as_a_table() -> None:
     assert not arguments.no_legend
 
 
+def as_user(uid: int) -> tuple[str, ...]:
+    """Return a command that runs another one with a user ID, which keeps access to the files."""
+    return ("unshare", "--user", f"--map-user={uid}")
+
+
+NO_BUS = "unix:path=/nonexistent/bus"
+
+
+@pytest.mark.parametrize("uid", [0, 1000])
+@pytest.mark.parametrize(
+    ("option", "bus"), [((), "system"), (("--system",), "system"), (("--user",), "user")]
+)
+def test_every_user_connects_to_the_systems_agent_unless_an_option_says_otherwise(
+    uid: int, option: tuple[str, ...], bus: str
+) -> None:
+    buses = {"DBUS_SYSTEM_BUS_ADDRESS": NO_BUS, "DBUS_SESSION_BUS_ADDRESS": NO_BUS}
+    env = os.environ | buses
+    for command in ("list", "show x", "status", "watch", "resync", "reload"):
+        argv = (sys.executable, "-m", "koi_agent", *command.split(), *option)
+        done = subprocess.run(
+            (*as_user(uid), *argv), check=False, capture_output=True, text=True, env=env
+        )
+        assert f"koi-runtime: {bus} bus at {NO_BUS}: cannot connect" in done.stderr, command
+
+
 @pytest.mark.parametrize(
     "argv",
     [
         ("frobnicate",),
-        ("list", "extra"),
+        ("status", "extra"),
         ("list", "--use"),
         ("list", "--user", "--system"),
         ("--json=xml", "list"),

@@ -19,6 +19,9 @@ VALUES = {
     "StaleAfter": ["0", "90s", "2d"],
     "MDNS": ["off", "Avahi"],
     "PartnerLabels": ["no", "true"],
+    "ImageLabels": ["yes", "0"],
+    "AllowNames": ["*", "web* 'My App'"],
+    "DenyNames": ["printer*", "a b"],
     "Health": ["off", "auto"],
     "Interval": ["1s", "5min"],
     "Timeout": ["1", "1min"],
@@ -29,6 +32,7 @@ VALUES = {
     "Socket": ["/run/docker.sock", "unix:///run/user/1000/docker.sock"],
     "ExcludeUnits": ["*", "a.service\t'b.service'"],
     "TrackExited": ["yes", "off", "1"],
+    "Hosts": ["www.example.org", "nas [2001:db8::1]"],
     "Listen": ["8080", "*:80", "'/run/a b.sock' [::1]:81", r"/run/\x41"],
 }
 QUIET = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -127,6 +131,8 @@ TrackExited=no
 [HTTP]
 # default
 Listen=
+# default
+Hosts=
 
 [Capabilities]
 # default
@@ -135,6 +141,12 @@ MDNS=auto
 Health=auto
 # default
 PartnerLabels=yes
+# default
+ImageLabels=no
+# default
+AllowNames=*
+# default
+DenyNames=
 
 [Health]
 # default
@@ -156,6 +168,7 @@ def test_json_has_one_record_for_each_setting(
     monkeypatch.setenv("KOI_NO_RUNTIME", "1")
     records = json.loads(run(capsys, "--json=short"))
     assert [record["key"] for record in records] == [key.name for key in KEYS]
+    assert all(record.pop("in_force") is None for record in records)
     assert records[:3] == [
         {
             "section": "Runtime",
@@ -202,7 +215,8 @@ def test_warnings_go_to_stderr_one_per_line(home: Home, capsys: pytest.CaptureFi
     assert execute(["cat-config", "--user"], never) == 0
     printed = capsys.readouterr()
     assert (
-        printed.err == f"koi-runtime: {home.main}:2: unknown key 'LogLevl' in [Runtime], ignored\n"
+        printed.err == f"koi-runtime: {home.main}:2: unknown key 'LogLevl' in [Runtime], ignored;"
+        " did you mean LogLevel=?\n"
     )
     assert "LogLevl" not in printed.out
 

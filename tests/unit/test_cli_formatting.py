@@ -30,7 +30,7 @@ def port(host_port: int, container_port: int, host_ip: str = "") -> dict[str, An
 
 def test_port_bound_twice_is_listed_once_and_lower_ports_first() -> None:
     ports = [port(0, 9000), port(8080, 80, "0.0.0.0"), port(8080, 80, "::"), port(443, 443)]
-    assert formatting.short_ports({"ports": ports}) == "8080->80/tcp,443/tcp,9000/tcp"
+    assert formatting.short_ports({"ports": ports}) == ["8080->80/tcp", "443/tcp", "9000/tcp"]
 
 
 def test_port_has_address_source_and_type() -> None:

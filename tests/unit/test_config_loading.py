@@ -33,9 +33,13 @@ BAD = {
     "Systemd.ExcludeUnits": "/etc/*.service",
     "Systemd.TrackExited": "perhaps",
     "HTTP.Listen": "localhost:http",
+    "HTTP.Hosts": "*.example.org",
     "Capabilities.MDNS": "bonjour",
     "Capabilities.Health": "on",
     "Capabilities.PartnerLabels": "2",
+    "Capabilities.ImageLabels": "some",
+    "Capabilities.AllowNames": "web.lan",
+    "Capabilities.DenyNames": "*.local",
     "Health.Interval": "0",
     "Health.Timeout": "301s",
     "Health.UnhealthyAfter": "0",
@@ -53,9 +57,13 @@ GOOD = {
     "Systemd.ExcludeUnits": "db.service",
     "Systemd.TrackExited": "yes",
     "HTTP.Listen": "8080",
+    "HTTP.Hosts": "www.example.org",
     "Capabilities.MDNS": "off",
     "Capabilities.Health": "off",
     "Capabilities.PartnerLabels": "no",
+    "Capabilities.ImageLabels": "yes",
+    "Capabilities.AllowNames": "web* 'My App'",
+    "Capabilities.DenyNames": "printer*",
     "Health.Interval": "5s",
     "Health.Timeout": "2s",
     "Health.UnhealthyAfter": "1",
@@ -239,10 +247,46 @@ def test_unknown_keys_are_warned_about_and_those_with_x_are_not(home: Home) -> N
     )
     assert home.load().warnings == (
         f"{home.main}:1: 'LogLevel=debug' stands before the first section, ignored",
-        f"{home.main}:3: unknown key 'Backend' in [Runtime], ignored",
+        f"{home.main}:3: unknown key 'Backend' in [Runtime], ignored; did you mean Backends=?",
         f"{home.main}:5: 'nonsense' has no =, ignored",
         f"{home.main}:7: unknown section [Incus], ignored",
     )
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "hint"),
+    [
+        ("Health", "ResyncInterval", "it belongs to [Runtime]"),
+        ("Runtime", "unhealthyafter", "it belongs to [Health]"),
+        ("HTTP", "Socket", "it belongs to [Docker] or [Podman]"),
+        ("Runtime", "ResyncIntervals", "did you mean ResyncInterval=?"),
+        ("Runtime", "resyncinterval", "did you mean ResyncInterval=?"),
+        ("Health", "Intervals", "did you mean Interval=?"),
+        ("Health", "Resync_Interval", "did you mean ResyncInterval= in [Runtime]?"),
+        ("Capabilities", "mDNS", "did you mean MDNS=?"),
+        ("Runtime", "Frobnicate", ""),
+        ("Runtime", "k" * 5000, ""),
+    ],
+)
+def test_unknown_key_has_a_suggestion(home: Home, section: str, key: str, hint: str) -> None:
+    home.write(f"[{section}]", f"{key}=1")
+    (warning,) = home.load().warnings
+    assert warning.endswith(f" in [{section}], ignored; {hint}" if hint else "ignored")
+
+
+@pytest.mark.parametrize(
+    ("section", "hint"),
+    [
+        ("runtime", "did you mean [Runtime]?"),
+        ("Heatlh", "did you mean [Health]?"),
+        ("SystemD", "did you mean [Systemd]?"),
+        ("Unit", ""),
+    ],
+)
+def test_unknown_section_has_a_suggestion(home: Home, section: str, hint: str) -> None:
+    home.write(f"[{section}]", "Key=1")
+    (warning,) = home.load().warnings
+    assert warning.endswith(f"[{section}], ignored; {hint}" if hint else "ignored")
 
 
 def test_warnings_are_limited_and_printable(home: Home) -> None:

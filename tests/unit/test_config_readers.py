@@ -3,7 +3,15 @@
 import pytest
 
 from koi_agent.config import Listen
-from koi_agent.config.readers import backend_list, listeners, number, one_of, span, unit_patterns
+from koi_agent.config.readers import (
+    backend_list,
+    hosts,
+    listeners,
+    number,
+    one_of,
+    span,
+    unit_patterns,
+)
 from koi_agent.core.errors import BadInput
 
 KNOWN = ("docker", "podman", "systemd")
@@ -151,4 +159,44 @@ def test_sockets_are_ports_addresses_and_paths(text: str, meant: list[Listen]) -
 def test_other_sockets_are_refused(text: str) -> None:
     with pytest.raises(BadInput) as refused:
         listeners(text)
+    assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("", ()),
+        ("www.example.org", ("www.example.org",)),
+        ("WWW.Example.ORG. www.example.org nas", ("www.example.org", "nas")),
+        ("192.0.2.1 [2001:DB8:0::1] 2001:db8::2", ("192.0.2.1", "2001:db8::1", "2001:db8::2")),
+        ("xn--bcher-kva.example a_b", ("xn--bcher-kva.example", "a_b")),
+    ],
+)
+def test_hosts_are_names_and_addresses(text: str, names: tuple[str, ...]) -> None:
+    assert hosts(text) == names
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "*",
+        "*.example.org",
+        "www.example.org:80",
+        "http://www.example.org",
+        "a..b",
+        ".",
+        "-a",
+        "a-",
+        "192.0.2",
+        "256.0.0.1",
+        "[a]",
+        "b\u00fccher.example",
+        "x" * 254,
+        "'a b'",
+        " ".join(f"h{number}" for number in range(65)),
+    ],
+)
+def test_other_hosts_are_refused(text: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        hosts(text)
     assert str(refused.value).isprintable()

@@ -11,7 +11,7 @@ import pytest
 from koi_agent.announce.controller import Controller
 from koi_agent.capabilities import CAPABILITIES
 from koi_agent.config import Config
-from koi_agent.config.settings import CapabilitiesConfig
+from koi_agent.config.sections import CapabilitiesConfig
 from koi_agent.core.events import Change, Lost, Seen
 from koi_agent.core.instance import EnabledBy, Instance, KoiMetadata, PortSource, Protocol
 from koi_agent.core.instance import PortMapping as Port

@@ -27,6 +27,7 @@ from koi_agent.core.instance import (
     Protocol,
 )
 from koi_agent.core.text import UNSAFE
+from koi_agent.host.engines import is_used_label
 from tests.unit.engine_records import (
     ID,
     Record,
@@ -205,7 +206,7 @@ def test_a_service_name_that_can_not_be_shown_is_ignored_with_a_note(service: st
 
 def test_a_koi_label_that_is_not_text_has_a_note() -> None:
     instance = listed_instance(list_record(**labelled(koi__enable=True, other=5)))
-    assert instance.metadata.enable is None
+    assert instance.metadata.enable is False
     assert len(instance.notes) == 1
 
 
@@ -365,3 +366,21 @@ def test_a_malformed_address_is_ignored(ip: object) -> None:
     networks = {"a": {"IPAddress": ip, "GlobalIPv6Address": "fd00::1"}, "b": {"IPAddress": ip}}
     record = list_record(NetworkSettings={"Networks": networks})
     assert container_from_list(record, DOCKER, None).ips == ("fd00::1",)
+
+
+@pytest.mark.parametrize("prefix", ["com.docker.compose.", "io.podman.compose."])
+@pytest.mark.parametrize(
+    ("value", "name", "replica"),
+    [("True", "p-web-run-1", 0), ("true", "p-web-run-1", 0), ("False", "web", 2), ("", "web", 2)],
+)
+def test_a_one_off_has_the_name_of_its_container(
+    prefix: str, value: str, name: str, replica: int
+) -> None:
+    labels = {"service": "web", "project": "p", "container-number": "2", "oneoff": value}
+    named = {prefix + key: text for key, text in labels.items()}
+    assert all(map(is_used_label, named))
+    for kind in (DOCKER, PODMAN):
+        instance = listed_instance(list_record(Names=["/p-web-run-1"], Labels=named), kind)
+        assert (instance.name, instance.project, instance.replica) == (name, "p", replica)
+        assert instance.one_off is (replica == 0)
+        assert bool(instance.notes) is instance.one_off

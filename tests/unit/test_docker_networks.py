@@ -43,7 +43,7 @@ class Engine:
     def __init__(self) -> None:
         self.ports: dict[str, list[int]] = {}
         host_ports = HostPorts(ListenerTable(), lambda _id: None)
-        self.table = ContainerTable(DOCKER.name, {}, self._deliver, host_ports)
+        self.table = ContainerTable(DOCKER.name, {}, self._deliver, host_ports, image_labels=True)
 
     def _deliver(self, change: Seen | Gone) -> None:
         match change:

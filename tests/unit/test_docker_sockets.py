@@ -4,6 +4,7 @@ import pytest
 
 from koi_agent.backends.docker.kinds import KINDS
 from koi_agent.backends.docker.sockets import Candidate, find_candidates
+from koi_agent.host.engines import SocketUnit
 
 DOCKER_SOCKETS = ("/run/koi-runtime/gate/docker.sock", "/run/docker.sock")
 PODMAN_SOCKETS = ("/run/koi-runtime/gate/podman.sock", "/run/podman/podman.sock")
@@ -54,7 +55,11 @@ def test_sockets_are_tried_in_order(
 def test_the_engines_own_socket_names_the_unit_of_its_gate() -> None:
     gate, own, *foreign = find_candidates(KINDS["podman"], "", "system", {}).sockets
     assert gate == Candidate(path=PODMAN_SOCKETS[0], is_gate=True)
-    assert own == Candidate(path=PODMAN_SOCKETS[1], gate_unit="koi-runtime-gate@podman.path")
+    assert own == Candidate(
+        path=PODMAN_SOCKETS[1],
+        gate_unit="koi-runtime-gate@podman.path",
+        unit=SocketUnit(engine="podman", scope="system"),
+    )
     assert [candidate.is_foreign for candidate in foreign] == [True, True]
     (configured,) = find_candidates(KINDS["docker"], DOCKER_SOCKETS[1], "system", {}).sockets
     assert configured == Candidate(path=DOCKER_SOCKETS[1])

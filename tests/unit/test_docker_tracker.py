@@ -58,7 +58,9 @@ class Engine:
         self.queue = InspectQueue()
         containers = {one.id: one for one in known}
         ports = HostPorts(ListenerTable(), lambda _id: None)
-        self.table = ContainerTable(kind.name, containers, self.delivered.append, ports)
+        self.table = ContainerTable(
+            kind.name, containers, self.delivered.append, ports, image_labels=True
+        )
         self.tracker = Tracker(self.table, kind, self.queue, tunables or Tunables())
 
     def emits(self, action: str, id_: str = WEB, **fields: Any) -> None:

@@ -172,3 +172,12 @@ async def test_a_check_with_https_accepts_any_certificate(certified: ssl.SSLCont
     async with server(responding(b"HTTP/1.1 200 OK\r\n\r\n")) as port:
         with pytest.raises(Unhealthy):
             await probe(check(port, scheme="https"))
+
+
+async def test_the_host_is_that_of_the_check_and_else_the_address() -> None:
+    requests: list[bytes] = []
+    async with server(responding(b"HTTP/1.1 200 OK\r\n\r\n", requests)) as port:
+        await probe(check(port, host="wiki.local"))
+        await probe(check(port))
+    fields = [request.split(b"\r\n")[1] for request in requests]
+    assert fields == [b"Host: wiki.local", f"Host: 127.0.0.1:{port}".encode()]

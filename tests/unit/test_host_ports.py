@@ -12,7 +12,7 @@ from koi_agent.core.instance import KoiMetadata
 from koi_agent.host.listeners import FRESH, ListenerTable
 
 # One test binds more sockets than a dump of one control group lists.
-pytestmark = pytest.mark.one_at_a_time("sockets")
+pytestmark = pytest.mark.one_at_a_time
 
 
 async def test_concurrent_scans_share_one_result() -> None:

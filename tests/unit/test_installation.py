@@ -14,7 +14,7 @@ from koi_agent.publishers.dbus.log_control import LOG_CONTROL_INTERFACE
 from tests.unit import interface_files
 
 # "make install" builds in the checkout: two at the same time would disturb each other.
-pytestmark = pytest.mark.one_at_a_time("checkout")
+pytestmark = pytest.mark.one_at_a_time
 
 CHECKOUT = Path(__file__).parents[2]
 PACKAGING = CHECKOUT / "packaging"

@@ -234,6 +234,31 @@ def test_refused_metadata_is_logged_once_a_run(output: LogOutput, journald: Jour
     assert (records[0]["MESSAGE_ID"], records[0]["PRIORITY"]) == (MessageId.REFUSED, "4")
 
 
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+
+
+@pytest.mark.parametrize(("count", "logged"), [(9, 9), (10, 10), (11, 11), (1000, 11)])
+def test_many_refusals_of_an_instance_are_few_records(
+    caplog: pytest.LogCaptureFixture, count: int, logged: int
+) -> None:
+    refused = tuple(Refusal(key=f"koi.a{n}", reason="unknown key") for n in range(count))
+    web = replace(unit("web.service"), metadata=KoiMetadata(refused=refused))
+    JournalPublisher().publish([Started(web)])
+    records = warnings(caplog)
+    assert len(records) == logged
+    assert records[0] == "systemd:web.service: koi.a0 refused: unknown key"
+    more = f"systemd:web.service: {count - 10} more: koi-runtime explain web"
+    assert (records[-1] == more) is (count > 10)
+
+
+def test_only_refusals_that_an_update_adds_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    refused = tuple(Refusal(key=f"koi.a{n}", reason="unknown key") for n in range(100))
+    web = replace(unit("web.service"), metadata=KoiMetadata(refused=refused[:95]))
+    JournalPublisher().publish([Updated(web, replace(web, metadata=KoiMetadata(refused=refused)))])
+    assert [record.split()[1] for record in warnings(caplog)] == [one.key for one in refused[95:]]
+
+
 # A journald in trouble
 
 

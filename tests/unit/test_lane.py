@@ -9,10 +9,11 @@ from typing import Any, Never
 from koi_agent.announce.lane import Lane
 from koi_agent.capabilities.mdns.rules import MdnsRules
 from koi_agent.config import Config
-from koi_agent.config.settings import CapabilitiesConfig
+from koi_agent.config.sections import CapabilitiesConfig
 from koi_agent.core.contracts import Capability, Provider, Report
 from koi_agent.core.instance import (
     EnabledBy,
+    Health,
     KoiMetadata,
     PortMapping,
     PortSource,
@@ -49,6 +50,8 @@ class Server:
     name: str
     records: dict[Key, tuple[Record, ...]] = field(default_factory=dict)
     sessions: int = 0
+    clashes: list[str] = field(default_factory=list)
+    """Names that an owner got while another one had them."""
 
     @property
     def titles(self) -> set[str]:
@@ -80,6 +83,8 @@ class OutletSession:
         self._report = report
 
     async def put(self, owner: Key, records: Sequence[Record]) -> None:
+        self._server.records.pop(owner, None)
+        self._server.clashes += [r.title for r in records if r.title in self._server.titles]
         self._server.records[owner] = tuple(records)
         done, name = RecordState.ANNOUNCED, self._server.name
         self._report(
@@ -214,3 +219,39 @@ def test_record_of_an_instance_between_stop_and_start_stays() -> None:
         assert world.servers["one"].titles == NAMES
 
     running(test)
+
+
+def test_a_name_is_given_up_before_another_instance_gets_it() -> None:
+    async def test(world: World) -> None:
+        four = [replace(WEB, id=f"i{number}", created_at=number) for number in range(4)]
+        for instance in four:
+            world.lane.put(instance)
+        feed(world, world.lane.settle())
+        await asyncio.sleep(1)
+        sick = replace(four[0], health=Health.UNHEALTHY)
+        for first in (sick, four[0], sick, four[0]):
+            world.lane.put(first)
+            feed(world, world.lane.settle())
+            await asyncio.sleep(1)
+        assert "web._http._tcp.local" in world.servers["one"].titles
+        assert world.servers["one"].clashes == []
+
+    running(test)
+
+
+def test_instances_may_exchange_their_names() -> None:
+    async def test(world: World) -> None:
+        one, two = (replace(WEB, id=name, name=name) for name in ("one", "two"))
+        for first, second in ((one, two), (two, one)):
+            world.lane.put(replace(first, id="1"))
+            world.lane.put(replace(second, id="2"))
+            feed(world, world.lane.settle())
+            await asyncio.sleep(1)
+        assert len(world.servers["one"].titles) == 4
+
+    running(test)
+
+
+def feed(world: World, keys: Sequence[Key]) -> None:
+    for key in keys:
+        world.lane.feed(key, visible=True)

@@ -103,7 +103,7 @@ def properties(text: str) -> dict[str, tuple[str, str]]:
         head, _, body = paragraph.strip().partition("\n")
         words = " ".join(body.split())
         signal = next((phrase for phrase in SIGNALS.values() if phrase and phrase in words), "")
-        for name, signature in re.findall(r"\*(\w+)\* \(([a-z{}]+)\)", head):
+        for name, signature in re.findall(r"\*(\w+)\* \(([a-z{}()]+)\)", head):
             found[name] = (signature, signal)
     return found
 

@@ -211,6 +211,17 @@ def test_the_older_instance_gets_the_name() -> None:
     assert "web.local is docker:z's" in reasons(made_plan, RecordState.REFUSED)
 
 
+def test_a_one_off_ranks_after_its_service() -> None:
+    one_off = replace(made("a", port(80, 81), name="p-web-run-1"), one_off=True, created_at=1)
+    one_off = replace(one_off, metadata=replace(one_off.metadata, name="web"), project="p")
+    service = replace(made("b", port(80, 82)), project="p", replica=1, created_at=2)
+    made_plan = plan([one_off, service], POLICY)
+    assert sorted(services(made_plan)) == [("web", "_http._tcp", 82), ("web #2", "_http._tcp", 81)]
+    assert [host.owner.id for host in hosts(made_plan)] == ["b"]
+    held = replace(service, state=InstanceState.PAUSED)
+    assert services(plan([one_off, held], POLICY)) == [("web", "_http._tcp", 81)]
+
+
 def test_replicas_share_a_host_name_and_are_numbered() -> None:
     one = replace(made("z", port(80, 81)), project="shop", replica=1, created_at=2)
     two = replace(made("a", port(80, 82)), project="shop", replica=2, created_at=1)
@@ -237,10 +248,55 @@ def test_an_instance_that_can_not_serve_is_held(
     assert why in reasons(made_plan, RecordState.HELD)
 
 
-def test_a_held_instance_keeps_its_names() -> None:
-    first = replace(made("a"), health=Health.UNHEALTHY)
-    made_plan = plan([first, made("b")], POLICY)
-    assert services(made_plan) == [("web #2", "_http._tcp", 80)]
+HELD = [
+    {"health": Health.UNHEALTHY},
+    {"state": InstanceState.PAUSED},
+    {"stale": True, "backend": "podman"},
+]
+
+
+@pytest.mark.parametrize("change", HELD)
+def test_a_name_goes_to_the_first_instance_that_is_not_held(change: dict[str, object]) -> None:
+    policy = replace(POLICY, lost=frozenset({"podman"}))
+    blue = replace(made("a", name="blue", dns_name="shop"), created_at=1)
+    blue = replace(blue, metadata=replace(blue.metadata, name="shop"))
+    green, red = (
+        replace(blue, id=id_, name=name, created_at=number)
+        for id_, name, number in (("b", "green", 2), ("c", "red", 3))
+    )
+    held = replace(blue, **change)  # type: ignore[arg-type]
+    made_plan = plan([held, green, red], policy)
+    assert [name for name, *_ in services(made_plan)] == ["shop", "shop #2"]
+    assert [host.owner.id for host in hosts(made_plan)] == ["b"]
+    why = reasons(made_plan, RecordState.HELD)
+    subject = "podman" if held.stale else "blue"
+    assert f"port 80/tcp: 'shop' is green's while {subject} " in why
+    assert f"host name: 'shop' is green's while {subject} " in why
+    after = plan([blue, green, red], policy)
+    assert [name for name, *_ in services(after)] == ["shop", "shop #2", "shop #3"]
+    assert [host.owner.id for host in hosts(after)] == ["a"]
+
+
+def test_an_instance_that_others_can_not_reach_has_no_name() -> None:
+    hidden = replace(made("a", port(80, ip="127.0.0.1")), created_at=1)
+    made_plan = plan([hidden, replace(made("b"), created_at=2)], POLICY)
+    assert [host.owner.id for host in hosts(made_plan)] == ["b"]
+    assert services(made_plan) == [("web", "_http._tcp", 80)]
+
+
+def test_a_held_replica_shares_its_name_with_the_others() -> None:
+    one = replace(made("z", port(80, 81)), project="shop", replica=1, health=Health.UNHEALTHY)
+    two = replace(made("a", port(80, 82)), project="shop", replica=2)
+    made_plan = plan([one, two], POLICY)
+    assert services(made_plan) == [("web #2", "_http._tcp", 82)]
+    assert reasons(made_plan, RecordState.HELD).endswith("host name: it is unhealthy")
+
+
+def test_held_instances_alone_give_the_reason_of_the_hold() -> None:
+    both = [replace(made(id_), state=InstanceState.PAUSED) for id_ in "ab"]
+    made_plan = plan(both, POLICY)
+    assert made_plan.records == {}
+    assert "while" not in reasons(made_plan, RecordState.HELD)
 
 
 @pytest.mark.parametrize("name", ["a.b", 'a"b', "a'b", "n" * 64, "a\tb"])
@@ -381,6 +437,37 @@ def test_the_plan_does_not_depend_on_the_order_of_instances(
     before = plan(instances, POLICY)
     random.shuffle(instances)  # type: ignore[attr-defined]
     assert plan(instances, POLICY) == before
+
+
+@given(INSTANCES)
+def test_no_name_is_free_while_an_instance_that_is_not_held_requests_it(
+    instances: list[Instance],
+) -> None:
+    made_plan = plan(instances, POLICY)
+    given_services = {(name.lower(), type_) for name, type_, _ in services(made_plan)}
+    given_hosts = {host.name for host in hosts(made_plan)}
+    serving = [
+        instance
+        for instance in instances
+        if instance.state is InstanceState.RUNNING and instance.health is Health.NONE
+    ]
+    for instance in serving:
+        (alone,) = plan([instance], POLICY).records.values() or ((),)
+        for record in alone:
+            if isinstance(record, HostName):
+                assert record.name in given_hosts
+            elif isinstance(record, Service):
+                assert (record.name.lower(), record.type) in given_services
+
+
+@given(INSTANCES)
+def test_held_instances_change_nothing_for_the_others(instances: list[Instance]) -> None:
+    serving = [
+        instance
+        for instance in instances
+        if instance.state is InstanceState.RUNNING and instance.health is Health.NONE
+    ]
+    assert plan(instances, POLICY).records == plan(serving, POLICY).records
 
 
 @given(INSTANCES, st.data())

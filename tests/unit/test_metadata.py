@@ -40,6 +40,7 @@ VALUES: dict[str, tuple[str, object]] = {
     "dns.name": ("web.lan", "web.lan"),
     "txt.<k>": ("x", (("path", "x"),)),
     "port": ("8080", 8080),
+    "health.host": ("Wiki.LAN.", "wiki.lan"),
     "health.path": ("/live", "/live"),
     "health.kind": ("tcp", "tcp"),
     "health.scheme": ("https", "https"),
@@ -167,8 +168,24 @@ def test_explicit_names_override_announce() -> None:
 def test_announce_with_a_space_is_a_service_name_only() -> None:
     metadata = labels(announce="My App")
     assert (metadata.enable, metadata.name, metadata.dns_name) == (True, "My App", None)
-    assert only_refusal(metadata).key == "koi.announce"
-    assert "is not a DNS name" in only_refusal(metadata).reason
+    refusal = only_refusal(metadata)
+    assert (refusal.key, refusal.part) == ("koi.announce", "host name")
+    assert "'My App' is not a DNS name" in refusal.reason
+    assert refusal.reason.endswith("; announced as service 'My App'")
+
+
+@pytest.mark.parametrize("value", ["x y", "Büro", "a_b", "1.2.3.4"])
+def test_refused_use_of_a_value_names_the_use_that_counts(value: str) -> None:
+    refusal = only_refusal(labels(announce=value, name="Own"))
+    assert refusal.part == "host name"
+    assert refusal.reason.endswith("; announced as service 'Own'")
+
+
+def test_announce_that_is_too_long_for_a_service_is_a_host_name_only() -> None:
+    host = ".".join(["a" * 40] * 2)
+    refusal = only_refusal(labels(announce=host))
+    assert refusal.part == "service"
+    assert refusal.reason.endswith(f"; announced as host name '{host[:40]}'…")
 
 
 def test_announce_with_a_space_is_not_refused_if_a_dns_name_is_set() -> None:
@@ -178,7 +195,8 @@ def test_announce_with_a_space_is_not_refused_if_a_dns_name_is_set() -> None:
 
 def test_announce_without_a_valid_name_does_not_opt_in() -> None:
     metadata = labels(announce="no name " * 20)
-    assert (metadata.enable, metadata.enabled_by, len(metadata.refused)) == (None, None, 2)
+    assert (metadata.enable, metadata.enabled_by) == (None, None)
+    assert [refusal.part for refusal in metadata.refused] == ["service", "host name"]
 
 
 @pytest.mark.parametrize("value", ["", "  "])
@@ -227,14 +245,12 @@ def test_the_stronger_source_takes_precedence(
 
 def test_a_weaker_source_applies_if_the_stronger_value_is_invalid() -> None:
     metadata = from_labels(
-        {"koi.enable": "yes", "koi.name": "", "koi.announce": "\x1b[2J"},
-        {"KOI_MDNS_ANNOUNCE": "web"},
+        {"koi.name": "", "koi.announce": "\x1b[2J"}, {"KOI_MDNS_ANNOUNCE": "web"}
     )
     assert (metadata.enable, metadata.enabled_by) == (True, EnabledBy.ENVIRONMENT)
     assert metadata.name == "web"
     assert [refusal.key for refusal in metadata.refused] == [
         "koi.announce",
-        "koi.enable",
         "koi.name",
     ]
 
@@ -288,9 +304,9 @@ def test_an_empty_assignment_in_a_unit_file_resets_the_key() -> None:
 
 
 def test_an_invalid_assignment_in_a_unit_file_keeps_the_one_before() -> None:
-    metadata = unit("X-Koi-Enable=yes", "X-Koi-Enable=maybe")
-    assert metadata.enable is True
-    assert only_refusal(metadata).key == "X-Koi-Enable"
+    metadata = unit("X-Koi-Port=80", "X-Koi-Port=many")
+    assert metadata.port == 80
+    assert only_refusal(metadata).key == "X-Koi-Port"
 
 
 def test_a_refusal_names_the_section_of_an_unprefixed_key() -> None:

@@ -17,6 +17,7 @@ from koi_agent.core.metadata.parser import (
     merge,
 )
 from koi_agent.core.metadata.service_types import resolve
+from koi_agent.core.metadata.switches import REFUSING_WORDS
 from koi_agent.core.text import UNSAFE
 
 any_text = st.text(st.characters(), max_size=30)  # with lone surrogates and controls
@@ -111,7 +112,7 @@ def test_accepted_values_are_within_limits(parsed: KoiMetadata) -> None:
 def test_a_resolved_type_has_the_protocol_of_its_port(
     parsed: KoiMetadata, port: int, protocol: Protocol
 ) -> None:
-    assert resolve(port, protocol, parsed).endswith(f"._{protocol}")
+    assert resolve(port, protocol, parsed, 0).endswith(f"._{protocol}")
 
 
 @given(labels, environments, st.randoms())
@@ -123,7 +124,7 @@ def test_the_order_of_labels_does_not_matter(
     assert from_labels(dict(shuffled), environment) == from_labels(given_labels, environment)
 
 
-names = st.from_regex("[a-z]{1,20}", fullmatch=True)
+names = st.from_regex("[a-z]{1,20}", fullmatch=True).filter(lambda name: name not in REFUSING_WORDS)
 
 
 @given(labels, st.none() | names, st.none() | names, st.none() | names)
@@ -146,6 +147,32 @@ def test_enable_false_overrides_all_other_labels(
     parsed = from_labels(others | {"koi.enable": false}, environment)
     assert (parsed.enable, parsed.enabled_by) == (False, EnabledBy.EXPLICIT)
     assert parsed.source is None
+
+
+@given(labels, environments, any_text | values)
+def test_a_switch_in_a_label_that_does_not_say_yes_opts_out(
+    others: dict[str, str], environment: dict[str, str], value: str
+) -> None:
+    parsed = from_labels(others | {"koi.enable": value}, environment)
+    assert value.strip().lower() == "true" or parsed.enable is False
+
+
+@given(labels, any_text | values)
+def test_traefiks_labels_opt_in_only_if_its_switch_is_one_of_gos_words_for_true(
+    others: dict[str, str], value: str
+) -> None:
+    given = {key: text for key, text in others.items() if key.lower().startswith("traefik.")}
+    parsed = from_labels(given | {"Traefik.Enable": value}, {})
+    assert value in {"1", "t", "T", "TRUE", "true", "True"} or parsed.enable is None
+
+
+@given(assignments, environments, any_text | values)
+def test_a_switch_in_a_unit_file_that_does_not_say_yes_opts_out(
+    others: list[tuple[str, str, str]], environment: dict[str, str], value: str
+) -> None:
+    parsed = from_unit_keys([*others, ("Unit", "X-Koi-Enable", value)], environment)
+    words = {"1", "yes", "y", "true", "t", "on"}
+    assert not value.strip() or value.strip().lower() in words or parsed.enable is False
 
 
 @given(metadata, metadata)

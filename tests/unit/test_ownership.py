@@ -78,6 +78,18 @@ class TestOneContainer:
         scenario.apply(Seen(one))
         assert scenario.unit("web.service") == ["c1"]
 
+    def test_alias_of_the_unit_leads_to_the_container(self, one: Instance) -> None:
+        scenario = Scenario(Seen(replace(WEB, aliases=("site.service",))), Seen(one))
+        assert scenario.unit("site.service") == ["c1"]
+        assert scenario.registry.visible[one.key].aliases == ("site.service",)
+        scenario.apply(gone(one))
+        assert scenario.unit("site.service") == ["web.service"]
+        scenario.apply(Seen(replace(WEB, aliases=("home.service",))))
+        assert scenario.unit("site.service") == []
+        assert scenario.unit("home.service") == ["web.service"]
+        scenario.apply(gone(WEB))
+        assert scenario.unit("home.service") == []
+
     def test_stale_container_keeps_the_unit_hidden(self, one: Instance) -> None:
         scenario = Scenario(listing("podman", one), Seen(WEB))
         assert scenario.apply(Lost(backend="podman", reason="x")) == ["~c1"]

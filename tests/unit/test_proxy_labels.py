@@ -45,6 +45,15 @@ def test_traefik_labels_set_names_and_port() -> None:
         'Path(`/Host("b.lan")`) && Host(`a.lan`)',
         "Host(`a.lan`) &&\n  PathPrefix(`/`)",
         "Host(``) || Host(`a.lan`)",
+        "!(Host(`b.lan`)) && Host(`a.lan`)",
+        "! ( Path(`/`) || (Host(`b.lan`) && Host(`c.lan`)) ) && Host(`a.lan`)",
+        "(!Host(`b.lan`)) && (Host(`a.lan`))",
+        "!Method(`GET`) && Host(`a.lan`)",
+        "!!Host(`b.lan`) && Host(`a.lan`)",
+        "Host(`a.lan`) && !(Host(`b.lan`))",
+        r'Path("/\") && Host(`b.lan`) \"") && Host("a.lan")',
+        'HostRegexp(`{x:.*}`) || Host("a.lan", `b.lan`)',
+        'Header(`Host`, "Host(`b.lan`)") || Host(`a.lan`)',
     ],
 )
 def test_the_first_host_of_a_rule_is_used(text: str) -> None:
@@ -61,6 +70,15 @@ def test_the_first_host_of_a_rule_is_used(text: str) -> None:
         "Host(`a.lan",
         "Host(a.lan)",
         "Host()",
+        "!Host(`a.lan`)",
+        "!(Host(`a.lan`))",
+        "!(Path(`/`) && (Host(`a.lan`) || Host(`b.lan`)))",
+        "!!Host(`a.lan`)",
+        'Host(`a.lan")',
+        "Host('a.lan')",
+        "Host(`a.lan`))",
+        "(Host(`a.lan`)",
+        "Path(`Host(`a.lan`)",
         "",
     ],
 )
@@ -103,7 +121,7 @@ def test_an_invalid_port_is_refused(port: str) -> None:
     assert metadata.enable is None
 
 
-@pytest.mark.parametrize("word", ["false", "False", " FALSE "])
+@pytest.mark.parametrize("word", ["false", "f", "0", "no"])
 def test_caddy_labels_are_used_if_traefik_is_disabled(word: str) -> None:
     labels = {"traefik.enable": word, RULE.format("a"): "Host(`a.lan`)", "caddy": "b.lan"}
     metadata = from_labels(labels, {})

@@ -41,7 +41,7 @@ from koi_agent.publishers.http.instances import backend_record, encode
 from koi_agent.publishers.http.schemas import SCHEMAS, TABLES
 from tests.unit.strategies import BACKENDS, INSTANCES
 
-INTERNAL = {"address_filter", "awaits", "notes", "checked", "ending", "traits"}
+INTERNAL = {"address_filter", "awaits", "notes", "checked", "ending", "one_off", "traits"}
 """Fields of an instance that are not published as properties."""
 MAPPING = PortMapping(
     container_port=80,
@@ -59,6 +59,7 @@ FULL = KoiMetadata(
     txt=(("path", "/"),),
     port=80,
     health_path="/live",
+    health_host="wiki.lan",
     health_kind="http",
     health_scheme="https",
     health_interval=30,
@@ -139,6 +140,8 @@ def test_every_field_of_instance_has_row() -> None:
         if field.name not in INTERNAL
     } | {
         "ips": ("::1",),
+        "aliases": ("site.service",),
+        "problems": ("a file",),
         "announcements": (RecordStatus(name="", state=RecordState.HELD),),
     }
     for name, value in changes.items():
@@ -229,7 +232,7 @@ def test_false_and_zero_are_set_metadata() -> None:
 
 
 def test_port_has_its_service_type() -> None:
-    assert PORT.record(PORT.values(InstancePort(MAPPING, KoiMetadata()))) == {
+    assert PORT.record(PORT.values(InstancePort(MAPPING, KoiMetadata(), 0))) == {
         "host_port": 8080,
         "container_port": 80,
         "protocol": "tcp",
@@ -251,7 +254,7 @@ def test_explanation_has_decision_and_refusals() -> None:
     shown = explanation_of(instance(KoiMetadata(refused=(refused,))), (), UNKNOWN)
     assert shown["key"] == "podman:c"
     assert (shown["enabled"], shown["enabled_by"]) == (False, "")
-    expected = {"key": "koi.port", "reason": "'x' is not a number", "capability": ""}
+    expected = {"key": "koi.port", "reason": "'x' is not a number", "capability": "", "part": ""}
     assert shown["refused"] == [expected]
     assert shown["notes"] == ["a note"]
     assert "not opted in" in shown["reasons"][0]

@@ -1,12 +1,14 @@
 """The DNS-SD service type of a port."""
 
 import re
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from koi_agent.core.instance import KoiMetadata, PortMetadata, Protocol
+from koi_agent.core.instance import KoiMetadata, PortMapping, PortMetadata, PortSource, Protocol
 from koi_agent.core.metadata.names import service_type
-from koi_agent.core.metadata.service_types import FALLBACK, WELL_KNOWN, resolve
+from koi_agent.core.metadata.service_types import FALLBACK, WELL_KNOWN, http_port, resolve
 
 NO_METADATA = KoiMetadata()
 
@@ -46,21 +48,70 @@ def test_every_default_type_is_a_valid_service_type() -> None:
 def test_a_port_without_metadata_has_the_type_of_its_number(
     port: int, protocol: Protocol, expected: str
 ) -> None:
-    assert resolve(port, protocol, NO_METADATA) == expected
+    assert resolve(port, protocol, NO_METADATA, 0) == expected
 
 
 def test_a_type_in_metadata_overrides_the_port_number() -> None:
-    assert resolve(80, Protocol.TCP, KoiMetadata(service_type="_ipp._tcp")) == "_ipp._tcp"
+    assert resolve(80, Protocol.TCP, KoiMetadata(service_type="_ipp._tcp"), 0) == "_ipp._tcp"
+
+
+HTTP_CHECKS = [
+    ({"health_path": "/"}, "_http._tcp"),
+    ({"health_kind": "http"}, "_http._tcp"),
+    ({"health_path": "/", "health_scheme": "https"}, "_https._tcp"),
+    ({"health_kind": "http", "health_scheme": "http"}, "_http._tcp"),
+]
+
+
+def mapping(inside: int, outside: int = 0, protocol: Protocol = Protocol.TCP) -> PortMapping:
+    return PortMapping(
+        container_port=inside,
+        host_port=outside,
+        protocol=protocol,
+        host_ip="",
+        source=PortSource.PUBLISHED,
+    )
+
+
+@pytest.mark.parametrize(("fields", "expected"), HTTP_CHECKS)
+@pytest.mark.parametrize("number", [8123, 5432, 443])
+def test_a_port_that_is_checked_by_http_has_its_type(
+    fields: dict[str, Any], expected: str, number: int
+) -> None:
+    metadata = KoiMetadata(**fields)
+    http = http_port([mapping(number)], metadata)
+    assert resolve(number, Protocol.TCP, metadata, http) == expected
+    for typed in (
+        replace(metadata, service_type="_ipp._tcp"),
+        replace(metadata, ports=(((number, Protocol.TCP), PortMetadata(type="_ipp._tcp")),)),
+    ):
+        assert resolve(number, Protocol.TCP, typed, http) == "_ipp._tcp"
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"health_kind": "tcp"}, {"health_kind": "tcp", "health_path": "/"}]
+)
+def test_without_a_check_by_http_the_type_is_that_of_the_number(fields: dict[str, Any]) -> None:
+    assert http_port([mapping(8123)], KoiMetadata(**fields)) == 0
+
+
+def test_only_the_port_that_is_checked_is_http() -> None:
+    metadata = KoiMetadata(health_path="/")
+    ports = [mapping(70), mapping(9999, 1), mapping(8123, 2), mapping(53, 53, Protocol.UDP)]
+    assert http_port(ports, metadata) == 8123
+    assert http_port(ports, replace(metadata, port=9999)) == 9999
+    assert resolve(9999, Protocol.TCP, metadata, 8123) == "_koi-managed._tcp"
+    assert resolve(8123, Protocol.UDP, metadata, 8123) == "_koi-managed._udp"
 
 
 def test_the_type_of_a_port_overrides_the_type_of_the_instance() -> None:
     ports = (((80, Protocol.TCP), PortMetadata(type="_a._tcp")),)
     metadata = KoiMetadata(service_type="_b._tcp", ports=ports)
-    assert resolve(80, Protocol.TCP, metadata) == "_a._tcp"
-    assert resolve(81, Protocol.TCP, metadata) == "_b._tcp"
+    assert resolve(80, Protocol.TCP, metadata, 0) == "_a._tcp"
+    assert resolve(81, Protocol.TCP, metadata, 0) == "_b._tcp"
 
 
 def test_a_type_of_another_protocol_does_not_apply() -> None:
     ports = (((53, Protocol.UDP), PortMetadata(type="_a._tcp")),)
     metadata = KoiMetadata(service_type="_b._tcp", ports=ports)
-    assert resolve(53, Protocol.UDP, metadata) == "_dns._udp"
+    assert resolve(53, Protocol.UDP, metadata, 0) == "_dns._udp"

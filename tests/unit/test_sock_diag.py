@@ -19,7 +19,7 @@ from koi_agent.host.netlink import messages
 from koi_agent.host.sock_diag import Listener, listener_from
 
 # One test binds more sockets than a dump of one control group lists.
-pytestmark = pytest.mark.one_at_a_time("sockets")
+pytestmark = pytest.mark.one_at_a_time
 
 
 def listeners() -> list[Listener]:

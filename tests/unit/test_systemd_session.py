@@ -78,6 +78,7 @@ async def test_unit_stops_by_the_timer_of_run() -> None:
     session = await opened(systemd, delivered)
     systemd.rows = [row("web.service")]
     assert [instance.id for instance in (await session.list()).instances] == ["web.service"]
+    systemd.rows = [row("web.service", "inactive/dead")]
     systemd.receive(changed("inactive/dead", pid=0))
     async with asyncio.timeout(60), running(session):
         await delivered.arrived.wait()

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from koi_agent.backends.systemd.units import ROOT, Unit, UnitDetails, UnitFilter, unit_name
+from koi_agent.backends.systemd.units import (
+    ROOT,
+    Unit,
+    UnitDetails,
+    UnitFilter,
+    unit_name,
+    unit_prefix,
+)
 from koi_agent.config import SystemdConfig
 from koi_agent.core.instance import Health, InstanceState
 from tests.unit.unit_table_harness import path
@@ -205,11 +212,37 @@ def test_backslash_in_a_pattern_is_itself() -> None:
     assert unit_filter(r"a\x2db.service").matches(r"a\x2db.service")
 
 
-def test_services_of_connections_are_not_followed() -> None:
-    some = unit_filter("*.service", accepting=("ssh.socket",))
-    assert not some.matches("ssh@1-10.0.0.1:22.service")
+@pytest.mark.parametrize(
+    "instance",
+    [
+        "1-10.0.0.1:22-10.0.0.2:41000",
+        "0-4711-1000",
+        "3-17-4711-1000-12345_6789",
+        "0-unknown",
+        "0-vsock:2:22",
+    ],
+)
+def test_services_of_connections_are_not_followed(instance: str) -> None:
+    some = unit_filter("*.service", "*.socket", accepting=("ssh",))
+    assert not some.matches(f"ssh@{instance}.service")
     assert some.matches("ssh.service")
-    assert some.matches("sshd@1.service")
+    assert some.matches(f"sshd@{instance}.service")
+    assert some.matches("ssh.socket")
+    assert some.matches("ssh@22.socket")
+
+
+@pytest.mark.parametrize(
+    ("name", "prefix"),
+    [
+        ("web.socket", "web"),
+        ("web@9100.socket", "web"),
+        ("web@a@b.socket", "web"),
+        ("my.app.socket", "my.app"),
+        ("my.app@x.y.service", "my.app"),
+    ],
+)
+def test_prefix_of_a_unit_is_its_name_without_instance_and_type(name: str, prefix: str) -> None:
+    assert unit_prefix(name) == prefix
 
 
 def test_signals_of_sockets_are_read_whatever_is_followed() -> None:

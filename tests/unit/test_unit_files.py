@@ -1,6 +1,7 @@
 """The merged files of a unit, and what a bad file costs."""
 
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 
 from koi_agent.backends.systemd.file_contents import MAX_SIZE
 from koi_agent.backends.systemd.unit_files import UnitFile, UnitFileReader
+from koi_agent.core.instance import KoiMetadata
+from koi_agent.core.metadata.parser import from_unit_keys
 
 Write = Callable[..., list[str]]
 
@@ -46,6 +49,13 @@ Type=no
     assert read(write(text)) == UnitFile(
         assignments=(("Unit", "X-Koi-Name", "Web"), ("X-Koi", "Type", "_http._tcp")),
     )
+
+
+@pytest.mark.parametrize("line", ["[Unit]\nX-Koi-Enable", "[X-Koi]\nEnable no", "[x-koi]\nenable"])
+def test_a_switch_without_a_value_opts_out(write: Write, line: str) -> None:
+    file = read(write("[X-Koi]\nAnnounce=web\n" + line))
+    assert from_unit_keys(file.assignments, {}).enable is False
+    assert any("has no =" in problem for problem in file.problems)
 
 
 def test_drop_ins_follow_the_fragment_and_resets_stay(write: Write) -> None:
@@ -129,11 +139,46 @@ def test_specifiers_in_values_are_expanded_for_each_unit(write: Write) -> None:
         assert file.assignments == (("Unit", "X-Koi-Txt-%i", f"web {instance}"),)
 
 
-def test_unknown_specifier_is_not_expanded_but_reported(write: Write) -> None:
-    file = read(write("[Unit]\nX-Koi-Name=%H\n"))
-    assert file.assignments == (("Unit", "X-Koi-Name", "%H"),)
-    (problem,) = file.problems
-    assert "0.conf:2: X-Koi-Name=: %H is not expanded" in problem
+def metadata(file: UnitFile) -> KoiMetadata:
+    return from_unit_keys(file.assignments, dict(file.environment), dict(file.refused))
+
+
+def test_specifiers_of_the_host_are_expanded(write: Write) -> None:
+    letters = "aAbBHlmMoqvwWyY"
+    paths = write("[Unit]\nX-Koi-Announce=%l-wiki\n")
+    assert metadata(read(paths)).name == socket.gethostname().partition(".")[0] + "-wiki"
+    lines = "".join(f"X-Koi-Txt-{letter}{letter.isupper():d}=%{letter}\n" for letter in letters)
+    found = dict(metadata(read(write("[Unit]\n" + lines))).txt)
+    assert not any("%" in value for value in found.values())
+    assert found["H1"] == socket.gethostname()
+    assert found["v0"] == os.uname().release
+    assert found["Y1"] == str(Path(paths[0]).parent)
+
+
+@pytest.mark.parametrize("letter", "tTVSCLEdDuUgGhscxzZ")
+def test_a_value_with_another_specifier_is_refused_and_not_used_literally(
+    write: Write, letter: str
+) -> None:
+    lines = f"[X-Koi]\nName=before\nName=a%{letter}\nAnnounce=web-%{letter}\nPort=%{letter}\n"
+    found = metadata(read(write(lines)))
+    assert (found.name, found.enable, found.port) == ("before", None, None)
+    assert [one.key for one in found.refused] == [
+        f"[X-Koi] {key}" for key in ("Name", "Announce", "Port")
+    ]
+    assert all(f"%{letter} can't be expanded" in one.reason for one in found.refused)
+    assert "0.conf:3" in found.refused[0].reason
+
+
+def test_a_switch_with_another_specifier_counts_as_no(write: Write) -> None:
+    lines = "[X-Koi]\nAnnounce=web\nEnable=yes\nEnable=%u\n"
+    assert metadata(read(write(lines))).enable is False
+
+
+def test_a_variable_with_another_specifier_is_not_used(write: Write) -> None:
+    lines = "Environment=KOI_MDNS_ANNOUNCE=a\nEnvironment=KOI_MDNS_ANNOUNCE=%u-wiki\n"
+    file = read(write(f"[Service]\n{lines}"))
+    assert file.environment == ()
+    assert "%u can't be expanded" in file.problems[0]
 
 
 def test_line_of_ours_without_an_equals_sign_is_reported(write: Write) -> None:
@@ -145,7 +190,7 @@ def test_line_of_ours_without_an_equals_sign_is_reported(write: Write) -> None:
 
 
 def test_problems_are_few_and_carry_no_control_characters(write: Write) -> None:
-    file = read(write("[X-Koi]\n" + "".join(f"\x1b[31m{n}=%H\n" for n in range(1000))))
+    file = read(write("[X-Koi]\n" + "".join(f"\x1b[31m{n}\n" for n in range(1000))))
     assert 0 < len(file.problems) <= 8
     assert all(problem.isprintable() for problem in file.problems)
 

@@ -157,19 +157,36 @@ def test_quoted_words_are_unquoted(expected: list[str]) -> None:
     ],
 )
 def test_specifiers_stand_for_parts_of_the_name(name: str, expected: str) -> None:
-    assert expand("%n|%N|%p|%P|%i|%I|%j|%J", name) == (expected, ())
+    assert expand("%n|%N|%p|%P|%i|%I|%j|%J", name, {}) == (expected, ())
 
 
-def test_specifiers_of_the_host_are_left_as_they_are_and_returned() -> None:
-    assert expand("%H %% %m %H", "web.service") == ("%H % %m %H", ("%H", "%m"))
+def test_specifiers_that_are_not_known_are_left_as_they_are_and_returned() -> None:
+    assert expand("%H %% %m %H", "web.service", {}) == ("%H % %m %H", ("%H", "%m"))
+
+
+def test_specifiers_of_the_host_are_those_of_the_caller() -> None:
+    host = {"H": lambda: "box", "m": lambda: None}
+    assert expand("%H-%p %m", "web.service", host) == ("box-web %m", ("%m",))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("a-b@c-d.service", "/c/d"), ("a-b.service", "/a/b"), (r"a@\x2fx.service", "/x")],
+)
+def test_the_file_name_is_a_path(name: str, expected: str) -> None:
+    assert expand("%f", name, {}) == (expected, ())
+
+
+def test_a_percent_sign_before_a_digit_is_no_specifier() -> None:
+    assert expand("/a%20b", "web.service", {}) == ("/a%20b", ())
 
 
 def test_percent_sign_without_a_letter_is_not_a_specifier() -> None:
-    assert expand("100% of 5%-2 %", "web.service") == ("100% of 5%-2 %", ())
+    assert expand("100% of 5%-2 %", "web.service", {}) == ("100% of 5%-2 %", ())
 
 
 def test_specifier_is_left_if_the_name_can_not_be_unescaped() -> None:
-    assert expand("%I", r"a@\x.service") == ("%I", ("%I",))
+    assert expand("%I", r"a@\x.service", {}) == ("%I", ("%I",))
 
 
 @pytest.mark.parametrize("text", ["\\", r"\x2", r"\x00", r"\xff", r"\n"])
@@ -179,4 +196,4 @@ def test_invalid_escape_sequence_is_not_unescaped(text: str) -> None:
 
 @given(st.text(max_size=40), st.text(st.characters(exclude_categories=["Cs"]), max_size=20))
 def test_any_value_expands_for_any_name(value: str, name: str) -> None:
-    expand(value, name)
+    expand(value, name, {})

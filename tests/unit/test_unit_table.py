@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from koi_agent.backends.systemd.unit_table import CONFIRM, SETTLE
+from koi_agent.backends.systemd.stops import COLLECT
+from koi_agent.backends.systemd.unit_table import CONFIRM
 from koi_agent.config import SystemdConfig
 from koi_agent.core.instance import InstanceState
 from tests.unit.unit_table_harness import Harness, Item, changed, path, unit_removed
@@ -256,7 +257,7 @@ async def test_dead_unit_whose_files_are_being_read_has_no_deadline() -> None:
     await made.table.deadline()  # the first one was of the signal
     made.table.deadlines_passed()
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(4 * SETTLE):
+        async with asyncio.timeout(4 * COLLECT):
             await made.table.deadline()
 
 
@@ -271,12 +272,10 @@ async def test_unit_that_starts_and_dies_within_one_read_without_a_run_is_not_re
 async def test_short_run_within_one_read_is_delivered_once() -> None:
     made = Harness()
     dead = changed("inactive/dead", pid=0, run=b"a", started=time.monotonic())
-    made.receive(*dead)
-    start, stop = made.delivered()
+    start, stop = await made.play(dead)
     assert start.startswith("web")
     assert stop == "web gone"
-    made.receive(*dead)
-    assert made.delivered() == []
+    assert await made.play(dead) == []
 
 
 async def test_run_that_was_delivered_is_not_delivered_again_with_its_stop() -> None:

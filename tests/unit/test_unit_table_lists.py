@@ -93,10 +93,11 @@ async def test_unit_that_is_not_followed_is_not_kept() -> None:
     assert await made.queries() == []
 
 
-async def test_socket_with_accept_hides_the_services_of_its_connections() -> None:
+@pytest.mark.parametrize("socket", ["ssh.socket", "ssh@22.socket"])
+async def test_socket_with_accept_hides_the_services_of_its_connections(socket: str) -> None:
     made = await running(CONNECTION)
-    made.receive(*LISTENING)
-    made.systemd.properties[path("ssh.socket")] = {"Accept": True}
+    made.receive(*changed("active/listening", socket))
+    made.systemd.properties[path(socket)] = {"Accept": True}
     await made.answer()
     assert made.delivered() == [f"{CONNECTION.removesuffix('.service')} gone"]
     made.receive(*changed("deactivating/stop-sigterm", CONNECTION))
@@ -112,6 +113,21 @@ async def test_service_of_a_connection_is_not_delivered_if_its_socket_is_read_fi
     await made.answer(last_first=True)
     await made.settle()
     assert made.delivered() == []
+
+
+async def test_services_of_connections_are_hidden_while_one_of_their_sockets_accepts() -> None:
+    made = Harness()
+    for accepts in ({"22", "23"}, {"23"}, set()):
+        made.table.reload_started()
+        made.table.reload_finished()
+        for port in ("22", "23"):
+            name = f"ssh@{port}.socket"
+            made.systemd.properties[path(name)] = {"Accept": port in accepts}
+            made.receive(*changed("active/listening", name))
+        await made.answer()
+        made.receive(*changed("active/running", CONNECTION, pid=5, run=b"a"))
+        await made.answer()
+        assert made.table.has_unit(path(CONNECTION)) is (not accepts)
 
 
 async def test_connections_that_outlive_their_socket_stay_hidden() -> None:

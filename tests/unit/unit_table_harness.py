@@ -6,9 +6,10 @@ from typing import Any, cast
 
 from koi_agent.backends.systemd.freezer import FreezerWatch
 from koi_agent.backends.systemd.manager import MANAGER, PATH, SERVICE, UNIT, Manager
-from koi_agent.backends.systemd.queries import CheckLoaded, FindListeners, Query
+from koi_agent.backends.systemd.queries import CheckStopped, Query, ReadSocket, ReadUnit
 from koi_agent.backends.systemd.reconciler import Reconciler
-from koi_agent.backends.systemd.unit_table import SETTLE, UnitTable
+from koi_agent.backends.systemd.stops import COLLECT
+from koi_agent.backends.systemd.unit_table import UnitTable
 from koi_agent.backends.systemd.units import ROOT
 from koi_agent.bus.client import CallError, Connection
 from koi_agent.bus.object_paths import encode
@@ -122,7 +123,7 @@ class Harness:
     async def reads(self) -> list[str]:
         """Return the names of the units that are to be read."""
         queries = await self.queries()
-        return [one.name for one in queries if not isinstance(one, CheckLoaded | FindListeners)]
+        return [one.name for one in queries if isinstance(one, ReadUnit | ReadSocket)]
 
     async def answer(self, *, last_first: bool = False) -> None:
         """Answer all queries."""
@@ -130,8 +131,12 @@ class Harness:
             await self.reconciler.answer(queries.pop(-1 if last_first else 0))
 
     async def settle(self) -> None:
-        """Wait until the stop of a dead unit is confirmed."""
-        await self.wait(SETTLE)
+        """Wait until the manager is asked about dead units, and answer only that."""
+        await self.wait(COLLECT)
+        checks = [one for one in await self.queries() if isinstance(one, CheckStopped)]
+        for check in checks:
+            self._queries.remove(check)
+            await self.reconciler.answer(check)
 
     async def wait(self, seconds: float) -> None:
         """Wait some seconds, and apply the deadlines that have passed."""
@@ -199,7 +204,7 @@ def manager_signal(member: str, *body: object) -> Signal:
     return Signal(PATH, MANAGER, member, list(body))
 
 
-def row(name: str, states: str = "active/running") -> list[Any]:
-    """Return a row of a manager's list."""
+def row(name: str, states: str = "active/running", job: str = "") -> list[Any]:
+    """Return a row of a manager's list; ``job`` is the type of the unit's job."""
     active, _, sub = states.partition("/")
-    return [name, "", "loaded", active, sub, "", path(name), 0, "", "/"]
+    return [name, "", "loaded", active, sub, "", path(name), 7 if job else 0, job, "/"]

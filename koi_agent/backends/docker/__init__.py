@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from koi_agent.backends.docker.api import DockerAPI, connected
+from koi_agent.backends.docker.images import Images
 from koi_agent.backends.docker.kinds import Kind
 from koi_agent.backends.docker.session import EngineState, Session
 from koi_agent.backends.docker.sockets import Candidate, Candidates
@@ -25,7 +26,8 @@ from koi_agent.host.path_watch import PathStates, path_states, wait_for_change
 class Docker:
     """A backend called ``name``, which follows an engine of one kind.
 
-    It uses the first candidate socket on which an engine of its kind answers.
+    It uses the first candidate socket on which an engine of its kind answers. Labels that
+    come from an image count only with ``image_labels``.
     """
 
     def __init__(
@@ -35,6 +37,8 @@ class Docker:
         candidates: Candidates,
         listeners: ListenerTable,
         tunables: Tunables | None = None,
+        *,
+        image_labels: bool,
     ) -> None:
         self.name = name
         self._kind = kind
@@ -42,7 +46,7 @@ class Docker:
         self._paths = [socket.path for socket in candidates.sockets]
         self._listeners = listeners
         self._tunables = tunables or Tunables()
-        self._state = EngineState()
+        self._state = EngineState(images=None if image_labels else Images())
         self._paths_before: PathStates = path_states(self._paths)
 
     @asynccontextmanager
@@ -68,7 +72,7 @@ class Docker:
         """Connect to the first candidate on which an engine of this kind answers."""
         failure: BackendLost | None = None
         for candidate in self._candidates.sockets:
-            socket = UnixSocket(candidate.path, candidate.gate_unit)
+            socket = UnixSocket(candidate.path, candidate.gate_unit, candidate.unit)
             try:
                 api = await stack.enter_async_context(connected(socket, self._tunables.requests))
             except BackendLost as lost:

@@ -112,6 +112,10 @@ class DockerAPI:
         """Return a service of the swarm; raise ``RequestRefused`` or ``BackendLost``."""
         return await self._client.get_json(f"{self.engine.api_version}/services/{id_}")
 
+    async def inspect_image(self, id_: str) -> object:
+        """Return the inspection of an image by its digits; raise ``BackendLost``."""
+        return await self._client.get_json(f"{self.engine.api_version}/images/{id_}/json")
+
     async def open_events(self, since: str) -> LineStream:
         """Return the event stream once it has begun; raise ``BackendLost``.
 

@@ -8,22 +8,32 @@ from typing import Never
 
 from koi_agent.backends.docker.api import DockerAPI, NoSuchContainer
 from koi_agent.backends.docker.containers import Container, container_from_inspection
+from koi_agent.backends.docker.images import Images, own_labels
 from koi_agent.backends.docker.inspect_queue import InspectQueue
 from koi_agent.backends.docker.services import Services
 from koi_agent.backends.docker.tracker import Tracker
+from koi_agent.backends.docker.tunables import Tunables
 from koi_agent.core.errors import BackendLost, BadInput
-from koi_agent.core.instance import PortMapping
+from koi_agent.core.instance import InstanceState, PortMapping
 from koi_agent.host.container_groups import ContainerGroups
+from koi_agent.host.population import PopulationWatch
 
 log = logging.getLogger(__name__)
+
+HAS_PROCESSES = frozenset({InstanceState.RUNNING, InstanceState.PAUSED})
+"""States of a container that has a process; one that restarts may have none."""
 
 
 class Inspector:
     """Inspects the containers in ``queue``, and passes the results to ``tracker``.
 
-    ``services`` has the ports of a swarm's services. ``uninspected`` are the ids whose inspection
-    failed, to be inspected after the next list. ``on_bad_record`` is called with what can't be
-    parsed, and why. A container is inspected again ``retry`` seconds after the engine failed to.
+    ``uninspected`` are the ids whose inspection failed, to be inspected after the next list.
+    ``on_bad_record`` is called with what can't be parsed, and why. A container is inspected again
+    a while after the engine failed to. ``services`` has the ports of a swarm's services. Without
+    ``images`` the labels of images count.
+
+    ``population`` watches the control groups of containers. ``dead`` are the ids of those that the
+    engine calls running though no process is left. The control group decides: they have ended.
     """
 
     def __init__(
@@ -33,16 +43,21 @@ class Inspector:
         tracker: Tracker,
         on_bad_record: Callable[[str, BadInput], None],
         *,
-        services: Services,
-        retry: float,
+        images: Images | None,
+        tunables: Tunables,
     ) -> None:
+        self.population = PopulationWatch()
+        self.services = Services(api.inspect_service)
+        self.dead: set[str] = set()
         self.uninspected: set[str] = set()
         self._api = api
         self._queue = queue
         self._tracker = tracker
         self._on_bad_record = on_bad_record
-        self._retry = retry
-        self._services = services
+        self._images = images
+        self._retry = tunables.inspect_retry
+        self._empty_check = tunables.empty_check
+        self._suspects: set[str] = set()
         self._groups = ContainerGroups()
 
     async def run(self) -> Never:
@@ -61,8 +76,44 @@ class Inspector:
             else:
                 if self._queue.finish(id_):
                     self.uninspected.discard(id_)
-                    now = asyncio.get_running_loop().time()
-                    self._tracker.apply_inspection(id_, container, now)
+                    self._apply(id_, container)
+
+    def emptied(self, id_: str) -> None:
+        """Inspect a container whose control group is empty, once an event had time to come."""
+        asyncio.get_running_loop().call_later(self._empty_check, self._ask_about_empty, id_)
+
+    def _ask_about_empty(self, id_: str) -> None:
+        if not self._tracker.knows(id_):
+            self.population.forget(id_)
+        elif self.population.is_empty(id_):
+            self._suspects.add(id_)
+            self._queue.put(id_, urgent=True)
+
+    def _apply(self, id_: str, container: Container | None) -> None:
+        """Apply an inspection, unless the control group shows that the container has ended.
+
+        One that was requested while the group was empty is newer than the end. Another one may
+        be older.
+        """
+        is_suspect = id_ in self._suspects or id_ in self.dead
+        self._suspects.discard(id_)
+        self.dead.discard(id_)
+        if container and self._has_no_process(container):
+            if is_suspect:
+                self.dead.add(id_)
+                self._tracker.found_dead(id_, container.status)
+                return
+            self.emptied(id_)
+        self._tracker.apply_inspection(id_, container, asyncio.get_running_loop().time())
+
+    def _has_no_process(self, container: Container) -> bool:
+        """Return True if a container that should have a process has none."""
+        inspected = container.inspected
+        if inspected is None or container.state not in HAS_PROCESSES:
+            self.population.forget(container.id)
+            return False
+        self.population.follow(container.id, inspected.control_group, run=inspected.started_at)
+        return self.population.is_empty(container.id)
 
     async def _inspect(self, id_: str) -> Container | None:
         """Return the container, or None if it is gone; raise ``BadInput`` or ``BackendLost``."""
@@ -70,8 +121,14 @@ class Inspector:
             record = await self._api.inspect_container(id_)
         except NoSuchContainer:
             return None
-        container = container_from_inspection(record, self._api.engine.kind)
-        ingress = await self._services.ports_of(container.labels.swarm_service)
+        kind = self._api.engine.kind
+        container = container_from_inspection(record, kind)
+        if self._images:
+            image = await self._images.find(self._api, record)
+            container = replace(container, labels=own_labels(record, kind, image))
+            if image.is_transient:
+                self._queue.put_after(self._retry, id_)
+        ingress = await self.services.ports_of(container.labels.swarm_service)
         return self._completed(container, ingress)
 
     def _report(self, id_: str, error: BadInput | BackendLost) -> None:

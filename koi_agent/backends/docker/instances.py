@@ -47,6 +47,7 @@ def instance_of(
         created_at=container.created_at,
         project=labels.project,
         replica=labels.replica,
+        one_off=labels.one_off,
         notes=(*labels.notes, *_notes(container, network)),
     )
 

@@ -19,10 +19,13 @@ from koi_agent.host.engines import (
     UNIT,
 )
 
-_VARIABLE: Final = "KOI_MDNS_ANNOUNCE"
+VARIABLE: Final = "KOI_MDNS_ANNOUNCE"
+"""The one variable of a container's environment that is read."""
 _UNIT: Final = re.compile(r"[A-Za-z0-9:_.\\@-]{1,240}\.(?:service|scope)")
 _SWARM_ID: Final = re.compile("[0-9a-z]{1,64}")
 _MAX_NAME: Final = 253
+_NOT_ONE_OFF: Final = ("", "false", "0")
+_SWITCHES: Final = frozenset({"koi.enable", "traefik.enable"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,13 +33,15 @@ class ContainerLabels:
     """The parsed labels of a container. They do not change in the container's life.
 
     ``service``, ``project`` and ``replica`` are those of Compose or of a swarm, ``unit`` is
-    Podman's label for the unit that runs the container. ``swarm_service`` is the ID of the service
-    that the container is a task of. ``notes`` are sentences for Explain.
+    Podman's label for the unit that runs the container. A ``one_off`` of ``compose run`` has no
+    service. ``swarm_service`` is the ID of the service that the container is a task of. ``notes``
+    are sentences for Explain.
     """
 
     service: str = ""
     project: str = ""
     replica: int = 0
+    one_off: bool = False
     unit: str = ""
     swarm_service: str = ""
     metadata: KoiMetadata = field(default_factory=KoiMetadata)
@@ -49,18 +54,32 @@ def parse_labels(
     """Parse labels, and the one variable of the environment (``NAME=value``) that is ours."""
     texts = {key: value for key, value in labels.items() if isinstance(value, str)}
     notes: list[str] = []
-    if len(texts) < len(labels) and any(map(_is_koi_label, labels.keys() - texts.keys())):
-        notes.append("a koi label is ignored: its value is not text")
+    if len(texts) < len(labels):
+        others = labels.keys() - texts.keys()
+        # Without a text a switch can't be read, so that it counts as no.
+        texts |= {key: "" for key in others if key.lower() in _SWITCHES}
+        if any(map(_is_koi_label, others)):
+            notes.append("a koi label is ignored: its value is not text")
     unit = texts.get(UNIT, "") if kind.names_unit else ""
     swarm = texts.get(SWARM_SERVICE_ID, "")
     names = _swarm_names(texts, notes) if SWARM_SERVICE in texts else _compose_names(texts, notes)
+    one_off = texts.get(_compose_key(texts, "oneoff"), "").strip().lower() not in _NOT_ONE_OFF
+    if one_off:
+        notes.append(
+            f"a one-off run of the Compose service {names.service}"
+            if names.service
+            else "a one-off"
+        )
+    is_number = re.fullmatch("[0-9]{1,6}", names.number) and not one_off
     return ContainerLabels(
-        service=names.service,
+        # A one-off has the name of its container, and it does not count as a replica.
+        service="" if one_off else names.service,
         project=names.project,
-        replica=int(names.number) if re.fullmatch("[0-9]{1,6}", names.number) else 0,
+        replica=int(names.number) if is_number else 0,
+        one_off=one_off,
         swarm_service=swarm if _SWARM_ID.fullmatch(swarm) else "",
         unit=unit if _UNIT.fullmatch(unit) else "",
-        metadata=from_labels(texts, _shorthand(environment)),
+        metadata=from_labels(texts, shorthand(environment)),
         notes=tuple(notes),
     )
 
@@ -75,9 +94,9 @@ class _Names(NamedTuple):
 
 def _compose_names(texts: Mapping[str, str], notes: list[str]) -> _Names:
     return _Names(
-        _name_label(texts, f"{COMPOSE}service", notes),
-        _name_label(texts, f"{COMPOSE}project", notes),
-        texts.get(f"{COMPOSE}container-number", ""),
+        _name_label(texts, _compose_key(texts, "service"), notes),
+        _name_label(texts, _compose_key(texts, "project"), notes),
+        texts.get(_compose_key(texts, "container-number"), ""),
     )
 
 
@@ -92,6 +111,12 @@ def _swarm_names(texts: Mapping[str, str], notes: list[str]) -> _Names:
     slot, _, _ = texts.get(SWARM_TASK, "").removeprefix(f"{service}.").partition(".")
     name = service.removeprefix(f"{stack}_") if stack else service
     return _Names(name, stack or service, slot)
+
+
+def _compose_key(labels: Mapping[str, str], key: str) -> str:
+    """Return the label in which a container has a key of Compose."""
+    found = (prefix + key for prefix in COMPOSE if prefix + key in labels)
+    return next(found, COMPOSE[0] + key)
 
 
 def _is_koi_label(key: str) -> bool:
@@ -115,9 +140,10 @@ def check_name(text: str) -> str:
     return name
 
 
-def _shorthand(environment: Iterable[str]) -> dict[str, str]:
+def shorthand(environment: Iterable[str]) -> dict[str, str]:
+    """Return the variable that is read, from an environment of ``NAME=value``."""
     for variable in environment:
         name, equals, value = variable.partition("=")
-        if name == _VARIABLE and equals:
+        if name == VARIABLE and equals:
             return {name: value}
     return {}

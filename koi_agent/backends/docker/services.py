@@ -36,7 +36,7 @@ class Services:
         if id_ and id_ not in self._ports:
             try:
                 record = as_object(await self._inspect(id_))
-            except RequestRefused:  # this host is no manager of the swarm
+            except RequestRefused:  # only managers of the swarm answer
                 record = {}
             self._ports[id_] = ingress_ports(record)
         return self._ports.get(id_, ())

@@ -11,10 +11,10 @@ from koi_agent.backends.docker.api import DockerAPI
 from koi_agent.backends.docker.containers import Container, container_from_list
 from koi_agent.backends.docker.event_listener import EventListener
 from koi_agent.backends.docker.events import SERVICE_CHANGED, Event, EventHistory
+from koi_agent.backends.docker.images import Images
 from koi_agent.backends.docker.inspect_queue import InspectQueue
 from koi_agent.backends.docker.inspector import Inspector
 from koi_agent.backends.docker.listeners import HostPorts
-from koi_agent.backends.docker.services import Services
 from koi_agent.backends.docker.table import ContainerTable
 from koi_agent.backends.docker.tracker import Tracker
 from koi_agent.backends.docker.tunables import Tunables
@@ -35,10 +35,14 @@ MAX_COMPLAINTS: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class EngineState:
-    """State that outlives a connection: the containers that run, and the events that are known."""
+    """State that outlives a connection: running containers, known events, inspected images.
+
+    Without ``images`` they are not inspected, and their labels count.
+    """
 
     containers: dict[str, Container] = field(default_factory=dict)
     history: EventHistory = field(default_factory=EventHistory)
+    images: Images | None = None
 
 
 class Session:
@@ -59,17 +63,19 @@ class Session:
         self._kind = api.engine.kind
         self._tunables = tunables
         self._ports = HostPorts(listeners, self._on_ports_changed)
-        self._table = ContainerTable(name, state.containers, deliver, self._ports)
+        image_labels = state.images is None
+        self._table = ContainerTable(
+            name, state.containers, deliver, self._ports, image_labels=image_labels
+        )
         self._queue = InspectQueue()
         self._tracker = Tracker(self._table, self._kind, self._queue, tunables)
-        self._services = Services(api.inspect_service)
         self._inspector = Inspector(
             api,
             self._queue,
             self._tracker,
             self._complain,
-            services=self._services,
-            retry=tunables.inspect_retry,
+            images=state.images,
+            tunables=tunables,
         )
         self._listener = EventListener(api, state.history, self, tunables)
         self._has_listed = asyncio.Event()
@@ -85,6 +91,7 @@ class Session:
         finally:
             self._listener.close()
             self._queue.close()
+            self._inspector.population.close()
             self._tracker.close()
 
     async def run(self) -> Never:
@@ -94,9 +101,16 @@ class Session:
                 group.create_task(self._listener.read(), name=f"{self._name}: read events")
                 group.create_task(self._apply_events(), name=f"{self._name}: apply events")
                 group.create_task(self._ports.run(), name=f"{self._name}: listeners")
+                group.create_task(self._watch_population(), name=f"{self._name}: control groups")
                 for number in range(self._tunables.inspect_workers):
                     group.create_task(self._inspector.run(), name=f"{self._name}: inspect {number}")
         raise AssertionError("a session ends by losing its engine")
+
+    async def _watch_population(self) -> Never:
+        """Inspect the containers whose last process has ended, if no event reports that."""
+        while True:
+            for id_ in await self._inspector.population.emptied():
+                self._inspector.emptied(id_)
 
     async def doubt(self) -> str:
         """Wait until only a list can show what runs; return why."""
@@ -134,7 +148,7 @@ class Session:
 
     def _on_service_changed(self, service: str) -> None:
         """Request a service of the swarm again, with the containers that are its tasks."""
-        self._services.outdate(service)
+        self._inspector.services.outdate(service)
         for id_, container in self._table.containers.items():
             if container.labels.swarm_service == service:
                 self._queue.put(id_, urgent=True)
@@ -146,7 +160,7 @@ class Session:
 
     def events_lost(self, reason: str) -> None:
         """Request a list, and inspect all containers then: a list does not show a new run."""
-        self._services.clear()
+        self._inspector.services.clear()
         self._inspector.uninspected.update(self._table.containers)
         self._doubt(reason)
 
@@ -200,6 +214,9 @@ class Session:
             self._complain("a listed container", bad)
             return
         if container.state is InstanceState.STOPPED:
+            return
+        if container.id in self._inspector.dead:
+            self._queue.put(container.id, urgent=False)  # it may have been started again
             return
         found[container.id] = container
         if before and before.state is not container.state:

@@ -11,7 +11,7 @@ from typing import Final
 
 from koi_agent.backends.docker.kinds import DOCKER, Kind
 from koi_agent.core.text import printable
-from koi_agent.host.engines import is_gate
+from koi_agent.host.engines import SocketUnit, is_gate
 
 _UNIX: Final = "unix://"
 
@@ -20,13 +20,15 @@ _UNIX: Final = "unix://"
 class Candidate:
     """A socket to try.
 
-    ``gate_unit`` is the path unit of the gate before this socket, or "". ``is_gate`` marks the
+    ``gate_unit`` is the path unit of the gate before this socket, or "". ``unit`` is the socket
+    unit that makes this socket, or ``None`` if that is not known. ``is_gate`` marks the
     gate's own socket: the engine may be present without it. ``is_foreign`` marks a usual
     socket of another kind: errors there are reported by the backend of that kind.
     """
 
     path: str
     gate_unit: str = ""
+    unit: SocketUnit | None = None
     is_gate: bool = False
     is_foreign: bool = False
 
@@ -52,10 +54,13 @@ def find_candidates(
     own = _usual_paths(kind, scope, environment)
     others = [] if kind is DOCKER else _usual_paths(DOCKER, scope, environment)
     gate_units = {kind.socket: kind.gate_unit} if scope == "system" else {}
+    made_by = SocketUnit(engine=kind.name, scope=scope)
+    unit_socket = kind.socket if scope == "system" else _user_socket(kind, environment)
     sockets = tuple(
         Candidate(
             path=path,
             gate_unit=gate_units.get(path, ""),
+            unit=made_by if path == unit_socket else None,
             is_gate=is_gate(path),
             is_foreign=path not in own,
         )
@@ -69,8 +74,14 @@ def _usual_paths(kind: Kind, scope: str, environment: Mapping[str, str]) -> list
     found = [host.removeprefix(_UNIX)] if host.startswith(f"{_UNIX}/") else []
     if scope == "system":
         return [*found, kind.gate_socket, kind.socket]
+    socket = _user_socket(kind, environment)
+    return [*found, socket] if socket else found
+
+
+def _user_socket(kind: Kind, environment: Mapping[str, str]) -> str:
+    """Return the path of the socket of a user's engine; "" if it is not known."""
     runtime = environment.get("XDG_RUNTIME_DIR", "")
-    return [*found, f"{runtime}/{kind.user_socket}"] if runtime.startswith("/") else found
+    return f"{runtime}/{kind.user_socket}" if runtime.startswith("/") else ""
 
 
 def _no_socket(kind: Kind, environment: Mapping[str, str]) -> str:

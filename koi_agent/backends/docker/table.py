@@ -1,8 +1,10 @@
 """The containers of one engine that run, and what is published of them."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from koi_agent.backends.docker.containers import Container, Inspected
+from koi_agent.backends.docker.images import without_metadata
 from koi_agent.backends.docker.instances import instance_of
 from koi_agent.backends.docker.listeners import HostPorts
 from koi_agent.backends.docker.networks import Networks
@@ -15,16 +17,23 @@ class ContainerTable:
     """Containers by id; ``deliver`` gets each change as an instance of ``backend``.
 
     ``containers`` outlives a connection: after the next one it shows which containers were
-    restarted meanwhile.
+    restarted meanwhile. Without ``image_labels`` a container has metadata once it is inspected.
     """
 
     def __init__(
-        self, backend: str, containers: dict[str, Container], deliver: Deliver, ports: HostPorts
+        self,
+        backend: str,
+        containers: dict[str, Container],
+        deliver: Deliver,
+        ports: HostPorts,
+        *,
+        image_labels: bool,
     ) -> None:
         self.containers = containers
         self._backend = backend
         self._deliver = deliver
         self._ports = ports
+        self._image_labels = image_labels
         self._networks = Networks(containers)
         self._scanned: dict[str, Inspected] = {}
         for container in containers.values():
@@ -43,6 +52,8 @@ class ContainerTable:
 
     def store(self, container: Container) -> None:
         """Store a container, new or changed, without delivering it."""
+        if container.inspected is None and not self._image_labels:
+            container = replace(container, labels=without_metadata(container.labels))
         before = self.containers.get(container.id)
         self.containers[container.id] = container
         if before and before.network != container.network:

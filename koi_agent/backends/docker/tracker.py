@@ -177,6 +177,14 @@ class Tracker:
         self._ended.discard(id_)
         self._table.publish(with_last_run(container, before))
 
+    def knows(self, id_: str) -> bool:
+        """Return True if a container runs by what is known."""
+        return id_ in self._containers
+
+    def found_dead(self, id_: str, status: str) -> None:
+        """Remove a container without a process, whatever state the engine still gives it."""
+        self._remove(id_, f"control group is empty, though the engine says {status}")
+
     def inspection_failed(self, id_: str) -> None:
         """Continue with what is known of a container that can't be inspected."""
         if id_ in self._starting:

@@ -29,5 +29,7 @@ class Tunables:
     """Time from a Podman container's end to its inspection: it is restarted after some ms."""
     restart_check: float = 10.0
     """Time after which a container that the engine announced to restart is inspected."""
+    empty_check: float = 2.0
+    """Time that an engine has to report the end of a container whose control group is empty."""
     stop_check: float = 15.0
     """Time after which a container that survives its stop signal is inspected."""

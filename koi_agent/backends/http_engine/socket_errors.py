@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from koi_agent.core.errors import BackendAbsent, BackendLost
+from koi_agent.host.engines import SocketUnit, is_bound
 
 _ABSENT: Final = frozenset({errno.ENOENT, errno.ENOTDIR})
 _DENIED: Final = frozenset({errno.EACCES, errno.EPERM})
@@ -24,10 +25,12 @@ class UnixSocket:
     """An engine's socket.
 
     ``gate_unit`` is the path unit of the gate through which the agent can read there, or "".
+    ``unit`` is the socket unit that makes the socket, or ``None`` if that is not known.
     """
 
     path: str
     gate_unit: str = ""
+    unit: SocketUnit | None = None
 
     def __str__(self) -> str:
         return self.path
@@ -41,8 +44,8 @@ def backend_error(socket: UnixSocket, error: OSError) -> BackendLost:
 
 def describe(socket: UnixSocket, error: OSError) -> str:
     """Return the socket, what is wrong with it, and what helps where something does."""
-    if error.errno in _ABSENT:
-        return f"{socket}: no such socket"
+    if error.errno in _ABSENT or (is_hidden(socket.path, error) and not is_bound(socket.path)):
+        return (socket.unit and socket.unit.advice()) or f"{socket}: no such socket"
     if error.errno in _DENIED:
         return _describe_denial(socket)
     if error.errno == errno.ECONNREFUSED:

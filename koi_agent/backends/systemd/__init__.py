@@ -6,6 +6,7 @@ The way of a ``PropertiesChanged`` signal:
 - ``UnitTable.evaluate`` decides, by the rules of ``units``, which of the units run.
 - ``reconciler`` answers the table's queries: it reads the files of a new unit (``details``,
   ``unit_files``), where sockets listen (``sockets``), and the listeners of the host (``ports``).
+- ``stops`` has the dead units that may restart: a list of the manager decides about them.
 - ``Runs.report`` delivers ``Seen`` or ``Gone`` to the follower, which applies it to the registry.
 
 After a daemon-reload, and every ``ResyncInterval=``, the reconciler compares the table with a full
@@ -25,18 +26,31 @@ from koi_agent.core.contracts import Deliver
 from koi_agent.core.errors import BackendAbsent
 from koi_agent.host.listeners import ListenerTable
 
+APPEARANCE_TIMEOUT = 20.0
+"""Seconds for which the name of the manager that started the agent is waited for."""
+
 
 class Systemd:
-    """The manager on a bus."""
+    """The manager on a bus.
+
+    ``has_started_us`` is true where a manager has started the agent. That one may still be
+    connecting to the bus, so its absence is believed only after ``APPEARANCE_TIMEOUT``.
+    """
 
     name = BACKEND
 
     def __init__(
-        self, bus: ReconnectingBus, config: SystemdConfig, listeners: ListenerTable
+        self,
+        bus: ReconnectingBus,
+        config: SystemdConfig,
+        listeners: ListenerTable,
+        *,
+        has_started_us: bool = False,
     ) -> None:
         self._bus = bus
         self._config = config
         self._listeners = listeners
+        self._has_started_us = has_started_us
 
     @asynccontextmanager
     async def session(self, deliver: Deliver) -> AsyncIterator[Session]:
@@ -45,13 +59,23 @@ class Systemd:
             connection = await self._bus.connection()
         session = Session(connection, self._config, deliver, self._listeners)
         async with backend_errors(), connection.subscribed(session.subscription) as owner:
-            if not owner:
-                raise BackendAbsent("systemd is not on the bus")
             try:
+                if not owner:
+                    await self._await_appearance(session)
                 await session.open()
                 yield session
             finally:
                 session.close()
+
+    async def _await_appearance(self, session: Session) -> None:
+        """Wait until systemd gets its name on the bus; raises ``BackendAbsent`` if it does not."""
+        is_expected, self._has_started_us = self._has_started_us, False
+        try:
+            async with asyncio.timeout(APPEARANCE_TIMEOUT if is_expected else 0):
+                await session.appearance()
+        except TimeoutError as error:
+            raise BackendAbsent("systemd is not on the bus") from error
+        self._has_started_us = is_expected
 
     async def arrival(self) -> None:
         """Wait forever: the connection waits for the bus, and each attempt finds systemd on it."""

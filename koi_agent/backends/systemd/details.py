@@ -12,11 +12,11 @@ from koi_agent.backends.systemd.ports import PRIVATE_NETWORK_NOTE
 from koi_agent.backends.systemd.unit_files import UnitFileReader
 from koi_agent.backends.systemd.units import UnitDetails
 from koi_agent.core.metadata.parser import from_unit_keys
-from koi_agent.core.text import printable
+from koi_agent.core.text import MOST_REASONS, bounded, printable
 
 log = logging.getLogger(__name__)
 
-FILE_PROPERTIES = ((UNIT, "FragmentPath"), (UNIT, "DropInPaths"))
+UNIT_PROPERTIES = ((UNIT, "FragmentPath"), (UNIT, "DropInPaths"), (UNIT, "Names"))
 
 UNITS_CACHED = 16384
 """Units whose details are cached; the least recently read one is dropped first."""
@@ -51,7 +51,7 @@ class DetailsReader:
         """
         interface = CONTROL_GROUP_INTERFACES.get(name[name.rfind(".") :])
         control_group = ((interface, "ControlGroup"),) if interface else ()
-        properties = await self._manager.properties(path, (*FILE_PROPERTIES, *control_group))
+        properties = await self._manager.properties(path, (*UNIT_PROPERTIES, *control_group))
         return self._record(name, properties, generation)
 
     def _record(self, name: str, properties: dict[str, Any], generation: int) -> UnitRecord:
@@ -62,12 +62,14 @@ class DetailsReader:
         details = UnitDetails(
             fragment_path=printable(fragment),
             control_group=printable(properties.get("ControlGroup", "")),
-            metadata=from_unit_keys(file.assignments, dict(file.environment)),
+            metadata=from_unit_keys(file.assignments, dict(file.environment), dict(file.refused)),
             awaits="podman" if file.from_quadlet else "",
             may_restart=file.may_restart or not fragment,
             notifies_ready=file.notifies_ready,
             address_filter=file.address_filter,
             notes=(*file.problems, *private),
+            problems=file.problems,
+            aliases=tuple(sorted(set(properties.get("Names", ())) - {name})),
         )
         paths = (fragment, *drop_ins)
         return UnitRecord(details, paths, _mtimes(paths), generation, file.problems)
@@ -104,7 +106,9 @@ class DetailsCache:
         """Store what was read, and log problems that were not logged before."""
         before = self._records.get(name)
         if record.problems and (before is None or before.problems != record.problems):
-            log.warning("%s: %s", name, "; ".join(record.problems))
+            hint = f"koi-runtime explain {name}"
+            problems = bounded(record.problems, MOST_REASONS, hint)
+            log.warning("%s: %s", name, "; ".join(problems))
         self._records[name] = record
         self._records.move_to_end(name)
         if record.generation == self.generation:

@@ -52,12 +52,13 @@ MANAGER_SIGNALS = ("UnitNew", "UnitRemoved", "Reloading")
 
 
 class UnitStatus(NamedTuple):
-    """The columns of ListUnits that the backend uses."""
+    """The columns of ListUnits that the backend uses; ``job_type`` is "" without a job."""
 
     name: str
     active_state: str
     sub_state: str
     path: str
+    job_type: str = ""
 
 
 def subscription(wants: Callable[[str], bool], deliver: Callable[..., None]) -> Subscription:
@@ -121,7 +122,7 @@ class Manager:
             (rows,) = await self._connection.call(
                 (SYSTEMD, PATH, MANAGER), "ListUnitsByPatterns", "asas", ([], list(patterns))
             )
-        return [UnitStatus(row[0], row[3], row[4], row[6]) for row in rows]
+        return [UnitStatus(row[0], row[3], row[4], row[6], row[8]) for row in rows]
 
     async def properties(self, path: str, wanted: Iterable[tuple[str, str]]) -> dict[str, Any]:
         """Return some (interface, property) pairs of a unit, without those that it lacks."""

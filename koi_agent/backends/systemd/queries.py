@@ -26,11 +26,16 @@ class CheckLoaded:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckStopped:
+    """List the dead units that may be about to start again."""
+
+
+@dataclass(frozen=True, slots=True)
 class FindListeners:
     """Read the listeners of the host."""
 
 
-Query = ReadUnit | ReadSocket | CheckLoaded | FindListeners
+Query = ReadUnit | ReadSocket | CheckLoaded | CheckStopped | FindListeners
 
 
 class QueryQueue:
@@ -59,9 +64,17 @@ class QueryQueue:
         """Return the paths of the units that are queued or being read."""
         return set(self._reading)
 
-    def put(self, query: CheckLoaded | FindListeners) -> None:
-        """Queue a query that is not about one unit."""
-        self._queue.put_nowait(query)
+    def check_loaded(self) -> None:
+        """Queue the check of the units that were loaded."""
+        self._queue.put_nowait(CheckLoaded())
+
+    def check_stopped(self) -> None:
+        """Queue the check of the units that are dead."""
+        self._queue.put_nowait(CheckStopped())
+
+    def find_listeners(self) -> None:
+        """Queue the reading of the listeners."""
+        self._queue.put_nowait(FindListeners())
 
     async def next(self) -> Query:
         """Wait for the next query."""

@@ -8,6 +8,7 @@ from koi_agent.backends.systemd.details import DetailsReader, UnitRecord
 from koi_agent.backends.systemd.manager import SERVICE, UNIT, Manager, UnitStatus, run_all
 from koi_agent.backends.systemd.queries import (
     CheckLoaded,
+    CheckStopped,
     FindListeners,
     Query,
     ReadSocket,
@@ -26,6 +27,9 @@ UNSIGNALED_PROPERTIES = (
     (SERVICE, "NRestarts"),
 )
 """Properties that are read of a listed unit of which no signal was received."""
+
+PATTERNS = 16
+"""Names in one call for a list: the manager compares each with all of its units."""
 
 
 class Reconciler:
@@ -51,6 +55,8 @@ class Reconciler:
                 await self._read_socket(name, path)
             case CheckLoaded():
                 await self._check_loaded()
+            case CheckStopped():
+                await self._check_stopped()
             case FindListeners():
                 await self._find_listeners()
 
@@ -81,6 +87,17 @@ class Reconciler:
             for status in await self._manager.list_units(loaded.values()):
                 await self._read_listed_unit(status)
             self._table.loaded_units_listed(loaded)
+
+    async def _check_stopped(self) -> None:
+        """List the units that are dead: the reply comes after all signals that are older."""
+        dead = self._table.dead_units()
+        patterns = dead.values() if len(dead) <= PATTERNS else self._patterns
+        listed = [one for one in await self._manager.list_units(patterns) if one.path in dead]
+        restarts: dict[str, int] = {}
+        for path in [one.path for one in listed if one.job_type]:
+            properties = await self._manager.properties(path, ((SERVICE, "NRestarts"),))
+            restarts[path] = properties.get("NRestarts", 0)
+        self._table.dead_units_listed(listed, restarts)
 
     async def _find_listeners(self) -> None:
         async with self._finding:

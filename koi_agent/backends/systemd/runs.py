@@ -59,6 +59,8 @@ class Runs:
         ports = self._ports.of(unit.name, details.metadata)
         now = unit.instance(details, ports, self._ports.of_sockets(unit.name))
         unit.reported = now
+        if before is None or before.invocation_id != now.invocation_id:
+            unit.restarts_at_start = unit.n_restarts
         if before is None or (before.invocation_id, before.control_group) != (
             now.invocation_id,
             now.control_group,
@@ -67,20 +69,26 @@ class Runs:
             self._timer.start(self._listener_schedule.next_due())
             self._freezer.unit_started(unit.path, unit.control_group)
 
-    def report_stop(self, unit: Unit) -> None:
-        """Deliver that a unit has stopped, if it was reported."""
-        if unit.reported:
-            self._end(unit.invocation_id)
-            self._deliver_gone(unit.name, unit.active_state)
-
-    def report_short_run(self, unit: Unit, details: UnitDetails) -> None:
-        """Deliver start and stop of a dead unit, if only the stop of a short run was received."""
-        is_short = time.monotonic() - unit.started_at < SHORT_RUN
-        if not is_short or not unit.invocation_id or self.has_ended(unit):
+    def report_stop(self, unit: Unit, details: UnitDetails) -> None:
+        """Deliver that a unit has stopped, and before that the start of a short run."""
+        if not unit.reported and not unit.is_short_run:
             return
         self._end(unit.invocation_id)
-        self._deliver(Seen(unit.instance(details)))
+        if not unit.reported:
+            self._deliver(Seen(unit.instance(details)))
         self._deliver_gone(unit.name, unit.active_state)
+
+    def has_run(self, unit: Unit, *, is_read: bool) -> bool:
+        """Return True if a dead unit has a run whose end was not delivered.
+
+        It was delivered as running, or ``is_read`` and will be, or had a run that was so short
+        that only its end was received.
+        """
+        if unit.reported or self.has_ended(unit):
+            return bool(unit.reported)
+        is_short = time.monotonic() - unit.started_at < SHORT_RUN
+        unit.is_short_run = unit.is_short_run or (is_short and bool(unit.invocation_id))
+        return is_read or unit.is_short_run
 
     def report_not_listed(self, name: str) -> None:
         """Deliver that a unit does not run; the registry may have it from an earlier session."""

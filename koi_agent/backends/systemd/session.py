@@ -61,6 +61,15 @@ class Session:
         if _major(self._version) < SIGNALS_FREEZER_SINCE:
             self._freezer.open()
 
+    async def appearance(self) -> None:
+        """Wait until systemd gets its name on the bus; raises ``BackendLost`` with the bus."""
+        with ungrouped(BackendLost):
+            async with asyncio.TaskGroup() as group:
+                watch = group.create_task(self._watch_bus(), name="systemd: bus until it appears")
+                while not await self._owners.get():
+                    pass
+                watch.cancel()
+
     def close(self) -> None:
         """Deliver nothing from now on, even if a list is being read."""
         self._deliver = None

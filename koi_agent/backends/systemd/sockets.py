@@ -7,7 +7,7 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import Any
 
 from koi_agent.backends.systemd.manager import SOCKET, UNIT, UnitStatus
-from koi_agent.backends.systemd.units import RUNNING_STATES, Unit
+from koi_agent.backends.systemd.units import RUNNING_STATES, Unit, unit_prefix
 from koi_agent.core.instance import PortMapping, PortSource, Protocol
 from koi_agent.core.ports import merge_binds
 from koi_agent.core.text import printable
@@ -35,12 +35,12 @@ class SocketTable:
     Signals and lists show which sockets listen; properties that were read show where. A reply with
     properties never makes a socket listen, because a signal may have come before it.
 
-    ``accepting`` are those with Accept=yes. A socket stays in it after it stopped, because the
-    services of its connections outlive it.
+    ``accepting`` are those with Accept=yes, by the prefix that systemd gives the services of their
+    connections. A socket stays in it after it stopped, because these services outlive it.
     """
 
     def __init__(self) -> None:
-        self.accepting: set[str] = set()
+        self.accepting: dict[str, set[str]] = {}
         self._active: set[str] = set()
         self._listening: dict[str, ListeningSocket] = {}
         self._current: set[str] = set()
@@ -54,14 +54,12 @@ class SocketTable:
 
     def add(self, name: str, properties: Mapping[str, Any]) -> frozenset[str]:
         """Store the properties of a socket; returns the services it triggers if it listens."""
-        if properties.get("Accept"):
-            self.accepting.add(name)
-        else:
-            self.accepting.discard(name)
+        accepts = bool(properties.get("Accept"))
+        self._store_accept(name, accepts=accepts)
         if name not in self._active:
             return frozenset()
         self._current.add(name)
-        if name in self.accepting:
+        if accepts:
             return frozenset()
         ports = socket_ports(
             [(kind, address) for kind, address in properties.get("Listen", ())],
@@ -71,6 +69,13 @@ class SocketTable:
         services = frozenset(properties.get("Triggers", ()))
         self._listening[name] = ListeningSocket(ports, services)
         return services
+
+    def _store_accept(self, name: str, *, accepts: bool) -> None:
+        prefix = unit_prefix(name)
+        sockets = self.accepting.setdefault(prefix, set())
+        (sockets.add if accepts else sockets.discard)(name)
+        if not sockets:
+            del self.accepting[prefix]
 
     def _remove(self, name: str) -> frozenset[str]:
         """Remove a socket that does not listen any longer; returns the services it triggered."""

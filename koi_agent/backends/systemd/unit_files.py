@@ -14,18 +14,21 @@ from typing import Final
 
 from koi_agent.backends.systemd.file_contents import read_file
 from koi_agent.core.errors import BadInput
+from koi_agent.core.metadata.switches import is_switch
 from koi_agent.core.metadata.values import unit_boolean
 from koi_agent.core.reach.filters import OPEN, AddressFilter
 from koi_agent.core.text import printable
 from koi_agent.core.unit_file.filters import FILTER_KEYS, FilterSettings
-from koi_agent.core.unit_file.specifiers import KNOWN, expand
+from koi_agent.core.unit_file.specifiers import expand
 from koi_agent.core.unit_file.syntax import Document, Entry, Ignored, parse, words
+from koi_agent.host.identity import SPECIFIERS
 
 ANNOUNCE: Final = "KOI_MDNS_ANNOUNCE"
 """The only variable of ``Environment=`` that is read; no other leaves this module."""
 
 _PREFIX = "X-Koi-"
 _SECTION = "X-Koi"
+_ENABLE = "X-Koi-Enable"
 _QUADLET_SECTIONS = frozenset({"X-Container", "X-Pod", "X-Kube"})
 _SERVICE_KEYS = frozenset(
     {
@@ -46,6 +49,7 @@ class UnitFile:
     """The merged contents of the files of one unit, with specifiers expanded.
 
     - ``assignments`` are (section, key, value) in order, with the empty values that reset.
+    - ``refused`` are positions of assignments that can't be used, and the reasons.
     - ``from_quadlet`` is true for a unit that Quadlet generated.
     - ``private_network`` is true if the service has or joins a network namespace.
     - ``may_restart`` is true if systemd may start the unit again by itself, or if a file could
@@ -55,6 +59,7 @@ class UnitFile:
     """
 
     assignments: tuple[tuple[str, str, str], ...] = ()
+    refused: tuple[tuple[int, str], ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
     from_quadlet: bool = False
     private_network: bool = False
@@ -91,7 +96,7 @@ class UnitFileReader:
                 files.append(self._read(path))
             except BadInput as error:
                 problems.append(f"{printable(path)}: {error}; {name} gets no metadata from files")
-        return _merged(name, files, problems)
+        return _merged(name, fragment, files, problems)
 
     def _read(self, path: str) -> _File:
         try:
@@ -142,7 +147,8 @@ def _parsed(path: str, data: bytes) -> _File:
 
 
 def _is_ours(section: str, key: str) -> bool:
-    return section == _SECTION or key.startswith(_PREFIX)
+    """Return True for a key of the agent. One in the wrong case is included: it is reported."""
+    return section.lower() == _SECTION.lower() or key[: len(_PREFIX)].lower() == _PREFIX.lower()
 
 
 def _is_used(entry: Entry) -> bool:
@@ -155,13 +161,16 @@ def _ignored_of_ours(document: Document) -> Iterator[Ignored]:
     return (line for line in document.ignored if _is_ours(line.section, line.text))
 
 
-def _merged(name: str, files: Sequence[_File], unreadable: Sequence[str]) -> UnitFile:
-    merge = _Merge(name)
+def _merged(
+    name: str, fragment: str, files: Sequence[_File], unreadable: Sequence[str]
+) -> UnitFile:
+    merge = _Merge(name, fragment)
     for file in files:
         merge.add(file)
     problems = tuple(dict.fromkeys([*unreadable, *merge.problems]))[:_MAX_PROBLEMS]
     return UnitFile(
         assignments=() if unreadable else tuple(merge.assignments),
+        refused=() if unreadable else tuple(merge.refused.items()),
         environment=() if unreadable else tuple(merge.environment.items()),
         from_quadlet=any(file.from_quadlet for file in files),
         private_network=merge.private_network or bool(merge.namespace_path),
@@ -175,9 +184,15 @@ def _merged(name: str, files: Sequence[_File], unreadable: Sequence[str]) -> Uni
 class _Merge:
     """The files of one unit, merged one after the other as systemd does."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, fragment: str) -> None:
         self.name = name
+        self.specifiers = {
+            **SPECIFIERS,
+            "y": lambda: fragment or None,
+            "Y": lambda: fragment.rpartition("/")[0] or None,
+        }
         self.assignments: list[tuple[str, str, str]] = []
+        self.refused: dict[int, str] = {}
         self.environment: dict[str, str] = {}
         self.private_network = False
         self.namespace_path = ""
@@ -191,14 +206,15 @@ class _Merge:
     def add(self, file: _File) -> None:
         for line in file.ignored:
             self._add_problem(file, line, f"{line.reason}: ignored")
+            if _is_switch(line.text):
+                # A switch without a value can't be read, so it counts as no.
+                self.assignments.append((line.section, _ENABLE, line.text))
         for entry in file.entries:
+            self.filters.assign(entry.key, entry.value)
             if _is_ours(entry.section, entry.key):
-                value = self._expanded(file, entry, entry.value)
-                self.assignments.append((entry.section, entry.key, value))
+                self._add_assignment(file, entry)
             elif entry.key == "Environment":
                 self._add_environment(file, entry)
-            elif entry.key in FILTER_KEYS:
-                self.filters.assign(entry.key, entry.value)
             elif entry.key == "Restart":
                 self.restart = entry.value or self.restart
             elif entry.key == "RestartForceExitStatus":
@@ -218,7 +234,7 @@ class _Merge:
             self.bus_name = entry.value
         elif entry.key == "PrivateNetwork":
             self.private_network = _boolean(entry.value, before=self.private_network)
-        elif not entry.value or entry.value.startswith(("/", "%")):
+        elif entry.key == "NetworkNamespacePath" and entry.value[:1] in ("", "/", "%"):
             self.namespace_path = entry.value
 
     def _add_environment(self, file: _File, entry: Entry) -> None:
@@ -229,20 +245,40 @@ class _Merge:
             for word in words(entry.value):
                 variable, equals, value = word.partition("=")
                 if variable == ANNOUNCE and equals and _is_text(value):
-                    self.environment[ANNOUNCE] = self._expanded(file, entry, value)
+                    self._set_announce(file, entry, value)
         except BadInput as error:
             self._add_problem(file, entry, f"Environment=: {error}")
 
-    def _expanded(self, file: _File, entry: Entry, value: str) -> str:
-        text, unknown = expand(value, self.name)
+    def _add_assignment(self, file: _File, entry: Entry) -> None:
+        """Add an assignment; one that can't be expanded is refused, and never used literally."""
+        value, unknown = expand(entry.value, self.name, self.specifiers)
         if unknown:
-            key = printable(entry.key, 64)
-            problem = f"{key}=: {' '.join(unknown)} is not expanded; use only {KNOWN}"
-            self._add_problem(file, entry, problem)
-        return text
+            where = f"{printable(file.path)}:{entry.line}"
+            self.refused[len(self.assignments)] = f"{_unexpanded(unknown)} ({where})"
+        self.assignments.append((entry.section, entry.key, value))
+
+    def _set_announce(self, file: _File, entry: Entry, value: str) -> None:
+        self.environment.pop(ANNOUNCE, None)
+        text, unknown = expand(value, self.name, self.specifiers)
+        if unknown:
+            self._add_problem(file, entry, f"{ANNOUNCE}: {_unexpanded(unknown)}")
+        else:
+            self.environment[ANNOUNCE] = text
 
     def _add_problem(self, file: _File, at: Entry | Ignored, problem: str) -> None:
         self.problems.append(f"{printable(file.path)}:{at.line}: {problem}")
+
+
+def _is_switch(text: str) -> bool:
+    """Return True if a line without an assignment begins as a switch that opts in or out."""
+    word, *_ = text.split(maxsplit=1) or [""]
+    return is_switch(
+        word[len(_PREFIX) :] if word[: len(_PREFIX)].lower() == _PREFIX.lower() else word
+    )
+
+
+def _unexpanded(specifiers: Sequence[str]) -> str:
+    return f"{' '.join(specifiers)} can't be expanded; write the value, or %% for a percent sign"
 
 
 def _boolean(value: str, *, before: bool) -> bool:

@@ -13,18 +13,16 @@ from koi_agent.backends.systemd.details import DetailsCache, UnitRecord
 from koi_agent.backends.systemd.freezer import FreezerWatch
 from koi_agent.backends.systemd.loaded_units import LoadedUnits
 from koi_agent.backends.systemd.manager import UnitStatus
-from koi_agent.backends.systemd.queries import CheckLoaded, FindListeners, Query, QueryQueue
+from koi_agent.backends.systemd.queries import Query, QueryQueue
 from koi_agent.backends.systemd.runs import Runs
 from koi_agent.backends.systemd.sockets import SocketTable
+from koi_agent.backends.systemd.stops import DeadUnits
 from koi_agent.backends.systemd.units import Unit, UnitDetails, UnitFilter, unit_name
 from koi_agent.config import SystemdConfig
 from koi_agent.core.contracts import Deliver
 from koi_agent.core.instance import Instance
 from koi_agent.host.sock_diag import Listener
 
-SETTLE = 0.023
-"""Seconds without a signal after which the stop of a dead unit is confirmed: the longest pause
-of the bus connection's reader. systemd 252 passes through ``inactive/dead`` at restarts."""
 CONFIRM = 1.0
 """Seconds that a unit must run until its details are read, where the cached ones may be old."""
 
@@ -38,9 +36,9 @@ class UnitTable:
         self._changed_since_listing: set[str] = set()
         self._timer = Timer()
         self._loaded = LoadedUnits(self._timer)
-        self._stops = Deadlines(SETTLE, self._timer)
         self._unconfirmed = Deadlines(CONFIRM, self._timer)
         self._queries = QueryQueue()
+        self._dead = DeadUnits(self._timer, unless=self._queries.is_reading)
         self._details = DetailsCache()
         self._sockets = SocketTable()
         self._runs = Runs(deliver, self._sockets, freezer, self._timer)
@@ -93,7 +91,7 @@ class UnitTable:
         self._loaded.discard(path)
         self._details.unloaded(name)
         if unit := self._units.get(path):
-            unit.update({"ActiveState": "inactive", "SubState": "dead", "MainPID": 0})
+            unit.unload()
             self._evaluate(unit)
 
     def reload_started(self) -> None:
@@ -123,19 +121,17 @@ class UnitTable:
         self._details.store(name, record)
         self._queries.read_done(path)
         unit = self._units.get(path)
-        if unit and (path in self._stops or self._filter.is_running(unit)):
+        if unit and (path in self._dead or self._filter.is_running(unit)):
             self._report(unit, record.details)
-        if path in self._stops:
-            self._timer.start(time.monotonic() + SETTLE)
+        if unit and path in self._dead:
+            self._evaluate_dead(unit)
 
     def socket_read(self, name: str, path: str, properties: Mapping[str, Any]) -> None:
         """Store the properties of a socket, and report the services that it triggers."""
         self._queries.read_done(path)
         self._report_again(self._sockets.add(name, properties))
-        if properties.get("Accept"):
-            for unit in list(self._units.values()):
-                if not self._filter.matches(unit.name):
-                    self._stopped(unit)
+        for unit in [one for one in self._units.values() if not self._filter.matches(one.name)]:
+            self._stopped(unit)
 
     def listeners_found(self, listeners: Sequence[Listener] | None, *, since: float) -> None:
         """Store the listeners of the host, read ``since`` a time, and report units' new ports."""
@@ -186,17 +182,17 @@ class UnitTable:
         unit.control_group = record.details.control_group
 
     def compare(self, listed: Iterable[UnitStatus]) -> set[str]:
-        """Store the states of a list without delivering them: the list itself is delivered.
+        """Store the states of a list; deliver only units that were delivered since the request.
 
-        A unit that was delivered since the request is delivered again if it has changed, because
-        the list does not count for it. Returns the names of units that are changing: their signals
-        will be newer.
+        The list itself is delivered, and does not count for those. Returns the names of units that
+        are changing: their signals will be newer.
         """
         changing = self._changing()
         statuses = {status.path: status for status in listed}
         for unit in [unit for unit in self._units.values() if unit.name not in changing]:
             status = statuses.get(unit.path) or UnitStatus(unit.name, "inactive", "dead", unit.path)
-            unit.update({"ActiveState": status.active_state, "SubState": status.sub_state})
+            if not (status.job_type and unit.is_restart_queued()):
+                unit.update({"ActiveState": status.active_state, "SubState": status.sub_state})
             is_delivered = unit.name in self._runs.delivered
             if not self._filter.is_running(unit):
                 (self._stopped if is_delivered else self._remove)(unit)
@@ -213,8 +209,18 @@ class UnitTable:
             elif not unit.reported:
                 self._evaluate(unit)
 
+    def dead_units(self) -> dict[str, str]:
+        """Return the names, by path, of dead units that may be about to start again."""
+        return self._dead.ask()
+
+    def dead_units_listed(self, listed: Iterable[UnitStatus], restarts: Mapping[str, int]) -> None:
+        """Report which of the ``dead_units`` have stopped; ``restarts`` are NRestarts by path."""
+        decided = self._dead.answered(listed, restarts, self._filter.is_running)
+        for unit, has_stopped in decided.items():
+            (self._stopped if has_stopped else self._evaluate)(unit)
+
     def _changing(self) -> set[str]:
-        paths = self._queries.reading() | self._stops.paths()
+        paths = self._queries.reading() | self._dead.paths()
         paths |= self._changed_since_listing & self._units.keys()
         return {unit_name(path) for path in paths} | self._loaded.names()
 
@@ -225,17 +231,17 @@ class UnitTable:
     def deadlines_passed(self) -> None:
         """Handle all deadlines that have passed."""
         now = time.monotonic()
-        for path in self._stops.passed(now, unless=self._queries.is_reading):
-            self._stopped(self._units[path])  # not between two runs: only SETTLE proves that
+        if self._dead.must_ask(now):
+            self._queries.check_stopped()
         for path in self._unconfirmed.passed(now):
             self._unconfirmed.discard(path)
             self._queries.read(self._units[path].name, path)
         if self._loaded.is_due(now):
-            self._queries.put(CheckLoaded())
+            self._queries.check_loaded()
         if self._runs.listeners_due(now):
-            self._queries.put(FindListeners())
-        due = min(self._unconfirmed.next(), self._loaded.due, self._runs.next_due())
-        self._timer.start(min(due, self._stops.next(unless=self._queries.is_reading)))
+            self._queries.find_listeners()
+        due = min(self._dead.next(), self._unconfirmed.next(), self._runs.next_due())
+        self._timer.start(min(due, self._loaded.due))
 
     # Decisions
 
@@ -248,9 +254,8 @@ class UnitTable:
         if not self._filter.matches(unit.name):
             self._remove(unit)
         elif self._filter.is_running(unit):
-            self._stops.discard(unit.path)
-            details = self._details.get(unit.name)
-            if details:
+            self._dead.discard(unit)
+            if details := self._details.get(unit.name):
                 self._report(unit, details)
             if details is None or unit.request_control_group(details):
                 self._queries.read(unit.name, unit.path)
@@ -258,20 +263,16 @@ class UnitTable:
             self._evaluate_dead(unit)
 
     def _evaluate_dead(self, unit: Unit) -> None:
-        if unit.reported and unit.cannot_restart(self._details.get(unit.name)):
-            self._stopped(unit)
-        elif unit.reported and unit.main_pid and unit.sub_state == "dead":
-            # systemd 252 signals this of a service that it has just started.
-            self._stops.discard(unit.path)
-        elif unit.reported or self._may_be_reported(unit):
-            self._stops.add(unit.path)
-        else:
+        is_read = self._queries.is_reading(unit.path)
+        if not self._runs.has_run(unit, is_read=is_read):
             self._remove(unit)
-            self._runs.report_short_run(unit, self._details.get(unit.name) or UnitDetails())
-
-    def _may_be_reported(self, unit: Unit) -> bool:
-        """Return True if the details of a run that has not ended are being read."""
-        return self._queries.is_reading(unit.path) and not self._runs.has_ended(unit)
+        elif unit.cannot_restart(self._details.get(unit.name)) and (unit.reported or not is_read):
+            self._stopped(unit)
+        elif unit.main_pid and unit.sub_state == "dead":
+            # systemd 252 signals this of a service that it has just started.
+            self._dead.discard(unit)
+        else:
+            self._dead.add(unit)
 
     def _report(self, unit: Unit, details: UnitDetails) -> None:
         """Deliver a unit that runs, if it has changed."""
@@ -287,12 +288,12 @@ class UnitTable:
 
     def _stopped(self, unit: Unit) -> None:
         """Report that a unit has stopped, and remove it."""
-        self._runs.report_stop(unit)
+        self._runs.report_stop(unit, self._details.get(unit.name) or UnitDetails())
         self._remove(unit)
 
     def _remove(self, unit: Unit) -> None:
         """Remove a unit without reporting it."""
         self._runs.remove(unit)
         self._units.pop(unit.path, None)
-        self._stops.discard(unit.path)
+        self._dead.discard(unit)
         self._unconfirmed.discard(unit.path)

@@ -44,6 +44,8 @@ class UnitDetails:
     notifies_ready: bool = False
     address_filter: AddressFilter = OPEN
     notes: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -54,7 +56,9 @@ class Unit:
     and after the end of a run.
 
     ``control_group`` is the one that was read last. ``started_at`` is the time at which the
-    unit last left ``inactive``, in seconds of the monotonic clock.
+    unit last left ``inactive``, in seconds of the monotonic clock. ``restarts_at_start`` is
+    NRestarts when the reported run started. ``is_loaded`` is false after UnitRemoved, and
+    ``is_short_run`` is true if only the end of a run was received.
     """
 
     name: str
@@ -65,6 +69,9 @@ class Unit:
     invocation_id: bytes = b""
     main_pid: int = 0
     n_restarts: int = 0
+    restarts_at_start: int = 0
+    is_loaded: bool = True
+    is_short_run: bool = False
     started_at: float = 0.0
     state_detail: str = ""
     control_group: str = ""
@@ -81,6 +88,7 @@ class Unit:
     def update(self, properties: Mapping[str, Any]) -> None:
         """Store properties of the Unit and Service interfaces; others stay as they are."""
         get = properties.get
+        self.is_loaded = True
         self.active_state = get("ActiveState", self.active_state)
         self.sub_state = get("SubState", self.sub_state)
         self.freezer_state = get("FreezerState", self.freezer_state)
@@ -89,6 +97,11 @@ class Unit:
             self.started_at = microseconds / 1_000_000
         self.main_pid = get("MainPID", self.main_pid)
         self.n_restarts = get("NRestarts", self.n_restarts)
+
+    def unload(self) -> None:
+        """Store that systemd has unloaded the unit: it is dead, and has no job."""
+        self.update({"ActiveState": "inactive", "SubState": "dead", "MainPID": 0})
+        self.is_loaded = False
 
     def is_running(self, *, track_exited: bool) -> bool:
         """Return True if the unit is an instance now, and then keep its states as text.
@@ -115,8 +128,16 @@ class Unit:
         return reported.invocation_id != self.invocation_id and self.n_restarts == 0
 
     def cannot_restart(self, details: UnitDetails | None) -> bool:
-        """Return True if a dead unit can't be between two runs that systemd makes one."""
-        return bool(details and not details.may_restart and not self.main_pid)
+        """Return True if a dead unit can't be between two runs that systemd makes one.
+
+        systemd keeps a unit loaded while it has a job.
+        """
+        may_restart = details is None or details.may_restart or self.main_pid
+        return not self.is_loaded or not may_restart
+
+    def is_restart_queued(self) -> bool:
+        """Return True if Restart= has queued a start, which lists of systemd 252 do not show."""
+        return self.sub_state == "auto-restart-queued"
 
     def request_control_group(self, details: UnitDetails) -> bool:
         """Return True, once for each run, if the control group must be read.
@@ -164,11 +185,13 @@ class Unit:
             metadata=details.metadata,
             health=self.health(details),
             unit=self.name,
+            aliases=details.aliases,
             control_group=details.control_group,
             main_pid=self.main_pid,
             invocation_id=self.invocation_id,
             awaits=details.awaits,
             notes=details.notes,
+            problems=details.problems,
             ending=self.active_state == "deactivating",
             address_filter=details.address_filter,
             socket_ports=sockets,
@@ -179,21 +202,22 @@ class Unit:
 class UnitFilter:
     """Decides which units are followed, by name, and which of them run.
 
-    ``accepting_sockets`` are the socket units with Accept=yes. Their services, one for each
-    connection, are not followed.
+    ``accepting_prefixes`` are the prefixes of socket units with Accept=yes. Their services, one for
+    each connection, are not followed. ``web.socket`` and ``web@9100.socket`` both start instances
+    of ``web@.service``, because Service= can't be used with Accept=yes (systemd.socket(5)).
     """
 
-    def __init__(self, config: SystemdConfig, accepting_sockets: Container[str]) -> None:
+    def __init__(self, config: SystemdConfig, accepting_prefixes: Container[str]) -> None:
         self._config = config
-        self._accepting_sockets = accepting_sockets
+        self._accepting_prefixes = accepting_prefixes
         self._matches_patterns = lru_cache(maxsize=NAMES_CACHED)(self._match_patterns)
 
     def matches(self, name: str) -> bool:
         """Return True if a unit of this name is followed."""
         if not self._matches_patterns(name):
             return False
-        prefix, at, _ = name.partition("@")
-        return not (at and f"{prefix}.socket" in self._accepting_sockets)
+        is_instance = "@" in name and name.endswith(".service")
+        return not (is_instance and unit_prefix(name) in self._accepting_prefixes)
 
     def matches_path(self, path: str) -> bool:
         """Return True if the signals of this object are read: a followed unit or any socket."""
@@ -212,6 +236,12 @@ class UnitFilter:
 
 def _matches_any(name: str, patterns: Iterable[str]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def unit_prefix(name: str) -> str:
+    """Return the name of a unit without its instance and type."""
+    prefix, at, _ = name.partition("@")
+    return prefix if at else name.rpartition(".")[0]
 
 
 def unit_name(path: str) -> str:

@@ -37,6 +37,7 @@ class HealthCheck:
     ``targets`` are tried in order: the check fails if all of them fail. Without any, ``obstacle``
     is the reason why this host can't check. ``interval`` and ``timeout`` are seconds.
     ``unhealthy_after`` is the number of failures in a row that make an instance unhealthy.
+    ``host`` is the Host field of an HTTP request; without it, it is the target's address and port.
     """
 
     kind: CheckKind
@@ -44,6 +45,7 @@ class HealthCheck:
     obstacle: str = ""
     scheme: str = "http"
     path: str = "/"
+    host: str = ""
     interval: float
     timeout: float
     unhealthy_after: int
@@ -89,7 +91,9 @@ class HealthCheck:
     def decision(self, _award: Award) -> Decision:
         """Describe the check."""
         action = "GET" if self.kind is CheckKind.HTTP else "connect to"
-        reason, state = f"{action} {self.target} every {self.interval:g} s", RecordState.WANTED
+        host = f" with Host: {self.host}" if self.host else ""
+        reason = f"{action} {self.target}{host} every {self.interval:g} s"
+        state = RecordState.WANTED
         if self.obstacle:
             reason, state = f"not possible from this host: {self.obstacle}", RecordState.HELD
         return Decision(subject=Subject.CHECK, about=CHECK, state=state, reason=reason)
@@ -112,8 +116,8 @@ def check_of(
     if not _needs_check(instance):
         return None
     http = metadata.health_kind == "http" or (not metadata.health_kind and metadata.health_path)
-    if metadata.health_scheme and not http:
-        raise BadInput("a scheme needs a check by HTTP: set the kind, or a path")
+    if (metadata.health_scheme or metadata.health_host) and not http:
+        raise BadInput("a scheme or a host needs a check by HTTP: set the kind, or a path")
     mappings = _mappings(instance)
     found, obstacle = _targets(instance, mappings, network, past_proxy=not http)
     interval = min(float(metadata.health_interval or defaults.interval), LONGEST_INTERVAL)

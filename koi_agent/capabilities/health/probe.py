@@ -96,7 +96,10 @@ async def _over_tcp(check: HealthCheck, target: Target, connection: socket.socke
 async def _over_tls(check: HealthCheck, target: Target, connection: socket.socket) -> bytes:
     """Send the request over TLS. The certificate is not verified: it has the public name."""
     reader, writer = await asyncio.open_connection(
-        sock=connection, ssl=_context(), server_hostname=target.address, limit=LONGEST_LINE
+        sock=connection,
+        ssl=_context(),
+        server_hostname=check.host or target.address,
+        limit=LONGEST_LINE,
     )
     try:
         writer.write(_request(check, target))
@@ -118,7 +121,7 @@ def _context() -> "SSLContext":
 
 def _request(check: HealthCheck, target: Target) -> bytes:
     return (
-        f"GET {check.path} HTTP/1.1\r\nHost: {target.text}\r\nAccept: */*\r\n"
+        f"GET {check.path} HTTP/1.1\r\nHost: {check.host or target.text}\r\nAccept: */*\r\n"
         f"User-Agent: koi-runtime/{__version__}\r\nConnection: close\r\n\r\n"
     ).encode()
 

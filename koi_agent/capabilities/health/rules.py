@@ -1,11 +1,12 @@
 """The rules of health checks: at most one check for each instance that has opted in."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from koi_agent.capabilities.health.checks import CHECK, Defaults, check_of
 from koi_agent.core.errors import BadInput
-from koi_agent.core.instance import Instance, RecordState
+from koi_agent.core.instance import CheckKind, Instance, RecordState
+from koi_agent.core.plan.host_names import DOMAIN, host_name
 from koi_agent.core.plan.records import Decision, Subject
 from koi_agent.core.plan.requests import (
     NO_REQUESTS,
@@ -17,6 +18,7 @@ from koi_agent.core.plan.requests import (
     Requests,
     hold_of,
 )
+from koi_agent.core.reach.model import reachability
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,21 @@ class HealthRules:
             check = check_of(instance, self.defaults, self.policy.network)
         except BadInput as bad:
             return Requests(decisions=(_no_check(instance, str(bad)),), hold=hold)
-        return Requests(requests=(check,), hold=hold) if check else NO_REQUESTS
+        if check is None:
+            return NO_REQUESTS
+        if check.kind is CheckKind.HTTP:
+            check = replace(check, host=self._host(instance))
+        return Requests(requests=(check,), hold=hold)
+
+    def _host(self, instance: Instance) -> str:
+        """Return the host name by which others request the instance, "" if it has none."""
+        if instance.metadata.health_host:
+            return instance.metadata.health_host
+        reachable = reachability(instance, self.policy.network).endpoints
+        try:
+            return host_name(instance, self.policy, is_reachable=bool(reachable)) + DOMAIN
+        except BadInput:
+            return ""
 
     def _hold(self, instance: Instance) -> Hold | None:
         """Return the hold. An unhealthy instance is still checked, because it may recover."""

@@ -9,8 +9,9 @@ from koi_agent.capabilities.mdns.records import HostName, MdnsRecord, Service
 from koi_agent.core.errors import BadInput
 from koi_agent.core.instance import Instance, PortMetadata, RecordState
 from koi_agent.core.key import Key
-from koi_agent.core.metadata import names, service_types
+from koi_agent.core.metadata import service_types
 from koi_agent.core.metadata.txt import Txt, merge_txt
+from koi_agent.core.plan.host_names import host_name
 from koi_agent.core.plan.records import Decision, Subject
 from koi_agent.core.plan.requests import Award, Policy, Request, Requests, hold_of
 from koi_agent.core.reach.addresses import Family
@@ -47,7 +48,7 @@ class ServiceRequest:
             port=self.endpoint.port,
             addresses=self.endpoint.addresses,
             interfaces=self.endpoint.interfaces,
-            # A client that tries IPv6 in vain goes on with IPv4, but some know IPv4 only.
+            # A client that can't connect by IPv6 continues with IPv4; an IPv4-only client can't.
             family=Family.IPV6 if self.endpoint.family is Family.IPV6 else None,
             txt=self.txt,
             subtypes=self.subtypes,
@@ -71,8 +72,8 @@ class ServiceRequest:
 class HostRequest:
     """A request for a host name; requests of one ``family`` share the name.
 
-    No ``addresses`` means this host's own, of ``version`` of IP, on ``interfaces``: all of them if
-    there are none.
+    No ``addresses`` means this host's own, of ``version`` of IP, on ``interfaces``. Without
+    interfaces, these are all networks.
     """
 
     name: str
@@ -118,6 +119,7 @@ class _Reading:
     def __init__(self, instance: Instance, policy: Policy) -> None:
         self._instance = instance
         self._policy = policy
+        self._http_port = service_types.http_port(instance.ports, instance.metadata)
         self._decisions: list[Decision] = []
 
     def requests(self) -> Requests:
@@ -163,7 +165,9 @@ class _Reading:
             about=about,
             name=name,
             number=max(1, self._instance.replica),
-            type=service_types.resolve(endpoint.inside, endpoint.protocol, metadata),
+            type=service_types.resolve(
+                endpoint.inside, endpoint.protocol, metadata, self._http_port
+            ),
             endpoint=endpoint,
             txt=self._txt(of_port, about),
             subtypes=subtypes or (),
@@ -179,39 +183,34 @@ class _Reading:
         """Return the first usable service name; raise ``BadInput`` without one."""
         for name in filter(None, (of_port.name, self._instance.metadata.name)):
             try:
-                return service_names.accepted(name)
+                return self._accepted(name)
             except BadInput as bad:
                 self._refuse(Subject.NAME, f"{about}, name", str(bad))
-        return service_names.accepted(self._instance.name)
+        return self._accepted(self._instance.name)
+
+    def _accepted(self, name: str) -> str:
+        """Return a service name that may be announced; raise ``BadInput`` otherwise."""
+        accepted = service_names.accepted(name)
+        self._policy.names.check(service_names.unnumbered(accepted))
+        return accepted
 
     def _host(
         self, reachable: Sequence[Endpoint], unreachable: Sequence[Unreachable]
     ) -> Iterator[HostRequest]:
-        metadata, instance = self._instance.metadata, self._instance
+        instance = self._instance
         if not reachable and all(port.is_held for port in unreachable):
             # An instance that has just started does not listen yet.
             reason = "no port of it is open" if unreachable else "no port of it is known"
             self._decide(Subject.HOST_NAME, HOST, RecordState.HELD, reason)
             return
         try:
-            name = self._host_name(metadata.dns_name or metadata.name or instance.name, reachable)
+            name = host_name(instance, self._policy, is_reachable=bool(reachable))
         except BadInput as bad:
             self._refuse(Subject.HOST_NAME, HOST, str(bad))
             return
         replicas = (instance.backend, instance.project, instance.name)
         family = replicas if instance.project else tuple(instance.key)
         yield _host_request(name, family, reachable)
-
-    def _host_name(self, requested: str, reachable: Sequence[Endpoint]) -> str:
-        if not reachable:
-            raise BadInput("nothing of it can be reached by others")
-        name = names.dns_name(requested).removesuffix(".local")
-        if "." in name:
-            text = "mDNS host names have one label before .local: nss-mdns finds no others"
-            raise BadInput(f"{names.shown(name)} has dots, and {text}")
-        if name == self._policy.host_name.lower():
-            raise BadInput(f"{names.shown(name)} is this host's own name")
-        return name
 
 
 def _host_request(name: str, family: tuple[str, ...], reachable: Sequence[Endpoint]) -> HostRequest:

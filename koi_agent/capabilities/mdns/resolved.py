@@ -1,9 +1,13 @@
 """The provider for systemd-resolved, over the system bus (org.freedesktop.resolve1(5)).
 
-It publishes services at this host's own addresses only. Host names of instances and services at
-other addresses are refused. A registration outlives its client, so a session first unregisters
-what a killed agent left. The identifiers begin with ``koi-`` and the uid: those of another user's
-agent are not touched.
+It publishes services at this host's own addresses only, on all interfaces. Host names of instances
+and services at other addresses or on some interfaces are refused.
+
+systemd 262 and later withdraw the services of a client when its bus connection ends. Therefore,
+one connection lasts as long as the session, and a lost one ends the session: all services are
+registered again. Before 262 a service outlives its client, so a session first unregisters what a
+killed agent left. The identifiers begin with ``koi-`` and the uid: those of another user's agent
+are not touched.
 """
 
 import asyncio
@@ -166,6 +170,10 @@ class Session:
         if record.addresses:
             reason = "systemd-resolved announces only services at this host's own addresses"
             return _status(record, record.name, RecordState.REFUSED, reason)
+        if record.interfaces:
+            reason = "systemd-resolved announces services on all interfaces"
+            text = f"{reason}, not only on {', '.join(record.interfaces)}"
+            return _status(record, record.name, RecordState.REFUSED, text)
         path = _path(record)
         known = self._registered.at(path) or await self._register(owner, record, path)
         return _status(record, known.name, RecordState.ANNOUNCED, "; ".join(_limits(known)))

@@ -5,10 +5,14 @@ import pwd
 from collections.abc import Sequence
 
 from koi_agent import __version__
-from koi_agent.cli import formatting, records
+from koi_agent.cli import formatting, in_force, records
 from koi_agent.cli.client import Client
 from koi_agent.cli.doctor.findings import Bus, Case, Finding, failure, ok, warning
+from koi_agent.config import Flags, load
 from koi_agent.core.dbus_names import BACKEND, MANAGER, NAME, ROOT
+
+MOST_PROBLEMS = 10
+"""Findings about unit files; further ones are only counted."""
 
 
 async def identity(case: Case, bus: Bus) -> Sequence[Finding]:
@@ -40,6 +44,45 @@ async def state(case: Case, bus: Bus) -> Sequence[Finding]:
         text = f"the agent has version {version}, this command has version {__version__}"
         found.append(warning(text, f"{case.systemctl} restart koi-runtime"))
     return found
+
+
+async def reload(case: Case, bus: Bus) -> Sequence[Finding]:
+    """Check that the last reload succeeded, and that the settings of the files are in force."""
+    manager = await Client(bus.link).properties(ROOT, MANAGER)
+    advice = f"{case.systemctl} reload koi-runtime"
+    if error := records.text(manager, "ReloadError"):
+        text = f"the last reload was refused, the previous settings are in force: {error}"
+        return [failure(text, f"correct it, then run {advice}")]
+    running = in_force.settings(manager)
+    if running is None:
+        return []
+    files = in_force.of_files(load(Flags(scope=case.scope), case.environment))
+    differing = in_force.differing(files, running)
+    if not differing:
+        return [ok("the settings of the files are in force")]
+    return [
+        warning(
+            f"[{key[0]}] {in_force.text(key, files[key])} is not in force;"
+            f" in force: {in_force.text(key, running[key])}",
+            advice,
+        )
+        for key in differing
+    ]
+
+
+async def unit_files(case: Case, bus: Bus) -> Sequence[Finding]:
+    """Check that the agent could read the files of all units that it follows."""
+    instances = await Client(bus.link).instances()
+    texts = [
+        f"{records.text(values, 'Backend')}:{records.text(values, 'Id')}: {problem}"
+        for values in instances
+        for problem in records.items(values, "Problems")
+    ]
+    found = [warning(text, f"correct it, then run {case.reload_units}") for text in texts]
+    if len(found) > MOST_PROBLEMS:
+        more = f"{len(found) - MOST_PROBLEMS} more: koi-runtime list --columns=name,problems -q"
+        return [*found[:MOST_PROBLEMS], warning(more)]
+    return found or [ok("the agent can read the files of all units")]
 
 
 def _instances(count: int) -> str:

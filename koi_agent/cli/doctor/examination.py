@@ -34,6 +34,8 @@ ON_BUS: Sequence[BusCheck] = (
 AGENT: Sequence[BusCheck] = (
     ("agent", agent.identity),
     ("state", agent.state),
+    ("reload", agent.reload),
+    ("unit-files", agent.unit_files),
     ("backends", agent.backends),
 )
 """The checks that need no bus, a bus, and a running agent; a new check is a new row."""

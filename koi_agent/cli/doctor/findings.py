@@ -87,6 +87,11 @@ class Case:
         return "systemctl --user" if self.scope == "user" else "systemctl"
 
     @property
+    def reload_units(self) -> str:
+        """The command after which systemd and the agent read unit files again."""
+        return f"{self.systemctl} daemon-reload"
+
+    @property
     def reinstall(self) -> str:
         """The command that installs a missing part of the installation."""
         if self.scope == "user" and self.host.environment:

@@ -9,7 +9,7 @@ from koi_agent.cli.client import Client
 from koi_agent.cli.doctor.findings import Bus, Case, Finding, failure, ok, warning
 from koi_agent.cli.doctor.units import SYSTEMD, active_state, file_state
 from koi_agent.core.dbus_names import BACKEND
-from koi_agent.host.engines import SOCKETS, gate_socket, gate_unit
+from koi_agent.host.engines import SOCKETS, SocketUnit, gate_socket, gate_unit
 
 
 async def gates(case: Case, bus: Bus) -> Sequence[Finding]:
@@ -53,7 +53,9 @@ async def _gate(case: Case, bus: Bus, engine: str, endpoint: str) -> Finding:
     if socket == "active":
         return ok(f"{engine}: gate listening")
     if path == "active":
-        return ok(f"{engine}: gate starts when {SOCKETS[engine]} exists")
+        unit_advice = SocketUnit(engine=engine, scope="system").advice()
+        hint = f": {unit_advice}" if unit_advice else ""
+        return ok(f"{engine}: gate starts when {SOCKETS[engine]} exists{hint}")
     return await asyncio.to_thread(_inactive, engine, unit)
 
 

@@ -8,7 +8,6 @@ from koi_agent.cli.arguments import Arguments
 from koi_agent.cli.doctor.examination import Result, examine
 from koi_agent.cli.doctor.findings import Case, Verdict, this_host
 from koi_agent.cli.output import Output, Style
-from koi_agent.config import scope
 from koi_agent.core.text import printable
 
 MARKS = {
@@ -19,7 +18,7 @@ MARKS = {
 
 
 def act(arguments: Arguments, output: Output) -> int:
-    case = Case(scope=scope(arguments.scope), environment=os.environ, host=this_host())
+    case = Case(scope=arguments.agent, environment=os.environ, host=this_host())
     results = asyncio.run(examine(case))
     if output.mode != "off":
         output.json([record(result) for result in results])

@@ -58,6 +58,7 @@ KEYS = (
     KeyRow("txt.<k>", MDNS, "txt", "A string of the TXT record", names.safe_text),
     KeyRow("port", _COMMON, "port", "The port to announce and to check", values.port),
     KeyRow("health.path", _HEALTH, "health_path", "Path of an HTTP check", values.path),
+    KeyRow("health.host", _HEALTH, "health_host", "Host of an HTTP check", names.host_header),
     KeyRow("health.kind", _HEALTH, "health_kind", "Kind of check: http or tcp", values.health_kind),
     KeyRow("health.scheme", _HEALTH, "health_scheme", "http or https", values.health_scheme),
     KeyRow("health.interval", _HEALTH, "health_interval", "Time between checks", *_SECONDS),
@@ -118,11 +119,18 @@ class Spelling:
     separator: str
     unit: bool = False
 
-    def parse(self, name: str) -> KeyTarget:
-        """Parse a key without its prefix. Raises ``BadInput`` for an unknown key."""
-        for row, pattern in _PATTERNS[self]:
-            if match := pattern.fullmatch(name):
-                return _target(row, match.groupdict())
+    @property
+    def switch(self) -> KeyTarget:
+        """The target that opts in or out."""
+        return _SWITCH
+
+    def parse(self, key: str) -> KeyTarget:
+        """Parse a key with its prefix, in any case. Raises ``BadInput`` for an unknown key."""
+        name = key[len(self.prefix) :]
+        if key.startswith(self.prefix):
+            for row, pattern in _PATTERNS[self]:
+                if match := pattern.fullmatch(name):
+                    return _target(row, match.groupdict())
         raise BadInput("unknown key" + self._suggestion(name))
 
     def _suggestion(self, name: str) -> str:
@@ -136,6 +144,9 @@ class Spelling:
         port = f"(?P<port>[0-9]+)(?:{self.separator}(?P<protocol>tcp|udp))?"
         escaped = re.escape(self.write(name))
         return re.compile(escaped.replace("<port>", port).replace("<k>", "(?P<txt>.+)"), re.DOTALL)
+
+
+_SWITCH = KeyTarget(KEYS[0])
 
 
 def _target(row: KeyRow, groups: dict[str, str]) -> KeyTarget:

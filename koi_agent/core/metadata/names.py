@@ -101,10 +101,20 @@ def protocol_of(accepted_type: str) -> Protocol:
 
 
 def dns_name(value: str) -> str:
+    """Accept a host name; return it in lower case, without a final dot.
+
+    ``localhost`` is reserved for each host itself (RFC 6761 section 6.3).
+    """
+    name = host_header(value)
+    if name == "localhost":
+        raise BadInput("localhost is reserved for each host itself; use another name")
+    return name
+
+
+def host_header(value: str) -> str:
     """Accept a host name (RFC 1123 section 2.1); return it in lower case, without a final dot.
 
-    A name that ends in a number would be read as an IPv4 address. ``localhost`` is reserved for
-    each host itself (RFC 6761 section 6.3).
+    A name that ends in a number would be read as an IPv4 address.
     """
     text = filled_text(value)
     name = text.removesuffix(".")
@@ -118,6 +128,4 @@ def dns_name(value: str) -> str:
         )
     if len(labels) > 1 and labels[-1].isdecimal():
         raise BadInput(f"{shown(text)} reads as an IP address, not as a DNS name")
-    if name.lower() == "localhost":
-        raise BadInput("localhost is reserved for each host itself; use another name")
     return name.lower()

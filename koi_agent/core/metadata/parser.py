@@ -6,34 +6,20 @@ refused with a reason, and the next source applies. The functions raise no error
 the result does not depend on the order of keys in a mapping.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from koi_agent.core.errors import BadInput
 from koi_agent.core.instance import EnabledBy, KoiMetadata, PortMetadata, Protocol, Refusal
-from koi_agent.core.metadata import names
+from koi_agent.core.metadata import names, switches
+from koi_agent.core.metadata.assignments import Assignment, of_unit, prefixed, variable_of
 from koi_agent.core.metadata.keys import ANNOTATION, INCUS, LABEL, UNIT, KeyTarget, Spelling
 from koi_agent.core.metadata.proxy_labels import from_proxy_labels
 from koi_agent.core.metadata.txt import Txt, merge_txt, txt_record
 
 MOST_KEYS = 1000
-
-_SECTION = "X-Koi"
-_VARIABLE = "KOI_MDNS_ANNOUNCE"
-
-
-@dataclass(frozen=True, slots=True)
-class _Assignment:
-    """One key and its value; ``name`` is the key without prefix, ``key`` is for refusals."""
-
-    key: str
-    name: str
-    value: str
-
-    def refused(self, reason: object, capability: str = "") -> Refusal:
-        return Refusal(key=self.key, reason=str(reason), capability=capability)
 
 
 class _Accepted(NamedTuple):
@@ -55,11 +41,13 @@ _PLAIN_FIELDS = KoiMetadata.__dataclass_fields__.keys() - {
     "refused",
 }
 _RANKS = (*EnabledBy, None)
+_PARTS = {"name": "service", "dns_name": "host name"}
+"""The uses of a value that opts in, by field."""
 
 
 def from_labels(labels: Mapping[str, str], environment: Mapping[str, str]) -> KoiMetadata:
     """Parse the labels and the environment of a container."""
-    metadata = _parse(LABEL, _prefixed(LABEL, labels), _variable(environment))
+    metadata = _parse(LABEL, prefixed(LABEL, labels), variable_of(environment))
     if metadata.enable is False:
         return metadata
     return merge(metadata, from_proxy_labels(labels, metadata))
@@ -67,23 +55,27 @@ def from_labels(labels: Mapping[str, str], environment: Mapping[str, str]) -> Ko
 
 def from_incus_config(config: Mapping[str, str]) -> KoiMetadata:
     """Parse an Incus instance's expanded config, which includes its environment."""
-    return _parse(INCUS, _prefixed(INCUS, config), _variable(config, "environment."))
+    return _parse(INCUS, prefixed(INCUS, config), variable_of(config, "environment."))
 
 
 def from_annotations(annotations: Mapping[str, str]) -> KoiMetadata:
     """Parse the annotations of a pod."""
-    return _parse(ANNOTATION, _prefixed(ANNOTATION, annotations), None)
+    return _parse(ANNOTATION, prefixed(ANNOTATION, annotations), None)
 
 
 def from_unit_keys(
-    assignments: Iterable[tuple[str, str, str]], environment: Mapping[str, str]
+    assignments: Iterable[tuple[str, str, str]],
+    environment: Mapping[str, str],
+    refused: Mapping[int, str] = MappingProxyType({}),
 ) -> KoiMetadata:
     """Parse (section, key, value) of a merged unit file, in order, with specifiers expanded.
+
+    ``refused`` has the reasons of assignments that can't be used, by their position.
 
     As in systemd, a later assignment overrides an earlier one, an invalid one is ignored, and an
     empty one resets the key.
     """
-    return _parse(UNIT, _unit_assignments(assignments), _variable(environment))
+    return _parse(UNIT, of_unit(assignments, refused), variable_of(environment))
 
 
 def merge(stronger: KoiMetadata, weaker: KoiMetadata) -> KoiMetadata:
@@ -134,41 +126,15 @@ def _merge_port(
     return PortMetadata(**fields, txt=txt), refused
 
 
-def _prefixed(spelling: Spelling, entries: Mapping[str, str]) -> list[_Assignment]:
-    """Return the entries whose key has the prefix, sorted by key."""
-    prefix = spelling.prefix
-    keys = sorted(key for key in entries if key.startswith(prefix))
-    return [
-        _Assignment(names.shown_key(key), key.removeprefix(prefix), entries[key]) for key in keys
-    ]
-
-
-def _unit_assignments(assignments: Iterable[tuple[str, str, str]]) -> list[_Assignment]:
-    """Return the assignments of keys with the prefix and of all keys in the section."""
-    found = []
-    for section, key, value in assignments:
-        if key.startswith(UNIT.prefix):
-            name = key.removeprefix(UNIT.prefix)
-            found.append(_Assignment(names.shown_key(key), name, value))
-        elif section == _SECTION:
-            found.append(_Assignment(f"[{_SECTION}] {names.shown_key(key)}", key, value))
-    return found
-
-
-def _variable(environment: Mapping[str, str], prefix: str = "") -> _Assignment | None:
-    value = environment.get(prefix + _VARIABLE)
-    return None if value is None else _Assignment(prefix + _VARIABLE, _VARIABLE, value)
-
-
 def _parse(
-    spelling: Spelling, assignments: Sequence[_Assignment], variable: _Assignment | None
+    spelling: Spelling, assignments: Sequence[Assignment], variable: Assignment | None
 ) -> KoiMetadata:
     """Merge the keys, the names from ``announce`` and the names from the environment."""
     accepted, refused = _accept_all(spelling, assignments)
     metadata = _metadata(accepted, refused)
     for target, (key, value) in accepted.items():
         if target.row.field == "announce":
-            announce = _Assignment(key, target.row.name, value)
+            announce = Assignment(key, target.row.name, value)
             metadata = merge(metadata, _announced(announce, EnabledBy.ANNOUNCE, metadata))
     if variable:
         metadata = merge(metadata, _announced(variable, EnabledBy.ENVIRONMENT, metadata))
@@ -176,33 +142,60 @@ def _parse(
 
 
 def _accept_all(
-    spelling: Spelling, assignments: Sequence[_Assignment]
+    spelling: Spelling, assignments: Sequence[Assignment]
 ) -> tuple[_Values, tuple[Refusal, ...]]:
     accepted: dict[KeyTarget, _Accepted] = {}
     refused: list[Refusal] = []
-    for assignment in assignments[:MOST_KEYS]:
+    for assignment in _first_and_switches(assignments):
         try:
-            target = spelling.parse(assignment.name)
+            target = spelling.parse(assignment.full)
         except BadInput as bad:
-            refused.append(assignment.refused(bad))
+            refused.append(_unknown(spelling, assignment, bad, accepted))
             continue
         try:
             _accept(spelling, target, assignment, accepted)
         except BadInput as bad:
-            refused.append(assignment.refused(bad, target.row.capability))
+            reason = str(bad)
+            if target == spelling.switch:
+                accepted[target] = _Accepted(assignment.key, value=False)
+                reason += switches.COUNTS_AS_NO
+            refused.append(assignment.refused(reason, target.row.capability))
     if len(assignments) > MOST_KEYS:
         reason = f"{len(assignments)} keys are too many; only the first {MOST_KEYS} are read"
         refused.append(Refusal(key=f"{spelling.prefix}*", reason=reason))
     return accepted, tuple(refused)
 
 
+def _first_and_switches(assignments: Sequence[Assignment]) -> Iterator[Assignment]:
+    """Yield the assignments that are read: a switch is, even if it is not among the first."""
+    for number, assignment in enumerate(assignments):
+        if number < MOST_KEYS or assignment.name.lower() == switches.ENABLE:
+            yield assignment
+
+
+def _unknown(
+    spelling: Spelling,
+    assignment: Assignment,
+    bad: BadInput,
+    accepted: dict[KeyTarget, _Accepted],
+) -> Refusal:
+    """Return the refusal of an unknown key; a misspelled switch opts out unless it says yes."""
+    read = spelling.switch.row.read_unit if spelling.unit else spelling.switch.row.read
+    if read and switches.opts_out(assignment.name, assignment.value, read):
+        accepted[spelling.switch] = _Accepted(assignment.key, value=False)
+        return assignment.refused(f"{bad}{switches.COUNTS_AS_NO}")
+    return assignment.refused(bad)
+
+
 def _accept(
     spelling: Spelling,
     target: KeyTarget,
-    assignment: _Assignment,
+    assignment: Assignment,
     accepted: dict[KeyTarget, _Accepted],
 ) -> None:
     """Add the value to ``accepted``. Raises ``BadInput``."""
+    if assignment.problem:
+        raise BadInput(assignment.problem)
     if spelling.unit and not assignment.value.strip():
         accepted.pop(target, None)
         return
@@ -246,7 +239,7 @@ def _txt(accepted: _Values) -> tuple[Txt, tuple[Refusal, ...]]:
     return txt_record((key, txt_key, value) for txt_key, key, value in entries)
 
 
-def _announced(assignment: _Assignment, by: EnabledBy, metadata: KoiMetadata) -> KoiMetadata:
+def _announced(assignment: Assignment, by: EnabledBy, metadata: KoiMetadata) -> KoiMetadata:
     """Use one value as service name and as DNS name, if it is valid as either.
 
     ``My App`` is a service name but not a DNS name. This is refused only if ``metadata`` has no
@@ -255,15 +248,30 @@ def _announced(assignment: _Assignment, by: EnabledBy, metadata: KoiMetadata) ->
     fields: dict[str, Any] = {}
     refused: dict[str, Refusal] = {}
     try:
-        names.filled_text(assignment.value)
+        text = names.filled_text(assignment.value)
     except BadInput as bad:
         return KoiMetadata(refused=(assignment.refused(bad),))
+    if text.lower() in switches.REFUSING_WORDS:
+        reason = f"{names.shown(text)} is not used as a name{switches.COUNTS_AS_NO}"
+        return KoiMetadata(enable=False, enabled_by=by, refused=(assignment.refused(reason),))
     for field, read in (("name", names.instance_name), ("dns_name", names.dns_name)):
         try:
             fields[field] = read(assignment.value)
         except BadInput as bad:
-            refused[field] = assignment.refused(bad)
+            refused[field] = assignment.refused(bad, part=_PARTS[field])
     if not fields:
         return KoiMetadata(refused=tuple(refused.values()))
-    missing = tuple(refused[field] for field in refused if getattr(metadata, field) is None)
+    instead = _announced_as(fields, metadata)
+    missing = tuple(
+        assignment.refused(f"{refusal.reason}; {instead}", part=refusal.part)
+        for field, refusal in refused.items()
+        if getattr(metadata, field) is None
+    )
     return KoiMetadata(**fields, enable=True, enabled_by=by, refused=missing)
+
+
+def _announced_as(fields: Mapping[str, str], metadata: KoiMetadata) -> str:
+    """Return what is announced instead; a name in ``metadata`` goes before that in ``fields``."""
+    values = ((_PARTS[field], getattr(metadata, field) or fields[field]) for field in fields)
+    used = (f"{part} {names.shown(value)}" for part, value in values)
+    return f"announced as {' and '.join(used)}"

@@ -12,23 +12,19 @@ from typing import TypeVar
 
 from koi_agent.core.errors import BadInput
 from koi_agent.core.instance import EnabledBy, KoiMetadata, Refusal
-from koi_agent.core.metadata import names, values
+from koi_agent.core.metadata import names, switches, traefik_rules, values
 
 _T = TypeVar("_T")
 _Labels = Mapping[str, str]
 
 _MOST_KEYS = 100
 
+_TRAEFIK = "traefik."
 _TRAEFIK_SWITCH = "traefik.enable"
+# Traefik ignores the case of a label's key.
 _TRAEFIK_RULE = re.compile(r"traefik\.http\.routers\..*\.rule", re.IGNORECASE)
 _TRAEFIK_PORT = re.compile(
     r"traefik\.http\.services\..*\.loadbalancer\.server\.port", re.IGNORECASE
-)
-# Other quoted texts match as a whole, so that a Host inside of them is not found.
-_TRAEFIK_HOST = re.compile(
-    r"(?P<negated>!\s*)?\bHost\s*\(\s*(?:`(?P<tick>[^`]*)`|\"(?P<quote>[^\"]*)\")"
-    r"|`[^`]*`|\"[^\"]*\"",
-    re.IGNORECASE,
 )
 _CADDY_SITE = re.compile(r"caddy(?:_([0-9]{1,9}))?")
 _CADDY_PROXY = re.compile(
@@ -49,7 +45,7 @@ class _Found:
 
 def is_proxy_label(label: str) -> bool:
     """Return True for a label that this module reads."""
-    return label == _TRAEFIK_SWITCH or any(
+    return label.lower() == _TRAEFIK_SWITCH or any(
         pattern.fullmatch(label)
         for pattern in (_TRAEFIK_RULE, _TRAEFIK_PORT, _CADDY_SITE, _CADDY_PROXY)
     )
@@ -90,24 +86,35 @@ def _added(found: _Found, metadata: KoiMetadata, refused: tuple[Refusal, ...]) -
 
 
 def _traefik(labels: _Labels) -> _Found:
-    switch = labels.get(_TRAEFIK_SWITCH, "").strip().lower()
-    keys = [] if switch == "false" else sorted(key for key in labels if key[:8] == "traefik.")
+    keys = sorted(key for key in labels if key[: len(_TRAEFIK)].lower() == _TRAEFIK)
+    enabled, refused = _traefik_switch(labels, keys)
+    keys = keys if enabled else []
     rules = filter(_TRAEFIK_RULE.fullmatch, keys)
     ports = filter(_TRAEFIK_PORT.fullmatch, keys)
     host, refused_hosts = _first(labels, rules, _rule_host, names.dns_name)
     port, refused_ports = _first(labels, ports, str.strip, values.port)
     return _Found(
-        source="traefik-labels", host=host, port=port, refused=refused_hosts + refused_ports
+        source="traefik-labels",
+        host=host,
+        port=port,
+        refused=refused + refused_hosts + refused_ports,
     )
 
 
+def _traefik_switch(labels: _Labels, keys: Iterable[str]) -> tuple[bool, tuple[Refusal, ...]]:
+    """Return False if a switch disables the labels or can't be read, and the refusals."""
+    enabled, refused = True, []
+    for key in keys:
+        if key.lower() == _TRAEFIK_SWITCH:
+            says_yes, reason = switches.go_switch(labels[key])
+            enabled = enabled and says_yes
+            refused += [Refusal(key=names.shown_key(key), reason=reason)] if reason else []
+    return enabled, tuple(refused)
+
+
 def _rule_host(rule: str) -> str | None:
-    """Return the first Host of a rule: `Host(`a`)` of v3, or the first of v2's `Host(`a`, `b`)`."""
-    for match in _TRAEFIK_HOST.finditer(rule):
-        host = (match["tick"] or match["quote"] or "").strip()
-        if host and not match["negated"]:
-            return host
-    return None
+    """Return the first host of a rule."""
+    return next(traefik_rules.hosts(rule), None)
 
 
 def _caddy(labels: _Labels) -> _Found:

@@ -1,6 +1,8 @@
-"""The DNS-SD service type of a port: from metadata, else from the port number."""
+"""The DNS-SD service type of a port: from metadata, its check by HTTP, or the port number."""
 
-from koi_agent.core.instance import KoiMetadata, Protocol
+from collections.abc import Iterable
+
+from koi_agent.core.instance import KoiMetadata, PortMapping, Protocol
 from koi_agent.core.metadata.names import protocol_of
 
 FALLBACK = {Protocol.TCP: "_koi-managed._tcp", Protocol.UDP: "_koi-managed._udp"}
@@ -44,8 +46,28 @@ WELL_KNOWN = {
 }
 
 
-def resolve(port: int, protocol: Protocol, metadata: KoiMetadata) -> str:
+def is_http(metadata: KoiMetadata) -> bool:
+    """Return True if metadata declares a check by HTTP."""
+    if metadata.health_kind:
+        return metadata.health_kind == "http"
+    return metadata.health_path is not None
+
+
+def http_port(ports: Iterable[PortMapping], metadata: KoiMetadata) -> int:
+    """Return the port that metadata declares to serve HTTP, by its number inside; 0 for none.
+
+    It is the port that is checked: the one that metadata names, else the lowest, published first.
+    """
+    if not is_http(metadata):
+        return 0
+    tcp = ((not p.host_port, p.container_port) for p in ports if p.protocol is Protocol.TCP)
+    return metadata.port or min(tcp, default=(True, 0))[1]
+
+
+def resolve(port: int, protocol: Protocol, metadata: KoiMetadata, http: int) -> str:
     """Return the service type of a port; ``port`` is the number inside the instance.
+
+    ``http`` is the instance's ``http_port``: without a type in metadata, its type is that of HTTP.
 
     The port's own type takes precedence over the instance's. A type of another protocol does not
     apply: ``_http._tcp`` is not a type for the UDP port of a web server.
@@ -54,4 +76,6 @@ def resolve(port: int, protocol: Protocol, metadata: KoiMetadata) -> str:
     for service_type in (of_port and of_port.type, metadata.service_type):
         if service_type and protocol_of(service_type) is protocol:
             return service_type
+    if port == http and protocol is Protocol.TCP:
+        return f"_{metadata.health_scheme or 'http'}._tcp"
     return WELL_KNOWN.get((port, protocol), FALLBACK[protocol])

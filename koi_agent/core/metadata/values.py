@@ -19,6 +19,9 @@ _LONGEST_SECONDS = 2**32 - 1
 _UNIT_BOOLEANS = dict.fromkeys(("1", "yes", "y", "true", "t", "on"), True) | dict.fromkeys(
     ("0", "no", "n", "false", "f", "off"), False
 )
+_GO_BOOLEANS = dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True) | dict.fromkeys(
+    ("0", "f", "F", "FALSE", "false", "False"), False
+)
 
 _MICROSECONDS = {
     unit: size
@@ -55,6 +58,13 @@ def unit_boolean(value: str) -> bool:
     if word is None:
         raise BadInput(f"{shown(value)} is not a boolean; use yes or no")
     return word
+
+
+def go_boolean(value: str) -> bool:
+    """Parse a boolean as Go's ``strconv.ParseBool`` does, which Traefik uses."""
+    if value not in _GO_BOOLEANS:
+        raise BadInput(f"{shown(value)} is not a boolean of Go; use true or false")
+    return _GO_BOOLEANS[value]
 
 
 def port(value: str) -> int:

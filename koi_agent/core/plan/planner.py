@@ -2,7 +2,8 @@
 
 The plan follows from the requests of all instances and from nothing else: neither the order in
 which instances appeared nor the previous plan counts. Requests for the same name are ranked by
-creation time, backend and id. The rules of the capability decide each contest.
+creation time, backend and id; one-offs come last. The rules of the capability decide each contest.
+An instance that is held gets no name, and others do not wait for it.
 
 Only instances that request the same name affect each other. A change costs the same for any
 number of other instances.
@@ -10,7 +11,7 @@ number of other instances.
 
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from koi_agent.core.instance import Instance, RecordState
 from koi_agent.core.key import Key
@@ -19,7 +20,6 @@ from koi_agent.core.plan.requests import (
     NO_REQUESTS,
     Award,
     Contender,
-    Hold,
     Request,
     Rules,
     considered,
@@ -99,13 +99,27 @@ class Planner:
         """Decide a contest; yield the instances that get another award than before."""
         entries = [self._entries[key] for key in self._contenders.get(contest, ())]
         ranked = sorted(entries, key=lambda entry: entry.rank)
-        slots = [(entry, number) for entry in ranked for number in entry.numbers(contest)]
-        contenders = [Contender(entry.key, entry.requests[number]) for entry, number in slots]
-        awards = self.rules.award(contenders)
-        for (entry, number), award in zip(slots, awards, strict=True):
-            if entry.awards[number] != award:
-                entry.awards[number] = award
-                yield entry.key
+        slots = [_Slot(entry, number) for entry in ranked for number in entry.numbers(contest)]
+        serving = [slot for slot in slots if not slot.entry.is_held]
+        contenders = [slot.contender for slot in serving]
+        holders: dict[str, _Slot] = {}
+        for slot, award in zip(serving, self.rules.award(contenders), strict=True):
+            holders.setdefault(award.name.lower(), slot)
+            yield from slot.set(award)
+        for slot in slots:
+            if slot.entry.is_held:
+                yield from slot.set(self._outlook(slot, holders))
+
+    def _outlook(self, slot: "_Slot", holders: Mapping[str, "_Slot"]) -> Award:
+        """Return the name that a held request is to get, and which instance has it meanwhile."""
+        (alone,) = self.rules.award([slot.contender])
+        holder = holders.get(alone.name.lower())
+        if not alone.name or holder is None:
+            return alone
+        _, beside = self.rules.award([holder.contender, slot.contender])
+        if beside.name == alone.name:  # replicas share it
+            return alone
+        return Award(alone.name, f"'{alone.name}' is {holder.entry.instance.name}'s")
 
     def _replan(self, key: Key) -> Planned | None:
         """Build the plan for an instance; return the previous one if it differs."""
@@ -120,16 +134,33 @@ class Planner:
         return before
 
 
+class _Slot(NamedTuple):
+    """One request in a contest: the entry, and the position of the request."""
+
+    entry: "_Entry"
+    number: int
+
+    @property
+    def contender(self) -> Contender:
+        return Contender(self.entry.key, self.entry.requests[self.number])
+
+    def set(self, award: Award) -> Iterator[Key]:
+        """Store an award; yield the instance if it is another one than before."""
+        if self.entry.awards[self.number] != award:
+            self.entry.awards[self.number] = award
+            yield self.entry.key
+
+
 class _Entry:
     """The requests of one instance and their awards."""
 
-    __slots__ = ("_instance", "_made", "_rules", "awards", "contests", "key", "rank")
+    __slots__ = ("_made", "_rules", "awards", "contests", "instance", "key", "rank")
 
     def __init__(self, instance: Instance, rules: Rules) -> None:
         created = instance.created_at if instance.traits.has_creation_time else 0
         self.key = instance.key
-        self.rank = created, instance.backend, instance.id
-        self._instance = instance
+        self.rank = instance.one_off, created, instance.backend, instance.id
+        self.instance = instance
         self._rules = rules
         self._made = rules.requests(instance)
         self.contests = frozenset(one.contest for one in self.requests if one.contest is not None)
@@ -142,15 +173,20 @@ class _Entry:
         return self._made.requests
 
     @property
+    def is_held(self) -> bool:
+        """True if all requests of the instance are held."""
+        return self._made.hold is not None
+
+    @property
     def is_empty(self) -> bool:
         """True if the instance requests nothing and there is nothing to explain."""
         return self._made is NO_REQUESTS
 
     def still_holds(self, instance: Instance, rules: Rules) -> bool:
         """Return True if these requests are also those of ``instance`` under ``rules``."""
-        same = self._rules is rules and considered(self._instance) == considered(instance)
+        same = self._rules is rules and considered(self.instance) == considered(instance)
         if same:
-            self._instance = instance  # the registry has dropped the one before
+            self.instance = instance  # the registry has dropped the one before
         return same
 
     def numbers(self, contest: Hashable) -> Iterator[int]:
@@ -161,17 +197,18 @@ class _Entry:
         """Build records and decisions from the awards."""
         hold = self._made.hold
         pairs = [(r, award) for r, award in zip(self.requests, self.awards, strict=True) if award]
-        decisions = (*self._made.decisions, *(r.decision(award) for r, award in pairs))
-        return Planned(
-            records=()
-            if hold
-            else tuple(r.record(self.key, award) for r, award in pairs if award.name),
-            decisions=tuple(_held(decision, hold) for decision in decisions),
-        )
+        decided = [r.decision(award) for r, award in pairs]
+        if hold is None:
+            records = tuple(r.record(self.key, award) for r, award in pairs if award.name)
+            return Planned(records=records, decisions=(*self._made.decisions, *decided))
+        reasons = [hold.beside(award.reason, self.instance.name) for _, award in pairs]
+        final = [_held(decision, hold.reason) for decision in self._made.decisions]
+        held = [_held(decision, why) for decision, why in zip(decided, reasons, strict=True)]
+        return Planned(decisions=(*final, *held))
 
 
-def _held(decision: Decision, hold: Hold | None) -> Decision:
-    """Return the decision as held, if there is a hold and the request was not refused."""
-    if hold is None or decision.state is not RecordState.WANTED:
+def _held(decision: Decision, reason: str) -> Decision:
+    """Return the decision as held, if the request was not refused."""
+    if decision.state is not RecordState.WANTED:
         return decision
-    return replace(decision, state=RecordState.HELD, reason=hold.reason)
+    return replace(decision, state=RecordState.HELD, reason=reason)

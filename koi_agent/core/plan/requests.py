@@ -5,13 +5,14 @@ instances. Names are assigned by the planner.
 """
 
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from operator import attrgetter
 from typing import NamedTuple, Protocol
 
 from koi_agent.core.instance import EnabledBy, Health, Instance, InstanceState
 from koi_agent.core.key import Key
+from koi_agent.core.plan.name_rules import NameRules
 from koi_agent.core.plan.records import Decision, Record
 from koi_agent.core.plan.restarts import STEADY
 from koi_agent.core.reach.network import UNKNOWN, HostNetwork
@@ -22,8 +23,8 @@ class Policy:
     """The administrator's decisions that all capabilities share, and the state of the host.
 
     ``host_name`` is this host's name, a single label. ``lost`` are the backends that have been
-    lost for longer than ``StaleAfter=``: their instances are no longer announced. ``network`` are
-    the interfaces of this host.
+    lost for longer than ``StaleAfter=``: their instances are no longer announced. ``names`` are
+    the names that instances may have, ``network`` the interfaces of this host.
     """
 
     host_name: str
@@ -31,6 +32,7 @@ class Policy:
     withdraw_unhealthy: bool = True
     lost: frozenset[str] = frozenset()
     network: HostNetwork = UNKNOWN
+    names: NameRules = field(default_factory=NameRules)
 
     def admits(self, instance: Instance) -> bool:
         """Return True if the instance has opted in from a source that counts."""
@@ -53,6 +55,13 @@ class Hold(NamedTuple):
 
     kind: HoldKind
     reason: str
+
+    def beside(self, holder: str, name: str) -> str:
+        """Return the reason for the instance ``name``; ``holder`` is which other has its name."""
+        if not holder:
+            return self.reason
+        subject, _, rest = self.reason.partition(" ")
+        return f"{holder} while {name if subject == 'it' else subject} {rest}"
 
 
 def hold_of(instance: Instance, policy: Policy) -> Hold | None:
@@ -134,6 +143,6 @@ class Rules(Protocol):
 
 considered = attrgetter(
     *("name", "state", "health", "checked", "ports", "ips", "metadata", "ending"),
-    *("stale", "project", "replica", "created_at", "address_filter"),
+    *("stale", "project", "replica", "one_off", "created_at", "address_filter"),
 )
 """The fields of an instance that rules read. A change of any other field changes no plan."""

@@ -1,4 +1,4 @@
-"""What limits from where a bound port of this host is reached: address, interface, firewall."""
+"""The limits of a bound port of this host: its address, its interface and the unit's firewall."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

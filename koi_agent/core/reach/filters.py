@@ -1,6 +1,6 @@
 """The firewall of a unit: IPAddressAllow=, IPAddressDeny=, RestrictNetworkInterfaces=.
 
-See systemd.resource-control(5). A packet is let in if its address is allowed, or else if it is
+See systemd.resource-control(5). A packet may enter if its address is allowed, or else if it is
 not denied. Slices above the unit may have filters of their own, which are not read.
 """
 
@@ -39,11 +39,11 @@ class AddressFilter:
         return not self.interfaces or (name in self.interfaces) is not self.denies_interfaces
 
     def admits(self, address: Address) -> bool:
-        """Return True if packets from one address are let in."""
+        """Return True if packets from one address may enter."""
         return self.admits_network(ip_network(address))
 
     def admits_network(self, network: Network) -> bool:
-        """Return True if packets from some address of a network are let in."""
+        """Return True if packets from some address of a network may enter."""
         if any(network.overlaps(one) for one in _networks(self.allow, network.version)):
             return True
         return not any(_contains(one, network) for one in _networks(self.deny, network.version))

@@ -1,4 +1,4 @@
-"""Where other hosts reach the ports of an instance: one answer for all that asks.
+"""The networks from which other hosts reach the ports of an instance.
 
 The answer follows from what binds (address, family, interface), from what publishes (an engine, a
 socket unit, an address of its own on the LAN), from the interfaces that this host has now, and
@@ -22,7 +22,7 @@ class Endpoint:
 
     ``port`` is the port to connect to, ``inside`` the port that the instance itself uses. Without
     ``addresses`` it is reached at this host's own, of ``families``. Without ``interfaces`` it is
-    reached through all of them; ``limit`` says why it is not, for a person.
+    reached through all of them; ``limit`` is the reason of a limit, for a person.
     """
 
     port: int

@@ -35,15 +35,19 @@ T = TypeVar("T")
 
 
 class InstancePort(NamedTuple):
-    """A port and the metadata of its instance, which may name the port's service type."""
+    """A port and the metadata of its instance, which may name the port's service type.
+
+    ``http`` is the instance's ``service_types.http_port``.
+    """
 
     mapping: PortMapping
     metadata: KoiMetadata
+    http: int
 
     @property
     def service_type(self) -> str:
         port, protocol = self.mapping.container_port, self.mapping.protocol
-        return service_types.resolve(port, protocol, self.metadata)
+        return service_types.resolve(port, protocol, self.metadata, self.http)
 
 
 def _entry(key: str, kind: Type, get: Callable[[T], Any], text: str) -> Row[T]:
@@ -130,6 +134,7 @@ METADATA: Final[Table[KoiMetadata]] = Table(
         _optional("health_path", TEXT, "Path that an HTTP health check requests."),
         _optional("health_kind", TEXT, "How health is checked: http or tcp."),
         _optional("health_scheme", TEXT, "Scheme of an HTTP health check: http or https."),
+        _optional("health_host", TEXT, "Host header of an HTTP health check."),
         _optional("health_interval", LONG_NUMBER, "Seconds between two health checks."),
         _optional("health_timeout", LONG_NUMBER, "Seconds that a health check may take."),
         _optional("proxy_port", PORT_NUMBER, "TLS port that a proxy listens on."),

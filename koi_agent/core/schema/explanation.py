@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from koi_agent.core.instance import Instance, KoiMetadata
+from koi_agent.core.metadata.service_types import http_port
 from koi_agent.core.plan.records import Decision
 from koi_agent.core.reach.model import Endpoint, places, reachability
 from koi_agent.core.reach.network import HostNetwork
@@ -20,7 +21,8 @@ def explanation_of(
     ``network`` are the interfaces of this host, which decide from where a port is reached.
     """
     metadata = instance.metadata
-    ports = [PORT.values(InstancePort(port, metadata)) for port in instance.ports]
+    http = http_port(instance.ports, metadata)
+    ports = [PORT.values(InstancePort(port, metadata, http)) for port in instance.ports]
     enabled = metadata.enable is True
     reach = reachability(instance, network)
     return {
@@ -38,19 +40,21 @@ def explanation_of(
             if network.is_known
         ],
         "unreachable": [{"port": one.port, "reason": one.reason} for one in reach.unreachable],
-        "decisions": [
-            {
-                "capability": d.capability,
-                "about": d.about,
-                "outcome": str(d.state),
-                "reason": d.reason,
-            }
-            for d in decisions
-        ],
+        "decisions": [_decision(one) for one in decisions],
         "refused": [
-            {"key": r.key, "reason": r.reason, "capability": r.capability} for r in metadata.refused
+            {"key": r.key, "reason": r.reason, "capability": r.capability, "part": r.part}
+            for r in metadata.refused
         ],
         "notes": list(instance.notes),
+    }
+
+
+def _decision(decision: Decision) -> dict[str, Any]:
+    return {
+        "capability": decision.capability,
+        "about": decision.about,
+        "outcome": str(decision.state),
+        "reason": decision.reason,
     }
 
 

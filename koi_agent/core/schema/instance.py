@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from koi_agent.core.instance import Health, Instance, InstanceState
 from koi_agent.core.key import Key
+from koi_agent.core.metadata.service_types import http_port
 from koi_agent.core.schema.dictionaries import ANNOUNCEMENT, METADATA, PORT, InstancePort
 from koi_agent.core.schema.tables import ChangeSignal, Row, Table, dictionary, list_of
 from koi_agent.core.schema.types import (
@@ -31,7 +32,8 @@ def _key(values: Mapping[str, Any]) -> str:
 
 
 def _ports(instance: Instance) -> list[dict[str, Any]]:
-    return [PORT.values(InstancePort(port, instance.metadata)) for port in instance.ports]
+    http = http_port(instance.ports, instance.metadata)
+    return [PORT.values(InstancePort(port, instance.metadata, http)) for port in instance.ports]
 
 
 def _announcements(instance: Instance) -> list[dict[str, Any]]:
@@ -136,6 +138,14 @@ _ORIGIN: Final[tuple[Row[Instance], ...]] = (
     ),
     Row("unit", "Unit", TEXT_OR_NULL, lambda i: i.unit, "systemd unit.", heading="Unit"),
     Row(
+        "aliases",
+        "Aliases",
+        TEXTS,
+        lambda i: list(i.aliases),
+        "Other names of the systemd unit.",
+        heading="Aliases",
+    ),
+    Row(
         "main_pid",
         "MainPID",
         NUMBER_OR_NULL,
@@ -186,6 +196,13 @@ _NETWORK: Final[tuple[Row[Instance], ...]] = (
         _announcements,
         "Status of each record that it requests.",
         heading="Announced",
+    ),
+    Row(
+        "problems",
+        "Problems",
+        TEXTS,
+        lambda i: list(i.problems),
+        "Problems with its unit files, such as one that the agent can't read.",
     ),
     Row("", "LinkedTo", OBJECT_PATHS, lambda _: [], "Instances it belongs to; empty so far."),
 )

@@ -21,7 +21,9 @@ class FilterSettings:
         self._denies = False
 
     def assign(self, key: str, value: str) -> None:
-        """Apply one assignment."""
+        """Apply one assignment; other keys than ``FILTER_KEYS`` are ignored."""
+        if key not in FILTER_KEYS:
+            return
         if key == "RestrictNetworkInterfaces":
             self._restrict(value)
             return

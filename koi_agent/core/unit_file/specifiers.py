@@ -1,23 +1,25 @@
-"""Expands the specifiers of unit files that stand for the name of the unit.
+"""Expands the specifiers of unit files.
 
 systemd does not expand specifiers in keys that it does not know (systemd.unit(5), "Specifiers").
-Specifiers for the host or the manager are not expanded, and they are reported.
+The name of the unit is known here, and the caller knows the host. Specifiers for the user, the
+directories and the credentials of a manager depend on its environment. They are not expanded.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
-
-KNOWN: Final = "%%, %n, %N, %p, %P, %i, %I, %j and %J"
 
 _SPECIFIER = re.compile(r"%(.)", re.DOTALL)
 _ESCAPED = re.compile(rb"-|\\(?:x([0-9a-fA-F]{2}))?")
 
 
-def expand(value: str, name: str) -> tuple[str, tuple[str, ...]]:
+def expand(
+    value: str, name: str, host: Mapping[str, Callable[[], str | None]]
+) -> tuple[str, tuple[str, ...]]:
     """Expand a value for the unit of this name; return it and the specifiers left as they are.
 
-    As in systemd, a percent sign before anything but a letter or a digit is not a specifier.
+    ``host`` has the meanings of further specifiers. As in systemd, a percent sign before anything
+    but a letter is not a specifier.
     """
     unexpanded: list[str] = []
 
@@ -25,14 +27,18 @@ def expand(value: str, name: str) -> tuple[str, tuple[str, ...]]:
         letter = found.group(1)
         if letter == "%":
             return "%"
-        text = _MEANINGS[letter](name) if letter in _MEANINGS else None
+        text = host[letter]() if letter in host else _meaning(letter, name)
         if text is not None:
             return text
-        if letter.isascii() and letter.isalnum():
+        if letter.isascii() and letter.isalpha():
             unexpanded.append(found.group())
         return found.group()
 
     return _SPECIFIER.sub(expanded, value), tuple(dict.fromkeys(unexpanded))
+
+
+def _meaning(letter: str, name: str) -> str | None:
+    return _MEANINGS[letter](name) if letter in _MEANINGS else None
 
 
 def unescape(text: str) -> str | None:
@@ -71,6 +77,12 @@ def _last(name: str) -> str:
     return _prefix(name).rpartition("-")[2]
 
 
+def _file_name(name: str) -> str | None:
+    """Return the path that the instance stands for, or else the prefix."""
+    path = unescape(_instance(name) or _prefix(name))
+    return None if path is None else "/" + path.removeprefix("/")
+
+
 _MEANINGS: Final[dict[str, Callable[[str], str | None]]] = {
     "n": str,
     "N": _stem,
@@ -79,5 +91,6 @@ _MEANINGS: Final[dict[str, Callable[[str], str | None]]] = {
     "i": _instance,
     "I": lambda name: unescape(_instance(name)),
     "j": _last,
+    "f": _file_name,
     "J": lambda name: unescape(_last(name)),
 }

@@ -16,16 +16,18 @@ from koi_agent.bus.interfaces import (
     Property,
     interface,
 )
-from koi_agent.bus.messages import Variant
+from koi_agent.bus.messages import Variant, marshal
 from koi_agent.bus.writer import BusLost
 from koi_agent.core.dbus_names import MANAGER, NAME
 from koi_agent.core.errors import BackendLost, BadInput, ConfigError
+from koi_agent.core.event_queue import EventQueue
 from koi_agent.core.events import BackendState, BackendStatus
 from koi_agent.core.instance import Instance
 from koi_agent.core.key import Key
 from koi_agent.core.plan.records import Decision
 from koi_agent.core.reach.network import HostNetwork
 from koi_agent.core.schema.explanation import explanation_of
+from koi_agent.publishers.dbus.configuration import ConfigurationStatus
 from koi_agent.publishers.dbus.names import backend_path, instance_path
 from koi_agent.publishers.dbus.processes import with_process
 from koi_agent.publishers.dbus.signals import SIGNALS
@@ -36,6 +38,8 @@ SYSTEMD = (
     "org.freedesktop.systemd1.Manager",
 )
 INVALID = "org.freedesktop.DBus.Error.InvalidArgs"
+LIST = "a(ssssso)"
+"""The signature of ListInstances' reply."""
 FILTERS: dict[str, Callable[[Instance], str]] = {
     "name": lambda i: i.name,
     "unit": lambda i: i.unit,
@@ -52,13 +56,15 @@ class ManagerActions:
 
     ``resync`` lists a backend, or all for "", and returns the differences; it raises
     ``BackendLost``. ``reload`` reads the configuration again; it raises ``ConfigError``.
-    ``decisions`` returns the decisions about an instance, ``network`` the interfaces of this host.
+    ``decisions`` returns the decisions about an instance, ``network`` the interfaces of this host,
+    and ``configuration`` the settings in force.
     """
 
     resync: Callable[[str], Awaitable[Mapping[str, Mapping[str, str]]]]
     reload: Callable[[], Awaitable[None]]
     decisions: Callable[[Key], Sequence[Decision]]
     network: Callable[[], HostNetwork]
+    configuration: Callable[[], ConfigurationStatus]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +79,7 @@ class ManagerProperties:
     backends: tuple[BackendStatus, ...]
     instances: int
     generation: int
+    configuration: ConfigurationStatus
 
     @property
     def active(self) -> bool:
@@ -98,27 +105,30 @@ PROPERTIES = (
     Property("Backends", "as", Emits.TRUE, lambda manager: [b.name for b in manager.backends]),
     Property("InstanceCount", "u", Emits.TRUE, lambda manager: manager.instances),
     Property("Generation", "t", Emits.FALSE, lambda manager: manager.generation),
+    Property("Settings", "a(ssss)", Emits.INVALIDATES, lambda m: m.configuration.settings),
+    Property("ReloadError", "s", Emits.TRUE, lambda m: m.configuration.reload_error),
 )
 
 
 class Manager:
     """Methods of the root object.
 
-    ``instances`` and ``backends`` return what has been published. ``of_unit`` returns the
-    published instances of a unit.
+    ``queue`` knows the instances that have been published, and ``backends`` returns the backends.
+    ``of_unit`` returns the published instances of a unit.
     """
 
     def __init__(
         self,
-        instances: Callable[[], Mapping[Key, Instance]],
+        queue: EventQueue,
         backends: Callable[[], Mapping[str, BackendStatus]],
         of_unit: Callable[[str], Sequence[Instance]],
         actions: ManagerActions,
     ) -> None:
-        self._instances = instances
+        self._queue = queue
         self._backends = backends
         self._of_unit = of_unit
         self._actions = actions
+        self._list: tuple[int, bytes] = (-1, b"")
 
     def interface(self) -> Interface:
         """Return the interface: methods, properties and signals."""
@@ -130,7 +140,7 @@ class Manager:
             Method(
                 name="ListInstances",
                 handle=self._list_instances,
-                returns=(("instances", "a(ssssso)"),),
+                returns=(("instances", LIST),),
             ),
             Method(
                 name="FindInstances",
@@ -177,16 +187,21 @@ class Manager:
                 takes=(("backend", "s"), ("options", "a{sv}")),
                 returns=(("result", "a{sv}"),),
                 action=f"{NAME}.resync",
+                acts=True,
             ),
-            Method(name="Reload", handle=self._reload, action=f"{NAME}.reload"),
+            Method(name="Reload", handle=self._reload, action=f"{NAME}.reload", acts=True),
         )
 
-    def _list_instances(self, _call: Call) -> Sequence[Any]:
-        rows = [
-            [i.id, i.name, i.backend, str(i.state), str(i.health), instance_path(key)]
-            for key, i in sorted(self._instances().items())
-        ]
-        return (rows,)
+    def _list_instances(self, _call: Call) -> bytes:
+        """Return the reply, which is kept until an instance changes."""
+        version = self._queue.version
+        if self._list[0] != version:
+            rows = [
+                [i.id, i.name, i.backend, str(i.state), str(i.health), instance_path(key)]
+                for key, i in sorted(self._queue.known.items())
+            ]
+            self._list = version, marshal(LIST, (rows,))
+        return self._list[1]
 
     def _list_backends(self, _call: Call) -> Sequence[Any]:
         rows = [
@@ -204,7 +219,7 @@ class Manager:
                 raise ErrorReply(INVALID, f"filter '{name}' is not a string: '{value.signature}'")
         paths = [
             instance_path(key)
-            for key, instance in sorted(self._instances().items())
+            for key, instance in sorted(self._queue.known.items())
             if all(FILTERS[name](instance) == value.value for name, value in filters.items())
         ]
         return (paths,)
@@ -213,7 +228,7 @@ class Manager:
         return (instance_path(self._instance(id_).key),)
 
     def _get_by_name(self, _call: Call, name: str) -> Sequence[str]:
-        found = [i for i in self._instances().values() if i.name == name]
+        found = [i for i in self._queue.known.values() if i.name == name]
         return (instance_path(_only(found, f"instance named '{name}'").key),)
 
     def _get_by_unit(self, _call: Call, unit: str) -> Sequence[str]:
@@ -233,7 +248,7 @@ class Manager:
         except (BusLost, TimeoutError) as error:
             text = "systemd does not answer"
             raise ErrorReply(f"{NAME}.BackendUnavailable", text) from error
-        of_unit, instances = self._of_unit(str(unit)), self._instances().values()
+        of_unit, instances = self._of_unit(str(unit)), self._queue.known.values()
         found = await with_process(pid, str(unit), of_unit, instances)
         if not found:
             raise missing
@@ -267,7 +282,7 @@ class Manager:
 
     def _instance(self, id_: str) -> Instance:
         """Return an instance by ``backend:id``, or by an id that one backend alone has."""
-        instances = self._instances()
+        instances = self._queue.known
         with suppress(BadInput):
             if instance := instances.get(Key.parse(id_)):
                 return instance

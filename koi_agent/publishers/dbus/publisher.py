@@ -69,12 +69,12 @@ class DBusPublisher:
         self.named = asyncio.Event()
         self._phase = "starting"
         self._registry = registry
-        self._version = version
+        self._version, self._configuration = version, actions.configuration
         self._queue = EventQueue()
         self._work = asyncio.Event()
         self._link: Connection | None = None
         self._backends: dict[str, BackendStatus] = dict(registry.backends)
-        manager = Manager(self._instances, self._published_backends, self._of_unit, actions)
+        manager = Manager(self._queue, self._published_backends, self._of_unit, actions)
         self._manager = manager.interface()
         self._published = self._properties()
         self._count_timer: asyncio.TimerHandle | None = None
@@ -114,6 +114,7 @@ class DBusPublisher:
             backends=tuple(self._backends.values()),
             instances=len(self._queue.known),
             generation=self._registry.generation,
+            configuration=self._configuration(),
         )
 
     def enter(self, phase: str) -> None:

@@ -51,6 +51,9 @@ class Tree:
         self._instances = instances
         self._backends = backends
         self._log_control = log_control
+        # Labels and paths of all instances, with the generation of objects that they are of.
+        self._labels: tuple[int, Sequence[str]] = (-1, ())
+        self._paths: tuple[int, Sequence[str]] = (-1, ())
 
     def interfaces(self, path: str) -> Sequence[tuple[Interface, Any]]:
         """Return the interfaces of an object, each with the source of its properties."""
@@ -78,19 +81,18 @@ class Tree:
 
     def children(self, path: str) -> Iterable[str] | None:
         """Return the names of the children of a node above objects, ``None`` for other paths."""
-        match path:
-            case "/org/sylin/koi/Runtime1":
-                return ("backend", "instance")
-            case "/org/sylin/koi/Runtime1/instance":
-                return sorted(encode(str(key)) for key in self._instances())
-            case "/org/sylin/koi/Runtime1/backend":
-                return sorted(encode(name) for name in self._backends())
-            case _:
-                return PARENTS.get(path)
+        if path == INSTANCES:
+            generation = self.managed.generation
+            if self._labels[0] != generation:
+                self._labels = generation, sorted(encode(str(key)) for key in self._instances())
+            return self._labels[1]
+        if path == BACKENDS:
+            return sorted(encode(name) for name in self._backends())
+        return ("backend", "instance") if path == ROOT else PARENTS.get(path)
 
     def managed_paths(self) -> Sequence[str]:
         """Return the paths of all objects below the root."""
-        return [
-            *(instance_path(key) for key in self._instances()),
-            *(backend_path(name) for name in self._backends()),
-        ]
+        generation = self.managed.generation
+        if self._paths[0] != generation:
+            self._paths = generation, [instance_path(key) for key in self._instances()]
+        return [*self._paths[1], *(backend_path(name) for name in self._backends())]

@@ -7,6 +7,7 @@ from typing import Any, Protocol, cast
 
 from aiohttp import web
 
+from koi_agent.publishers.http.clients import Client
 from koi_agent.publishers.http.limits import Limits
 from koi_agent.publishers.http.response import RequestError, Stream
 
@@ -30,7 +31,7 @@ HEADERS = {
 class Owner(Protocol):
     """The listener that a connection belongs to."""
 
-    def on_idle(self) -> None:
+    def on_idle(self, connection: "Connection") -> None:
         """Handle that a connection waits for its next request."""
 
     def on_closed(self, connection: "Connection") -> None:
@@ -41,11 +42,18 @@ class Connection(web.RequestHandler):
     """A client's connection; ``count`` is called with the status of errors that aiohttp finds."""
 
     def __init__(
-        self, server: web.Server, owner: Owner, count: Callable[[int], None], limits: Limits
+        self,
+        server: web.Server,
+        owner: Owner,
+        client: Client,
+        count: Callable[[int], None],
+        limits: Limits,
     ) -> None:
         self._clock = asyncio.get_running_loop()
         super().__init__(server, loop=self._clock, **SETTINGS)
+        self.client = client
         self.closing = False
+        self.since = self._clock.time()
         self.idle_since = 0.0
         self.stream: Stream | None = None
         self._owner = owner
@@ -61,6 +69,11 @@ class Connection(web.RequestHandler):
         """True after a response, while no byte of a next request has arrived."""
         return bool(self.idle_since) and not self._busy and not self._unread
 
+    @property
+    def headless(self) -> bool:
+        """True while no whole request has arrived since the last response."""
+        return self._open_transport is not None and not self._busy and not self.idle
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._open_transport = cast("asyncio.Transport", transport)
         super().connection_made(transport)
@@ -68,6 +81,8 @@ class Connection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         if not self._unread and not self._busy:
+            if self.idle:
+                self.since = self._clock.time()
             self._abort_after(self._limits.request_timeout)
         self._unread += len(data)
         if self._unread > self._limits.unread_bytes:
@@ -119,7 +134,7 @@ class Connection(web.RequestHandler):
             self._abort_after(self._limits.last_request_timeout)
         else:
             self._abort_after(self._limits.idle_timeout)
-            self._owner.on_idle()
+            self._owner.on_idle(self)
 
     def finish(self) -> None:
         """Close the connection after the responses to the requests that have arrived."""

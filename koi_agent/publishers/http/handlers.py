@@ -5,19 +5,16 @@ import platform
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any
 
-from koi_agent.core.errors import BadInput
 from koi_agent.core.events import BackendState, BackendStatus, CheckStatus
 from koi_agent.core.instance import Health, Instance
-from koi_agent.core.key import Key
 from koi_agent.core.plan.linger import RestartGrace
 from koi_agent.core.registry import Registry
 from koi_agent.core.schema.types import rfc3339
 from koi_agent.publishers.http import metrics, prometheus_sd
 from koi_agent.publishers.http.agent_status import AgentStatus
-from koi_agent.publishers.http.instances import Encoder, backend_record, encode_array
+from koi_agent.publishers.http.instances import Encoder, backend_record, encode_array, named
 from koi_agent.publishers.http.limits import Limits
 from koi_agent.publishers.http.metrics import Family, labelled, unlabelled
 from koi_agent.publishers.http.response import (
@@ -67,13 +64,13 @@ class Handlers:
         return Response(pieces=await encode_array(self._sorted(), self._encoder.encode))
 
     async def instance(self, request: Request) -> Response:
-        return Response(pieces=[self._encoder.encode(self._instance(request.id))])
+        return Response(pieces=[self._encoder.encode(named(self._registry, request.id))])
 
     async def backends(self, _request: Request) -> Response:
         return json_response([backend_record(b) for b in self._registry.backends.values()])
 
     async def events(self, request: Request) -> Response:
-        stream = self.streams.open(request.last_event_id)
+        stream = self.streams.open(request.last_event_id, request.client)
         return Response(content_type="text/event-stream", stream=stream)
 
     async def health_status(self, _request: Request) -> Response:
@@ -160,21 +157,6 @@ class Handlers:
 
     def _sorted(self) -> list[Instance]:
         return [instance for _, instance in sorted(self._registry.visible.items())]
-
-    def _instance(self, id_: str) -> Instance:
-        """Return an instance by ``backend:id``, or by an id that one backend alone has."""
-        visible = self._registry.visible
-        with suppress(BadInput):
-            if instance := visible.get(Key.parse(id_)):
-                return instance
-        found = [i for name in self._registry.backends if (i := visible.get(Key(name, id_)))]
-        if len(found) > 1:
-            keys = ", ".join(str(instance.key) for instance in found)
-            text = f"more than one instance has this id: {keys}"
-            raise RequestError(409, "ambiguous_id", text)
-        if not found:
-            raise RequestError(404, "not_found", f"instance not found: {id_[:300]}")
-        return found[0]
 
 
 def _service(instance: Instance, status: CheckStatus) -> dict[str, Any]:

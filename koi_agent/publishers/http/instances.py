@@ -1,21 +1,27 @@
 """The JSON of instances and backends; that of an instance is cached until the instance changes."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from time import monotonic
 from typing import Any, TypeVar
 
+from koi_agent.core import lookup
+from koi_agent.core.errors import BadInput
 from koi_agent.core.events import BackendStatus
 from koi_agent.core.instance import Instance
 from koi_agent.core.key import Key
 from koi_agent.core.registry import Registry
 from koi_agent.core.schema.backend import BACKEND_PROPERTIES
 from koi_agent.core.schema.instance import INSTANCE_PROPERTIES
-from koi_agent.publishers.http.response import encode_json
+from koi_agent.publishers.http.response import RequestError, encode_json
 
 T = TypeVar("T")
 
 SLICE = 50
-"""Values encoded before other tasks get a turn: two to three milliseconds."""
+"""Values encoded before other tasks get a turn, if none is in the cache: two milliseconds."""
+TIME_SLICE = 0.003
+"""Seconds of encoding before other tasks get a turn. Values from the cache cost little."""
 
 
 class Encoder:
@@ -43,10 +49,12 @@ class Encoder:
 async def encode_array(values: Iterable[T], encode: Callable[[T], bytes]) -> list[bytes]:
     """Encode values as one JSON array, in slices; return the pieces of the array."""
     pieces = [b"["]
-    for number, value in enumerate(values, 1):
+    until = monotonic() + TIME_SLICE
+    for value in values:
         pieces += (encode(value), b",")
-        if number % SLICE == 0:
+        if monotonic() > until:
             await asyncio.sleep(0)
+            until = monotonic() + TIME_SLICE
     return [*(pieces[:-1] if len(pieces) > 1 else pieces), b"]"]
 
 
@@ -58,3 +66,34 @@ def encode(instance: Instance) -> bytes:
 def backend_record(status: BackendStatus) -> dict[str, Any]:
     """Return the JSON form of a backend."""
     return BACKEND_PROPERTIES.record(BACKEND_PROPERTIES.values(status))
+
+
+def named(registry: Registry, word: str) -> Instance:
+    """Return the instance that a key, an id or a name means; raise ``RequestError``."""
+    visible = registry.visible
+    with suppress(BadInput):
+        if instance := visible.get(Key.parse(word)):
+            return instance
+    found = [i for name in registry.backends if (i := visible.get(Key(name, word)))]
+    if len(found) > 1:
+        raise _ambiguous("ambiguous_id", "has this id", found)
+    found = found or _named(registry, word)
+    if len(found) > 1:
+        raise _ambiguous("ambiguous_name", "has this name", found)
+    if not found:
+        raise RequestError(404, "not_found", f"instance not found: {word[:300]}")
+    return found[0]
+
+
+def _named(registry: Registry, word: str) -> list[Instance]:
+    """Return the instances with a name; a pattern finds nothing."""
+    if lookup.is_pattern(word):
+        return []
+    visible = registry.visible
+    found = lookup.find(word, map(lookup.of_instance, visible.values()))
+    return [visible[one.key] for one in found] or registry.of_unit(word)
+
+
+def _ambiguous(code: str, what: str, found: Sequence[Instance]) -> RequestError:
+    keys = ", ".join(str(instance.key) for instance in found)
+    return RequestError(409, code, f"more than one instance {what}: {keys}")

@@ -22,10 +22,24 @@ class Limits:
     """Time until accept() is tried again after a resource of the system was exhausted."""
     heartbeat: float = 15.0
     """Time without an event after which a stream sends a comment."""
+    head_grace: float = 1.0
+    """Time that a connection without a whole request keeps its place while others wait."""
     connections: int = 64
-    """Open connections of one socket; more wait in the kernel's queue."""
+    """Connections of one client that are served; more of its connections wait."""
+    waiting: int = 192
+    """Connections of one client that wait; more of its connections are closed."""
+    places: int = 512
+    """Connections of all clients, served or waiting."""
+    kept_places: int = 64
+    """Of these, connections that only root and the agent's own user can have."""
+    requests: int = 4
+    """Requests of one client that are handled at one time."""
     streams: int = 16
-    """Open event streams."""
+    """Open event streams of one client."""
+    all_streams: int = 64
+    """Open event streams of all clients."""
+    kept_streams: int = 16
+    """Of these, streams that only root and the agent's own user can have."""
     kept_events: int = 1024
     """Events kept for clients that reconnect or are slow."""
     unread_bytes: int = 64 * 1024

@@ -68,7 +68,7 @@ def _operation(route: Described, method: str) -> dict[str, Any]:
 def _parameters(route: Described) -> list[dict[str, Any]]:
     parameters = []
     if "{id}" in route.path:
-        text = "The runtime's own id, or backend:id; slashes need no escape."
+        text = "backend:id, or an id, name, unit or announced name; slashes need no escape."
         parameters.append(_parameter("path", "id", text))
     parameters += [_parameter("query", name, text) for name, text in route.query.items()]
     parameters += [_parameter("header", name, text) for name, text in route.headers.items()]

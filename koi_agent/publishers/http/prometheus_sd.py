@@ -77,7 +77,9 @@ def _labels(instance: Instance, port: int) -> dict[str, str]:
     labels = {
         "__meta_koi_name": metadata.name or instance.name,
         "__meta_koi_source": "runtime",
-        "__meta_koi_service_type": service_types.resolve(port, Protocol.TCP, metadata),
+        "__meta_koi_service_type": service_types.resolve(
+            port, Protocol.TCP, metadata, service_types.http_port(instance.ports, metadata)
+        ),
         "__meta_koi_backend": instance.backend,
         "__meta_koi_id": instance.id,
     }

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Never, cast
+from weakref import WeakValueDictionary
 
 from aiohttp import web
 
@@ -13,24 +14,28 @@ from koi_agent.core.events import Event
 from koi_agent.core.plan.linger import RestartGrace
 from koi_agent.core.registry import Registry
 from koi_agent.publishers.http.agent_status import AgentStatus
+from koi_agent.publishers.http.clients import Client
 from koi_agent.publishers.http.connection import HEADERS, Connection
 from koi_agent.publishers.http.handlers import Handlers
 from koi_agent.publishers.http.host_header import Address, is_own_host, parse_address
 from koi_agent.publishers.http.limits import DEFAULTS, Limits
 from koi_agent.publishers.http.listener import Listener
+from koi_agent.publishers.http.own_names import OwnNames
+from koi_agent.publishers.http.places import Places
 from koi_agent.publishers.http.response import Request, RequestError, Response
 from koi_agent.publishers.http.routes import Routes
 
 log = logging.getLogger(__name__)
 
-BATCH = 64
-"""Pieces of a body that are written at once."""
+BATCH = 256 * 1024
+"""Bytes of a body that are written at once, and one more piece."""
 
 
 class HTTPPublisher:
     """An event sink that serves the registry on sockets.
 
     ``status`` returns the state of the agent as a whole. ``grace`` gets the same events, earlier.
+    ``names`` are those that the Host header of a request on TCP may have.
     """
 
     def __init__(
@@ -43,6 +48,13 @@ class HTTPPublisher:
         self._limits = limits
         self._handlers = Handlers(registry, grace, status, limits)
         self._routes = Routes(self._handlers, status().version)
+        self.names = OwnNames()
+        self._listeners: Sequence[Listener] = ()
+        self._turns: WeakValueDictionary[Client, asyncio.Semaphore] = WeakValueDictionary()
+
+    def _new_turns(self) -> asyncio.Semaphore:
+        """Return what bounds the requests of one client, so that others wait for few of them."""
+        return asyncio.Semaphore(self._limits.requests)
 
     def publish(self, events: Sequence[Event]) -> None:
         """Pass events to the event streams."""
@@ -56,17 +68,25 @@ class HTTPPublisher:
         """
         async with asyncio.TaskGroup() as group:
             server = web.Server(self._respond)
-            listeners = [Listener(s, server, self._count, group, self._limits) for s in sockets]
+            places = Places(self._limits)
+            listeners = self._listeners = [
+                Listener(one, server, places, self._count, group, self._limits) for one in sockets
+            ]
             try:
                 for listener in listeners:
                     listener.open()
                 await asyncio.get_running_loop().create_future()
             finally:
-                await self._finish(listeners)
+                await self._finish(listeners, places)
                 await server.shutdown(self._limits.stop_timeout)
         raise AssertionError("serve() ended without being cancelled")
 
-    async def _finish(self, listeners: Iterable[Listener]) -> None:
+    def release(self, listening: socket.socket) -> None:
+        """Stop using a socket, which its owner closes then."""
+        for listener in self._listeners:
+            listener.release(listening)
+
+    async def _finish(self, listeners: Iterable[Listener], places: Places) -> None:
         """Finish all requests and streams; close the connections that take too long."""
         for listener in listeners:
             listener.close()
@@ -75,6 +95,7 @@ class HTTPPublisher:
             async with asyncio.timeout(self._limits.stop_timeout):
                 for listener in listeners:
                     await listener.empty.wait()
+        places.stop()
         if closed := sum(listener.abort() for listener in listeners):
             log.info("%d connections were closed: their requests took too long", closed)
             for listener in listeners:
@@ -84,9 +105,11 @@ class HTTPPublisher:
         connection = cast("Connection", request.protocol)  # a listener makes no other
         with connection.handling():
             try:
-                host = _host(request)
+                host = await _host(request, self.names)
                 route, id_ = self._routes.find(request.method, request.rel_url.raw_path)
-                response = await route.handler(_parsed(request, id_, host))
+                parsed = _parsed(request, id_, host, connection.client)
+                async with self._turns.setdefault(connection.client, self._new_turns()):
+                    response = await route.handler(parsed)
             except RequestError as error:
                 response = error.response()
             return await self._send(request, connection, response)
@@ -139,11 +162,19 @@ class HTTPPublisher:
 
 
 def _batches(pieces: Sequence[bytes]) -> Iterator[bytes]:
-    for at in range(0, len(pieces), BATCH):
-        yield b"".join(pieces[at : at + BATCH])
+    batch: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        batch.append(piece)
+        size += len(piece)
+        if size >= BATCH:
+            yield b"".join(batch)
+            batch, size = [], 0
+    if batch:
+        yield b"".join(batch)
 
 
-def _host(request: web.BaseRequest) -> Address | None:
+async def _host(request: web.BaseRequest, names: OwnNames) -> Address | None:
     """Return the address that the client connected to, None for a path; raise ``RequestError``.
 
     Another host's name in the Host header is refused. A web page can send it: its owner lets the
@@ -154,18 +185,20 @@ def _host(request: web.BaseRequest) -> Address | None:
         return None
     address = parse_address(name[0])
     hosts = request.headers.getall("Host", [])
-    if len(hosts) != 1 or not is_own_host(hosts[0], address):
-        text = "Host is neither localhost nor the address of this connection"
+    own = len(hosts) == 1 and (is_own_host(hosts[0], address) or await names.has(hosts[0]))
+    if not own:
+        text = "Host is not a name or an address of this host; add it to [HTTP] Hosts="
         raise RequestError(403, "forbidden_host", text)
     return address
 
 
-def _parsed(request: web.BaseRequest, id_: str, host: Address | None) -> Request:
+def _parsed(request: web.BaseRequest, id_: str, host: Address | None, client: Client) -> Request:
     """Parse a request; raise ``RequestError``."""
     if request.body_exists:
         raise RequestError(400, "invalid_payload", "this API is read-only: send no body")
     return Request(
         id=id_,
+        client=client,
         query=request.query,
         accept=request.headers.get("Accept", ""),
         last_event_id=request.headers.get("Last-Event-ID", ""),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from koi_agent.core.errors import KoiError
+from koi_agent.publishers.http.clients import Client
 
 JSON = "application/json"
 
@@ -24,11 +25,13 @@ class Stream(Protocol):
 class Request:
     """The parts of a request that a response can depend on.
 
-    ``id`` is the decoded rest of the path after a route's folder. ``host`` is the address of this
+    ``id`` is the decoded rest of the path after a route's folder. ``client`` is the uid or the
+    address that the connection belongs to. ``host`` is the address of this
     host that the client connected to. ``local`` is true for a client on this host.
     """
 
     id: str = ""
+    client: Client = 0
     query: Mapping[str, str]
     accept: str
     last_event_id: str

@@ -43,12 +43,17 @@ class Routes:
 
     def __init__(self, handlers: Handlers, version: str) -> None:
         openapi = _json("/openapi.json", self._openapi, "This document.", {"type": "object"})
-        self.table = (*_runtime(handlers), *_agent(handlers), openapi)
+        index = _json("/", self._index, "The paths that are served.", reference("Index"))
+        self.table = (index, *_runtime(handlers), *_agent(handlers), openapi)
         self._paths = {route.path: route for route in self.table if "{" not in route.path}
         self._folders = {
             route.path.partition("{")[0]: route for route in self.table if "{" in route.path
         }
         self._version = version
+
+    async def _index(self, _request: Request) -> Response:
+        paths = {route.path: route.summary for route in self.table}
+        return json_response({"name": "koi-runtime", "version": self._version, "paths": paths})
 
     async def _openapi(self, _request: Request) -> Response:
         return json_response(document(self.table, self._version))
@@ -90,9 +95,9 @@ def _runtime(handlers: Handlers) -> Sequence[Route]:
         Route(
             path="/v1/runtime/instances/{id}",
             handler=handlers.instance,
-            summary="One instance, by its id or by backend:id.",
+            summary="One instance, by backend:id, or by an id or a name that it alone has.",
             content={JSON: reference("Instance")},
-            errors={404: "No instance has this id.", 409: "Instances of two backends have it."},
+            errors={404: "No instance has this name.", 409: "Several instances have this name."},
         ),
         _json(
             "/v1/runtime/backends",

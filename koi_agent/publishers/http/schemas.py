@@ -48,6 +48,7 @@ def _object(**properties: Type | Schema) -> Schema:
 
 SCHEMAS: Final[Mapping[str, Schema]] = {
     **{table.name: table.schema() for table in TABLES},
+    "Index": _object(name=TEXT, version=TEXT, paths=PAIRS),
     "RuntimeStatus": _object(active=BOOLEAN, backend=TEXT_OR_NULL, instance_count=NUMBER.schema),
     "Event": _object(event_v={"const": 1}, event_type=TEXT, id=TEXT, data={"type": "object"}),
     "HealthStatus": _object(

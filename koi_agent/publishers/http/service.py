@@ -1,6 +1,7 @@
 """Serves HTTP on the agent's sockets, and imports aiohttp with the first socket."""
 
 import asyncio
+import socket
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Never
 
@@ -33,6 +34,7 @@ class HTTPService:
         self._status = status
         self._publisher: HTTPPublisher | None = None
         self._changed = asyncio.Event()
+        self._hosts: Sequence[str] = sockets.hosts
         self._import()
 
     def _import(self) -> None:
@@ -41,6 +43,7 @@ class HTTPService:
             from koi_agent.publishers.http.publisher import HTTPPublisher  # noqa: PLC0415
 
             self._publisher = HTTPPublisher(self._registry, self._grace, self._status)
+            self._publisher.names.configured = self._hosts
 
     def publish(self, events: Sequence[Event]) -> None:
         """Pass events to the publisher, if there is one."""
@@ -61,11 +64,23 @@ class HTTPService:
             self._sockets.trim()
 
     def change(self, config: Config) -> None:
-        """Apply ``Listen=``; raise ``ConfigError`` and change nothing if a socket fails."""
+        """Apply ``[HTTP]``; raise ``ConfigError`` and change nothing if a socket fails."""
+        before = self._sockets.sockets
         try:
-            changed = self._sockets.change(config)
+            self._sockets.change(config, self._release)
         except NoSocket as error:
             raise ConfigError(f"[HTTP] Listen=: {error}") from error
-        if changed:
-            self._import()
-            self._changed.set()
+        finally:
+            if self._sockets.sockets != before:
+                self._import()
+                self._changed.set()
+        self._set_hosts(config.http.hosts)
+
+    def _set_hosts(self, hosts: Sequence[str]) -> None:
+        self._hosts = hosts
+        if self._publisher:
+            self._publisher.names.configured = hosts
+
+    def _release(self, listening: socket.socket) -> None:
+        if self._publisher:
+            self._publisher.release(listening)

@@ -24,6 +24,8 @@ from koi_agent.core.events import (
 )
 from koi_agent.core.instance import Instance
 from koi_agent.core.registry import Registry
+from koi_agent.core.shares import Shares
+from koi_agent.publishers.http.clients import Client, privileged
 from koi_agent.publishers.http.instances import SLICE, Encoder
 from koi_agent.publishers.http.limits import Limits
 from koi_agent.publishers.http.response import RequestError, encode_json
@@ -61,7 +63,10 @@ class EventStreams:
         self._limits = limits
         self._start = str(time.time_ns() // 1000)
         self._kept: deque[tuple[float, Event]] = deque(maxlen=limits.kept_events)
-        self._open: set[EventStream] = set()
+        self._open: dict[EventStream, None] = {}
+        self._shares = Shares(
+            limits.all_streams, limits.streams, kept=limits.kept_streams, privileged=privileged()
+        )
 
     def __len__(self) -> int:
         return len(self._open)
@@ -79,18 +84,30 @@ class EventStreams:
         for stream in self._open:
             stream.wake()
 
-    def open(self, last_id: str) -> "EventStream":
-        """Open a stream after the client's last event; raise ``RequestError``."""
-        if len(self._open) >= self._limits.streams:
-            text = f"{len(self._open)} streams are open, which is the limit: try again later"
+    def open(self, last_id: str, client: Client) -> "EventStream":
+        """Open a stream after the client's last event; raise ``RequestError``.
+
+        If all places are held, the client with the most streams loses its oldest one.
+        """
+        held = self._shares.held(client)
+        loser = None if self._shares.has_room(client) else self._shares.first_to_yield(client)
+        if not self._shares.has_share_left(client) or (
+            loser is None and not self._shares.fits(client)
+        ):
+            text = f"this client has {held} streams, which is the limit: try again later"
             raise RequestError(503, "too_many_streams", text, {"Retry-After": "5"})
-        stream = EventStream(self, self._number(last_id), self._limits.heartbeat)
-        self._open.add(stream)
+        if loser is not None:
+            next(stream for stream in self._open if stream.client == loser).close()
+        stream = EventStream(self, client, self._number(last_id), self._limits.heartbeat)
+        self._open[stream] = None
+        self._shares.add(client)
         return stream
 
     def close(self, stream: "EventStream") -> None:
         """Remove a stream."""
-        self._open.discard(stream)
+        if stream in self._open:
+            del self._open[stream]
+            self._shares.remove(stream.client)
 
     def end(self) -> None:
         """End all streams once they have sent all events."""
@@ -159,7 +176,10 @@ class EventStreams:
 class EventStream:
     """One stream; ``number`` is that of the last event that the client has, or -1 for none."""
 
-    def __init__(self, streams: EventStreams, number: int, heartbeat: float) -> None:
+    def __init__(
+        self, streams: EventStreams, client: Client, number: int, heartbeat: float
+    ) -> None:
+        self.client = client
         self._streams = streams
         self._number = number
         self._heartbeat = heartbeat

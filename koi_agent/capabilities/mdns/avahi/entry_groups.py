@@ -1,242 +1,241 @@
-"""The records of one instance as one entry group of Avahi: published, changed, renamed."""
+"""Entry groups of Avahi: made, watched until they are established, and freed.
+
+A group is filled and committed once. Avahi delays each commit of a group that was committed 15
+times, longer and longer, so a change makes another group.
+"""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
-from typing import Any, Final
+from collections.abc import Callable, MutableMapping, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any, Final, Never
 
-from koi_agent.bus.client import CALL_TIMEOUT, CallError, Connection
-from koi_agent.bus.writer import BusLost
-from koi_agent.capabilities.mdns.avahi.entries import AVAHI, DOMAIN, EVERY, Entries, Host, text_of
-from koi_agent.capabilities.mdns.records import HostName, MdnsRecord, Service
-from koi_agent.core.contracts import Report
-from koi_agent.core.errors import ungrouped
-from koi_agent.core.instance import RecordState, RecordStatus
-from koi_agent.core.key import Key
+from koi_agent.bus.calls import Call
+from koi_agent.bus.client import CallError, Connection
+from koi_agent.bus.signals import Signal
+from koi_agent.capabilities.mdns.avahi.connections import (
+    GROUP,
+    NO_AUTO_START,
+    SERVER,
+    Connections,
+)
+from koi_agent.capabilities.mdns.avahi.entries import (
+    AVAHI,
+    Method,
+    Part,
+    ServiceEntry,
+    SubtypeEntry,
+)
 
-SERVER: Final = (AVAHI, "/", f"{AVAHI}.Server")
-GROUP: Final = f"{AVAHI}.EntryGroup"
-LOCAL_COLLISION: Final = f"{AVAHI}.CollisionError"
-PERMANENT: Final = ("Invalid", "NotSupported", "NotPermitted", "TooMany")
-"""Prefixes of the Avahi errors that repeat with each attempt."""
-RELEASE_PAUSE: Final = 0.05
-"""Seconds that another group may need to release a name."""
-NO_AUTO_START: Final = 2
-"""Call flag NO_AUTO_START: the administrator decides whether avahi-daemon runs."""
-
-NO_ADDRESS: Final = 8
-"""AVAHI_LOOKUP_NO_ADDRESS."""
-ESTABLISHED, COLLISION, FAILURE = 2, 3, 4
-MOST_RENAMES: Final = 20
-"""Names tried in a row before the record fails."""
-RESOLVE_TIMEOUT: Final = 1.5
-"""Seconds in which the owner of a name answers; Avahi would wait for five."""
-
-
-Name = tuple[str, str]
-"""A unique name: a service's and its type, or a host's and an empty string."""
+AT_ONCE: Final = 8
+"""Groups that are made at one time: a bus allows 128 calls without an answer."""
+PATIENCE: Final = 3.0
+"""Seconds from a commit until Avahi is asked for the state of a group; it needs about one."""
+BUSY: Final = 0.2
+"""Seconds after which an answer of Avahi shows that it has much to do."""
+REGISTERING, ESTABLISHED, COLLISION, FAILURE = 1, 2, 3, 4
 
 
-class Group:
-    """The entry group at ``path`` for the records of ``owner``.
+class GroupState(Enum):
+    """State of a group for the agent. A group that is not alive is replaced."""
 
-    ``release`` makes another group release a name. It returns False if no other group has it.
+    NEW = auto()
+    REGISTERING = auto()
+    ESTABLISHED = auto()
+    COLLIDED = auto()
+    FAILED = auto()
+
+
+@dataclass(eq=False, slots=True)
+class EntryGroup:
+    """The group at ``path`` with the entries of ``part``; ``changed`` is called by its state.
+
+    ``error`` is Avahi's answer to entries that it did not accept. ``missing`` lists the subtypes
+    that it did not accept.
     """
 
-    def __init__(
+    connection: Connection
+    path: str
+    part: Part
+    changed: Callable[[], None]
+    state: GroupState = GroupState.NEW
+    reason: str = ""
+    error: CallError | None = None
+    missing: str = ""
+
+    @property
+    def is_alive(self) -> bool:
+        """True if Avahi announces the group or is about to."""
+        return self.state in (GroupState.REGISTERING, GroupState.ESTABLISHED)
+
+    def call(self, method: Method) -> Call:
+        """Return a call of the group."""
+        return Call((AVAHI, self.path, GROUP), *method)
+
+    def set(self, state: GroupState, reason: str = "") -> None:
+        """Set another state and report it."""
+        self.state, self.reason = state, reason
+        self.changed()
+
+
+class EntryGroups:
+    """All groups of a session. Methods raise ``BusLost`` and ``TimeoutError``."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        self._by_path: dict[str, EntryGroup] = {}
+        self._registering: dict[EntryGroup, float] = {}  # by the time when each is looked at
+        self._some_register = asyncio.Event()
+
+    async def make(
         self,
-        connection: Connection,
-        path: str,
-        owner: Key,
-        report: Report,
-        release: Callable[["Group", Name], Awaitable[bool]],
+        parts: Sequence[Part],
+        groups: MutableMapping[Part, EntryGroup],
+        changed: Callable[[], None],
     ) -> None:
-        self.connection = connection
-        self.path = path
-        self._records: tuple[MdnsRecord, ...] = ()
-        self._withdrawing: tuple[MdnsRecord, ...] = ()
-        self._owner = owner
-        self._report = report
-        self._release_elsewhere = release
-        self._lock = asyncio.Lock()
-        self._renamed: dict[tuple[str, str], str] = {}
-        self._status: list[RecordStatus] = []
-        self._entries = Entries(self._call)
-        self._collided = False
+        """Make a group for each part, and store it in ``groups`` as soon as Avahi has it.
 
-    async def free(self) -> None:
-        """Withdraw all records."""
-        async with self._lock:
-            await self._call("Free")
-
-    def has(self, name: Name) -> bool:
-        """Return True if this group publishes the name, or is withdrawing it."""
-        return any(_name_of(record) == name for record in (*self._records, *self._withdrawing))
-
-    async def release(self) -> bool:
-        """Withdraw all records, unless they are being replaced already; return True.
-
-        The plan has given the name to another instance, so these records are replaced soon.
+        Raises ``CallError`` if Avahi makes no group.
         """
-        if self._lock.locked():
-            await asyncio.sleep(RELEASE_PAUSE)
-        else:
-            async with self._lock:
-                await self._reset()
-                self.fail("the name belongs to another instance now")
-        return True
+        for first in range(0, len(parts), AT_ONCE):
+            few = parts[first : first + AT_ONCE]
+            made = await self._new(few, changed)
+            groups.update({group.part: group for group in made})
+            await self._fill(made)
+            if len(made) < len(few):
+                raise CallError(f"{AVAHI}.TooManyObjectsError", "avahi-daemon makes no entry group")
 
-    async def publish(self, records: Sequence[MdnsRecord], host: Host) -> None:
-        """Publish exactly these records; if only TXT records differ, they are changed in place."""
-        async with self._lock:
-            if self._only_text_differs(records):
-                await self._change_text(records)
+    async def _new(self, parts: Sequence[Part], changed: Callable[[], None]) -> list[EntryGroup]:
+        """Return new groups, fewer than parts if Avahi refuses."""
+        connection = await self._connections.reserve(len(parts))
+        calls = [Call(SERVER, "EntryGroupNew")] * len(parts)
+        answers = await connection.call_all(calls, flags=NO_AUTO_START)
+        paths = [str(answer[0]) for answer in answers if not isinstance(answer, CallError)]
+        self._connections.release(connection, len(parts) - len(paths))
+        made = [
+            EntryGroup(connection, path, part, changed)
+            for path, part in zip(paths, parts, strict=False)
+        ]
+        self._by_path.update({group.path: group for group in made})
+        return made
+
+    async def _fill(self, groups: Sequence[EntryGroup]) -> None:
+        """Add the entries and commit; a group with one entry is committed at the same time."""
+        if not groups:
+            return
+        single = [group for group in groups if len(group.part) == 1]
+        several = [group for group in groups if len(group.part) > 1]
+        calls = [(group, entry) for group in groups for entry in group.part]
+        commits = [(group, COMMIT) for group in single]
+        methods = [(group, entry.method()) for group, entry in calls]
+        answers = await _call(groups[0].connection, [*methods, *commits])
+        for (group, entry), answer in zip(calls, answers, strict=False):
+            if isinstance(answer, CallError) and isinstance(entry, SubtypeEntry):
+                group.missing += f"; without {entry.subtype}: {answer}"
+            elif isinstance(answer, CallError):
+                group.error = answer
+        self._committed(single, answers[len(calls) :])
+        accepted = [group for group in several if not group.error]
+        answers = await _call(groups[0].connection, [(group, COMMIT) for group in accepted])
+        self._committed(accepted, answers)
+
+    def _committed(
+        self, groups: Sequence[EntryGroup], answers: Sequence[list[Any] | CallError]
+    ) -> None:
+        """Set the state of the groups that Avahi has committed."""
+        due = asyncio.get_running_loop().time() + PATIENCE
+        for group, answer in zip(groups, answers, strict=True):
+            if isinstance(answer, CallError):
+                group.error = group.error or answer
+            elif group.state is GroupState.NEW:  # else its signal came before
+                group.state = GroupState.REGISTERING
+                self._registering[group] = due
+                self._some_register.set()
+
+    async def change_text(self, group: EntryGroup, part: Part) -> None:
+        """Change the TXT record of a service in place; a group that refuses is replaced."""
+        changed = [(group, entry.update()) for entry in part if isinstance(entry, ServiceEntry)]
+        group.part = part
+        for answer in await _call(group.connection, changed):
+            if isinstance(answer, CallError):
+                group.state = GroupState.FAILED
+
+    async def free(self, groups: Sequence[EntryGroup]) -> None:
+        """Withdraw groups; Avahi may have lost some of them."""
+        for first in range(0, len(groups), AT_ONCE):
+            few = groups[first : first + AT_ONCE]
+            for connection in {group.connection for group in few}:
+                its = [group for group in few if group.connection is connection]
+                await _call(connection, [(group, FREE) for group in its])
+                self._forget(its)
+
+    def _forget(self, groups: Sequence[EntryGroup]) -> None:
+        for group in groups:
+            self._registering.pop(group, None)
+            if self._by_path.pop(group.path, None):
+                self._connections.release(group.connection, 1)
+
+    def on_signal(self, signal: Signal) -> None:
+        """Handle the StateChanged signal of a group."""
+        if group := self._by_path.get(signal.path):
+            state, _error = signal.body
+            self._on_state(group, int(state))
+
+    def _on_state(self, group: EntryGroup, state: int) -> None:
+        if state == REGISTERING:
+            return
+        self._registering.pop(group, None)
+        match state:
+            case _ if state == ESTABLISHED:
+                group.set(GroupState.ESTABLISHED)
+            case _ if state == COLLISION:
+                group.set(GroupState.COLLIDED, "another host on the network has this name")
+            case _ if state == FAILURE:
+                group.set(GroupState.FAILED, "avahi-daemon reports a failure")
+            case _:
+                group.set(GroupState.FAILED, "avahi-daemon has withdrawn it")
+
+    async def watch(self) -> Never:
+        """Check the states of groups that are not established in time, until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            while not self._registering:
+                self._some_register.clear()
+                await self._some_register.wait()
+            group, due = next(iter(self._registering.items()))
+            if due > loop.time():
+                await asyncio.sleep(due - loop.time())
             else:
-                await self._replace(records, host)
-            self._report(self._owner, tuple(self._status))
+                await self._look(group)
 
-    async def refresh(self, host: Host) -> None:
-        """Publish the host names at this host's addresses again."""
-        async with self._lock:
-            if any(isinstance(r, HostName) and not r.addresses for r in self._records):
-                await self._replace(self._records, host)
-                self._report(self._owner, tuple(self._status))
-
-    async def _replace(self, records: Sequence[MdnsRecord], host: Host) -> None:
-        await self._reset()
-        if self._collided:
-            await self._rename_taken(records)
-        self._status, self._entries = [], Entries(self._call)
-        # Host names first: a group has 32 entries, and there may be many services.
-        for record in sorted(records, key=lambda record: isinstance(record, Service)):
-            self._status.append(await self._added(record, host))
-        self._records = tuple(records)
-        if self._entries.count:
-            await self._call("Commit")
-
-    async def _reset(self) -> None:
-        self._withdrawing, self._records = self._records, ()
-        await self._call("Reset")
-        self._withdrawing = ()
-
-    def on_state(self, state: int) -> None:
-        """Handle the StateChanged signal of the group."""
-        if state == ESTABLISHED:
-            self._status = [_announced(one) for one in self._status]
-            self._report(self._owner, tuple(self._status))
-        elif state == COLLISION:
-            self._collided = True
-            self.fail("another host on the network has this name")
-        elif state == FAILURE:
-            self.fail("avahi-daemon reports a failure")
-
-    def fail(self, reason: str) -> None:
-        """Report all records as failed."""
-        failed = RecordState.FAILED
-        self._records = ()
-        self._status = [replace(one, state=failed, reason=reason) for one in self._status]
-        self._report(self._owner, tuple(self._status))
-
-    def _only_text_differs(self, records: Sequence[MdnsRecord]) -> bool:
-        return bool(self._records) and (
-            [_textless(r) for r in records] == [_textless(r) for r in self._records]
-            and list(records) != list(self._records)
-        )
-
-    async def _change_text(self, records: Sequence[MdnsRecord]) -> None:
-        before, self._records = self._records, ()  # after an error all records are replaced
-        for record, known in zip(records, before, strict=True):
-            if isinstance(record, Service) and record != known:
-                body = [EVERY, EVERY, 0, self._name(record), record.type, DOMAIN, text_of(record)]
-                await self._call("UpdateServiceTxt", "iiusssaay", *body)
-        self._records = tuple(records)
-
-    async def _added(self, record: MdnsRecord, host: Host) -> RecordStatus:
-        """Add a record, under another name if a program on this host has the first."""
-        for _ in range(MOST_RENAMES):
-            name = self._name(record)
-            try:
-                return self._status_of(record, *await self._entries.add(record, name, host))
-            except CallError as error:
-                if error.name != LOCAL_COLLISION:
-                    return self._not_added(record, error)
-            if not await self._release_elsewhere(self, (name, _name_of(record)[1])):
-                await self._rename(record)
-        reason = "all names like it are taken on this host"
-        return _status(record, self._name(record), RecordState.FAILED, reason)
-
-    def _status_of(self, record: MdnsRecord, state: RecordState, reason: str) -> RecordStatus:
-        name = self._name(record)
-        renamed = f"'{record.name}' belongs to another host" if name != record.name else ""
-        return _status(record, name, state, "; ".join(filter(None, (renamed, reason))))
-
-    def _not_added(self, record: MdnsRecord, error: CallError) -> RecordStatus:
-        permanent = error.name.removeprefix(f"{AVAHI}.").startswith(PERMANENT)
-        state = RecordState.REFUSED if permanent else RecordState.FAILED
-        return _status(record, self._name(record), state, str(error))
-
-    async def _rename_taken(self, records: Sequence[MdnsRecord]) -> None:
-        """Rename the records whose names other hosts answer for, or else all, after a collision."""
-        self._collided = False
-        with ungrouped(BusLost):
-            async with asyncio.TaskGroup() as group:
-                queries = [
-                    (r, group.create_task(self._is_taken(r), name="avahi: resolve"))
-                    for r in records
-                ]
-        taken = [record for record, query in queries if query.result()]
-        for record in taken or records:
-            await self._rename(record)
-
-    async def _is_taken(self, record: MdnsRecord) -> bool:
-        """Return True if another host answers for the name."""
-        name = self._name(record)
+    async def _look(self, group: EntryGroup) -> None:
+        """Check the state of a group; one that Avahi still registers has failed."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         try:
-            if isinstance(record, Service):
-                body: list[Any] = [EVERY, EVERY, name, record.type, DOMAIN, EVERY, NO_ADDRESS]
-                await self._call_server("ResolveService", "iisssiu", *body, within=RESOLVE_TIMEOUT)
-            else:
-                body = [EVERY, EVERY, f"{name}.{DOMAIN}", EVERY, 0]
-                await self._call_server("ResolveHostName", "iisiu", *body, within=RESOLVE_TIMEOUT)
-        except (CallError, TimeoutError):
-            return False
-        return True
-
-    async def _rename(self, record: MdnsRecord) -> None:
-        """Use the next name in Avahi's manner: ``web #2``, ``web-2.local``."""
-        kind = "Service" if isinstance(record, Service) else "Host"
-        (name,) = await self._call_server(f"GetAlternative{kind}Name", "s", self._name(record))
-        self._renamed[_name_of(record)] = str(name)
-
-    def _name(self, record: MdnsRecord) -> str:
-        return self._renamed.get(_name_of(record), record.name)
-
-    async def _call(self, member: str, signature: str = "", *body: Any) -> list[Any]:
-        target = (AVAHI, self.path, GROUP)
-        return await self.connection.call(target, member, signature, body, flags=NO_AUTO_START)
-
-    async def _call_server(
-        self, member: str, signature: str, *body: Any, within: float = CALL_TIMEOUT
-    ) -> list[Any]:
-        flags = NO_AUTO_START
-        return await self.connection.call(
-            SERVER, member, signature, body, within=within, flags=flags
-        )
+            (answer,) = await _call(group.connection, [(group, GET_STATE)])
+        except TimeoutError:
+            answer = [REGISTERING]
+        if self._registering.pop(group, None) is None:
+            return  # its signal came meanwhile
+        if isinstance(answer, CallError):
+            group.set(GroupState.FAILED, f"avahi-daemon has lost it: {answer}")
+        elif answer[0] != REGISTERING:
+            self._on_state(group, int(answer[0]))
+        elif loop.time() - began > BUSY:
+            self._registering[group] = loop.time() + PATIENCE
+        else:
+            group.set(GroupState.FAILED, f"avahi-daemon has not registered it in {PATIENCE:.0f} s")
 
 
-def _name_of(record: MdnsRecord) -> Name:
-    return record.name, record.type if isinstance(record, Service) else ""
+COMMIT: Final[Method] = ("Commit", "", [])
+FREE: Final[Method] = ("Free", "", [])
+GET_STATE: Final[Method] = ("GetState", "", [])
 
 
-def _textless(record: MdnsRecord) -> MdnsRecord:
-    return replace(record, txt=()) if isinstance(record, Service) else record
-
-
-def _status(record: MdnsRecord, name: str, state: RecordState, reason: str = "") -> RecordStatus:
-    title = replace(record, name=name).title
-    return RecordStatus(name=title, state=state, provider="avahi", reason=reason)
-
-
-def _announced(status: RecordStatus) -> RecordStatus:
-    waits = status.state is RecordState.WANTED
-    return replace(status, state=RecordState.ANNOUNCED) if waits else status
+async def _call(
+    connection: Connection, methods: Sequence[tuple[EntryGroup, Method]]
+) -> list[list[Any] | CallError]:
+    """Call methods of groups on one connection; return the answers in order."""
+    calls = [group.call(method) for group, method in methods]
+    return await connection.call_all(calls, flags=NO_AUTO_START) if calls else []

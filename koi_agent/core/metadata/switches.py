@@ -1,0 +1,58 @@
+"""Switches that opt an instance in or out. A switch that can't be read counts as no.
+
+An administrator who writes a switch that nothing can parse wants the instance not to be announced,
+or made a mistake. Announcing it anyway could publish what should stay private.
+"""
+
+from difflib import get_close_matches
+from typing import Final
+
+from koi_agent.core.errors import BadInput
+from koi_agent.core.metadata.values import Reader, go_boolean
+
+ENABLE: Final = "enable"
+COUNTS_AS_NO: Final = "; it counts as no"
+"""End of the reason of a switch that can't be read."""
+REFUSING_WORDS: Final = frozenset({"false", "no", "off", "0"})
+"""Names that are a refusal rather than a name."""
+
+_POSITIVE: Final = ("enable", "enabled")
+_NEGATIVE: Final = ("disable", "disabled")
+_LONGEST: Final = 12
+"""Characters of the longest key that is compared: comparing a long one takes long."""
+_SIMILAR: Final = 0.82
+"""Share of equal letters, by difflib, from which a key is a misspelled switch."""
+
+
+def opts_out(name: str, value: str, read: Reader) -> bool:
+    """Return True if an unknown key is a misspelled switch that does not say yes.
+
+    ``name`` is the key without its prefix. ``koi.Enable=false`` and ``koi.disabled=true`` opt out.
+    ``koi.Enabled=true`` has no effect: it does not opt in either.
+    """
+    near = _nearest(name)
+    if not near:
+        return False
+    try:
+        return read(value) is not (near in _POSITIVE)
+    except BadInput:
+        return True
+
+
+def is_switch(name: str) -> bool:
+    """Return True for the name of a switch, in any case and however it is misspelled."""
+    return bool(_nearest(name))
+
+
+def _nearest(name: str) -> str:
+    if len(name) > _LONGEST:
+        return ""
+    return next(iter(get_close_matches(name.lower(), (*_POSITIVE, *_NEGATIVE), 1, _SIMILAR)), "")
+
+
+def go_switch(value: str) -> tuple[bool, str]:
+    """Return what a switch in the syntax of Go says, and why it can't be read, or ""."""
+    try:
+        return go_boolean(value), ""
+    except BadInput as bad:
+        return False, str(bad) + COUNTS_AS_NO

@@ -1,0 +1,36 @@
+"""The names that instances may have on the network."""
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Final
+
+from koi_agent.core.errors import BadInput
+from koi_agent.core.metadata.names import shown
+
+RESERVED: Final = frozenset(
+    {
+        # Clients look these up by themselves, and trust the answer (proxies, tunnels).
+        *("wpad", "isatap"),
+        # Names that systemd-resolved synthesizes for each host, and RFC 6761.
+        *("localhost", "_gateway", "_outbound", "_localdnsstub", "_localdnsproxy"),
+    }
+)
+"""Names that no instance gets, whatever is configured."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NameRules:
+    """The administrator's patterns, in lower case. ``deny`` overrides ``allow``."""
+
+    allow: tuple[str, ...] = ("*",)
+    deny: tuple[str, ...] = ()
+
+    def check(self, name: str) -> None:
+        """Raise ``BadInput`` for a name that no instance may have; its case is ignored."""
+        folded = name.lower()
+        if folded.removesuffix(".local") in RESERVED:
+            raise BadInput(f"{shown(name)} is reserved: clients treat it specially")
+        if pattern := next((one for one in self.deny if fnmatchcase(folded, one)), ""):
+            raise BadInput(f"{shown(name)} is denied by DenyNames={pattern}")
+        if not any(fnmatchcase(folded, one) for one in self.allow):
+            raise BadInput(f"{shown(name)} is not among AllowNames=")

@@ -1,0 +1,97 @@
+"""Watches whether control groups have processes, which the kernel reports in ``cgroup.events``."""
+
+import asyncio
+import logging
+import os
+from pathlib import Path
+
+from koi_agent.host.cgroups import ROOT, unified
+from koi_agent.host.inotify import IGNORED, MODIFY, OVERFLOW, Inotify
+
+log = logging.getLogger(__name__)
+
+
+class PopulationWatch:
+    """Watches control groups by the id of their owner; watches nothing where inotify refuses.
+
+    Only a group that was seen with this watch can be empty: a path that never existed may be one
+    of another hierarchy or namespace.
+    """
+
+    def __init__(self, root: Path = ROOT) -> None:
+        """Start without a watch; ``root`` is the mount point of the hierarchy."""
+        self._root = unified(root)
+        self._inotify: Inotify | None = None
+        self._files: dict[str, str] = {}
+        self._runs: dict[str, str] = {}
+        self._watches: dict[int, str] = {}
+        self._changed = asyncio.Event()
+
+    def follow(self, owner: str, control_group: str, *, run: str) -> None:
+        """Watch the control group of an owner; with another ``run``, forget the earlier group."""
+        if self._runs.get(owner) != run:
+            self._files.pop(owner, None)
+            self._runs[owner] = run
+        file = f"{self._root}/{control_group.strip('/')}/cgroup.events"
+        inotify = self._opened()
+        if not (self._root and control_group and inotify):
+            return
+        try:
+            watch = inotify.add(file, MODIFY)
+        except OSError as error:
+            log.debug("%.12s: %s: not watched: %s", owner, file, error.strerror)
+            return
+        self._files[owner] = file
+        self._watches[watch] = owner
+        self._changed.set()
+
+    def forget(self, owner: str) -> None:
+        """Forget the control group of an owner; the kernel ends the watch with the group."""
+        self._files.pop(owner, None)
+        self._runs.pop(owner, None)
+
+    def is_empty(self, owner: str) -> bool:
+        """Return True if the watched control group of an owner has no process, or is gone."""
+        file = self._files.get(owner)
+        return file is not None and not _is_populated(file)
+
+    async def emptied(self) -> set[str]:
+        """Wait for changes; returns the owners whose control groups are empty now."""
+        while self._inotify is None:
+            await self._changed.wait()
+        await self._inotify.readable()
+        owners: set[str] = set()
+        for watch, mask, _ in self._inotify.read():
+            owners |= set(self._files) if mask & OVERFLOW else {self._watches.get(watch, "")}
+            if mask & IGNORED:
+                self._watches.pop(watch, None)
+        return {owner for owner in owners if self.is_empty(owner)}
+
+    def close(self) -> None:
+        """Remove all watches."""
+        if self._inotify:
+            self._inotify.close()
+
+    def _opened(self) -> Inotify | None:
+        """Return the inotify instance, which is opened with the first control group."""
+        if self._inotify is None and self._root:
+            try:
+                self._inotify = Inotify()
+            except OSError as error:
+                log.warning("inotify: %s; containers that die unnoticed stay", error)
+                self._root = None
+        return self._inotify
+
+
+def _is_populated(file: str) -> bool:
+    """Return False if the events of a control group say that it is empty, or it is gone."""
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return b"populated 0" not in os.read(descriptor, 4096).splitlines()
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,80 @@
+"""The names and addresses by which a Host header may name this host.
+
+No other host's owner can let these names resolve to an address of this host, so a web page of
+another host has none of them (DNS rebinding).
+"""
+
+import asyncio
+import re
+import socket
+from collections.abc import Collection
+from contextlib import suppress
+from ipaddress import ip_address
+from typing import Final
+
+from koi_agent.host import addresses
+
+HOST: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:@/%]+))(?::[0-9]*)?")
+"""A Host header: an IPv6 address in brackets, or a name or another address, and a port."""
+KEPT: Final = 10.0
+"""Seconds for which names and addresses that were looked up are kept."""
+PATIENCE: Final = 2.0
+"""Seconds that the resolver may take for the name with its domain."""
+
+
+class OwnNames:
+    """Names of this host: its own, and ``configured`` ones in lower case."""
+
+    def __init__(self) -> None:
+        self.configured: Collection[str] = ()
+        self._found: frozenset[str] = frozenset()
+        self._until = 0.0
+
+    async def has(self, header: str) -> bool:
+        """Return True if a Host header has a name or an address of this host."""
+        match = HOST.fullmatch(header.strip())
+        if not match:
+            return False
+        name = normalized(match[1] or match[2])
+        if name in self.configured or name in _short_names():
+            return True
+        loop = asyncio.get_running_loop()
+        if loop.time() >= self._until:
+            self._until = loop.time() + KEPT
+            self._found = frozenset({*_addresses(), *await _canonical_names()})
+        return name in self._found
+
+
+def normalized(name: str) -> str:
+    """Return a name in lower case and without the dot of the root, or an address in one form."""
+    with suppress(ValueError):
+        address = ip_address(name)
+        return str(getattr(address, "ipv4_mapped", None) or address)
+    return name.lower().removesuffix(".")
+
+
+def _short_names() -> Collection[str]:
+    """Return the names that need no lookup. The name with ``.local`` is that of mDNS."""
+    name = normalized(socket.gethostname())
+    label = name.partition(".")[0]
+    return {name, label, f"{label}.local"} if label else ()
+
+
+def _addresses() -> Collection[str]:
+    try:
+        return [one.address for one in addresses.now()]
+    except OSError:
+        return ()
+
+
+async def _canonical_names() -> Collection[str]:
+    """Return the name with its domain, as ``hostname --fqdn`` does."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(PATIENCE):
+            found = await loop.getaddrinfo(
+                socket.gethostname(), None, type=socket.SOCK_STREAM, flags=socket.AI_CANONNAME
+            )
+    except (OSError, TimeoutError):
+        return ()
+    return {normalized(name) for _, _, _, name, _ in found if name}

@@ -1,0 +1,134 @@
+"""The order and the bounds of queued calls."""
+
+import asyncio
+from typing import cast
+
+from koi_agent.bus.call_queue import (
+    CALL_OVERHEAD,
+    KEPT,
+    QUEUE_LIMIT,
+    SENDER_LIMIT,
+    UNKNOWN_SENDER_LIMIT,
+    USER_LIMIT,
+    CallQueue,
+)
+from koi_agent.bus.client import Connection
+from koi_agent.bus.messages import Header, Message, MessageType
+
+BIG = bytes(SENDER_LIMIT - CALL_OVERHEAD)
+"""The arguments of the largest call that a sender can queue."""
+
+
+class Link:
+    """A connection whose bus reads at once."""
+
+    async def drain(self) -> None:
+        pass
+
+
+LINK = cast("Connection", Link())
+
+
+class Queue(CallQueue):
+    """A queue that keeps the senders of the calls that it answered; root is privileged."""
+
+    def __init__(self) -> None:
+        self.answered: list[str] = []
+        super().__init__(self._note, (0,))
+
+    def _note(self, _connection: Connection, message: Message, uid: int) -> None:
+        self.answered.append(f"{uid}{message.header.sender}")
+
+    def call(self, sender: str, uid: int | None, body: bytes = b"") -> bool:
+        return self.add(LINK, Message(Header(kind=MessageType.CALL, sender=sender), body, 108), uid)
+
+    async def all(self) -> list[str]:
+        """Answer all calls; return their users and senders."""
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(self.run())
+            async with asyncio.timeout(60):
+                while self._calls:  # noqa: ASYNC110 - the queue has no event for its end
+                    await asyncio.sleep(0)
+            task.cancel()
+        return self.answered
+
+
+async def test_user_with_many_connections_has_one_turn() -> None:
+    queue = Queue()
+    for number in range(50):
+        for _ in range(4):
+            assert queue.call(f":a{number}", 1)
+    for _ in range(3):
+        assert queue.call(":b", 2)
+    answered = await queue.all()
+    assert len(answered) == 203
+    assert [at for at, one in enumerate(answered) if one == "2:b"] == [1, 3, 5]
+
+
+async def test_connections_of_user_have_turns_and_keep_their_order() -> None:
+    queue = Queue()
+    for sender in (":a", ":a", ":a", ":b"):
+        queue.call(sender, 1)
+    assert await queue.all() == ["1:a", "1:b", "1:a", "1:a"]
+
+
+async def test_call_waits_for_its_user() -> None:
+    queue = Queue()
+    for sender in (":a", ":a", ":b"):
+        assert queue.call(sender, None)
+    queue.call(":c", 1)
+    assert await queue.all() == ["1:c"]
+    assert not queue.assign(":a", 2)
+    assert await queue.all() == ["1:c", "2:a", "2:a"]
+
+
+async def test_calls_of_lost_sender_are_dropped() -> None:
+    queue = Queue()
+    for uid in (1, None):
+        for sender in (":a", ":b"):
+            queue.call(sender, uid)
+    queue.drop(":a")
+    assert not queue.assign(":a", 1)
+    queue.assign(":b", 1)
+    assert await queue.all() == ["1:b", "1:b"]
+
+
+async def test_dropped_calls_leave_room() -> None:
+    queue = Queue()
+    for _ in range(100):
+        assert queue.call(":a", 1, BIG)
+        assert queue.call(":b", None)
+        queue.drop(":a")
+        queue.drop(":b")
+        for _ in range(UNKNOWN_SENDER_LIMIT // CALL_OVERHEAD):
+            assert queue.call(":b", None)
+        queue.clear()
+
+
+async def test_sender_and_user_are_bounded() -> None:
+    queue = Queue()
+    assert queue.call(":a", 1, BIG)
+    assert not queue.call(":a", 1)
+    for number in range(USER_LIMIT // SENDER_LIMIT - 1):
+        assert queue.call(f":a{number}", 1, BIG)
+    assert not queue.call(":b", 1)
+    assert queue.call(":c", 2)
+
+
+async def test_queue_that_users_filled_has_room_for_root() -> None:
+    queue = Queue()
+    for number in range((QUEUE_LIMIT - KEPT) // SENDER_LIMIT):
+        assert queue.call(f":a{number}", 1 + number // 4, BIG)
+    assert not queue.call(":b", 99)
+    assert queue.call(":root", 0)
+
+
+async def test_waiting_sender_is_bounded_and_what_its_user_cannot_queue_is_returned() -> None:
+    queue = Queue()
+    for _ in range(UNKNOWN_SENDER_LIMIT // CALL_OVERHEAD):
+        assert queue.call(":a", None)
+    assert not queue.call(":a", None)
+    assert queue.call(":b", None)
+    for number in range(USER_LIMIT // SENDER_LIMIT):
+        assert queue.call(f":c{number}", 1, BIG)
+    assert len(queue.assign(":b", 1)) == 1

@@ -1,0 +1,195 @@
+"""On the wire: what does not change says no goodbye, and each network has its own records."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from tests.lan import Answer, Lan
+from tests.real.agents import agent, call, eventually
+from tests.real.announced import announced, announcements, settings, web
+from tests.runtimes.fake_docker import FakeDocker
+from tests.world import World
+
+SERVICE = "web._http._tcp.local"
+
+
+@asynccontextmanager
+async def listened(world: World, lan: Lan, folder: Path) -> AsyncIterator[list[Answer]]:
+    """Announce a unit and record what a peer hears while the block runs."""
+    lan.box.start_avahi()
+    async with agent(world, folder):
+        await web(world)
+        await announced(world)
+        with lan.peer.listening() as heard:
+            yield heard
+            await asyncio.to_thread(asked, lan)
+    assert [one for one in heard if one.ttl and one.name == "web.local"], "it still answers"
+
+
+def asked(lan: Lan, own: str = "192.0.2.2") -> str:
+    """Return the answer to a query by the peer from an address of its own, past its cache."""
+    query = ("tests/system/query.py", own, "web.local", "A", "3")
+    return lan.peer.run(sys.executable, *query).strip()
+
+
+def goodbyes(heard: Sequence[Answer]) -> set[str]:
+    """Return the goodbyes of the service and of addresses of its host name."""
+    records = (one for one in heard if one.ttl == 0)
+    return {
+        f"{one.type} {one.data}" for one in records if one.is_of(SERVICE) or one.name == "web.local"
+    }
+
+
+async def on_box(lan: Lan, *argv: str) -> None:
+    await asyncio.to_thread(lan.box.run, *argv)
+
+
+async def plugged(lan: Lan, name: str, number: int) -> None:
+    """Join box and peer by another network."""
+    await asyncio.to_thread(lan.plug, name)
+    for host, last in ((lan.peer, 2), (lan.box, 1)):
+        address = f"198.51.{number}.{last}/24"
+        await asyncio.to_thread(host.run, "ip", "addr", "add", address, "dev", name)
+        await asyncio.to_thread(host.run, "ip", "link", "set", name, "up")
+
+
+async def test_an_address_that_comes_and_goes_takes_only_itself_along(
+    world: World, lan: Lan, tmp_path: Path
+) -> None:
+    await plugged(lan, "lan1", 100)
+    async with listened(world, lan, tmp_path) as heard:
+        for turn in range(12):
+            await on_box(lan, "ip", "addr", "del", "198.51.100.1/24", "dev", "lan1")
+            await asyncio.sleep(1.1)
+            await on_box(lan, "ip", "addr", "add", "198.51.100.1/24", "dev", "lan1")
+            await asyncio.sleep(1.1)
+            if turn == 6:
+                await call(world, "Reload")
+        assert set((await announced(world)).values()) == {"announced"}
+    assert goodbyes(heard) == {"A 198.51.100.1"}
+
+
+async def test_interfaces_and_ipv6_that_come_and_go_take_only_their_addresses_along(
+    world: World, lan: Lan, tmp_path: Path
+) -> None:
+    async with listened(world, lan, tmp_path) as heard:
+        await plugged(lan, "lan1", 100)
+        await asyncio.sleep(2.5)
+        await on_box(lan, "ip", "link", "del", "lan1")
+        await on_box(lan, "sysctl", "-w", "net.ipv6.conf.lan0.disable_ipv6=1")
+        await asyncio.sleep(2.5)
+        await on_box(lan, "sysctl", "-w", "net.ipv6.conf.lan0.disable_ipv6=0")
+        await on_box(lan, "ip", "addr", "add", "2001:db8::1/64", "dev", "lan0", "nodad")
+        await eventually(lambda: lan.peer.resolve("web.local", "-6") == "2001:db8::1", "it is back")
+        await announced(world)
+    assert {one for one in goodbyes(heard) if "198.51" not in one} <= {"AAAA 2001:db8::1"}
+
+
+async def test_a_host_with_34_addresses_announces_all_and_withdraws_none(
+    world: World, lan: Lan, tmp_path: Path
+) -> None:
+    more = [f"192.0.2.{number}" for number in range(100, 133)]
+    async with listened(world, lan, tmp_path) as heard:
+        for address in more:
+            await on_box(lan, "ip", "addr", "add", f"{address}/24", "dev", "lan0")
+        await asyncio.sleep(1.5)
+        await announced(world)
+        await asyncio.sleep(2)
+    sent = {one.data for one in heard if one.name == "web.local" and one.type == "A"}
+    assert sent >= set(more)
+    assert goodbyes(heard) == set()
+
+
+async def test_an_interface_that_goes_while_a_service_is_registered_does_not_stop_it(
+    world: World, lan: Lan, tmp_path: Path
+) -> None:
+    await plugged(lan, "lan1", 100)
+    lan.box.start_avahi()
+    async with agent(world, tmp_path):
+        await web(world)
+        await eventually(lambda: is_wanted(world), "Avahi probes for it")
+        await on_box(lan, "ip", "link", "del", "lan1")
+        await announced(world)
+        assert await asyncio.to_thread(lan.peer.resolve, "web.local") == "192.0.2.1"
+
+
+async def is_wanted(world: World) -> bool:
+    return "wanted" in (await announcements(world)).values()
+
+
+async def test_a_service_of_one_family_is_found_at_addresses_of_that_family(
+    world: World, lan: Lan
+) -> None:
+    lan.box.start_avahi()
+    four = {"name": "four", "type": "_http._tcp", "port": 80, "family": 4}
+    with lan.box.publishing(four):
+        found = await asyncio.to_thread(lan.peer.browse, "_http._tcp")
+        assert {(one.name, one.host, one.address) for one in found} == {
+            ("four", "koi-box-ipv4.local", "192.0.2.1")
+        }
+        assert await asyncio.to_thread(lan.peer.resolve, "koi-box-ipv4.local", "-6") == ""
+
+
+async def test_records_of_an_interface_are_announced_and_withdrawn_only_there(
+    world: World, lan: Lan
+) -> None:
+    await plugged(lan, "lan1", 100)
+    await plugged(lan, "lan2", 101)
+    lan.box.start_avahi()
+    fields = {"name": "web", "type": "_http._tcp", "port": 80}
+    with lan.peer.listening() as heard:
+        with lan.box.publishing(
+            {**fields, "interfaces": ["lan1", "lan2"]}, {"name": "web", "interfaces": ["lan2"]}
+        ):
+            await asyncio.sleep(1)
+        await asyncio.sleep(1)
+    for is_goodbye in (False, True):
+        records = [one for one in heard if (one.ttl == 0) is is_goodbye]
+        assert {one.interface for one in records if one.is_of(SERVICE)} == {"lan1", "lan2"}
+        assert {(one.interface, one.data) for one in records if one.name == "web.local"} == {
+            ("lan2", "198.51.101.1")
+        }
+
+
+async def test_a_network_with_only_link_local_addresses_has_the_host_name_at_these(
+    world: World, lan: Lan, tmp_path: Path
+) -> None:
+    await asyncio.to_thread(lan.plug, "usb0")
+    for host, last in ((lan.peer, 2), (lan.box, 1)):
+        address = ("addr", "add", f"169.254.7.{last}/16", "dev", "usb0", "scope", "link")
+        await asyncio.to_thread(host.run, "ip", *address)
+        await asyncio.to_thread(host.run, "ip", "link", "set", "usb0", "up")
+    lan.box.start_avahi()
+    async with agent(world, tmp_path):
+        await web(world)
+        await announced(world)
+        for own, expected in (("169.254.7.2", "169.254.7.1"), ("192.0.2.2", "192.0.2.1")):
+            assert await asyncio.to_thread(asked, lan, own) == expected
+
+
+async def test_an_engine_that_restarts_within_the_grace_takes_nothing_along(
+    world: World, lan: Lan, tmp_path: Path
+) -> None:
+    lan.box.start_avahi()
+    async with FakeDocker(tmp_path / "docker.sock") as fake:
+        settings(world, f"[Runtime]\nBackends=docker\n[Docker]\nSocket={fake.path}\n")
+        fake.containers.run(labels={"koi.announce": "web"}, port=80, health="healthy")
+        async with agent(world, tmp_path):
+            await eventually(lambda: lan.peer.resolve("web.local"), "it is announced")
+            with lan.peer.listening() as heard:
+                await fake.close()
+                fake.forget_events()
+                await asyncio.sleep(2)
+                await fake.open()
+                await eventually(lambda: fake.requests and is_followed(fake), "it is followed")
+                await asyncio.sleep(2)
+                await asyncio.to_thread(asked, lan)
+    assert [one for one in heard if one.ttl and one.name == "web.local"], "it still answers"
+    assert goodbyes(heard) == set()
+
+
+def is_followed(fake: FakeDocker) -> bool:
+    """Return True if a client follows the events."""
+    return bool(fake._streams)

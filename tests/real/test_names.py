@@ -1,0 +1,62 @@
+"""Names that change hands: real units, a real Avahi, and a peer that looks them up."""
+
+import asyncio
+from pathlib import Path
+
+from tests.lan import Lan
+from tests.real.agents import agent, eventually, on_manager
+from tests.real.announced import settings
+from tests.real.test_cli import koi_runtime
+from tests.world import World
+
+UNIT = """\
+[Service]
+ExecStart=/usr/bin/python3 -m http.server {port} --bind :: --directory {folder}
+[X-Koi]
+Announce=shop
+Type=_http._tcp
+HealthPath=/{name}
+HealthInterval=1s
+"""
+
+
+async def start(world: World, name: str, port: int) -> Path:
+    """Start a unit that is healthy while a file is there; return the file."""
+    page = world.home / name
+    page.write_text("yes")
+    world.unit(f"{name}.service", UNIT.format(name=name, port=port, folder=world.home))
+    await on_manager(world, "start", f"{name}.service")
+    return page
+
+
+async def found(lan: Lan, expected: set[tuple[str, int]]) -> None:
+    """Wait until the peer finds these services and ports, and no others."""
+
+    async def is_so() -> bool:
+        services = await asyncio.to_thread(lan.peer.browse, "_http._tcp")
+        return {(one.name, one.port) for one in services} == expected
+
+    await eventually(is_so, f"the peer finds {expected}")
+
+
+async def explanation(world: World, name: str) -> str:
+    return (await asyncio.to_thread(koi_runtime, world, "explain", name)).stdout
+
+
+async def test_a_name_changes_hands_while_the_first_instance_is_unhealthy(
+    world: World, lan: Lan, tmp_path: Path
+) -> None:
+    settings(world, "[Health]\nUnhealthyAfter=1\n")
+    lan.box.start_avahi()
+    async with agent(world, tmp_path):
+        page = await start(world, "blue", 8081)
+        await start(world, "green", 8082)
+        await found(lan, {("shop", 8081), ("shop #2", 8082)})
+        for _ in range(2):
+            page.unlink()
+            await found(lan, {("shop", 8082)})
+            why = "'shop' is green's while blue is unhealthy"
+            assert why in await explanation(world, "blue")
+            page.write_text("yes")
+            await found(lan, {("shop", 8081), ("shop #2", 8082)})
+        assert "while" not in await explanation(world, "blue")

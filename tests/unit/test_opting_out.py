@@ -1,0 +1,149 @@
+"""Opting out: a switch that can't be read, or that is misspelled, counts as no."""
+
+import pytest
+
+from koi_agent.core.instance import EnabledBy, KoiMetadata
+from koi_agent.core.metadata.parser import (
+    MOST_KEYS,
+    from_annotations,
+    from_incus_config,
+    from_labels,
+    from_unit_keys,
+)
+from koi_agent.host.engines import is_used_label
+
+RULE = {"traefik.http.routers.a.rule": "Host(`a.lan`)"}
+ANNOUNCE = {"koi.announce": "web"}
+UNREADABLE = [
+    "no",
+    "0",
+    "off",
+    "n",
+    "never",
+    "",
+    " ",
+    "falsch",
+    "\x1b",
+    "null",
+    "true false",
+    "yes",
+]
+
+
+def has_reason(metadata: KoiMetadata, key: str) -> bool:
+    return any(one.key == key and "counts as no" in one.reason for one in metadata.refused)
+
+
+@pytest.mark.parametrize("value", UNREADABLE)
+def test_a_switch_that_cannot_be_read_opts_out_whatever_opts_in(value: str) -> None:
+    for given in (ANNOUNCE, RULE, {"caddy": "a.lan"}, {}):
+        metadata = from_labels({"koi.enable": value} | given, {"KOI_MDNS_ANNOUNCE": "web"})
+        assert (metadata.enable, metadata.enabled_by) == (False, EnabledBy.EXPLICIT)
+        assert has_reason(metadata, "koi.enable")
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["koi.Enable", "Koi.enable", "KOI.ENABLE", "koi.enabled", "koi.ENABLED", "koi.enabled_"],
+)
+def test_a_misspelled_switch_opts_out_unless_it_says_yes(key: str) -> None:
+    assert is_used_label(key)
+    for value in ("false", "no", "0", ""):
+        metadata = from_labels({key: value} | ANNOUNCE | RULE, {})
+        assert metadata.enable is False
+        assert has_reason(metadata, key)
+    metadata = from_labels({key: "true"} | ANNOUNCE, {})
+    assert metadata.enable is True
+    assert from_labels({key: "true"}, {}).enable is None
+    assert "did you mean koi.enable?" in metadata.refused[0].reason
+
+
+@pytest.mark.parametrize("key", ["koi.disable", "koi.disabled", "koi.Disabled"])
+def test_a_switch_that_disables_opts_out_unless_it_says_no(key: str) -> None:
+    assert from_labels({key: "true"} | ANNOUNCE, {}).enable is False
+    assert from_labels({key: "maybe"} | ANNOUNCE, {}).enable is False
+    assert from_labels({key: "false"} | ANNOUNCE, {}).enable is True
+
+
+def test_a_misspelled_switch_opts_out_even_beside_one_that_opts_in() -> None:
+    for key in ("koi.Enable", "koi.enabled"):
+        assert from_labels({"koi.enable": "true", key: "false"}, {}).enable is False
+
+
+@pytest.mark.parametrize("key", ["koi.table", "koi.tables", "koi.name", "koi.entry", "koi.x" * 90])
+def test_another_key_is_no_switch(key: str) -> None:
+    assert from_labels({key: "5"} | ANNOUNCE, {}).enable is True
+
+
+def test_a_switch_is_read_after_any_number_of_keys() -> None:
+    many = {f"koi.0{number}": "x" for number in range(2 * MOST_KEYS)}
+    assert from_labels(many | {"koi.enable": "false"} | RULE, {}).enable is False
+    lines = [("X-Koi", f"Unknown{number}", "x") for number in range(2 * MOST_KEYS)]
+    metadata = from_unit_keys([("X-Koi", "Announce", "web"), *lines, ("X-Koi", "Enable", "no")], {})
+    assert metadata.enable is False
+
+
+@pytest.mark.parametrize("value", ["maybe", "nope", "2", "%H"])
+def test_a_switch_in_a_unit_file_that_cannot_be_read_opts_out(value: str) -> None:
+    for section, key in (("Unit", "X-Koi-Enable"), ("X-Koi", "Enable"), ("Unit", "X-KOI-Enable")):
+        lines = [("X-Koi", "Announce", "web"), ("X-Koi", "Enable", "yes"), (section, key, value)]
+        assert from_unit_keys(lines, {"KOI_MDNS_ANNOUNCE": "web"}).enable is False
+
+
+def test_a_later_switch_in_a_unit_file_overrides_one_that_cannot_be_read() -> None:
+    lines = [("X-Koi", "Enable", "maybe"), ("X-Koi", "Enable", "yes")]
+    assert from_unit_keys(lines, {}).enable is True
+
+
+def test_switches_of_other_runtimes_opt_out_too() -> None:
+    config = {"user.koi.enable": "jein", "user.koi.announce": "web"}
+    assert from_incus_config(config).enable is False
+    annotations = {"koi.sylin.org/Enable": "false", "koi.sylin.org/announce": "web"}
+    assert from_annotations(annotations).enable is False
+
+
+@pytest.mark.parametrize("word", ["false", "False", "no", "NO", "off", "0"])
+def test_a_refusal_in_place_of_a_name_opts_out(word: str) -> None:
+    for metadata, key in (
+        (from_labels({"koi.announce": word} | RULE, {}), "koi.announce"),
+        (from_labels(RULE, {"KOI_MDNS_ANNOUNCE": word}), "KOI_MDNS_ANNOUNCE"),
+        (from_unit_keys([("Unit", "X-Koi-Announce", word)], {}), "X-Koi-Announce"),
+    ):
+        assert (metadata.enable, metadata.name) == (False, None)
+        assert has_reason(metadata, key)
+
+
+@pytest.mark.parametrize("key", ["traefik.enable", "Traefik.Enable", "TRAEFIK.ENABLE"])
+@pytest.mark.parametrize(
+    "value", ["0", "f", "F", "FALSE", "false", "False", "no", "off", "fALSE", "", " true", "tRUE"]
+)
+def test_traefiks_switch_disables_its_labels_unless_go_reads_it_as_true(
+    key: str, value: str
+) -> None:
+    assert is_used_label(key)
+    assert from_labels(RULE | {key: value}, {}).enable is None
+    assert from_labels(RULE | {key: value} | ANNOUNCE, {}).enable is True
+
+
+@pytest.mark.parametrize("value", ["no", "off", "", "tRUE", " true", "enabled"])
+def test_a_switch_of_traefik_that_cannot_be_read_has_a_reason(value: str) -> None:
+    assert has_reason(from_labels(RULE | {"traefik.enable": value}, {}), "traefik.enable")
+
+
+@pytest.mark.parametrize("value", ["1", "t", "T", "TRUE", "true", "True"])
+def test_traefiks_labels_count_if_go_reads_its_switch_as_true(value: str) -> None:
+    assert from_labels(RULE | {"traefik.Enable": value}, {}).dns_name == "a.lan"
+
+
+def test_one_of_two_spellings_of_traefiks_switch_disables() -> None:
+    assert from_labels(RULE | {"traefik.enable": "true", "Traefik.Enable": "0"}, {}).enable is None
+
+
+def test_labels_of_traefik_have_no_case() -> None:
+    labels = {
+        "Traefik.HTTP.Routers.web.Rule": "Host(`a.lan`)",
+        "TRAEFIK.http.services.web.LOADBALANCER.server.PORT": "81",
+    }
+    assert all(map(is_used_label, labels))
+    metadata = from_labels(labels, {})
+    assert (metadata.dns_name, metadata.port) == ("a.lan", 81)
