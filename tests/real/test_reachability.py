@@ -93,7 +93,7 @@ async def all_decided(world: World) -> bool:
     """Return True if each unit has a port that is listening, and a decision on it."""
     for name in BINDS:
         shown = await instance(world, f"{name}.service")
-        if not any(port["source"].value == "listening" for port in shown["Ports"]):
+        if not any(port["source"] == "listening" for port in shown["Ports"]):
             return False
         if not shown["Announcements"]:
             return False

@@ -99,12 +99,11 @@ def summary(instance: Instance) -> Any:
     ports = {(port.host_port, port.host_ip) for port in instance.ports if port.host_port}
     state = (str(instance.state), instance.name, str(instance.health), instance.main_pid)
     if instance.state is InstanceState.RESTARTING:
-        return state
+        return state  # its ports are those of its last run, if that was seen
     return (*state, ports, sorted(instance.ips))
 
 
 def expected(container: FakeContainer) -> Any:
-    """Return the summary of a container; between two runs the ports are not compared."""
     pid = container.inspected()["State"]["Pid"]
     addresses = (one["IPAddress"] for one in container.addresses().values())
     ports = {(container.port, "::")} if list(container.ports()) else set()
