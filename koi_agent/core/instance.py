@@ -236,6 +236,8 @@ class Instance:
     ``compose run``: it ranks after all others. ``ending`` means that the instance is being
     stopped: a connection to it could start it again. ``address_filter`` is its firewall.
 
+    ``socket_ports`` are those of ``ports`` that the service manager opened for the unit.
+
     ``announcements`` is the status of the records that the instance requests. ``checked`` means
     that ``health`` is the result of a check by the agent.
     """
@@ -269,6 +271,7 @@ class Instance:
     announcements: tuple[RecordStatus, ...] = ()
     checked: bool = False
     address_filter: AddressFilter = OPEN
+    socket_ports: tuple[PortMapping, ...] = ()
     traits: Traits = field(default=CONTAINER, repr=False)
 
     @property

@@ -7,11 +7,13 @@ container is not an instance: its name is another name of the container.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from koi_agent.core.instance import Instance
 from koi_agent.core.key import Key
+from koi_agent.core.metadata.parser import merge
+from koi_agent.core.ports import with_sockets
 
 _NO_KEYS: Final[frozenset[Key]] = frozenset()
 _USER_MANAGER: Final = re.compile(r"user@[0-9]+\.service")
@@ -134,6 +136,21 @@ class Ownership:
             yield self._by_group, group
         for scope in claim.scopes:
             yield self._by_scope, scope
+
+
+def in_place_of(unit: Instance, container: Instance) -> Instance:
+    """Return a container that takes the place of a unit.
+
+    It has the unit's aliases, the ports of the unit's socket units, and the metadata of both.
+    """
+    return replace(
+        container,
+        metadata=merge(container.metadata, unit.metadata),
+        aliases=unit.aliases,
+        ports=with_sockets(container.ports, unit.socket_ports)
+        if unit.socket_ports
+        else container.ports,
+    )
 
 
 def _ancestors(group: str) -> tuple[str, ...]:

@@ -37,6 +37,24 @@ def _widest(binds: set[PortMapping]) -> Iterator[PortMapping]:
             yield bind
 
 
+def with_sockets(
+    own: Iterable[PortMapping], sockets: Iterable[PortMapping]
+) -> tuple[PortMapping, ...]:
+    """Return the sorted ports of an instance that also serves ``sockets``, passed to it open.
+
+    A port that was only declared before listens then.
+    """
+    passed = set(sockets)
+    services = {(port.container_port, port.protocol) for port in passed}
+    open_ = (
+        port
+        for port in own
+        if port.source is not PortSource.DECLARED
+        or (port.container_port, port.protocol) not in services
+    )
+    return tuple(sorted({*open_, *passed}))
+
+
 def declared(metadata: KoiMetadata, seen: set[tuple[int, Protocol]]) -> Iterator[PortMapping]:
     """Yield the ports that metadata names and that are not in ``seen``.
 

@@ -38,8 +38,7 @@ from koi_agent.core.events import (
 )
 from koi_agent.core.instance import Instance
 from koi_agent.core.key import Key
-from koi_agent.core.metadata.parser import merge
-from koi_agent.core.ownership import Ownership
+from koi_agent.core.ownership import Ownership, in_place_of
 from koi_agent.core.status import StatusTable
 
 Ids = dict[str, Instance]
@@ -272,9 +271,7 @@ class Registry:
         if instance is None or self._ownership.is_claimed(instance) or self._is_awaited(instance):
             return None
         if unit := self._ownership.unit_of(instance):
-            named = self._tracked[unit.backend][unit.id]
-            metadata = merge(instance.metadata, named.metadata)
-            instance = replace(instance, metadata=metadata, aliases=named.aliases)
+            instance = in_place_of(self._tracked[unit.backend][unit.id], instance)
         return self._status.apply_to(instance)
 
     def _is_awaited(self, instance: Instance) -> bool:

@@ -36,6 +36,7 @@ class Endpoint(Enum):
     VERSION = auto()
     LIST = auto()
     INSPECT = auto()
+    SERVICE = auto()
     IMAGE = auto()
     EVENTS = auto()
 
@@ -47,6 +48,7 @@ _PATHS: Final = {
     Endpoint.INSPECT: re.compile(
         f"(?:{_VERSION}|(?P<libpod>/v4\\.0\\.0/libpod))/containers/{_ID}/json"
     ),
+    Endpoint.SERVICE: re.compile(f"{_VERSION}/services/{_ID}"),
     Endpoint.IMAGE: re.compile(f"{_VERSION}/images/{IMAGE_ID}/json"),
     Endpoint.EVENTS: re.compile(f"{_VERSION}/events"),
 }

@@ -27,6 +27,8 @@ def filter_response(endpoint: Endpoint, body: bytes) -> bytes:
     match endpoint:
         case Endpoint.INSPECT:
             return _encode(_copy_fields(json.loads(body), _INSPECTION))
+        case Endpoint.SERVICE:
+            return _encode(_copy_fields(json.loads(body), _SERVICE))
         case Endpoint.IMAGE:
             return _encode(_copy_fields(json.loads(body), _IMAGE))
         case Endpoint.VERSION:
@@ -190,6 +192,14 @@ _INSPECTION: Final[Mapping[str, Filter]] = {
         NetworkMode=_scalar, RestartPolicy=_object(Name=_scalar), PortBindings=_BINDS
     ),
     "NetworkSettings": _object(Ports=_BINDS, Networks=_ADDRESSES),
+}
+_SERVICE: Final[Mapping[str, Filter]] = {
+    "ID": _scalar,
+    "Endpoint": _object(
+        Ports=_list_of(
+            Protocol=_scalar, TargetPort=_scalar, PublishedPort=_scalar, PublishMode=_scalar
+        )
+    ),
 }
 _IMAGE: Final[Mapping[str, Filter]] = {
     "Config": _object(Labels=_metadata_labels, Env=_environment),

@@ -21,7 +21,7 @@ UNIX_SOCKETS: Final = "/proc/self/net/unix"
 GATES: Final = "/run/koi-runtime/gate"
 """Directory of the gates' sockets, which only the system's agent may use."""
 EVENTS: Final = {
-    "type": ["container", "network"],
+    "type": ["container", "network", "service"],
     "event": [
         *("start", "restart", "kill", "oom", "die", "died", "stop", "destroy", "remove"),
         *("pause", "unpause", "rename", "update", "health_status", "connect", "disconnect"),
@@ -32,10 +32,15 @@ check would wake the agent up, and these events contain command lines."""
 COMPOSE: Final = ("com.docker.compose.", "io.podman.compose.")
 """Prefixes of the labels of Compose and of podman-compose, which sets some of them under both."""
 COMPOSE_KEYS: Final = ("service", "project", "container-number", "oneoff")
+SWARM_SERVICE: Final = "com.docker.swarm.service.name"
+SWARM_SERVICE_ID: Final = "com.docker.swarm.service.id"
+SWARM_TASK: Final = "com.docker.swarm.task.name"
+SWARM_STACK: Final = "com.docker.stack.namespace"
 UNIT: Final = "PODMAN_SYSTEMD_UNIT"
 """Podman's label for the unit that runs a container."""
 _OTHER_LABELS: Final = frozenset(
-    {UNIT} | {prefix + key for prefix in COMPOSE for key in COMPOSE_KEYS}
+    {UNIT, SWARM_SERVICE, SWARM_SERVICE_ID, SWARM_TASK, SWARM_STACK}
+    | {prefix + key for prefix in COMPOSE for key in COMPOSE_KEYS}
 )
 
 IMAGE_ID: Final = "[0-9a-f]{64}"

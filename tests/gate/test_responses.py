@@ -175,3 +175,13 @@ def test_only_the_labels_that_the_agent_reads_pass() -> None:
 def test_only_the_requested_events_pass(value: Any, action: str) -> None:
     line = filter_event(json.dumps(value).encode())
     assert (json.loads(line)["Action"] if line else "") == action
+
+
+def test_of_a_service_only_its_ports_pass() -> None:
+    ports = [{"Protocol": "tcp", "TargetPort": 80, "PublishedPort": 8080, "PublishMode": "ingress"}]
+    service = {
+        "ID": "ab1",
+        "Spec": {"Name": "web", "TaskTemplate": {"ContainerSpec": {"Env": [SECRET]}}},
+        "Endpoint": {"Ports": [{**ports[0], "Name": SECRET}], "VirtualIPs": [{"Addr": SECRET}]},
+    }
+    assert filtered(Endpoint.SERVICE, service) == {"ID": "ab1", "Endpoint": {"Ports": ports}}

@@ -1,7 +1,8 @@
 """A program in a Docker's namespaces that shows how the agent follows its containers.
 
 Run as a program with the path of the socket, it answers each line of its input with one of JSON:
-the containers by name, or for "PID UNIT" the names of the instances of that process.
+the containers by name, for "all" a list of them, or for "PID UNIT" the names of the instances of
+that process.
 """
 
 import asyncio
@@ -70,6 +71,7 @@ def followed(docker: Dockerd) -> Iterator[Inside]:
 def shown(instance: Instance) -> Shown:
     return {
         "id": instance.id,
+        "name": instance.name,
         "state": instance.state,
         "ports": sorted(
             f"{port.source} {port.container_port}/{port.protocol} at {port.host_port}"
@@ -88,11 +90,13 @@ async def answer(registry: Registry) -> None:
     """Answer each line of the standard input."""
     while line := await asyncio.to_thread(sys.stdin.readline):
         known = registry.visible.values()
-        if words := line.split():
+        words = line.split()
+        reply: object = {one.name: shown(one) for one in known}
+        if words == ["all"]:
+            reply = [shown(one) for one in known]
+        elif words:
             found = await with_process(int(words[0]), words[1], [], known)
-            reply: object = [one.name for one in found]
-        else:
-            reply = {one.name: shown(one) for one in known}
+            reply = [one.name for one in found]
         sys.stdout.write(f"{json.dumps(reply)}\n")
         sys.stdout.flush()
 

@@ -1,6 +1,8 @@
 """Ports of a real Docker's containers on the network of the host or of another container."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,8 @@ DRIVER = {
 def serve(docker: Dockerd, name: str, port: int, *, after: float = 0, **config: Any) -> str:
     """Start a container that listens on one port, and whose image exposes others."""
     command = ["sh", "-c", SERVE.format(after, port)]
-    id_ = docker.engine.create(name, Cmd=command, ExposedPorts=EXPOSED, **config)
+    config = {"ExposedPorts": EXPOSED} | config
+    id_ = docker.engine.create(name, Cmd=command, **config)
     docker.engine.call("POST", f"/containers/{id_}/start")
     return id_
 
@@ -65,3 +68,39 @@ def test_any_process_of_a_container_leads_to_it(tmp_path: Path) -> None:
         _, child = [int(row[0]) for row in top["Processes"]]
         assert inside.ask(f"{child} -.slice") == ["two"]
         assert inside.ask(f"{os.getpid() + 2**21} docker.service") == []
+
+
+ASK = "import urllib.request as r; r.urlopen('http://127.0.0.1:18071/bin/busybox', timeout=5)"
+
+
+def answers(docker: Dockerd) -> bool:
+    """Return True if the published port is answered, as users of this host see it."""
+    return docker.spawn(sys.executable, "-c", ASK, stderr=subprocess.DEVNULL).wait(30) == 0
+
+
+def test_chain_of_joined_networks_has_the_ports_of_its_end(tmp_path: Path) -> None:
+    if reason := dockerd.missing():
+        require("docker", reason)
+    with Dockerd(tmp_path) as docker, followed(docker) as inside:
+        publish = ("--publish=18071:8071", "koi-busybox", "sleep", "1000")
+        docker.run("run", "--detach", "--name=vpn", *publish)
+        docker.engine.call("POST", f"/containers/{joiner(docker, 'app', 'vpn')}/start")
+        serve(docker, "exporter", 8071, network="container:app", ExposedPorts={})
+        ports = ["published 8071/tcp at 18071"]
+        for name in ("vpn", "app", "exporter"):
+            inside.until(name, lambda one: one["ports"] == ports)
+        wait_until(lambda: answers(docker), "the port is answered")
+        docker.run("restart", "--time=0", "vpn")
+        for name in ("app", "exporter"):
+            lost = inside.until(name, lambda one: one["ports"] == [])
+            assert "restart this container too" in lost["notes"][0]
+        assert not answers(docker)
+        docker.run("restart", "--time=0", "app")
+        docker.run("restart", "--time=0", "exporter")
+        inside.until("exporter", lambda one: one["ports"] == ports)
+        wait_until(lambda: answers(docker), "the port is answered again")
+
+
+def joiner(docker: Dockerd, name: str, target: str) -> str:
+    """Create a container that only sleeps in the network of another one."""
+    return docker.engine.create(name, network=f"container:{target}", Cmd=["sleep", "1000"])

@@ -42,6 +42,7 @@ async def test_crash_loop_is_announced_and_withdrawn_once(world: World, tmp_path
             await eventually(is_known, "it is known with its ports")
             statuses: list[set[str]] = []
             states: list[str] = []
+            now: dict[str, Any] = {}
             restarts = 0
             now = await instance(world, id_)
             while restarts < TURNS:

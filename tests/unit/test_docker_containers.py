@@ -16,6 +16,7 @@ from koi_agent.backends.docker.containers import (
 from koi_agent.backends.docker.events import Event
 from koi_agent.backends.docker.instances import instance_of
 from koi_agent.backends.docker.kinds import DOCKER, PODMAN, Kind
+from koi_agent.backends.docker.networks import Network
 from koi_agent.core.errors import BadInput
 from koi_agent.core.instance import (
     Health,
@@ -317,7 +318,9 @@ def test_a_note_says_that_listeners_are_not_known(
     assert len(shown.notes) == notes
 
 
-JOINED = container(ips=("10.0.0.2",), ports=(port(53, 53, "::", Protocol.UDP), port(80, 8080)))
+JOINED = container(
+    id="x", ips=("10.0.0.2",), ports=(port(53, 53, "::", Protocol.UDP), port(80, 8080))
+)
 
 
 @pytest.mark.parametrize(
@@ -336,14 +339,25 @@ def test_in_a_shared_network_addresses_are_shared_and_ports_are_its_own(
     joiner = container(
         network="container:x", exposed=frozenset(exposed), labels=labels_with(metadata)
     )
-    instance = instance_of(joiner, DOCKER.name, joined=JOINED)
+    instance = instance_of(joiner, DOCKER.name, network=Network(JOINED))
     assert (instance.ips, instance.ports) == (JOINED.ips, ports)
 
 
 def test_a_container_joined_to_one_on_the_hosts_network_has_host_ports() -> None:
     joiner = container(network="container:x", labels=labels_with(KoiMetadata(port=80)))
-    assert instance_of(joiner, DOCKER.name, joined=container(network="host")).ports == (
+    network = Network(container(network="host"))
+    assert instance_of(joiner, DOCKER.name, network=network).ports == (
         replace(port(80), host_port=80),
+    )
+
+
+def test_a_container_in_a_lost_network_has_neither_ports_nor_addresses() -> None:
+    joiner = container(network="container:x", labels=labels_with(KoiMetadata(port=80)))
+    network = Network(replace(JOINED, name="vpn"), is_lost=True)
+    instance = instance_of(joiner, DOCKER.name, network=network)
+    assert (instance.ips, instance.ports) == ((), (port(80),))
+    assert instance.notes == (
+        "it is in the network that vpn had before a restart: restart this container too",
     )
 
 

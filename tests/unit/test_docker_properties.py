@@ -15,6 +15,7 @@ from koi_agent.backends.docker.containers import (
 )
 from koi_agent.backends.docker.instances import instance_of
 from koi_agent.backends.docker.kinds import DOCKER, KINDS, Kind
+from koi_agent.backends.docker.networks import Network
 from koi_agent.core.errors import BadInput
 from koi_agent.core.instance import Health
 from koi_agent.core.text import UNSAFE
@@ -71,8 +72,9 @@ def test_no_value_at_any_place_raises_anything_but_bad_input(record: Any, kind: 
         found.append(container_from_list(record, kind, found[0] if found else None))
         found.append(container_from_list(record, kind, None))
     for one in found:
-        published = instance_of(one, kind.name, joined=found[-1])
-        assert hash(published) == hash(instance_of(one, kind.name, joined=found[-1]))
+        network = Network(found[-1])
+        published = instance_of(one, kind.name, network=network)
+        assert hash(published) == hash(instance_of(one, kind.name, network=network))
         assert not [text for text in texts_of(published) if UNSAFE.search(text)]
 
 

@@ -17,7 +17,7 @@ from koi_agent.core.events import (
     Stopped,
     Unfollowed,
 )
-from koi_agent.core.instance import Instance, KoiMetadata
+from koi_agent.core.instance import Instance, KoiMetadata, PortMapping, PortSource, Protocol
 from koi_agent.core.key import Key
 from koi_agent.core.registry import Registry
 from tests.unit.things import Reader, container, gone, listing, short_forms, unit
@@ -402,3 +402,65 @@ def test_waiting_unit_is_visible_only_while_no_container_can_claim_it(steps: Seq
         podman = scenario.registry.backends.get("podman")
         free = podman is None or podman.state in (BackendState.ABSENT, BackendState.FAILED)
         assert ("web.service" in scenario.ids) is (runs and free and "c1" not in scenario.ids)
+
+
+def listening(number: int, source: PortSource = PortSource.LISTENING) -> PortMapping:
+    return PortMapping(
+        container_port=number,
+        protocol=Protocol.TCP,
+        host_port=number,
+        host_ip="0.0.0.0" if source is PortSource.LISTENING else "",
+        source=source,
+    )
+
+
+SOCKET = listening(18200)
+PUBLISHED = replace(listening(80, PortSource.PUBLISHED), host_port=8080)
+OWN = {
+    "no ports": ((), (SOCKET,)),
+    "a published port": ((PUBLISHED,), (PUBLISHED, SOCKET)),
+    "a port that it listens on": ((listening(9),), (listening(9), SOCKET)),
+    "the port declared": ((listening(18200, PortSource.DECLARED),), (SOCKET,)),
+    "another port declared": (
+        (listening(7, PortSource.DECLARED),),
+        (listening(7, PortSource.DECLARED), SOCKET),
+    ),
+    "the same port": ((SOCKET,), (SOCKET,)),
+}
+
+
+@pytest.mark.parametrize("one", [NAMED, INSIDE], ids=["by name", "by control group"])
+@pytest.mark.parametrize(("own", "expected"), OWN.values(), ids=OWN)
+class TestSockets:
+    """Ports that the manager opens for a unit are ports of the container in its place."""
+
+    def ports(self, scenario: Scenario, id_: str = "c1") -> tuple[PortMapping, ...]:
+        (shown,) = [one for one in scenario.registry.visible.values() if one.id == id_]
+        return shown.ports
+
+    def test_container_takes_over_the_ports_in_any_order(
+        self, one: Instance, own: tuple[PortMapping, ...], expected: tuple[PortMapping, ...]
+    ) -> None:
+        unit_ = replace(QUADLET, control_group=WEB.control_group)
+        unit_ = replace(unit_, ports=(SOCKET, listening(5)), socket_ports=(SOCKET,))
+        container_ = replace(one, ports=own)
+        for order in ((unit_, container_), (container_, unit_)):
+            assert self.ports(Scenario(*map(Seen, order))) == tuple(sorted(expected))
+
+    def test_ports_follow_the_socket_and_the_unit(
+        self, one: Instance, own: tuple[PortMapping, ...], expected: tuple[PortMapping, ...]
+    ) -> None:
+        stopped = replace(WEB, ports=())
+        open_ = replace(WEB, ports=(SOCKET,), socket_ports=(SOCKET,))
+        scenario = Scenario(Seen(stopped), Seen(replace(one, ports=own)))
+        for _ in range(2):
+            assert self.ports(scenario) == own
+            scenario.apply(Seen(open_))
+            assert self.ports(scenario) == tuple(sorted(expected))
+            scenario.apply(Seen(stopped))
+        scenario.apply(Seen(open_))
+        scenario.apply(gone(open_))
+        assert self.ports(scenario) == own
+        scenario.apply(Seen(open_))
+        scenario.apply(gone(one))
+        assert self.ports(scenario, "web.service") == (SOCKET,)

@@ -108,6 +108,10 @@ class DockerAPI:
                 raise NoSuchContainer(f"container {id_:.12}: no such container") from refused
             raise
 
+    async def inspect_service(self, id_: str) -> object:
+        """Return a service of the swarm; raise ``RequestRefused`` or ``BackendLost``."""
+        return await self._client.get_json(f"{self.engine.api_version}/services/{id_}")
+
     async def inspect_image(self, id_: str) -> object:
         """Return the inspection of an image by its digits; raise ``BackendLost``."""
         return await self._client.get_json(f"{self.engine.api_version}/images/{id_}/json")

@@ -56,7 +56,7 @@ class Inspected:
     """The facts that only an inspection has; ``started_at`` is as the engine writes it.
 
     ``restart_policy`` is empty if the engine does not restart the container by itself,
-    ``stop_signal`` is 0 for the usual one.
+    ``stop_signal`` is 0 for the usual one. ``ingress`` are ports that its service publishes.
     """
 
     main_pid: int = 0
@@ -65,6 +65,7 @@ class Inspected:
     restart_policy: str = ""
     restart_count: int = 0
     stop_signal: int = 0
+    ingress: tuple[PortMapping, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

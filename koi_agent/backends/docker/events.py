@@ -32,7 +32,10 @@ _CONTAINER: Final = {
     "remove": "destroy",  # Podman's
 }
 _NETWORK: Final = {"connect": "connect", "disconnect": "disconnect"}
-_ACTIONS: Final = {"container": _CONTAINER, "network": _NETWORK}
+SERVICE_CHANGED: Final = "service"
+"""The action of an event on a service of a swarm, whose id it has."""
+_SERVICE: Final = {"update": SERVICE_CHANGED, "remove": SERVICE_CHANGED}
+_ACTIONS: Final = {"container": _CONTAINER, "network": _NETWORK, "service": _SERVICE}
 _HEALTH: Final = {word: Health(word) for word in ("starting", "healthy", "unhealthy")}
 _NUMBER: Final = re.compile("-?[0-9]{1,9}")
 _SIGNAL: Final = re.compile("(?:SIG)?([A-Z0-9]+)((?<=RTMIN)[+][0-9]{1,2}|(?<=RTMAX)-[0-9]{1,2})?")
@@ -46,7 +49,7 @@ _MAX_RECENT: Final = 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """An action on the container ``id``.
+    """An action on the container ``id``, or on a service.
 
     ``time`` is nanoseconds since the epoch, 0 if unknown. ``health`` is set by
     ``health_status``, ``signal`` by ``kill``, ``labels`` by ``start``: the container's own, with

@@ -10,10 +10,11 @@ from koi_agent.backends.docker.api import DockerAPI, NoSuchContainer
 from koi_agent.backends.docker.containers import Container, container_from_inspection
 from koi_agent.backends.docker.images import Images, own_labels
 from koi_agent.backends.docker.inspect_queue import InspectQueue
+from koi_agent.backends.docker.services import Services
 from koi_agent.backends.docker.tracker import Tracker
 from koi_agent.backends.docker.tunables import Tunables
 from koi_agent.core.errors import BackendLost, BadInput
-from koi_agent.core.instance import InstanceState
+from koi_agent.core.instance import InstanceState, PortMapping
 from koi_agent.host.container_groups import ContainerGroups
 from koi_agent.host.population import PopulationWatch
 
@@ -28,7 +29,8 @@ class Inspector:
 
     ``uninspected`` are the ids whose inspection failed, to be inspected after the next list.
     ``on_bad_record`` is called with what can't be parsed, and why. A container is inspected again
-    a while after the engine failed to. Without ``images`` the labels of images count.
+    a while after the engine failed to. ``services`` has the ports of a swarm's services. Without
+    ``images`` the labels of images count.
 
     ``population`` watches the control groups of containers. ``dead`` are the ids of those that the
     engine calls running though no process is left. The control group decides: they have ended.
@@ -45,6 +47,7 @@ class Inspector:
         tunables: Tunables,
     ) -> None:
         self.population = PopulationWatch()
+        self.services = Services(api.inspect_service)
         self.dead: set[str] = set()
         self.uninspected: set[str] = set()
         self._api = api
@@ -125,7 +128,8 @@ class Inspector:
             container = replace(container, labels=own_labels(record, kind, image))
             if image.is_transient:
                 self._queue.put_after(self._retry, id_)
-        return self._with_control_group(container)
+        ingress = await self.services.ports_of(container.labels.swarm_service)
+        return self._completed(container, ingress)
 
     def _report(self, id_: str, error: BadInput | BackendLost) -> None:
         if isinstance(error, BadInput):
@@ -134,10 +138,14 @@ class Inspector:
             log.debug("container %.12s: %s", id_, error)
             self._queue.put_after(self._retry, id_)
 
-    def _with_control_group(self, container: Container) -> Container:
-        """Set the control group: Docker does not say it, and Podman may name one that is gone."""
+    def _completed(self, container: Container, ingress: tuple[PortMapping, ...]) -> Container:
+        """Set the ports of the service and the control group.
+
+        Docker does not name the group, and Podman may name one that is gone.
+        """
         inspected = container.inspected
         if inspected is None:
             return container
         group = self._groups.find(container.id, inspected.main_pid, named=inspected.control_group)
-        return replace(container, inspected=replace(inspected, control_group=group))
+        complete = replace(inspected, control_group=group, ingress=ingress)
+        return replace(container, inspected=complete)

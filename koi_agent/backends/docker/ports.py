@@ -17,11 +17,11 @@ from koi_agent.core.ports import declared, merge_binds
 
 PortSet = frozenset[tuple[int, Protocol]]
 
-_PORT_LIMIT: Final = 65536
+PORT_LIMIT: Final = 65536
 _ANY_ADDRESS: Final = "0.0.0.0"  # noqa: S104 - compared, not bound
 _ANY_V6_ADDRESS: Final = "::"
 _PORT: Final = re.compile("([0-9]{1,5})(?:/([a-z0-9]{1,12}))?")
-_PROTOCOLS: Final = {"tcp": Protocol.TCP, "udp": Protocol.UDP}
+PROTOCOLS: Final = {"tcp": Protocol.TCP, "udp": Protocol.UDP}
 
 # Addresses by (container port, protocol, host port).
 _Binds = dict[tuple[int, Protocol, int], set[str]]
@@ -46,9 +46,9 @@ def ports_from_list(record: JSONObject) -> Ports:
     exposed: set[tuple[int, Protocol]] = set()
     others: set[str] = set()
     for port in get_objects(record, "Ports"):
-        container_port = get_int(port, "PrivatePort", _PORT_LIMIT)
-        host_port = get_int(port, "PublicPort", _PORT_LIMIT)
-        protocol = _PROTOCOLS.get(get_str(port, "Type"))
+        container_port = get_int(port, "PrivatePort", PORT_LIMIT)
+        host_port = get_int(port, "PublicPort", PORT_LIMIT)
+        protocol = PROTOCOLS.get(get_str(port, "Type"))
         if protocol is None:
             others.add(f"{container_port}/{get_str(port, 'Type')}")
         elif container_port and host_port:
@@ -111,8 +111,8 @@ def _published(binds: _Binds) -> tuple[PortMapping, ...]:
 def _parse_port(text: str) -> tuple[int, Protocol] | None:
     """Parse ``80/tcp`` or ``80``."""
     found = _PORT.fullmatch(text)
-    protocol = _PROTOCOLS.get(found[2] or "tcp") if found else None
-    if not found or not protocol or not 0 < int(found[1]) < _PORT_LIMIT:
+    protocol = PROTOCOLS.get(found[2] or "tcp") if found else None
+    if not found or not protocol or not 0 < int(found[1]) < PORT_LIMIT:
         return None
     return int(found[1]), protocol
 
@@ -120,7 +120,7 @@ def _parse_port(text: str) -> tuple[int, Protocol] | None:
 def _unsupported(texts: set[str]) -> tuple[str, ...]:
     """Return the well-formed ports with another protocol than TCP and UDP."""
     found = [_PORT.fullmatch(text) for text in texts]
-    return tuple(sorted(one[0] for one in found if one and (one[2] or "tcp") not in _PROTOCOLS))
+    return tuple(sorted(one[0] for one in found if one and (one[2] or "tcp") not in PROTOCOLS))
 
 
 def unpublished(

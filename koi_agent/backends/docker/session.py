@@ -10,7 +10,7 @@ from typing import Final, Never, TypeVar
 from koi_agent.backends.docker.api import DockerAPI
 from koi_agent.backends.docker.containers import Container, container_from_list
 from koi_agent.backends.docker.event_listener import EventListener
-from koi_agent.backends.docker.events import Event, EventHistory
+from koi_agent.backends.docker.events import SERVICE_CHANGED, Event, EventHistory
 from koi_agent.backends.docker.images import Images
 from koi_agent.backends.docker.inspect_queue import InspectQueue
 from koi_agent.backends.docker.inspector import Inspector
@@ -141,7 +141,17 @@ class Session:
 
     def apply_event(self, event: Event) -> None:
         """Apply a new event."""
+        if event.action == SERVICE_CHANGED:
+            self._on_service_changed(event.id)
+            return
         self._tracker.apply_event(event, asyncio.get_running_loop().time())
+
+    def _on_service_changed(self, service: str) -> None:
+        """Request a service of the swarm again, with the containers that are its tasks."""
+        self._inspector.services.outdate(service)
+        for id_, container in self._table.containers.items():
+            if container.labels.swarm_service == service:
+                self._queue.put(id_, urgent=True)
 
     def bad_event(self, bad: BadInput) -> None:
         """Log an event that could not be parsed; it may have been any."""
@@ -150,6 +160,7 @@ class Session:
 
     def events_lost(self, reason: str) -> None:
         """Request a list, and inspect all containers then: a list does not show a new run."""
+        self._inspector.services.clear()
         self._inspector.uninspected.update(self._table.containers)
         self._doubt(reason)
 

@@ -3,10 +3,11 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from koi_agent.backends.docker.containers import HOST, JOINED, Container
+from koi_agent.backends.docker.containers import Container, Inspected
 from koi_agent.backends.docker.images import without_metadata
 from koi_agent.backends.docker.instances import instance_of
 from koi_agent.backends.docker.listeners import HostPorts
+from koi_agent.backends.docker.networks import Networks
 from koi_agent.core.contracts import Deliver
 from koi_agent.core.events import Gone, Seen
 from koi_agent.core.instance import Instance
@@ -33,11 +34,10 @@ class ContainerTable:
         self._deliver = deliver
         self._ports = ports
         self._image_labels = image_labels
-        # Ids of the containers that share a container's network, by that container's id.
-        self._joiners: dict[str, set[str]] = {}
+        self._networks = Networks(containers)
+        self._scanned: dict[str, Inspected] = {}
         for container in containers.values():
-            self._add_joiner(container)
-            self._follow_ports(container, None)
+            self._follow_ports(container)
 
     def publish(self, container: Container) -> None:
         """Store a container and deliver it, and those that share its network."""
@@ -56,9 +56,12 @@ class ContainerTable:
             container = replace(container, labels=without_metadata(container.labels))
         before = self.containers.get(container.id)
         self.containers[container.id] = container
+        if before and before.network != container.network:
+            self._networks.drop(before)
+        self._networks.put(container)
+        self._follow_ports(container)
         if before is None or before.network != container.network:
-            self._add_joiner(container)
-        self._follow_ports(container, before)
+            self._follow_ports_of_joiners(container.id)
 
     def remove(self, id_: str, reason: str) -> None:
         """Remove a container, and deliver that it is gone."""
@@ -69,12 +72,10 @@ class ContainerTable:
     def discard(self, id_: str) -> bool:
         """Remove a container without delivering that; return False if it is not known."""
         container = self.containers.pop(id_, None)
-        self._ports.forget(id_)
-        if container and (target := _joined_id(container)):
-            joiners = self._joiners.get(target, set())
-            joiners.discard(id_)
-            if not joiners:
-                self._joiners.pop(target, None)
+        self._forget_ports(id_)
+        if container:
+            self._networks.drop(container)
+            self._follow_ports_of_joiners(id_)
         return container is not None
 
     def instances(self, ids: Iterable[str]) -> list[Instance]:
@@ -82,33 +83,33 @@ class ContainerTable:
         return [self._instance(self.containers[id_]) for id_ in ids if id_ in self.containers]
 
     def _instance(self, container: Container) -> Instance:
-        joined = self.containers.get(_joined_id(container))
-        host_ports = self._ports.ports_of(container.id)
-        return instance_of(container, self._backend, host_ports=host_ports, joined=joined)
+        return instance_of(
+            container,
+            self._backend,
+            network=self._networks.of(container),
+            host_ports=self._ports.ports_of(container.id),
+        )
 
-    def _follow_ports(self, container: Container, before: Container | None) -> None:
+    def _follow_ports(self, container: Container) -> None:
         """Scan for the listeners of a container on the host's network, again after a restart."""
-        group = _host_group(container)
-        if group and (before is None or before.inspected != container.inspected):
-            self._ports.follow(container.id, group, container.labels.metadata)
+        inspected, before = container.inspected, self._scanned.get(container.id)
+        is_host = self._networks.of(container).is_host
+        if not is_host or inspected is None or not inspected.control_group:
+            self._forget_ports(container.id)
+        elif inspected != before:
+            self._scanned[container.id] = inspected
+            self._ports.follow(container.id, inspected.control_group, container.labels.metadata)
 
-    def _add_joiner(self, container: Container) -> None:
-        if target := _joined_id(container):
-            self._joiners.setdefault(target, set()).add(container.id)
+    def _forget_ports(self, id_: str) -> None:
+        if self._scanned.pop(id_, None):
+            self._ports.forget(id_)
+
+    def _follow_ports_of_joiners(self, id_: str) -> None:
+        for joiner in self._networks.joiners(id_):
+            if container := self.containers.get(joiner):
+                self._follow_ports(container)
 
     def _republish_joiners(self, id_: str) -> None:
         """Deliver those in a container's network: they have its addresses and ports."""
-        for joiner in sorted(self._joiners.get(id_, ())):
+        for joiner in self._networks.joiners(id_):
             self.republish(joiner)
-
-
-def _joined_id(container: Container) -> str:
-    """Return the id of the container whose network this one shares, or ""."""
-    joins = container.network.startswith(JOINED)
-    return container.network.removeprefix(JOINED) if joins else ""
-
-
-def _host_group(container: Container) -> str:
-    """Return the control group whose listeners are a container's ports, or ""."""
-    inspected = container.inspected
-    return inspected.control_group if inspected and container.network == HOST else ""

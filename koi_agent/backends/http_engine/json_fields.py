@@ -72,6 +72,16 @@ def get_time(record: JSONObject, key: str) -> int:
     return 0
 
 
+def nanoseconds(text: str) -> int:
+    """Parse an RFC 3339 time as nanoseconds since the epoch; return 0 for anything else."""
+    found = _RFC3339.fullmatch(text)
+    if not found:
+        return 0
+    fraction = text.removeprefix(found[1]).removesuffix(found[2]).removeprefix(".")
+    seconds = get_time({"time": found[1] + found[2]}, "time")
+    return seconds * 1_000_000_000 + int(fraction[:9].ljust(9, "0"))
+
+
 def get_id(record: JSONObject, key: str) -> str:
     """Return an id that is safe in a request's path; raise ``BadInput`` for anything else."""
     value = record.get(key)

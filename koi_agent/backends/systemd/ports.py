@@ -71,6 +71,10 @@ class UnitPorts:
             ephemeral=self._ephemeral,
         )
 
+    def of_sockets(self, unit: str) -> tuple[PortMapping, ...]:
+        """Return the ports of the socket units that trigger a unit, sorted."""
+        return tuple(sorted(self._sockets.ports_of(unit)))
+
     def update(self, listeners: Sequence[Listener], control_groups: Mapping[str, str]) -> set[str]:
         """Store the listeners of the host; returns the units whose listeners have changed.
 

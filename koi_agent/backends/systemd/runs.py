@@ -56,7 +56,8 @@ class Runs:
         """Store a unit that runs as reported, without delivering it."""
         unit.control_group = details.control_group
         before = unit.reported
-        now = unit.instance(details, self._ports.of(unit.name, details.metadata))
+        ports = self._ports.of(unit.name, details.metadata)
+        now = unit.instance(details, ports, self._ports.of_sockets(unit.name))
         unit.reported = now
         if before is None or before.invocation_id != now.invocation_id:
             unit.restarts_at_start = unit.n_restarts

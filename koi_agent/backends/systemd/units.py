@@ -167,8 +167,13 @@ class Unit:
             return Health.NONE
         return Health.HEALTHY if self.active_state in READY_STATES else Health.STARTING
 
-    def instance(self, details: UnitDetails, ports: tuple[PortMapping, ...] = ()) -> Instance:
-        """Return the instance that this unit is now."""
+    def instance(
+        self,
+        details: UnitDetails,
+        ports: tuple[PortMapping, ...] = (),
+        sockets: tuple[PortMapping, ...] = (),
+    ) -> Instance:
+        """Return the instance that this unit is now; ``sockets`` are ports of its socket units."""
         return Instance(
             id=self.name,
             name=self.name.removesuffix(".service"),
@@ -189,6 +194,7 @@ class Unit:
             problems=details.problems,
             ending=self.active_state == "deactivating",
             address_filter=details.address_filter,
+            socket_ports=sockets,
             traits=UNIT,
         )
 
