@@ -25,7 +25,10 @@ from tests.lan import Host, Lan
 from tests.runtimes.fake_docker import FakeDocker
 from tests.world import World
 
-SETTINGS: Final = "[Runtime]\nBackends=docker\nLogLevel=warning\n[Docker]\nSocket={socket}\n"
+SETTINGS: Final = (
+    "[Runtime]\nBackends=docker\nLogLevel=warning\n[Docker]\nSocket={socket}\n"
+    "[Capabilities]\nImageLabels=yes\n"
+)
 COUNTED: Final = re.compile(r'koi_announcements\{[^}]*status="announced"\} (\d+)')
 IDLE: Final = 20.0
 """Seconds for which the idle agent is measured."""

@@ -174,8 +174,9 @@ async def test_an_engine_that_restarts_within_the_grace_takes_nothing_along(
 ) -> None:
     lan.box.start_avahi()
     async with FakeDocker(tmp_path / "docker.sock") as fake:
-        settings(world, f"[Runtime]\nBackends=docker\n[Docker]\nSocket={fake.path}\n")
-        fake.containers.run(labels={"koi.announce": "web"}, port=80, health="healthy")
+        docker = f"[Runtime]\nBackends=docker\n[Docker]\nSocket={fake.path}\n"
+        settings(world, f"{docker}[Capabilities]\nImageLabels=yes\n")
+        fake.containers.run(labels={"koi.announce": "web"}, port=80)
         async with agent(world, tmp_path):
             await eventually(lambda: lan.peer.resolve("web.local"), "it is announced")
             with lan.peer.listening() as heard:
