@@ -39,7 +39,7 @@ def apply(change):
             print(json.dumps([type(event).__name__, instance.id, reason]), flush=True)
 
 candidates = find_candidates(KINDS["docker"], sys.argv[1], "system", {})
-backend = Docker("docker", KINDS["docker"], candidates, ListenerTable())
+backend = Docker("docker", KINDS["docker"], candidates, ListenerTable(), image_labels=True)
 asyncio.run(Follower(backend, apply, registry.differences, interval=1.0).run())
 """
 
