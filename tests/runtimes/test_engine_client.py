@@ -165,6 +165,16 @@ async def test_a_timeout_while_an_array_is_consumed_is_an_error_of_the_request(
             await elements(client, 1.5)
 
 
+async def test_a_request_of_an_ended_session_is_a_lost_backend(tmp_path: Path) -> None:
+    async with engine(tmp_path, response(b"[]")) as client:
+        await client.session.close()
+        with pytest.raises(BackendLost, match="the session has ended"):
+            await client.get_json("late")
+        with pytest.raises(BackendLost, match="the session has ended"):
+            async for _ in client.get_array("late"):
+                pass
+
+
 async def test_a_stream_has_lines_until_it_is_closed(tmp_path: Path) -> None:
     async def stream(writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\n\r\none\ntwo\n" + b"a" * 5000 + b"\nthree\n")

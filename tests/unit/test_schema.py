@@ -41,7 +41,10 @@ from koi_agent.publishers.http.instances import backend_record, encode
 from koi_agent.publishers.http.schemas import SCHEMAS, TABLES
 from tests.unit.strategies import BACKENDS, INSTANCES
 
-INTERNAL = {"address_filter", "awaits", "notes", "checked", "ending", "one_off", "traits"}
+INTERNAL = {
+    *("address_filter", "awaits", "checked", "ending", "notes", "one_off"),
+    *("socket_ports", "traits"),
+}
 """Fields of an instance that are not published as properties."""
 MAPPING = PortMapping(
     container_port=80,

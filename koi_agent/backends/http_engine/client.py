@@ -128,6 +128,8 @@ class EngineClient:
         return LineStream(response, self.limits.max_line, partial(self.translated, request))
 
     async def _request(self, path: str, query: Mapping[str, str]) -> aiohttp.ClientResponse:
+        if self.session.closed:  # a request of D-Bus may come while the session is being left
+            raise StreamError("the session has ended")
         response = await self.session.get(f"{URL}/{path}", params=query, allow_redirects=False)
         if response.status != HTTPStatus.OK:
             raise self.refusal(f"GET /{path}", response.status, await _message(response))
