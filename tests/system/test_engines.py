@@ -160,8 +160,7 @@ def test_an_engine_that_nobody_may_see_is_absent(engine: Engine, service: Servic
     engine.machine.run("install", "--directory", "--mode=0700", "/run/podman")
     service.systemctl("restart")
     told = await_state(service, "podman", "absent")["last_error"]
-    denied = "permission denied on the folder /run/podman (root:root 0700)"
-    assert told.startswith(f"/run/podman/podman.sock: {denied}")
+    assert told == "podman.socket is not active; systemctl enable --now podman.socket"
     assert told in service.journal()
     assert service.status.count("podman") == 0
 
