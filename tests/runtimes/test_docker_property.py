@@ -15,6 +15,8 @@ from koi_agent.backends.docker.tunables import Tunables
 from tests.runtimes.fake_containers import FakeContainer
 from tests.runtimes.followed import Followed, followed
 
+MOST_MANGLED = 3
+"""Lines in a row. A restart has at least four: if all were lost, nothing could show it."""
 Step = Callable[[Followed, int], None]
 
 
@@ -39,7 +41,8 @@ def run(engine: Followed, number: int) -> None:
 
 def mangled(into: Callable[[bytes], list[bytes]]) -> Step:
     def step(engine: Followed, number: int) -> None:
-        engine.faults.lines.extend([into] * (number % 4 + 1))
+        room = MOST_MANGLED - len(engine.faults.lines)
+        engine.faults.lines.extend([into] * min(number % 4 + 1, room))
 
     return step
 
