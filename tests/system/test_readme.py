@@ -113,7 +113,7 @@ def test_every_command_of_the_table_answers_a_plain_user(service: Service) -> No
         wait_until(lambda: worker in service.listed(), "the worker is listed")
         for command in rows:
             if command.split()[1] in answering:
-                done = service.machine.run(*command.split(), user="nobody", check=False)
+                done = service.machine.run(*command.split(), user="daemon", check=False)
                 assert (done.returncode, done.stdout != "") == (0, True), (command, done.stderr)
 
 
