@@ -5,6 +5,7 @@ the container, and from where the engine itself runs. But in every case the last
 contains the container's ID: ``docker-ID.scope``, ``libpod-ID.scope`` or ``ID``.
 """
 
+import asyncio
 import os
 import re
 import time
@@ -53,8 +54,9 @@ class ContainerGroups:
         self._processes = processes
         self._places: list[_Place] = []
         self._not_before = float("-inf")
+        self._searching = asyncio.Lock()
 
-    def find(self, id_: str, main_pid: int, *, named: str = "") -> str:
+    async def find(self, id_: str, main_pid: int, *, named: str = "") -> str:
         """Return the control group of a container that runs, or "" if it is not found.
 
         ``main_pid`` is 0 if the container does not run. ``named`` is the group that the engine
@@ -64,7 +66,12 @@ class ContainerGroups:
             return ""
         if named and self._exists(named):
             return named
-        return self._of_process(id_, main_pid) or self._in_known_place(id_) or self._search(id_)
+        if group := self._of_process(id_, main_pid) or self._in_known_place(id_):
+            return group
+        async with self._searching:  # the search before may have found the place of this one
+            group = self._in_known_place(id_)
+            # A host may have thousands of control groups: the event loop must not wait for them.
+            return group or await asyncio.to_thread(self._search, id_)
 
     def _exists(self, group: str) -> bool:
         inside = group.strip("/")

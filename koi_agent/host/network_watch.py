@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import closing
 from typing import Final, Never
 
 from koi_agent.core.reach.network import UNKNOWN, HostNetwork
@@ -28,29 +29,27 @@ class NetworkWatch:
         self._is_failing = False
 
     async def run(self) -> Never:
-        """Follow until cancelled; nothing wakes up while nothing changes."""
-        watch = Addresses()
-        try:
-            while True:
-                if self._read():
-                    await watch.changed()
-                    await asyncio.sleep(SETTLING)
-                else:
-                    await asyncio.sleep(RETRY)
-        finally:
-            watch.close()
+        """Follow until cancelled; nothing wakes up while nothing changes.
 
-    def _read(self) -> bool:
-        """Read the interfaces; return False if the kernel does not give them."""
-        try:
+        Where the kernel refuses, this is logged once and tried again: only the network is unknown.
+        """
+        while True:
+            try:
+                with closing(Addresses()) as watch:
+                    await self._follow(watch)
+            except OSError as error:
+                if not self._is_failing:
+                    log.warning("can't read this host's interfaces: %s; trying again", error)
+                self._is_failing = True
+            await asyncio.sleep(RETRY)
+
+    async def _follow(self, watch: Addresses) -> Never:
+        """Read the interfaces now and after each change; raise ``OSError``."""
+        while True:
             found = network()
-        except OSError as error:
-            if not self._is_failing:
-                log.warning("can't read this host's interfaces: %s; trying again", error)
-            self._is_failing = True
-            return False
-        self._is_failing = False
-        if found != self.current:
-            self.current = found
-            self._changed(found)
-        return True
+            self._is_failing = False
+            if found != self.current:
+                self.current = found
+                self._changed(found)
+            await watch.changed()
+            await asyncio.sleep(SETTLING)

@@ -13,10 +13,11 @@ from tests.conftest import require
 
 SCRIPT = """
 import asyncio, json, sys
+from koi_agent.host.addresses import network
 from koi_agent.publishers.http.own_names import OwnNames
 
 async def main():
-    names = OwnNames()
+    names = OwnNames(network)
     print(json.dumps({name: await names.has(name) for name in json.loads(sys.argv[1])}))
 
 asyncio.run(main())

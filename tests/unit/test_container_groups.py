@@ -55,44 +55,46 @@ def process(processes: Path, group: str, pid: int = PID) -> None:
 
 @pytest.mark.parametrize("group", FORMS.values(), ids=FORMS)
 class TestEachForm:
-    def test_group_is_that_of_the_main_process(
+    async def test_group_is_that_of_the_main_process(
         self, root: Path, processes: Path, group: str
     ) -> None:
         process(processes, made(root, group))
-        assert ContainerGroups(root, processes).find(ID, PID) == group
+        assert await ContainerGroups(root, processes).find(ID, PID) == group
 
-    def test_manager_in_the_container_moves_the_process_but_not_the_container(
+    async def test_manager_in_the_container_moves_the_process_but_not_the_container(
         self, root: Path, processes: Path, group: str
     ) -> None:
         process(processes, made(root, f"{group}/init.scope"))
-        assert ContainerGroups(root, processes).find(ID, PID) == group
+        assert await ContainerGroups(root, processes).find(ID, PID) == group
 
-    def test_group_of_a_hidden_process_is_searched(
+    async def test_group_of_a_hidden_process_is_searched(
         self, root: Path, processes: Path, group: str
     ) -> None:
         made(root, group)
-        assert ContainerGroups(root, processes).find(ID, PID) == group
+        assert await ContainerGroups(root, processes).find(ID, PID) == group
 
-    def test_siblings_are_found_without_another_search(
+    async def test_siblings_are_found_without_another_search(
         self, root: Path, processes: Path, group: str
     ) -> None:
         groups = ContainerGroups(root, processes)
         made(root, group)
-        assert groups.find(ID, PID) == group
-        assert groups.find("none" * 16, PID) == ""  # no search for a while after this one
+        assert await groups.find(ID, PID) == group
+        assert await groups.find("none" * 16, PID) == ""  # no search for a while after this one
         sibling = made(root, group.replace(ID, OTHER))
-        assert groups.find(OTHER, PID) == sibling
+        assert await groups.find(OTHER, PID) == sibling
 
-    def test_reused_number_of_a_process_does_not_mislead(
+    async def test_reused_number_of_a_process_does_not_mislead(
         self, root: Path, processes: Path, group: str
     ) -> None:
         made(root, group)
         process(processes, made(root, "/system.slice/other.service"))
-        assert ContainerGroups(root, processes).find(ID, PID) == group
+        assert await ContainerGroups(root, processes).find(ID, PID) == group
 
-    def test_stopped_container_has_no_group(self, root: Path, processes: Path, group: str) -> None:
+    async def test_stopped_container_has_no_group(
+        self, root: Path, processes: Path, group: str
+    ) -> None:
         made(root, group)
-        assert ContainerGroups(root, processes).find(ID, 0) == ""
+        assert await ContainerGroups(root, processes).find(ID, 0) == ""
 
 
 @pytest.mark.parametrize(
@@ -104,38 +106,40 @@ class TestEachForm:
         f"/docker/{OTHER}/docker/{ID}",
     ],
 )
-def test_group_of_another_thing_with_the_id_is_not_taken(
+async def test_group_of_another_thing_with_the_id_is_not_taken(
     root: Path, processes: Path, group: str
 ) -> None:
     made(root, group)
-    assert ContainerGroups(root, processes).find(ID, PID) == ""
+    assert await ContainerGroups(root, processes).find(ID, PID) == ""
 
 
-def test_named_group_goes_first_if_it_exists(root: Path, processes: Path) -> None:
+async def test_named_group_goes_first_if_it_exists(root: Path, processes: Path) -> None:
     made(root, FORMS["Podman"])
     groups = ContainerGroups(root, processes)
     named = made(root, "/a.slice/own")
-    assert groups.find(ID, PID, named=named) == named
-    assert groups.find(ID, PID, named="/a.slice/gone") == FORMS["Podman"]
+    assert await groups.find(ID, PID, named=named) == named
+    assert await groups.find(ID, PID, named="/a.slice/gone") == FORMS["Podman"]
 
 
 @pytest.mark.parametrize("named", ["", "/", "..", "/system.slice/../..", "none", "/a\0b"])
-def test_path_outside_the_hierarchy_is_no_group(root: Path, processes: Path, named: str) -> None:
-    assert ContainerGroups(root, processes).find(ID, PID, named=named) == ""
+async def test_path_outside_the_hierarchy_is_no_group(
+    root: Path, processes: Path, named: str
+) -> None:
+    assert await ContainerGroups(root, processes).find(ID, PID, named=named) == ""
 
 
-def test_moved_container_is_found_again(root: Path, processes: Path) -> None:
+async def test_moved_container_is_found_again(root: Path, processes: Path) -> None:
     groups = ContainerGroups(root, processes)
     first = made(root, FORMS["cgroupfs driver"])
-    assert groups.find(ID, PID) == first
+    assert await groups.find(ID, PID) == first
     (root / first.strip("/")).rename(root / "gone")
     second = made(root, FORMS["a slice of the daemon"])
-    assert groups.find(ID, PID) == second
+    assert await groups.find(ID, PID) == second
 
 
-def test_host_without_the_unified_hierarchy_has_no_groups(tmp_path: Path) -> None:
+async def test_host_without_the_unified_hierarchy_has_no_groups(tmp_path: Path) -> None:
     made(tmp_path, FORMS["cgroupfs driver"])
-    assert ContainerGroups(tmp_path).find(ID, PID) == ""
+    assert await ContainerGroups(tmp_path).find(ID, PID) == ""
     assert not has_process("/docker", PID, tmp_path)
 
 

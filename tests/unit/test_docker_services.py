@@ -1,5 +1,6 @@
 """Services of a swarm: the names of their tasks, and the ports that they publish."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -109,6 +110,28 @@ async def test_service_is_requested_once_until_it_changes() -> None:
     services.clear()
     assert await services.ports_of("a") == (port(80, 8003),)
     assert manager.asked == ["a"] * 3
+
+
+@pytest.mark.parametrize("is_one", [True, False])
+async def test_answer_that_a_change_has_overtaken_is_not_kept(is_one: bool) -> None:  # noqa: FBT001
+    manager, change = Manager(), asyncio.Event()
+
+    async def slow(id_: str) -> object:
+        answer = await manager.inspect(id_)
+        await change.wait()
+        return answer
+
+    services = Services(slow)
+    async with asyncio.TaskGroup() as group:
+        late = group.create_task(services.ports_of("a"))
+        await asyncio.sleep(0)
+        if is_one:
+            services.outdate("a")
+        else:
+            services.clear()
+        change.set()
+    assert late.result() == (port(80, 8001),)
+    assert await services.ports_of("a") == (port(80, 8002),)
 
 
 async def test_worker_of_a_swarm_knows_no_ports_and_does_not_ask_again() -> None:

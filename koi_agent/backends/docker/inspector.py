@@ -129,7 +129,7 @@ class Inspector:
             if image.is_transient:
                 self._queue.put_after(self._retry, id_)
         ingress = await self.services.ports_of(container.labels.swarm_service)
-        return self._completed(container, ingress)
+        return await self._completed(container, ingress)
 
     def _report(self, id_: str, error: BadInput | BackendLost) -> None:
         if isinstance(error, BadInput):
@@ -138,7 +138,7 @@ class Inspector:
             log.debug("container %.12s: %s", id_, error)
             self._queue.put_after(self._retry, id_)
 
-    def _completed(self, container: Container, ingress: tuple[PortMapping, ...]) -> Container:
+    async def _completed(self, container: Container, ingress: tuple[PortMapping, ...]) -> Container:
         """Set the ports of the service and the control group.
 
         Docker does not name the group, and Podman may name one that is gone.
@@ -146,6 +146,7 @@ class Inspector:
         inspected = container.inspected
         if inspected is None:
             return container
-        group = self._groups.find(container.id, inspected.main_pid, named=inspected.control_group)
+        pid, named = inspected.main_pid, inspected.control_group
+        group = await self._groups.find(container.id, pid, named=named)
         complete = replace(inspected, control_group=group, ingress=ingress)
         return replace(container, inspected=complete)

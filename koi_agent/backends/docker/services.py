@@ -27,27 +27,34 @@ class Services:
     def __init__(self, inspect: Callable[[str], Awaitable[object]]) -> None:
         self._inspect = inspect
         self._ports: dict[str, tuple[PortMapping, ...]] = {}
+        self._requested: dict[str, object] = {}  # the last request of each, to tell late answers
 
     async def ports_of(self, id_: str) -> tuple[PortMapping, ...]:
         """Return the ports of a service; raise ``BadInput`` or ``BackendLost``.
 
         A service is requested once, until it is outdated. Without an id there are no ports.
         """
-        if id_ and id_ not in self._ports:
-            try:
-                record = as_object(await self._inspect(id_))
-            except RequestRefused:  # only managers of the swarm answer
-                record = {}
-            self._ports[id_] = ingress_ports(record)
-        return self._ports.get(id_, ())
+        if not id_ or id_ in self._ports:
+            return self._ports.get(id_, ())
+        request = self._requested[id_] = object()
+        try:
+            record = as_object(await self._inspect(id_))
+        except RequestRefused:  # only managers of the swarm answer
+            record = {}
+        ports = ingress_ports(record)
+        if self._requested.get(id_) is request:  # else it was outdated or requested again
+            self._ports[id_] = ports
+        return ports
 
     def outdate(self, id_: str) -> None:
         """Forget the ports of a service that has changed."""
         self._ports.pop(id_, None)
+        self._requested.pop(id_, None)
 
     def clear(self) -> None:
         """Forget all ports: events may be lost."""
         self._ports.clear()
+        self._requested.clear()
 
 
 def ingress_ports(record: JSONObject) -> tuple[PortMapping, ...]:

@@ -7,26 +7,31 @@ another host has none of them (DNS rebinding).
 import asyncio
 import re
 import socket
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from ipaddress import ip_address
 from typing import Final
 
-from koi_agent.host import addresses
+from koi_agent.core.reach.addresses import parse
+from koi_agent.core.reach.network import HostNetwork, LinkKind
 
 HOST: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:@/%]+))(?::[0-9]*)?")
 """A Host header: an IPv6 address in brackets, or a name or another address, and a port."""
 KEPT: Final = 10.0
-"""Seconds for which names and addresses that were looked up are kept."""
+"""Seconds for which names that were looked up are kept."""
 PATIENCE: Final = 2.0
 """Seconds that the resolver may take for the name with its domain."""
 
 
 class OwnNames:
-    """Names of this host: its own, and ``configured`` ones in lower case."""
+    """Names of this host: its own, and ``configured`` ones in lower case.
 
-    def __init__(self) -> None:
+    ``network`` returns the interfaces of this host.
+    """
+
+    def __init__(self, network: Callable[[], HostNetwork]) -> None:
         self.configured: Collection[str] = ()
+        self._network = network
         self._found: frozenset[str] = frozenset()
         self._until = 0.0
 
@@ -36,13 +41,19 @@ class OwnNames:
         if not match:
             return False
         name = normalized(match[1] or match[2])
-        if name in self.configured or name in _short_names():
+        if name in self.configured or name in _short_names() or self._is_address(name):
             return True
         loop = asyncio.get_running_loop()
         if loop.time() >= self._until:
             self._until = loop.time() + KEPT
-            self._found = frozenset({*_addresses(), *await _canonical_names()})
+            self._found = frozenset(await _canonical_names())
         return name in self._found
+
+    def _is_address(self, name: str) -> bool:
+        address = parse(name)
+        link = self._network().with_address(address) if address else None
+        # A loopback address counts only as that of the connection.
+        return link is not None and link.kind is not LinkKind.LOOPBACK
 
 
 def normalized(name: str) -> str:
@@ -58,13 +69,6 @@ def _short_names() -> Collection[str]:
     name = normalized(socket.gethostname())
     label = name.partition(".")[0]
     return {name, label, f"{label}.local"} if label else ()
-
-
-def _addresses() -> Collection[str]:
-    try:
-        return [one.address for one in addresses.now()]
-    except OSError:
-        return ()
 
 
 async def _canonical_names() -> Collection[str]:

@@ -48,7 +48,7 @@ class HTTPPublisher:
         self._limits = limits
         self._handlers = Handlers(registry, grace, status, limits)
         self._routes = Routes(self._handlers, status().version)
-        self.names = OwnNames()
+        self.names = OwnNames(lambda: status().network)
         self._listeners: Sequence[Listener] = ()
         self._turns: WeakValueDictionary[Client, asyncio.Semaphore] = WeakValueDictionary()
 

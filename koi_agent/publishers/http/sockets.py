@@ -62,11 +62,11 @@ class HTTPSockets:
             listening, stack = self._open.pop(listen)
             release(listening)
             stack.close()
-        try:
+        with ExitStack() as undo:
+            again = [listen for listen in closed if listen in self._configured]
+            undo.callback(self._open_again, again)
             self._open |= _opened(new)
-        except BaseException:
-            self._open_again([listen for listen in closed if listen in self._configured])
-            raise
+            undo.pop_all()
         self._configured = configured
 
     def _open_again(self, closed: Sequence[Listen]) -> None:
