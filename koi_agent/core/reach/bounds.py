@@ -35,14 +35,20 @@ def families_of(mapping: PortMapping) -> frozenset[Family]:
     return frozenset({family(address)})
 
 
+def bound_address(mapping: PortMapping) -> Address | None:
+    """Return the address of a bind, None if it is not known; raise ``BadInput``."""
+    address = parse(mapping.host_ip)
+    if address is None and mapping.host_ip:
+        raise BadInput(f"it is bound to something that is not an address: {mapping.host_ip[:60]!r}")
+    return address
+
+
 def bounds_of(instance: Instance, mapping: PortMapping, network: HostNetwork) -> Bounds:
     """Return the bounds of a port of this host; raise ``BadInput`` or ``NotNow``."""
     if mapping.source is PortSource.DECLARED:
         port = f"{mapping.host_port}/{mapping.protocol}"
         raise NotNow(f"nothing of it listens on port {port} of this host")
-    address = parse(mapping.host_ip)
-    if address is None and mapping.host_ip:
-        raise BadInput(f"it is bound to something that is not an address: {mapping.host_ip[:60]!r}")
+    address = bound_address(mapping)
     bounds = Bounds(families=families_of(mapping))
     if address and not address.is_unspecified:
         bounds = _at_address(address, network)

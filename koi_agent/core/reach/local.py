@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from koi_agent.core.errors import BadInput
 from koi_agent.core.instance import Instance, PortMapping, PortSource
 from koi_agent.core.reach.addresses import Address, Family, is_unicast, parse
-from koi_agent.core.reach.bounds import families_of
+from koi_agent.core.reach.bounds import bound_address, families_of
 from koi_agent.core.reach.network import HostNetwork, LinkKind
 
 _LOOPBACKS: Final = {Family.IPV4: "127.0.0.1", Family.IPV6: "::1"}
@@ -63,11 +63,10 @@ def _admits(instance: Instance, target: Target) -> bool:
 
 def _outside(mapping: PortMapping, network: HostNetwork) -> Iterator[Target]:
     """Yield where this host reaches a port of its own; raise ``NotFromHere``."""
-    address = parse(mapping.host_ip)
-    if address is None and mapping.host_ip:
-        raise NotFromHere(
-            f"it is bound to something that is not an address: {mapping.host_ip[:60]!r}"
-        )
+    try:
+        address = bound_address(mapping)
+    except BadInput as bad:
+        raise NotFromHere(str(bad)) from bad
     link = network.link(mapping.interface) if mapping.interface else None
     if mapping.interface and (link is None or link.kind is not LinkKind.LOOPBACK):
         raise NotFromHere(
