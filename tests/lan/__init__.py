@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import Any, Final, Self
 
 from tests import namespaces
@@ -206,19 +207,27 @@ class Host:
 
     @contextmanager
     def listening(self) -> Iterator[list[Answer]]:
-        """Record the mDNS answers of others while the block runs, for afterwards."""
+        """Record the mDNS answers of others while the block runs."""
         heard: list[Answer] = []
         process = self.spawn(sys.executable, "-m", "tests.lan.listener", stdout=subprocess.PIPE)
-        assert process.stdout
-        assert process.stdout.readline() == "ready\n"
+        lines = process.stdout
+        assert lines
+        assert lines.readline() == "ready\n"
+
+        def record() -> None:
+            for line in lines:
+                interface, ttl, type_, name, data = line.rstrip("\n").split("\t", 4)
+                heard.append(Answer(interface, int(ttl), type_, name, data))
+
+        recorder = Thread(target=record)
+        recorder.start()
         try:
             yield heard
         finally:
             process.terminate()
-            out, _ = process.communicate(timeout=10)
-            for line in out.splitlines():
-                interface, ttl, type_, name, data = line.split("\t", 4)
-                heard.append(Answer(interface, int(ttl), type_, name, data))
+            recorder.join()
+            process.wait(timeout=10)
+            lines.close()
 
     @contextmanager
     def publishing(self, *records: Mapping[str, Any]) -> Iterator[None]:
