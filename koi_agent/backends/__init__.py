@@ -6,10 +6,12 @@ from functools import partial
 from typing import Final
 
 from koi_agent.backends.systemd import Systemd
+from koi_agent.backends.systemd.unit_files import UnitFileReader
 from koi_agent.bus.client import ReconnectingBus
 from koi_agent.config import BACKENDS as SETTINGS
 from koi_agent.config import Config, EngineConfig, SystemdConfig
 from koi_agent.core.contracts import Backend
+from koi_agent.host.identity import specifiers
 from koi_agent.host.listeners import ListenerTable
 
 Make = Callable[[ReconnectingBus, Config, ListenerTable], Backend]
@@ -29,7 +31,8 @@ def _engine(kind: str, _bus: ReconnectingBus, config: Config, listeners: Listene
 
 def _systemd(_kind: str, bus: ReconnectingBus, config: Config, listeners: ListenerTable) -> Backend:
     has_started_us = "INVOCATION_ID" in os.environ
-    return Systemd(bus, config.systemd, listeners, has_started_us=has_started_us)
+    files = UnitFileReader(specifiers(config.scope, os.environ))
+    return Systemd(bus, config.systemd, files, listeners, has_started_us=has_started_us)
 
 
 _BY_SETTINGS: Final[Mapping[type, Callable[..., Backend]]] = {

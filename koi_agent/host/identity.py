@@ -1,7 +1,9 @@
 """Returns what specifiers of unit files mean on this host (systemd.unit(5), "Specifiers")."""
 
+import grp
 import os
 import platform
+import pwd
 import shlex
 import socket
 from collections.abc import Callable, Mapping
@@ -61,7 +63,7 @@ def _pretty_host_name() -> str:
     return (pretty or [""])[-1] or socket.gethostname()
 
 
-SPECIFIERS: Final[Mapping[str, Meaning]] = {
+_HOST: Final[Mapping[str, Meaning]] = {
     "a": lambda: _ARCHITECTURES.get(os.uname().machine),
     "A": _release("IMAGE_VERSION"),
     "b": _id(_BOOT_ID),
@@ -77,3 +79,75 @@ SPECIFIERS: Final[Mapping[str, Meaning]] = {
     "W": _release("VARIANT_ID"),
 }
 """The specifiers of the host, by their letter."""
+_SYSTEM_DIRECTORIES: Final = {
+    "C": "/var/cache",
+    "D": "/usr/share",
+    "E": "/etc",
+    "L": "/var/log",
+    "S": "/var/lib",
+    "t": "/run",
+}
+_USER_DIRECTORIES: Final = {
+    "C": ("XDG_CACHE_HOME", ".cache"),
+    "D": ("XDG_DATA_HOME", ".local/share"),
+    "E": ("XDG_CONFIG_HOME", ".config"),
+    "S": ("XDG_STATE_HOME", ".local/state"),
+}
+"""The variable of each directory, and its default below the home directory."""
+
+
+def specifiers(scope: str, environment: Mapping[str, str]) -> Mapping[str, Meaning]:
+    """Return the specifiers that are the same for all units of a manager, by their letter.
+
+    The system's manager runs as root with no environment of interest. A user's manager runs as the
+    user of this process, and gave it its ``environment``.
+    """
+    uid = 0 if scope == "system" else os.getuid()
+    directories = _directories(uid, {} if scope == "system" else environment, scope)
+    return {**_HOST, **_user(uid), **{letter: _known(path) for letter, path in directories.items()}}
+
+
+def _known(text: str) -> Meaning:
+    return lambda: text or None
+
+
+def _user(uid: int) -> Mapping[str, Meaning]:
+    """Return the specifiers of a user; those that need the database are read when used."""
+
+    def of_account(read: Callable[[pwd.struct_passwd], str]) -> Meaning:
+        def meaning() -> str | None:
+            try:
+                return read(pwd.getpwuid(uid)) or None
+            except KeyError:
+                return None
+
+        return meaning
+
+    return {
+        "U": lambda: str(uid),
+        "u": of_account(lambda account: account.pw_name),
+        "h": of_account(lambda account: account.pw_dir),
+        "s": of_account(lambda account: account.pw_shell),
+        "G": of_account(lambda account: str(account.pw_gid)),
+        "g": of_account(lambda account: grp.getgrgid(account.pw_gid).gr_name),
+    }
+
+
+def _directories(uid: int, environment: Mapping[str, str], scope: str) -> Mapping[str, str]:
+    """Return the directories of a manager; one that is not known is empty."""
+    temporary = next(filter(None, map(environment.get, ("TMPDIR", "TEMP", "TMP"))), "")
+    common = {"T": temporary or "/tmp", "V": temporary or "/var/tmp"}  # noqa: S108 - as systemd does
+    if scope == "system":
+        return common | _SYSTEM_DIRECTORIES
+    home = environment.get("HOME") or _user(uid)["h"]() or ""
+    found = {
+        letter: environment.get(variable) or (home and f"{home}/{default}")
+        for letter, (variable, default) in _USER_DIRECTORIES.items()
+    }
+    return {
+        **common,
+        **found,
+        "h": home,
+        "L": found["S"] and f"{found['S']}/log",
+        "t": environment.get("XDG_RUNTIME_DIR", ""),
+    }

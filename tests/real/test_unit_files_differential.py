@@ -8,14 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from koi_agent.backends.systemd.unit_files import UnitFile, UnitFileReader
+from koi_agent.backends.systemd.merged_file import UnitFile
+from koi_agent.backends.systemd.unit_files import UnitFileReader
 from koi_agent.core.errors import BadInput
 from koi_agent.core.unit_file.specifiers import expand
 from koi_agent.core.unit_file.syntax import Entry, parse
-from koi_agent.host.identity import SPECIFIERS
+from koi_agent.host.identity import specifiers
 from tests.world import World
 
 RUNTIME = "/run/user/0"
+SPECIFIERS = specifiers("user", {"XDG_RUNTIME_DIR": RUNTIME})
 UNITS = "/org/freedesktop/systemd1/unit/"
 SECTIONS = ["[Unit]", "[Service]", "[X-Other]", "[]", " [Service] "]
 VALUES = [
@@ -108,11 +110,11 @@ def of_systemd(world: World, unit: str) -> tuple[object, object, bool]:
 
 
 def of_ours(unit: str, paths: list[str]) -> tuple[object, object, bool]:
-    file = UnitFileReader().read(unit, paths[0], paths[1:])
+    file = UnitFileReader(SPECIFIERS).read(unit, paths[0], paths[1:])
     description = ""
     for entry in entries(paths):
         if (entry.section, entry.key) == ("Unit", "Description"):
-            description = expand(entry.value, unit, SPECIFIERS)[0].replace("%t", RUNTIME)
+            description = expand(entry.value, unit, SPECIFIERS)[0]
     announce = [f"{name}={value}" for name, value in file.environment]
     return description or unit, announce, file.private_network
 
@@ -176,5 +178,5 @@ def test_linked_and_masked_units_read_as_systemd_has_them(world: World, tmp_path
     world.unit("masked.service", "").unlink()
     world.systemctl("mask", "masked.service")
     linked, masked = (paths_of(world, unit) for unit in ("linked.service", "masked.service"))
-    assert UnitFileReader().read("linked.service", linked[0]).assignments
-    assert UnitFileReader().read("masked.service", masked[0]) == UnitFile()
+    assert UnitFileReader(SPECIFIERS).read("linked.service", linked[0]).assignments
+    assert UnitFileReader(SPECIFIERS).read("masked.service", masked[0]) == UnitFile()

@@ -8,6 +8,7 @@ from typing import cast
 import pytest
 
 from koi_agent.backends.systemd.session import REEXEC_TIMEOUT, Session
+from koi_agent.backends.systemd.unit_files import UnitFileReader
 from koi_agent.bus.client import Connection
 from koi_agent.bus.signals import Signal
 from koi_agent.config import SystemdConfig
@@ -37,7 +38,8 @@ class Delivered(list[Seen | Gone]):
 async def opened(systemd: FakeConnection, delivered: Delivered) -> Session:
     """Return an open session that receives the signals of a fake systemd."""
     connection = cast("Connection", systemd)
-    session = Session(connection, SystemdConfig(), delivered.deliver, ListenerTable())
+    files = UnitFileReader({})
+    session = Session(connection, SystemdConfig(), delivered.deliver, files, ListenerTable())
     systemd.receive = session.subscription.deliver
     await session.open()
     return session

@@ -45,7 +45,7 @@ def test_unchanged_file_is_not_opened_again(write: Write, monkeypatch: pytest.Mo
     (path,) = write("[X-Koi]\nName=a\n")
     aged(path)
     paths = opened(monkeypatch)
-    reader = UnitFileReader()
+    reader = UnitFileReader({})
     assert reader.read("a.service", path) == reader.read("b.service", path)
     assert paths == [path]
 
@@ -54,21 +54,21 @@ def test_cache_is_bounded(write: Write, monkeypatch: pytest.MonkeyPatch) -> None
     old, new = write("[X-Koi]\nName=a\n", "[X-Koi]\nName=b\n")
     aged(new)
     paths = opened(monkeypatch)
-    reader = UnitFileReader(limit=1)
+    reader = UnitFileReader({}, limit=1)
     for path in (old, new, new, old):
         reader.read("web.service", path)
     assert paths == [old, new, old]
 
 
 def test_each_of_many_quick_changes_is_read(write: Write) -> None:
-    reader = UnitFileReader()
+    reader = UnitFileReader({})
     for number in range(200):
         (path,) = write(f"[X-Koi]\nName={number:03}\n")
         assert reader.read("web.service", path).assignments == (("X-Koi", "Name", f"{number:03}"),)
 
 
 def test_change_after_a_while_is_read(write: Write) -> None:
-    reader = UnitFileReader()
+    reader = UnitFileReader({})
     (path,) = write("[X-Koi]\nName=a\n")
     aged(path)
     reader.read("web.service", path)

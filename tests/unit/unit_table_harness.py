@@ -9,6 +9,7 @@ from koi_agent.backends.systemd.manager import MANAGER, PATH, SERVICE, UNIT, Man
 from koi_agent.backends.systemd.queries import CheckStopped, Query, ReadSocket, ReadUnit
 from koi_agent.backends.systemd.reconciler import Reconciler
 from koi_agent.backends.systemd.stops import COLLECT
+from koi_agent.backends.systemd.unit_files import UnitFileReader
 from koi_agent.backends.systemd.unit_table import UnitTable
 from koi_agent.backends.systemd.units import ROOT
 from koi_agent.bus.client import CallError, Connection
@@ -80,7 +81,8 @@ class Harness:
         self.systemd.receive = self.apply
         self.table = UnitTable(config, self._deliver, freezer or FreezerWatch())
         manager = Manager(cast("Connection", self.systemd))
-        self.reconciler = Reconciler(config, manager, self.table, ListenerTable())
+        files = UnitFileReader({})
+        self.reconciler = Reconciler(config, manager, self.table, files, ListenerTable())
         self._delivered: list[str] = []
         self._queries: list[Query] = []
 

@@ -19,6 +19,7 @@ from contextlib import asynccontextmanager
 
 from koi_agent.backends.systemd.manager import backend_errors
 from koi_agent.backends.systemd.session import Session
+from koi_agent.backends.systemd.unit_files import UnitFileReader
 from koi_agent.backends.systemd.units import BACKEND
 from koi_agent.bus.client import ReconnectingBus
 from koi_agent.config import SystemdConfig
@@ -43,12 +44,14 @@ class Systemd:
         self,
         bus: ReconnectingBus,
         config: SystemdConfig,
+        files: UnitFileReader,
         listeners: ListenerTable,
         *,
         has_started_us: bool = False,
     ) -> None:
         self._bus = bus
         self._config = config
+        self._files = files
         self._listeners = listeners
         self._has_started_us = has_started_us
 
@@ -57,7 +60,7 @@ class Systemd:
         """Subscribe to the manager's signals; raises ``BackendLost`` or ``BackendAbsent``."""
         async with backend_errors():
             connection = await self._bus.connection()
-        session = Session(connection, self._config, deliver, self._listeners)
+        session = Session(connection, self._config, deliver, self._files, self._listeners)
         async with backend_errors(), connection.subscribed(session.subscription) as owner:
             try:
                 if not owner:

@@ -40,9 +40,9 @@ class UnitRecord:
 class DetailsReader:
     """Reads the details of units of one manager."""
 
-    def __init__(self, manager: Manager) -> None:
+    def __init__(self, manager: Manager, files: UnitFileReader) -> None:
         self._manager = manager
-        self._files = UnitFileReader()
+        self._files = files
 
     async def read(self, name: str, path: str, generation: int) -> UnitRecord:
         """Return a unit's details; raises ``BackendLost``.

@@ -15,6 +15,7 @@ from koi_agent.backends.systemd.queries import (
     ReadUnit,
 )
 from koi_agent.backends.systemd.sockets import SOCKET_PROPERTIES
+from koi_agent.backends.systemd.unit_files import UnitFileReader
 from koi_agent.backends.systemd.unit_table import UnitTable
 from koi_agent.config import SystemdConfig
 from koi_agent.core.instance import Instance
@@ -36,11 +37,16 @@ class Reconciler:
     """Brings a table in line with the manager and the kernel; all raise ``BackendLost``."""
 
     def __init__(
-        self, config: SystemdConfig, manager: Manager, table: UnitTable, listeners: ListenerTable
+        self,
+        config: SystemdConfig,
+        manager: Manager,
+        table: UnitTable,
+        files: UnitFileReader,
+        listeners: ListenerTable,
     ) -> None:
         self._patterns = [*config.units, "*.socket"]
         self._manager = manager
-        self._details = DetailsReader(manager)
+        self._details = DetailsReader(manager, files)
         self._table = table
         self._listeners = listeners
         self._listing = asyncio.Lock()

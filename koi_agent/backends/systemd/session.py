@@ -10,6 +10,7 @@ from typing import Never
 from koi_agent.backends.systemd.freezer import SIGNALS_FREEZER_SINCE, FreezerWatch
 from koi_agent.backends.systemd.manager import Manager, subscription
 from koi_agent.backends.systemd.reconciler import Reconciler
+from koi_agent.backends.systemd.unit_files import UnitFileReader
 from koi_agent.backends.systemd.unit_table import UnitTable
 from koi_agent.backends.systemd.units import BACKEND
 from koi_agent.bus.client import Connection
@@ -39,6 +40,7 @@ class Session:
         connection: Connection,
         config: SystemdConfig,
         deliver: Deliver,
+        files: UnitFileReader,
         listeners: ListenerTable,
     ) -> None:
         self._connection = connection
@@ -46,7 +48,7 @@ class Session:
         self._freezer = FreezerWatch()
         self._table = UnitTable(config, self._deliver_if_open, self._freezer)
         self._manager = Manager(connection)
-        self._reconciler = Reconciler(config, self._manager, self._table, listeners)
+        self._reconciler = Reconciler(config, self._manager, self._table, files, listeners)
         self._version = ""
         self._doubts: asyncio.Queue[str] = asyncio.Queue()
         self._owners: asyncio.Queue[str] = asyncio.Queue()

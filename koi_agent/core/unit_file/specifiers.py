@@ -1,8 +1,8 @@
 """Expands the specifiers of unit files.
 
 systemd does not expand specifiers in keys that it does not know (systemd.unit(5), "Specifiers").
-The name of the unit is known here, and the caller knows the host. Specifiers for the user, the
-directories and the credentials of a manager depend on its environment. They are not expanded.
+The name of the unit is known here. The caller knows the host, and the user and the directories of
+the manager.
 """
 
 import re

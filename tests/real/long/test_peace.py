@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from koi_agent.backends.systemd import Systemd
+from koi_agent.backends.systemd.unit_files import UnitFileReader
 from koi_agent.bus.client import ReconnectingBus, connected
 from koi_agent.bus.signals import Changed, Signal, Subscription
 from koi_agent.config import SystemdConfig
@@ -25,7 +26,7 @@ async def second_follower(world: World) -> AsyncIterator[Registry]:
     registry = Registry({"systemd": "systemd"})
     bus = ReconnectingBus(world.bus_address, lambda _link, _message: None)
     follower = Follower(
-        Systemd(bus, SystemdConfig(), ListenerTable()),
+        Systemd(bus, SystemdConfig(), UnitFileReader({}), ListenerTable()),
         lambda change: print(registry.apply(change, 1)),  # noqa: T201 - shown when it fails
         registry.differences,
         interval=2.0,
