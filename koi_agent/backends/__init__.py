@@ -5,6 +5,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
+from koi_agent.backends.docker import Docker
+from koi_agent.backends.docker.kinds import KINDS
+from koi_agent.backends.docker.sockets import find_candidates
 from koi_agent.backends.systemd import Systemd
 from koi_agent.backends.systemd.unit_files import UnitFileReader
 from koi_agent.bus.client import ReconnectingBus
@@ -18,11 +21,6 @@ Make = Callable[[ReconnectingBus, Config, ListenerTable], Backend]
 
 
 def _engine(kind: str, _bus: ReconnectingBus, config: Config, listeners: ListenerTable) -> Backend:
-    # Imported here because aiohttp takes 16 MB and 0.15 s, and only some hosts have an engine.
-    from koi_agent.backends.docker import Docker  # noqa: PLC0415
-    from koi_agent.backends.docker.kinds import KINDS  # noqa: PLC0415
-    from koi_agent.backends.docker.sockets import find_candidates  # noqa: PLC0415
-
     socket = config.backend(kind, EngineConfig).socket
     candidates = find_candidates(KINDS[kind], socket, config.scope, os.environ)
     image_labels = config.capabilities.image_labels

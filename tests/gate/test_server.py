@@ -13,7 +13,7 @@ from koi_agent.backends.docker import Docker
 from koi_agent.backends.docker.api import connected
 from koi_agent.backends.docker.kinds import DOCKER
 from koi_agent.backends.docker.sockets import Candidate, Candidates
-from koi_agent.backends.http_engine.client import RequestLimits
+from koi_agent.backends.http_engine.limits import RequestLimits
 from koi_agent.backends.http_engine.socket_errors import UnixSocket
 from koi_agent.core.errors import BackendAbsent, BackendLost
 from koi_agent.gate.limits import Limits

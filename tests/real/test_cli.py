@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -42,10 +43,10 @@ def running(world: World, *arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 
 @contextmanager
-def agent(world: World) -> Iterator[None]:
-    with running(world, "run"):
+def agent(world: World) -> Iterator[subprocess.Popen[str]]:
+    with running(world, "run") as process:
         wait_until(lambda: koi_runtime(world, "status").returncode == 0, "the agent")
-        yield
+        yield process
 
 
 @pytest.fixture
@@ -133,6 +134,17 @@ def test_a_client_costs_little_more_than_an_interpreter_with_asyncio(web: World)
         client = min(seconds((*COMMAND, "--user", "list"), environment) for _ in range(10))
         least = min(seconds(bare, environment) for _ in range(10))
     assert client < 3 * least
+
+
+def test_the_first_http_client_loads_the_http_server(world: World) -> None:
+    curl = ("curl", "-s", "--unix-socket", "/run/user/0/koi-runtime/http.sock")
+    with agent(world) as process:
+        maps = Path(f"/proc/{process.pid}/maps")
+        assert "/aiohttp/" not in maps.read_text()
+        for _ in range(2):
+            answer = world.run(*curl, "http://localhost/v1/runtime/status").stdout
+            assert json.loads(answer)["active"] is True
+            assert "/aiohttp/" in maps.read_text()
 
 
 def seconds(command: Sequence[str], environment: Mapping[str, str]) -> float:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from koi_agent.backends.docker.tunables import Tunables
-from koi_agent.backends.http_engine.client import RequestLimits
+from koi_agent.backends.http_engine.limits import RequestLimits
 from koi_agent.core.events import BackendState, Started, Stopped
 from koi_agent.core.instance import Health
 from tests.runtimes.fake_docker import FakeDocker

@@ -8,14 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from koi_agent.backends.http_engine.client import (
-    EngineClient,
-    NothingBehindGate,
-    RequestLimits,
-    RequestRefused,
-)
+from koi_agent.backends.http_engine.client import EngineClient, RequestRefused
+from koi_agent.backends.http_engine.limits import RequestLimits
 from koi_agent.backends.http_engine.responses import MAX_BODY
-from koi_agent.backends.http_engine.socket_errors import UnixSocket
+from koi_agent.backends.http_engine.socket_errors import NothingBehindGate, UnixSocket
 from koi_agent.core.errors import BackendAbsent, BackendLost
 from koi_agent.core.json_stream import StreamError
 

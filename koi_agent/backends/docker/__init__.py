@@ -7,20 +7,25 @@ sends requests, ``event_listener`` reads the event stream, ``inspector`` inspect
 """
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
 
-from koi_agent.backends.docker.api import DockerAPI, connected
-from koi_agent.backends.docker.images import Images
 from koi_agent.backends.docker.kinds import Kind
-from koi_agent.backends.docker.session import EngineState, Session
 from koi_agent.backends.docker.sockets import Candidate, Candidates
 from koi_agent.backends.docker.tunables import Tunables
-from koi_agent.backends.http_engine.client import NothingBehindGate
-from koi_agent.backends.http_engine.socket_errors import UnixSocket
-from koi_agent.core.contracts import Deliver
+from koi_agent.backends.http_engine.socket_errors import (
+    NothingBehindGate,
+    UnixSocket,
+    check_listening,
+)
+from koi_agent.core.contracts import Deliver, Session
 from koi_agent.core.errors import BackendAbsent, BackendLost
 from koi_agent.host.listeners import ListenerTable
 from koi_agent.host.path_watch import PathStates, path_states, wait_for_change
+
+if TYPE_CHECKING:
+    from koi_agent.backends.docker.api import DockerAPI
+    from koi_agent.backends.docker.session import EngineState
 
 
 class Docker:
@@ -46,7 +51,8 @@ class Docker:
         self._paths = [socket.path for socket in candidates.sockets]
         self._listeners = listeners
         self._tunables = tunables or Tunables()
-        self._state = EngineState(images=None if image_labels else Images())
+        self._image_labels = image_labels
+        self._state: EngineState | None = None
         self._paths_before: PathStates = path_states(self._paths)
 
     @asynccontextmanager
@@ -54,27 +60,37 @@ class Docker:
         """Connect and open the event stream; raise ``BackendLost`` or ``BackendAbsent``."""
         self._paths_before = path_states(self._paths)
         async with AsyncExitStack() as stack:
-            session = Session(
-                self.name,
-                await self._connect(stack),
-                self._state,
-                deliver,
-                listeners=self._listeners,
-                tunables=self._tunables,
-            )
-            yield await stack.enter_async_context(session.opened())
+            api = await self._connect(stack)
+            yield await stack.enter_async_context(self._opened(api, deliver))
+
+    def _opened(self, api: "DockerAPI", deliver: Deliver) -> AbstractAsyncContextManager[Session]:
+        from koi_agent.backends.docker.session import (  # noqa: PLC0415 - see ``_connected``
+            EngineState,
+            Session,
+        )
+
+        self._state = self._state or EngineState.empty(image_labels=self._image_labels)
+        return Session(
+            self.name,
+            api,
+            self._state,
+            deliver,
+            listeners=self._listeners,
+            tunables=self._tunables,
+        ).opened()
 
     async def arrival(self) -> None:
         """Wait until a candidate socket appears, is replaced, or changes its permissions."""
         await wait_for_change(self._paths, self._paths_before)
 
-    async def _connect(self, stack: AsyncExitStack) -> DockerAPI:
+    async def _connect(self, stack: AsyncExitStack) -> "DockerAPI":
         """Connect to the first candidate on which an engine of this kind answers."""
         failure: BackendLost | None = None
         for candidate in self._candidates.sockets:
             socket = UnixSocket(candidate.path, candidate.gate_unit, candidate.unit)
             try:
-                api = await stack.enter_async_context(connected(socket, self._tunables.requests))
+                await check_listening(socket)
+                api = await stack.enter_async_context(self._connected(socket))
             except BackendLost as lost:
                 failure = _more_specific(failure, lost, candidate)
                 continue
@@ -86,6 +102,12 @@ class Docker:
                 f" a backend of kind {other.name} can follow it"
             )
         raise failure or BackendAbsent(self._candidates.reason)
+
+    def _connected(self, socket: UnixSocket) -> AbstractAsyncContextManager["DockerAPI"]:
+        # aiohttp takes 14 MB and 0.15 s: a host without an engine does not import it.
+        from koi_agent.backends.docker.api import connected  # noqa: PLC0415
+
+        return connected(socket, self._tunables.requests)
 
 
 def _more_specific(

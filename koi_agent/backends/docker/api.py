@@ -17,8 +17,9 @@ from typing import Final
 import aiodocker
 
 from koi_agent.backends.docker.kinds import DOCKER, PODMAN, Kind
-from koi_agent.backends.http_engine.client import URL, EngineClient, RequestLimits, RequestRefused
+from koi_agent.backends.http_engine.client import URL, EngineClient, RequestRefused
 from koi_agent.backends.http_engine.json_fields import JSONObject, get_objects, get_str
+from koi_agent.backends.http_engine.limits import RequestLimits
 from koi_agent.backends.http_engine.responses import LineStream
 from koi_agent.backends.http_engine.socket_errors import UnixSocket
 from koi_agent.core.errors import BackendLost, BadInput

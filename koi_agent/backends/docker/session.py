@@ -44,6 +44,11 @@ class EngineState:
     history: EventHistory = field(default_factory=EventHistory)
     images: Images | None = None
 
+    @classmethod
+    def empty(cls, *, image_labels: bool) -> "EngineState":
+        """Return the state before the first connection."""
+        return cls(images=None if image_labels else Images())
+
 
 class Session:
     """Follows one engine for the backend ``name`` until the connection is lost."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from koi_agent.backends.http_engine.client import RequestLimits
+from koi_agent.backends.http_engine.limits import RequestLimits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

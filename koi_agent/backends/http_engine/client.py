@@ -7,7 +7,6 @@ the request. What aiohttp raises does not leave this package.
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, Self
@@ -15,9 +14,14 @@ from typing import Any, Final, Self
 import aiohttp
 
 from koi_agent.backends.http_engine.json_fields import get_str
+from koi_agent.backends.http_engine.limits import RequestLimits
 from koi_agent.backends.http_engine.responses import MAX_BODY, BoundedResponse, LineStream
-from koi_agent.backends.http_engine.socket_errors import UnixSocket, backend_error
-from koi_agent.core.errors import BackendAbsent, BackendLost
+from koi_agent.backends.http_engine.socket_errors import (
+    NothingBehindGate,
+    UnixSocket,
+    backend_error,
+)
+from koi_agent.core.errors import BackendLost
 from koi_agent.core.json_stream import ArrayDecoder, StreamError
 from koi_agent.core.text import printable
 
@@ -29,31 +33,12 @@ _NO_QUERY: Final[Mapping[str, str]] = {}
 _MAX_MESSAGE: Final = 200
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestLimits:
-    """Bounds of each request: times in seconds, sizes in bytes.
-
-    ``response`` is for a whole response, ``array`` for a long list, ``stream`` until a stream
-    begins. ``max_array`` bounds a long list, ``max_line`` a line of a stream.
-    """
-
-    response: float = 10.0
-    array: float = 50.0
-    stream: float = 30.0
-    max_array: int = 512 * 2**20
-    max_line: int = 4 * 2**20
-
-
 class RequestRefused(BackendLost):
     """The engine answered with an HTTP error; ``status`` is its code."""
 
     def __init__(self, text: str, status: int) -> None:
         super().__init__(text)
         self.status = status
-
-
-class NothingBehindGate(BackendAbsent):
-    """The gate answers, and has no engine behind it."""
 
 
 class EngineClient:

@@ -1,12 +1,14 @@
-"""Descriptions of why an engine's Unix socket can't be used, and of what an administrator can do.
+"""Finds out why an engine's Unix socket can't be used, and what an administrator can do.
 
 An absent socket is ``BackendAbsent``: the engine may come. Any other error is ``BackendLost``.
 """
 
+import asyncio
 import errno
 import grp
 import os
 import pwd
+import socket as sockets
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +20,8 @@ from koi_agent.host.engines import SocketUnit, is_bound
 
 _ABSENT: Final = frozenset({errno.ENOENT, errno.ENOTDIR})
 _DENIED: Final = frozenset({errno.EACCES, errno.EPERM})
+CONNECT_TIMEOUT: Final = 10.0
+"""Seconds that a connection to a socket may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,23 @@ class UnixSocket:
 
     def __str__(self) -> str:
         return self.path
+
+
+class NothingBehindGate(BackendAbsent):
+    """The gate answers, and has no engine behind it."""
+
+
+async def check_listening(socket: UnixSocket) -> None:
+    """Connect to a socket once; raise ``BackendLost`` or ``BackendAbsent`` if that fails."""
+    with sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM) as probe:
+        probe.settimeout(0)
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                await asyncio.get_running_loop().sock_connect(probe, socket.path)
+        except TimeoutError as error:
+            raise BackendLost(f"{socket}: no connection in time") from error
+        except OSError as error:
+            raise backend_error(socket, error) from error
 
 
 def backend_error(socket: UnixSocket, error: OSError) -> BackendLost:

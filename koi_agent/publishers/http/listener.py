@@ -154,9 +154,10 @@ class Listener:
                 self._on_accept_error(error)
                 return
             self._warned = False
-            self._add(accepted)
+            self.add(accepted)
 
-    def _add(self, accepted: socket.socket) -> None:
+    def add(self, accepted: socket.socket) -> None:
+        """Serve a connection that was accepted, or let it wait."""
         accepted.settimeout(0)
         try:
             waiting = Waiting(self, accepted, client_of(accepted))

@@ -60,21 +60,27 @@ class HTTPPublisher:
         """Pass events to the event streams."""
         self._handlers.streams.publish(events)
 
-    async def serve(self, sockets: Sequence[socket.socket]) -> Never:
+    async def serve(
+        self, sockets: Sequence[socket.socket], accepted: Sequence[socket.socket] = ()
+    ) -> Never:
         """Serve until cancelled, then finish the requests that have arrived.
 
         The end takes at most ``stop_timeout``. The sockets listen and do not block. They stay open:
-        their owner closes them. May be called again after it has ended.
+        their owner closes them. ``accepted`` are connections of sockets that are closed already.
+        May be called again after it has ended.
         """
         async with asyncio.TaskGroup() as group:
             server = web.Server(self._respond)
             places = Places(self._limits)
             listeners = self._listeners = [
-                Listener(one, server, places, self._count, group, self._limits) for one in sockets
+                Listener(one, server, places, self._count, group, self._limits)
+                for one in (*sockets, *accepted)
             ]
             try:
-                for listener in listeners:
+                for listener in listeners[: len(sockets)]:
                     listener.open()
+                for listener, one in zip(listeners[len(sockets) :], accepted, strict=True):
+                    listener.add(one)
                 await asyncio.get_running_loop().create_future()
             finally:
                 await self._finish(listeners, places)
