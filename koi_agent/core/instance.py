@@ -6,8 +6,9 @@ frozen: a change is a new ``Instance`` made with ``dataclasses.replace``.
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Self
+from typing import Final, Self
 
+from koi_agent.core.copies import Copier
 from koi_agent.core.key import Key
 from koi_agent.core.reach.filters import OPEN, AddressFilter
 
@@ -283,3 +284,7 @@ class Instance:
     def accepts_checks(self) -> bool:
         """True if the result of a check by the agent replaces the runtime's health."""
         return self.health is Health.NONE or not self.traits.has_final_health
+
+
+copied: Final = Copier(Instance)
+"""Returns a copy of an instance with some fields changed."""

@@ -36,7 +36,7 @@ from koi_agent.core.events import (
     Unfollowed,
     Updated,
 )
-from koi_agent.core.instance import Instance
+from koi_agent.core.instance import Instance, copied
 from koi_agent.core.key import Key
 from koi_agent.core.ownership import Ownership, in_place_of
 from koi_agent.core.status import StatusTable
@@ -174,7 +174,7 @@ class Registry:
         """Store what a backend reports; return the keys that may look different."""
         known = self._tracked[reported.backend].get(reported.id)
         first = known.discovered_at if known else now
-        instance = replace(reported, discovered_at=first, stale=False)
+        instance = copied(reported, discovered_at=first, stale=False)
         self._tracked[reported.backend][reported.id] = instance
         return {instance.key, *self._ownership.put(instance)}
 
@@ -207,7 +207,7 @@ class Registry:
     def _mark_stale(self, backend: str) -> list[Event]:
         held = self._tracked[backend]
         for id_, instance in held.items():
-            held[id_] = replace(instance, stale=True)
+            held[id_] = copied(instance, stale=True)
         return self._refresh({instance.key for instance in held.values()}, "")
 
     def _refresh_waiting(self, before: BackendStatus) -> list[Event]:

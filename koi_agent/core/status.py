@@ -6,10 +6,9 @@ was part of the report would be lost with the next one.
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
 
 from koi_agent.core.events import Announced, Checked, CheckStatus, Result
-from koi_agent.core.instance import Instance, RecordStatus
+from koi_agent.core.instance import Instance, RecordStatus, copied
 from koi_agent.core.key import Key
 
 
@@ -54,9 +53,9 @@ class StatusTable:
         """Return the instance with its results; a final health of the runtime stays."""
         key = instance.key
         if announcements := self._announcements.get(key):
-            instance = replace(instance, announcements=announcements)
+            instance = copied(instance, announcements=announcements)
         if (check := self._checks.get(key)) and instance.accepts_checks:
-            instance = replace(
+            instance = copied(
                 instance, health=check.health, health_detail=check.message, checked=True
             )
         return instance

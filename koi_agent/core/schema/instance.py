@@ -171,7 +171,15 @@ _ORIGIN: Final[tuple[Row[Instance], ...]] = (
     ),
 )
 _NETWORK: Final[tuple[Row[Instance], ...]] = (
-    Row("ports", "Ports", list_of(PORT), _ports, "Ports, each with an address.", heading="Ports"),
+    Row(
+        "ports",
+        "Ports",
+        list_of(PORT),
+        _ports,
+        "Ports, each with an address.",
+        of=("ports", "metadata"),
+        heading="Ports",
+    ),
     Row(
         "ips",
         "Addresses",
@@ -204,7 +212,14 @@ _NETWORK: Final[tuple[Row[Instance], ...]] = (
         lambda i: list(i.problems),
         "Problems with its unit files, such as one that the agent can't read.",
     ),
-    Row("", "LinkedTo", OBJECT_PATHS, lambda _: [], "Instances it belongs to; empty so far."),
+    Row(
+        "",
+        "LinkedTo",
+        OBJECT_PATHS,
+        lambda _: [],
+        "Instances it belongs to; empty so far.",
+        of=(),
+    ),
 )
 INSTANCE_PROPERTIES: Final[Table[Instance]] = Table(
     "Instance",

@@ -5,9 +5,10 @@ object, or read from the bus by a client. Its JSON form is made from the D-Bus v
 ``Table.record``, on both sides: so the JSON of HTTP and of the command cannot differ.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
+from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -62,7 +63,8 @@ class Row(Generic[T]):
     """A property of a ``T``, or an entry of a dictionary.
 
     ``key`` is its name in JSON, "" where JSON leaves it out. ``name`` is its name on D-Bus.
-    ``get`` returns the D-Bus value, or ``None`` to leave an entry of a dictionary out. A property
+    ``get`` returns the D-Bus value, or ``None`` to leave an entry of a dictionary out. It reads the
+    attributes ``of`` the object, by default the one called ``key``. A property
     that D-Bus leaves out has neither: ``derive`` makes its value from those of the others.
     ``help`` is a sentence for manuals and descriptions. ``heading`` is its label in
     ``koi-runtime show``. An ``optional`` property that is not known is left out of JSON.
@@ -73,6 +75,7 @@ class Row(Generic[T]):
     type: Type
     get: Callable[[T], Any] | None
     help: str
+    of: tuple[str, ...] | None = field(default=None, kw_only=True)
     signal: ChangeSignal = field(default=ChangeSignal.VALUE, kw_only=True)
     heading: str = field(default="", kw_only=True)
     optional: bool = field(default=False, kw_only=True)
@@ -86,9 +89,10 @@ class Table(Generic[T]):
     name: str
     help: str
     rows: tuple[Row[T], ...]
-    # The columns that the two loops below need: they run for each instance that is published.
+    # What the loops below need of the rows: they run for each instance that is published.
     _getters: tuple[Any, ...] = field(init=False, repr=False, compare=False)
     _columns: tuple[Any, ...] = field(init=False, repr=False, compare=False)
+    _sources: tuple[Any, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         columns = (
@@ -99,10 +103,22 @@ class Table(Generic[T]):
         object.__setattr__(self, "_columns", tuple(columns))
         getters = ((row.name, row.get) for row in self.rows if row.get)
         object.__setattr__(self, "_getters", tuple(getters))
+        sources = (
+            (row, row.get, attrgetter(*(row.of or (row.key,))))
+            for row in self.rows
+            if row.get and row.of != ()
+        )
+        object.__setattr__(self, "_sources", tuple(sources))
 
     def values(self, subject: T) -> dict[str, Any]:
         """Return the D-Bus values of an object."""
         return {name: value for name, get in self._getters if (value := get(subject)) is not None}
+
+    def differences(self, old: T, new: T) -> Iterator[Row[T]]:
+        """Yield the rows whose D-Bus values differ; values are made only of what differs."""
+        for row, get, source in self._sources:
+            if source(old) != source(new) and get(old) != get(new):
+                yield row
 
     def record(self, values: Values) -> dict[str, Any]:
         """Return the JSON form of an object's D-Bus values.

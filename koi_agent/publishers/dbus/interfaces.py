@@ -70,7 +70,5 @@ BACKEND_INTERFACE = _interface(dbus_names.BACKEND, BACKEND_PROPERTIES)
 def changed(table: Table[T], old: T, new: T) -> Sequence[str]:
     """Return the names of the properties that differ and whose changes are signalled."""
     return [
-        row.name
-        for row in table.rows
-        if row.get and row.signal is not ChangeSignal.NONE and row.get(old) != row.get(new)
+        row.name for row in table.differences(old, new) if row.signal is not ChangeSignal.NONE
     ]

@@ -1,0 +1,26 @@
+"""Copies are those of ``dataclasses.replace``."""
+
+from dataclasses import fields, replace
+
+import pytest
+from hypothesis import given
+
+from koi_agent.core.instance import Instance, InstanceState, copied
+from tests.unit.strategies import INSTANCES
+
+
+@given(INSTANCES, INSTANCES)
+def test_a_copy_differs_in_the_changed_fields_only(old: Instance, new: Instance) -> None:
+    assert copied(old) == old
+    assert copied(old) is not old
+    for field in fields(Instance):
+        change = {field.name: getattr(new, field.name)}
+        copy = copied(old, **change)
+        assert copy == replace(old, **change)
+        assert hash(copy) == hash(replace(old, **change))
+
+
+def test_an_unknown_field_is_an_error() -> None:
+    one = Instance(id="a", name="web", backend="docker", state=InstanceState.RUNNING)
+    with pytest.raises(KeyError):
+        copied(one, colour="red")
