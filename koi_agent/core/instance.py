@@ -281,6 +281,11 @@ class Instance:
         return Key(self.backend, self.id)
 
     @property
+    def is_unhealthy(self) -> bool:
+        """True if a check found that the instance does not work."""
+        return self.health is Health.UNHEALTHY
+
+    @property
     def accepts_checks(self) -> bool:
         """True if the result of a check by the agent replaces the runtime's health."""
         return self.health is Health.NONE or not self.traits.has_final_health

@@ -119,7 +119,7 @@ class Planner:
         _, beside = self.rules.award([holder.contender, slot.contender])
         if beside.name == alone.name:  # replicas share it
             return alone
-        return Award(alone.name, f"'{alone.name}' is {holder.entry.instance.name}'s")
+        return Award(alone.name, f"'{alone.name}' is {holder.entry.name}'s")
 
     def _replan(self, key: Key) -> Planned | None:
         """Build the plan for an instance; return the previous one if it differs."""
@@ -154,13 +154,14 @@ class _Slot(NamedTuple):
 class _Entry:
     """The requests of one instance and their awards."""
 
-    __slots__ = ("_made", "_rules", "awards", "contests", "instance", "key", "rank")
+    __slots__ = ("_considered", "_made", "_rules", "awards", "contests", "key", "name", "rank")
 
     def __init__(self, instance: Instance, rules: Rules) -> None:
         created = instance.created_at if instance.traits.has_creation_time else 0
         self.key = instance.key
         self.rank = instance.one_off, created, instance.backend, instance.id
-        self.instance = instance
+        self.name = instance.name
+        self._considered = considered(instance)
         self._rules = rules
         self._made = rules.requests(instance)
         self.contests = frozenset(one.contest for one in self.requests if one.contest is not None)
@@ -184,10 +185,7 @@ class _Entry:
 
     def still_holds(self, instance: Instance, rules: Rules) -> bool:
         """Return True if these requests are also those of ``instance`` under ``rules``."""
-        same = self._rules is rules and considered(self.instance) == considered(instance)
-        if same:
-            self.instance = instance  # the registry has dropped the one before
-        return same
+        return self._rules is rules and bool(self._considered == considered(instance))
 
     def numbers(self, contest: Hashable) -> Iterator[int]:
         """Yield the positions of the requests in a contest."""
@@ -201,7 +199,7 @@ class _Entry:
         if hold is None:
             records = tuple(r.record(self.key, award) for r, award in pairs if award.name)
             return Planned(records=records, decisions=(*self._made.decisions, *decided))
-        reasons = [hold.beside(award.reason, self.instance.name) for _, award in pairs]
+        reasons = [hold.beside(award.reason, self.name) for _, award in pairs]
         final = [_held(decision, hold.reason) for decision in self._made.decisions]
         held = [_held(decision, why) for decision, why in zip(decided, reasons, strict=True)]
         return Planned(decisions=(*final, *held))

@@ -10,7 +10,7 @@ from enum import Enum, auto
 from operator import attrgetter
 from typing import NamedTuple, Protocol
 
-from koi_agent.core.instance import EnabledBy, Health, Instance, InstanceState
+from koi_agent.core.instance import EnabledBy, Instance, InstanceState
 from koi_agent.core.key import Key
 from koi_agent.core.plan.name_rules import NameRules
 from koi_agent.core.plan.records import Decision, Record
@@ -75,7 +75,7 @@ def hold_of(instance: Instance, policy: Policy) -> Hold | None:
         return Hold(HoldKind.PAUSED, "it is paused")
     if instance.state is InstanceState.RESTARTING:
         return Hold(HoldKind.RESTARTING, f"it is restarting; it must first run for {STEADY:g} s")
-    if policy.withdraw_unhealthy and instance.health is Health.UNHEALTHY:
+    if policy.withdraw_unhealthy and instance.is_unhealthy:
         return Hold(HoldKind.UNHEALTHY, "it is unhealthy")
     return None
 
@@ -142,7 +142,18 @@ class Rules(Protocol):
 
 
 considered = attrgetter(
-    *("name", "state", "health", "checked", "ports", "ips", "metadata", "ending"),
+    *(
+        "name",
+        "state",
+        "is_unhealthy",
+        "accepts_checks",
+        "checked",
+        "ports",
+        "ips",
+        "metadata",
+        "ending",
+    ),
     *("stale", "project", "replica", "one_off", "created_at", "address_filter"),
 )
-"""The fields of an instance that rules read. A change of any other field changes no plan."""
+"""What rules read of an instance. A change of anything else, such as from starting to healthy,
+changes no plan."""

@@ -69,6 +69,4 @@ BACKEND_INTERFACE = _interface(dbus_names.BACKEND, BACKEND_PROPERTIES)
 
 def changed(table: Table[T], old: T, new: T) -> Sequence[str]:
     """Return the names of the properties that differ and whose changes are signalled."""
-    return [
-        row.name for row in table.differences(old, new) if row.signal is not ChangeSignal.NONE
-    ]
+    return [row.name for row in table.differences(old, new) if row.signal is not ChangeSignal.NONE]
