@@ -202,6 +202,13 @@ def owning(signals: Iterator[Stamped]) -> float:
     return found[0] if found else 0
 
 
+def agent_of(spawned: int) -> int:
+    """Return the PID of the last child process of a program that starts another."""
+    while children := Path(f"/proc/{spawned}/task/{spawned}/children").read_text().split():
+        spawned = int(children[0])
+    return spawned
+
+
 def wait_until_calm(pid: int) -> None:
     """Wait until a process does little: containers are inspected after they are listed."""
     used = 1.0

@@ -85,14 +85,17 @@ def with_fake(run: Run, address: str, checkout: Checkout, present: int) -> None:
 
 
 def add_delays(
-    run: Run, checkout: Checkout, name: str, moments: Mapping[tuple[str, str], float],
+    run: Run,
+    checkout: Checkout,
+    name: str,
+    moments: Mapping[tuple[str, str], float],
     monitor: BusMonitor,
 ) -> None:
     """Add the time from each event to the agent's first signal of it."""
     waiting = dict(moments)
     for one in monitor.signals():
         if verb := EVENTS.get(one.member):
-            began = waiting.pop((one.body[0].removeprefix("docker:"), verb), 0.0)
+            began = waiting.pop((one.body[0], verb), 0.0)
             if began:
                 run.add(f"{name}.{verb}", checkout, [1000 * (one.at - began)])
 
@@ -130,7 +133,7 @@ def cycle(docker: Dockerd, count: int) -> None:
 
 
 def read_events(path: Path, moments: Moments) -> None:
-    """Stamp the events of the daemon as ``docker events`` gets them, until it ends."""
+    """Read the events of the daemon as ``docker events`` does; keep when they came."""
     connection = Connection(path, timeout=600)
     connection.request("GET", "/events")
     response = connection.getresponse()

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Final, Self
@@ -34,13 +34,20 @@ class FakeEngine:
 
     def run(self, count: int, labels: Mapping[str, str]) -> list[Any]:
         """Run containers with these labels, and return them."""
-        run = self._fake.containers.run
-        return self._called(
+        return self.run_each(
+            [{"com.docker.compose.service": f"s{number}", **labels} for number in range(count)]
+        )
+
+    def run_each(self, labels: Sequence[Mapping[str, str]]) -> list[Any]:
+        """Run a container for each set of labels, each with a port of its own."""
+        containers = self._fake.containers
+        _, made = self._called(
             lambda: [
-                run(labels={"com.docker.compose.service": f"s{number}", **labels}, port=1024)
-                for number in range(count)
+                containers.run(labels=dict(one), port=1024 + len(containers.all), health="healthy")
+                for one in labels
             ]
-        )[1]
+        )
+        return list(made)
 
     def start(self, container: Any) -> float:
         """Start a container; return the time before its event."""

@@ -47,6 +47,10 @@ class Cost:
         """Return the seconds of processor time since the object was made."""
         return cpu(self._pids) - self._before
 
+    def memory(self) -> int:
+        """Return the resident memory in MB."""
+        return round(sum(map(resident, self._pids)))
+
 
 @dataclass(frozen=True, slots=True)
 class Ran:

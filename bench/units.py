@@ -28,7 +28,9 @@ MANAGER: Final = (
     "org.freedesktop.systemd1.Manager",
 )
 UNIT: Final = "org.freedesktop.systemd1.Unit"
-STATES: Final = {"active": "start", "inactive": "stop", "failed": "stop"}
+RUNNING: Final = ("active", "deactivating")
+STATES: Final = {(False, True): "start", (True, False): "stop"}
+"""The change, by whether the unit ran and whether it runs."""
 EVENTS: Final = {"InstanceStarted": "start", "InstanceStopped": "stop"}
 
 
@@ -101,12 +103,15 @@ def groups(names: Sequence[str], together: int) -> Iterator[Sequence[str]]:
 def measured(signals: Iterable[Stamped], names: Sequence[str]) -> Iterator[tuple[str, float]]:
     """Yield verb and seconds from systemd's first signal of a state to the agent's signal."""
     paths = {f"/org/freedesktop/systemd1/unit/{name.replace('.', '_2e')}": name for name in names}
+    states = dict.fromkeys(names, "")
     began: dict[tuple[str, str], float] = {}
     for one in signals:
         if one.member == "PropertiesChanged" and one.path in paths and one.body[0] == UNIT:
-            if verb := STATES.get(one.body[1].get("ActiveState", "")):
-                began.setdefault((paths[one.path], verb), one.at)
-        elif (verb := EVENTS.get(one.member)) and (key := (one.body[1], verb)) in began:
+            name, state = paths[one.path], one.body[1].get("ActiveState", "")
+            if (verb := STATES.get((states[name] in RUNNING, state in RUNNING))) and state:
+                began[name, verb] = one.at
+            states[name] = state or states[name]
+        elif (verb := EVENTS.get(one.member)) and (key := (one.body[0], verb)) in began:
             yield verb, one.at - began.pop(key)
 
 
