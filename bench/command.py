@@ -27,23 +27,32 @@ MANAGED: Final = (
 
 
 def measure(run: Run) -> None:
+    versions(run, ROUNDS)
+    for count, rounds in LISTS.items():
+        lists(run, count, rounds)
+
+
+def versions(run: Run, rounds: int) -> None:
+    """Compare ``--version`` with a Python that does nothing, and with systemctl."""
     environment = dict(os.environ)
-    for checkout in run.turns(ROUNDS):
+    for checkout in run.turns(rounds):
         version = checkout.command("--version")
         compare(run, "version", checkout, [version, checkout.empty()], environment)
         against = ["systemctl", "--version"]
         compare(run, "version_systemctl", checkout, [version, against], environment)
-    for count, rounds in LISTS.items():
-        with ExitStack() as stack:
-            agents = {
-                checkout: stack.enter_context(following(checkout, count))
-                for checkout in run.checkouts
-            }
-            for checkout in run.turns(rounds):
-                address, _ = agents[checkout]
-                reach = environment | {"DBUS_SESSION_BUS_ADDRESS": address}
-                listing = checkout.command("list", "--user", "--no-pager")
-                compare(run, f"list_{count}", checkout, [listing, MANAGED], reach)
+
+
+def lists(run: Run, count: int, rounds: int) -> None:
+    """Compare ``list`` of so many instances with busctl."""
+    with ExitStack() as stack:
+        agents = {
+            checkout: stack.enter_context(following(checkout, count)) for checkout in run.checkouts
+        }
+        for checkout in run.turns(rounds):
+            address, _ = agents[checkout]
+            reach = os.environ | {"DBUS_SESSION_BUS_ADDRESS": address}
+            listing = checkout.command("list", "--user", "--no-pager")
+            compare(run, f"list_{count}", checkout, [listing, MANAGED], reach)
 
 
 def compare(

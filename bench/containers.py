@@ -100,7 +100,7 @@ def add_delays(
                 run.add(f"{name}.{verb}", checkout, [1000 * (one.at - began)])
 
 
-def with_dockerd(run: Run, address: str, checkout: Checkout) -> None:
+def with_dockerd(run: Run, address: str, checkout: Checkout, *, delays: bool = True) -> None:
     """Measure with a real daemon: the delays, and the processor time beside the daemon's."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -114,6 +114,8 @@ def with_dockerd(run: Run, address: str, checkout: Checkout) -> None:
         each = 1000 / REAL_CYCLES
         used, floor = each * ours.cpu(), each * theirs.cpu()
         run.add("containers.dockerd.cpu", checkout, [used], [floor])
+        if not delays:
+            return
         monitor = stack.enter_context(BusMonitor(address))
         moments: Moments = {}
         threading.Thread(target=read_events, args=[docker.socket, moments], daemon=True).start()
