@@ -5,6 +5,9 @@
 #                               private one if systemd does not run here
 #   make enter [CMD="..."]      run a shell, or one command, beside the private systemd of make run
 #   make lint                   run the linters only
+#   make bench [BEFORE=PATH]    measure speed and memory beside peers, and beside another checkout;
+#                               ARGS="start units" selects parts; as root, half an hour
+#   make bench-check            compare ratios with bench/expected.json; as root, two minutes
 #   make machine-test [ARGS=]   test the installed packages in booted Debian machines, and run the
 #                               tests that take long; as root
 #   make install                install the files of packaging/install.list below PREFIX=/usr;
@@ -20,13 +23,13 @@
 
 GOALS = $(or $(MAKECMDGOALS),test)
 # The goals that run the agent's code; packages and make install need less.
-RUN = $(filter test machine-test run enter lint interfaces .venv/%,$(GOALS))
+RUN = $(filter test machine-test run enter lint interfaces bench bench-check .venv/%,$(GOALS))
 # The Debian packages that the goals need.
 PACKAGES = python3 python3-venv scdoc \
 	$(if $(RUN),python3-dev gcc pkg-config libsystemd-dev \
 		dbus dbus-daemon systemd util-linux mount iproute2) \
 	$(if $(filter test machine-test lint,$(GOALS)),curl fish man-db openssl shellcheck zsh) \
-	$(if $(filter test,$(GOALS)),$(DOCKER) $(AVAHI)) \
+	$(if $(filter test bench bench-check,$(GOALS)),$(DOCKER) $(AVAHI)) \
 	$(if $(filter deb machine-test,$(GOALS)),dpkg-dev) \
 	$(if $(filter rpm arch machine-test,$(GOALS)),libarchive-tools makepkg rpm) \
 	$(if $(filter machine-test,$(GOALS)),lintian mmdebstrap systemd-container)
@@ -76,6 +79,14 @@ run: .venv/ready
 
 enter:
 	@$(BIN)/python -m tests.world enter $(if $(CMD),sh -c "$$CMD")
+
+# The table goes to the standard output: make bench >table.md
+.PHONY: bench bench-check
+bench: .venv/ready
+	@$(SUDO) $(BIN)/python -m bench $(if $(BEFORE),--before '$(BEFORE)') $(ARGS)
+
+bench-check: .venv/ready
+	@$(SUDO) $(BIN)/python -m bench.check $(ARGS)
 
 interfaces: .venv/ready
 	$(BIN)/python -m tests.unit.interface_files

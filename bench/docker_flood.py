@@ -1,49 +1,58 @@
 """Measures the agent with 10 000 containers and a flood of events, as its users see it.
 
-A fake engine, a process of its own, has the containers. A real agent in a private world follows
-it. Run as root: ``python -m bench.docker_flood [CONTAINERS [EVENTS_PER_SECOND [SECONDS]]]``.
+A fake engine, a process of its own, has the containers, which opt in. A real agent on a bus of its
+own follows it. It needs no root. Options: ``--containers=N``, ``--rate=N``, ``--seconds=N``.
 """
 
 import asyncio
-import statistics
 import subprocess
-import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from koi_agent.bus.client import Connection, connected
+from bench.agents import CONFIGURATION, engine, on_bus, settings
+from bench.containers import private_bus
+from bench.measurements import MEASUREMENTS
+from bench.parts import Checkout, Run, checkouts, parser
+from bench.processes import Cost, resident
+from bench.report import Figures, print_lines, table
+from koi_agent.bus.client import CallError, Connection, connected
 from koi_agent.bus.signals import Changed, Signal, Subscription
 from koi_agent.core.dbus_names import MANAGER, NAME, ROOT
-from tests.namespaces import CHECKOUT
-from tests.world import World
 
-FILE: Final = ".config/koi-runtime/koi-runtime.conf.d/10-bench.conf"
+FILE: Final = f".config/{CONFIGURATION}"
 PEER: Final = (NAME, ROOT, "org.freedesktop.DBus.Peer")
 EVENTS: Final = ("InstanceStarted", "InstanceUpdated", "InstanceStopped")
+INSPECTED: Final = 0.25
+"""Seconds of processor time in a second, below which the containers are inspected."""
 
 
-class Bench:
-    """The agent's process, its signals, and the duration of its replies."""
+@dataclass(frozen=True, slots=True)
+class Flood:
+    """The size of a flood."""
 
-    def __init__(self, pid: int, link: Connection) -> None:
-        self.pid = pid
-        self.link = link
-        self.signals = 0
-        self.pings: list[float] = []
+    containers: int = 10_000
+    rate: int = 2_000
+    """Events a second."""
+    seconds: float = 20
 
-    def status(self, key: str) -> int:
-        """Return a value of /proc/PID/status in MB."""
-        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
-        return next(int(line.split()[1]) // 1024 for line in lines if line.startswith(f"{key}:"))
 
-    def cpu(self) -> float:
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / 100
+@dataclass
+class Observer:
+    """The signals that came, and how long the agent took to reply."""
 
-    def take(self, items: list[Signal | Changed]) -> None:
+    link: Connection
+    signals: int = 0
+    last: float = 0.0
+    pings: list[float] = field(default_factory=list)
+
+    def receive(self, items: Sequence[Signal | Changed]) -> None:
         self.signals += len(items)
+        self.last = time.monotonic()
 
     async def ping(self) -> None:
         """Ping the agent all the time: the longest wait is the longest stall."""
@@ -54,118 +63,104 @@ class Bench:
             await asyncio.sleep(0.002)
 
     async def count(self) -> int:
-        target = (NAME, ROOT, MANAGER)
-        (rows,) = await self.link.call(target, "ListBackends")
-        return int(rows[0][2])
+        """Return the number of containers that the agent publishes; 0 while it starts."""
+        with suppress(CallError):
+            (rows,) = await self.link.call((NAME, ROOT, MANAGER), "ListBackends")
+            return int(rows[0][2])
+        return 0
 
 
 def row(what: str, value: str) -> None:
     print(f"{what:42} {value}", flush=True)  # noqa: T201 - the report
 
 
-def stalls(pings: list[float]) -> str:
-    if not pings:
-        return "-"
-    milliseconds = sorted(1000 * ping for ping in pings)
-    middle = statistics.median(milliseconds)
-    return f"{milliseconds[-1]:.0f} ms maximum, {middle:.1f} ms median, {len(pings)} pings"
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One agent in a flood: where its figures go, and the engine that it follows."""
+
+    run: Run
+    checkout: Checkout
+    pid: int
+    fake: "subprocess.Popen[str]"
+    flood: Flood
+    executed: float
+    """When it was executed, by ``time.monotonic``."""
+
+    def add(self, name: str, value: float) -> None:
+        self.run.add(f"flood.{name}", self.checkout, [value])
 
 
-async def measure(world: World, socket: Path, count: int, rate: int, seconds: float) -> None:
-    fake = subprocess.Popen(
-        [sys.executable, "-m", "tests.runtimes.fake_docker", socket, "--containers", str(count)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=CHECKOUT,
-    )
-    assert fake.stdin is not None
-    assert fake.stdout is not None
-    with fake:
-        fake.stdout.readline()
-        file = world.home / FILE
-        file.parent.mkdir(parents=True)
-        file.write_text(
-            f"[Runtime]\nBackends=docker\nLogLevel=warning\n[Docker]\nSocket={socket}\n"
-        )
-        began = time.monotonic()
-        agent = world.spawn(sys.executable, "-m", "koi_agent", "run", "--user")
-        try:
-            await observe(world, agent.pid, count, began)
-            async with connected(world.bus_address) as link:
-                await flood(Bench(agent_pid(agent.pid), link), fake, rate, seconds)
-        finally:
-            agent.terminate()
-            await asyncio.to_thread(agent.wait)
-            fake.stdin.close()
+def measure(run: Run, flood: Flood = Flood()) -> None:
+    with private_bus() as bus:
+        for checkout in run.turns(1):
+            with ExitStack() as stack:
+                folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+                fake = stack.enter_context(engine(folder / "docker.sock", flood.containers))
+                text = settings(backends="docker", docker=folder / "docker.sock")
+                agent = stack.enter_context(on_bus(checkout, folder, bus.address, text))
+                executed = time.monotonic() - agent.ready
+                subject = Subject(run, checkout, agent.pid, fake, flood, executed)
+                asyncio.run(observe(subject, bus.address))
 
 
-def agent_pid(spawned: int) -> int:
-    """Find the agent behind what entered the world for it."""
-    pid = spawned
-    while children := Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        pid = int(children[0])
-    return pid
-
-
-async def observe(world: World, spawned: int, count: int, began: float) -> None:
-    while True:
-        try:
-            async with connected(world.bus_address) as link:
-                bench = Bench(agent_pid(spawned), link)
-                while await bench.count() < count:
-                    await asyncio.sleep(0.02)
-                row(f"exec to {count} published", f"{time.monotonic() - began:.2f} s")
-                pinging = asyncio.create_task(bench.ping())  # noqa: TID251 - ended below
-                before = -1.0
-                while bench.cpu() - before > 0.25:  # until all are inspected
-                    before = bench.cpu()
-                    await asyncio.sleep(1)
-                pinging.cancel()
-                row("exec to all inspected", f"{time.monotonic() - began:.2f} s")
-                row("stall meanwhile", stalls(bench.pings))
-                row("memory, resident", f"{bench.status('VmRSS')} MB")
-                return
-        except Exception:  # noqa: BLE001 - it is not there yet
+async def observe(subject: Subject, address: str) -> None:
+    """Measure one agent from its start to the end of the flood."""
+    async with connected(address) as link:
+        observer = Observer(link)
+        while await observer.count() < subject.flood.containers:
             await asyncio.sleep(0.02)
+        subject.add("published", time.monotonic() - subject.executed)
+        used = 1.0
+        while used > INSPECTED:
+            cost = Cost(subject.pid)
+            await asyncio.sleep(1)
+            used = cost.cpu()
+        subject.add("inspected", time.monotonic() - subject.executed - 1)
+        wanted = Subscription(
+            sender=NAME,
+            rules=(f"type='signal',sender='{NAME}',interface='{MANAGER}'",),
+            members=frozenset((MANAGER, member) for member in EVENTS),
+            deliver=observer.receive,
+        )
+        async with link.subscribed(wanted):
+            await pour(subject, observer)
+        subject.add("resident", resident(subject.pid))
 
 
-async def flood(bench: Bench, fake: "subprocess.Popen[str]", rate: int, seconds: float) -> None:
+async def pour(subject: Subject, observer: Observer) -> None:
+    """Send the events, and wait for the signals of all."""
+    fake = subject.fake
     assert fake.stdin is not None
     assert fake.stdout is not None
-    wanted = Subscription(
-        sender=NAME,
-        rules=(f"type='signal',sender='{NAME}',interface='{MANAGER}'",),
-        members=frozenset((MANAGER, member) for member in EVENTS),
-        deliver=bench.take,
-    )
-    async with bench.link.subscribed(wanted):
-        cpu = bench.cpu()
-        pinging = asyncio.create_task(bench.ping())  # noqa: TID251 - ended below
-        began = time.monotonic()
-        fake.stdin.write(f"{rate} {seconds}\n")
-        fake.stdin.flush()
-        sent = int(await asyncio.to_thread(fake.stdout.readline))
-        ended = time.monotonic()
-        signals = -1
-        while signals != bench.signals:
-            signals = bench.signals
-            await asyncio.sleep(0.2)
-        pinging.cancel()
-        row(
-            "events sent", f"{sent} in {ended - began:.1f} s, {sent / (ended - began):.0f} a second"
-        )
-        row("signals", f"{bench.signals}")
-        row("until the last signal", f"{time.monotonic() - ended - 0.2:.2f} s")
-        row("CPU", f"{100 * (bench.cpu() - cpu) / (ended - began):.0f} %")
-        row("stall meanwhile", stalls(bench.pings))
-        row("memory, resident", f"{bench.status('VmRSS')} MB")
+    pinging = asyncio.create_task(observer.ping())  # noqa: TID251 - ended below
+    cost, began = Cost(subject.pid), time.monotonic()
+    fake.stdin.write(f"{subject.flood.rate} {subject.flood.seconds}\n")
+    fake.stdin.flush()
+    await asyncio.to_thread(fake.stdout.readline)
+    ended = time.monotonic()
+    signals = -1
+    while signals != observer.signals:
+        signals = observer.signals
+        await asyncio.sleep(0.5)
+    pinging.cancel()
+    subject.add("cpu", 100 * cost.cpu() / (ended - began))
+    subject.add("late", max(0.0, observer.last - ended))
+    subject.add("stall", 1000 * max(observer.pings, default=0.0))
 
 
 def main() -> None:
-    count, rate, seconds = [*map(int, sys.argv[1:]), *(10_000, 2_000, 30)[len(sys.argv) - 1 :]]
-    with World("bench") as world, tempfile.TemporaryDirectory() as folder:
-        asyncio.run(measure(world, Path(folder) / "docker.sock", count, rate, seconds))
+    words = parser(__doc__)
+    words.add_argument("--containers", type=int, default=Flood().containers)
+    words.add_argument("--rate", type=int, default=Flood().rate)
+    words.add_argument("--seconds", type=float, default=Flood().seconds)
+    chosen = words.parse_args()
+    run = Run(checkouts(chosen.before), Figures(), chosen.quick)
+    measure(run, Flood(chosen.containers, chosen.rate, chosen.seconds))
+    if chosen.json:
+        print_lines([run.figures.dump()])
+    else:
+        names = [name for name, one in MEASUREMENTS.items() if one.part == "docker_flood"]
+        print_lines(table(run.figures, names))
 
 
 if __name__ == "__main__":

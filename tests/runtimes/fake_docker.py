@@ -153,6 +153,8 @@ class FakeDocker:
                 await self._send_json(writer, "image", lambda: self.images.get(digits))
             case ["version"]:
                 await self._send_json(writer, "version", self._version)
+            case ["info"]:  # for older agents, with which bench/ compares
+                await self._send_json(writer, "info", lambda: {"CgroupDriver": "systemd"})
             case ["events"]:
                 await self._stream(writer, parse_qs(split.query))
             case _:
