@@ -195,21 +195,48 @@ def readings(schedule: ListenerSchedule, until: float) -> list[float]:
 def test_start_is_followed_by_six_readings() -> None:
     schedule = ListenerSchedule()
     assert schedule.next_due() == math.inf
-    schedule.started(5.0)
-    assert readings(schedule, 100) == pytest.approx([5.1, 5.3, 6, 8, 15, 35])
+    schedule.started("web.service", 5.0)
+    assert readings(schedule, 100) == pytest.approx([5.1, 5.3, 6, 8.25, 15, 37.5])
     assert schedule.next_due() == math.inf
+
+
+def test_owner_that_has_ended_is_not_read_for() -> None:
+    schedule = ListenerSchedule()
+    for number in range(100):
+        schedule.started("tick.service", number)
+        schedule.ended("tick.service")
+    assert schedule.next_due() == math.inf
+    schedule.started("tick.service", 200)
+    schedule.started("web.service", 200)
+    schedule.done(201)
+    schedule.ended("tick.service")
+    assert readings(schedule, 300) == pytest.approx([203.25, 210, 232.5])
+
+
+def test_another_start_replaces_the_readings_of_the_first() -> None:
+    schedule = ListenerSchedule()
+    schedule.started("web.service", 0)
+    schedule.started("web.service", 1000)
+    assert readings(schedule, 2000)[0] == pytest.approx(1000.1)
+
+
+def test_many_starts_share_late_readings() -> None:
+    schedule = ListenerSchedule()
+    for number in range(1000):
+        schedule.started(f"{number}.service", number / 1000)
+    assert len([one for one in readings(schedule, 100) if one > 2]) <= 8
 
 
 def test_reading_for_another_reason_counts() -> None:
     schedule = ListenerSchedule()
-    schedule.started(0)
+    schedule.started("web.service", 0)
     schedule.done(4)
     assert schedule.next_due() == pytest.approx(10)
 
 
 def test_reading_that_took_long_is_not_repeated_soon() -> None:
     schedule = ListenerSchedule()
-    schedule.started(0)
+    schedule.started("web.service", 0)
     schedule.done(0.1, took=0.2)
     assert readings(schedule, 5)[0] == pytest.approx(4.1)
 
@@ -221,11 +248,11 @@ STARTS = st.lists(st.floats(0, 40, allow_nan=False), max_size=300).map(sorted)
 def test_every_start_gets_its_readings_at_most_ten_a_second(starts: list[float]) -> None:
     schedule = ListenerSchedule()
     times: list[float] = []
-    for start in starts:
+    for number, start in enumerate(starts):
         times += readings(schedule, start)
-        schedule.started(start)
+        schedule.started(f"{number}.service", start)
     times += readings(schedule, 1000)
     assert all(after - before >= 0.0999 for before, after in pairwise(times))
     for start in starts:
         for delay in ListenerSchedule.AFTER_START:
-            assert any(start + delay <= time <= start + delay + 0.2001 for time in times)
+            assert any(start + delay <= time <= start + 1.25 * delay + 0.2001 for time in times)

@@ -34,13 +34,14 @@ class HostPorts:
         """Scan for the ports of a container from now on; call it again after a restart."""
         self._groups[id_] = control_group
         self._metadata[id_] = metadata
-        self._schedule.started(time.monotonic())
+        self._schedule.started(id_, time.monotonic())
         self._wakeup.set()
 
     def forget(self, id_: str) -> None:
         """Stop scanning for the ports of a container, if it is followed."""
         self._groups.pop(id_, None)
         self._metadata.pop(id_, None)
+        self._schedule.ended(id_)
         self._listeners.remove(id_)
 
     def ports_of(self, id_: str) -> tuple[PortMapping, ...]:

@@ -65,7 +65,7 @@ class Runs:
             now.invocation_id,
             now.control_group,
         ):
-            self._listener_schedule.started(time.monotonic())
+            self._listener_schedule.started(unit.name, time.monotonic())
             self._timer.start(self._listener_schedule.next_due())
             self._freezer.unit_started(unit.path, unit.control_group)
 
@@ -97,6 +97,7 @@ class Runs:
     def remove(self, unit: Unit) -> None:
         """End a run without delivering that."""
         unit.reported = None
+        self._listener_schedule.ended(unit.name)
         self._freezer.remove(unit.path)
 
     def has_ended(self, unit: Unit) -> bool:
