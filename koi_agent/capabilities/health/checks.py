@@ -76,13 +76,13 @@ class HealthCheck:
 
     @property
     def name(self) -> str:
-        """The target."""
-        return self.target
+        """The target. A check without a target has a name, too: only that is not refused."""
+        return self.target or CHECK
 
     @property
     def title(self) -> str:
-        """The target."""
-        return self.target
+        """The name."""
+        return self.name
 
     def record(self, _owner: Key, _award: Award) -> "HealthCheck":
         """Return the check itself."""
