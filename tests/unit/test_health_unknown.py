@@ -41,7 +41,7 @@ BEYOND = {
 
 def planned(instance: Instance) -> list[object]:
     metadata = KoiMetadata(enable=True, enabled_by=EnabledBy.EXPLICIT, health_path="/up")
-    planner = Planner(HealthRules(Policy(host_name="box", network=HOST)))
+    planner = Planner(HealthRules(Policy(host_names=frozenset({"box"}), network=HOST)))
     planner.put(replace(instance, metadata=metadata, traits=CONTAINER))
     planner.settle()
     return list(planner.planned(instance.key).records)

@@ -29,8 +29,9 @@ from koi_agent.core.key import Key
 from koi_agent.core.plan.planner import Planner
 from koi_agent.core.plan.records import Decision, Record
 from koi_agent.core.plan.requests import Policy
+from koi_agent.host.own_names import with_short_forms
 
-POLICY = Policy(host_name="box")
+POLICY = Policy(host_names=frozenset({"box"}))
 TRAITS = {"systemd": UNIT, "vm": Traits(is_routable=True)}
 
 
@@ -322,6 +323,15 @@ def test_services_are_announced_despite_an_invalid_host_name(name: str, why: str
     assert services(made_plan) == [("web", "_http._tcp", 80)]
     assert why in reasons(made_plan, RecordState.REFUSED)
     assert not hosts(made_plan)
+
+
+@pytest.mark.parametrize("name", ["box", "Box", "nas", "NAS.local"])
+def test_no_instance_gets_a_name_of_this_host(name: str) -> None:
+    own = with_short_forms(["box", "NAS.lan.", ""])
+    made_plan = plan([made(dns_name=name)], replace(POLICY, host_names=own))
+    assert not hosts(made_plan)
+    assert "own name" in reasons(made_plan, RecordState.REFUSED)
+    assert [one.name for one in hosts(plan([made(dns_name="lan")], POLICY))] == ["lan"]
 
 
 def test_txt_strings_of_a_port_override_those_of_the_instance() -> None:

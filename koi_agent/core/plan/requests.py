@@ -22,12 +22,13 @@ from koi_agent.core.reach.network import UNKNOWN, HostNetwork
 class Policy:
     """The administrator's decisions that all capabilities share, and the state of the host.
 
-    ``host_name`` is this host's name, a single label. ``lost`` are the backends that have been
-    lost for longer than ``StaleAfter=``: their instances are no longer announced. ``names`` are
-    the names that instances may have, ``network`` the interfaces of this host.
+    ``host_names`` are this host's own, in lower case, with and without their domain. ``lost`` are
+    the backends that have been lost for longer than ``StaleAfter=``: their instances are no longer
+    announced. ``names`` are the names that instances may have, ``network`` the interfaces of this
+    host.
     """
 
-    host_name: str
+    host_names: frozenset[str]
     partner_labels: bool = True
     withdraw_unhealthy: bool = True
     lost: frozenset[str] = frozenset()
