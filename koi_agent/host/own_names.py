@@ -69,11 +69,11 @@ class OwnNames:
         return self._found | with_short_forms([name])
 
     def refresh(self) -> None:
-        """Look the names up again."""
+        """Request another lookup."""
         self._outdated.set()
 
     async def run(self) -> Never:
-        """Look names up when they are outdated, until cancelled."""
+        """Update the names when they are outdated, until cancelled."""
         while True:
             await self._outdated.wait()
             self._outdated.clear()

@@ -84,12 +84,14 @@ def hold_of(instance: Instance, policy: Policy) -> Hold | None:
 class Award(NamedTuple):
     """The outcome of a contest for one request.
 
-    ``name`` is the name that the request gets. If it is empty, the request is refused. ``reason``
-    explains a refusal, or a name other than the requested one.
+    ``name`` is the name that the request gets. If it is empty, the request is refused, or held if
+    ``is_shared`` is True: the record of another instance serves this one, too. ``reason`` explains
+    that, or a name other than the requested one.
     """
 
     name: str
     reason: str = ""
+    is_shared: bool = False
 
 
 class Request(Protocol):

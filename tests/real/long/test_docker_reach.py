@@ -8,7 +8,7 @@ import pytest
 
 from tests import dockerd, lan
 from tests.conftest import require
-from tests.real.agents import agent, call, eventually, instance
+from tests.real.agents import agent, call, eventually, instance, published
 from tests.real.docker_host import HEALTH, DockerHost, docker_host
 
 CHECKED = [f"--label={key}={value}" for key, value in HEALTH.items()]
@@ -95,3 +95,31 @@ async def test_container_with_an_address_on_the_lan_is_not_checked_from_here(
             assert await addresses(host, own) == {address}
             await eventually(lambda: browsed(host) == {("own", address)}, "the peer finds it")
             assert host.peer_gets(f"http://{address}/bin/busybox")
+
+
+async def test_tasks_behind_one_published_port_are_one_service(tmp_path: Path) -> None:
+    if reason := dockerd.missing() or lan.missing():
+        require("docker", reason)
+    with docker_host(tmp_path) as host:
+        host.docker.run("swarm", "init", "--advertise-addr=127.0.0.1")
+        labels = [f"--container-label={one}" for one in ("koi.enable=true", "koi.port=80")]
+        options = ("--detach", "--no-resolve-image", "--replicas=2", "--publish=18090:80", *labels)
+        command = ("koi-busybox", "httpd", "-f", "-p", "80")
+        async with agent(host, tmp_path):
+            host.docker.run("service", "create", *options, "--name=web", *command)
+            await eventually(lambda: decided(host, 2), "both tasks have a port", seconds=90)
+            await eventually(lambda: names(host) == {"web"}, "the peer finds one service")
+            states = sorted([await service_state(host, id_) for id_ in await published(host)])
+            assert states == ["held", "wanted"]
+
+
+async def service_state(host: DockerHost, id_: str) -> str:
+    """Return the decision on the service of a container, "" without one."""
+    decisions = (await explain(host, id_))["decisions"]
+    return next((one["outcome"] for one in decisions if one["about"] == "port 80/tcp"), "")
+
+
+async def decided(host: DockerHost, count: int) -> bool:
+    """Return True if so many containers run, and there is a decision on the service of each."""
+    states = [await service_state(host, id_) for id_ in await published(host)]
+    return len(states) == count and all(states)
