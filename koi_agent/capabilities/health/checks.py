@@ -135,6 +135,8 @@ def check_of(
 
 
 def _needs_check(instance: Instance) -> bool:
+    if instance.metadata.health_enable is False:
+        return False
     if instance.ending or not (instance.checked or instance.accepts_checks):
         return False
     if instance.metadata.health_kind or instance.metadata.health_path:

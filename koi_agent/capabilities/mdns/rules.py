@@ -24,8 +24,8 @@ class MdnsRules:
     policy: Policy
 
     def requests(self, instance: Instance) -> Requests:
-        """Return the requests of an instance; none if it has not opted in."""
-        if not self.policy.admits(instance):
+        """Return the requests of an instance; none if it has not opted in, or out."""
+        if not self.policy.admits(instance) or instance.metadata.mdns_enable is False:
             return NO_REQUESTS
         return requests_of(instance, self.policy)
 

@@ -158,5 +158,5 @@ considered = attrgetter(
     ),
     *("stale", "project", "replica", "one_off", "created_at", "address_filter"),
 )
-"""What rules read of an instance. A change of anything else, such as from starting to healthy,
+"""The fields that rules read. A change of anything else, such as from starting to healthy,
 changes no plan."""
