@@ -136,6 +136,8 @@ class Agent:
             group.create_task(_never_returns(self._bus.run()), name="bus")
             group.create_task(_never_returns(self._server.run()), name="server")
             group.create_task(_never_returns(self._network.run()), name="network")
+            own_names = self._controller.own_names.run()
+            group.create_task(_never_returns(own_names), name="own names")
             try:
                 with extending(self._notifier, by=EXTENSION):
                     await self._start(group)

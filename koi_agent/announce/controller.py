@@ -8,7 +8,6 @@ processed in slices, so that thousands do not block the event loop.
 
 import asyncio
 import logging
-import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -38,6 +37,7 @@ from koi_agent.core.plan.records import Decision
 from koi_agent.core.plan.requests import Policy, considered
 from koi_agent.core.reach.network import UNKNOWN, HostNetwork
 from koi_agent.core.text import MOST_REASONS, bounded
+from koi_agent.host.own_names import OwnNames
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +55,7 @@ class Controller:
     """Event sink with a lane for each capability.
 
     ``apply`` takes results to the registry. ``grace`` receives all events before this sink does.
+    ``own_names`` are the names of this host; the owner of the controller runs the lookups.
     """
 
     def __init__(
@@ -70,13 +71,14 @@ class Controller:
         self._opted_in: dict[Key, Instance] = {}
         self._lost: dict[str, float] = {}
         self._network = UNKNOWN
+        self._woken = asyncio.Event()
+        self.own_names = OwnNames(self._woken.set)
         self._policy = self._policy_at(0.0)
         self._to_plan: dict[Key, None] = {}  # in the order in which they changed
         self._to_feed: dict[Key, None] = {}
         self._to_report: dict[Key, None] = {}
         self._deadlines: list[tuple[float, int, Key | None]] = []
         self._numbers = count()
-        self._woken = asyncio.Event()
         self._lanes = [
             Lane(one, config, self._policy, apply, self._on_status) for one in capabilities
         ]
@@ -149,6 +151,7 @@ class Controller:
     def set_network(self, network: HostNetwork) -> None:
         """Plan for other interfaces or addresses of this host."""
         self._network = network
+        self.own_names.refresh()
         self._woken.set()
 
     def decisions(self, key: Key) -> Sequence[Decision]:
@@ -200,7 +203,7 @@ class Controller:
         capabilities = self._config.capabilities
         over = now - self._config.stale_after
         return Policy(
-            host_name=socket.gethostname().partition(".")[0],
+            host_names=self.own_names.current,
             partner_labels=capabilities.partner_labels,
             withdraw_unhealthy=self._config.health.withdraw_unhealthy,
             lost=frozenset(backend for backend, since in self._lost.items() if since <= over),

@@ -117,7 +117,7 @@ class Agent:
         self.reloads = 0
 
     def _decisions(self, key: Key) -> Sequence[Decision]:
-        planner = Planner(MdnsRules(Policy(host_name="box")))
+        planner = Planner(MdnsRules(Policy(host_names=frozenset({"box"}))))
         for instance in self.registry.visible.values():
             planner.put(instance)
         planner.settle()

@@ -14,12 +14,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self
 
 from tests import namespaces
 from tests.lan import resolved
 from tests.namespaces import Namespaces, kept, wait_until
-from tests.world import World
 
 SCRIPT: Final = Path(__file__).with_name("lan.sh")
 PROGRAMS: Final = (
@@ -243,10 +242,18 @@ class Host:
             process.communicate(timeout=10)
 
 
-class Lan:
-    """The world as ``box`` and a ``peer``; use it as a context manager."""
+class Leader(Protocol):
+    """A harness with network namespaces of its own: a world, or a Docker."""
 
-    def __init__(self, world: World, folder: Path) -> None:
+    @property
+    def pid(self) -> int:
+        """PID 1 of the namespaces, by its PID on our host."""
+
+
+class Lan:
+    """A world, or a Docker, as ``box``, and a ``peer``; use it as a context manager."""
+
+    def __init__(self, world: Leader, folder: Path) -> None:
         self._world = world
         self._folder = folder
 

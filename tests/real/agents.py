@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from koi_agent.bus.client import CallError, Connection, connected
 from koi_agent.bus.signals import Changed, Signal, Subscription
@@ -25,11 +25,21 @@ EVENTS: Final = ("InstanceStarted", "InstanceUpdated", "InstanceStopped")
 ACTIVE: Final = ("active", "activating", "deactivating", "reloading", "refreshing")
 
 
+class Surroundings(Protocol):
+    """The place where an agent runs: a world, or another one with a bus."""
+
+    @property
+    def bus_address(self) -> str:
+        """The agent's bus, for a client outside."""
+
+    def spawn(self, *argv: str | Path, **popen: Any) -> subprocess.Popen[str]:
+        """Start a program there."""
+
+
 @dataclass
 class Agent:
     """A running agent; ``log`` returns its standard error."""
 
-    world: World
     process: subprocess.Popen[str]
     log_file: Path
     code: int = 0
@@ -49,14 +59,14 @@ class Agent:
 
 
 @asynccontextmanager
-async def agent(world: World, folder: Path, *arguments: str) -> AsyncIterator[Agent]:
+async def agent(world: Surroundings, folder: Path, *arguments: str) -> AsyncIterator[Agent]:
     """Run an agent in the world while the block runs; it must exit with 0."""
     log_file = folder / "agent.log"
     with log_file.open("w") as log:
         process = world.spawn(
             sys.executable, "-m", "koi_agent", "run", "--user", *arguments, stderr=log
         )
-        running = Agent(world, process, log_file)
+        running = Agent(process, log_file)
         try:
             await eventually(lambda: answers(world), "the agent answers")
             yield running
@@ -82,7 +92,7 @@ async def eventually(true: Callable[[], Any], what: str, *, seconds: float = 60.
         await asyncio.sleep(0.05)
 
 
-async def answers(world: World) -> bool:
+async def answers(world: Surroundings) -> bool:
     try:
         async with connected(world.bus_address) as link:
             return str(await link.get(NAME, ROOT, MANAGER, "State")) in ("running", "degraded")
@@ -90,19 +100,19 @@ async def answers(world: World) -> bool:
         return False
 
 
-async def call(world: World, member: str, signature: str = "", *body: Any) -> list[Any]:
+async def call(world: Surroundings, member: str, signature: str = "", *body: Any) -> list[Any]:
     """Call a method of the agent's Manager."""
     async with connected(world.bus_address) as link:
         return await link.call(TARGET, member, signature, body)
 
 
-async def published(world: World) -> dict[str, str]:
+async def published(world: Surroundings) -> dict[str, str]:
     """Return the state of each published instance, by id."""
     (rows,) = await call(world, "ListInstances")
     return {row[0]: row[3] for row in rows}
 
 
-async def instance(world: World, unit: str) -> dict[str, Any]:
+async def instance(world: Surroundings, unit: str) -> dict[str, Any]:
     """Return all properties of one instance."""
     async with connected(world.bus_address) as link:
         (path,) = await link.call(TARGET, "GetInstance", "s", (unit,))
@@ -182,7 +192,7 @@ class Observer:
 
 
 @asynccontextmanager
-async def observer(world: World) -> AsyncIterator[Observer]:
+async def observer(world: Surroundings) -> AsyncIterator[Observer]:
     """Follow the agent as a client does: subscribe, then list."""
     seen = Observer()
     async with connected(world.bus_address) as link, subscribed(link, seen):

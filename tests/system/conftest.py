@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import require
 from tests.machine import Machine, booted, here, missing
-from tests.system.engines import Engines
+from tests.system.engines import Engine, Engines
 from tests.system.package import install
 from tests.system.service import Service
 
@@ -60,3 +60,15 @@ def service(machine: Machine) -> Iterator[Service]:
 def engines(machine: Machine) -> Engines:
     """Docker and Podman, with an image each; neither runs."""
     return Engines(machine)
+
+
+@pytest.fixture
+def engine(request: pytest.FixtureRequest, engines: Engines, service: Service) -> Iterator[Engine]:
+    """An engine that does not run yet, and that the agent may ask."""
+    engine = engines[request.param]
+    engine.allow(service)
+    yield engine
+    engine.start()
+    engine.empty()
+    engine.stop()
+    engine.forbid()

@@ -8,7 +8,7 @@ import pytest
 
 from tests.namespaces import wait_until
 from tests.system.engines import Engines
-from tests.system.service import GATES, SOCKET_UNIT, UNIT, Service
+from tests.system.service import GATES, SOCKET_UNIT, UNIT, UNITS, WORKER, Service
 
 Check = dict[str, Any]
 
@@ -59,6 +59,29 @@ def test_the_advice_ends_the_problem(sound: Service, trouble: str, check: str) -
             sound.machine.run("sh", "-c", next(one["advice"] for one in found if one["advice"]))
             found = troubles(sound)
     wait_until(lambda: not troubles(sound), f"no trouble: {troubles(sound)}")
+
+
+@pytest.mark.parametrize("mode", ["0600", "0640", "0000"])
+def test_unit_and_file_that_the_agent_can_not_read_are_named(sound: Service, mode: str) -> None:
+    path = f"{UNITS}/{WORKER}.d/10-secret.conf"
+    sound.machine.write(path, "[Service]\nX-Koi-Enable=yes\n")
+    sound.machine.run("chmod", mode, path)
+    sound.machine.systemctl("daemon-reload")
+    try:
+        with sound.worker():
+            wait_until(lambda: WORKER in sound.listed(), "it is listed")
+            wait_until(lambda: troubles(sound), "the doctor warns")
+            (found,) = troubles(sound)
+            assert WORKER in str(found)
+            assert path in str(found)
+            shown = sound.machine.run("koi-runtime", "--system", "show", WORKER).stdout
+            assert path in shown
+            sound.machine.run("chmod", "0644", path)
+            sound.machine.systemctl("daemon-reload")
+            wait_until(lambda: not troubles(sound), f"it is read: {troubles(sound)}")
+    finally:
+        sound.machine.remove(f"{UNITS}/{WORKER}.d")
+        sound.machine.systemctl("daemon-reload")
 
 
 def test_an_inactive_gate_of_a_running_engine_is_a_warning(

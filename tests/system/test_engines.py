@@ -1,7 +1,6 @@
 """Docker and Podman are followed by the installed, confined service."""
 
 import json
-from collections.abc import Iterator
 from datetime import datetime
 
 import pytest
@@ -13,7 +12,6 @@ from tests.system.engines import (
     IMAGE,
     SOCKETS,
     Engine,
-    Engines,
     await_instance,
     await_state,
     backend,
@@ -37,18 +35,6 @@ CONFIGURATION = "/etc/containers/containers.conf"
 EVERY = pytest.mark.parametrize("engine", SOCKETS, indirect=True)
 DOCKER = pytest.mark.parametrize("engine", ["docker"], indirect=True)
 PODMAN = pytest.mark.parametrize("engine", ["podman"], indirect=True)
-
-
-@pytest.fixture
-def engine(request: pytest.FixtureRequest, engines: Engines, service: Service) -> Iterator[Engine]:
-    """An engine that does not run yet, and that the agent may ask."""
-    engine = engines[request.param]
-    engine.allow(service)
-    yield engine
-    engine.start()
-    engine.empty()
-    engine.stop()
-    engine.forbid()
 
 
 @EVERY
@@ -122,15 +108,21 @@ def test_container_on_the_hosts_network_shows_its_listeners(
     engine: Engine, service: Service
 ) -> None:
     engine.start()
-    id_ = engine.run("--network=host", IMAGE, "httpd", "-f", "-p", "18300")
+    if engine.name == "docker" and engine.machine.suite != "here":
+        assert engine.call("info", "--format={{.CgroupDriver}}") == "systemd"
+    exposed = ("--expose=80", "--expose=443", "--expose=9/udp")
+    id_ = engine.run("--network=host", *exposed, IMAGE, "httpd", "-f", "-p", "18300")
     wait_until(
         lambda: (
             [port["host_port"] for port in instances(service, engine.name)[id_]["ports"]] == [18300]
             if id_ in instances(service, engine.name)
             else False
         ),
-        "its port is seen",
+        "its port is seen, and no other",
     )
+    shown = await_instance(service, engine.name, id_)
+    by_pid = service.call("GetInstanceByPID", "u", str(shown["main_pid"]))
+    assert f"{engine.name}_3a{id_}" in by_pid.stdout
 
 
 @EVERY

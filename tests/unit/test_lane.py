@@ -39,7 +39,7 @@ WEB = replace(
     metadata=KoiMetadata(enable=True, enabled_by=EnabledBy.EXPLICIT),
     ports=(PORT,),
 )
-POLICY = Policy(host_name="box")
+POLICY = Policy(host_names=frozenset({"box"}))
 NAMES = {"web._http._tcp.local", "web.local"}
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from koi_agent.capabilities.mdns.records import HostName, Service
 from koi_agent.capabilities.mdns.rules import MdnsRules
+from koi_agent.capabilities.mdns.service_names import unnumbered
 from koi_agent.core.instance import (
     CONTAINER,
     UNIT,
@@ -29,8 +30,9 @@ from koi_agent.core.key import Key
 from koi_agent.core.plan.planner import Planner
 from koi_agent.core.plan.records import Decision, Record
 from koi_agent.core.plan.requests import Policy
+from koi_agent.host.own_names import with_short_forms
 
-POLICY = Policy(host_name="box")
+POLICY = Policy(host_names=frozenset({"box"}))
 TRAITS = {"systemd": UNIT, "vm": Traits(is_routable=True)}
 
 
@@ -230,6 +232,38 @@ def test_replicas_share_a_host_name_and_are_numbered() -> None:
     assert {host.owner for host in hosts(made_plan)} == {Key("docker", "a"), Key("docker", "z")}
 
 
+def test_instances_behind_one_port_are_one_service() -> None:
+    one = replace(made("z", port(80, 18090)), project="shop", replica=1, created_at=2)
+    two = replace(made("a", port(80, 18090)), project="shop", replica=2, created_at=1)
+    other = replace(made("b", port(80, 81)), project="shop", replica=3, created_at=3)
+    made_plan = plan([one, two, other], POLICY)
+    assert services(made_plan) == [("web", "_http._tcp", 18090), ("web #3", "_http._tcp", 81)]
+    held = reasons(made_plan, RecordState.HELD)
+    assert held == "port 80/tcp: docker:a has the service at port 18090 for both"
+    assert {host.owner.id for host in hosts(made_plan)} == {"a", "b", "z"}
+    without = plan([one, replace(two, health=Health.UNHEALTHY)], POLICY)
+    assert services(without) == [("web", "_http._tcp", 18090)]
+    assert "it is unhealthy" in reasons(without, RecordState.HELD)
+    assert "while" not in reasons(without, RecordState.HELD)
+
+
+APART = [
+    {"ports": (port(80, 18091),)},
+    {"ports": (port(80, 18090, "192.0.2.1"),)},
+    {"ports": (port(80, 18090, "::"),)},
+    {"ports": (replace(port(80, 18090), interface="lan0"),)},
+    {"name": "other"},
+    {"metadata": replace(made().metadata, service_type="_https._tcp")},
+]
+
+
+@pytest.mark.parametrize("change", APART)
+def test_another_name_type_address_or_port_is_another_service(change: dict[str, object]) -> None:
+    one = replace(made("a", port(80, 18090)), created_at=1)
+    two = replace(made("b", port(80, 18090)), created_at=2, **change)  # type: ignore[arg-type]
+    assert len(services(plan([one, two], POLICY))) == 2
+
+
 @pytest.mark.parametrize(
     ("change", "policy", "why"),
     [
@@ -261,7 +295,7 @@ def test_a_name_goes_to_the_first_instance_that_is_not_held(change: dict[str, ob
     blue = replace(made("a", name="blue", dns_name="shop"), created_at=1)
     blue = replace(blue, metadata=replace(blue.metadata, name="shop"))
     green, red = (
-        replace(blue, id=id_, name=name, created_at=number)
+        replace(blue, id=id_, name=name, created_at=number, ports=(port(80, 80 + number),))
         for id_, name, number in (("b", "green", 2), ("c", "red", 3))
     )
     held = replace(blue, **change)  # type: ignore[arg-type]
@@ -324,6 +358,15 @@ def test_services_are_announced_despite_an_invalid_host_name(name: str, why: str
     assert not hosts(made_plan)
 
 
+@pytest.mark.parametrize("name", ["box", "Box", "nas", "NAS.local"])
+def test_no_instance_gets_a_name_of_this_host(name: str) -> None:
+    own = with_short_forms(["box", "NAS.lan.", ""])
+    made_plan = plan([made(dns_name=name)], replace(POLICY, host_names=own))
+    assert not hosts(made_plan)
+    assert "own name" in reasons(made_plan, RecordState.REFUSED)
+    assert [one.name for one in hosts(plan([made(dns_name="lan")], POLICY))] == ["lan"]
+
+
 def test_txt_strings_of_a_port_override_those_of_the_instance() -> None:
     by_port = (((80, Protocol.TCP), PortMetadata(txt=(("a", "port"),))),)
     instance = made("a", port(80), txt=(("a", "all"), ("b", "all")), ports=by_port)
@@ -373,7 +416,7 @@ def contest(size: int) -> Planner:
     """Return a planner with this number of instances that request one name."""
     planner = Planner(MdnsRules(POLICY))
     for number in range(size):
-        planner.put(replace(made(f"{number:04}"), created_at=number))
+        planner.put(replace(made(f"{number:04}", port(80, 1 + number)), created_at=number))
     planner.settle()
     return planner
 
@@ -445,6 +488,7 @@ def test_no_name_is_free_while_an_instance_that_is_not_held_requests_it(
 ) -> None:
     made_plan = plan(instances, POLICY)
     given_services = {(name.lower(), type_) for name, type_, _ in services(made_plan)}
+    ports = {(unnumbered(name.lower()), type_, at) for name, type_, at in services(made_plan)}
     given_hosts = {host.name for host in hosts(made_plan)}
     serving = [
         instance
@@ -457,7 +501,9 @@ def test_no_name_is_free_while_an_instance_that_is_not_held_requests_it(
             if isinstance(record, HostName):
                 assert record.name in given_hosts
             elif isinstance(record, Service):
-                assert (record.name.lower(), record.type) in given_services
+                name = record.name.lower()
+                is_shared = (unnumbered(name), record.type, record.port) in ports
+                assert is_shared or (name, record.type) in given_services
 
 
 @given(INSTANCES)

@@ -34,6 +34,8 @@ def only_refusal(metadata: KoiMetadata) -> Refusal:
 # One value for each key that is valid in every spelling, and the parsed value.
 VALUES: dict[str, tuple[str, object]] = {
     "enable": ("true", True),
+    "mdns.enable": ("false", False),
+    "health.enable": ("false", False),
     "announce": ("web", None),
     "type": ("_http._tcp", "_http._tcp"),
     "name": ("Web", "Web"),

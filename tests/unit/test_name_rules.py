@@ -6,7 +6,8 @@ import pytest
 
 from koi_agent.core.errors import BadInput
 from koi_agent.core.instance import EnabledBy, KoiMetadata, RecordState
-from koi_agent.core.plan.name_rules import RESERVED, NameRules
+from koi_agent.core.metadata.names import RESERVED
+from koi_agent.core.plan.name_rules import NameRules
 from tests.unit.test_mdns_plan import POLICY, hosts, made, plan, reasons, services
 
 WPAD = KoiMetadata(enable=True, enabled_by=EnabledBy.ANNOUNCE, name="wpad", dns_name="wpad")

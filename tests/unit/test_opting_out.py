@@ -1,7 +1,11 @@
 """Opting out: a switch that can't be read, or that is misspelled, counts as no."""
 
+from dataclasses import replace
+
 import pytest
 
+from koi_agent.capabilities.health.rules import HealthRules
+from koi_agent.capabilities.mdns.rules import MdnsRules
 from koi_agent.core.instance import EnabledBy, KoiMetadata
 from koi_agent.core.metadata.parser import (
     MOST_KEYS,
@@ -9,8 +13,10 @@ from koi_agent.core.metadata.parser import (
     from_incus_config,
     from_labels,
     from_unit_keys,
+    merge,
 )
 from koi_agent.host.engines import is_used_label
+from tests.unit.test_mdns_plan import POLICY, made
 
 RULE = {"traefik.http.routers.a.rule": "Host(`a.lan`)"}
 ANNOUNCE = {"koi.announce": "web"}
@@ -73,6 +79,43 @@ def test_a_misspelled_switch_opts_out_even_beside_one_that_opts_in() -> None:
 @pytest.mark.parametrize("key", ["koi.table", "koi.tables", "koi.name", "koi.entry", "koi.x" * 90])
 def test_another_key_is_no_switch(key: str) -> None:
     assert from_labels({key: "5"} | ANNOUNCE, {}).enable is True
+
+
+CAPABILITIES = {"mdns": "mdns_enable", "health": "health_enable"}
+
+
+@pytest.mark.parametrize(("capability", "field"), CAPABILITIES.items())
+def test_one_capability_is_opted_out_of_and_never_fails_open(capability: str, field: str) -> None:
+    label = f"koi.{capability}.enable"
+    for value in ("false", "FALSE", *UNREADABLE):
+        metadata = from_labels({label: value} | ANNOUNCE, {})
+        assert (metadata.enable, getattr(metadata, field)) == (True, False)
+    for key in (label.upper(), f"{label}d", label.replace("enable", "Enable"), label[:-1]):
+        assert getattr(from_labels({key: "false"} | ANNOUNCE, {}), field) is False
+    disable = label.replace("enable", "disabled")
+    assert getattr(from_labels({disable: "true"} | ANNOUNCE, {}), field) is False
+    assert from_labels({label: "true"}, {}).enable is None
+    many = {f"koi.0{number}": "x" for number in range(2 * MOST_KEYS)}
+    assert getattr(from_labels(many | {label: "false"}, {}), field) is False
+    unit = [("X-Koi", "Announce", "web"), ("X-Koi", f"{capability.capitalize()}Enable", "maybe")]
+    metadata = from_unit_keys(unit, {})
+    assert (metadata.enable, getattr(metadata, field)) == (True, False)
+    for one, other in ((True, False), (False, True), (None, False)):
+        both = [KoiMetadata(**{field: value}) for value in (one, other)]  # type: ignore[arg-type]
+        assert getattr(merge(*both), field) is False
+
+
+def test_opting_out_of_one_capability_leaves_the_other() -> None:
+    instance = replace(made(), metadata=KoiMetadata(enable=True, health_path="/"))
+    for without, rules, other in (
+        ("mdns_enable", MdnsRules(POLICY), HealthRules(POLICY)),
+        ("health_enable", HealthRules(POLICY), MdnsRules(POLICY)),
+    ):
+        metadata = replace(instance.metadata, **{without: False})  # type: ignore[arg-type]
+        opted_out = replace(instance, metadata=metadata)
+        assert rules.requests(instance).requests
+        assert not rules.requests(opted_out).requests
+        assert other.requests(opted_out).requests
 
 
 def test_a_switch_is_read_after_any_number_of_keys() -> None:

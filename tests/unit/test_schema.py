@@ -55,6 +55,8 @@ MAPPING = PortMapping(
 )
 FULL = KoiMetadata(
     enable=True,
+    mdns_enable=True,
+    health_enable=True,
     service_type="_http._tcp",
     subtypes=("_printer",),
     name="Web",

@@ -76,13 +76,13 @@ class HealthCheck:
 
     @property
     def name(self) -> str:
-        """The target."""
-        return self.target
+        """The target. A check without a target has a name, too: only that is not refused."""
+        return self.target or CHECK
 
     @property
     def title(self) -> str:
-        """The target."""
-        return self.target
+        """The name."""
+        return self.name
 
     def record(self, _owner: Key, _award: Award) -> "HealthCheck":
         """Return the check itself."""
@@ -135,6 +135,8 @@ def check_of(
 
 
 def _needs_check(instance: Instance) -> bool:
+    if instance.metadata.health_enable is False:
+        return False
     if instance.ending or not (instance.checked or instance.accepts_checks):
         return False
     if instance.metadata.health_kind or instance.metadata.health_path:

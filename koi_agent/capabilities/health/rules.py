@@ -48,6 +48,8 @@ class HealthRules:
         """Return the host name by which others request the instance, "" if it has none."""
         if instance.metadata.health_host:
             return instance.metadata.health_host
+        if instance.metadata.mdns_enable is False:
+            return ""
         reachable = reachability(instance, self.policy.network).endpoints
         try:
             return host_name(instance, self.policy, is_reachable=bool(reachable)) + DOMAIN

@@ -39,6 +39,13 @@ class ServiceRequest:
         """Services of one type compete for a name without its number."""
         return service_names.unnumbered(self.name.lower()), self.type
 
+    @property
+    def content(self) -> Hashable:
+        """Requests with the same content are one service: a client can't tell them apart."""
+        where = self.endpoint
+        place = where.port, where.addresses, where.interfaces, where.families
+        return self.name.lower(), self.type, place
+
     def record(self, owner: Key, award: Award) -> MdnsRecord:
         """Build the service under the name of the award."""
         return Service(
@@ -103,7 +110,8 @@ class HostRequest:
 
 
 def _decision(subject: Subject, about: str, award: Award, description: str) -> Decision:
-    state = RecordState.WANTED if award.name else RecordState.REFUSED
+    lost = RecordState.HELD if award.is_shared else RecordState.REFUSED
+    state = RecordState.WANTED if award.name else lost
     reason = description if award.name else award.reason
     return Decision(subject=subject, about=about, state=state, reason=reason)
 

@@ -1,11 +1,12 @@
 """The rules of mDNS: which instance gets a name that several request.
 
-Service names are numbered in the order of rank, as Avahi numbers them. A host name has one owner,
-or belongs to the replicas of one project.
+Service names are numbered in the order of rank, as Avahi numbers them. Instances that request one
+name for one address and port are one service, such as the tasks of a swarm's service behind its
+published port. A host name has one owner, or belongs to the replicas of one project.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from koi_agent.capabilities.mdns import service_names
 from koi_agent.capabilities.mdns.requests import HostRequest, ServiceRequest, requests_of
@@ -23,14 +24,14 @@ class MdnsRules:
     policy: Policy
 
     def requests(self, instance: Instance) -> Requests:
-        """Return the requests of an instance; none if it has not opted in."""
-        if not self.policy.admits(instance):
+        """Return the requests of an instance; none if it has not opted in, or out."""
+        if not self.policy.admits(instance) or instance.metadata.mdns_enable is False:
             return NO_REQUESTS
         return requests_of(instance, self.policy)
 
     def award(self, contenders: Sequence[Contender]) -> Iterable[Award]:
         """Assign the names of a contest, first come, first served."""
-        assigned = _Names()
+        assigned = _Names(contenders)
         for owner, request in contenders:
             match request:
                 case ServiceRequest():
@@ -44,19 +45,27 @@ class MdnsRules:
 class _Names:
     """The names that are assigned in one contest."""
 
-    def __init__(self) -> None:
+    def __init__(self, contenders: Sequence[Contender]) -> None:
+        self._numbers_of = _lowest_numbers(contenders)
+        self._shared: dict[Hashable, Key] = {}
         self._services: dict[str, Key] = {}
         self._next_number: dict[tuple[str, int], int] = {}
         self._host: tuple[Key, tuple[str, ...]] | None = None
 
     def service(self, owner: Key, request: ServiceRequest) -> Award:
-        """Assign the first free service name."""
+        """Assign the first free service name, or none if another instance has this service."""
+        holder = self._shared.get(request.content)
+        if holder and holder != owner:
+            where = f"port {request.endpoint.port}"
+            return Award("", f"{holder} has the service at {where} for both", is_shared=True)
+        request = replace(request, number=self._numbers_of[request.content])
         name = self._free_name(request)
         try:
             names.instance_name(name)
         except BadInput as bad:
             return Award("", str(bad))
         self._services[name.lower()] = owner
+        self._shared.setdefault(request.content, owner)
         first = service_names.numbered(request.name, request.number)
         if name == first:
             return Award(name)
@@ -84,3 +93,12 @@ class _Names:
         if family != request.family:
             return Award("", f"{request.name}.local is {first}'s, which was there before")
         return Award(request.name)
+
+
+def _lowest_numbers(contenders: Sequence[Contender]) -> Mapping[Hashable, int]:
+    """Return the lowest number that is requested for each service."""
+    found: dict[Hashable, int] = {}
+    for _, request in contenders:
+        if isinstance(request, ServiceRequest):
+            found[request.content] = min(request.number, found.get(request.content, request.number))
+    return found

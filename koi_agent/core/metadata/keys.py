@@ -23,7 +23,7 @@ from difflib import get_close_matches
 
 from koi_agent.core.errors import BadInput
 from koi_agent.core.instance import Protocol
-from koi_agent.core.metadata import names, values
+from koi_agent.core.metadata import names, switches, values
 from koi_agent.core.metadata.txt import MDNS, txt_value
 
 
@@ -50,6 +50,8 @@ _COMMON, _HEALTH, _PROXY = "", "health", "proxy"
 
 KEYS = (
     KeyRow("enable", _COMMON, "enable", "Opt in or out", *_BOOLEAN),
+    KeyRow("mdns.enable", MDNS, "mdns_enable", "Opt out of mDNS alone", *_BOOLEAN),
+    KeyRow("health.enable", _HEALTH, "health_enable", "Opt out of checks alone", *_BOOLEAN),
     KeyRow("announce", _COMMON, "announce", "Opt in under this name", names.filled_text),
     KeyRow("type", MDNS, "service_type", "DNS-SD service type, as _http._tcp", names.service_type),
     KeyRow("subtypes", MDNS, "subtypes", "Subtypes of that type, as _printer", names.subtypes),
@@ -119,11 +121,6 @@ class Spelling:
     separator: str
     unit: bool = False
 
-    @property
-    def switch(self) -> KeyTarget:
-        """The target that opts in or out."""
-        return _SWITCH
-
     def parse(self, key: str) -> KeyTarget:
         """Parse a key with its prefix, in any case. Raises ``BadInput`` for an unknown key."""
         name = key[len(self.prefix) :]
@@ -146,7 +143,12 @@ class Spelling:
         return re.compile(escaped.replace("<port>", port).replace("<k>", "(?P<txt>.+)"), re.DOTALL)
 
 
-_SWITCH = KeyTarget(KEYS[0])
+SWITCHES = {
+    row.capability: KeyTarget(row)
+    for row in KEYS
+    if row.name in (switches.ENABLE, f"{row.capability}.{switches.ENABLE}")
+}
+"""The keys that opt in or out, by the capability: "" for all."""
 
 
 def _target(row: KeyRow, groups: dict[str, str]) -> KeyTarget:

@@ -5,6 +5,7 @@ clipped and with ``repr``, so that it carries no control character into a journa
 """
 
 import re
+from typing import Final
 
 from koi_agent.core.errors import BadInput
 from koi_agent.core.instance import Protocol
@@ -12,6 +13,16 @@ from koi_agent.core.text import UNSAFE, printable
 
 LONGEST_TEXT = 4096
 MOST_SUBTYPES = 8
+
+RESERVED: Final = frozenset(
+    {
+        # Clients look these up by themselves, and trust the answer (proxies, tunnels).
+        *("wpad", "isatap"),
+        # Names that systemd-resolved synthesizes for each host, and RFC 6761.
+        *("localhost", "_gateway", "_outbound", "_localdnsstub", "_localdnsproxy"),
+    }
+)
+"""Names that no instance gets, whatever is configured."""
 
 _SERVICE_TYPE = re.compile(r"_([A-Za-z0-9-]+)\._(?:tcp|udp)")
 _SERVICE_NAME = re.compile(r"(?=.*[A-Za-z])(?!.*--)[A-Za-z0-9][A-Za-z0-9-]*(?<!-)")

@@ -15,7 +15,15 @@ from koi_agent.core.errors import BadInput
 from koi_agent.core.instance import EnabledBy, KoiMetadata, PortMetadata, Protocol, Refusal
 from koi_agent.core.metadata import names, switches
 from koi_agent.core.metadata.assignments import Assignment, of_unit, prefixed, variable_of
-from koi_agent.core.metadata.keys import ANNOTATION, INCUS, LABEL, UNIT, KeyTarget, Spelling
+from koi_agent.core.metadata.keys import (
+    ANNOTATION,
+    INCUS,
+    LABEL,
+    SWITCHES,
+    UNIT,
+    KeyTarget,
+    Spelling,
+)
 from koi_agent.core.metadata.proxy_labels import from_proxy_labels
 from koi_agent.core.metadata.txt import Txt, merge_txt, txt_record
 
@@ -40,6 +48,7 @@ _PLAIN_FIELDS = KoiMetadata.__dataclass_fields__.keys() - {
     "ports",
     "refused",
 }
+_SWITCHES = ("mdns_enable", "health_enable")
 _RANKS = (*EnabledBy, None)
 _PARTS = {"name": "service", "dns_name": "host name"}
 """The uses of a value that opts in, by field."""
@@ -82,13 +91,18 @@ def merge(stronger: KoiMetadata, weaker: KoiMetadata) -> KoiMetadata:
     """Merge two metadata field by field, TXT records by TXT key and ports by port.
 
     ``enable`` is taken from the stronger source (``EnabledBy``) of the two, and an explicit
-    ``false`` in either overrides everything.
+    ``false`` in either overrides everything. So it does for one capability.
     """
     decided = min((stronger, weaker), key=_enable_rank)
     txt, refused_txt = merge_txt(stronger.txt, weaker.txt, LABEL.prefix + "txt.")
     ports, refused_ports = _merge_ports(dict(stronger.ports), dict(weaker.ports))
+    opted_out = {
+        name: False
+        for name in _SWITCHES
+        if False in (getattr(stronger, name), getattr(weaker, name))
+    }
     return KoiMetadata(
-        **_merge_fields(stronger, weaker, _PLAIN_FIELDS),
+        **(_merge_fields(stronger, weaker, _PLAIN_FIELDS) | opted_out),
         enable=decided.enable,
         enabled_by=decided.enabled_by,
         txt=txt,
@@ -156,7 +170,7 @@ def _accept_all(
             _accept(spelling, target, assignment, accepted)
         except BadInput as bad:
             reason = str(bad)
-            if target == spelling.switch:
+            if target in SWITCHES.values():
                 accepted[target] = _Accepted(assignment.key, value=False)
                 reason += switches.COUNTS_AS_NO
             refused.append(assignment.refused(reason, target.row.capability))
@@ -169,7 +183,8 @@ def _accept_all(
 def _first_and_switches(assignments: Sequence[Assignment]) -> Iterator[Assignment]:
     """Yield the assignments that are read: a switch is, even if it is not among the first."""
     for number, assignment in enumerate(assignments):
-        if number < MOST_KEYS or assignment.name.lower() == switches.ENABLE:
+        rest = switches.split(assignment.name)[1]
+        if number < MOST_KEYS or rest.lower() == switches.ENABLE:
             yield assignment
 
 
@@ -180,9 +195,11 @@ def _unknown(
     accepted: dict[KeyTarget, _Accepted],
 ) -> Refusal:
     """Return the refusal of an unknown key; a misspelled switch opts out unless it says yes."""
-    read = spelling.switch.row.read_unit if spelling.unit else spelling.switch.row.read
-    if read and switches.opts_out(assignment.name, assignment.value, read):
-        accepted[spelling.switch] = _Accepted(assignment.key, value=False)
+    capability, rest = switches.split(assignment.name)
+    switch = SWITCHES[capability]
+    read = switch.row.read_unit if spelling.unit else switch.row.read
+    if read and switches.opts_out(rest, assignment.value, read):
+        accepted[switch] = _Accepted(assignment.key, value=False)
         return assignment.refused(f"{bad}{switches.COUNTS_AS_NO}")
     return assignment.refused(bad)
 
@@ -261,9 +278,9 @@ def _announced(assignment: Assignment, by: EnabledBy, metadata: KoiMetadata) -> 
             refused[field] = assignment.refused(bad, part=_PARTS[field])
     if not fields:
         return KoiMetadata(refused=tuple(refused.values()))
-    instead = _announced_as(fields, metadata)
+    instead = "" if text.lower() in names.RESERVED else _announced_as(fields, metadata)
     missing = tuple(
-        assignment.refused(f"{refusal.reason}; {instead}", part=refusal.part)
+        assignment.refused(f"{refusal.reason}{instead}", part=refusal.part)
         for field, refusal in refused.items()
         if getattr(metadata, field) is None
     )
@@ -274,4 +291,4 @@ def _announced_as(fields: Mapping[str, str], metadata: KoiMetadata) -> str:
     """Return what is announced instead; a name in ``metadata`` goes before that in ``fields``."""
     values = ((_PARTS[field], getattr(metadata, field) or fields[field]) for field in fields)
     used = (f"{part} {names.shown(value)}" for part, value in values)
-    return f"announced as {' and '.join(used)}"
+    return f"; announced as {' and '.join(used)}"

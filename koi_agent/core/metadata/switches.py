@@ -16,12 +16,22 @@ COUNTS_AS_NO: Final = "; it counts as no"
 REFUSING_WORDS: Final = frozenset({"false", "no", "off", "0"})
 """Names that are a refusal rather than a name."""
 
+_CAPABILITIES: Final = ("mdns", "health")
+"""The capabilities with a switch of their own."""
 _POSITIVE: Final = ("enable", "enabled")
 _NEGATIVE: Final = ("disable", "disabled")
 _LONGEST: Final = 12
 """Characters of the longest key that is compared: comparing a long one takes long."""
 _SIMILAR: Final = 0.82
 """Share of equal letters, by difflib, from which a key is a misspelled switch."""
+
+
+def split(name: str) -> tuple[str, str]:
+    """Return the capability that a key without its prefix names, "" for all, and the rest of it."""
+    for capability in _CAPABILITIES:
+        if name.lower().startswith(capability):
+            return capability, name[len(capability) :].lstrip(".-")
+    return "", name
 
 
 def opts_out(name: str, value: str, read: Reader) -> bool:

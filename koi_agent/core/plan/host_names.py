@@ -21,7 +21,7 @@ def host_name(instance: Instance, policy: Policy, *, is_reachable: bool) -> str:
     if "." in name:
         text = "mDNS host names have one label before .local: nss-mdns finds no others"
         raise BadInput(f"{names.shown(name)} has dots, and {text}")
-    if name == policy.host_name.lower():
+    if name in policy.host_names:
         raise BadInput(f"{names.shown(name)} is this host's own name")
     policy.names.check(name)
     return name

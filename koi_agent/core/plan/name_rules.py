@@ -2,20 +2,9 @@
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Final
 
 from koi_agent.core.errors import BadInput
-from koi_agent.core.metadata.names import shown
-
-RESERVED: Final = frozenset(
-    {
-        # Clients look these up by themselves, and trust the answer (proxies, tunnels).
-        *("wpad", "isatap"),
-        # Names that systemd-resolved synthesizes for each host, and RFC 6761.
-        *("localhost", "_gateway", "_outbound", "_localdnsstub", "_localdnsproxy"),
-    }
-)
-"""Names that no instance gets, whatever is configured."""
+from koi_agent.core.metadata.names import RESERVED, shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

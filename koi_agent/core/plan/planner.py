@@ -117,7 +117,7 @@ class Planner:
         if not alone.name or holder is None:
             return alone
         _, beside = self.rules.award([holder.contender, slot.contender])
-        if beside.name == alone.name:  # replicas share it
+        if beside.is_shared or beside.name == alone.name:  # replicas share it
             return alone
         return Award(alone.name, f"'{alone.name}' is {holder.entry.name}'s")
 

@@ -22,12 +22,13 @@ from koi_agent.core.reach.network import UNKNOWN, HostNetwork
 class Policy:
     """The administrator's decisions that all capabilities share, and the state of the host.
 
-    ``host_name`` is this host's name, a single label. ``lost`` are the backends that have been
-    lost for longer than ``StaleAfter=``: their instances are no longer announced. ``names`` are
-    the names that instances may have, ``network`` the interfaces of this host.
+    ``host_names`` are this host's own, in lower case, with and without their domain. ``lost`` are
+    the backends that have been lost for longer than ``StaleAfter=``: their instances are no longer
+    announced. ``names`` are the names that instances may have, ``network`` the interfaces of this
+    host.
     """
 
-    host_name: str
+    host_names: frozenset[str]
     partner_labels: bool = True
     withdraw_unhealthy: bool = True
     lost: frozenset[str] = frozenset()
@@ -83,12 +84,14 @@ def hold_of(instance: Instance, policy: Policy) -> Hold | None:
 class Award(NamedTuple):
     """The outcome of a contest for one request.
 
-    ``name`` is the name that the request gets. If it is empty, the request is refused. ``reason``
-    explains a refusal, or a name other than the requested one.
+    ``name`` is the name that the request gets. If it is empty, the request is refused, or held if
+    ``is_shared`` is True: the record of another instance serves this one, too. ``reason`` explains
+    that, or a name other than the requested one.
     """
 
     name: str
     reason: str = ""
+    is_shared: bool = False
 
 
 class Request(Protocol):
@@ -155,5 +158,5 @@ considered = attrgetter(
     ),
     *("stale", "project", "replica", "one_off", "created_at", "address_filter"),
 )
-"""What rules read of an instance. A change of anything else, such as from starting to healthy,
+"""The fields that rules read. A change of anything else, such as from starting to healthy,
 changes no plan."""

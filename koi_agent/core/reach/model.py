@@ -167,7 +167,8 @@ def _own_addresses(instance: Instance, network: HostNetwork) -> Bounds:
     else:
         addresses = list(links)
     if not addresses:
-        raise BadInput("it is not published, so only this host reaches it")
+        beyond = "so only this host reaches it" if own else "and it has no address of its own"
+        raise BadInput(f"it is not published, {beyond}")
     names = tuple(sorted({link.name for link in links.values()}))
     return Bounds(
         addresses=tuple(sorted(map(str, addresses))),

@@ -14,13 +14,12 @@ from typing import Final
 
 from koi_agent.core.reach.addresses import parse
 from koi_agent.core.reach.network import HostNetwork, LinkKind
+from koi_agent.host.own_names import canonical_names, folded, with_short_forms
 
 HOST: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:@/%]+))(?::[0-9]*)?")
 """A Host header: an IPv6 address in brackets, or a name or another address, and a port."""
 KEPT: Final = 10.0
 """Seconds for which names that were looked up are kept."""
-PATIENCE: Final = 2.0
-"""Seconds that the resolver may take for the name with its domain."""
 
 
 class OwnNames:
@@ -41,12 +40,12 @@ class OwnNames:
         if not match:
             return False
         name = normalized(match[1] or match[2])
-        if name in self.configured or name in _short_names() or self._is_address(name):
+        if name in self.configured or name in _names_at_hand() or self._is_address(name):
             return True
         loop = asyncio.get_running_loop()
         if loop.time() >= self._until:
             self._until = loop.time() + KEPT
-            self._found = frozenset(await _canonical_names())
+            self._found = await canonical_names()
         return name in self._found
 
     def _is_address(self, name: str) -> bool:
@@ -61,24 +60,9 @@ def normalized(name: str) -> str:
     with suppress(ValueError):
         address = ip_address(name)
         return str(getattr(address, "ipv4_mapped", None) or address)
-    return name.lower().removesuffix(".")
+    return folded(name)
 
 
-def _short_names() -> Collection[str]:
-    """Return the names that need no lookup. The name with ``.local`` is that of mDNS."""
-    name = normalized(socket.gethostname())
-    label = name.partition(".")[0]
-    return {name, label, f"{label}.local"} if label else ()
-
-
-async def _canonical_names() -> Collection[str]:
-    """Return the name with its domain, as ``hostname --fqdn`` does."""
-    loop = asyncio.get_running_loop()
-    try:
-        async with asyncio.timeout(PATIENCE):
-            found = await loop.getaddrinfo(
-                socket.gethostname(), None, type=socket.SOCK_STREAM, flags=socket.AI_CANONNAME
-            )
-    except (OSError, TimeoutError):
-        return ()
-    return {normalized(name) for _, _, _, name, _ in found if name}
+def _names_at_hand() -> Collection[str]:
+    """Return the names that need no lookup."""
+    return with_short_forms([socket.gethostname()])

@@ -1,0 +1,84 @@
+"""The names of this host: the kernel's, that of hostname(5), and the one with its domain.
+
+The kernel's is the transient name of systemd-hostnamed. The name of hostname(5) is the static one.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, Never
+
+PATIENCE: Final = 2.0
+"""Seconds that the resolver may take for the name with its domain."""
+_STATIC: Final = Path("/etc/hostname")
+
+
+def folded(name: str) -> str:
+    """Return a name in lower case and without the dot of the root."""
+    return name.lower().removesuffix(".")
+
+
+def with_short_forms(names: Iterable[str]) -> frozenset[str]:
+    """Return names with the first label of each, and that label's name in mDNS."""
+    full = [one for one in map(folded, names) if one]
+    labels = {one.partition(".")[0] for one in full} - {""}
+    return frozenset({*full, *labels, *(f"{label}.local" for label in labels)})
+
+
+def static_name(file: Path = _STATIC) -> str:
+    """Return the name in hostname(5), "" without one."""
+    try:
+        lines = file.read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return ""
+    texts = (line.strip() for line in lines)
+    return next((text for text in texts if text and not text.startswith("#")), "")
+
+
+async def canonical_names() -> frozenset[str]:
+    """Return the name with its domain, as ``hostname --fqdn`` does."""
+    loop = asyncio.get_running_loop()
+    found: list[str] = []
+    with suppress(OSError, TimeoutError, UnicodeError):
+        async with asyncio.timeout(PATIENCE):
+            answers = await loop.getaddrinfo(
+                socket.gethostname(), None, type=socket.SOCK_STREAM, flags=socket.AI_CANONNAME
+            )
+            found = [name for _, _, _, name, _ in answers if name]
+    return frozenset(map(folded, found))
+
+
+class OwnNames:
+    """The names of this host; ``changed`` is called when a lookup finds other ones."""
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self._changed = changed
+        self._found: frozenset[str] = frozenset()
+        self._found_for = ""
+        self._outdated = asyncio.Event()
+        self._outdated.set()
+
+    @property
+    def current(self) -> frozenset[str]:
+        """The names that are known, in lower case, with their first labels."""
+        name = socket.gethostname()
+        if name != self._found_for:
+            self._outdated.set()
+        return self._found | with_short_forms([name])
+
+    def refresh(self) -> None:
+        """Request another lookup."""
+        self._outdated.set()
+
+    async def run(self) -> Never:
+        """Update the names when they are outdated, until cancelled."""
+        while True:
+            await self._outdated.wait()
+            self._outdated.clear()
+            self._found_for = socket.gethostname()
+            found = with_short_forms([static_name(), *await canonical_names()])
+            if found != self._found:
+                self._found = found
+                self._changed()
