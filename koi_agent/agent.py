@@ -28,6 +28,7 @@ from koi_agent.core.message_ids import MessageId, journal_fields, level_word
 from koi_agent.core.plan.linger import RestartGrace
 from koi_agent.core.registry import Registry
 from koi_agent.follow.followers import Followers
+from koi_agent.host.identity import short_host_name
 from koi_agent.host.listeners import ListenerTable
 from koi_agent.host.logs import LogOutput
 from koi_agent.host.network_watch import NetworkWatch
@@ -78,7 +79,9 @@ class Agent:
         self._registry = Registry({name: name for name in config.backends})
         self._status = StatusPublisher(self._registry, notifier)
         self._grace = RestartGrace(config.restart_grace, time.monotonic)
-        self._controller = Controller(CAPABILITIES, config, self._grace, self._apply)
+        self._controller = Controller(
+            CAPABILITIES, config, self._grace, self._apply, short_host_name
+        )
         self._network = NetworkWatch(self._controller.set_network)
         self._publisher = DBusPublisher(self._registry, __version__, self._actions(), output)
         self._http = HTTPService(sockets, self._registry, self._grace, self._http_status)

@@ -19,8 +19,8 @@ REAL_TIMEOUT = 240
 SLOWEST_FIRST = ("test_linters.py", "real", "http", "bus", "runtimes")
 """Parallel processes end together if the long tests do not come last."""
 DEBUGGED = ("unit",)
-"""Where event loops are in debug mode. It finds calls from another thread. It adds two thirds to the
-processor time of tests that send much over sockets."""
+"""Where event loops are in debug mode. It finds calls from another thread. It adds two thirds to
+the processor time of tests that send much over sockets."""
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -8,7 +8,6 @@ processed in slices, so that thousands do not block the event loop.
 
 import asyncio
 import logging
-import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -55,6 +54,7 @@ class Controller:
     """Event sink with a lane for each capability.
 
     ``apply`` takes results to the registry. ``grace`` receives all events before this sink does.
+    ``host_name`` returns the host's present name without its domain.
     """
 
     def __init__(
@@ -63,8 +63,10 @@ class Controller:
         config: Config,
         grace: RestartGrace,
         apply: Apply,
+        host_name: Callable[[], str],
     ) -> None:
         self._config = config
+        self._host_name = host_name
         self._grace = grace
         self._apply = apply
         self._opted_in: dict[Key, Instance] = {}
@@ -200,7 +202,7 @@ class Controller:
         capabilities = self._config.capabilities
         over = now - self._config.stale_after
         return Policy(
-            host_name=socket.gethostname().partition(".")[0],
+            host_name=self._host_name(),
             partner_labels=capabilities.partner_labels,
             withdraw_unhealthy=self._config.health.withdraw_unhealthy,
             lost=frozenset(backend for backend, since in self._lost.items() if since <= over),

@@ -49,7 +49,8 @@ def _id(path: Path) -> Meaning:
     return read
 
 
-def _short_host_name() -> str:
+def short_host_name() -> str:
+    """Return the host's present name without its domain."""
     return socket.gethostname().partition(".")[0]
 
 
@@ -69,7 +70,7 @@ _HOST: Final[Mapping[str, Meaning]] = {
     "b": _id(_BOOT_ID),
     "B": _release("BUILD_ID"),
     "H": socket.gethostname,
-    "l": _short_host_name,
+    "l": short_host_name,
     "m": _id(_MACHINE_ID),
     "M": _release("IMAGE_ID"),
     "o": _release("ID"),
