@@ -32,6 +32,7 @@ from koi_agent.host.listeners import ListenerTable
 from koi_agent.host.logs import LogOutput
 from koi_agent.host.network_watch import NetworkWatch
 from koi_agent.host.notify import Notifier, extending
+from koi_agent.host.own_names import OwnNames
 from koi_agent.host.watchdog import Watchdog, interval
 from koi_agent.publishers.dbus.configuration import ConfigurationStatus
 from koi_agent.publishers.dbus.manager import ManagerActions
@@ -78,7 +79,10 @@ class Agent:
         self._registry = Registry({name: name for name in config.backends})
         self._status = StatusPublisher(self._registry, notifier)
         self._grace = RestartGrace(config.restart_grace, time.monotonic)
-        self._controller = Controller(CAPABILITIES, config, self._grace, self._apply)
+        self._own_names = OwnNames(self._on_own_names)
+        self._controller = Controller(
+            CAPABILITIES, config, self._grace, self._apply, self._own_names
+        )
         self._network = NetworkWatch(self._controller.set_network)
         self._publisher = DBusPublisher(self._registry, __version__, self._actions(), output)
         self._http = HTTPService(sockets, self._registry, self._grace, self._http_status)
@@ -127,6 +131,9 @@ class Agent:
             for sink in self._sinks:
                 sink.publish(events)
 
+    def _on_own_names(self) -> None:
+        self._controller.reconsider()
+
     async def _resync(self, backend: str) -> Mapping[str, Mapping[str, str]]:
         return await self._followers.resync(backend)
 
@@ -136,8 +143,7 @@ class Agent:
             group.create_task(_never_returns(self._bus.run()), name="bus")
             group.create_task(_never_returns(self._server.run()), name="server")
             group.create_task(_never_returns(self._network.run()), name="network")
-            own_names = self._controller.own_names.run()
-            group.create_task(_never_returns(own_names), name="own names")
+            group.create_task(_never_returns(self._own_names.run()), name="own names")
             try:
                 with extending(self._notifier, by=EXTENSION):
                     await self._start(group)

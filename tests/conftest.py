@@ -18,6 +18,9 @@ REAL_TIMEOUT = 240
 """Seconds for a test of ``tests/real``: systemd, Docker and Avahi need many processes each."""
 SLOWEST_FIRST = ("test_linters.py", "real", "http", "bus", "runtimes")
 """Parallel processes end together if the long tests do not come last."""
+DEBUGGED = ("unit",)
+"""Where event loops are in debug mode. It finds calls from another thread. It adds two thirds to
+the processor time of tests that send much over sockets."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -98,8 +101,9 @@ def nothing_left_running(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture
-async def no_task_left() -> AsyncIterator[None]:
+async def no_task_left(request: pytest.FixtureRequest) -> AsyncIterator[None]:
     """Fail a test whose loop has more to do when it ends."""
+    asyncio.get_running_loop().set_debug(folder(request.node) in DEBUGGED)
     yield
     left = asyncio.all_tasks() - {asyncio.current_task()}
     assert not left, f"tasks left behind: {left}"

@@ -91,6 +91,12 @@ def best(measured: Callable[[], object], *, times: int = 5) -> float:
     return min(found)
 
 
+def alive(kind: type[object]) -> int:
+    """Return the number of objects of a class, not of its subclasses."""
+    gc.collect()
+    return sum(type(one) is kind for one in gc.get_objects())
+
+
 def resident(status: str) -> int:
     """Return the resident memory in bytes by the text of ``/proc/PID/status``."""
     (line,) = [line for line in status.splitlines() if line.startswith("VmRSS:")]

@@ -55,7 +55,7 @@ class Controller:
     """Event sink with a lane for each capability.
 
     ``apply`` takes results to the registry. ``grace`` receives all events before this sink does.
-    ``own_names`` are the names of this host; the owner of the controller runs the lookups.
+    ``own_names`` are the names of this host.
     """
 
     def __init__(
@@ -64,15 +64,16 @@ class Controller:
         config: Config,
         grace: RestartGrace,
         apply: Apply,
+        own_names: OwnNames,
     ) -> None:
         self._config = config
+        self._own_names = own_names
         self._grace = grace
         self._apply = apply
         self._opted_in: dict[Key, Instance] = {}
         self._lost: dict[str, float] = {}
         self._network = UNKNOWN
         self._woken = asyncio.Event()
-        self.own_names = OwnNames(self._woken.set)
         self._policy = self._policy_at(0.0)
         self._to_plan: dict[Key, None] = {}  # in the order in which they changed
         self._to_feed: dict[Key, None] = {}
@@ -151,7 +152,11 @@ class Controller:
     def set_network(self, network: HostNetwork) -> None:
         """Plan for other interfaces or addresses of this host."""
         self._network = network
-        self.own_names.refresh()
+        self._own_names.refresh()
+        self._woken.set()
+
+    def reconsider(self) -> None:
+        """Plan again if the names of this host have changed."""
         self._woken.set()
 
     def decisions(self, key: Key) -> Sequence[Decision]:
@@ -203,7 +208,7 @@ class Controller:
         capabilities = self._config.capabilities
         over = now - self._config.stale_after
         return Policy(
-            host_names=self.own_names.current,
+            host_names=self._own_names.current,
             partner_labels=capabilities.partner_labels,
             withdraw_unhealthy=self._config.health.withdraw_unhealthy,
             lost=frozenset(backend for backend, since in self._lost.items() if since <= over),

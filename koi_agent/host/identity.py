@@ -50,6 +50,7 @@ def _id(path: Path) -> Meaning:
 
 
 def _short_host_name() -> str:
+    """Return the host's present name without its domain."""
     return socket.gethostname().partition(".")[0]
 
 

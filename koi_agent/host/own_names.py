@@ -51,10 +51,16 @@ async def canonical_names() -> frozenset[str]:
 
 
 class OwnNames:
-    """The names of this host; ``changed`` is called when a lookup finds other ones."""
+    """The names of this host; ``changed`` is called when a lookup finds other ones.
 
-    def __init__(self, changed: Callable[[], None]) -> None:
+    ``host_name`` returns the kernel's name.
+    """
+
+    def __init__(
+        self, changed: Callable[[], None], host_name: Callable[[], str] = socket.gethostname
+    ) -> None:
         self._changed = changed
+        self._host_name = host_name
         self._found: frozenset[str] = frozenset()
         self._found_for = ""
         self._outdated = asyncio.Event()
@@ -63,7 +69,7 @@ class OwnNames:
     @property
     def current(self) -> frozenset[str]:
         """The names that are known, in lower case, with their first labels."""
-        name = socket.gethostname()
+        name = self._host_name()
         if name != self._found_for:
             self._outdated.set()
         return self._found | with_short_forms([name])
@@ -77,7 +83,7 @@ class OwnNames:
         while True:
             await self._outdated.wait()
             self._outdated.clear()
-            self._found_for = socket.gethostname()
+            self._found_for = self._host_name()
             found = with_short_forms([static_name(), *await canonical_names()])
             if found != self._found:
                 self._found = found

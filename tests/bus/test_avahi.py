@@ -1,6 +1,8 @@
 """Avahi's limits are kept: as many connections as it takes, and never too many entries."""
 
 import asyncio
+import os
+import socket
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
@@ -13,6 +15,7 @@ from koi_agent.core.errors import ProviderLost
 from koi_agent.core.instance import RecordState, RecordStatus
 from koi_agent.core.key import Key
 from tests.bus.fake_avahi import ESTABLISHED, MOST_GROUPS, FakeAvahi
+from tests.conftest import open_files
 from tests.real.agents import eventually
 from tests.world.bus import PrivateBus
 
@@ -196,8 +199,11 @@ async def test_a_connection_that_is_lost_ends_the_session_for_its_groups_are_gon
     bus: PrivateBus, avahi: FakeAvahi
 ) -> None:
     async with Avahi(bus.address).session(lambda *_: None) as session:
-        await put(session, range(1001))
-        _, second = session._connections._groups
-        second._socket.close()
+        await put(session, range(1000))
+        before = open_files()
+        await put(session, range(1000, 1001))
+        (second,) = open_files() - before
+        with socket.socket(fileno=os.dup(int(second.split()[0]))) as end:
+            end.shutdown(socket.SHUT_RDWR)
         with pytest.raises(ProviderLost):
             await session.run()

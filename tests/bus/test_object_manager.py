@@ -62,7 +62,6 @@ async def test_all_objects_in_one_reply(bus: PrivateBus) -> None:
 
 
 async def test_five_thousand_objects_without_a_stall_and_marshalled_once(bus: PrivateBus) -> None:
-    asyncio.get_running_loop().set_debug(False)
     command = ("--quiet", "call", NAME, ROOT, OBJECT_MANAGER, "GetManagedObjects")
     async with served(bus.address, Tree(MANY)):
         async with stalls() as first:

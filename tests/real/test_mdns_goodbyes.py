@@ -203,13 +203,8 @@ async def test_an_engine_that_restarts_within_the_grace_takes_nothing_along(
                 fake.forget_events()
                 await asyncio.sleep(2)
                 await fake.open()
-                await eventually(lambda: fake.requests and is_followed(fake), "it is followed")
+                await eventually(fake.is_followed, "it is followed")
                 await asyncio.sleep(2)
                 await asyncio.to_thread(asked, lan)
     assert [one for one in heard if one.ttl and one.name == "web.local"], "it still answers"
     assert goodbyes(heard) == set()
-
-
-def is_followed(fake: FakeDocker) -> bool:
-    """Return True if a client follows the events."""
-    return bool(fake._streams)

@@ -82,6 +82,10 @@ class FakeDocker:
 
     # Events
 
+    def is_followed(self) -> bool:
+        """Return True if a client reads events."""
+        return bool(self._streams)
+
     def _emit(self, event: Record) -> None:
         if self._podman:
             event = podman_event(event)

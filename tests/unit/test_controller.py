@@ -1,7 +1,6 @@
 """The controller: plans change with events, a restart, a lost backend, a reload."""
 
 import asyncio
-import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from koi_agent.core.instance import EnabledBy, Instance, KoiMetadata, PortSource
 from koi_agent.core.instance import PortMapping as Port
 from koi_agent.core.plan.linger import RestartGrace
 from koi_agent.core.registry import Registry
+from koi_agent.host.own_names import OwnNames
 from tests.unit.things import gone, listing, unit
 from tests.unit.virtual_time import now, run
 
@@ -37,19 +37,14 @@ def no_bus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={tmp_path}/bus")
 
 
-@pytest.fixture(autouse=True)
-def host_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Set the host's name: an instance that has the same name is not announced."""
-    monkeypatch.setattr(socket, "gethostname", lambda: "box.example.org")
-
-
 class Scenario:
     """A registry, a controller and the restart grace, connected as in the agent."""
 
     def __init__(self) -> None:
         self.registry = Registry({"systemd": "systemd"})
         self.grace = RestartGrace(2.0, now)
-        self.controller = Controller(CAPABILITIES, OFF, self.grace, self.apply)
+        names = OwnNames(lambda: None, lambda: "box.example.org")
+        self.controller = Controller(CAPABILITIES, OFF, self.grace, self.apply, names)
         self.updates = 0
 
     def apply(self, change: Change) -> None:

@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from struct import unpack
@@ -15,6 +16,8 @@ from koi_agent.core.events import BackendDisconnected, Started, Stopped, Updated
 from koi_agent.core.instance import KoiMetadata, Refusal
 from koi_agent.core.message_ids import LEVELS, MessageId, journal_fields
 from koi_agent.host import log_queue
+from koi_agent.host.journal import Journal
+from koi_agent.host.log_queue import LogQueue
 from koi_agent.host.logs import LAST_WORDS, LogOutput
 from koi_agent.publishers.journal import JournalPublisher
 from tests.costs import used
@@ -93,14 +96,30 @@ def output(journald: Journald) -> Iterator[LogOutput]:
         yield made
 
 
-async def drained(output: LogOutput, journald: Journald) -> list[dict[str, str]]:
-    """Read until the output keeps no records."""
-    records: list[dict[str, str]] = []
+async def read_until(
+    journald: Journald, is_complete: Callable[[list[dict[str, str]]], bool]
+) -> list[dict[str, str]]:
+    """Read until the records are complete."""
+    records = journald.read()
     async with asyncio.timeout(60):
-        while output._backlog:
-            records += journald.read()
+        while not is_complete(records):
             await asyncio.sleep(0.01)
-    return records + journald.read()
+            records += journald.read()
+    return records
+
+
+def message(record: dict[str, str]) -> str:
+    return record["MESSAGE"]
+
+
+def is_loss(record: dict[str, str]) -> bool:
+    """Return True for the record that counts lost ones."""
+    return record.get("MESSAGE_ID") == MessageId.RECORDS_LOST
+
+
+def has_loss(records: list[dict[str, str]]) -> bool:
+    """Return True if the last record is that of a loss."""
+    return any(map(is_loss, records[-1:]))
 
 
 # What a record says
@@ -183,13 +202,13 @@ def test_huge_record_is_truncated(journald: Journald, text: str) -> None:
 
 
 def test_record_that_cannot_be_formatted_is_logged_once(
-    output: LogOutput, journald: Journald, monkeypatch: pytest.MonkeyPatch
+    journald: Journald, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # pytest's own handler raises for one.
-    monkeypatch.setattr(logging.getLogger(), "handlers", [output._handler])
-    for _ in range(3):
-        log.info("%d", "no number")
-    log.info("next")
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # those of pytest raise for one
+    with LogOutput(logging.INFO, "journal", {}, journal=str(journald.path)):
+        for _ in range(3):
+            log.info("%d", "no number")
+        log.info("next")
     first, second = journald.read()
     assert "can't be formatted: TypeError" in first["MESSAGE"]
     assert __file__ in first["MESSAGE"]
@@ -262,8 +281,9 @@ def test_only_refusals_that_an_update_adds_are_logged(caplog: pytest.LogCaptureF
 # A journald in trouble
 
 
+@pytest.mark.usefixtures("output")
 async def test_journald_that_does_not_read_blocks_nothing_and_lost_records_are_counted(
-    output: LogOutput, journald: Journald
+    journald: Journald,
 ) -> None:
     asyncio.get_running_loop().slow_callback_duration = 60  # or the loop adds a record
     count = QUEUE + 2 * log_queue.COUNT_LIMIT
@@ -271,60 +291,60 @@ async def test_journald_that_does_not_read_blocks_nothing_and_lost_records_are_c
         for number in range(count):
             log.info("%d", number)
     assert use.waits < count / 10
-    records = await drained(output, journald)
-    kept = [record["MESSAGE"] for record in records if "MESSAGE_ID" not in record]
-    assert kept == [str(number) for number in range(len(kept))]
-    assert len(kept) >= log_queue.COUNT_LIMIT
-    assert records[-1]["MESSAGE_ID"] == MessageId.RECORDS_LOST
-    assert int(records[-1]["KOI_LOST"]) == count - len(kept)
+    *records, loss = await read_until(journald, has_loss)
+    assert [record["MESSAGE"] for record in records] == [str(n) for n in range(len(records))]
+    assert len(records) >= log_queue.COUNT_LIMIT
+    assert int(loss["KOI_LOST"]) == count - len(records)
     log.info("next")
     assert journald.only()["MESSAGE"] == "next"
 
 
-async def test_loss_is_logged_where_it_was(output: LogOutput, journald: Journald) -> None:
+@pytest.mark.usefixtures("output")
+async def test_loss_is_logged_where_it_was(journald: Journald) -> None:
     asyncio.get_running_loop().slow_callback_duration = 60  # or the loop adds a record
     for _ in range(QUEUE + log_queue.COUNT_LIMIT + 50):
         log.info("before")
     records = journald.read()
+    log.info("also lost")
+    records += await read_until(journald, has_loss)
     log.info("after")
-    records += await drained(output, journald)
-    log.info("after")
-    records += journald.read()
-    kinds = ["loss" if "MESSAGE_ID" in record else record["MESSAGE"] for record in records]
-    told = kinds.index("loss")
-    assert set(kinds[:told]) == {"before"}
-    assert set(kinds[told + 1 :]) == {"after"}
+    records += await read_until(journald, lambda some: "after" in map(message, some))
+    kinds = ["loss" if is_loss(record) else message(record) for record in records]
+    at = kinds.index("loss")
+    assert set(kinds[:at]) == {"before"}
+    assert kinds[at + 1 :] == ["after"]
 
 
-def test_record_too_large_for_a_datagram_does_not_hold_up_others(
-    output: LogOutput, journald: Journald
-) -> None:
-    output._backlog.put(b"x" * 900_000)
-    log.info("next")
-    loss, record = journald.read()
-    assert (loss["KOI_LOST"], record["MESSAGE"]) == ("1", "next")
+def test_record_too_large_for_a_datagram_does_not_hold_up_others(journald: Journald) -> None:
+    with closing(Journal(str(journald.path))) as journal:
+        queue = LogQueue(journal.send, lambda count: b"MESSAGE=%d lost\n" % count)
+        queue.put(b"MESSAGE=" + b"x" * 900_000 + b"\n")
+        queue.put(b"MESSAGE=next\n")
+    assert list(map(message, journald.read())) == ["1 lost", "next"]
 
 
-async def test_large_records_are_kept_up_to_a_limit(output: LogOutput, journald: Journald) -> None:
+@pytest.mark.usefixtures("output")
+async def test_large_records_are_kept_up_to_a_limit(journald: Journald) -> None:
     asyncio.get_running_loop().slow_callback_duration = 60  # or the loop adds a record
     text = "x" * 4000
     for _ in range(1000):
         log.info(text)
-    assert output._backlog._size <= log_queue.SIZE_LIMIT
-    records = await drained(output, journald)
-    assert 1000 * log_queue.SIZE_LIMIT / 5_000_000 < len(records) < 1000
-    assert len(records) - 1 + int(records[-1]["KOI_LOST"]) == 1000
+    *records, loss = await read_until(journald, has_loss)
+    kept = (len(records) - QUEUE) * len(text)
+    assert log_queue.SIZE_LIMIT * 0.8 < kept <= log_queue.SIZE_LIMIT
+    assert len(records) + int(loss["KOI_LOST"]) == 1000
 
 
+@pytest.mark.usefixtures("output")
 async def test_journald_that_restarts_gets_what_was_logged_meanwhile_in_order(
-    output: LogOutput, journald: Journald
+    journald: Journald,
 ) -> None:
     journald.stop()
     log.info("one")
     log.info("two")
     journald.start()
-    records = await drained(output, journald)
-    assert [record["MESSAGE"] for record in records] == ["one", "two"]
+    records = await read_until(journald, lambda some: len(some) == 2)
+    assert list(map(message, records)) == ["one", "two"]
 
 
 def test_end_waits_a_limited_time_for_a_journald_that_is_gone(journald: Journald) -> None:

@@ -7,6 +7,7 @@ import pytest
 from koi_agent.core.events import Started, Stopped, Updated
 from koi_agent.core.instance import Instance, PortMapping, PortSource, Protocol
 from koi_agent.core.plan.linger import RestartGrace
+from tests.costs import alive
 from tests.unit.things import unit
 
 A, B = unit("a.service"), unit("b.service")
@@ -63,10 +64,11 @@ def test_grace_of_zero_keeps_no_instance() -> None:
 def test_expired_instances_are_dropped() -> None:
     clock = Clock()
     grace = RestartGrace(2.0, clock)
+    before = alive(Instance)
     for number in range(100):
         grace.publish([Stopped(unit(f"{number}.service"), "exited")])
         clock.now += 0.1
-    assert len(grace._stopped) <= 21
+    assert alive(Instance) - before <= 21
 
 
 def at(instance: Instance, *numbers: int) -> Instance:

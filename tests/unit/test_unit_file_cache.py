@@ -1,15 +1,17 @@
 """Unit files are read again only if they have changed."""
 
-import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from koi_agent.backends.systemd.unit_files import UnitFileReader
+from koi_agent.host.inotify import Inotify
 
 Write = Callable[..., list[str]]
+OPEN = 0x20
+"""The event of inotify(7) that a file was opened."""
 
 
 @pytest.fixture
@@ -29,35 +31,37 @@ def aged(path: str) -> None:
         time.sleep(0.02)
 
 
-def opened(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    paths: list[object] = []
-    original = os.open
-
-    def counted(path: str, flags: int) -> int:
-        paths.append(path)
-        return original(path, flags)
-
-    monkeypatch.setattr(os, "open", counted)
-    return paths
+@pytest.fixture
+def watch() -> Iterator[Inotify]:
+    """A watch of the kernel; add the files whose openings count."""
+    with Inotify() as made:
+        yield made
 
 
-def test_unchanged_file_is_not_opened_again(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def is_opened(watch: Inotify, reader: UnitFileReader, path: str) -> bool:
+    """Return True if reading a unit opens its file; the kernel merges equal events."""
+    reader.read("web.service", path)
+    return bool(watch.read())
+
+
+def test_unchanged_file_is_not_opened_again(write: Write, watch: Inotify) -> None:
     (path,) = write("[X-Koi]\nName=a\n")
     aged(path)
-    paths = opened(monkeypatch)
+    watch.add(path, OPEN)
     reader = UnitFileReader({})
+    assert is_opened(watch, reader, path)
+    assert not is_opened(watch, reader, path)
     assert reader.read("a.service", path) == reader.read("b.service", path)
-    assert paths == [path]
 
 
-def test_cache_is_bounded(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_is_bounded(write: Write, watch: Inotify) -> None:
     old, new = write("[X-Koi]\nName=a\n", "[X-Koi]\nName=b\n")
     aged(new)
-    paths = opened(monkeypatch)
+    for path in (old, new):
+        watch.add(path, OPEN)
     reader = UnitFileReader({}, limit=1)
-    for path in (old, new, new, old):
-        reader.read("web.service", path)
-    assert paths == [old, new, old]
+    opened = [is_opened(watch, reader, path) for path in (old, new, new, old)]
+    assert opened == [True, True, False, True]
 
 
 def test_each_of_many_quick_changes_is_read(write: Write) -> None:
