@@ -17,7 +17,7 @@ from typing import Never
 
 from koi_agent.bus.client import Connection
 from koi_agent.bus.messages import Message
-from koi_agent.core.ration import Ration
+from koi_agent.core.ration import BURST, SHARE, Ration
 from koi_agent.core.shares import Shares
 
 TIME_SLICE = 0.005
@@ -30,10 +30,8 @@ UNKNOWN_LIMIT, UNKNOWN_SENDER_LIMIT = 16 * 1024 * 1024, 64 * 1024
 """The same of all and of one sender whose user is not known yet."""
 CALL_OVERHEAD = 512
 """Bytes that a queued call takes besides its arguments."""
-SHARE = 0.2
-"""The part of the time in which calls of one user may be answered, if it always has more calls."""
-BURST = 2.0
-"""Seconds of answering that a user has at once: a few times the first list of 5 000 instances."""
+CALL_COST = 0.0001
+"""Seconds that a call takes besides its answer: to read it, and the bus to pass it on."""
 
 Entry = tuple[Connection, Message]
 
@@ -121,7 +119,7 @@ class CallQueue:
         if task := self._answer(connection, message, uid):
             await asyncio.wait([task])
         await connection.drain()
-        self._ration.spend(uid, self._now() - began)
+        self._ration.spend(uid, self._now() - began + CALL_COST)
 
     async def _answerable(self) -> None:
         """Wait until a call can be answered."""

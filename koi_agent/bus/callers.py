@@ -77,13 +77,13 @@ class Callers:
             members=frozenset({(BUS, "NameOwnerChanged")}),
             deliver=self._names_changed,
         )
+        address = self.connection.address
         waits = pauses(DEFAULT_TIMING.first_retry, DEFAULT_TIMING.longest_retry)
         while not self.connection.closed:
             try:
-                async with connected(self.connection.address) as link:
-                    async with link.subscribed(subscription):
-                        await self._use(link)
-                        await link.wait_closed()
+                async with connected(address) as link, link.subscribed(subscription):
+                    await self._use(link)
+                    await link.wait_closed()
             except (BusLost, CallError, TimeoutError) as error:
                 log.debug("the users of callers are not known: %s", error)
             await asyncio.sleep(next(waits))

@@ -2,6 +2,12 @@
 
 from collections.abc import Callable, Collection, Hashable
 from math import inf
+from typing import Final
+
+SHARE: Final = 0.2
+"""The part of the time in which the agent serves one user that always has more requests."""
+BURST: Final = 2.0
+"""Seconds of service that a user has at once: some times the first list of 5 000 instances."""
 
 
 class Ration:
