@@ -15,14 +15,15 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from bench.announce import Cost
 from bench.docker_flood import FILE, row
+from koi_agent.bus import sasl
 from koi_agent.bus.client import BUS, BUS_PATH, CallError, Connection, connected
-from koi_agent.bus.messages import Flag, Header, MessageType
+from koi_agent.bus.messages import Flag, Header, MessageType, encode
 from koi_agent.bus.writer import BusLost
 from koi_agent.core.dbus_names import INSTANCES, MANAGER, NAME, ROOT
 from tests.bus.raw_client import raw_client
@@ -32,11 +33,15 @@ from tests.world.users import NOBODY, acting_as
 
 OTHER: Final = 1
 """The user that lists."""
-SETTINGS: Final = "[Runtime]\nBackends=docker\nLogLevel=warning\n[Docker]\nSocket={socket}\n"
-OBJECT_MANAGER: Final = "org.freedesktop.DBus.ObjectManager"
+SETTINGS: Final = "[Runtime]\nBackends=docker\nLogLevel=err\n[Docker]\nSocket={socket}\n"
+OBJECTS: Final = (ROOT, "org.freedesktop.DBus.ObjectManager")
+INTROSPECTABLE: Final = "org.freedesktop.DBus.Introspectable"
+PEER: Final = "org.freedesktop.DBus.Peer"
+SINK: Final = "org.example.Sink1"
+"""A service that answers nothing. What others wait while it is attacked is the bus's own."""
 MANY: Final = '<limit name="max_connections_per_user">4096</limit>\n  '
 """Allows more connections than the 256 of a user on a bus of the system."""
-FLOOD: Final = 100
+FLOOD: Final = int(os.environ.get("FLOOD", "100"))
 """Calls that are sent before a connection ends, or before replies are read."""
 HEAD: Final = b"GET /v1/runtime/instances HTTP/1.1\r\nHost: localhost\r\n"
 STREAM: Final = b"GET /v1/runtime/events HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -45,36 +50,51 @@ STREAM: Final = b"GET /v1/runtime/events HTTP/1.1\r\nHost: localhost\r\n\r\n"
 # The hostile user, a process of its own
 
 
-def call(path: str, interface: str, member: str, flags: int = 0) -> Header:
-    header = Header(kind=MessageType.CALL, path=path, interface=interface, member=member)
-    header.destination, header.flags = NAME, flags
-    return header
+@dataclass(frozen=True)
+class Harm:
+    """Calls of one kind: ``turns`` floods on each connection, a second apart."""
+
+    target: tuple[str, str]
+    member: str
+    reads: bool = True
+    turns: int = 20
+    flags: int = 0
+
+    def frames(self, destination: str) -> bytes:
+        """Return all calls of one turn; none has the serial of Hello."""
+        path, interface = self.target
+        header = Header(kind=MessageType.CALL, path=path, interface=interface, member=self.member)
+        header.destination, header.flags = destination, self.flags
+        return b"".join(encode(replace(header, serial=2 + at)) for at in range(FLOOD))
 
 
-INTROSPECT: Final = (INSTANCES, "org.freedesktop.DBus.Introspectable", "Introspect")
+HARMS: Final = (
+    Harm(OBJECTS, "GetManagedObjects"),
+    Harm(OBJECTS, "GetManagedObjects", reads=False),
+    Harm((ROOT, MANAGER), "ListInstances", turns=1),
+    Harm((INSTANCES, INTROSPECTABLE), "Introspect"),
+    Harm((INSTANCES, INTROSPECTABLE), "Introspect", reads=False, turns=1),
+    Harm((INSTANCES, INTROSPECTABLE), "Introspect", flags=Flag.NO_REPLY_EXPECTED),
+    Harm((ROOT, MANAGER), "Unknown"),
+    Harm((ROOT, PEER), "Ping"),
+)
 
 
-async def disconnects(link: Connection) -> None:
-    """Send calls and end the connection."""
-    for _ in range(FLOOD):
-        link.send(call(*INTROSPECT))
-    await asyncio.sleep(0.1)
-
-
-async def wants_no_reply(link: Connection) -> None:
-    for _ in range(20):
-        for _ in range(FLOOD):
-            link.send(call(*INTROSPECT, Flag.NO_REPLY_EXPECTED))
-        await link.drain()
-        await asyncio.sleep(1)
-
-
-async def on_bus(address: str, act: Callable[[Connection], Awaitable[None]]) -> None:
+async def on_bus(address: str, harm: Harm, destination: str) -> None:
     """Connect and do harm, again and again."""
+    frames, loop = harm.frames(destination), asyncio.get_running_loop()
+    hello = Header(kind=MessageType.CALL, path=BUS_PATH, interface=BUS, member="Hello", serial=1)
+    hello.destination = BUS
     while True:
-        with suppress(BusLost, CallError, TimeoutError):
-            async with connected(address) as link:
-                await act(link)
+        with suppress(BusLost, OSError), await sasl.connect(address) as sock:
+            await loop.sock_sendall(sock, encode(hello))
+            for _ in range(harm.turns):
+                await loop.sock_sendall(sock, frames)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(1):
+                        while harm.reads and await loop.sock_recv(sock, 1 << 18):
+                            pass
+                        await asyncio.sleep(1)
         await asyncio.sleep(0.05)
 
 
@@ -91,19 +111,19 @@ async def on_http(path: str, sent: bytes) -> None:
         await asyncio.sleep(0.05)
 
 
-async def harm(address: str, path: str, connections: int) -> None:
-    bus = (disconnects, wants_no_reply)
-    http = (b"", HEAD, STREAM, HEAD + b"\r\n")
+async def hurt(address: str, path: str, destination: str, connections: int) -> None:
+    http = (b"", HEAD, STREAM, HEAD + b"\r\n") if os.environ.get("HTTP", "1") == "1" else (b"",)
     async with asyncio.TaskGroup() as group:
         for number in range(connections):
-            group.create_task(on_bus(address, bus[number % len(bus)]))
+            group.create_task(on_bus(address, HARMS[number % len(HARMS)], destination))
             group.create_task(on_http(path, http[number % len(http)]))
 
 
 @contextmanager
-def hostile(address: str, path: Path, connections: int) -> Iterator[None]:
-    arguments = [sys.executable, "-m", "bench.unfair", "--harm", address, path, str(connections)]
-    with subprocess.Popen(arguments, cwd=CHECKOUT, stderr=subprocess.DEVNULL) as process:
+def hostile(address: str, path: Path, destination: str, connections: int) -> Iterator[None]:
+    arguments = ["--harm", address, str(path), destination, str(connections)]
+    command = [sys.executable, "-m", "bench.unfair", *arguments]
+    with subprocess.Popen(command, cwd=CHECKOUT, stderr=subprocess.DEVNULL) as process:
         try:
             yield
         finally:
@@ -139,7 +159,7 @@ async def list_on_bus(address: str) -> None:
     """Get the reply that "koi-runtime list" asks for; reading it takes longer than the wait."""
     with acting_as(OTHER):
         async with raw_client(address) as client:
-            reply = await client.call((NAME, ROOT, OBJECT_MANAGER), "GetManagedObjects")
+            reply = await client.call((NAME, *OBJECTS), "GetManagedObjects")
     if reply.header.kind != MessageType.RETURN:
         raise ConnectionError(f"no list: {reply.header.error_name}")
 
@@ -191,6 +211,23 @@ async def others(address: str, path: Path, seconds: float, when: str) -> None:
 
 
 # The agent
+
+
+@contextmanager
+def sink(address: str) -> Iterator[None]:
+    """Run a service that reads calls and answers none."""
+    command = [sys.executable, "-m", "bench.unfair", "--sink", address]
+    with subprocess.Popen(command, cwd=CHECKOUT) as process:
+        try:
+            yield
+        finally:
+            process.kill()
+
+
+async def swallow(address: str) -> None:
+    async with connected(address) as link:
+        await link.request_name(SINK)
+        await link.wait_closed()
 
 
 @contextmanager
@@ -246,24 +283,33 @@ async def measure(folder: Path, address: str, options: Sequence[int]) -> None:
         await asyncio.sleep(3)  # all containers are inspected
         await others(address, path, seconds / 4, "undisturbed")
         cost = Cost(pid)
-        with hostile(address, path, connections):
+        with sink(address), hostile(address, path, SINK, connections):
             await asyncio.sleep(2)
-            before = cost.cpu()
-            await others(address, path, seconds, "attacked")
-            row("CPU meanwhile", f"{100 * (cost.cpu() - before) / seconds:.0f} %")
-        await asyncio.sleep(1)
-        before = cost.cpu()
+            await others(address, path, seconds / 2, "bus attacked")
         await asyncio.sleep(2)
-        row("CPU from 1 s after the end", f"{100 * (cost.cpu() - before) / 2:.0f} %")
+        with hostile(address, path, NAME, connections):
+            await asyncio.sleep(2)
+            began, before = time.monotonic(), cost.cpu()
+            await others(address, path, seconds, "attacked")
+            share = (cost.cpu() - before) / (time.monotonic() - began)
+            row("CPU meanwhile", f"{100 * share:.0f} %")
+        for second in range(1, 5):
+            await asyncio.sleep(1)
+            before = cost.cpu()
+            await asyncio.sleep(0.5)
+            row(f"CPU {second} s after the end", f"{100 * (cost.cpu() - before) / 0.5:.0f} %")
         row("memory, resident", f"{cost.memory()} MB")
 
 
 def main() -> None:
     if sys.argv[1:2] == ["--harm"]:
-        address, path, connections = sys.argv[2:]
+        address, path, destination, connections = sys.argv[2:]
         os.setgid(NOBODY)
         os.setuid(NOBODY)
-        asyncio.run(harm(address, path, int(connections)))
+        asyncio.run(hurt(address, path, destination, int(connections)))
+    if sys.argv[1:2] == ["--sink"]:
+        asyncio.run(swallow(sys.argv[2]))
+        return
     options = [*map(int, sys.argv[1:]), *(2_000, 300, 20)[len(sys.argv) - 1 :]]
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)

@@ -11,11 +11,13 @@ calls and does not read would fill the memory.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from time import monotonic
 from typing import Never
 
 from koi_agent.bus.client import Connection
 from koi_agent.bus.messages import Message
+from koi_agent.core.ration import BURST, SHARE, Ration
 from koi_agent.core.shares import Shares
 
 TIME_SLICE = 0.005
@@ -28,22 +30,32 @@ UNKNOWN_LIMIT, UNKNOWN_SENDER_LIMIT = 16 * 1024 * 1024, 64 * 1024
 """The same of all and of one sender whose user is not known yet."""
 CALL_OVERHEAD = 512
 """Bytes that a queued call takes besides its arguments."""
+CALL_COST = 0.0001
+"""Seconds that a call takes besides its answer: to read it, and the bus to pass it on."""
 
 Entry = tuple[Connection, Message]
 
 
 class CallQueue:
-    """``answer`` is called for each call and its uid, and must not raise."""
+    """``answer`` is called for each call and its uid, and must not raise.
+
+    If it returns a task, the user's next call waits until the task ends.
+    """
 
     def __init__(
-        self, answer: Callable[[Connection, Message, int], None], privileged: Collection[int]
+        self,
+        answer: Callable[[Connection, Message, int], asyncio.Future[None] | None],
+        privileged: Collection[int],
+        now: Callable[[], float] = monotonic,
     ) -> None:
         self._answer = answer
+        self._now = now
+        self._ration = Ration(SHARE, BURST, now, privileged)
         self._calls: dict[int, dict[str, deque[Entry]]] = {}
         self._waiting: dict[str, deque[Entry]] = {}
         self._privileged = privileged
         self._reset_sizes()
-        self._not_empty = asyncio.Event()
+        self._changed = asyncio.Event()
 
     def _reset_sizes(self) -> None:
         self._of_users = Shares(QUEUE_LIMIT, USER_LIMIT, kept=KEPT, privileged=self._privileged)
@@ -65,7 +77,7 @@ class CallQueue:
         self._of_senders.add(sender, size)
         calls = self._calls.setdefault(uid, {})
         calls.setdefault(sender, deque()).append((connection, message))
-        self._not_empty.set()
+        self._changed.set()
         return True
 
     def assign(self, sender: str, uid: int) -> Sequence[Entry]:
@@ -94,28 +106,58 @@ class CallQueue:
     async def run(self) -> Never:
         """Answer calls until cancelled."""
         while True:
-            await self._not_empty.wait()
-            until = monotonic() + TIME_SLICE
-            while self._calls and monotonic() < until:
-                connection, message, uid = self._next()
-                self._answer(connection, message, uid)
-                await connection.drain()
-            if not self._calls:
-                self._not_empty.clear()
+            await self._answerable()
+            until = self._now() + TIME_SLICE
+            while (uid := self._first()) is not None and self._now() < until:
+                await self._answer_one(uid)
             await asyncio.sleep(0)
 
-    def _next(self) -> tuple[Connection, Message, int]:
-        uid = next(iter(self._calls))
+    async def _answer_one(self, uid: int) -> None:
+        """Answer a call, and wait until the bus has read most of the reply."""
+        began = self._now()
+        connection, message = self._pop(uid)
+        if task := self._answer(connection, message, uid):
+            await asyncio.wait([task])
+        await connection.drain()
+        self._ration.spend(uid, self._now() - began + CALL_COST)
+
+    async def _answerable(self) -> None:
+        """Wait until a call can be answered."""
+        while self._first() is None:
+            self._changed.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(map(self._pause, self._calls), default=None)):
+                    await self._changed.wait()
+
+    def _first(self) -> int | None:
+        """Return the user whose call is answered first, ``None`` if all wait.
+
+        It is the user that has the most of its ration left.
+        """
+        ready = [uid for uid in self._calls if not self._pause(uid)]
+        return max(ready, key=self._ration.left, default=None)
+
+    def _pause(self, uid: int) -> float:
+        """Return the seconds for which the calls of a user wait, because it had its ration.
+
+        A user that waits for one reply before the next call does not.
+        """
+        senders = self._calls[uid]
+        one = len(senders) == 1 and len(next(iter(senders.values()))) == 1
+        return 0 if one else self._ration.pause(uid)
+
+    def _pop(self, uid: int) -> Entry:
+        """Return the next call of a user; its senders have turns."""
         senders = self._calls.pop(uid)
         sender = next(iter(senders))
         calls = senders.pop(sender)
-        connection, message = calls.popleft()
-        self._remove(uid, message)
+        entry = calls.popleft()
+        self._remove(uid, entry[1])
         if calls:
             senders[sender] = calls
         if senders:
             self._calls[uid] = senders
-        return connection, message, uid
+        return entry
 
     def _remove(self, uid: int, message: Message) -> None:
         self._of_users.remove(uid, _size(message))

@@ -7,11 +7,14 @@ unique name never gets another owner.
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final
 
-from koi_agent.bus.client import BUS, CallError, Connection
+from koi_agent.bus.client import BUS, CallError, Connection, connected
+from koi_agent.bus.connection import DEFAULT_TIMING
 from koi_agent.bus.signals import Changed, Signal, Subscription
 from koi_agent.bus.writer import BusLost
+from koi_agent.core.backoff import pauses
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +34,9 @@ class Callers:
 
     ``known`` gets the name and the uid of a caller that ``uid`` did not know yet. ``lost`` gets
     the name of each connection that is gone.
+
+    The bus is asked by a connection of its own. On the other one, a look-up would wait until the
+    bus has read the replies before it.
     """
 
     def __init__(
@@ -46,8 +52,9 @@ class Callers:
         self._lost = lost
         self._uids: dict[str, int] = {}
         self._lookups: dict[str, asyncio.Task[None]] = {}
-        self._watching = asyncio.Event()
-        group.create_task(self._watch(), name="watch callers")
+        self._link: Connection | None = None
+        self._linked = asyncio.Condition()
+        self._watching = group.create_task(self._watch(), name="watch callers")
 
     def uid(self, caller: str) -> int | None:
         """Return the uid of a caller, or ask the bus for it and return ``None``."""
@@ -57,31 +64,38 @@ class Callers:
             self._lookups[caller] = self._group.create_task(lookup, name=f"uid of {caller}")
         return found
 
+    def close(self) -> None:
+        """Forget all callers."""
+        for task in (self._watching, *self._lookups.values()):
+            task.cancel()
+
     async def _watch(self) -> None:
-        """Receive the names that are lost, as long as the connection lasts."""
+        """Receive the names that are lost, as long as the connection of the callers lasts."""
         subscription = Subscription(
             sender=BUS,
             rules=(LOST_NAMES,),
             members=frozenset({(BUS, "NameOwnerChanged")}),
             deliver=self._names_changed,
         )
-        try:
-            async with self.connection.subscribed(subscription):
-                self._watching.set()
-                await self.connection.wait_closed()
-        except (BusLost, CallError, TimeoutError) as error:
-            log.debug("callers that are gone are not noticed: %s", error)
-        finally:
-            self._watching.set()
+        address = self.connection.address
+        waits = pauses(DEFAULT_TIMING.first_retry, DEFAULT_TIMING.longest_retry)
+        while not self.connection.closed:
+            try:
+                async with connected(address) as link, link.subscribed(subscription):
+                    await self._use(link)
+                    await link.wait_closed()
+            except (BusLost, CallError, TimeoutError) as error:
+                log.debug("the users of callers are not known: %s", error)
+            await asyncio.sleep(next(waits))
+
+    async def _use(self, link: Connection) -> None:
+        async with self._linked:
+            self._link = link
+            self._linked.notify_all()
 
     async def _look_up(self, caller: str) -> None:
-        # The bus reports a lost name only after it has the match rule. A name that is lost
-        # before the bus answers has no owner.
-        await self._watching.wait()
         try:
-            uid = await self.connection.unix_user(caller)
-        except BusLost:
-            return
+            uid = await self._ask(caller)
         except (CallError, TimeoutError) as error:
             log.debug("the uid of %s is not known: %s", caller, error)
             if isinstance(error, CallError) and error.name == NO_OWNER:
@@ -94,6 +108,17 @@ class Callers:
             del self._uids[next(iter(self._uids))]
         self._uids[caller] = uid
         self._known(caller, uid)
+
+    async def _ask(self, caller: str) -> int:
+        """Return the uid of a caller; raises as ``Connection.call`` does, except ``BusLost``."""
+        while True:
+            # The bus reports a lost name only after it has the match rule. A name that is lost
+            # before the bus answers has no owner.
+            async with self._linked:
+                await self._linked.wait_for(lambda: self._link and not self._link.closed)
+            if self._link:
+                with suppress(BusLost):
+                    return await self._link.unix_user(caller)
 
     def _names_changed(self, signals: Sequence[Signal | Changed]) -> None:
         for signal in signals:

@@ -52,7 +52,8 @@ class Method:
 
     ``action`` is the polkit action that the caller must be authorized for, "" for none. A method
     that ``acts`` changes something. Others only return something, so they are not called for a
-    caller that expects no reply, or that is gone.
+    caller that expects no reply, or that is gone. A reply that is ``large`` and takes time is made
+    before the next call of its user is answered.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Method:
     returns: Args = ()
     action: str = ""
     acts: bool = False
+    large: bool = False
 
     @property
     def signature(self) -> str:

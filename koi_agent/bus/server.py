@@ -95,6 +95,8 @@ class Server:
             return None
         if self._callers is None or self._callers.connection is not connection:
             self._queue.clear()
+            if self._callers:
+                self._callers.close()
             self._callers = Callers(connection, self._group, self._known, self._lost)
         return self._callers.uid(sender)
 
@@ -108,7 +110,8 @@ class Server:
         for task in self._reads.pop(sender, ()):
             task.cancel()
 
-    def _begin(self, connection: Connection, message: Message, uid: int) -> None:
+    def _begin(self, connection: Connection, message: Message, uid: int) -> Task[None] | None:
+        """Answer a call, or begin to; return the task of a reply that no other call overtakes."""
         header = message.header
         interactive = bool(header.flags & Flag.ALLOW_INTERACTIVE_AUTHORIZATION)
         call = Call(connection, header.path, header.sender, uid, interactive)
@@ -117,18 +120,19 @@ class Server:
             arguments = _arguments(method, message)
             if method.action:
                 self._start_task(call, header, method, self._authorized(call, method, arguments))
-                return
+                return None
             result = method.handle(call, *arguments)
             if inspect.isawaitable(result):
-                self._start_task(call, header, method, result)
-            else:
-                self._reply(connection, header, method, result)
+                task = self._start_task(call, header, method, result)
+                return task if method.large else None
+            self._reply(connection, header, method, result)
         except ErrorReply as refusal:
             _refuse(connection, header, refusal)
         except Exception:
             # A call must not end the agent, and its caller must not see a traceback.
             log.exception(BUG, header.interface, header.member)
             _refuse(connection, header, INTERNAL)
+        return None
 
     async def _authorized(self, call: Call, method: Method, arguments: Sequence[Any]) -> Any:
         await polkit.check(call, method.action)
@@ -137,12 +141,12 @@ class Server:
 
     def _start_task(
         self, call: Call, header: Header, method: Method, result: Awaitable[Any]
-    ) -> None:
+    ) -> Task[None] | None:
         fits = self._of_users.fits(call.uid) and self._of_senders.fits(call.sender)
         if not self._group or not fits:
             _close(result)
             _refuse(call.connection, header, TOO_MANY)
-            return
+            return None
         self._of_users.add(call.uid)
         self._of_senders.add(call.sender)
         answer = self._answer(call, header, method, result)
@@ -151,6 +155,7 @@ class Server:
             self._reads.setdefault(call.sender, set()).add(task)
         # A task that is cancelled before it runs would not get to a "finally".
         task.add_done_callback(lambda task: self._end_task(call, result, task))
+        return task
 
     def _end_task(self, call: Call, result: Awaitable[Any], task: Task[None]) -> None:
         _close(result)

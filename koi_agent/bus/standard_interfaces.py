@@ -1,10 +1,8 @@
 """The standard interfaces of the D-Bus Specification, for all objects of a tree."""
 
-from asyncio import Lock
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
-from weakref import WeakValueDictionary
 
 from koi_agent.bus import introspection, polkit
 from koi_agent.bus.interfaces import (
@@ -46,8 +44,6 @@ class StandardInterfaces:
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
-        self._answering = Lock()
-        self._asking: WeakValueDictionary[int, Lock] = WeakValueDictionary()
         self._texts: dict[str, tuple[int, bytes]] = {}
         self._introspectable = interface(
             "org.freedesktop.DBus.Introspectable",
@@ -65,6 +61,7 @@ class StandardInterfaces:
                 name="GetManagedObjects",
                 handle=self._get_managed_objects,
                 returns=(("object_paths_interfaces_and_properties", "a{oa{sa{sv}}}"),),
+                large=True,
             ),
             SignalType(
                 "InterfacesAdded",
@@ -166,14 +163,8 @@ class StandardInterfaces:
             raise ErrorReply(ERROR + "UnknownInterface", f"no interface {name} at {path}")
         return [pair for pair in found if name in ("", pair[0].name)]
 
-    async def _get_managed_objects(self, call: Call) -> bytes:
-        """Answer one call at a time, and one of each user in turn, as replies are large.
-
-        A reply is not made before the bus has read most of the one before.
-        """
-        async with self._asking.setdefault(call.uid, Lock()), self._answering:
-            await call.connection.drain()
-            return await self._objects.managed.answer(self._objects.managed_paths)
+    async def _get_managed_objects(self, _call: Call) -> bytes:
+        return await self._objects.managed.answer(self._objects.managed_paths)
 
 
 def _machine_id(_call: Call) -> Sequence[str]:

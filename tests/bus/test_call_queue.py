@@ -8,6 +8,7 @@ from koi_agent.bus.call_queue import (
     KEPT,
     QUEUE_LIMIT,
     SENDER_LIMIT,
+    TIME_SLICE,
     UNKNOWN_SENDER_LIMIT,
     USER_LIMIT,
     CallQueue,
@@ -34,10 +35,12 @@ class Queue(CallQueue):
 
     def __init__(self) -> None:
         self.answered: list[str] = []
-        super().__init__(self._note, (0,))
+        self.time = 0.0
+        super().__init__(self._note, (0,), lambda: self.time)
 
     def _note(self, _connection: Connection, message: Message, uid: int) -> None:
         self.answered.append(f"{uid}{message.header.sender}")
+        self.time += TIME_SLICE / 2
 
     def call(self, sender: str, uid: int | None, body: bytes = b"") -> bool:
         return self.add(LINK, Message(Header(kind=MessageType.CALL, sender=sender), body, 108), uid)

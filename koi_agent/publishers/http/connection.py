@@ -70,6 +70,11 @@ class Connection(web.RequestHandler):
         return bool(self.idle_since) and not self._busy and not self._unread
 
     @property
+    def gone(self) -> bool:
+        """True once the client has closed the connection."""
+        return self._open_transport is None
+
+    @property
     def headless(self) -> bool:
         """True while no whole request has arrived since the last response."""
         return self._open_transport is not None and not self._busy and not self.idle

@@ -32,8 +32,6 @@ class Limits:
     """Connections of all clients, served or waiting."""
     kept_places: int = 64
     """Of these, connections that only root and the agent's own user can have."""
-    requests: int = 4
-    """Requests of one client that are handled at one time."""
     streams: int = 16
     """Open event streams of one client."""
     all_streams: int = 64

@@ -6,7 +6,6 @@ import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Never, cast
-from weakref import WeakValueDictionary
 
 from aiohttp import web
 
@@ -24,11 +23,14 @@ from koi_agent.publishers.http.own_names import OwnNames
 from koi_agent.publishers.http.places import Places
 from koi_agent.publishers.http.response import Request, RequestError, Response
 from koi_agent.publishers.http.routes import Routes
+from koi_agent.publishers.http.turns import Turns
 
 log = logging.getLogger(__name__)
 
 BATCH = 256 * 1024
 """Bytes of a body that are written at once, and one more piece."""
+GONE = Response(status=499)
+"""Counts a request whose client is gone, by the status that other servers count."""
 
 
 class HTTPPublisher:
@@ -50,11 +52,7 @@ class HTTPPublisher:
         self._routes = Routes(self._handlers, status().version)
         self.names = OwnNames(lambda: status().network)
         self._listeners: Sequence[Listener] = ()
-        self._turns: WeakValueDictionary[Client, asyncio.Semaphore] = WeakValueDictionary()
-
-    def _new_turns(self) -> asyncio.Semaphore:
-        """Return what bounds the requests of one client, so that others wait for few of them."""
-        return asyncio.Semaphore(self._limits.requests)
+        self._turns = Turns()
 
     def publish(self, events: Sequence[Event]) -> None:
         """Pass events to the event streams."""
@@ -114,8 +112,8 @@ class HTTPPublisher:
                 host = await _host(request, self.names)
                 route, id_ = self._routes.find(request.method, request.rel_url.raw_path)
                 parsed = _parsed(request, id_, host, connection.client)
-                async with self._turns.setdefault(connection.client, self._new_turns()):
-                    response = await route.handler(parsed)
+                async with self._turns.turn(connection.client):
+                    response = GONE if connection.gone else await route.handler(parsed)
             except RequestError as error:
                 response = error.response()
             return await self._send(request, connection, response)

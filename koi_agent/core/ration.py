@@ -1,0 +1,54 @@
+"""Rations of something that is used up and comes back with time, so that no owner uses it all."""
+
+from collections.abc import Callable, Collection, Hashable
+from math import inf
+from typing import Final
+
+SHARE: Final = 0.2
+"""The part of the time in which the agent serves one user that always has more requests."""
+BURST: Final = 2.0
+"""Seconds of service that a user has at once: some times the first list of 5 000 instances."""
+
+
+class Ration:
+    """What each owner may still use.
+
+    An owner that used nothing for long has ``burst``. What it uses comes back at ``rate`` a second.
+    The last use may exceed what is left, and is then a debt of ``burst`` at most. Owners that are
+    ``unlimited`` always have more left than others. ``now`` returns the time in seconds.
+    """
+
+    def __init__(
+        self,
+        rate: float,
+        burst: float,
+        now: Callable[[], float],
+        unlimited: Collection[Hashable] = (),
+    ) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._now = now
+        self._unlimited = frozenset(unlimited)
+        # The times at which owners have all of it again.
+        self._whole: dict[Hashable, float] = {}
+
+    def left(self, owner: Hashable) -> float:
+        """Return what an owner may use now; it is negative for a debt."""
+        if owner in self._unlimited:
+            return inf
+        until_whole = self._whole.get(owner, 0) - self._now()
+        return self._burst - max(until_whole, 0) * self._rate
+
+    def spend(self, owner: Hashable, amount: float) -> None:
+        """Note that an owner used some."""
+        if owner in self._unlimited:
+            return
+        now = self._now()
+        if owner not in self._whole:
+            self._whole = {one: at for one, at in self._whole.items() if at > now}
+        whole = max(self._whole.get(owner, 0), now) + amount / self._rate
+        self._whole[owner] = min(whole, now + 2 * self._burst / self._rate)
+
+    def pause(self, owner: Hashable) -> float:
+        """Return the seconds until an owner has some left, 0 if it has."""
+        return max(-self.left(owner) / self._rate, 0)
