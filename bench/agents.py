@@ -65,8 +65,8 @@ class Agent:
     """Seconds of processor time until it was ready."""
 
 
-def settings(*, backends: str, docker: Path | None = None) -> str:
-    lines = ["[Runtime]", f"Backends={backends}", "LogLevel=err"]
+def settings(*, backends: str, docker: Path | None = None, resync: str = "60s") -> str:
+    lines = ["[Runtime]", f"Backends={backends}", "LogLevel=err", f"ResyncInterval={resync}"]
     if docker:
         # The fake engine has no images, from which its labels might come.
         lines += ["[Docker]", f"Socket={docker}", "[Capabilities]", "ImageLabels=yes"]

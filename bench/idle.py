@@ -1,7 +1,7 @@
 """Measures the idle agent for a minute: ``python -m bench.idle`` as root.
 
-It follows a real systemd and a fake engine with 50 containers. A wakeup is a context switch of one
-of its threads, voluntary or not.
+It follows a real systemd and a fake engine with 50 containers. No full
+list is due in the minute. A wakeup is a voluntary context switch of one of its threads.
 """
 
 import tempfile
@@ -43,7 +43,7 @@ def running(checkout: Checkout) -> Iterator[tuple[tuple[int, ...], tuple[int, ..
         world = stack.enter_context(World(f"bench-{checkout.label}"))
         world.systemctl("start", *services(world, range(10)))
         stack.enter_context(engine(folder / "docker.sock", 50))
-        text = settings(backends="systemd docker", docker=folder / "docker.sock")
+        text = settings(backends="systemd docker", docker=folder / "docker.sock", resync="1h")
         agent = stack.enter_context(in_world(world, checkout, folder, text))
         yield (agent.pid,), tuple(bus_and_manager(world))
 

@@ -26,13 +26,16 @@ def resident(pid: int) -> float:
 
 
 def switches(pids: Iterable[int]) -> int:
-    """Return how often all threads of processes were given a processor."""
+    """Return how often threads of processes gave a processor up to wait, and so were woken.
+
+    Involuntary switches do not count: another process makes them, while there is work to do.
+    """
     return sum(
         int(line.split()[1])
         for pid in pids
         for thread in Path(f"/proc/{pid}/task").iterdir()
         for line in (thread / "status").read_text().splitlines()
-        if "ctxt_switches" in line
+        if line.startswith("voluntary_ctxt_switches:")
     )
 
 
