@@ -55,7 +55,6 @@ class Controller:
     """Event sink with a lane for each capability.
 
     ``apply`` takes results to the registry. ``grace`` receives all events before this sink does.
-    ``own_names`` are the names of this host.
     """
 
     def __init__(
