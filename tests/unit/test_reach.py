@@ -197,6 +197,34 @@ def test_the_firewall_of_a_unit_keeps_networks_out(
         assert "keeps other hosts out" in reach.unreachable[0].reason
 
 
+@pytest.mark.parametrize(
+    ("deny", "allow", "expected"),
+    [
+        (("::/0",), (), {"lan0 192.0.2.10", "lan1 198.51.100.10"}),
+        (("0.0.0.0/0",), (), {"lan0 2001:db8::10"}),
+        (("0.0.0.0/0", "::/0"), ("192.0.2.0/24",), {"lan0 192.0.2.10"}),
+        (
+            ("0.0.0.0/0", "::/0"),
+            ("192.0.2.0/24", "2001:db8::/64"),
+            {"lan0 192.0.2.10", "lan0 2001:db8::10"},
+        ),
+        (("2001:db8::/64",), (), {"lan0 192.0.2.10", "lan1 198.51.100.10"}),
+        (("2001:db8::5",), (), {"lan0 192.0.2.10", "lan0 2001:db8::10", "lan1 198.51.100.10"}),
+    ],
+)
+def test_the_firewall_of_a_unit_keeps_families_out(
+    deny: tuple[str, ...], allow: tuple[str, ...], expected: set[str]
+) -> None:
+    rules = AddressFilter(deny=deny, allow=allow)
+    unit = made(port("::", source=LISTENING), traits=UNIT, address_filter=rules)
+    found = {
+        f"{one.interface} {one.address}"
+        for endpoint in reachability(unit, HostNetwork((LAN, LO, OFFICE))).endpoints
+        for one in places(endpoint, HostNetwork((LAN, LO, OFFICE)))
+    }
+    assert found == expected
+
+
 def test_a_changed_address_elsewhere_changes_no_endpoint() -> None:
     wide = made(port("::"))
     before = reachability(wide, HOST)
@@ -308,6 +336,31 @@ def test_a_firewall_that_keeps_this_host_out_is_not_an_unhealthy_unit() -> None:
         targets(unit, port(), HOST)
     local = replace(unit, address_filter=replace(deny, allow=("127.0.0.0/8",)))
     assert targets(local, port(), HOST) == (Target("127.0.0.1", 8080),)
+
+
+@pytest.mark.parametrize(
+    ("names", "denies", "is_checked"),
+    [
+        (("lan0",), False, False),
+        (("lan0", "lo"), False, True),
+        (("lan0",), True, True),
+        (("lo",), True, False),
+        ((), False, True),
+    ],
+)
+def test_a_check_goes_through_the_loopback_interface(
+    names: tuple[str, ...],
+    denies: bool,  # noqa: FBT001
+    is_checked: bool,  # noqa: FBT001
+) -> None:
+    rules = AddressFilter(interfaces=names, denies_interfaces=denies)
+    for bind in (port(), port("192.0.2.10")):
+        unit = made(bind, traits=UNIT, address_filter=rules)
+        if is_checked:
+            assert targets(unit, bind, HOST)
+            continue
+        with pytest.raises(NotFromHere, match="RestrictNetworkInterfaces="):
+            targets(unit, bind, HOST)
 
 
 def test_an_endpoint_without_a_family_is_not_made() -> None:

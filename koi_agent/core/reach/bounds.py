@@ -1,6 +1,6 @@
 """The limits of a bound port of this host: its address, its interface and the unit's firewall."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from koi_agent.core.errors import BadInput
@@ -108,7 +108,7 @@ def _check(link: Link, bound: str) -> None:
 
 
 def _filtered(rules: AddressFilter, bounds: Bounds, network: HostNetwork) -> Bounds:
-    """Return the bounds without the networks that the unit's firewall keeps out."""
+    """Return the bounds without the networks and families that the unit's firewall keeps out."""
     if rules == OPEN:
         return bounds
     links = [
@@ -116,23 +116,40 @@ def _filtered(rules: AddressFilter, bounds: Bounds, network: HostNetwork) -> Bou
         for link in network.networks()
         if not bounds.interfaces or link.name in bounds.interfaces
     ]
-    admitted = [link.name for link in links if _admits(rules, link, bounds.families)]
+    by_link = {link.name: _admitted(rules, link, bounds.families) for link in links}
+    admitted = [name for name, families in by_link.items() if families]
     if links and not admitted:
         raise BadInput("IPAddressDeny= or RestrictNetworkInterfaces= keeps other hosts out")
-    if len(admitted) == len(links):
+    families = bounds.families - _kept_out(links, by_link)
+    if len(admitted) == len(links) and families == bounds.families:
         return bounds
     limit = "IPAddressDeny= or RestrictNetworkInterfaces= keeps the other networks out"
     return Bounds(
         addresses=bounds.addresses,
-        interfaces=tuple(sorted(admitted)),
-        families=bounds.families,
+        interfaces=tuple(sorted(admitted)) if len(admitted) < len(links) else bounds.interfaces,
+        families=families,
         limit=limit,
     )
 
 
-def _admits(rules: AddressFilter, link: Link, families: Iterable[Family]) -> bool:
-    """Return True if some host on the network of an interface may connect."""
+def _admitted(rules: AddressFilter, link: Link, families: Iterable[Family]) -> frozenset[Family]:
+    """Return the families over which some host on the network of an interface may connect."""
     if not rules.admits_interface(link.name):
-        return False
+        return frozenset()
     own = [one for one in link.addresses if one.family in families]
-    return any(rules.admits_network(one.network) for one in own)
+    return frozenset(one.family for one in own if rules.admits_network(one.network))
+
+
+def _kept_out(links: Iterable[Link], by_link: Mapping[str, frozenset[Family]]) -> frozenset[Family]:
+    """Return the families that are kept out on a network that another family may use.
+
+    Each of two families may be kept out on another network: then neither is.
+    """
+    denied = {
+        one.family
+        for link in links
+        if by_link[link.name]
+        for one in link.addresses
+        if one.family not in by_link[link.name]
+    }
+    return frozenset(denied) if len(denied) < len(Family) else frozenset()

@@ -13,6 +13,7 @@ from koi_agent.core.reach.addresses import Address, Family, is_unicast, parse
 from koi_agent.core.reach.bounds import bound_address, families_of
 from koi_agent.core.reach.network import HostNetwork, LinkKind
 
+_LOOPBACK: Final = "lo"
 _LOOPBACKS: Final = {Family.IPV4: "127.0.0.1", Family.IPV6: "::1"}
 
 
@@ -50,15 +51,22 @@ def targets(
     if mapping.source is PortSource.DECLARED:
         raise NotFromHere(f"nothing of it listens on port {mapping.host_port} of this host")
     found = inside or tuple(_outside(mapping, network))
-    admitted = [one for one in found if _admits(instance, one)]
+    return _admitted(instance, found)
+
+
+def _admitted(instance: Instance, found: tuple[Target, ...]) -> tuple[Target, ...]:
+    """Return the targets that the firewall of a unit admits; raise ``NotFromHere`` without one.
+
+    This host reaches its own addresses through its loopback interface.
+    """
+    rules = instance.address_filter
+    if not rules.admits_interface(_LOOPBACK):
+        raise NotFromHere("RestrictNetworkInterfaces= keeps connections of this host out")
+    addresses = ((target, parse(target.address)) for target in found)
+    admitted = [target for target, address in addresses if address and rules.admits(address)]
     if found and not admitted:
         raise NotFromHere("IPAddressDeny= keeps connections of this host out")
     return tuple(admitted)
-
-
-def _admits(instance: Instance, target: Target) -> bool:
-    address = parse(target.address)
-    return address is not None and instance.address_filter.admits(address)
 
 
 def _outside(mapping: PortMapping, network: HostNetwork) -> Iterator[Target]:
