@@ -5,10 +5,17 @@ from pathlib import Path
 
 from tests.lan import Lan
 from tests.real.agents import agent, eventually, on_manager
-from tests.real.announced import settings
+from tests.real.announced import announcements, settings
 from tests.real.test_cli import koi_runtime
 from tests.world import World
 
+PLAIN = """\
+[Service]
+ExecStart=/usr/bin/python3 -m http.server {port}
+[X-Koi]
+Announce={name}
+Type=_http._tcp
+"""
 UNIT = """\
 [Service]
 ExecStart=/usr/bin/python3 -m http.server {port} --bind :: --directory {folder}
@@ -60,3 +67,22 @@ async def test_a_name_changes_hands_while_the_first_instance_is_unhealthy(
             page.write_text("yes")
             await found(lan, {("shop", 8081), ("shop #2", 8082)})
         assert "while" not in await explanation(world, "blue")
+
+
+async def test_no_instance_gets_the_name_that_avahi_took_after_a_conflict(
+    world: World, lan: Lan, tmp_path: Path
+) -> None:
+    settings(world, "[Runtime]\nBackends=systemd\n")
+    with lan.peer.spawn("avahi-publish", "-a", "-R", "box.local", "192.0.2.2") as other:
+        await eventually(lambda: lan.peer.resolve("box.local"), "the peer has the name")
+        lan.box.start_avahi()
+        async with agent(world, tmp_path):
+            for port, name in ((8081, "box-2"), (8082, "wiki")):
+                world.unit(f"{name}.service", PLAIN.format(name=name, port=port))
+                await on_manager(world, "start", f"{name}.service")
+            await found(lan, {("box-2", 8081), ("wiki", 8082)})
+            shown = await announcements(world, "box-2")
+            assert shown["box-2.local"] == "refused"
+            assert (await announcements(world, "wiki"))["wiki.local"] == "announced"
+            assert lan.peer.resolve("box-2.local") == "192.0.2.1"
+        other.kill()
