@@ -6,7 +6,7 @@ published port. A host name has one owner, or belongs to the replicas of one pro
 """
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from koi_agent.capabilities.mdns import service_names
 from koi_agent.capabilities.mdns.requests import HostRequest, ServiceRequest, requests_of
@@ -46,26 +46,23 @@ class _Names:
     """The names that are assigned in one contest."""
 
     def __init__(self, contenders: Sequence[Contender]) -> None:
-        self._numbers_of = _lowest_numbers(contenders)
-        self._shared: dict[Hashable, Key] = {}
+        self._holders = _holders(contenders)
         self._services: dict[str, Key] = {}
         self._next_number: dict[tuple[str, int], int] = {}
         self._host: tuple[Key, tuple[str, ...]] | None = None
 
     def service(self, owner: Key, request: ServiceRequest) -> Award:
         """Assign the first free service name, or none if another instance has this service."""
-        holder = self._shared.get(request.content)
-        if holder and holder != owner:
+        holder = self._holders[request.content].owner
+        if holder != owner:
             where = f"port {request.endpoint.port}"
             return Award("", f"{holder} has the service at {where} for both", is_shared=True)
-        request = replace(request, number=self._numbers_of[request.content])
         name = self._free_name(request)
         try:
             names.instance_name(name)
         except BadInput as bad:
             return Award("", str(bad))
         self._services[name.lower()] = owner
-        self._shared.setdefault(request.content, owner)
         first = service_names.numbered(request.name, request.number)
         if name == first:
             return Award(name)
@@ -95,10 +92,18 @@ class _Names:
         return Award(request.name)
 
 
-def _lowest_numbers(contenders: Sequence[Contender]) -> Mapping[Hashable, int]:
-    """Return the lowest number that is requested for each service."""
-    found: dict[Hashable, int] = {}
-    for _, request in contenders:
+def _holders(contenders: Sequence[Contender]) -> Mapping[Hashable, Contender]:
+    """Return which contender has each service: the first of those with the lowest number.
+
+    The first in rank changes when one task after the other is replaced; the lowest number stays.
+    """
+    numbers: dict[Hashable, int] = {}
+    found: dict[Hashable, Contender] = {}
+    for contender in contenders:
+        request = contender.request
         if isinstance(request, ServiceRequest):
-            found[request.content] = min(request.number, found.get(request.content, request.number))
+            before = numbers.get(request.content)
+            if before is None or request.number < before:
+                numbers[request.content] = request.number
+                found[request.content] = contender
     return found
