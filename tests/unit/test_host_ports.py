@@ -16,12 +16,18 @@ pytestmark = pytest.mark.one_at_a_time
 
 
 async def test_concurrent_scans_share_one_result() -> None:
-    table = ListenerTable()
+    async with asyncio.timeout(60):  # a busy machine may part the scans by more than FRESH
+        while await scans(ListenerTable(), 9) > 1:
+            pass
+
+
+async def scans(table: ListenerTable, callers: int) -> int:
+    """Return how many scans answer callers that ask at one time."""
     async with asyncio.TaskGroup() as group:
-        looks = [group.create_task(table.read()) for _ in range(9)]
-    first = looks[0].result()
-    assert first is not None
-    assert all(look.result() is first for look in looks)
+        looks = [group.create_task(table.read()) for _ in range(callers)]
+    results = [look.result() for look in looks]
+    assert None not in results
+    return len(set(map(id, results)))
 
 
 async def test_a_later_scan_has_a_result_of_its_own() -> None:
