@@ -11,6 +11,7 @@ from koi_agent.core.dbus_names import INSTANCES, MANAGER, NAME, ROOT
 from koi_agent.core.events import Gone
 from koi_agent.core.instance import InstanceState
 from tests.bus.clients import SHOP, WEB, Agent, agent
+from tests.http.serving import until
 from tests.world.bus import PrivateBus
 
 MANY = 200
@@ -78,9 +79,14 @@ async def test_name_is_owned_again_after_a_lost_bus_without_an_event(bus: Privat
 async def test_phase_can_change_while_the_bus_is_lost(bus: PrivateBus) -> None:
     async with agent(bus, SHOP) as running:
         bus.kill()
+        await until(lambda: not running.publisher.named.is_set())
         for phase in ("reloading", "", "stopping"):
             running.publisher.enter(phase)
             await asyncio.sleep(0)
+        bus.start()
+        await running.publisher.named.wait()
+        async with connected(bus.address) as link:
+            assert await link.get(NAME, ROOT, MANAGER, "State") == "stopping"
 
 
 async def test_kept_list_follows_every_change(bus: PrivateBus) -> None:

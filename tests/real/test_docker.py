@@ -5,6 +5,7 @@ import contextlib
 import random
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -157,13 +158,19 @@ async def test_a_short_run_is_signalled(world: World, docker: Dockerd, tmp_path:
         assert await published(world) == {}
 
 
+async def has_restarted(docker: Dockerd, id_: str) -> bool:
+    """Return True if the engine has restarted a container five times."""
+    shown = await asyncio.to_thread(docker.engine.call, "GET", f"/containers/{id_}/json")
+    return int(shown["RestartCount"]) >= 5
+
+
 async def test_a_container_in_a_crash_loop_is_one_run(
     world: World, docker: Dockerd, tmp_path: Path
 ) -> None:
     async with agent(world, tmp_path), observer(world) as seen:
         ids = await start(docker, 2, Cmd=["false"], HostConfig=ALWAYS)
-        await property_is(world, ids[0], "State", lambda state: state == "restarting")
-        await asyncio.sleep(3)
+        for id_ in ids:
+            await eventually(partial(has_restarted, docker, id_), "five restarts")
         await signalled(seen, ids, {(1, 0)})
         await property_is(world, ids[0], "State", lambda state: state == "restarting")
         await post(docker, "stop", ids[0])

@@ -15,7 +15,8 @@ from tests.namespaces import wait_until
 from tests.real.inside_docker import followed
 
 EXPOSED: dict[str, Any] = {"80/tcp": {}, "443/tcp": {}, "9/udp": {}}
-SERVE = "sleep {}; exec busybox httpd -f -p {}"
+SERVE = "exec busybox httpd -f -p {}"
+WAIT = "until test -e /open; do sleep 0.1; done; "
 DRIVER = {
     "the default": ([], "/docker/{}"),
     "a parent": (["--cgroup-parent=/mydocker"], "/mydocker/{}"),
@@ -23,9 +24,12 @@ DRIVER = {
 }
 
 
-def serve(docker: Dockerd, name: str, port: int, *, after: float = 0, **config: Any) -> str:
-    """Start a container that listens on one port, and whose image exposes others."""
-    command = ["sh", "-c", SERVE.format(after, port)]
+def serve(docker: Dockerd, name: str, port: int, *, waits: bool = False, **config: Any) -> str:
+    """Start a container that listens on one port, and whose image exposes others.
+
+    If it ``waits``, it listens once it has a file ``/open``.
+    """
+    command = ["sh", "-c", (WAIT if waits else "") + SERVE.format(port)]
     config = {"ExposedPorts": EXPOSED} | config
     id_ = docker.engine.create(name, Cmd=command, **config)
     docker.engine.call("POST", f"/containers/{id_}/start")
@@ -40,15 +44,16 @@ def test_on_the_hosts_network_a_container_has_what_it_listens_on(
         require("docker", reason)
     with Dockerd(tmp_path, *options) as docker, followed(docker) as inside:
         one = serve(docker, "one", 8123, network="host")
-        serve(docker, "none", 80, network="host", after=1000)
+        serve(docker, "none", 80, network="host", waits=True)
         late = {"koi.port": "8200"}
-        serve(docker, "late", 8200, network="host", after=3, Labels=late)
+        serve(docker, "late", 8200, network="host", waits=True, Labels=late)
         found = inside.until("one", lambda one: bool(one["ports"]))
         assert found["ports"] == ["listening 8123/tcp at 8123"]
         assert found["group"] == group.format(one)
         assert inside.ask("{} -.slice".format(found["pid"])) == ["one"]
         declared = inside.until("late", lambda late: bool(late["ports"]))
         assert declared["ports"] == ["declared 8200/tcp at 8200"]
+        docker.run("exec", "late", "sh", "-c", ">/open")
         inside.until("late", lambda late: late["ports"] == ["listening 8200/tcp at 8200"])
         none = inside.until("none", lambda none: none["pid"] > 0)
         assert (none["ports"], none["notes"]) == ([], [])
@@ -60,8 +65,8 @@ def test_any_process_of_a_container_leads_to_it(tmp_path: Path) -> None:
     if reason := dockerd.missing():
         require("docker", reason)
     with Dockerd(tmp_path) as docker, followed(docker) as inside:
-        serve(docker, "one", 1, after=1000)
-        serve(docker, "two", 2, after=1000)
+        serve(docker, "one", 1, waits=True)
+        serve(docker, "two", 2, waits=True)
         inside.until("one", lambda one: bool(one["group"]))
         inside.until("two", lambda two: bool(two["group"]))
         top = docker.engine.call("GET", "/containers/two/top?ps_args=-eo%20pid")

@@ -91,7 +91,9 @@ def test_interfaces_of_the_real_kernel_are_parsed() -> None:
 
 
 def test_addresses_of_the_real_kernel_can_be_bound() -> None:
-    for one in addresses.now():
+    found = addresses.now()
+    assert found
+    for one in found:
         family = socket.AF_INET6 if ":" in one.address else socket.AF_INET
         with socket.socket(family, socket.SOCK_DGRAM) as door:
             place = (one.address, 0, 0, one.interface) if ":" in one.address else (one.address, 0)

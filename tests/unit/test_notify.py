@@ -13,6 +13,7 @@ import sdnotify  # type: ignore[import-untyped]
 
 from koi_agent.host.notify import LAST_WORDS, Notifier, extending
 from tests.costs import used
+from tests.unit.virtual_time import in_virtual_time
 
 pytestmark = pytest.mark.usefixtures("leak_check")
 
@@ -166,13 +167,18 @@ def say_everything(notifier: Notifier) -> None:
 
 
 @pytest.mark.parametrize("address", ["", "vsock:2:1234", "relative", "@", "@no such", "/no/such"])
-def test_without_a_manager_nothing_is_sent(address: str) -> None:
+def test_without_a_manager_nothing_raises(address: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     say_everything(Notifier({"NOTIFY_SOCKET": address} if address else {}))
+    assert len(caplog.messages) == bool(address)
 
 
 @pytest.mark.parametrize("length", [107, 108, 5000])
-def test_address_of_any_length_raises_nothing(tmp_path: Path, length: int) -> None:
+def test_address_of_any_length_raises_nothing(
+    tmp_path: Path, length: int, caplog: pytest.LogCaptureFixture
+) -> None:
     say_everything(Notifier({"NOTIFY_SOCKET": str(tmp_path).ljust(length, "x")}))
+    assert len(caplog.messages) == 1
 
 
 def test_socket_that_refuses_is_logged(path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -298,18 +304,18 @@ def test_variables_after_the_loop_are_sent_by_close(
     assert all_heard(manager) == [["STATUS=ended"]]
 
 
+@in_virtual_time
 async def test_slow_work_extends_the_timeout_until_it_is_done(
     manager: socket.socket, notifier: Notifier
 ) -> None:
     with extending(notifier, by=0.2):
         await asyncio.sleep(0.37)
-    during = all_heard(manager)
-    assert len(during) >= 3
-    assert all(heard == ["EXTEND_TIMEOUT_USEC=200000"] for heard in during)
+    assert all_heard(manager) == [["EXTEND_TIMEOUT_USEC=200000"]] * 3
     await asyncio.sleep(0.25)
     assert all_heard(manager) == []
 
 
+@in_virtual_time
 async def test_fast_work_does_not_extend_the_timeout(
     manager: socket.socket, notifier: Notifier
 ) -> None:
