@@ -16,7 +16,6 @@ from koi_agent.core.dbus_names import NAME, ROOT
 from tests import dockerd
 from tests.conftest import require
 from tests.dockerd import Dockerd
-from tests.dockerd.engine import EngineFailed
 from tests.real.agents import Observer, agent, eventually, instance, observer, published
 from tests.world import World
 
@@ -24,7 +23,6 @@ FILE = ".config/koi-runtime/koi-runtime.conf.d/10-test.conf"
 SECOND = 1_000_000_000
 ALWAYS = {"RestartPolicy": {"Name": "always"}}
 CHECK = {"Test": ["CMD", "test", "-e", "/well"], "Interval": SECOND, "Retries": 1}
-STORM = ("start", "stop?t=0", "kill", "kill?signal=HUP", "restart?t=0", "pause", "unpause")
 
 
 def configure(world: World, docker: Dockerd) -> Dockerd:
@@ -237,33 +235,4 @@ async def test_containers_with_live_restore_do_not_stop_with_the_daemon(
             assert set(await settle(world, lasting)) == set(ids[cycle + 1 :])
         await signalled(seen, ids[:10], {(0, 1)})
         assert counted(seen, ids[10:]) == {(0, 0)}
-        assert (seen.unbalanced, await drift(world)) == ([], 0)
-
-
-async def storm(docker: Dockerd, ids: Sequence[str], seed: int) -> None:
-    """Send random actions to random containers until cancelled. Most are refused."""
-    chance = random.Random(seed)
-    while True:
-        target = f"/containers/{chance.choice(ids)}/{chance.choice(STORM)}"
-        with contextlib.suppress(EngineFailed, OSError):  # also while there is no daemon
-            await asyncio.to_thread(docker.engine.call, "POST", target)
-        await asyncio.sleep(0.01)
-
-
-@pytest.mark.timeout(300)
-async def test_the_daemon_may_be_killed_in_the_middle_of_a_storm(
-    world: World, lasting: Dockerd, tmp_path: Path
-) -> None:
-    ids = [*await start(lasting, 15), *await start(lasting, 15, HostConfig=ALWAYS)]
-    async with agent(world, tmp_path), watched(world, ids) as seen:
-        async with asyncio.TaskGroup() as group:
-            storms = [group.create_task(storm(lasting, ids, seed)) for seed in range(3)]
-            for _ in range(6):
-                await asyncio.sleep(1)
-                await asyncio.to_thread(lasting.kill)
-                await asyncio.to_thread(lasting.start)
-            for task in storms:
-                task.cancel()
-        left = set(await settle(world, lasting))
-        await eventually(lambda: seen.known == left, "the observer agrees")
         assert (seen.unbalanced, await drift(world)) == ([], 0)
