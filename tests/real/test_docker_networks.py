@@ -66,7 +66,8 @@ def test_any_process_of_a_container_leads_to_it(tmp_path: Path) -> None:
         require("docker", reason)
     with Dockerd(tmp_path) as docker, followed(docker) as inside:
         serve(docker, "one", 1, waits=True)
-        serve(docker, "two", 2, waits=True)
+        two = docker.engine.create("two", Cmd=["sh", "-c", "sleep 1000; true"])
+        docker.engine.call("POST", f"/containers/{two}/start")
         inside.until("one", lambda one: bool(one["group"]))
         inside.until("two", lambda two: bool(two["group"]))
         top = docker.engine.call("GET", "/containers/two/top?ps_args=-eo%20pid")
