@@ -5,9 +5,12 @@ from math import inf
 from typing import Final
 
 SHARE: Final = 0.2
-"""The part of the time in which the agent serves one user that always has more requests."""
+"""The part of the time in which the agent serves one user that always has more requests.
+
+Another user's request then finds the agent free four times of five, and waits for one at most.
+"""
 BURST: Final = 2.0
-"""Seconds of service that a user has at once: some times the first list of 5 000 instances."""
+"""Seconds of service that a user has at once, enough for the first list of 5 000 instances four times."""
 
 
 class Ration:
