@@ -19,7 +19,7 @@ OBJECTS: Final = (ROOT, "org.freedesktop.DBus.ObjectManager")
 INTROSPECTABLE: Final = "org.freedesktop.DBus.Introspectable"
 PEER: Final = "org.freedesktop.DBus.Peer"
 SINK: Final = "org.example.Sink1"
-"""A service that answers no call of the attack. What others wait for it is due to the bus."""
+"""A service that answers no call of the attack. Users wait for it because of the bus alone."""
 FLOOD: Final = 10
 """Calls that a connection sends each second. With 100, the bus alone answers no user at all."""
 HEAD: Final = b"GET /v1/runtime/instances HTTP/1.1\r\nHost: localhost\r\n"

@@ -39,7 +39,7 @@ Entry = tuple[Connection, Message]
 class CallQueue:
     """``answer`` is called for each call and its uid, and must not raise.
 
-    If it returns a task, no other call is answered before the task ends. ``now`` returns the time in
+    If it returns a task, no other call is answered before the task ends. ``now`` returns a time in
     seconds.
     """
 

@@ -1,4 +1,4 @@
-"""The turns of requests: one client's requests wait for each other, and never for another's."""
+"""The turns of requests: those of one client wait for each other, and no others do."""
 
 import asyncio
 

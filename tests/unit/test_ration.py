@@ -10,7 +10,7 @@ from koi_agent.core.ration import Ration
 
 RATE, BURST = 0.5, 4.0
 USES = st.tuples(st.sampled_from("ab"), st.floats(0, BURST), st.floats(0, 10))
-"""Who uses how much, and the seconds until the next use."""
+"""An owner, the amount that it uses, and the seconds until the next use."""
 
 
 class Clock:
