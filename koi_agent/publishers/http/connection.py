@@ -95,7 +95,8 @@ class Connection(web.RequestHandler):
     def eof_received(self) -> bool:  # type: ignore[override] # asyncio documents bool
         """Keep the connection open for the responses to what has arrived.
 
-        A stream has no end to wait for: its connection is closed. The same holds once the client is gone.
+        A stream has no end to wait for: its connection is closed. So is that of a client that
+        is gone.
         """
         waiting = self._busy or bool(self._unread)
         if self.stream or not waiting or _hung_up(self._open_transport):
