@@ -1,6 +1,6 @@
-"""A queue of method calls: each sender's in order, one of each user in turn.
+"""A queue of method calls: each sender's in order, and the user that had the least comes first.
 
-A user has one turn however many connections it calls from, and its connections take turns among
+A user has one ration however many connections it calls from, and its connections take turns among
 themselves. A call waits until the user of its sender is known.
 
 The calls of one read can take seconds to answer, so the rest of the agent runs in between. No
@@ -39,7 +39,8 @@ Entry = tuple[Connection, Message]
 class CallQueue:
     """``answer`` is called for each call and its uid, and must not raise.
 
-    If it returns a task, the user's next call waits until the task ends.
+    If it returns a task, no other call is answered before the task ends. ``now`` returns a time in
+    seconds.
     """
 
     def __init__(

@@ -5,13 +5,16 @@ from math import inf
 from typing import Final
 
 SHARE: Final = 0.2
-"""The part of the time in which the agent serves one user that always has more requests."""
+"""The part of the time in which the agent serves one user that always has more requests.
+
+Another user's request then finds the agent free four times of five, and waits for one at most.
+"""
 BURST: Final = 2.0
-"""Seconds of service that a user has at once: some times the first list of 5 000 instances."""
+"""Seconds of service that a user has at once: four times the first list of 5 000 instances."""
 
 
 class Ration:
-    """What each owner may still use.
+    """The amounts that owners may still use.
 
     An owner that used nothing for long has ``burst``. What it uses comes back at ``rate`` a second.
     The last use may exceed what is left, and is then a debt of ``burst`` at most. Owners that are
@@ -40,7 +43,7 @@ class Ration:
         return self._burst - max(until_whole, 0) * self._rate
 
     def spend(self, owner: Hashable, amount: float) -> None:
-        """Note that an owner used some."""
+        """Subtract what an owner used."""
         if owner in self._unlimited:
             return
         now = self._now()

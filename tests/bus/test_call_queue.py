@@ -1,6 +1,8 @@
 """The order and the bounds of queued calls."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import cast
 
 from koi_agent.bus.call_queue import (
@@ -15,9 +17,14 @@ from koi_agent.bus.call_queue import (
 )
 from koi_agent.bus.client import Connection
 from koi_agent.bus.messages import Header, Message, MessageType
+from koi_agent.core.ration import BURST, SHARE
+from tests.http.serving import PATIENCE, until
 
 BIG = bytes(SENDER_LIMIT - CALL_OVERHEAD)
 """The arguments of the largest call that a sender can queue."""
+
+COST = TIME_SLICE / 2
+"""Seconds that an answer takes."""
 
 
 class Link:
@@ -36,24 +43,36 @@ class Queue(CallQueue):
     def __init__(self) -> None:
         self.answered: list[str] = []
         self.time = 0.0
+        self.large: dict[str, asyncio.Future[None]] = {}
         super().__init__(self._note, (0,), lambda: self.time)
 
-    def _note(self, _connection: Connection, message: Message, uid: int) -> None:
+    def _note(
+        self, _connection: Connection, message: Message, uid: int
+    ) -> asyncio.Future[None] | None:
         self.answered.append(f"{uid}{message.header.sender}")
-        self.time += TIME_SLICE / 2
+        self.time += COST
+        return self.large.get(message.header.sender)
 
     def call(self, sender: str, uid: int | None, body: bytes = b"") -> bool:
         return self.add(LINK, Message(Header(kind=MessageType.CALL, sender=sender), body, 108), uid)
 
     async def all(self) -> list[str]:
         """Answer all calls; return their users and senders."""
+        async with self.running():
+            await until(lambda: not self._calls)
+        return self.answered
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
         async with asyncio.TaskGroup() as group:
             task = group.create_task(self.run())
-            async with asyncio.timeout(60):
-                while self._calls:  # noqa: ASYNC110 - the queue has no event for its end
-                    await asyncio.sleep(0)
+            yield
             task.cancel()
-        return self.answered
+
+    async def exhausted(self) -> int:
+        """Wait until all calls wait for a ration; return how many were answered."""
+        await until(lambda: bool(self._calls) and self._first() is None)
+        return len(self.answered)
 
 
 async def test_user_with_many_connections_has_one_turn() -> None:
@@ -135,3 +154,69 @@ async def test_waiting_sender_is_bounded_and_what_its_user_cannot_queue_is_retur
     for number in range(USER_LIMIT // SENDER_LIMIT):
         assert queue.call(f":c{number}", 1, BIG)
     assert len(queue.assign(":b", 1)) == 1
+
+
+async def test_user_that_always_has_more_calls_is_answered_a_part_of_the_time() -> None:
+    queue = Queue()
+    for number in range(1000):
+        for _ in range(2):
+            assert queue.call(f":a{number}", 1)
+    async with queue.running():
+        at_once = await queue.exhausted()
+        assert BURST - COST <= at_once * COST <= (BURST + COST) / (1 - SHARE)
+        queue.time += 1
+        later = await queue.exhausted() - at_once
+        assert SHARE - 2 * COST <= later * COST <= (SHARE + 2 * COST) / (1 - SHARE)
+
+
+async def test_others_are_answered_while_a_user_waits() -> None:
+    queue = Queue()
+    for _ in range(1500):
+        assert queue.call(":a", 1)
+    async with queue.running():
+        count = await queue.exhausted()
+        for sender, uid in ((":b", 2), (":root", 0)):
+            for _ in range(3):
+                queue.call(sender, uid)
+        await until(lambda: len(queue.answered) >= count + 6)
+    assert queue.answered[count : count + 6] == ["0:root"] * 3 + ["2:b"] * 3
+
+
+async def test_user_that_waits_for_each_reply_is_never_paused() -> None:
+    queue = Queue()
+    async with queue.running():
+        for number in range(round(3 * BURST / COST)):
+            queue.call(":a", 1)
+            async with asyncio.timeout(PATIENCE):
+                while len(queue.answered) <= number:  # noqa: ASYNC110 - there is no event
+                    await asyncio.sleep(0)
+        assert queue._ration.pause(1) > 0
+
+
+async def test_root_is_never_paused() -> None:
+    queue = Queue()
+    for number in range(round(3 * BURST / COST)):
+        assert queue.call(f":{number}", 0)
+    assert len(await queue.all()) == round(3 * BURST / COST)
+
+
+async def test_user_that_had_less_comes_first() -> None:
+    queue = Queue()
+    for uid in (1, 2, 3):
+        queue._ration.spend(uid, 1 / uid)
+        queue.call(":a", uid)
+    assert await queue.all() == ["3:a", "2:a", "1:a"]
+
+
+async def test_no_reply_overtakes_a_large_one() -> None:
+    queue = Queue()
+    large = queue.large[":large"] = asyncio.get_running_loop().create_future()
+    for sender in (":large", ":b"):
+        queue.call(sender, 0)
+    async with queue.running():
+        await until(lambda: queue.answered == ["0:large"])
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert queue.answered == ["0:large"]
+        large.set_result(None)
+        await until(lambda: queue.answered == ["0:large", "0:b"])

@@ -190,6 +190,22 @@ async def test_users_are_asked_for_again_on_a_new_connection(bus: PrivateBus) ->
             assert set(server._callers._uids) == {link.name}
 
 
+async def test_users_are_known_after_the_connection_that_asks_for_them_is_lost(
+    bus: PrivateBus,
+) -> None:
+    server = Server(Tree())
+    async with serving(bus.address, server) as ours:
+        for _ in range(3):
+            async with connected(bus.address) as link:
+                await ping(link)
+            assert server._callers
+            asking = server._callers._link
+            assert asking
+            assert asking is not ours
+            asking._socket.close()
+        assert not ours.closed
+
+
 async def test_many_connections_of_one_user_have_one_turn(open_bus: PrivateBus) -> None:
     tree = Tree()
     async with (

@@ -225,3 +225,17 @@ async def test_oldest_stream_of_the_client_with_most_ends(loopback: socket.socke
 )
 def test_addresses_of_one_host_are_one_client(one: str, other: str, *, same: bool) -> None:
     assert (of_address(ip_address(one)) == of_address(ip_address(other))) is same
+
+
+async def test_requests_of_clients_that_are_gone_are_not_handled(path: socket.socket) -> None:
+    agent = Agent(*MANY)
+    async with serving(agent, path):
+        for _ in range(40):
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.connect(path.getsockname())
+                sock.sendall(REQUEST + b"\r\n")
+        assert (await ask(path, "/v1/runtime/instances")).status == 200
+        listeners = agent.publisher._listeners
+        await until(lambda: not any(one._connections or one._waiting for one in listeners))
+        # The first of them may be handled before its end is read.
+        assert agent.publisher._handlers.requests[200] < 20

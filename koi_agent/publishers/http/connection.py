@@ -1,6 +1,7 @@
 """A client's connection: aiohttp's protocol with deadlines, and an end that loses no request."""
 
 import asyncio
+import select
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol, cast
@@ -61,6 +62,7 @@ class Connection(web.RequestHandler):
         self._limits = limits
         self._open_transport: asyncio.Transport | None = None
         self._deadline: asyncio.TimerHandle | None = None
+        self._handler: asyncio.Task[Any] | None = None
         self._busy = False
         self._unread = 0
 
@@ -68,11 +70,6 @@ class Connection(web.RequestHandler):
     def idle(self) -> bool:
         """True after a response, while no byte of a next request has arrived."""
         return bool(self.idle_since) and not self._busy and not self._unread
-
-    @property
-    def gone(self) -> bool:
-        """True once the client has closed the connection."""
-        return self._open_transport is None
 
     @property
     def headless(self) -> bool:
@@ -98,10 +95,11 @@ class Connection(web.RequestHandler):
     def eof_received(self) -> bool:  # type: ignore[override] # asyncio documents bool
         """Keep the connection open for the responses to what has arrived.
 
-        A stream has no end to wait for: its connection is closed.
+        A stream has no end to wait for: its connection is closed. So is that of a client that
+        is gone.
         """
         waiting = self._busy or bool(self._unread)
-        if self.stream or not waiting:
+        if self.stream or not waiting or _hung_up(self._open_transport):
             return False
         self.closing = True
         if not self._busy:
@@ -114,18 +112,24 @@ class Connection(web.RequestHandler):
         self._cancel_deadline()
         if self.stream:
             self.stream.close()
+        elif self._handler:
+            self._handler.cancel()
         if not self._busy:
             self._owner.on_closed(self)
 
     @contextmanager
     def handling(self) -> Iterator[None]:
-        """Mark the connection as busy while a request is handled."""
+        """Mark the connection as busy while a request is handled.
+
+        The task of the request is cancelled once the client is gone.
+        """
         self._cancel_deadline()
+        self._handler = asyncio.current_task()
         self._busy, self._unread = True, 0
         try:
             yield
         finally:
-            self._busy = False
+            self._handler, self._busy = None, False
             self.idle_since = self._clock.time()
             if self._open_transport is None:
                 self._owner.on_closed(self)
@@ -188,3 +192,13 @@ class Connection(web.RequestHandler):
         if self._deadline:
             self._deadline.cancel()
             self._deadline = None
+
+
+def _hung_up(transport: asyncio.Transport | None) -> bool:
+    """Return True if the client can't read any longer, as far as the kernel knows."""
+    sock = transport and transport.get_extra_info("socket")
+    if not sock:
+        return True
+    poll = select.poll()
+    poll.register(sock.fileno(), 0)
+    return bool(poll.poll(0))

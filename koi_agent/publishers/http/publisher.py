@@ -29,8 +29,6 @@ log = logging.getLogger(__name__)
 
 BATCH = 256 * 1024
 """Bytes of a body that are written at once, and one more piece."""
-GONE = Response(status=499)
-"""Counts a request whose client is gone, by the status that other servers count."""
 
 
 class HTTPPublisher:
@@ -113,7 +111,7 @@ class HTTPPublisher:
                 route, id_ = self._routes.find(request.method, request.rel_url.raw_path)
                 parsed = _parsed(request, id_, host, connection.client)
                 async with self._turns.turn(connection.client):
-                    response = GONE if connection.gone else await route.handler(parsed)
+                    response = await route.handler(parsed)
             except RequestError as error:
                 response = error.response()
             return await self._send(request, connection, response)

@@ -1,0 +1,124 @@
+"""The hostile user of ``bench.unfair``, and a service that does nothing: processes of their own."""
+
+import asyncio
+import os
+import sys
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Final
+
+from koi_agent.bus import sasl
+from koi_agent.bus.client import BUS, BUS_PATH, Connection
+from koi_agent.bus.connection import open_socket
+from koi_agent.bus.messages import Flag, Header, Message, MessageType, encode
+from koi_agent.bus.writer import BusLost
+from koi_agent.core.dbus_names import INSTANCES, MANAGER, ROOT
+from tests.world.users import NOBODY
+
+OBJECTS: Final = (ROOT, "org.freedesktop.DBus.ObjectManager")
+INTROSPECTABLE: Final = "org.freedesktop.DBus.Introspectable"
+PEER: Final = "org.freedesktop.DBus.Peer"
+SINK: Final = "org.example.Sink1"
+"""A service that answers no call of the attack. Users wait for it because of the bus alone."""
+FLOOD: Final = 10
+"""Calls that a connection sends each second. With 100, the bus alone answers no user at all."""
+HEAD: Final = b"GET /v1/runtime/instances HTTP/1.1\r\nHost: localhost\r\n"
+STREAM: Final = b"GET /v1/runtime/events HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+@dataclass(frozen=True)
+class Harm:
+    """Calls of one kind: ``turns`` floods on each connection, a second apart."""
+
+    target: tuple[str, str]
+    member: str
+    reads: bool = True
+    turns: int = 20
+    flags: int = 0
+
+    def frames(self, destination: str) -> bytes:
+        """Return all calls of one turn; none has the serial of Hello."""
+        path, interface = self.target
+        header = Header(kind=MessageType.CALL, path=path, interface=interface, member=self.member)
+        header.destination, header.flags = destination, self.flags
+        return b"".join(encode(replace(header, serial=2 + at)) for at in range(FLOOD))
+
+
+HARMS: Final = (
+    Harm(OBJECTS, "GetManagedObjects"),
+    Harm(OBJECTS, "GetManagedObjects", reads=False),
+    Harm((ROOT, MANAGER), "ListInstances", turns=1),
+    Harm((INSTANCES, INTROSPECTABLE), "Introspect"),
+    Harm((INSTANCES, INTROSPECTABLE), "Introspect", reads=False, turns=1),
+    Harm((INSTANCES, INTROSPECTABLE), "Introspect", flags=Flag.NO_REPLY_EXPECTED),
+    Harm((ROOT, MANAGER), "Unknown"),
+    Harm((ROOT, PEER), "Ping"),
+)
+
+
+async def on_bus(address: str, harm: Harm, destination: str) -> None:
+    """Connect and do harm, again and again."""
+    frames, loop = harm.frames(destination), asyncio.get_running_loop()
+    hello = Header(kind=MessageType.CALL, path=BUS_PATH, interface=BUS, member="Hello", serial=1)
+    hello.destination = BUS
+    while True:
+        with suppress(BusLost, OSError), await sasl.connect(address) as sock:
+            await loop.sock_sendall(sock, encode(hello))
+            for _ in range(harm.turns):
+                await loop.sock_sendall(sock, frames)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(1):
+                        while harm.reads and await loop.sock_recv(sock, 1 << 18):
+                            pass
+                        await asyncio.sleep(1)
+        await asyncio.sleep(0.05)
+
+
+async def on_http(path: str, sent: bytes) -> None:
+    """Connect, send, and connect again once the agent closes the connection."""
+    while True:
+        with suppress(OSError):
+            reader, writer = await asyncio.open_unix_connection(path)
+            writer.write(sent)
+            while await reader.read(65536):
+                if sent.startswith(HEAD) and sent.endswith(b"\r\n\r\n"):
+                    writer.write(sent)
+            writer.close()
+        await asyncio.sleep(0.05)
+
+
+async def hurt(address: str, path: str, destination: str, connections: int) -> None:
+    http = (b"", HEAD, STREAM, HEAD + b"\r\n")
+    async with asyncio.TaskGroup() as group:
+        for number in range(connections):
+            group.create_task(on_bus(address, HARMS[number % len(HARMS)], destination))
+            group.create_task(on_http(path, http[number % len(http)]))
+
+
+async def swallow(address: str) -> None:
+    """Answer pings without a path that the attack has."""
+
+    def on_call(message: Message) -> None:
+        if message.header.path == "/":
+            header = Header(kind=MessageType.RETURN, reply_serial=message.header.serial)
+            header.destination = message.header.sender
+            link.send(header)
+
+    opened = await open_socket(address, on_call)
+    link = Connection(opened, address)
+    await link.request_name(SINK)
+    await link.wait_closed()
+
+
+def main() -> None:
+    if sys.argv[1] == "--sink":
+        asyncio.run(swallow(sys.argv[2]))
+        return
+    address, path, destination, connections = sys.argv[1:]
+    os.setgid(NOBODY)
+    os.setuid(NOBODY)
+    asyncio.run(hurt(address, path, destination, int(connections)))
+
+
+if __name__ == "__main__":
+    main()
