@@ -1,7 +1,7 @@
 """Measures the idle agent for a minute: ``python -m bench.idle`` as root.
 
-It follows a real systemd and a fake engine with 50 containers. No full
-list is due in the minute. A wakeup is a voluntary context switch of one of its threads.
+It follows a real systemd and a fake engine with 50 containers. No full list is due in the minute.
+A wakeup is a voluntary context switch of one of its threads.
 """
 
 import tempfile

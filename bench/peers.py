@@ -133,6 +133,7 @@ def follower(command: list[str]) -> Iterator[tuple[int, FakeEngine]]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         engine = stack.enter_context(FakeEngine(folder / "docker.sock"))
         variables = {"DOCKER_HOST": f"unix://{folder / 'docker.sock'}", "HOME": str(folder)}
+        variables |= {"KOI_DATA_DIR": str(folder / "koi"), "KOI_NO_CREDENTIAL_STORE": "1"}
         process = subprocess.Popen(command, env=os.environ | variables, stdout=subprocess.DEVNULL)
         stack.callback(process.wait)
         stack.callback(process.terminate)
