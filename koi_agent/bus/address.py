@@ -7,10 +7,10 @@ transport (``dir``, ``tmpdir``, ``runtime``) are for servers that listen.
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
-from koi_agent.bus.writer import BusLost
+from koi_agent.bus.errors import BusLost
 from koi_agent.core.errors import BadInput, ConfigError
 
 SYSTEM_BUS = "unix:path=/run/dbus/system_bus_socket"
@@ -18,8 +18,7 @@ _VALUE = re.compile(r"(?:[-0-9A-Za-z_/.\\*]|%[0-9A-Fa-f]{2})*")
 """Every other byte must be escaped."""
 
 
-@dataclass(frozen=True, slots=True)
-class SocketAddress:
+class SocketAddress(NamedTuple):
     """A unix socket; the path of an abstract one begins with NUL.
 
     ``guid`` is the server's GUID in lower case, or "" if the address does not give it.

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 from koi_agent.bus.address import address
 from koi_agent.bus.client import CallError, Connection, connected
+from koi_agent.bus.errors import BusLost
 from koi_agent.bus.messages import Flag
 from koi_agent.bus.object_paths import decode
-from koi_agent.bus.writer import BusLost
 from koi_agent.cli import unit
 from koi_agent.core.dbus_names import INSTANCE, MANAGER, NAME, ROOT
 from koi_agent.core.errors import BadInput, KoiError

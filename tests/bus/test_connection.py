@@ -9,9 +9,9 @@ import pytest
 from koi_agent.bus import writer
 from koi_agent.bus.client import Connection, connected
 from koi_agent.bus.connection import Timing, open_socket
+from koi_agent.bus.errors import BusLost
 from koi_agent.bus.messages import Header, MessageType, encode, marshal
 from koi_agent.bus.signals import Changed, Signal, Subscription
-from koi_agent.bus.writer import BusLost
 from tests.bus.far_ends import (
     Behaviour,
     answer,

@@ -16,7 +16,8 @@ from koi_agent.bus.interfaces import (
     Property,
     interface,
 )
-from koi_agent.bus.messages import Variant, marshal
+from koi_agent.bus.messages import marshal
+from koi_agent.bus.variants import Variant
 from koi_agent.bus.writer import BusLost
 from koi_agent.core.dbus_names import MANAGER, NAME
 from koi_agent.core.errors import BackendLost, BadInput, ConfigError
