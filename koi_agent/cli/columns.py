@@ -1,12 +1,11 @@
 """The columns of a list of instances; a new column is a new row."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from koi_agent.cli import formatting
 from koi_agent.cli.output import Style
-from koi_agent.core.lookup import names_of
+from koi_agent.core.titles import names_of
 
 DEFAULT: Final = ("name", "backend", "state", "health", "ports", "addresses", "announced")
 
@@ -15,8 +14,7 @@ def _plain(_record: formatting.Record) -> Style:
     return Style.PLAIN
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(NamedTuple):
     """A column: ``values`` returns the values of an instance, each a text for one line."""
 
     values: Callable[[formatting.Record], Iterable[str]]

@@ -1,20 +1,13 @@
 """``koi-runtime list``: instances in a table."""
 
-import asyncio
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Self
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple, Self
 
-from koi_agent.cli import resolve
+from koi_agent.cli import syntax
 from koi_agent.cli.arguments import Arguments, UsageError
-from koi_agent.cli.client import agent
 from koi_agent.cli.columns import COLUMNS, DEFAULT, announced
 from koi_agent.cli.output import Output, complain
 from koi_agent.cli.table import Cell, table
-from koi_agent.config import BACKENDS
-from koi_agent.core import lookup
-from koi_agent.core.instance import Health, InstanceState
-from koi_agent.core.schema.instance import INSTANCE_PROPERTIES
 from koi_agent.core.text import printable
 
 Record = dict[str, Any]
@@ -23,8 +16,7 @@ BOUND = 160
 """Columns of a table that is written into a pipe, where the first column is never cut."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filters:
+class Filters(NamedTuple):
     """The instances that are listed; an empty collection admits all values."""
 
     backends: Collection[str] = ()
@@ -36,9 +28,9 @@ class Filters:
     def of(cls, arguments: Arguments) -> Self:
         """Return the filters of a command line; raise ``UsageError``."""
         return cls(
-            backends=words("--backend", arguments.backends, BACKENDS),
-            states=words("--state", arguments.state, [str(state) for state in InstanceState]),
-            healths=words("--health", arguments.health, [str(health) for health in Health]),
+            backends=words("--backend", arguments.backends),
+            states=words("--state", arguments.state),
+            healths=words("--health", arguments.health),
             announced=arguments.announced,
         )
 
@@ -55,10 +47,12 @@ class Filters:
 
 def act(arguments: Arguments, output: Output) -> int:
     filters = Filters.of(arguments)
-    chosen = words("--columns", arguments.columns, COLUMNS) or DEFAULT
-    (order,) = words("--sort", arguments.sort, COLUMNS) or ("name",)
-    known = asyncio.run(read(arguments.agent))
-    meant, missing = named(known, arguments.names)
+    chosen = words("--columns", arguments.columns) or DEFAULT
+    (order,) = words("--sort", arguments.sort) or ("name",)
+    from koi_agent.cli import instances, resolve  # noqa: PLC0415
+
+    known = instances.read(arguments.agent)
+    meant, missing = instances.named(known, arguments.names)
     records = [one for one in meant if filters.admit(one)]
     records.sort(key=lambda record: values(record, order))
     if output.mode != "off":
@@ -79,32 +73,16 @@ def act(arguments: Arguments, output: Output) -> int:
     return 1 if missing else 0
 
 
-def words(option: str, given: str | None, known: Iterable[str]) -> Sequence[str]:
+def words(flag: str, given: str | None) -> Sequence[str]:
     """Return the words of an option, separated by commas; raise ``UsageError`` for others."""
-    accepted = list(known)
     found = [word.strip().lower() for word in (given or "").split(",") if word.strip()]
-    for word in found:
-        if word not in accepted:
-            raise UsageError(f"{option}: not a known word: '{word}'; write {', '.join(accepted)}")
+    if found:
+        (option,) = (option for option in syntax.LIST if flag in option.flags)
+        for word in found:
+            if word not in option.words:
+                accepted = ", ".join(option.words)
+                raise UsageError(f"{flag}: not a known word: '{word}'; write {accepted}")
     return found
-
-
-async def read(scope: str) -> list[Record]:
-    """Return the records of all instances, sorted by name."""
-    async with agent(scope) as client:
-        records = [INSTANCE_PROPERTIES.record(values) for values in await client.instances()]
-    return sorted(records, key=lambda record: (record["name"], record["backend"], record["id"]))
-
-
-def named(records: Sequence[Record], names: Sequence[str]) -> tuple[list[Record], list[str]]:
-    """Return the records that any of the words means, and the words that mean none."""
-    if not names:
-        return list(records), []
-    subjects = [resolve.subject(record) for record in records]
-    found = {word: lookup.find(word, subjects) for word in names}
-    keys = {str(one.key) for some in found.values() for one in some}
-    meant = [record for record in records if record["key"] in keys]
-    return meant, [word for word, some in found.items() if not some]
 
 
 def values(record: Record, column: str) -> list[str]:

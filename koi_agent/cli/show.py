@@ -28,12 +28,12 @@ def act(arguments: Arguments, output: Output) -> int:
     return resolve.write_each(arguments, output, record, partial(block, scope=arguments.agent))
 
 
-async def record(client: Client, path: str) -> dict[str, Any]:
+def record(client: Client, path: str) -> dict[str, Any]:
     """Return the properties of an instance, with what its explanation adds."""
-    properties = INSTANCE_PROPERTIES.record(await client.properties(path, INSTANCE))
-    explanation = await client.explanation(properties["key"])
+    properties = INSTANCE_PROPERTIES.record(client.properties(path, INSTANCE))
+    explanation = client.explanation(properties["key"])
     return properties | {
-        "description": await client.description(properties["unit"]) if properties["unit"] else "",
+        "description": client.description(properties["unit"]) if properties["unit"] else "",
         "refused": records.refusals(explanation),
         "notes": records.items(explanation, "notes"),
     }

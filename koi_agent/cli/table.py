@@ -2,7 +2,7 @@
 
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from koi_agent.cli.output import Output, Style
 from koi_agent.core.text import printable
@@ -12,8 +12,7 @@ NARROWEST = 8
 """The least width of a column, in characters of the terminal."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
+class Cell(NamedTuple):
     """The text of a cell, which may be foreign, and its style."""
 
     text: str

@@ -1,26 +1,15 @@
-"""The description and the log of an instance's unit, for ``show``."""
+"""The log of an instance's unit, for ``show``."""
 
 import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
 
-from koi_agent.bus.client import CallError, Connection
 from koi_agent.core.text import printable
 
-SYSTEMD = "org.freedesktop.systemd1"
-MANAGER = (SYSTEMD, "/org/freedesktop/systemd1", f"{SYSTEMD}.Manager")
 LINES = 10
 """Lines of the journal, as many as systemctl shows."""
 TIMEOUT = 5.0
 """Seconds that journalctl may take."""
-
-
-async def description(link: Connection, unit: str) -> str:
-    """Return Description= of a unit that is loaded; "" if not known."""
-    with suppress(CallError, TimeoutError):
-        (path,) = await link.call(MANAGER, "GetUnit", "s", (unit,))
-        return str(await link.get(SYSTEMD, str(path), f"{SYSTEMD}.Unit", "Description"))
-    return ""
 
 
 def log_lines(unit: str, scope: str) -> Sequence[str]:
