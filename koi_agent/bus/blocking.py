@@ -18,11 +18,11 @@ from koi_agent.bus.calls import (
     OPEN_TIMEOUT,
     PROPERTIES,
     Call,
-    answer,
     is_reply,
     unique_name,
+    values_of,
 )
-from koi_agent.bus.errors import BusLost, CallError, reason_of
+from koi_agent.bus.errors import BusLost, reason_of
 from koi_agent.bus.messages import Message, decode, extent
 from koi_agent.core.errors import BadInput
 
@@ -76,10 +76,9 @@ class BlockingConnection:
         A variant is replaced by its content. Raises ``CallError`` for an error reply,
         ``BusLost``, or ``TimeoutError`` after ``within`` seconds.
         """
-        reply = answer(self.ask(Call(target, member, signature, body), within=within, flags=flags))
-        if isinstance(reply, CallError):
-            raise reply
-        return reply
+        return values_of(
+            self.ask(Call(target, member, signature, body), within=within, flags=flags)
+        )
 
     def ask(self, call: Call, *, within: float = CALL_TIMEOUT, flags: int = 0) -> Message:
         """Send a call and wait for its reply, which may be an error.

@@ -71,3 +71,11 @@ def answer(reply: Message) -> list[Any] | CallError:
         text = values[0] if values and isinstance(values[0], str) else ""
         return CallError(reply.header.error_name, text)
     return values
+
+
+def values_of(reply: Message) -> list[Any]:
+    """Return the values of a reply, or raise its error."""
+    result = answer(reply)
+    if isinstance(result, CallError):
+        raise result
+    return result

@@ -8,10 +8,11 @@ from typing import Any, NamedTuple, TypeVar
 
 from koi_agent.bus.address import address
 from koi_agent.bus.blocking import BlockingConnection, connected
-from koi_agent.bus.calls import PROPERTIES
+from koi_agent.bus.calls import PROPERTIES, UNREADABLE_REPLY, Call, values_of
 from koi_agent.bus.errors import BusLost, CallError
-from koi_agent.bus.messages import Flag
+from koi_agent.bus.messages import Flag, MessageType
 from koi_agent.bus.object_paths import decode
+from koi_agent.bus.selection import MANAGED_OBJECTS, Selection, managed_objects
 from koi_agent.core.dbus_names import INSTANCE, MANAGER, NAME, ROOT
 from koi_agent.core.errors import BadInput, KoiError
 
@@ -93,6 +94,21 @@ class Client:
     def instances(self) -> list[Properties]:
         """Return the properties of all instances, by one call."""
         return instances_of(self._call(ROOT, OBJECT_MANAGER, "GetManagedObjects", returns=dict))
+
+    def selected(self, selection: Selection) -> list[dict[str, Any]]:
+        """Return some properties of all instances; the others are not read.
+
+        A value that is missing or of another type has the default that ``selection`` gives.
+        """
+        call = Call((NAME, ROOT, OBJECT_MANAGER), "GetManagedObjects")
+        reply = self._link.ask(call)
+        if reply.header.kind == MessageType.ERROR or reply.header.signature != MANAGED_OBJECTS:
+            values_of(reply)
+            raise malformed(call.member)
+        try:
+            return managed_objects(reply.body, reply.endian, INSTANCE, selection)
+        except BadInput as error:
+            raise CallError(UNREADABLE_REPLY, str(error)) from error
 
     def rows(self) -> list[Row]:
         """Return the short list of all instances."""

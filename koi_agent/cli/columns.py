@@ -15,14 +15,23 @@ def _plain(_record: formatting.Record) -> Style:
 
 
 class Column(NamedTuple):
-    """A column: ``values`` returns the values of an instance, each a text for one line."""
+    """A column: ``values`` returns the values of an instance, each a text for one line.
 
+    ``keys`` are the keys of the record that the column needs.
+    """
+
+    keys: Sequence[str]
     values: Callable[[formatting.Record], Iterable[str]]
     style: Callable[[formatting.Record], Style] = _plain
 
 
-def _text(key: str) -> Callable[[formatting.Record], Iterable[str]]:
-    return lambda record: [str(record.get(key) or "")]
+def _text(key: str) -> Column:
+    """Return the column of a text, which may not be known."""
+    return Column((key,), lambda record: [str(record.get(key) or "")])
+
+
+def _texts(key: str) -> Column:
+    return Column((key,), lambda record: record[key])
 
 
 def _state_style(record: formatting.Record) -> Style:
@@ -39,19 +48,23 @@ def announced(record: formatting.Record) -> Sequence[str]:
 
 
 COLUMNS: Final[Mapping[str, Column]] = {
-    "name": Column(_text("name")),
-    "backend": Column(_text("backend")),
-    "state": Column(lambda record: [formatting.state(record)], _state_style),
-    "health": Column(_text("health"), lambda record: formatting.quiet_style(record["health"])),
-    "ports": Column(formatting.short_ports),
-    "addresses": Column(lambda record: record["ips"]),
-    "announced": Column(announced),
-    "id": Column(_text("id")),
-    "key": Column(_text("key")),
-    "unit": Column(_text("unit")),
-    "aliases": Column(lambda record: record["aliases"]),
-    "image": Column(_text("image")),
-    "project": Column(_text("project")),
-    "problems": Column(lambda record: record["problems"]),
+    "name": _text("name"),
+    "backend": _text("backend"),
+    "state": Column(("state", "stale"), lambda record: [formatting.state(record)], _state_style),
+    "health": Column(
+        ("health",),
+        lambda record: [record["health"]],
+        lambda record: formatting.quiet_style(record["health"]),
+    ),
+    "ports": Column(("ports",), formatting.short_ports),
+    "addresses": _texts("ips"),
+    "announced": Column(("announcements",), announced),
+    "id": _text("id"),
+    "key": Column(("backend", "id"), lambda record: [f"{record['backend']}:{record['id']}"]),
+    "unit": _text("unit"),
+    "aliases": _texts("aliases"),
+    "image": _text("image"),
+    "project": _text("project"),
+    "problems": _texts("problems"),
 }
 """Columns by name, as in ``--columns``; their headers are the names in upper case."""
