@@ -40,10 +40,13 @@ def _state_style(record: formatting.Record) -> Style:
 
 def announced(record: formatting.Record) -> Sequence[str]:
     """Return the names under which an instance is announced: host names, then other services."""
-    records = [one["name"] for one in record["announcements"] if one["status"] == "announced"]
-    hosts = [title for title in records if title == f"{names_of(title)[1]}.local"]
-    services = [names_of(title)[1] for title in records if title not in hosts]
-    labels = {names_of(title)[1].casefold() for title in hosts}
+    titles = [one["name"] for one in record["announcements"] if one["status"] == "announced"]
+    if not titles:
+        return ()
+    firsts = {title: names_of(title)[1] for title in titles}
+    hosts = [title for title in titles if title == f"{firsts[title]}.local"]
+    services = [firsts[title] for title in titles if title not in hosts]
+    labels = {firsts[title].casefold() for title in hosts}
     return list(dict.fromkeys((*hosts, *(one for one in services if one.casefold() not in labels))))
 
 

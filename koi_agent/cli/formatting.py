@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Any
 
 from koi_agent.cli.output import Style
@@ -66,7 +67,7 @@ def refused(refusal: Record) -> str:
 
 def short_ports(record: Record) -> list[str]:
     """Format ports as ``8080->80/tcp`` or ``80/tcp``; one bound to several addresses once."""
-    ports = sorted(record["ports"], key=lambda port: int(port["container_port"]))
+    ports = sorted(record["ports"], key=itemgetter("container_port"))
     return list(dict.fromkeys(_short_port(port) for port in ports))
 
 

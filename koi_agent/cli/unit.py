@@ -1,6 +1,5 @@
 """The log of an instance's unit, for ``show``."""
 
-import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -14,6 +13,8 @@ TIMEOUT = 5.0
 
 def log_lines(unit: str, scope: str) -> Sequence[str]:
     """Return the last lines of a unit's log that the user may read; none without journalctl."""
+    import subprocess  # noqa: PLC0415 - only units that are loaded have a log
+
     option = "--user-unit" if scope == "user" else "--unit"
     command = ("journalctl", "--quiet", "--no-pager", f"--lines={LINES}", f"{option}={unit}")
     with suppress(OSError, subprocess.TimeoutExpired):
