@@ -1,4 +1,4 @@
-"""What both sides send in SASL EXTERNAL, without the socket.
+"""The messages of SASL EXTERNAL, without the socket.
 
 See "Authentication Protocol" in the D-Bus Specification. The bus takes our uid from the
 kernel, so one command and one answer are enough. Passing of file descriptors is not

@@ -41,7 +41,7 @@ class Deadline(NamedTuple):
         return cls(monotonic() + seconds)
 
     def bound(self, sock: socket.socket) -> None:
-        """Let the next operation of a socket end in time; raises ``TimeoutError`` if it is over."""
+        """Set the timeout of a socket's next operation; raises ``TimeoutError`` if none is left."""
         left = self.time - monotonic()
         if left <= 0:
             raise TimeoutError

@@ -35,7 +35,7 @@ class Flag(IntEnum):
 class Header:
     """The header of a message. A field that is absent is empty: on the wire none may be empty.
 
-    It is no dataclass: the command starts a third faster without that module.
+    The command starts a third faster without the module ``dataclasses``.
     """
 
     __slots__ = (

@@ -53,10 +53,10 @@ Selection = Mapping[str, Wanted]
 
 
 class Step(NamedTuple):
-    """What is done with entries that start with ``head``.
+    """The treatment of entries that start with ``head``.
 
     ``size`` includes the padding before a text or an array. ``key`` is "" if the value is skipped.
-    ``read`` is ``None`` for a text that is skipped.
+    ``read`` is ``None`` for a text that is skipped, as most values are.
     """
 
     head: bytes
@@ -112,6 +112,7 @@ class Entries:
         self._form = form.inner
         self._extent = array_extent(8, form.order)
         self._length = Struct(form.order + "I").unpack_from
+        self._text = reader("s", self._form)
         self._defaults = {one.key: one.default for one in selection.values()}
         self._steps: dict[bytes, Step] = {}
         self._order: list[Step] = []
@@ -166,7 +167,7 @@ class Entries:
         return None, at + 5 + self._length(data, at)[0]
 
     def _step(self, data: bytes, start: int) -> Step:
-        """Return what is done with the entry at an offset."""
+        """Return the treatment of the entry at an offset."""
         at = start + 5 + self._length(data, start)[0]
         head = data[start : at + 2 + data[at]]
         step = self._steps.get(head)
@@ -177,7 +178,7 @@ class Entries:
         return step
 
     def _new_step(self, head: bytes) -> Step:
-        name, at = reader("s", self._form)(head, 0)
+        name, at = self._text(head, 0)
         signature, _ = read_signature(head, at)
         (kind,) = signatures.parse(signature)
         wanted = self._selection.get(name)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from koi_agent.cli import formatting, instances, listing, resolve
+from koi_agent.cli import formatting, instances, listing, resolve, times
 from koi_agent.cli.arguments import Arguments
 from koi_agent.cli.output import Output, complain
 from koi_agent.cli.table import Cell, table
@@ -63,5 +63,5 @@ def cells(record: formatting.Record) -> list[Cell]:
         Cell(record["instance_name"]),
         Cell(",".join(record["ports"])),
         Cell(record["provider"] or ""),
-        Cell(formatting.ago(record["since"])),
+        Cell(times.ago(record["since"])),
     ]

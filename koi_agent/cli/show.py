@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, Final
 
-from koi_agent.cli import formatting, records, resolve, unit
+from koi_agent.cli import formatting, records, resolve, times, unit
 from koi_agent.cli.arguments import Arguments
 from koi_agent.cli.client import Client
 from koi_agent.cli.output import Output
@@ -77,5 +77,5 @@ def _lines(row: Row[Any], record: formatting.Record) -> list[str]:
     if not value:
         return []
     if row.type is TIME:
-        return [formatting.since(value)]
+        return [times.since(value)]
     return [formatting.value_of(each) for each in (value if isinstance(value, list) else [value])]

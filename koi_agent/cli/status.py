@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from koi_agent.cli import formatting, records
+from koi_agent.cli import formatting, records, times
 from koi_agent.cli.arguments import Arguments
 from koi_agent.cli.client import agent
 from koi_agent.cli.output import Output
@@ -19,7 +19,7 @@ COLUMNS: Final[Mapping[str, Cells]] = {
     "INSTANCES": lambda backend: Cell(str(backend["instances"])),
     "DRIFT": lambda backend: Cell(str(backend["drift"])),
     "RECONNECTS": lambda backend: Cell(str(backend["reconnects"])),
-    "LAST LISTED": lambda backend: Cell(formatting.ago(backend["last_sync"])),
+    "LAST LISTED": lambda backend: Cell(times.ago(backend["last_sync"])),
     "VERSION": lambda backend: Cell(backend["runtime_version"] or ""),
     "ENDPOINT": lambda backend: Cell(backend["endpoint"] or ""),
 }

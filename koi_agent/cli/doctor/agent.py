@@ -5,7 +5,7 @@ import pwd
 from collections.abc import Sequence
 
 from koi_agent import __version__
-from koi_agent.cli import formatting, in_force, records
+from koi_agent.cli import formatting, in_force, records, times
 from koi_agent.cli.async_client import AsyncClient
 from koi_agent.cli.doctor.findings import Bus, Case, Finding, failure, ok, warning
 from koi_agent.config import Flags, load
@@ -106,7 +106,7 @@ def of_backend(backend: formatting.Record, case: Case) -> Sequence[Finding]:
     """Return the findings of one backend; an absent runtime is not a problem."""
     name, error = backend["name"], backend["last_error"]
     because = f": {error}" if error else ""
-    last = formatting.ago(backend["last_sync"])
+    last = times.ago(backend["last_sync"])
     listed = f"last listed {last}" if last else "never listed"
     match backend["state"]:
         case "synced":
