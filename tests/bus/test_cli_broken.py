@@ -1,4 +1,4 @@
-"""Commands on broken buses, and with agents that answer nonsense: one line says what is wrong."""
+"""Commands on broken buses, and with agents that answer nonsense: the error is one line."""
 
 import asyncio
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""What ``list`` reads of an instance is what the one schema has."""
+"""The properties that ``list`` reads of an instance are those of the one schema."""
 
 import pytest
 
