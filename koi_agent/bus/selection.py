@@ -27,9 +27,8 @@ from koi_agent.core.errors import BadInput
 MANAGED_OBJECTS: Final = "a{oa{sa{sv}}}"
 """The signature of the reply to GetManagedObjects."""
 DICTIONARIES: Final = "aa{sv}"
-FOURS: Final = frozenset("soa")
-"""Types that begin with a length of four bytes."""
-NUMBERS: Final = frozenset("ybnqiuxtdh")
+WIDTHS: Final = dict(zip("ybnqiuxtdh", (1, 4, 2, 2, 4, 4, 8, 8, 8, 4), strict=True))
+"""Bytes of the numbers."""
 STEPS_KEPT: Final = 512
 """Starts of entries that are kept. After that all are dropped and made again."""
 NESTING: Final = 6
@@ -55,12 +54,13 @@ Selection = Mapping[str, Wanted]
 class Step(NamedTuple):
     """The treatment of entries that start with ``head``.
 
-    ``size`` includes the padding before a text or an array. ``key`` is "" if the value is skipped.
-    ``read`` is ``None`` for a text that is skipped, as most values are.
+    After ``size`` bytes, with ``key`` the value is read and kept. Without it, the value is skipped:
+    by ``read``, or else by its length and ``rest`` more bytes, or by nothing if ``rest`` is 0.
     """
 
     head: bytes
     size: int
+    rest: int
     key: str
     read: Read | None
 
@@ -123,16 +123,16 @@ class Entries:
         at, end = self._extent(data, at)
         values = self._defaults.copy()
         start, length, is_next = at, self._length, data.startswith
-        for head, size, key, read in self._order:
+        for head, size, rest, key, read in self._order:
             at += -at & 7
             if not is_next(head, at):
                 break
             at += size
-            if read is None:
-                at += 5 + length(data, at)[0]
-            elif key:
+            if rest:
+                at += rest + length(data, at)[0]
+            elif key and read:
                 values[key], at = read(data, at)
-            else:
+            elif read:
                 _, at = read(data, at)
         else:
             if at == end or (self._order and self._ends_early and at < end):
@@ -164,7 +164,7 @@ class Entries:
     def _value(self, step: Step, data: bytes, at: int) -> tuple[Any, int]:
         if step.read:
             return step.read(data, at)
-        return None, at + 5 + self._length(data, at)[0]
+        return None, at + (step.rest and step.rest + self._length(data, at)[0])
 
     def _step(self, data: bytes, start: int) -> Step:
         """Return the treatment of the entry at an offset."""
@@ -182,14 +182,12 @@ class Entries:
         signature, _ = read_signature(head, at)
         (kind,) = signatures.parse(signature)
         wanted = self._selection.get(name)
-        key, read = "", _skipping(kind, self._form)
         if wanted and wanted.kind == signature:
-            key, read = wanted.key, reader(signature, self._form)
-        elif wanted and not isinstance(wanted.kind, str) and signature == DICTIONARIES:
+            return Step(head, len(head), 0, wanted.key, reader(signature, self._form))
+        if wanted and not isinstance(wanted.kind, str) and signature == DICTIONARIES:
             inner = Entries(wanted.kind, self._form.inner.inner.inner)
-            key, read = wanted.key, _list_of(inner, self._form.order)
-        padding = -len(head) & 3 if kind.token in FOURS else 0
-        return Step(head, len(head) + padding, key, read)
+            return Step(head, len(head), 0, wanted.key, _list_of(inner, self._form.order))
+        return _skipping(head, kind, self._form)
 
 
 def _list_of(entries: Entries, order: str) -> Read:
@@ -209,15 +207,18 @@ def _list_of(entries: Entries, order: str) -> Read:
     return read
 
 
-def _skipping(kind: SignatureType, form: Form) -> Read | None:
-    """Compile a reader that skips values of a type; ``None`` for texts."""
+def _skipping(head: bytes, kind: SignatureType, form: Form) -> Step:
+    """Return the step that skips the value of an entry, which starts at a multiple of eight."""
+    size = len(head)
     match kind.token:
         case "s" | "o":
-            return None
+            return Step(head, size + (-size & 3), 5, "", None)
         case "a":
-            extent = array_extent(8 if kind.children[0].token in EIGHTS else 4, form.order)
-            return lambda data, at: (None, extent(data, at)[1])
-        case token if token in NUMBERS:
-            return reader(token, form)  # reading a number is as fast
+            size += -size & 3
+            padding = -(size + 4) & 7 if kind.children[0].token in EIGHTS else 0
+            return Step(head, size, 4 + padding, "", None)
+        case token if token in WIDTHS:
+            width = WIDTHS[token]
+            return Step(head, size + (-size & (width - 1)) + width, 0, "", None)
         case _:
-            return lambda data, at: (None, skip(kind, form, data, at))
+            return Step(head, size, 0, "", lambda data, at: (None, skip(kind, form, data, at)))
