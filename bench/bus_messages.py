@@ -8,9 +8,10 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from koi_agent.bus.marshalling import Typed, marshal
-from koi_agent.bus.messages import Header, MessageType, Variant, decode, encode, extent
+from koi_agent.bus.messages import Header, MessageType, decode, encode, extent
 from koi_agent.bus.reader import unmarshal
 from koi_agent.bus.signals import PropertyFilter, SignalReader, Subscription
+from koi_agent.bus.variants import Variant
 
 ROUNDS: Final = 7
 PROPERTIES: Final = "org.freedesktop.DBus.Properties"

@@ -1,10 +1,13 @@
 """The entry point of ``koi-runtime``."""
 
 import sys
+from typing import TYPE_CHECKING
 
 from koi_agent.cli.commands import execute
-from koi_agent.cli.run import Load
-from koi_agent.config import Loaded
+
+if TYPE_CHECKING:
+    from koi_agent.cli.run import Load
+    from koi_agent.config import Loaded
 
 
 def main() -> None:
@@ -12,7 +15,7 @@ def main() -> None:
     sys.exit(execute(sys.argv[1:], run_agent))
 
 
-def run_agent(load: Load, loaded: Loaded) -> int:
+def run_agent(load: "Load", loaded: "Loaded") -> int:
     """Run the agent; return its exit code."""
     # Imported here so that other commands start faster.
     from koi_agent.process import run  # noqa: PLC0415

@@ -7,19 +7,18 @@ transport (``dir``, ``tmpdir``, ``runtime``) are for servers that listen.
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from urllib.parse import quote, unquote_to_bytes
+from typing import NamedTuple
 
-from koi_agent.bus.writer import BusLost
+from koi_agent.bus.errors import BusLost
 from koi_agent.core.errors import BadInput, ConfigError
 
 SYSTEM_BUS = "unix:path=/run/dbus/system_bus_socket"
 _VALUE = re.compile(r"(?:[-0-9A-Za-z_/.\\*]|%[0-9A-Fa-f]{2})*")
 """Every other byte must be escaped."""
+_PLAIN = re.compile(r"[-0-9A-Za-z_/.]*")
 
 
-@dataclass(frozen=True, slots=True)
-class SocketAddress:
+class SocketAddress(NamedTuple):
     """A unix socket; the path of an abstract one begins with NUL.
 
     ``guid`` is the server's GUID in lower case, or "" if the address does not give it.
@@ -40,8 +39,7 @@ def address(scope: str) -> str:
     if given := os.environ.get("DBUS_SESSION_BUS_ADDRESS"):
         return given
     if runtime := os.environ.get("XDG_RUNTIME_DIR"):
-        # quote() keeps "~", which an address must escape.
-        return f"unix:path={quote(runtime, safe='/').replace('~', '%7E')}/bus"
+        return f"unix:path={_escaped(runtime)}/bus"
     raise ConfigError(
         "no user bus: neither DBUS_SESSION_BUS_ADDRESS nor XDG_RUNTIME_DIR is set"
         " (use --system for the system's)"
@@ -87,7 +85,23 @@ def _options(text: str) -> Mapping[str, bytes]:
         key, equals, value = pair.partition("=")
         if not equals or not _VALUE.fullmatch(value):
             raise BadInput(f"{pair!r} is not a key and an escaped value")
-        options[key] = unquote_to_bytes(value)
+        options[key] = _unescaped(value)
         if b"\0" in options[key]:
             raise BadInput(f"{pair!r} contains a NUL byte")
     return options
+
+
+def _escaped(path: str) -> str:
+    if _PLAIN.fullmatch(path):
+        return path
+    from urllib.parse import quote  # noqa: PLC0415 - few paths need it, and the command waits
+
+    return quote(path, safe="/").replace("~", "%7E")  # quote() keeps "~"
+
+
+def _unescaped(value: str) -> bytes:
+    if "%" not in value:
+        return value.encode()
+    from urllib.parse import unquote_to_bytes  # noqa: PLC0415 - as above
+
+    return unquote_to_bytes(value)

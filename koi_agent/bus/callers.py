@@ -12,8 +12,8 @@ from typing import Final
 
 from koi_agent.bus.client import BUS, CallError, Connection, connected
 from koi_agent.bus.connection import DEFAULT_TIMING
+from koi_agent.bus.errors import BusLost
 from koi_agent.bus.signals import Changed, Signal, Subscription
-from koi_agent.bus.writer import BusLost
 from koi_agent.core.backoff import pauses
 
 log = logging.getLogger(__name__)

@@ -7,34 +7,29 @@ from contextlib import asynccontextmanager, suppress
 from time import monotonic
 from typing import Any, Never
 
-from koi_agent.bus.calls import Call
+from koi_agent.bus.calls import BUS, BUS_PATH, CALL_TIMEOUT, PROPERTIES, Call, answer
 from koi_agent.bus.connection import DEFAULT_TIMING, MessageSocket, Timing, open_socket
+from koi_agent.bus.errors import BusLost, CallError
 from koi_agent.bus.messages import Flag, Header, Message, MessageType, encode, marshal
 from koi_agent.bus.signals import Changed, Signal, Subscription
-from koi_agent.bus.writer import BusLost
 from koi_agent.core import message_ids
 from koi_agent.core.backoff import pauses
-from koi_agent.core.errors import BadInput, KoiError
-from koi_agent.core.text import printable
+
+__all__ = [
+    "BUS",
+    "BUS_PATH",
+    "CALL_TIMEOUT",
+    "CallError",
+    "Connection",
+    "ReconnectingBus",
+    "connected",
+]
 
 log = logging.getLogger(__name__)
 
-BUS = "org.freedesktop.DBus"
-BUS_PATH = "/org/freedesktop/DBus"
-CALL_TIMEOUT = 25.0
-"""Seconds that a call may take; the default of libdbus."""
-UNREADABLE_REPLY = "org.freedesktop.DBus.Error.InconsistentMessage"
 # The flag and the answers of RequestName that are used.
 DO_NOT_QUEUE = 4
 PRIMARY_OWNER, ALREADY_OWNER = 1, 4
-
-
-class CallError(KoiError):
-    """A call was answered with an error; ``name`` is the error's D-Bus name."""
-
-    def __init__(self, name: str, text: str) -> None:
-        super().__init__(f"{name}: {printable(text)}")
-        self.name = name
 
 
 class Connection:
@@ -73,10 +68,10 @@ class Connection:
         ``BusLost``, or ``TimeoutError`` after ``within`` seconds.
         """
         call = Call(target, member, signature, body)
-        (answer,) = await self.call_all([call], within=within, flags=flags)
-        if isinstance(answer, CallError):
-            raise answer
-        return answer
+        (reply,) = await self.call_all([call], within=within, flags=flags)
+        if isinstance(reply, CallError):
+            raise reply
+        return reply
 
     async def call_all(
         self, calls: Sequence[Call], *, within: float = CALL_TIMEOUT, flags: int = 0
@@ -89,11 +84,11 @@ class Connection:
         frames = {
             serial: call.frame(serial, flags) for serial, call in zip(serials, calls, strict=True)
         }
-        return [_answer(reply) for reply in await self._socket.ask_all(frames, within=within)]
+        return [answer(reply) for reply in await self._socket.ask_all(frames, within=within)]
 
     async def get(self, destination: str, path: str, interface: str, name: str) -> Any:
         """Return the value of a property; raises as ``call`` does."""
-        target = (destination, path, "org.freedesktop.DBus.Properties")
+        target = (destination, path, PROPERTIES)
         return (await self.call(target, "Get", "ss", (interface, name)))[0]
 
     def send(self, header: Header, body: bytes = b"") -> None:
@@ -116,8 +111,8 @@ class Connection:
 
     async def request_name(self, name: str) -> bool:
         """Request a well-known name; returns False if another connection owns it."""
-        (answer,) = await self._bus("RequestName", "su", (name, DO_NOT_QUEUE))
-        return answer in (PRIMARY_OWNER, ALREADY_OWNER)
+        (result,) = await self._bus("RequestName", "su", (name, DO_NOT_QUEUE))
+        return result in (PRIMARY_OWNER, ALREADY_OWNER)
 
     async def unix_user(self, name: str) -> int:
         """Return the uid of the connection with this name; raises as ``call`` does."""
@@ -193,18 +188,6 @@ class Connection:
 
     async def _bus(self, member: str, signature: str, body: Sequence[Any]) -> list[Any]:
         return await self.call((BUS, BUS_PATH, BUS), member, signature, body)
-
-
-def _answer(reply: Message) -> list[Any] | CallError:
-    """Return the values or the error of a reply."""
-    try:
-        values = reply.values()
-    except BadInput as error:
-        return CallError(UNREADABLE_REPLY, str(error))
-    if reply.header.kind == MessageType.ERROR:
-        text = values[0] if values and isinstance(values[0], str) else ""
-        return CallError(reply.header.error_name, text)
-    return values
 
 
 def _owner_rule(name: str) -> str:

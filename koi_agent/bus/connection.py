@@ -7,9 +7,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from koi_agent.bus import sasl
-from koi_agent.bus.messages import Header, Message, MessageType, encode
+from koi_agent.bus.calls import HELLO, OPEN_TIMEOUT, is_reply, unique_name
+from koi_agent.bus.errors import BusLost, reason_of
+from koi_agent.bus.messages import Message, MessageType
 from koi_agent.bus.signals import Batch, Changed, Signal, SignalReader, Subscription
-from koi_agent.bus.writer import BusLost, Writer
+from koi_agent.bus.writer import Writer
 from koi_agent.core.errors import BadInput
 
 READ_SIZE = 256 * 1024
@@ -20,7 +22,7 @@ READ_SIZE = 256 * 1024
 class Timing:
     """How long a connection waits, in seconds."""
 
-    open: float = 5.0
+    open: float = OPEN_TIMEOUT
     """From connect() to the answer of Hello."""
 
     # Signals come in bursts, and a wake-up costs more than reading ten of them. So the first
@@ -185,7 +187,7 @@ class MessageSocket:
             self._on_call(message)
             return
         reply = self._replies.get(header.reply_serial)
-        if reply and not reply.done() and header.kind in (MessageType.RETURN, MessageType.ERROR):
+        if reply and not reply.done() and is_reply(header):
             reply.set_result(message)
 
     def _after_read(self, *, only_signals: bool) -> None:
@@ -233,32 +235,10 @@ async def open_socket(
 
 async def _hello(opened: MessageSocket, within: float) -> str:
     """Return the unique name that the bus gives to the connection."""
-    hello = Header(
-        kind=MessageType.CALL,
-        serial=opened.next_serial(),
-        path="/org/freedesktop/DBus",
-        interface="org.freedesktop.DBus",
-        member="Hello",
-        destination="org.freedesktop.DBus",
-    )
-    reply = await opened.ask(encode(hello), hello.serial, within=within)
-    if reply.header.kind != MessageType.RETURN or reply.header.signature != "s":
-        answer = reply.header.error_name or f"values of type {reply.header.signature!r}"
-        raise BusLost(f"the bus answered Hello with {answer}")
-    return str(reply.values()[0])
+    serial = opened.next_serial()
+    return unique_name(await opened.ask(HELLO.frame(serial), serial, within=within))
 
 
 def serial_after(serial: int) -> int:
     """Return the serial after this one: 1 after the last of 32 bits, as 0 is not valid."""
     return serial % 0xFFFFFFFF + 1
-
-
-def reason_of(error: BaseException | None) -> str:
-    """Format why a connection ended."""
-    match error:
-        case None:
-            return "closed"
-        case TimeoutError():
-            return "the bus does not answer"
-        case _:
-            return str(error) or type(error).__name__

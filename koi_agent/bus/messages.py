@@ -1,17 +1,15 @@
 """Messages and their headers, by the D-Bus Specification's "Message Format"."""
 
-from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
 from struct import Struct, unpack_from
-from typing import Any
+from typing import Any, NamedTuple
 
 from koi_agent.bus.marshalling import U32, marshal
 from koi_agent.bus.reader import BIG, LITTLE, PLAIN, UNREADABLE, read_signature, reader, unmarshal
-from koi_agent.bus.signatures import Variant
 from koi_agent.core.errors import BadInput
 
-__all__ = ["U32", "Header", "Message", "MessageType", "Variant", "marshal"]
+__all__ = ["U32", "Header", "Message", "MessageType", "marshal"]
 
 FIXED = Struct("<4BIII")
 MESSAGE_LIMIT = 128 * 1024 * 1024
@@ -34,21 +32,56 @@ class Flag(IntEnum):
     ALLOW_INTERACTIVE_AUTHORIZATION = 4
 
 
-@dataclass(slots=True, kw_only=True)
 class Header:
-    """The header of a message. A field that is absent is empty: on the wire none may be empty."""
+    """The header of a message. A field that is absent is empty: on the wire none may be empty.
 
-    kind: int
-    flags: int = 0
-    serial: int = 0
-    path: str = ""
-    interface: str = ""
-    member: str = ""
-    error_name: str = ""
-    reply_serial: int = 0
-    destination: str = ""
-    sender: str = ""
-    signature: str = ""
+    The command starts a third faster without the module ``dataclasses``.
+    """
+
+    __slots__ = (
+        *("kind", "flags", "serial", "path", "interface", "member", "error_name"),
+        *("reply_serial", "destination", "sender", "signature"),
+    )
+
+    def __init__(  # noqa: PLR0913 - the fields of the specification
+        self,
+        *,
+        kind: int,
+        flags: int = 0,
+        serial: int = 0,
+        path: str = "",
+        interface: str = "",
+        member: str = "",
+        error_name: str = "",
+        reply_serial: int = 0,
+        destination: str = "",
+        sender: str = "",
+        signature: str = "",
+    ) -> None:
+        self.kind = kind
+        self.flags = flags
+        self.serial = serial
+        self.path = path
+        self.interface = interface
+        self.member = member
+        self.error_name = error_name
+        self.reply_serial = reply_serial
+        self.destination = destination
+        self.sender = sender
+        self.signature = signature
+
+    def __eq__(self, other: object) -> bool:
+        """Compare all fields."""
+        return isinstance(other, Header) and all(
+            getattr(self, name) == getattr(other, name) for name in self.__slots__
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # its fields can change
+
+    def __repr__(self) -> str:
+        """Return the fields that are not empty."""
+        values = ((name, getattr(self, name)) for name in self.__slots__)
+        return f"Header({', '.join(f'{name}={value!r}' for name, value in values if value)})"
 
 
 # Attribute and type of each field, by the code that the specification gives it.
@@ -74,8 +107,7 @@ _FIELD_READERS = {
 """Attribute and reader of a field, by byte order and by the field's first four bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """A method call or a reply, whose body is not read yet.
 
     ``endian`` is the first byte of the message.

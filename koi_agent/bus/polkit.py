@@ -3,9 +3,9 @@
 import os
 
 from koi_agent.bus.client import CallError
+from koi_agent.bus.errors import BusLost
 from koi_agent.bus.interfaces import Call, ErrorReply
-from koi_agent.bus.messages import Variant
-from koi_agent.bus.writer import BusLost
+from koi_agent.bus.variants import Variant
 
 POLKIT = (
     "org.freedesktop.PolicyKit1",

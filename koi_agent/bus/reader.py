@@ -13,7 +13,7 @@ from struct import error as StructError  # noqa: N812 - the standard library's s
 from typing import Any, NamedTuple
 
 from koi_agent.bus import signatures
-from koi_agent.bus.signatures import SignatureType, Variant
+from koi_agent.bus.signatures import SignatureType
 from koi_agent.core.errors import BadInput
 
 LITTLE, BIG = ord("l"), ord("B")
@@ -218,12 +218,10 @@ def _content(marshalled: bytes, form: Form) -> Read:
     read_value = _reader(kind, form)
     if not form.keep_variants:
         return read_value
+    # Imported here because the command keeps no variants, and starts faster.
+    from koi_agent.bus.variants import kept  # noqa: PLC0415
 
-    def read(data: bytes, at: int) -> tuple[Variant, int]:
-        value, at = read_value(data, at)
-        return Variant(kind, value), at
-
-    return read
+    return kept(kind.signature, read_value)
 
 
 def _struct(members: Sequence[Read]) -> Read:

@@ -1,22 +1,12 @@
-"""Connecting to a bus: a unix socket, and SASL EXTERNAL over it.
-
-See "Authentication Protocol" in the D-Bus Specification. The bus takes our uid from the
-kernel, so one command and one answer are enough. Passing of file descriptors is not
-negotiated: nothing here uses it, and the bus then delivers no message that carries any.
-"""
+"""Connecting to a bus with asyncio: a unix socket, and SASL EXTERNAL over it."""
 
 import asyncio
-import os
-import re
 import socket
 from contextlib import ExitStack
 
+from koi_agent.bus import authentication
 from koi_agent.bus.address import socket_addresses
-from koi_agent.bus.writer import BusLost
-
-LINE_LIMIT = 16 * 1024
-"""Bytes that one line of the bus may have."""
-_GUID = re.compile("[0-9a-f]{32}")
+from koi_agent.bus.errors import BusLost
 
 
 async def connect(address: str) -> socket.socket:
@@ -57,30 +47,12 @@ async def authenticate(sock: socket.socket, guid: str = "") -> None:
     ``OSError``.
     """
     loop = asyncio.get_running_loop()
-    uid = str(os.geteuid()).encode().hex()
-    await loop.sock_sendall(sock, f"\0AUTH EXTERNAL {uid}\r\n".encode())
-    answer = await _read_line(sock)
-    command, _, rest = answer.partition(" ")
-    if command != "OK":
-        raise BusLost(f"the bus refused authentication as uid {os.geteuid()}: {answer[:200]!r}")
-    if not _GUID.fullmatch(rest.lower()):
-        raise BusLost(f"authentication: the bus has no valid GUID: {rest[:200]!r}")
-    if guid and guid != rest.lower():
-        raise BusLost(f"authentication: the bus has the GUID {rest}, its address says {guid}")
-    await loop.sock_sendall(sock, b"BEGIN\r\n")
-
-
-async def _read_line(sock: socket.socket) -> str:
-    """Read one line, which must be all that the bus sends before BEGIN."""
-    line = b""
-    while b"\r\n" not in line:
-        if len(line) > LINE_LIMIT:
-            raise BusLost(f"authentication: the bus sent a line of more than {LINE_LIMIT} bytes")
-        received = await asyncio.get_running_loop().sock_recv(sock, 4096)
-        if not received:
-            raise BusLost("the bus closed the connection during authentication")
-        line += received
-    text, _, rest = line.partition(b"\r\n")
-    if rest:
-        raise BusLost(f"authentication: the bus sent {len(rest)} bytes too early")
-    return text.decode("ascii", "backslashreplace")
+    await loop.sock_sendall(sock, authentication.request())
+    received = b""
+    while (answer := authentication.line_of(received)) is None:
+        more = await loop.sock_recv(sock, 4096)
+        if not more:
+            raise authentication.closed()
+        received += more
+    authentication.check(answer, guid)
+    await loop.sock_sendall(sock, authentication.BEGIN)

@@ -16,10 +16,10 @@ from koi_agent.bus import polkit
 from koi_agent.bus.call_queue import CallQueue
 from koi_agent.bus.callers import Callers
 from koi_agent.bus.client import Connection
+from koi_agent.bus.errors import BusLost
 from koi_agent.bus.interfaces import Call, ErrorReply, Method
 from koi_agent.bus.messages import Flag, Header, Message, MessageType, marshal
 from koi_agent.bus.standard_interfaces import ERROR, PEER, Objects, StandardInterfaces
-from koi_agent.bus.writer import BusLost
 from koi_agent.core.errors import BadInput
 from koi_agent.core.shares import Shares
 from koi_agent.core.text import printable

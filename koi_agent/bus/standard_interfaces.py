@@ -15,8 +15,8 @@ from koi_agent.bus.interfaces import (
     interface,
 )
 from koi_agent.bus.marshalling import Typed, marshal
-from koi_agent.bus.messages import Variant
 from koi_agent.bus.object_manager import OBJECT_MANAGER, PROPERTIES, ObjectManager, properties
+from koi_agent.bus.variants import Variant
 from koi_agent.core.errors import BadInput
 
 PEER = "org.freedesktop.DBus.Peer"

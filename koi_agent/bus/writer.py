@@ -6,7 +6,9 @@ from collections import deque
 from collections.abc import Callable
 from itertools import islice
 
-from koi_agent.core.errors import KoiError
+from koi_agent.bus.errors import BusLost
+
+__all__ = ["BusLost", "Writer"]
 
 QUEUE_LIMIT = 64 * 1024 * 1024
 """Bytes that may be queued. Past that the bus is taken for dead and the connection ends."""
@@ -14,10 +16,6 @@ QUEUE_MARK = 256 * 1024
 """Bytes that may be queued before callers of ``drain`` wait."""
 FRAMES_AT_ONCE = 64
 """Messages that are sent in one iteration of the loop, so that other tasks run in a flood."""
-
-
-class BusLost(KoiError):
-    """The connection to the bus is gone, or could not be made."""
 
 
 class Writer:

@@ -1,15 +1,14 @@
 """``koi-runtime announced``: the records that are announced on this host, in a table."""
 
-import asyncio
 import re
 from collections.abc import Iterator
 from typing import Any
 
-from koi_agent.cli import formatting, listing, resolve
+from koi_agent.cli import formatting, instances, listing, resolve, times
 from koi_agent.cli.arguments import Arguments
 from koi_agent.cli.output import Output, complain
 from koi_agent.cli.table import Cell, table
-from koi_agent.core.lookup import names_of
+from koi_agent.core.titles import names_of
 
 HEADER = ("RECORD", "TYPE", "INSTANCE", "PORTS", "PROVIDER", "SINCE")
 TYPE = re.compile(r"\.(_[a-z0-9-]+\._(?:tcp|udp))\.local$")
@@ -18,8 +17,8 @@ HOST_NAME = "host name"
 
 
 def act(arguments: Arguments, output: Output) -> int:
-    known = asyncio.run(listing.read(arguments.agent))
-    meant, missing = listing.named(known, arguments.names)
+    known = instances.read(arguments.agent)
+    meant, missing = instances.named(known, arguments.names)
     found = sorted((one for each in meant for one in records(each)), key=order)
     if output.mode != "off":
         output.json(found)
@@ -64,5 +63,5 @@ def cells(record: formatting.Record) -> list[Cell]:
         Cell(record["instance_name"]),
         Cell(",".join(record["ports"])),
         Cell(record["provider"] or ""),
-        Cell(formatting.ago(record["since"])),
+        Cell(times.ago(record["since"])),
     ]

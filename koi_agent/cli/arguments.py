@@ -1,22 +1,24 @@
-"""Parses the command line, by the tables of ``syntax``.
+"""The parsed command line.
 
-Shared options may stand before or after the command, as with systemctl.
+Whole options and words, which most command lines have, are parsed here by the tables of
+``syntax``. Everything else is left to ``parser``: help texts, errors, combined short options. It
+is built with argparse, for all commands, which takes longer than most commands.
 """
 
-from argparse import SUPPRESS, ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Iterable, Sequence
-from typing import Any, Never
+from collections.abc import Iterator, Mapping, Sequence
 
 from koi_agent import __version__
-from koi_agent.cli.syntax import COMMANDS, DEFAULT, MAIN, PROGRAM, SHARED, Command, Option
+from koi_agent.cli.syntax import COMMANDS, DEFAULT, PROGRAM, SHARED, Command, Option
 from koi_agent.core.errors import KoiError
+
+VERSION = f"{PROGRAM} {__version__}"
 
 
 class UsageError(KoiError):
     """The command line is invalid."""
 
 
-class Arguments(Namespace):
+class Arguments:
     """The parsed command line; ``scope`` is ``None`` if no option chose one.
 
     ``run`` and ``install-units`` then depend on the user; ``agent`` does not.
@@ -25,7 +27,7 @@ class Arguments(Namespace):
     ``backends`` on belong to ``list``, ``full`` also to other tables.
     """
 
-    command: str
+    command: str = DEFAULT
     scope: str | None = None
     json: str = "off"
     no_legend: bool = False
@@ -51,87 +53,94 @@ class Arguments(Namespace):
         return self.scope or "system"
 
 
-class Parser(ArgumentParser):
-    """An argparse parser that raises ``UsageError`` instead of printing its usage."""
-
-    def error(self, message: str) -> Never:
-        raise UsageError(f"{message}; see {self.prog} --help")
-
-
-def parser() -> Parser:
-    """Build the parser of all commands."""
-    # An option that is not given stores nothing: the parser of a command would otherwise replace
-    # what stands before the command.
-    shared = Parser(add_help=False, argument_default=SUPPRESS)
-    _add_options(shared, SHARED)
-    made = Parser(
-        prog=PROGRAM,
-        usage=f"{PROGRAM} [OPTIONS...] COMMAND ...",
-        description="List, inspect and watch the services and containers of this host.",
-        epilog=f"Without a command: {DEFAULT}. See {PROGRAM} COMMAND --help.",
-        formatter_class=RawDescriptionHelpFormatter,
-        parents=[shared],
-        add_help=False,
-        allow_abbrev=False,
-    )
-    _add_options(made, MAIN)
-    made.set_defaults(command=DEFAULT)
-    rows = made.add_subparsers(title="commands", metavar="COMMAND", dest="command", prog=PROGRAM)
-    for command in COMMANDS:
-        _add_arguments(
-            rows.add_parser(
-                command.name,
-                help=command.summary,
-                description=command.summary + ".",
-                parents=[shared],
-                add_help=False,
-                allow_abbrev=False,
-            ),
-            command,
-        )
-    return made
-
-
-def _add_arguments(row: ArgumentParser, command: Command) -> None:
-    _add_options(row, command.options)
-    if argument := command.argument:
-        row.add_argument(
-            argument.name, nargs=argument.nargs, metavar=argument.metavar, help=argument.help
-        )
-
-
-def _add_options(to: ArgumentParser, options: Iterable[Option]) -> None:
-    """Add options; those with the same target exclude each other."""
-    groups: dict[str, Any] = {}
-    for option in options:
-        exclusive = option.target and option.action == "store_const"
-        if exclusive and option.target not in groups:
-            groups[option.target] = to.add_mutually_exclusive_group()
-        group = groups.get(option.target, to)
-        group.add_argument(*option.flags, action=option.action, **_details(option))
-
-
-def _details(option: Option) -> dict[str, Any]:
-    """Return what argparse wants to know about an option besides its flags and action."""
-    words = f": {', '.join(option.words)}" if option.words else ""
-    variable = f" (${option.variable})" if option.variable else ""
-    details: dict[str, Any] = {"help": f"{option.help}{words}{variable}"}
-    match option.action:
-        case "store":
-            details |= {"metavar": option.metavar}
-            details |= {"dest": option.target} if option.target else {}
-            details |= {"choices": option.words} if option.strict else {}
-        case "store_const":
-            details |= {"dest": option.target, "const": option.name}
-        case "version":
-            details |= {"version": f"{PROGRAM} {__version__}"}
-        case "store_true" | "help":
-            pass
-    return details
+class NotPlain(Exception):
+    """The command line has more than whole options and words, or it is not valid."""
 
 
 def parsed(argv: Sequence[str]) -> Arguments:
     """Parse a command line; raise ``UsageError``, or ``SystemExit`` after --help and --version."""
-    arguments = parser().parse_args(argv, Arguments())
-    arguments.command = arguments.command or DEFAULT
+    try:
+        return plain(argv)
+    except NotPlain:
+        from koi_agent.cli.parser import parsed as parsed_by_argparse  # noqa: PLC0415 - see above
+
+        return parsed_by_argparse(argv)
+
+
+def plain(argv: Sequence[str]) -> Arguments:
+    """Parse a command line of whole options and words as argparse does; raise ``NotPlain``."""
+    arguments = Arguments()
+    command: Command | None = None
+    options = _by_flag(SHARED)
+    # The words after the command with their positions, which argparse wants side by side.
+    words: dict[int, str] = {}
+    positions = iter(range(len(argv)))
+    for at in positions:
+        if argv[at].startswith("-"):
+            _add_option(arguments, argv, at, options, positions)
+        elif command is None:
+            command = _command(argv[at])
+            arguments.command = command.name
+            options |= _by_flag(command.options)
+        else:
+            words[at] = argv[at]
+    if words and max(words) - min(words) >= len(words):
+        raise NotPlain
+    if command:
+        _add_words(arguments, command, list(words.values()))
     return arguments
+
+
+def _by_flag(options: Sequence[Option]) -> dict[str, Option]:
+    return {flag: option for option in options for flag in option.flags}
+
+
+def _command(word: str) -> Command:
+    found = [command for command in COMMANDS if command.name == word]
+    if not found:
+        raise NotPlain
+    return found[0]
+
+
+def _add_option(
+    arguments: Arguments,
+    argv: Sequence[str],
+    at: int,
+    options: Mapping[str, Option],
+    positions: Iterator[int],
+) -> None:
+    """Store an option; its value may be the next word, which is then skipped."""
+    flag, equals, value = argv[at].partition("=")
+    option = options.get(flag)
+    if option is None:
+        raise NotPlain
+    target = option.target or option.name.replace("-", "_")
+    match option.action:
+        case "store":
+            if not equals and at + 1 < len(argv):
+                value = argv[next(positions)]
+            if not value or value.startswith("-") or (option.strict and value not in option.words):
+                raise NotPlain
+            setattr(arguments, target, value)
+        case "store_true" if not equals:
+            setattr(arguments, target, True)
+        case "store_const" if not equals and getattr(arguments, target) in (None, option.name):
+            setattr(arguments, target, option.name)
+        case _:
+            raise NotPlain
+
+
+def _add_words(arguments: Arguments, command: Command, words: list[str]) -> None:
+    """Store the words after the command, if it takes so many."""
+    argument = command.argument
+    match argument.nargs if argument else "", len(words):
+        case ("", 0) | ("?", 0):
+            pass
+        case "?", 1:
+            arguments.backend = words[0]
+        case ("+", count) if count:
+            arguments.names = words
+        case "*", _:
+            arguments.names = words
+        case _:
+            raise NotPlain

@@ -1,28 +1,28 @@
-"""Calls the agent over D-Bus."""
+"""Calls the agent over D-Bus, one call at a time."""
 
-import json
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from itertools import starmap
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from koi_agent.bus.address import address
-from koi_agent.bus.client import CallError, Connection, connected
-from koi_agent.bus.messages import Flag
+from koi_agent.bus.blocking import BlockingConnection, connected
+from koi_agent.bus.calls import PROPERTIES, UNREADABLE_REPLY, Call, values_of
+from koi_agent.bus.errors import BusLost, CallError
+from koi_agent.bus.messages import Flag, MessageType
 from koi_agent.bus.object_paths import decode
-from koi_agent.bus.writer import BusLost
-from koi_agent.cli import unit
+from koi_agent.bus.selection import MANAGED_OBJECTS, Selection, managed_objects
 from koi_agent.core.dbus_names import INSTANCE, MANAGER, NAME, ROOT
 from koi_agent.core.errors import BadInput, KoiError
 
 BUS_ERROR = "org.freedesktop.DBus.Error."
-SYSTEMD_ERROR = "org.freedesktop.systemd1."
+SYSTEMD = "org.freedesktop.systemd1"
+SYSTEMD_MANAGER = (SYSTEMD, "/org/freedesktop/systemd1", f"{SYSTEMD}.Manager")
 ABSENT = (
     *(BUS_ERROR + "ServiceUnknown", BUS_ERROR + "NameHasNoOwner"),
     # The bus asks systemd to start the agent: its unit is not enabled, or masked.
-    *(SYSTEMD_ERROR + "NoSuchUnit", SYSTEMD_ERROR + "UnitMasked"),
+    *(f"{SYSTEMD}.NoSuchUnit", f"{SYSTEMD}.UnitMasked"),
 )
 WENT_AWAY = (BUS_ERROR + "NoReply", BUS_ERROR + "Disconnected")
 DENIED = BUS_ERROR + "AccessDenied"
@@ -37,6 +37,8 @@ OTHER_BUS = {
 GONE = (BUS_ERROR + "UnknownObject", f"{NAME}.NoSuchInstance")
 AMBIGUOUS = f"{NAME}.AmbiguousName"
 
+OBJECT_MANAGER = "org.freedesktop.DBus.ObjectManager"
+
 Properties = Mapping[str, Any]
 T = TypeVar("T")
 
@@ -49,8 +51,7 @@ class Refused(KoiError):
     """The agent refused a privileged call, or the call failed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """A row of ListInstances; its columns never change."""
 
     id: str
@@ -68,91 +69,97 @@ class Row:
 class Client:
     """Calls of the agent over one connection.
 
-    All methods raise as ``Connection.call`` does, and ``BadInput`` for a malformed reply.
+    All methods raise as ``BlockingConnection.call`` does, and ``BadInput`` for a malformed reply.
     """
 
-    def __init__(self, link: Connection) -> None:
+    def __init__(self, link: BlockingConnection) -> None:
         self._link = link
 
-    async def _call(
-        self, path: str, interface: str, member: str, *texts: str, returns: type[T]
-    ) -> T:
+    def _call(self, path: str, interface: str, member: str, *texts: str, returns: type[T]) -> T:
         """Call a method with string arguments and one return value."""
-        reply = await self._link.call((NAME, path, interface), member, "s" * len(texts), texts)
-        if len(reply) != 1 or not isinstance(reply[0], returns):
-            raise malformed(member)
-        return reply[0]
+        reply = self._link.call((NAME, path, interface), member, "s" * len(texts), texts)
+        return only(reply, member, returns)
 
-    async def description(self, name: str) -> str:
-        """Return Description= of a unit of the manager on the same bus; "" if not known."""
-        return await unit.description(self._link, name)
+    def description(self, name: str) -> str:
+        """Return Description= of a unit that the manager on the same bus has loaded, or ""."""
+        with suppress(CallError, TimeoutError):
+            (path,) = self._link.call(SYSTEMD_MANAGER, "GetUnit", "s", (name,))
+            value = self._link.get(SYSTEMD, str(path), f"{SYSTEMD}.Unit", "Description")
+            return str(value)
+        return ""
 
-    async def properties(self, path: str, interface: str) -> Properties:
-        properties = "org.freedesktop.DBus.Properties"
-        return await self._call(path, properties, "GetAll", interface, returns=dict)
+    def properties(self, path: str, interface: str) -> Properties:
+        return self._call(path, PROPERTIES, "GetAll", interface, returns=dict)
 
-    async def instances(self) -> list[Properties]:
+    def instances(self) -> list[Properties]:
         """Return the properties of all instances, by one call."""
-        manager = "org.freedesktop.DBus.ObjectManager"
-        objects = await self._call(ROOT, manager, "GetManagedObjects", returns=dict)
-        return [interfaces[INSTANCE] for interfaces in objects.values() if INSTANCE in interfaces]
+        return instances_of(self._call(ROOT, OBJECT_MANAGER, "GetManagedObjects", returns=dict))
 
-    async def rows(self) -> list[Row]:
+    def selected(self, selection: Selection) -> list[dict[str, Any]]:
+        """Return some properties of all instances; the others are not read.
+
+        A value that is missing or of another type has the default that ``selection`` gives.
+        """
+        call = Call((NAME, ROOT, OBJECT_MANAGER), "GetManagedObjects")
+        reply = self._link.ask(call)
+        if reply.header.kind == MessageType.ERROR or reply.header.signature != MANAGED_OBJECTS:
+            values_of(reply)
+            raise malformed(call.member)
+        try:
+            return managed_objects(reply.body, reply.endian, INSTANCE, selection)
+        except BadInput as error:
+            raise CallError(UNREADABLE_REPLY, str(error)) from error
+
+    def rows(self) -> list[Row]:
         """Return the short list of all instances."""
-        rows = await self._call(ROOT, MANAGER, "ListInstances", returns=list)
-        if any(len(row) != len(fields(Row)) for row in rows):
+        rows = self._call(ROOT, MANAGER, "ListInstances", returns=list)
+        if any(len(row) != len(Row._fields) for row in rows):
             raise malformed("ListInstances")
         return list(starmap(Row, rows))
 
-    async def of_unit(self, name: str) -> str:
+    def of_unit(self, name: str) -> str:
         """Return the path of the instance of a unit."""
-        return await self._call(ROOT, MANAGER, "GetInstanceByUnit", name, returns=str)
+        return self._call(ROOT, MANAGER, "GetInstanceByUnit", name, returns=str)
 
-    async def backend_paths(self) -> list[str]:
-        return [row[-1] for row in await self._backends()]
+    def backend_paths(self) -> list[str]:
+        return [row[-1] for row in self._backends()]
 
-    async def backend_states(self) -> Mapping[str, str]:
+    def backend_states(self) -> Mapping[str, str]:
         """Return the states of the backends by name."""
-        return {row[0]: row[1] for row in await self._backends()}
+        return {row[0]: row[1] for row in self._backends()}
 
-    async def _backends(self) -> list[list[Any]]:
-        """Return the short list of all backends: name, state, instances, path."""
-        rows = await self._call(ROOT, MANAGER, "ListBackends", returns=list)
-        if any(len(row) != 4 for row in rows):
-            raise malformed("ListBackends")
-        return rows
+    def _backends(self) -> list[list[Any]]:
+        return backend_rows(self._call(ROOT, MANAGER, "ListBackends", returns=list))
 
-    async def explanation(self, key: str) -> Mapping[str, Any]:
+    def explanation(self, key: str) -> Mapping[str, Any]:
         """Return the explanation of an instance."""
-        text = await self._call(ROOT, MANAGER, "Explain", key, returns=str)
+        import json  # noqa: PLC0415 - other commands start faster without it
+
+        text = self._call(ROOT, MANAGER, "Explain", key, returns=str)
         try:
             explanation = json.loads(text)
         except ValueError as error:
             raise malformed("Explain") from error
         return explanation if isinstance(explanation, dict) else {}
 
-    async def resync(self, backend: str) -> Mapping[str, Any]:
+    def resync(self, backend: str) -> Mapping[str, Any]:
         """List a backend again; return the differences, or raise ``Refused``."""
-        (different,) = await self._privileged_call("Resync", "sa{sv}", (backend, {}))
+        (different,) = self._privileged_call("Resync", "sa{sv}", (backend, {}))
         if not isinstance(different, dict):
             raise malformed("Resync")
         return different
 
-    async def reload(self) -> None:
+    def reload(self) -> None:
         """Reload the configuration; raise ``Refused``."""
-        await self._privileged_call("Reload", "", ())
+        self._privileged_call("Reload", "", ())
 
-    async def _privileged_call(self, member: str, signature: str, body: Sequence[Any]) -> list[Any]:
+    def _privileged_call(self, member: str, signature: str, body: Sequence[Any]) -> list[Any]:
         """Call a method that needs authorization; polkit may ask for a password."""
         flags = Flag.ALLOW_INTERACTIVE_AUTHORIZATION
+        target = (NAME, ROOT, MANAGER)
         try:
-            return await self._link.call(
-                (NAME, ROOT, MANAGER),
-                member,
-                signature,
-                body,
-                within=AUTH_TIMEOUT,
-                flags=flags,
+            return self._link.call(
+                target, member, signature, body, within=AUTH_TIMEOUT, flags=flags
             )
         except CallError as error:
             if error.name in UNAUTHORIZED:
@@ -160,6 +167,25 @@ class Client:
             if error.name.startswith(f"{NAME}."):
                 raise Refused(text_of(error)) from error
             raise
+
+
+def only(reply: Sequence[Any], member: str, returns: type[T]) -> T:
+    """Return the one value of a reply; raise ``BadInput`` if there is another."""
+    if len(reply) != 1 or not isinstance(reply[0], returns):
+        raise malformed(member)
+    return reply[0]
+
+
+def instances_of(objects: Mapping[str, Any]) -> list[Properties]:
+    """Return the properties of the instances among managed objects."""
+    return [interfaces[INSTANCE] for interfaces in objects.values() if INSTANCE in interfaces]
+
+
+def backend_rows(rows: list[list[Any]]) -> list[list[Any]]:
+    """Return the rows of ListBackends: name, state, instances, path; raise ``BadInput``."""
+    if any(len(row) != 4 for row in rows):
+        raise malformed("ListBackends")
+    return rows
 
 
 def malformed(member: str) -> BadInput:
@@ -172,12 +198,11 @@ def key_at(path: str) -> tuple[str, str]:
     return backend, id_
 
 
-@asynccontextmanager
-async def bus(scope: str) -> AsyncIterator[Connection]:
-    """Connect to a bus in order to call the agent; raise ``KoiError`` for every failure."""
+@contextmanager
+def failures(scope: str) -> Iterator[None]:
+    """Raise ``NoAnswer`` for every failure of a connection to the agent."""
     try:
-        async with connected(address(scope)) as link:
-            yield link
+        yield
     except BusLost as lost:
         text = f"{scope} bus at {address(scope)}: cannot connect: {_reason(lost)}"
         raise NoAnswer(f"{text}; {OTHER_BUS[scope]}") from lost
@@ -187,10 +212,17 @@ async def bus(scope: str) -> AsyncIterator[Connection]:
         raise NoAnswer(_failure(error, scope)) from error
 
 
-@asynccontextmanager
-async def agent(scope: str) -> AsyncIterator[Client]:
+@contextmanager
+def bus(scope: str) -> Iterator[BlockingConnection]:
+    """Connect to a bus in order to call the agent; raise ``KoiError`` for every failure."""
+    with failures(scope), connected(address(scope)) as link:
+        yield link
+
+
+@contextmanager
+def agent(scope: str) -> Iterator[Client]:
     """Connect to the agent on a bus; raises ``NoAnswer``."""
-    async with bus(scope) as link:
+    with bus(scope) as link:
         yield Client(link)
 
 

@@ -1,44 +1,31 @@
-"""Executes commands: the table of what acts, and the exit code for each kind of error."""
+"""Executes commands: loads the module of a command, and returns the exit code for each error."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
-from typing import Final
+from typing import TYPE_CHECKING
 
-from koi_agent.cli import run
-from koi_agent.cli.arguments import Arguments, UsageError, parsed
+from koi_agent.cli.arguments import VERSION, Arguments, UsageError, parsed
 from koi_agent.cli.output import Output, ReaderGone, complain
 from koi_agent.cli.syntax import COMMANDS
 from koi_agent.core.errors import KoiError
 
-PAGED: Final = frozenset(command.name for command in COMMANDS if command.paged)
+if TYPE_CHECKING:
+    from koi_agent.cli.run import RunAgent
+
 FAILURE, USAGE, INTERRUPTED = 1, 2, 130
 
 Act = Callable[[Arguments, Output], int]
 """Executes a command; returns the exit code, or raises ``KoiError``."""
 
 
-MODULES: Final[Mapping[str, str]] = {
-    "list": "listing",
-    "show": "show",
-    "explain": "explain",
-    "announced": "announced",
-    "status": "status",
-    "watch": "watch",
-    "resync": "resync",
-    "reload": "reload",
-    "doctor": "doctor.report",
-    "cat-config": "cat_config",
-    "install-units": "install_units",
-}
-"""The module of each command; it has a function ``act``."""
-
-
-def acts(run_agent: run.RunAgent) -> Mapping[str, Act]:
+def acts(run_agent: "RunAgent") -> Mapping[str, Act]:
     """Return what executes each command of ``syntax.COMMANDS``, by its name."""
     return {
-        **{command: partial(_act, module) for command, module in MODULES.items()},
-        "run": partial(run.act, run_agent),
+        command.name: partial(_act, command.module)
+        if command.name != "run"
+        else partial(_run, run_agent)
+        for command in COMMANDS
     }
 
 
@@ -48,7 +35,13 @@ def _act(module: str, arguments: Arguments, output: Output) -> int:
     return code
 
 
-def execute(argv: Sequence[str], run_agent: run.RunAgent) -> int:
+def _run(run_agent: "RunAgent", arguments: Arguments, output: Output) -> int:
+    from koi_agent.cli.run import act  # noqa: PLC0415 - as for the other commands
+
+    return act(run_agent, arguments, output)
+
+
+def execute(argv: Sequence[str], run_agent: "RunAgent") -> int:
     """Execute a command line; return the exit code."""
     try:
         return _execute(argv, acts(run_agent))
@@ -65,12 +58,18 @@ def execute(argv: Sequence[str], run_agent: run.RunAgent) -> int:
 
 
 def _execute(argv: Sequence[str], table: Mapping[str, Act]) -> int:
+    if [*argv] == ["--version"]:
+        output = Output()
+        output.write(VERSION)
+        output.flush()
+        return 0
     try:
         arguments = parsed(argv)
     except SystemExit:  # argparse has written what --help or --version asked for
         Output().flush()
         return 0
-    paged = not arguments.no_pager and arguments.command in PAGED
+    has_pager = any(one.paged for one in COMMANDS if one.name == arguments.command)
+    paged = has_pager and not arguments.no_pager
     output = Output(mode=arguments.json, legend=not arguments.no_legend, paged=paged)
     code = table[arguments.command](arguments, output)
     output.flush()

@@ -8,7 +8,7 @@ from typing import Any
 
 from koi_agent.bus.client import Connection
 from koi_agent.bus.signals import Changed, PropertyFilter, Signal, Subscription
-from koi_agent.cli import formatting, records
+from koi_agent.cli import records, times
 from koi_agent.cli.client import key_at
 from koi_agent.core.dbus_names import INSTANCE, INSTANCES, MANAGER, NAME
 from koi_agent.core.schema.instance import INSTANCE_PROPERTIES
@@ -44,7 +44,7 @@ class Event:
     """
 
     kind: str
-    time: datetime = field(default_factory=formatting.now)
+    time: datetime = field(default_factory=times.now)
     id: str = ""
     name: str = ""
     backend: str = ""

@@ -27,9 +27,9 @@ def act(arguments: Arguments, output: Output) -> int:
     return resolve.write_each(arguments, output, record, block)
 
 
-async def record(client: Client, path: str) -> dict[str, Any]:
+def record(client: Client, path: str) -> dict[str, Any]:
     """Return the explanation of an instance, as the agent sends it."""
-    return dict(await client.explanation(":".join(key_at(path))))
+    return dict(client.explanation(":".join(key_at(path))))
 
 
 def block(explanation: formatting.Record, output: Output) -> str:

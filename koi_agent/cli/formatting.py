@@ -1,7 +1,7 @@
-"""Text for a terminal: ports, states and times of records."""
+"""Text for a terminal: ports, states and values of records."""
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Any
 
 from koi_agent.cli.output import Style
@@ -25,8 +25,6 @@ STYLES = {
     "none": Style.GREY,
 }
 """The style of each state; other words are plain."""
-
-SPANS = ((31_557_600, "y"), (86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
 def style(word: str) -> Style:
@@ -66,7 +64,7 @@ def refused(refusal: Record) -> str:
 
 def short_ports(record: Record) -> list[str]:
     """Format ports as ``8080->80/tcp`` or ``80/tcp``; one bound to several addresses once."""
-    ports = sorted(record["ports"], key=lambda port: int(port["container_port"]))
+    ports = sorted(record["ports"], key=itemgetter("container_port"))
     return list(dict.fromkeys(_short_port(port) for port in ports))
 
 
@@ -111,35 +109,3 @@ def value_of(value: object) -> str:
     if isinstance(value, list):
         return ",".join(map(str, value))
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def since(stamp: str | None) -> str:
-    """Format a time as ``Tue 2026-05-12 10:00:00 CEST; 2h 3min ago``; "" if it is not known."""
-    if not stamp:
-        return ""
-    local = datetime.fromisoformat(stamp).astimezone().strftime("%a %Y-%m-%d %H:%M:%S %Z")
-    return f"{local}; {ago(stamp)}"
-
-
-def ago(stamp: str | None) -> str:
-    """Format a time as ``2h 3min ago``; "" if it is not known."""
-    return (
-        f"{span(int((now() - datetime.fromisoformat(stamp)).total_seconds()))} ago" if stamp else ""
-    )
-
-
-def span(seconds: int) -> str:
-    """Format a time span in its two largest units."""
-    parts: list[str] = []
-    left = max(seconds, 0)
-    for size, unit in SPANS:
-        count, left = divmod(left, size)
-        if count or parts:
-            parts.append(f"{count}{unit}" if count else "")
-        if len(parts) == 2:
-            break
-    return " ".join(filter(None, parts)) or "0s"
-
-
-def now() -> datetime:
-    return datetime.now(UTC)

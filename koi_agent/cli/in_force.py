@@ -1,10 +1,9 @@
 """Compares the settings of the files with those that are in force in the agent."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from koi_agent.bus.client import BUS, BUS_PATH
+from koi_agent.bus.calls import BUS, BUS_PATH
 from koi_agent.cli import records
 from koi_agent.cli.client import Client, NoAnswer, Properties, bus
 from koi_agent.config import Loaded, Setting
@@ -20,15 +19,11 @@ Values = Mapping[Place, Sequence[tuple[str, str]]]
 def ask(scope: str) -> Properties | None:
     """Return the agent's properties, or ``None`` if no agent answers; none is started."""
     try:
-        return asyncio.run(_ask(scope))
+        with bus(scope) as link:
+            (is_owned,) = link.call((BUS, BUS_PATH, BUS), "NameHasOwner", "s", (NAME,))
+            return Client(link).properties(ROOT, MANAGER) if is_owned else None
     except (NoAnswer, ConfigError):
         return None
-
-
-async def _ask(scope: str) -> Properties | None:
-    async with bus(scope) as link:
-        (is_owned,) = await link.call((BUS, BUS_PATH, BUS), "NameHasOwner", "s", (NAME,))
-        return await Client(link).properties(ROOT, MANAGER) if is_owned else None
 
 
 def settings(manager: Properties) -> Values | None:

@@ -4,7 +4,6 @@ The data files of a wheel are installed below its own environment, where neither
 bus looks for them. They also start /usr/bin/koi-runtime, which is not the installed command.
 """
 
-import asyncio
 import os
 import re
 import stat
@@ -13,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from koi_agent.bus.client import BUS, BUS_PATH
+from koi_agent.bus.calls import BUS, BUS_PATH
 from koi_agent.cli.arguments import Arguments, UsageError
 from koi_agent.cli.client import bus
 from koi_agent.cli.output import Output
@@ -58,7 +57,7 @@ def act(arguments: Arguments, output: Output) -> int:
     except OSError as error:
         where = error.filename or "the user's folders"  # an error of a full disk has no file name
         raise InstallError(f"{where}: {error.strerror}") from error
-    asyncio.run(reload_bus())
+    reload_bus()
     report(output, done, after)
     return 0
 
@@ -74,12 +73,11 @@ def report(output: Output, done: Mapping[Path, str], after: str) -> None:
         output.write(f"\nNext, run: {after}" if done else "Nothing to remove.")
 
 
-async def reload_bus() -> None:
+def reload_bus() -> None:
     """Reload the configuration of the bus, if it runs."""
     # A bus does not watch a folder that did not exist when the bus started.
-    with suppress(KoiError):
-        async with bus("user") as link:
-            await link.call((BUS, BUS_PATH, BUS), "ReloadConfig")
+    with suppress(KoiError), bus("user") as link:
+        link.call((BUS, BUS_PATH, BUS), "ReloadConfig")
 
 
 def install() -> Mapping[Path, str]:

@@ -3,13 +3,10 @@
 Callers make foreign text printable; JSON is escaped here.
 """
 
-import json
 import os
-import shutil
 import sys
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from koi_agent.core.errors import KoiError
@@ -62,7 +59,11 @@ class Output:
     @property
     def width(self) -> int:
         """The columns of the terminal; 0 means no limit."""
-        return shutil.get_terminal_size().columns if self.terminal else 0
+        if not self.terminal:
+            return 0
+        import shutil  # noqa: PLC0415 - only a terminal needs it
+
+        return shutil.get_terminal_size().columns
 
     def styled(self, text: str, style: Style) -> str:
         return f"{style}{text}{END}" if self._coloured and style and text else text
@@ -104,6 +105,8 @@ class Output:
 
     def json(self, value: Any) -> None:
         """Write a value as ASCII JSON: on one line, or indented if the mode is ``pretty``."""
+        import json  # noqa: PLC0415 - text is written faster without it
+
         pretty = self.mode == "pretty"
         separators = (",", ": " if pretty else ":")
         self.write(json.dumps(value, indent=2 if pretty else None, separators=separators))
@@ -111,8 +114,9 @@ class Output:
     def _failure(self, error: OSError) -> KoiError:
         """Return the error for a failed write."""
         # What is still buffered must not fail again when Python exits.
-        with Path(os.devnull).open("wb") as nowhere:
-            os.dup2(nowhere.fileno(), self._stream.fileno())
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)
         if isinstance(error, BrokenPipeError):
             return ReaderGone("standard output: closed by the reader")
         return Unwritable(f"standard output: cannot be written: {error.strerror}")
@@ -137,7 +141,7 @@ def coloured(environment: Mapping[str, str], *, terminal: bool) -> bool:
 def _usable(stream: TextIO | None) -> TextIO:
     """Return a stream that is open and escapes what its encoding lacks."""
     if stream is None:
-        return Path(os.devnull).open("w", encoding="utf-8")
+        return os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8")
     if reconfigure := getattr(stream, "reconfigure", None):
         reconfigure(errors="backslashreplace")
     return stream

@@ -7,11 +7,14 @@ as empty.
 from typing import Any
 
 from koi_agent.cli.client import Properties
-from koi_agent.core.schema.backend import BACKEND_PROPERTIES
 
 
 def backend(values: Properties) -> dict[str, Any]:
     """Return the record of a backend."""
+    from koi_agent.core.schema.backend import (  # noqa: PLC0415 - few commands need it
+        BACKEND_PROPERTIES,
+    )
+
     return BACKEND_PROPERTIES.record(values)
 
 

@@ -1,10 +1,9 @@
 """Which instances the words on the command line mean."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from koi_agent.bus.client import CallError
+from koi_agent.bus.errors import CallError
 from koi_agent.bus.object_paths import encode
 from koi_agent.cli import records
 from koi_agent.cli.arguments import Arguments
@@ -17,7 +16,7 @@ from koi_agent.core.key import Key
 from koi_agent.core.schema.instance import INSTANCE_PROPERTIES
 
 Record = dict[str, Any]
-Read = Callable[[Client, str], Awaitable[Record]]
+Read = Callable[[Client, str], Record]
 """Reads a record of the instance at an object path."""
 
 
@@ -29,7 +28,7 @@ def write_each(
     arguments: Arguments, output: Output, read: Read, block: Callable[[Record, Output], str]
 ) -> int:
     """Write each instance that is named; returns 1 if a word means none or several, else 0."""
-    found, errors = asyncio.run(read_each(arguments.agent, arguments.names, read))
+    found, errors = read_each(arguments.agent, arguments.names, read)
     if output.mode != "off":
         output.json(found)
     else:
@@ -40,29 +39,29 @@ def write_each(
     return 1 if errors else 0
 
 
-async def read_each(scope: str, words: Iterable[str], read: Read) -> tuple[list[Record], list[str]]:
+def read_each(scope: str, words: Iterable[str], read: Read) -> tuple[list[Record], list[str]]:
     """Return the records of the instances that are named, and an error for each other word.
 
     An instance that several words mean is read once.
     """
     found: dict[str, Record] = {}
     errors: list[str] = []
-    async with agent(scope) as client:
+    with agent(scope) as client:
         resolver = Resolver(client)
         for word in words:
             try:
-                for path in await resolver.paths(word):
+                for path in resolver.paths(word):
                     if path not in found:
-                        found[path] = await _record(client, path, word, read)
+                        found[path] = _record(client, path, word, read)
             except NotFound as error:
                 errors.append(str(error))
     return list(found.values()), errors
 
 
-async def _record(client: Client, path: str, word: str, read: Read) -> Record:
+def _record(client: Client, path: str, word: str, read: Read) -> Record:
     """Read one record; raises ``NotFound`` if the instance stopped since it was listed."""
     try:
-        return await read(client, path)
+        return read(client, path)
     except CallError as error:
         if error.name in GONE:
             raise none(word) from error
@@ -77,37 +76,37 @@ class Resolver:
         self._short: Sequence[lookup.Subject] | None = None
         self._full: Sequence[lookup.Subject] | None = None
 
-    async def paths(self, word: str) -> Sequence[str]:
+    def paths(self, word: str) -> Sequence[str]:
         """Return the paths of the instances that a word means; raises ``NotFound``.
 
         Only a pattern may mean several.
         """
-        found = lookup.find_exactly(word, await self._rows())
-        found = found or lookup.find(word, await self._subjects())
+        found = lookup.find_exactly(word, self._rows())
+        found = found or lookup.find(word, self._subjects())
         if not found:
-            return [await self._of_unit(word)]
+            return [self._of_unit(word)]
         if len(found) > 1 and not lookup.is_pattern(word):
             keys = ", ".join(str(one.key) for one in found)
             raise NotFound(f"'{word}' is more than one instance, name one of: {keys}")
         return [path_of(one.key) for one in found]
 
-    async def _rows(self) -> Sequence[lookup.Subject]:
+    def _rows(self) -> Sequence[lookup.Subject]:
         """Return keys and names only: the short list is fast with thousands of instances."""
         if self._short is None:
-            rows = await self._client.rows()
+            rows = self._client.rows()
             self._short = [lookup.Subject(key=Key(r.backend, r.id), name=r.name) for r in rows]
         return self._short
 
-    async def _subjects(self) -> Sequence[lookup.Subject]:
+    def _subjects(self) -> Sequence[lookup.Subject]:
         if self._full is None:
-            instances = await self._client.instances()
+            instances = self._client.instances()
             self._full = [subject(INSTANCE_PROPERTIES.record(values)) for values in instances]
         return self._full
 
-    async def _of_unit(self, word: str) -> str:
+    def _of_unit(self, word: str) -> str:
         """Return the path of the instance of a unit that is not tracked, such as a scope."""
         try:
-            return await self._client.of_unit(word)
+            return self._client.of_unit(word)
         except CallError as error:
             if error.name in GONE:
                 raise none(word) from error

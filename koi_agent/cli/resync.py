@@ -1,6 +1,5 @@
 """``koi-runtime resync``: list the instances of backends again, and print the differences."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 
 from koi_agent.cli import records
@@ -19,7 +18,7 @@ class NoSuchBackend(KoiError):
 
 
 def act(arguments: Arguments, output: Output) -> int:
-    done, errors = asyncio.run(resync(arguments.agent, arguments.backend))
+    done, errors = resync(arguments.agent, arguments.backend)
     if output.mode != "off":
         output.json(done)
     else:
@@ -32,14 +31,14 @@ def act(arguments: Arguments, output: Output) -> int:
     return 1 if errors else 0
 
 
-async def resync(scope: str, backend: str | None) -> tuple[dict[str, dict[str, int]], list[str]]:
+def resync(scope: str, backend: str | None) -> tuple[dict[str, dict[str, int]], list[str]]:
     """Resync one backend or all; return counts of differences by backend, and error texts."""
     done: dict[str, dict[str, int]] = {}
     errors: list[str] = []
-    async with agent(scope) as client:
-        for name in selected(await client.backend_states(), backend):
+    with agent(scope) as client:
+        for name in selected(client.backend_states(), backend):
             try:
-                different = await client.resync(name)
+                different = client.resync(name)
             except Refused as refused:
                 errors.append(f"{name}: {refused}")
             else:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, Final
 
-from koi_agent.cli import formatting, records, resolve, unit
+from koi_agent.cli import formatting, records, resolve, times, unit
 from koi_agent.cli.arguments import Arguments
 from koi_agent.cli.client import Client
 from koi_agent.cli.output import Output
@@ -28,12 +28,12 @@ def act(arguments: Arguments, output: Output) -> int:
     return resolve.write_each(arguments, output, record, partial(block, scope=arguments.agent))
 
 
-async def record(client: Client, path: str) -> dict[str, Any]:
+def record(client: Client, path: str) -> dict[str, Any]:
     """Return the properties of an instance, with what its explanation adds."""
-    properties = INSTANCE_PROPERTIES.record(await client.properties(path, INSTANCE))
-    explanation = await client.explanation(properties["key"])
+    properties = INSTANCE_PROPERTIES.record(client.properties(path, INSTANCE))
+    explanation = client.explanation(properties["key"])
     return properties | {
-        "description": await client.description(properties["unit"]) if properties["unit"] else "",
+        "description": client.description(properties["unit"]) if properties["unit"] else "",
         "refused": records.refusals(explanation),
         "notes": records.items(explanation, "notes"),
     }
@@ -77,5 +77,5 @@ def _lines(row: Row[Any], record: formatting.Record) -> list[str]:
     if not value:
         return []
     if row.type is TIME:
-        return [formatting.since(value)]
+        return [times.since(value)]
     return [formatting.value_of(each) for each in (value if isinstance(value, list) else [value])]

@@ -1,10 +1,9 @@
 """``koi-runtime status``: the status of the agent and its backends."""
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from koi_agent.cli import formatting, records
+from koi_agent.cli import formatting, records, times
 from koi_agent.cli.arguments import Arguments
 from koi_agent.cli.client import agent
 from koi_agent.cli.output import Output
@@ -20,7 +19,7 @@ COLUMNS: Final[Mapping[str, Cells]] = {
     "INSTANCES": lambda backend: Cell(str(backend["instances"])),
     "DRIFT": lambda backend: Cell(str(backend["drift"])),
     "RECONNECTS": lambda backend: Cell(str(backend["reconnects"])),
-    "LAST LISTED": lambda backend: Cell(formatting.ago(backend["last_sync"])),
+    "LAST LISTED": lambda backend: Cell(times.ago(backend["last_sync"])),
     "VERSION": lambda backend: Cell(backend["runtime_version"] or ""),
     "ENDPOINT": lambda backend: Cell(backend["endpoint"] or ""),
 }
@@ -30,7 +29,7 @@ COUNTED_ERRORS: Final = ("DRIFT", "RECONNECTS")
 
 def act(arguments: Arguments, output: Output) -> int:
     bus = arguments.agent
-    known = asyncio.run(status(bus))
+    known = status(bus)
     if output.mode != "off":
         output.json(known)
         return 0
@@ -62,12 +61,12 @@ def write_backends(
         output.write(f"{name}: {printable(backend['last_error'])}")
 
 
-async def status(scope: str) -> dict[str, Any]:
+def status(scope: str) -> dict[str, Any]:
     """Return the record of the agent, with those of its backends."""
-    async with agent(scope) as client:
-        manager = await client.properties(ROOT, MANAGER)
-        paths = await client.backend_paths()
-        backends = [records.backend(await client.properties(path, BACKEND)) for path in paths]
+    with agent(scope) as client:
+        manager = client.properties(ROOT, MANAGER)
+        paths = client.backend_paths()
+        backends = [records.backend(client.properties(path, BACKEND)) for path in paths]
     return {
         "version": records.text(manager, "Version"),
         "state": records.text(manager, "State"),

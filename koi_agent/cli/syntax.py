@@ -5,15 +5,9 @@ them. The module needs only the standard library, because a package builds the c
 the agent's libraries are not installed.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
-from typing import Final, Literal
-
-from koi_agent.cli.columns import COLUMNS
-from koi_agent.config import ACCEPTED, BACKENDS
-from koi_agent.core.instance import Health, InstanceState
-from koi_agent.core.message_ids import LEVELS
+from typing import Final, Literal, NamedTuple
 
 PROGRAM: Final = "koi-runtime"
 DEFAULT: Final = "list"
@@ -30,8 +24,7 @@ class Source(StrEnum):
     BACKENDS = "backends"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Option:
+class Option(NamedTuple):
     """An option, with or without a value."""
 
     flags: Sequence[str]
@@ -41,8 +34,8 @@ class Option:
     # their name in the same target, one may be given.
     target: str = ""
     metavar: str = ""
-    # The values, which --help lists and completions offer.
-    words: Sequence[str] = ()
+    # Returns the values, which --help lists and completions offer.
+    values: Callable[[], Iterable[str]] = tuple
     # The parser refuses all other values. Otherwise the configuration checks them.
     strict: bool = False
     # The value is a list of words, separated by commas.
@@ -55,9 +48,13 @@ class Option:
         """Return the long name without dashes."""
         return self.flags[-1].removeprefix("--")
 
+    @property
+    def words(self) -> Sequence[str]:
+        """Return the values; what declares them is loaded only now."""
+        return tuple(self.values())
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Argument:
+
+class Argument(NamedTuple):
     """A positional argument.
 
     ``nargs`` is argparse's: ``?`` for at most one, ``*`` for any number, ``+`` for at least one.
@@ -70,15 +67,55 @@ class Argument:
     source: Source
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
-    """A command with its own options and its argument; ``paged`` if a terminal needs a pager."""
+class Command(NamedTuple):
+    """A command with its own options and its argument; ``paged`` if a terminal needs a pager.
+
+    ``module`` is its module below ``koi_agent.cli``, which has a function ``act``. It is loaded
+    when the command is executed.
+    """
 
     name: str
+    module: str
     summary: str
     options: Sequence[Option] = ()
     argument: Argument | None = None
     paged: bool = False
+
+
+def _backends() -> Iterable[str]:
+    from koi_agent.config import BACKENDS  # noqa: PLC0415 - see ``Option.words``
+
+    return BACKENDS
+
+
+def _runtimes() -> Iterable[str]:
+    from koi_agent.config import ACCEPTED  # noqa: PLC0415 - see ``Option.words``
+
+    return ACCEPTED
+
+
+def _states() -> Iterable[str]:
+    from koi_agent.core.instance import InstanceState  # noqa: PLC0415 - see ``Option.words``
+
+    return map(str, InstanceState)
+
+
+def _healths() -> Iterable[str]:
+    from koi_agent.core.instance import Health  # noqa: PLC0415 - see ``Option.words``
+
+    return map(str, Health)
+
+
+def _columns() -> Iterable[str]:
+    from koi_agent.cli.columns import COLUMNS  # noqa: PLC0415 - see ``Option.words``
+
+    return COLUMNS
+
+
+def _levels() -> Iterable[str]:
+    from koi_agent.core.message_ids import LEVELS  # noqa: PLC0415 - see ``Option.words``
+
+    return LEVELS
 
 
 SHARED: Final[Sequence[Option]] = (
@@ -99,7 +136,7 @@ SHARED: Final[Sequence[Option]] = (
         flags=("--json",),
         action="store",
         metavar="MODE",
-        words=("pretty", "short", "off"),
+        values=lambda: ("pretty", "short", "off"),
         strict=True,
         help="Write JSON",
     ),
@@ -141,7 +178,7 @@ LIST: Final[Sequence[Option]] = (
         action="store",
         target="backends",
         metavar="NAME[,NAME...]",
-        words=tuple(BACKENDS),
+        values=_backends,
         several=True,
         help="List only instances of these backends",
     ),
@@ -149,7 +186,7 @@ LIST: Final[Sequence[Option]] = (
         flags=("--state",),
         action="store",
         metavar="STATE[,STATE...]",
-        words=tuple(map(str, InstanceState)),
+        values=_states,
         several=True,
         help="List only instances in these states",
     ),
@@ -157,7 +194,7 @@ LIST: Final[Sequence[Option]] = (
         flags=("--health",),
         action="store",
         metavar="HEALTH[,HEALTH...]",
-        words=tuple(map(str, Health)),
+        values=_healths,
         several=True,
         help="List only instances of this health",
     ),
@@ -166,7 +203,7 @@ LIST: Final[Sequence[Option]] = (
         flags=("--columns",),
         action="store",
         metavar="COLUMN[,COLUMN...]",
-        words=tuple(COLUMNS),
+        values=_columns,
         several=True,
         help="Show these columns",
     ),
@@ -174,7 +211,7 @@ LIST: Final[Sequence[Option]] = (
         flags=("--sort",),
         action="store",
         metavar="COLUMN",
-        words=tuple(COLUMNS),
+        values=_columns,
         strict=True,
         help="Sort by this column",
     ),
@@ -190,7 +227,7 @@ RUN: Final[Sequence[Option]] = (
         flags=("--runtime",),
         action="store",
         metavar="NAME[,NAME...]",
-        words=ACCEPTED,
+        values=_runtimes,
         several=True,
         variable="KOI_RUNTIME",
         help="Follow these backends",
@@ -200,23 +237,33 @@ RUN: Final[Sequence[Option]] = (
         flags=("--log-level",),
         action="store",
         metavar="LEVEL",
-        words=tuple(LEVELS),
+        values=_levels,
         variable="KOI_LOG_LEVEL",
         help="Log records of this level and of higher priority",
     ),
 )
 
 COMMANDS: Final[Sequence[Command]] = (
-    Command("list", "List instances", LIST, ANY, paged=True),
-    Command("show", "Show the properties of instances", argument=INSTANCES, paged=True),
-    Command("explain", "Explain why instances are announced or not", (), INSTANCES, paged=True),
-    Command("announced", "List the records that are announced", (FULL,), ANY, paged=True),
-    Command("status", "Show the status of the agent and its backends", (FULL,), paged=True),
-    Command("watch", "Print events until interrupted", argument=ANY),
-    Command("resync", "List the instances of backends again", argument=BACKEND),
-    Command("reload", "Reload the agent's configuration"),
-    Command("doctor", "Check the installation and print what to do"),
-    Command("cat-config", "Show the settings and their origins", paged=True),
-    Command("install-units", "Install the units of a user's agent", (REMOVE,)),
-    Command("run", "Run the agent in the foreground", RUN),
+    Command("list", "listing", "List instances", LIST, ANY, paged=True),
+    Command("show", "show", "Show the properties of instances", argument=INSTANCES, paged=True),
+    Command(
+        "explain",
+        "explain",
+        "Explain why instances are announced or not",
+        argument=INSTANCES,
+        paged=True,
+    ),
+    Command(
+        "announced", "announced", "List the records that are announced", (FULL,), ANY, paged=True
+    ),
+    Command(
+        "status", "status", "Show the status of the agent and its backends", (FULL,), paged=True
+    ),
+    Command("watch", "watch", "Print events until interrupted", argument=ANY),
+    Command("resync", "resync", "List the instances of backends again", argument=BACKEND),
+    Command("reload", "reload", "Reload the agent's configuration"),
+    Command("doctor", "doctor.report", "Check the installation and print what to do"),
+    Command("cat-config", "cat_config", "Show the settings and their origins", paged=True),
+    Command("install-units", "install_units", "Install the units of a user's agent", (REMOVE,)),
+    Command("run", "run", "Run the agent in the foreground", RUN),
 )

@@ -2,18 +2,19 @@
 
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from koi_agent.cli.output import Output, Style
 from koi_agent.core.text import printable
 
 GAP = " "
+SHORT = 1024
+"""Characters of a text that is shown whole, whatever it is."""
 NARROWEST = 8
 """The least width of a column, in characters of the terminal."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
+class Cell(NamedTuple):
     """The text of a cell, which may be foreign, and its style."""
 
     text: str
@@ -40,7 +41,8 @@ def table(
             output.write(f"No {noun}s.")
         return
     head = [Cell(title) for title in header]
-    wanted = [max(width(row[i].text) for row in (head, *body)) for i in range(len(head))]
+    columns = zip(head, *body, strict=True)
+    wanted = [max(width(cell.text) for cell in column) for column in columns]
     if output.width:
         widths = fitting(wanted, 0 if full else output.width)
     else:
@@ -79,14 +81,20 @@ def _columns(character: str) -> int:
 
 
 def _shown(cell: Cell) -> Cell:
+    text = cell.text
+    if text.isascii() and text.isprintable() and 0 < len(text) <= SHORT:
+        return cell  # nothing has to be escaped, as in nearly all cells
     return Cell(printable(cell.text) or "-", cell.style)
 
 
 def _line(output: Output, row: Sequence[Cell], widths: Sequence[int], *, fill: bool = False) -> str:
     parts: list[str] = []
-    for cell, columns in zip(row, widths, strict=True):
-        text = cut(cell.text, columns)
-        parts.append(output.styled(text, cell.style) + " " * (columns - width(text)))
+    for (text, style), columns in zip(row, widths, strict=True):
+        shown, taken = text, width(text)
+        if taken > columns:
+            shown = cut(text, columns)
+            taken = width(shown)
+        parts.append((output.styled(shown, style) if style else shown) + " " * (columns - taken))
     line = GAP.join(parts)
     return line if fill else line.rstrip(" ")
 

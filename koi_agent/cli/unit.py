@@ -1,30 +1,20 @@
-"""The description and the log of an instance's unit, for ``show``."""
+"""The log of an instance's unit, for ``show``."""
 
-import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
 
-from koi_agent.bus.client import CallError, Connection
 from koi_agent.core.text import printable
 
-SYSTEMD = "org.freedesktop.systemd1"
-MANAGER = (SYSTEMD, "/org/freedesktop/systemd1", f"{SYSTEMD}.Manager")
 LINES = 10
 """Lines of the journal, as many as systemctl shows."""
 TIMEOUT = 5.0
 """Seconds that journalctl may take."""
 
 
-async def description(link: Connection, unit: str) -> str:
-    """Return Description= of a unit that is loaded; "" if not known."""
-    with suppress(CallError, TimeoutError):
-        (path,) = await link.call(MANAGER, "GetUnit", "s", (unit,))
-        return str(await link.get(SYSTEMD, str(path), f"{SYSTEMD}.Unit", "Description"))
-    return ""
-
-
 def log_lines(unit: str, scope: str) -> Sequence[str]:
     """Return the last lines of a unit's log that the user may read; none without journalctl."""
+    import subprocess  # noqa: PLC0415 - only units that are loaded have a log
+
     option = "--user-unit" if scope == "user" else "--unit"
     command = ("journalctl", "--quiet", "--no-pager", f"--lines={LINES}", f"{option}={unit}")
     with suppress(OSError, subprocess.TimeoutExpired):

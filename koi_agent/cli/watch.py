@@ -13,7 +13,8 @@ from typing import Any
 from koi_agent.bus.client import Connection
 from koi_agent.cli import formatting
 from koi_agent.cli.arguments import Arguments
-from koi_agent.cli.client import Client, NoAnswer, advice, bus
+from koi_agent.cli.async_client import AsyncClient, bus
+from koi_agent.cli.client import NoAnswer, advice
 from koi_agent.cli.events import AGENT_STARTED, AGENT_STOPPED, Event, EventQueue, Lost
 from koi_agent.cli.output import Output, Style, complain
 from koi_agent.cli.watched import Watched
@@ -56,7 +57,7 @@ async def _watch(scope: str, words: Sequence[str], output: Output) -> None:
             complain(f"waiting for the agent on the {scope} bus ({advice(scope)})")
         elif output.terminal:
             complain(f"watching the {scope} bus; Ctrl-C ends it")
-        watched = Watched(Client(link), words)
+        watched = Watched(AsyncClient(link), words)
         if owner:
             await watched.list()
         lost = await _write_events(events, watched, link, output)

@@ -6,7 +6,7 @@ from typing import Any
 
 from koi_agent.bus.client import CallError
 from koi_agent.cli import resolve
-from koi_agent.cli.client import Client
+from koi_agent.cli.async_client import AsyncClient
 from koi_agent.cli.events import AGENT_STARTED, Event
 from koi_agent.core import lookup
 from koi_agent.core.dbus_names import INSTANCE
@@ -22,7 +22,7 @@ WITHDRAWN = "withdrawn"
 class Watched:
     """The watched instances; without ``words``, all are."""
 
-    def __init__(self, client: Client, words: Sequence[str]) -> None:
+    def __init__(self, client: AsyncClient, words: Sequence[str]) -> None:
         self._client = client
         self._words = words
         self._meant: set[Key] = set()

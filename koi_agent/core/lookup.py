@@ -12,9 +12,8 @@ from typing import Final
 
 from koi_agent.core.instance import Instance, RecordState
 from koi_agent.core.key import Key
+from koi_agent.core.titles import DOMAIN, names_of
 
-_SERVICE: Final = re.compile(r"(.+)\._[a-z0-9-]+\._(?:tcp|udp)\.local")
-_DOMAIN: Final = ".local"
 _HEXADECIMAL: Final = re.compile(r"[0-9a-f]{12,}")
 """An id of which a beginning is enough, as an engine makes them. A unit's id is its name."""
 
@@ -53,13 +52,6 @@ def of_instance(instance: Instance) -> Subject:
         announced=announced,
         requested=tuple(filter(None, (metadata.name, metadata.dns_name))),
     )
-
-
-def names_of(title: str) -> tuple[str, ...]:
-    """Return the names by which a record is called: its title, and the title's first part."""
-    service = _SERVICE.fullmatch(title)
-    first = service[1] if service else title.removesuffix(_DOMAIN)
-    return title, first
 
 
 def is_pattern(word: str) -> bool:
@@ -119,7 +111,7 @@ def _is_one_of(word: str, names: Iterable[str]) -> bool:
     """Compare names of DNS, which have no case; a dot may end one."""
     wanted = word.rstrip(".").casefold()
     texts = {name.casefold() for name in names}
-    return wanted in texts or wanted.removesuffix(_DOMAIN) in texts
+    return wanted in texts or wanted.removesuffix(DOMAIN) in texts
 
 
 def _begins_with(subject: Subject, word: str) -> bool:

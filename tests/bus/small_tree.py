@@ -18,10 +18,10 @@ from koi_agent.bus.interfaces import (
     SignalType,
     interface,
 )
-from koi_agent.bus.messages import Variant
 from koi_agent.bus.object_manager import ObjectManager
 from koi_agent.bus.server import DEFAULT_LIMITS, Limits, Server
 from koi_agent.bus.standard_interfaces import Objects
+from koi_agent.bus.variants import Variant
 
 NAME = "org.example.Root1"
 ROOT = "/org/example/Root1"

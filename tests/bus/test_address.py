@@ -3,7 +3,7 @@
 import pytest
 
 from koi_agent.bus.address import SocketAddress, address, socket_addresses
-from koi_agent.bus.writer import BusLost
+from koi_agent.bus.errors import BusLost
 from koi_agent.core.errors import ConfigError
 
 GUID = "0123456789abcdef0123456789abcdef"

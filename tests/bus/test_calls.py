@@ -9,9 +9,9 @@ import pytest
 from koi_agent.bus.calls import Call
 from koi_agent.bus.client import BUS, BUS_PATH, CallError, Connection, connected
 from koi_agent.bus.connection import Timing
+from koi_agent.bus.errors import BusLost
 from koi_agent.bus.messages import Header, MessageType, encode
 from koi_agent.bus.signals import Changed, Signal, Subscription
-from koi_agent.bus.writer import BusLost
 from tests.bus.far_ends import far_end, greet, next_serial, silence
 from tests.world.bus import PrivateBus
 

@@ -9,18 +9,11 @@ import pytest
 from koi_agent.bus import writer
 from koi_agent.bus.client import Connection, connected
 from koi_agent.bus.connection import Timing, open_socket
-from koi_agent.bus.messages import Header, MessageType, encode, marshal
+from koi_agent.bus.errors import BusLost
+from koi_agent.bus.messages import Header, MessageType, marshal
 from koi_agent.bus.signals import Changed, Signal, Subscription
-from koi_agent.bus.writer import BusLost
-from tests.bus.far_ends import (
-    Behaviour,
-    answer,
-    authenticate,
-    far_end,
-    greet,
-    next_serial,
-    silence,
-)
+from tests.bus.broken_buses import OPENING
+from tests.bus.far_ends import Behaviour, far_end, greet, next_serial, silence
 from tests.costs import stalls, used
 from tests.world.bus import PrivateBus
 
@@ -77,89 +70,7 @@ async def test_drain_waits_for_a_bus_that_does_not_read(bus: PrivateBus) -> None
         await sender.drain()
 
 
-async def close_at_once(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
-    return
-
-
-async def close_after_half_a_line(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-) -> None:
-    await reader.readuntil(b"\r\n")
-    writer.write(b"OK 01234")
-
-
-async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await reader.readuntil(b"\r\n")
-    writer.write(b"REJECTED EXTERNAL\r\n")
-    await silence(reader, writer)
-
-
-async def answer_error(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await reader.readuntil(b"\r\n")
-    writer.write(b"ERROR not now\r\n")
-    await silence(reader, writer)
-
-
-async def send_no_line_end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while True:
-        writer.write(b"la " * 1000)
-        await writer.drain()
-        await asyncio.sleep(0)
-
-
-async def ignore_hello(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await authenticate(reader, writer)
-    await silence(reader, writer)
-
-
-async def refuse_hello(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await authenticate(reader, writer)
-    header = Header(
-        kind=MessageType.ERROR,
-        serial=1,
-        reply_serial=await next_serial(reader),
-        error_name="t.Full",
-    )
-    writer.write(encode(header))
-    await silence(reader, writer)
-
-
-async def answer_hello_with_a_number(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-) -> None:
-    await authenticate(reader, writer)
-    writer.write(answer(await next_serial(reader), "u", [7]))
-    await silence(reader, writer)
-
-
-async def talk_http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await authenticate(reader, writer)
-    writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-    await silence(reader, writer)
-
-
-async def claim_200_megabytes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await authenticate(reader, writer)
-    writer.write(b"l\2\0\1" + (200 * 2**20).to_bytes(4, "little") + bytes(8))
-    await silence(reader, writer)
-
-
-@pytest.mark.parametrize(
-    ("behave", "reason"),
-    [
-        (close_at_once, "closed|reset|Broken"),
-        (close_after_half_a_line, "closed the connection during auth"),
-        (refuse, "REJECTED"),
-        (answer_error, "not now"),
-        (send_no_line_end, "auth.*more than"),
-        (silence, "does not answer"),
-        (ignore_hello, "does not answer"),
-        (refuse_hello, "t.Full"),
-        (answer_hello_with_a_number, "values of type 'u'"),
-        (talk_http, "not a D-Bus message"),
-        (claim_200_megabytes, "message of 2097"),
-    ],
-)
+@pytest.mark.parametrize(("behave", "reason"), OPENING)
 async def test_broken_bus_is_an_error_in_bounded_time(
     behave: Behaviour, reason: str, tmp_path: Path
 ) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from koi_agent.bus.client import CallError, Connection, connected
-from koi_agent.bus.messages import Variant
+from koi_agent.bus.variants import Variant
 from tests.bus.small_tree import ITEM, ITEMS, MANAGER, NAME, ROOT, Tree, path_of, served
 from tests.world.bus import PrivateBus
 

@@ -11,7 +11,7 @@ import pytest
 
 from koi_agent.bus.client import CallError, Connection, connected
 from koi_agent.bus.interfaces import interface
-from koi_agent.bus.messages import Variant
+from koi_agent.bus.variants import Variant
 from koi_agent.host.logs import LogOutput
 from koi_agent.publishers.dbus.log_control import LOG_CONTROL
 from koi_agent.publishers.dbus.tree import Tree

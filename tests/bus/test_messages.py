@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from koi_agent.bus import messages
 from koi_agent.bus.marshalling import marshal
-from koi_agent.bus.messages import Header, MessageType, Variant, decode, encode
+from koi_agent.bus.messages import Header, MessageType, decode, encode
 from koi_agent.bus.reader import unmarshal
+from koi_agent.bus.variants import Variant
 from koi_agent.core.errors import BadInput
 from tests.bus.wire import bodies, frame, paths, plain
 from tests.bus.witness import Witness, witness

@@ -10,9 +10,9 @@ import pytest
 from koi_agent.bus import polkit
 from koi_agent.bus.client import Connection, connected
 from koi_agent.bus.interfaces import Call, ErrorReply, Interface, Method, interface
-from koi_agent.bus.messages import Variant
 from koi_agent.bus.object_manager import ObjectManager
 from koi_agent.bus.polkit import POLKIT
+from koi_agent.bus.variants import Variant
 from tests.bus.small_tree import ACTION, MANAGER, NAME, ROOT, Tree, served
 from tests.world.bus import PrivateBus
 

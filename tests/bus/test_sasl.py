@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from koi_agent.bus import sasl
-from koi_agent.bus.writer import BusLost
+from koi_agent.bus import authentication, sasl
+from koi_agent.bus.errors import BusLost
 
 GUID = "0123456789abcdef0123456789abcdef"
 PATIENCE = 20.0
@@ -58,7 +58,7 @@ async def test_answer_may_come_in_pieces(pair: tuple[socket.socket, socket.socke
         (f"OK {GUID}\r\nl\1\0\1".encode(), "4 bytes too early"),
         (f"OK {'f' * 32}\r\n".encode(), "its address says"),
         (b"\xff\xfe\x1b[31m\r\n", r"xff"),
-        (b"OK " + b"0" * (sasl.LINE_LIMIT + 8192), "a line of more than"),
+        (b"OK " + b"0" * (authentication.LINE_LIMIT + 8192), "a line of more than"),
     ],
 )
 async def test_other_answers_are_errors(

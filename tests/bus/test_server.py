@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from koi_agent.bus.client import CallError, Connection, connected
-from koi_agent.bus.messages import Flag, Header, MessageType, Variant, marshal
+from koi_agent.bus.messages import Flag, Header, MessageType, marshal
 from koi_agent.bus.server import DEFAULT_LIMITS
+from koi_agent.bus.variants import Variant
 from tests.bus.raw_client import raw_client
 from tests.bus.small_tree import ITEM, ITEMS, MANAGER, NAME, ROOT, Tree, busctl, path_of, served
 from tests.costs import stalls

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from koi_agent.bus import signals
-from koi_agent.bus.messages import Variant
 from koi_agent.bus.signals import Changed, PropertyFilter, Signal, SignalReader, Subscription
+from koi_agent.bus.variants import Variant
 from tests.bus.wire import BASIC, VALUES, frame, plain, texts
 from tests.bus.witness import Witness, witness
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from koi_agent.bus.client import CallError, Connection, connected
+from koi_agent.bus.errors import BusLost
 from koi_agent.bus.signals import Changed, Signal, Subscription
-from koi_agent.bus.writer import BusLost
 from koi_agent.core.dbus_names import MANAGER, NAME, ROOT
 from tests.costs import resident
 from tests.world import World

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from koi_agent.cli.arguments import parser
+from koi_agent.cli.parser import parser
 from koi_agent.config import ACCEPTED
 from koi_agent.core.instance import InstanceState
 from koi_agent.core.message_ids import LEVELS

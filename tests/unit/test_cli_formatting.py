@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from koi_agent.cli import client, formatting
+from koi_agent.cli import client, formatting, times
 from koi_agent.core.key import Key
 from koi_agent.publishers.dbus import names
 
@@ -65,7 +65,7 @@ def test_metadata_has_line_for_each_value() -> None:
     ],
 )
 def test_span_has_its_two_largest_units(seconds: int, expected: str) -> None:
-    assert formatting.span(seconds) == expected
+    assert times.span(seconds) == expected
 
 
 @pytest.fixture
@@ -94,14 +94,14 @@ def test_time_is_in_the_local_zone_with_its_age(
 ) -> None:
     zone(name)
     stamp = "2028-02-29T12:30:00+00:00"
-    assert formatting.since(stamp).startswith(f"{local}; ")
-    assert formatting.since(stamp).endswith(" ago")
-    assert formatting.since(None) == ""
+    assert times.since(stamp).startswith(f"{local}; ")
+    assert times.since(stamp).endswith(" ago")
+    assert times.since(None) == ""
 
 
 def test_age_has_two_units() -> None:
     passed = timedelta(days=3, hours=2, minutes=30)
-    assert formatting.ago((formatting.now() - passed).isoformat()) == "3d 2h ago"
+    assert times.ago((times.now() - passed).isoformat()) == "3d 2h ago"
 
 
 @pytest.mark.parametrize(

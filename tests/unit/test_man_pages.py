@@ -13,7 +13,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from koi_agent.bus.interfaces import Emits
-from koi_agent.cli.arguments import parser
+from koi_agent.cli.parser import parser
 from koi_agent.cli.syntax import COMMANDS
 from koi_agent.core.metadata.keys import KEYS
 from tests.conftest import require

@@ -5,8 +5,8 @@ import pwd
 from collections.abc import Sequence
 
 from koi_agent import __version__
-from koi_agent.cli import formatting, in_force, records
-from koi_agent.cli.client import Client
+from koi_agent.cli import formatting, in_force, records, times
+from koi_agent.cli.async_client import AsyncClient
 from koi_agent.cli.doctor.findings import Bus, Case, Finding, failure, ok, warning
 from koi_agent.config import Flags, load
 from koi_agent.core.dbus_names import BACKEND, MANAGER, NAME, ROOT
@@ -35,7 +35,7 @@ def _user(uid: int) -> str:
 
 async def state(case: Case, bus: Bus) -> Sequence[Finding]:
     """Check the state of the agent, and that it has the version of this command."""
-    manager = await Client(bus.link).properties(ROOT, MANAGER)
+    manager = await AsyncClient(bus.link).properties(ROOT, MANAGER)
     word, version = records.text(manager, "State"), records.text(manager, "Version")
     count = records.number(manager, "InstanceCount")
     text = f"{word}, {_instances(count)}"
@@ -48,7 +48,7 @@ async def state(case: Case, bus: Bus) -> Sequence[Finding]:
 
 async def reload(case: Case, bus: Bus) -> Sequence[Finding]:
     """Check that the last reload succeeded, and that the settings of the files are in force."""
-    manager = await Client(bus.link).properties(ROOT, MANAGER)
+    manager = await AsyncClient(bus.link).properties(ROOT, MANAGER)
     advice = f"{case.systemctl} reload koi-runtime"
     if error := records.text(manager, "ReloadError"):
         text = f"the last reload was refused, the previous settings are in force: {error}"
@@ -72,7 +72,7 @@ async def reload(case: Case, bus: Bus) -> Sequence[Finding]:
 
 async def unit_files(case: Case, bus: Bus) -> Sequence[Finding]:
     """Check that the agent could read the files of all units that it follows."""
-    instances = await Client(bus.link).instances()
+    instances = await AsyncClient(bus.link).instances()
     texts = [
         f"{records.text(values, 'Backend')}:{records.text(values, 'Id')}: {problem}"
         for values in instances
@@ -91,7 +91,7 @@ def _instances(count: int) -> str:
 
 async def backends(case: Case, bus: Bus) -> Sequence[Finding]:
     """Check the state of each backend."""
-    client = Client(bus.link)
+    client = AsyncClient(bus.link)
     paths = await client.backend_paths()
     if not paths:
         advice = "check [Runtime] Backends= in the output of koi-runtime cat-config"
@@ -106,7 +106,7 @@ def of_backend(backend: formatting.Record, case: Case) -> Sequence[Finding]:
     """Return the findings of one backend; an absent runtime is not a problem."""
     name, error = backend["name"], backend["last_error"]
     because = f": {error}" if error else ""
-    last = formatting.ago(backend["last_sync"])
+    last = times.ago(backend["last_sync"])
     listed = f"last listed {last}" if last else "never listed"
     match backend["state"]:
         case "synced":

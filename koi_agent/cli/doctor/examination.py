@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
-from koi_agent.cli.client import bus
+from koi_agent.cli.async_client import bus
 from koi_agent.cli.doctor import agent, gates, installation, libraries, local, network
 from koi_agent.cli.doctor.findings import DRIVER, Bus, Case, Finding, failure, ok
 from koi_agent.cli.doctor.units import SYSTEMD

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from koi_agent.cli import records
-from koi_agent.cli.client import Client
+from koi_agent.cli.async_client import AsyncClient
 from koi_agent.cli.doctor.findings import Bus, Case, Finding, failure, ok, warning
 from koi_agent.cli.doctor.units import SYSTEMD, active_state, file_state
 from koi_agent.core.dbus_names import BACKEND
@@ -26,7 +26,7 @@ async def gates(case: Case, bus: Bus) -> Sequence[Finding]:
 
 async def _endpoints(bus: Bus) -> Mapping[str, str]:
     """Return the endpoint of each backend, or "" if it is not connected."""
-    client = Client(bus.link)
+    client = AsyncClient(bus.link)
     found: dict[str, str] = {}
     for path in await client.backend_paths():
         backend = records.backend(await client.properties(path, BACKEND))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from koi_agent.bus.client import Connection
-from koi_agent.cli.client import bus
+from koi_agent.cli.async_client import bus
 from koi_agent.cli.doctor.findings import DRIVER, Bus, Case, Finding, Host, ok, warning
 from koi_agent.config import Flags, load
 

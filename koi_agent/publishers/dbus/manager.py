@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from koi_agent.bus.client import CallError
+from koi_agent.bus.errors import BusLost, CallError
 from koi_agent.bus.interfaces import (
     Call,
     Emits,
@@ -16,8 +16,8 @@ from koi_agent.bus.interfaces import (
     Property,
     interface,
 )
-from koi_agent.bus.messages import Variant, marshal
-from koi_agent.bus.writer import BusLost
+from koi_agent.bus.messages import marshal
+from koi_agent.bus.variants import Variant
 from koi_agent.core.dbus_names import MANAGER, NAME
 from koi_agent.core.errors import BackendLost, BadInput, ConfigError
 from koi_agent.core.event_queue import EventQueue

@@ -5,7 +5,8 @@ from typing import Any, Final
 
 from koi_agent.bus.client import Connection
 from koi_agent.bus.interfaces import SignalType
-from koi_agent.bus.messages import Header, MessageType, Variant, marshal
+from koi_agent.bus.messages import Header, MessageType, marshal
+from koi_agent.bus.variants import Variant
 from koi_agent.core.dbus_names import MANAGER, ROOT
 from koi_agent.core.instance import Instance
 

@@ -1,0 +1,187 @@
+"""A connection for one call at a time, which waits: for commands, that must start fast.
+
+It shares addresses, authentication, calls and messages with ``client``, and loads neither asyncio
+nor dbus-next. Every wait has a deadline. Signals and calls of others are dropped.
+"""
+
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from time import monotonic
+from typing import Any, Final, NamedTuple
+
+from koi_agent.bus import authentication
+from koi_agent.bus.address import SocketAddress, socket_addresses
+from koi_agent.bus.calls import (
+    CALL_TIMEOUT,
+    HELLO,
+    OPEN_TIMEOUT,
+    PROPERTIES,
+    Call,
+    is_reply,
+    unique_name,
+    values_of,
+)
+from koi_agent.bus.errors import BusLost, reason_of
+from koi_agent.bus.messages import Message, decode, extent
+from koi_agent.core.errors import BadInput
+
+READ_SIZE: Final = 256 * 1024
+"""Bytes read at a time."""
+
+
+class Deadline(NamedTuple):
+    """A time of the monotonic clock, in seconds."""
+
+    time: float
+
+    @classmethod
+    def after(cls, seconds: float) -> "Deadline":
+        """Return the deadline that is this long from now."""
+        return cls(monotonic() + seconds)
+
+    def bound(self, sock: socket.socket) -> None:
+        """Set the timeout of a socket's next operation; raises ``TimeoutError`` if none is left."""
+        left = self.time - monotonic()
+        if left <= 0:
+            raise TimeoutError
+        sock.settimeout(left)
+
+
+class BlockingConnection:
+    """A live connection. Once it is gone, all its methods raise ``BusLost``."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._received = bytearray()
+        self._serial = 0
+        self._lost = ""
+
+    def hello(self, deadline: Deadline) -> str:
+        """Call Hello; returns the unique name. Raises ``BusLost`` or ``OSError``."""
+        return unique_name(self._ask(HELLO, 0, deadline))
+
+    def call(
+        self,
+        target: tuple[str, str, str],
+        member: str,
+        signature: str = "",
+        body: Sequence[Any] = (),
+        *,
+        within: float = CALL_TIMEOUT,
+        flags: int = 0,
+    ) -> list[Any]:
+        """Call a method of ``target`` (destination, path, interface); returns its values.
+
+        A variant is replaced by its content. Raises ``CallError`` for an error reply,
+        ``BusLost``, or ``TimeoutError`` after ``within`` seconds.
+        """
+        return values_of(
+            self.ask(Call(target, member, signature, body), within=within, flags=flags)
+        )
+
+    def ask(self, call: Call, *, within: float = CALL_TIMEOUT, flags: int = 0) -> Message:
+        """Send a call and wait for its reply, which may be an error.
+
+        Raises ``BusLost``, or ``TimeoutError`` after ``within`` seconds.
+        """
+        if self._lost:
+            raise BusLost(self._lost)
+        try:
+            return self._ask(call, flags, Deadline.after(within))
+        except TimeoutError:
+            raise
+        except (BusLost, OSError, BadInput) as error:
+            self._lost = reason_of(error)
+            raise BusLost(self._lost) from None
+
+    def get(self, destination: str, path: str, interface: str, name: str) -> Any:
+        """Return the value of a property; raises as ``call`` does."""
+        return self.call((destination, path, PROPERTIES), "Get", "ss", (interface, name))[0]
+
+    def _ask(self, call: Call, flags: int, deadline: Deadline) -> Message:
+        self._serial += 1
+        deadline.bound(self._sock)
+        self._sock.sendall(call.frame(self._serial, flags))
+        while True:
+            message = self._next(deadline)
+            if message and is_reply(message.header) and message.header.reply_serial == self._serial:
+                return message
+
+    def _next(self, deadline: Deadline) -> Message | None:
+        """Return the next message; ``None`` if its header cannot be read.
+
+        Raises ``BadInput`` if the stream is not D-Bus.
+        """
+        data = self._received
+        self._fill(16, deadline)
+        _, begin, end = extent(data, 0)
+        self._fill(end, deadline)
+        message = None
+        with suppress(BadInput):
+            message = Message(decode(data, 0), bytes(memoryview(data)[begin:end]), data[0])
+        del data[:end]
+        return message
+
+    def _fill(self, size: int, deadline: Deadline) -> None:
+        """Receive until this many bytes are there."""
+        while len(self._received) < size:
+            deadline.bound(self._sock)
+            received = self._sock.recv(READ_SIZE)
+            if not received:
+                raise BusLost("the bus closed the connection")
+            self._received += received
+
+
+@contextmanager
+def connected(address: str, *, within: float = OPEN_TIMEOUT) -> Iterator[BlockingConnection]:
+    """Connect until the block is left; raises ``BusLost``, at the latest after ``within`` s."""
+    deadline = Deadline.after(within)
+    try:
+        sock, guid = _connect(socket_addresses(address), deadline)
+    except OSError as error:
+        raise BusLost(reason_of(error)) from error
+    with sock:
+        link = BlockingConnection(sock)
+        try:
+            _authenticate(sock, guid, deadline)
+            link.hello(deadline)
+        except (OSError, BadInput) as error:
+            raise BusLost(reason_of(error)) from error
+        yield link
+
+
+def _connect(targets: Sequence[SocketAddress], deadline: Deadline) -> tuple[socket.socket, str]:
+    """Return a connected socket, and the GUID that its server must have, or ""."""
+    *others, last = targets
+    for target in others:
+        with suppress(OSError):
+            return _socket(target, deadline), target.guid
+    return _socket(last, deadline), last.guid
+
+
+def _socket(target: SocketAddress, deadline: Deadline) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        deadline.bound(sock)
+        sock.connect(target.path)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _authenticate(sock: socket.socket, guid: str, deadline: Deadline) -> None:
+    """Run the authentication as this process's user; raises ``BusLost`` or ``OSError``."""
+    deadline.bound(sock)
+    sock.sendall(authentication.request())
+    received = b""
+    while (line := authentication.line_of(received)) is None:
+        deadline.bound(sock)
+        more = sock.recv(4096)
+        if not more:
+            raise authentication.closed()
+        received += more
+    authentication.check(line, guid)
+    deadline.bound(sock)
+    sock.sendall(authentication.BEGIN)

@@ -1,0 +1,121 @@
+"""Commands on broken buses, and with agents that answer nonsense: the error is one line."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from koi_agent.bus.variants import Variant
+from koi_agent.core.dbus_names import INSTANCE
+from tests.bus.broken_buses import FAILING, OPENING, reply
+from tests.bus.clients import Result, finished, start
+from tests.bus.far_ends import Behaviour, answer, far_end, greet, next_serial, silence
+from tests.bus.wire import body_of
+
+MANAGED = "a{oa{sa{sv}}}"
+COMMANDS = ("list", "list web", "status", "show web", "announced", "reload", "resync")
+# A call may take 25 s, and a call that needs a password 180 s.
+QUICK = {name: row for name, row in FAILING.items() if row[1] is not TimeoutError}
+
+
+async def run(folder: Path, behave: Behaviour, *arguments: str) -> Result:
+    """Run a command on a bus to its end."""
+    async with far_end(folder, behave) as where:
+        process = await start(where, *arguments)
+        out, err = await finished(process)
+    assert process.returncode is not None
+    return Result(process.returncode, out, err)
+
+
+def assert_one_line(result: Result) -> None:
+    assert (result.code, result.out) == (1, "")
+    assert result.err.startswith("koi-runtime: ")
+    assert result.err.count("\n") == 1
+    assert "Traceback" not in result.err
+    assert result.err.strip().isprintable()
+
+
+@pytest.mark.parametrize(("behave", "reason"), OPENING)
+async def test_bus_that_cannot_be_connected_to_is_named(
+    behave: Behaviour, reason: str, tmp_path: Path
+) -> None:
+    result = await run(tmp_path, behave, "list")
+    assert_one_line(result)
+    assert f"system bus at unix:path={tmp_path}/fake: cannot connect: " in result.err
+    assert result.err.endswith("; check that dbus is running, or use --user\n"), reason
+
+
+@pytest.mark.parametrize("behave", [row[0] for row in QUICK.values()], ids=QUICK)
+async def test_failed_call_is_an_error_of_one_line(behave: Behaviour, tmp_path: Path) -> None:
+    assert_one_line(await run(tmp_path, behave, "list"))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("name", ["invalid UTF-8", "zeros", "closes in a body", "an error"])
+async def test_every_command_survives_it(command: str, name: str, tmp_path: Path) -> None:
+    assert_one_line(await run(tmp_path, QUICK[name][0], *command.split()))
+
+
+def agent_answering(*replies: Callable[[int], bytes]) -> Behaviour:
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await greet(reader, writer)
+        for one in replies:
+            writer.write(one(await next_serial(reader)))
+        await silence(reader, writer)
+
+    return behave
+
+
+def managed(data: bytes) -> Callable[[int], bytes]:
+    return lambda serial: reply(serial, MANAGED, data)
+
+
+GOOD = body_of(MANAGED, [{"/i": {INSTANCE: {"Name": Variant("s", "web")}}}])
+
+
+@pytest.mark.parametrize(
+    ("answers", "text"),
+    [
+        (managed(GOOD[:-1]), "call failed: body is not 'a{oa{sa{sv}}}'"),
+        (managed(GOOD + bytes(8)), "call failed: body is not"),
+        (managed(GOOD.replace(b"web", b"\xffeb")), "call failed: body is not"),
+        (managed(b"\xff" * 64), "call failed: body is not"),
+        (managed(GOOD.replace(b"\1s\0", b"\1(\0")), "call failed: body is not"),
+        (lambda serial: answer(serial, "s", ["web"]), "malformed reply to GetManagedObjects"),
+        (lambda serial: answer(serial, "", []), "malformed reply to GetManagedObjects"),
+    ],
+    ids=["cut", "too long", "UTF-8", "ones", "signature", "a text", "nothing"],
+)
+async def test_list_that_is_not_readable_is_an_error(
+    answers: Callable[[int], bytes], text: str, tmp_path: Path
+) -> None:
+    result = await run(tmp_path, agent_answering(answers), "list")
+    assert_one_line(result)
+    assert text in result.err
+
+
+async def listed(folder: Path, objects: object, *arguments: str) -> Sequence[str]:
+    answers = managed(body_of(MANAGED, [objects]))
+    result = await run(folder, agent_answering(answers), "list", *arguments)
+    assert (result.code, result.err) == (0, "")
+    return result.out.splitlines()
+
+
+async def test_agent_of_another_version_is_listed_as_far_as_it_is_known(tmp_path: Path) -> None:
+    port = {"container_port": Variant("q", 80), "new": Variant("s", "x")}
+    objects = {
+        "/a": {INSTANCE: {"Name": Variant("s", "a"), "Ports": Variant("aa{sv}", [port])}},
+        "/b": {INSTANCE: {"New": Variant("as", ["Name"]), "Name": Variant("u", 7)}},
+        "/c": {"other.Interface": {"Name": Variant("s", "c")}},
+        "/d": {
+            "other.Interface": {"Name": Variant("s", "no")},
+            INSTANCE: {"State": Variant("s", "dreaming"), "Name": Variant("s", "d")},
+        },
+    }
+    table = await listed(tmp_path, objects, "--no-legend", "--columns=name,state,ports,announced")
+    assert [line.split() for line in table] == [
+        ["-", "-", "-", "-"],
+        ["a", "-", "80/", "-"],
+        ["d", "dreaming", "-", "-"],
+    ]
