@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from koi_agent.announce.controller import Controller
-from koi_agent.capabilities import CAPABILITIES
+from koi_agent.capabilities.health import HEALTH
+from koi_agent.capabilities.mdns import MDNS
 from koi_agent.config import Config
 from koi_agent.config.sections import CapabilitiesConfig
 from koi_agent.core.events import Change, Lost, Seen
@@ -44,7 +45,7 @@ class Scenario:
         self.registry = Registry({"systemd": "systemd"})
         self.grace = RestartGrace(2.0, now)
         names = OwnNames(lambda: None, lambda: "box.example.org")
-        self.controller = Controller(CAPABILITIES, OFF, self.grace, self.apply, names)
+        self.controller = Controller((MDNS, HEALTH), OFF, self.grace, self.apply, names)
         self.updates = 0
 
     def apply(self, change: Change) -> None:
