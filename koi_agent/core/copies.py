@@ -11,7 +11,10 @@ T = TypeVar("T")
 
 
 class Copier(Generic[T]):
-    """Copies the values of one class, which must be frozen, with slots and no ``__post_init__``."""
+    """Copies the values of one class, which must be frozen and have slots.
+
+    ``__post_init__`` is not called: fields that it sets are copied too.
+    """
 
     def __init__(self, kind: type[T]) -> None:
         names = [one.name for one in fields(kind)]  # type: ignore[arg-type]  # a data class

@@ -242,7 +242,8 @@ class Instance:
     ``socket_ports`` are those of ``ports`` that the service manager opened for the unit.
 
     ``announcements`` is the status of the records that the instance requests. ``checked`` means
-    that ``health`` is the result of a check by the agent.
+    that ``health`` is the result of a check by the agent. ``key`` is the name of the instance among
+    those of all backends.
     """
 
     id: str
@@ -276,11 +277,11 @@ class Instance:
     address_filter: AddressFilter = OPEN
     socket_ports: tuple[PortMapping, ...] = ()
     traits: Traits = field(default=CONTAINER, repr=False)
+    # Made once: each change of an instance needs it many times.
+    key: Key = field(init=False, repr=False, compare=False)
 
-    @property
-    def key(self) -> Key:
-        """The name of this instance among those of all backends."""
-        return Key(self.backend, self.id)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", Key(self.backend, self.id))
 
     @property
     def is_unhealthy(self) -> bool:

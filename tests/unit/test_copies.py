@@ -14,6 +14,8 @@ def test_a_copy_differs_in_the_changed_fields_only(old: Instance, new: Instance)
     assert copied(old) == old
     assert copied(old) is not old
     for field in fields(Instance):
+        if field.name in {"id", "backend", "key"}:  # these never change
+            continue
         change = {field.name: getattr(new, field.name)}
         copy = copied(old, **change)
         assert copy == replace(old, **change)

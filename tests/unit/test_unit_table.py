@@ -278,6 +278,14 @@ async def test_short_run_within_one_read_is_delivered_once() -> None:
     assert await made.play(dead) == []
 
 
+async def test_short_run_is_delivered_however_late_its_end_is_received() -> None:
+    made = Harness()
+    dead = changed("failed/failed", pid=0, run=b"a", started=time.monotonic())
+    await asyncio.sleep(0.3)
+    assert len(await made.play(dead)) == 2
+    assert await made.play(changed("inactive/dead", pid=0, run=b"a")) == []
+
+
 async def test_run_that_was_delivered_is_not_delivered_again_with_its_stop() -> None:
     made = Harness()
     made.receive(*changed("active/running", pid=5, run=b"a", started=time.monotonic()))
@@ -290,6 +298,16 @@ async def test_run_of_long_ago_is_not_delivered() -> None:
     made = Harness()
     made.receive(*changed("failed/failed", pid=0, run=b"a", started=time.monotonic() - 5))
     assert made.delivered() == []
+
+
+async def test_run_that_was_removed_by_a_list_is_not_delivered_again() -> None:
+    made = Harness()
+    made.receive(*changed("active/running", pid=5, run=b"a", started=time.monotonic()))
+    await made.answer()
+    made.systemd.rows = []
+    await made.listed()
+    made.delivered()
+    assert await made.play(changed("failed/failed", pid=0, run=b"a")) == []
 
 
 async def test_failed_condition_is_not_a_start() -> None:

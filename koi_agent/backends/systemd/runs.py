@@ -15,10 +15,7 @@ from koi_agent.host.listener_schedule import ListenerSchedule
 from koi_agent.host.sock_diag import Listener
 
 ENDED_KEPT = 4096
-"""Runs remembered as ended; older ones have long sent their last signal."""
-SHORT_RUN = 0.1
-"""Seconds within which a run of which only the end was received must have started to count:
-signals of one read count by their last values, and a run may start and end within one read."""
+"""Runs remembered as ended."""
 
 
 class Runs:
@@ -38,12 +35,15 @@ class Runs:
         self._freezer = freezer
         self._timer = timer
         self._listener_schedule = ListenerSchedule()
-        self._ended: OrderedDict[bytes, None] = OrderedDict()
+        # By invocation id, the times at which they started.
+        self._ended: OrderedDict[bytes, float] = OrderedDict()
+        self._known_before = time.monotonic()
+        """All runs that started earlier have been seen, or are none of this session."""
 
     def report(self, unit: Unit, details: UnitDetails) -> bool:
         """Deliver a unit that runs, if it has changed; returns True if it was not running."""
         if unit.reported and unit.was_restarted():
-            self._end(unit.reported.invocation_id)
+            self._end(unit.reported.invocation_id, 0)
             self._deliver_gone(unit.name, "restarted")
             unit.reported = None
         before = unit.reported
@@ -73,7 +73,7 @@ class Runs:
         """Deliver that a unit has stopped, and before that the start of a short run."""
         if not unit.reported and not unit.is_short_run:
             return
-        self._end(unit.invocation_id)
+        self._end(unit.invocation_id, unit.started_at)
         if not unit.reported:
             self._deliver(Seen(unit.instance(details)))
         self._deliver_gone(unit.name, unit.active_state)
@@ -81,13 +81,13 @@ class Runs:
     def has_run(self, unit: Unit, *, is_read: bool) -> bool:
         """Return True if a dead unit has a run whose end was not delivered.
 
-        It was delivered as running, or ``is_read`` and will be, or had a run that was so short
-        that only its end was received.
+        It was delivered as running, or ``is_read`` and will be. Or only its end was received:
+        signals of one read count by their last values, and a run may start and end within one.
         """
         if unit.reported or self.has_ended(unit):
             return bool(unit.reported)
-        is_short = time.monotonic() - unit.started_at < SHORT_RUN
-        unit.is_short_run = unit.is_short_run or (is_short and bool(unit.invocation_id))
+        is_new = unit.started_at > self._known_before
+        unit.is_short_run = unit.is_short_run or (is_new and bool(unit.invocation_id))
         return is_read or unit.is_short_run
 
     def report_not_listed(self, name: str) -> None:
@@ -96,6 +96,8 @@ class Runs:
 
     def remove(self, unit: Unit) -> None:
         """End a run without delivering that."""
+        if unit.reported:
+            self._end(unit.invocation_id, unit.started_at)
         unit.reported = None
         self._listener_schedule.ended(unit.name)
         self._freezer.remove(unit.path)
@@ -133,10 +135,11 @@ class Runs:
         """Watch the freezer of runs that have started; returns FreezerState by path."""
         return self._freezer.watch_started()
 
-    def _end(self, invocation_id: bytes) -> None:
-        self._ended[invocation_id] = None
+    def _end(self, invocation_id: bytes, started_at: float) -> None:
+        self._ended[invocation_id] = started_at
         if len(self._ended) > ENDED_KEPT:
-            self._ended.popitem(last=False)
+            _, oldest = self._ended.popitem(last=False)
+            self._known_before = max(self._known_before, oldest)
 
     def _deliver(self, change: Seen | Gone) -> None:
         self.delivered.add(change.instance.id if isinstance(change, Seen) else change.id)
