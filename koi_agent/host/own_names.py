@@ -5,6 +5,7 @@ The kernel's is the transient name of systemd-hostnamed. The name of hostname(5)
 
 import asyncio
 import socket
+import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -38,16 +39,34 @@ def static_name(file: Path = _STATIC) -> str:
 
 
 async def canonical_names() -> frozenset[str]:
-    """Return the name with its domain, as ``hostname --fqdn`` does."""
+    """Return the name with its domain, as ``hostname --fqdn`` does; none without an answer."""
     loop = asyncio.get_running_loop()
-    found: list[str] = []
-    with suppress(OSError, TimeoutError, UnicodeError):
+    answered: asyncio.Future[frozenset[str]] = loop.create_future()
+
+    def look_up() -> None:
+        names = _canonical_names(socket.gethostname())
+        with suppress(RuntimeError):  # the agent has ended
+            loop.call_soon_threadsafe(_set_if_waited_for, answered, names)
+
+    # Of a daemon thread the end of the agent does not wait until the resolver answers.
+    threading.Thread(target=look_up, name="own names", daemon=True).start()
+    with suppress(TimeoutError):
         async with asyncio.timeout(PATIENCE):
-            answers = await loop.getaddrinfo(
-                socket.gethostname(), None, type=socket.SOCK_STREAM, flags=socket.AI_CANONNAME
-            )
-            found = [name for _, _, _, name, _ in answers if name]
-    return frozenset(map(folded, found))
+            return await answered
+    return frozenset()
+
+
+def _canonical_names(name: str) -> frozenset[str]:
+    try:
+        answers = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM, flags=socket.AI_CANONNAME)
+    except (OSError, UnicodeError):
+        return frozenset()
+    return frozenset(folded(canonical) for _, _, _, canonical, _ in answers if canonical)
+
+
+def _set_if_waited_for(future: asyncio.Future[frozenset[str]], names: frozenset[str]) -> None:
+    if not future.done():
+        future.set_result(names)
 
 
 class OwnNames:

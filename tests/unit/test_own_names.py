@@ -62,6 +62,40 @@ def test_names_of_the_kernel_the_file_and_the_resolver_are_own(tmp_path: Path) -
     )
 
 
+GIVES_UP = 30
+"""Seconds after which the resolver gives up: its longest timeout."""
+MUTE = """
+import asyncio, socket
+from koi_agent.host.own_names import canonical_names
+
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as mute:
+    mute.bind(("127.0.0.1", 53))
+    assert asyncio.run(canonical_names()) == frozenset()
+    assert mute.recv(512)
+"""
+MUTE_SETUP = """
+set -e
+hostname vm.example.org
+ip link set lo up
+mount --bind "$1" /etc/hosts
+mount --bind "$2" /etc/resolv.conf
+exec "$3" -c "$4"
+"""
+
+
+@pytest.mark.skipif(not Path("/etc/resolv.conf").exists(), reason="no file to cover")
+def test_the_agent_ends_before_a_mute_resolver_gives_up(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        require("root", "a resolver of its own needs a namespace")
+    hosts, resolver = tmp_path / "hosts", tmp_path / "resolv.conf"
+    hosts.write_text("127.0.0.1 localhost\n")
+    resolver.write_text(f"nameserver 127.0.0.1\noptions timeout:{GIVES_UP} attempts:1\n")
+    arguments = [str(hosts), str(resolver), sys.executable, MUTE]
+    spaces = ["unshare", "--uts", "--mount", "--net"]
+    command = [*spaces, "sh", "-c", MUTE_SETUP, "sh", *arguments]
+    subprocess.run(command, check=True, timeout=GIVES_UP)
+
+
 @pytest.mark.parametrize(
     ("text", "name"),
     [("box\n", "box"), ("# a\n\n  box.lan \nnas\n", "box.lan"), ("", ""), ("#box", "")],
