@@ -38,7 +38,7 @@ class Runs:
         # By invocation id, the times at which they started.
         self._ended: OrderedDict[bytes, float] = OrderedDict()
         self._known_before = time.monotonic()
-        """All runs that started earlier have been seen, or are none of this session."""
+        """Runs that started earlier have been seen, or belong to the time before this session."""
 
     def report(self, unit: Unit, details: UnitDetails) -> bool:
         """Deliver a unit that runs, if it has changed; returns True if it was not running."""
