@@ -1,4 +1,4 @@
-"""A connection for one call at a time, which waits: for commands, that must start fast.
+"""A connection that waits for the reply of each call: for commands, which must start fast.
 
 It shares addresses, authentication, calls and messages with ``client``, and loads neither asyncio
 nor dbus-next. Every wait has a deadline. Signals and calls of others are dropped.
@@ -7,7 +7,7 @@ nor dbus-next. Every wait has a deadline. Signals and calls of others are droppe
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, Final, NamedTuple
 
 from koi_agent.bus import authentication
@@ -28,6 +28,8 @@ from koi_agent.core.errors import BadInput
 
 READ_SIZE: Final = 256 * 1024
 """Bytes read at a time."""
+CONNECT_PAUSE: Final = 0.01
+"""Seconds until the next attempt to connect, while the bus has too many connections to accept."""
 
 
 class Deadline(NamedTuple):
@@ -101,12 +103,19 @@ class BlockingConnection:
 
     def _ask(self, call: Call, flags: int, deadline: Deadline) -> Message:
         self._serial += 1
-        deadline.bound(self._sock)
-        self._sock.sendall(call.frame(self._serial, flags))
+        self._send(call.frame(self._serial, flags), deadline)
         while True:
             message = self._next(deadline)
             if message and is_reply(message.header) and message.header.reply_serial == self._serial:
                 return message
+
+    def _send(self, frame: bytes, deadline: Deadline) -> None:
+        deadline.bound(self._sock)
+        try:
+            self._sock.sendall(frame)
+        except TimeoutError as error:
+            # The bus may have read a part of the message: no other message can follow.
+            raise BusLost(reason_of(error)) from error
 
     def _next(self, deadline: Deadline) -> Message | None:
         """Return the next message; ``None`` if its header cannot be read.
@@ -163,12 +172,25 @@ def _connect(targets: Sequence[SocketAddress], deadline: Deadline) -> tuple[sock
 def _socket(target: SocketAddress, deadline: Deadline) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        deadline.bound(sock)
-        sock.connect(target.path)
+        _wait_connected(sock, target, deadline)
     except OSError:
         sock.close()
         raise
     return sock
+
+
+def _wait_connected(sock: socket.socket, target: SocketAddress, deadline: Deadline) -> None:
+    """Connect a socket; raises ``OSError``.
+
+    The kernel does not wait if the queue of the listening socket is full, as while many commands
+    start at one time.
+    """
+    while True:
+        deadline.bound(sock)
+        with suppress(BlockingIOError):
+            sock.connect(target.path)
+            return
+        sleep(CONNECT_PAUSE)
 
 
 def _authenticate(sock: socket.socket, guid: str, deadline: Deadline) -> None:

@@ -1,6 +1,9 @@
 """Calls of both kinds of clients to buses that are broken."""
 
 import asyncio
+import re
+import socket
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -129,6 +132,43 @@ async def test_connection_that_failed_stays_lost(tmp_path: Path) -> None:
     async with far_end(tmp_path, replying(lambda _: bytes(64))) as where:
         first, second = await asyncio.to_thread(call_twice, where)
     assert first == second
+
+
+def test_bus_that_does_not_read_a_call_is_lost() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        link = blocking.BlockingConnection(ours)
+        for _ in range(2):
+            # A part of the call is sent, so that no other call can follow.
+            with pytest.raises(BusLost, match="does not answer"):
+                link.call(DRIVER, "GetNameOwner", "s", ("x" * 10_000_000,), within=HASTY)
+
+
+@pytest.mark.parametrize("accepts", [True, False])
+def test_full_queue_of_a_bus_is_waited_for(tmp_path: Path, *, accepts: bool) -> None:
+    path = tmp_path / "bus"
+    with socket.socket(socket.AF_UNIX) as listening, socket.socket(socket.AF_UNIX) as first:
+        listening.bind(str(path))
+        listening.listen(0)
+        first.connect(str(path))
+        errors: list[str] = []
+
+        def connect() -> None:
+            try:
+                with blocking.connected(f"unix:path={path}", within=PATIENT if accepts else HASTY):
+                    pass
+            except BusLost as lost:
+                errors.append(str(lost))
+
+        client = threading.Thread(target=connect)
+        client.start()
+        if accepts:
+            listening.accept()[0].close()
+            listening.accept()[0].close()
+        client.join()
+    assert len(errors) == 1
+    expected = "closed|reset|Broken" if accepts else "does not answer"
+    assert re.search(expected, errors[0])
 
 
 async def test_flood_of_signals_does_not_move_the_deadline(tmp_path: Path) -> None:
