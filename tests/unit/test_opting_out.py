@@ -105,6 +105,19 @@ def test_one_capability_is_opted_out_of_and_never_fails_open(capability: str, fi
         assert getattr(merge(*both), field) is False
 
 
+@pytest.mark.parametrize(("capability", "field"), CAPABILITIES.items())
+def test_the_name_of_a_capability_alone_opts_out_if_it_says_no(capability: str, field: str) -> None:
+    for key in (f"koi.{capability}", f"koi.{capability.upper()}"):
+        for value in ("false", "no", "Off", " 0"):
+            metadata = from_labels({key: value} | ANNOUNCE, {})
+            assert (metadata.enable, getattr(metadata, field)) == (True, False)
+            assert has_reason(metadata, key)
+        for value in ("true", "web", "/health", ""):
+            assert getattr(from_labels({key: value} | ANNOUNCE, {}), field) is None
+    unit = [("X-Koi", "Announce", "web"), ("X-Koi", capability.capitalize(), "off")]
+    assert getattr(from_unit_keys(unit, {}), field) is False
+
+
 def test_opting_out_of_one_capability_leaves_the_other() -> None:
     instance = replace(made(), metadata=KoiMetadata(enable=True, health_path="/"))
     for without, rules, other in (

@@ -48,7 +48,8 @@ _PLAIN_FIELDS = KoiMetadata.__dataclass_fields__.keys() - {
     "ports",
     "refused",
 }
-_SWITCHES = ("mdns_enable", "health_enable")
+_CAPABILITY_SWITCHES = tuple(target.row.field for name, target in SWITCHES.items() if name)
+"""The fields that opt out of one capability."""
 _RANKS = (*EnabledBy, None)
 _PARTS = {"name": "service", "dns_name": "host name"}
 """The uses of a value that opts in, by field."""
@@ -98,7 +99,7 @@ def merge(stronger: KoiMetadata, weaker: KoiMetadata) -> KoiMetadata:
     ports, refused_ports = _merge_ports(dict(stronger.ports), dict(weaker.ports))
     opted_out = {
         name: False
-        for name in _SWITCHES
+        for name in _CAPABILITY_SWITCHES
         if False in (getattr(stronger, name), getattr(weaker, name))
     }
     return KoiMetadata(
@@ -183,7 +184,7 @@ def _accept_all(
 def _first_and_switches(assignments: Sequence[Assignment]) -> Iterator[Assignment]:
     """Yield the assignments that are read: a switch is, even if it is not among the first."""
     for number, assignment in enumerate(assignments):
-        rest = switches.split(assignment.name)[1]
+        _, rest = switches.split(assignment.name, SWITCHES)
         if number < MOST_KEYS or rest.lower() == switches.ENABLE:
             yield assignment
 
@@ -195,7 +196,7 @@ def _unknown(
     accepted: dict[KeyTarget, _Accepted],
 ) -> Refusal:
     """Return the refusal of an unknown key; a misspelled switch opts out unless it says yes."""
-    capability, rest = switches.split(assignment.name)
+    capability, rest = switches.split(assignment.name, SWITCHES)
     switch = SWITCHES[capability]
     read = switch.row.read_unit if spelling.unit else switch.row.read
     if read and switches.opts_out(rest, assignment.value, read):

@@ -4,6 +4,7 @@ An administrator who writes a switch that nothing can parse wants the instance n
 or made a mistake. Announcing it anyway could publish what should stay private.
 """
 
+from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Final
 
@@ -16,8 +17,6 @@ COUNTS_AS_NO: Final = "; it counts as no"
 REFUSING_WORDS: Final = frozenset({"false", "no", "off", "0"})
 """Names that are a refusal rather than a name."""
 
-_CAPABILITIES: Final = ("mdns", "health")
-"""The capabilities with a switch of their own."""
 _POSITIVE: Final = ("enable", "enabled")
 _NEGATIVE: Final = ("disable", "disabled")
 _LONGEST: Final = 12
@@ -26,9 +25,12 @@ _SIMILAR: Final = 0.82
 """Share of equal letters, by difflib, from which a key is a misspelled switch."""
 
 
-def split(name: str) -> tuple[str, str]:
-    """Return the capability that a key without its prefix names, "" for all, and the rest of it."""
-    for capability in _CAPABILITIES:
+def split(name: str, capabilities: Iterable[str]) -> tuple[str, str]:
+    """Split the name of a key, without its prefix, into capability and rest.
+
+    The capability is one of those with a switch of their own, or "".
+    """
+    for capability in filter(None, capabilities):
         if name.lower().startswith(capability):
             return capability, name[len(capability) :].lstrip(".-")
     return "", name
@@ -38,8 +40,11 @@ def opts_out(name: str, value: str, read: Reader) -> bool:
     """Return True if an unknown key is a misspelled switch that does not say yes.
 
     ``name`` is the key without its prefix. ``koi.Enable=false`` and ``koi.disabled=true`` opt out.
-    ``koi.Enabled=true`` has no effect: it does not opt in either.
+    ``koi.Enabled=true`` has no effect: it does not opt in either. The name is empty for a key that
+    is only the name of a capability: ``koi.mdns=off`` opts out, ``koi.mdns=web`` does not.
     """
+    if not name:
+        return value.strip().lower() in REFUSING_WORDS
     near = _nearest(name)
     if not near:
         return False
