@@ -204,7 +204,7 @@ def failures(scope: str) -> Iterator[None]:
     try:
         yield
     except BusLost as lost:
-        text = f"{scope} bus at {address(scope)}: cannot connect: {_reason(lost)}"
+        text = f"{scope} bus at {address(scope)}: connection failed: {_reason(lost)}"
         raise NoAnswer(f"{text}; {OTHER_BUS[scope]}") from lost
     except TimeoutError as error:
         raise NoAnswer(f"agent on the {scope} bus: no reply in time; {advice(scope)}") from error

@@ -410,7 +410,8 @@ async def test_missing_bus_is_reported_with_its_address(bus: PrivateBus, command
     result = await koi_runtime(bus, command, env={"DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/nowhere"})
     assert (result.code, result.out) == (1, "")
     assert result.err.startswith(
-        "koi-runtime: system bus at unix:path=/nowhere: cannot connect: No such file or directory; "
+        "koi-runtime: system bus at unix:path=/nowhere: connection failed: No such file or"
+        " directory; "
     )
     assert result.err.count("\n") == 1
 

@@ -42,7 +42,7 @@ async def test_bus_that_cannot_be_connected_to_is_named(
 ) -> None:
     result = await run(tmp_path, behave, "list")
     assert_one_line(result)
-    assert f"system bus at unix:path={tmp_path}/fake: cannot connect: " in result.err
+    assert f"system bus at unix:path={tmp_path}/fake: connection failed: " in result.err
     assert result.err.endswith("; check that dbus is running, or use --user\n"), reason
 
 
