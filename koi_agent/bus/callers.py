@@ -6,7 +6,7 @@ unique name never gets another owner.
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -65,7 +65,7 @@ class Callers:
         return found
 
     def close(self) -> None:
-        """Forget all callers."""
+        """End all tasks, because the connection of the callers is gone."""
         for task in (self._watching, *self._lookups.values()):
             task.cancel()
 
@@ -78,11 +78,12 @@ class Callers:
             deliver=self._names_changed,
         )
         address = self.connection.address
-        waits = pauses(DEFAULT_TIMING.first_retry, DEFAULT_TIMING.longest_retry)
+        waits = _retries()
         while not self.connection.closed:
             try:
                 async with connected(address) as link, link.subscribed(subscription):
                     await self._use(link)
+                    waits = _retries()
                     await link.wait_closed()
             except (BusLost, CallError, TimeoutError) as error:
                 log.debug("the users of callers are not known: %s", error)
@@ -132,3 +133,7 @@ class Callers:
         if lookup := self._lookups.pop(caller, None):
             lookup.cancel()
         self._lost(caller)
+
+
+def _retries() -> Iterator[float]:
+    return pauses(DEFAULT_TIMING.first_retry, DEFAULT_TIMING.longest_retry)
