@@ -1,7 +1,7 @@
-"""A queue of method calls: each sender's in order, and the user that had the least comes first.
+"""A queue of method calls; the user with the most of its ration left is answered first.
 
-A user has one ration however many connections it calls from, and its connections take turns among
-themselves. A call waits until the user of its sender is known.
+A user has one ration, however many connections it calls from. Its connections take turns, and the
+calls of each are answered in order. A call waits until the user of its sender is known.
 
 The calls of one read can take seconds to answer, so the rest of the agent runs in between. No
 call is answered before the bus has read most of the replies so far. Otherwise a client that
@@ -139,9 +139,9 @@ class CallQueue:
         return max(ready, key=self._ration.left, default=None)
 
     def _pause(self, uid: int) -> float:
-        """Return the seconds for which the calls of a user wait, because it had its ration.
+        """Return the seconds for which the calls of a user wait, because its ration is used up.
 
-        A user that waits for one reply before the next call does not.
+        A single call never waits: its user waits for the reply before its next call.
         """
         senders = self._calls[uid]
         one = len(senders) == 1 and len(next(iter(senders.values()))) == 1

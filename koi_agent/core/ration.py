@@ -5,20 +5,20 @@ from math import inf
 from typing import Final
 
 SHARE: Final = 0.2
-"""The part of the time in which the agent serves one user that always has more requests.
+"""The most of the agent's time that a user gets while its requests wait for each other.
 
-Another user's request then finds the agent free four times of five, and waits for one at most.
+For four fifths of the time, the agent is then free for a request of another user.
 """
 BURST: Final = 2.0
-"""Seconds of service that a user has at once: four times the first list of 5 000 instances."""
+"""Seconds of service that a user gets at once: four first lists of 5 000 instances."""
 
 
 class Ration:
     """The amounts that owners may still use.
 
-    An owner that used nothing for long has ``burst``. What it uses comes back at ``rate`` a second.
-    The last use may exceed what is left, and is then a debt of ``burst`` at most. Owners that are
-    ``unlimited`` always have more left than others. ``now`` returns the time in seconds.
+    An owner has ``burst`` at first. What it uses comes back at ``rate`` a second. A use may exceed
+    what is left: the rest is a debt of at most ``burst``. Owners that are ``unlimited`` can always
+    use more. ``now`` returns the time in seconds.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class Ration:
         self._burst = burst
         self._now = now
         self._unlimited = frozenset(unlimited)
-        # The times at which owners have all of it again.
+        # The time at which each owner has ``burst`` again.
         self._whole: dict[Hashable, float] = {}
 
     def left(self, owner: Hashable) -> float:

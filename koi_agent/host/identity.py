@@ -100,8 +100,8 @@ _USER_DIRECTORIES: Final = {
 def specifiers(scope: str, environment: Mapping[str, str]) -> Mapping[str, Meaning]:
     """Return the specifiers that are the same for all units of a manager, by their letter.
 
-    The system's manager runs as root with no environment of interest. A user's manager runs as the
-    user of this process, and gave it its ``environment``.
+    The system's manager runs as root, and no variable changes its directories. A user's manager
+    runs as the user of this process, and has passed its ``environment`` to it.
     """
     uid = 0 if scope == "system" else os.getuid()
     directories = _directories(uid, {} if scope == "system" else environment, scope)

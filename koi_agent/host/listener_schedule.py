@@ -11,9 +11,9 @@ class ListenerSchedule:
     that. So they are read soon after each start, and then at growing intervals, as long as the
     owner, a unit or a container, runs. All times are the caller's monotonic seconds.
 
-    Readings that are due in one tenth of a second are one. A late reading waits for the end of a
-    period, of a quarter of its delay, with those of other starts. Many starts cause at most ten
-    readings a second.
+    All readings that are due in one tenth of a second are done as one. Readings a second or more
+    after a start are delayed to the next multiple of a quarter of their delay, so that many starts
+    share them. There are at most ten readings a second.
     """
 
     AFTER_START: Final = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)

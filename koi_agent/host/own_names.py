@@ -1,6 +1,7 @@
-"""The names of this host: the kernel's, that of hostname(5), and the one with its domain.
+"""The names of this host: the transient name, the static name, and the name with its domain.
 
-The kernel's is the transient name of systemd-hostnamed. The name of hostname(5) is the static one.
+The terms are those of hostnamectl(1). The kernel has the transient name, and hostname(5) the static
+one.
 """
 
 import asyncio
@@ -87,7 +88,10 @@ class OwnNames:
 
     @property
     def current(self) -> frozenset[str]:
-        """The names that are known, in lower case, with their first labels."""
+        """The names that are known, in lower case, with their first labels.
+
+        If the kernel's name has changed, another lookup is requested.
+        """
         name = self._host_name()
         if name != self._found_for:
             self._outdated.set()

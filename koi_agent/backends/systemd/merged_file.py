@@ -1,6 +1,7 @@
 """The contents of the files of one unit, merged as systemd does.
 
-Nothing here raises because of what a file contains, except that the whole file can't be read.
+Only a file that can't be read as a whole raises ``BadInput``. Any other error in a file is one of
+the ``problems``.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

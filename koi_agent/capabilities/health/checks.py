@@ -76,7 +76,7 @@ class HealthCheck:
 
     @property
     def name(self) -> str:
-        """The target. A check without a target has a name, too: only that is not refused."""
+        """The target, or ``CHECK`` without one: an award with an empty name would be a refusal."""
         return self.target or CHECK
 
     @property

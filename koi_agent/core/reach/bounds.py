@@ -143,7 +143,7 @@ def _admitted(rules: AddressFilter, link: Link, families: Iterable[Family]) -> f
 def _kept_out(links: Iterable[Link], by_link: Mapping[str, frozenset[Family]]) -> frozenset[Family]:
     """Return the families that are kept out on a network that another family may use.
 
-    Each of two families may be kept out on another network: then neither is.
+    If both families are, each on another network, none is returned: no endpoint can express that.
     """
     denied = {
         one.family

@@ -1,4 +1,4 @@
-"""Turns of the requests of each client, so that none keeps the agent busy."""
+"""Turns of the requests of each client, so that no client keeps the agent busy."""
 
 import asyncio
 from collections import Counter
@@ -18,8 +18,8 @@ REQUEST_COST: Final = 0.0005
 class Turns:
     """Lets one request of a client be handled at a time; ``now`` returns the time in seconds.
 
-    A client whose requests always wait for each other is served a part of the time. A client that
-    waits for one response before its next request is always served.
+    Requests of one client that wait for each other get a part of the agent's time (``SHARE``). A
+    client that waits for each response before its next request never waits for this.
     """
 
     def __init__(self, now: Callable[[], float] = monotonic) -> None:
@@ -30,7 +30,7 @@ class Turns:
 
     @asynccontextmanager
     async def turn(self, client: Client) -> AsyncIterator[None]:
-        """Wait for the turn of a request, and have it until the block is left."""
+        """Wait for the turn of a request; it ends when the block is left."""
         self._requests[client] += 1
         try:
             async with self._locks.setdefault(client, asyncio.Lock()):
