@@ -14,6 +14,8 @@ from typing import Final, Never
 
 PATIENCE: Final = 2.0
 """Seconds that the resolver may take for the name with its domain."""
+RETRY: Final = 30.0
+"""Seconds until the next lookup after one that found nothing: its thread may still wait."""
 _STATIC: Final = Path("/etc/hostname")
 
 
@@ -49,7 +51,7 @@ async def canonical_names() -> frozenset[str]:
         with suppress(RuntimeError):  # the agent has ended
             loop.call_soon_threadsafe(_set_if_waited_for, answered, names)
 
-    # Of a daemon thread the end of the agent does not wait until the resolver answers.
+    # A daemon thread: the agent can end while the resolver does not answer.
     threading.Thread(target=look_up, name="own names", daemon=True).start()
     with suppress(TimeoutError):
         async with asyncio.timeout(PATIENCE):
@@ -107,7 +109,10 @@ class OwnNames:
             await self._outdated.wait()
             self._outdated.clear()
             self._found_for = self._host_name()
-            found = with_short_forms([static_name(), *await canonical_names()])
+            canonical = await canonical_names()
+            found = with_short_forms([static_name(), *canonical])
             if found != self._found:
                 self._found = found
                 self._changed()
+            if not canonical:
+                await asyncio.sleep(RETRY)

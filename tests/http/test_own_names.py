@@ -26,6 +26,7 @@ SETUP = """
 set -e
 hostname "$1"
 mount --bind "$2" /etc/hosts
+mount --bind "$6" /etc/hostname
 ip link set lo up
 ip link add lan0 type veth peer name far0
 ip address add 192.0.2.1/24 dev lan0
@@ -42,8 +43,10 @@ def named(tmp_path: Path, host_name: str, hosts: str, *names: str) -> Mapping[st
         require("root", "a host name of its own needs a namespace")
     file = tmp_path / "hosts"
     file.write_text(f"127.0.0.1 localhost\n{hosts}\n")
+    static = tmp_path / "hostname"
+    static.write_text("Box\n")
     spaces = ["unshare", "--uts", "--mount", "--net"]
-    arguments = [host_name, str(file), sys.executable, SCRIPT, json.dumps(names)]
+    arguments = [host_name, str(file), sys.executable, SCRIPT, json.dumps(names), str(static)]
     output = subprocess.run(
         [*spaces, "sh", "-c", SETUP, "sh", *arguments], check=True, stdout=subprocess.PIPE
     ).stdout
@@ -59,6 +62,8 @@ OWN = [
     "vm.local",
     "vm.local.",
     "vm.local:8099",
+    "box",
+    "BOX.:80",
     "vm.example.org",
     "Vm.Example.org:80",
     "192.0.2.1",
@@ -70,6 +75,8 @@ FOREIGN = [
     "evil.example",
     "vm.evil.example",
     "evil.vm",
+    "box.local",
+    ".",
     "example.org",
     "local",
     "www.vm.local",

@@ -14,7 +14,7 @@ from typing import Final
 
 from koi_agent.core.reach.addresses import parse
 from koi_agent.core.reach.network import HostNetwork, LinkKind
-from koi_agent.host.own_names import canonical_names, folded, with_short_forms
+from koi_agent.host.own_names import canonical_names, folded, static_name, with_short_forms
 
 HOST: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:@/%]+))(?::[0-9]*)?")
 """A Host header: an IPv6 address in brackets, or a name or another address, and a port."""
@@ -45,7 +45,9 @@ class OwnNames:
         loop = asyncio.get_running_loop()
         if loop.time() >= self._until:
             self._until = loop.time() + KEPT
-            self._found = await canonical_names()
+            # Not its name in mDNS, which may be that of another host: Avahi has the kernel's name.
+            static = filter(None, [folded(static_name())])
+            self._found = frozenset({*static, *await canonical_names()})
         return name in self._found
 
     def _is_address(self, name: str) -> bool:
