@@ -239,7 +239,7 @@ def test_instances_behind_one_port_are_one_service() -> None:
     made_plan = plan([one, two, other], POLICY)
     assert services(made_plan) == [("web", "_http._tcp", 18090), ("web #3", "_http._tcp", 81)]
     held = reasons(made_plan, RecordState.HELD)
-    assert held == "port 80/tcp: docker:z has the service at port 18090 for both"
+    assert held == "port 80/tcp: docker:z announces the same service, at port 18090"
     replaced = replace(one, id="y", created_at=9)
     assert services(plan([replaced, two], POLICY)) == [("web", "_http._tcp", 18090)]
     assert [key.id for key in plan([replaced, two], POLICY).records] == ["y", "a"]

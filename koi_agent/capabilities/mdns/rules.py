@@ -55,8 +55,8 @@ class _Names:
         """Assign the first free service name, or none if another instance has this service."""
         holder = self._holders[request.content].owner
         if holder != owner:
-            where = f"port {request.endpoint.port}"
-            return Award("", f"{holder} has the service at {where} for both", is_shared=True)
+            reason = f"{holder} announces the same service, at port {request.endpoint.port}"
+            return Award("", reason, is_shared=True)
         name = self._free_name(request)
         try:
             names.instance_name(name)
