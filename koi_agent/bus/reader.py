@@ -248,7 +248,7 @@ def _array(kind: SignatureType, form: Form) -> Read:
     if kind.token == "{":
         key, value = (_reader(child, form.inner.inner) for child in kind.children)
         return _dictionary(extent, key, value)
-    return _row(extent, _reader(kind, form.inner))
+    return list_reader(extent, _reader(kind, form.inner))
 
 
 @lru_cache(maxsize=4)
@@ -269,7 +269,9 @@ def array_extent(alignment: int, order: str) -> Extent:
     return extent
 
 
-def _row(extent: Extent, item: Read) -> Read:
+def list_reader(extent: Extent, item: Read) -> Read:
+    """Compile a reader of an array as a list, from a reader of its items."""
+
     def read(data: bytes, at: int) -> tuple[list[Any], int]:
         at, end = extent(data, at)
         values = []

@@ -17,6 +17,7 @@ from koi_agent.bus.reader import (
     Form,
     Read,
     array_extent,
+    list_reader,
     read_signature,
     reader,
     skip,
@@ -186,25 +187,9 @@ class Entries:
             return Step(head, len(head), 0, wanted.key, reader(signature, self._form))
         if wanted and not isinstance(wanted.kind, str) and signature == DICTIONARIES:
             inner = Entries(wanted.kind, self._form.inner.inner.inner)
-            return Step(head, len(head), 0, wanted.key, _list_of(inner, self._form.order))
+            extent = array_extent(4, self._form.order)
+            return Step(head, len(head), 0, wanted.key, list_reader(extent, inner.read))
         return _skipping(head, kind, self._form)
-
-
-def _list_of(entries: Entries, order: str) -> Read:
-    """Compile a reader of a list of dictionaries."""
-    extent = array_extent(4, order)
-
-    def read(data: bytes, at: int) -> tuple[list[dict[str, Any]], int]:
-        at, end = extent(data, at)
-        values = []
-        while at < end:
-            one, at = entries.read(data, at)
-            values.append(one)
-        if at != end:
-            raise BadInput("an array ends inside an item")
-        return values, at
-
-    return read
 
 
 def _skipping(head: bytes, kind: SignatureType, form: Form) -> Step:
