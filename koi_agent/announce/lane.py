@@ -175,7 +175,7 @@ class Lane:
         name, planned = self.capability.name, self._planner.planned(key)
         for feed in self._feeds.values():
             for one in feed.status(key):
-                yield replace(one, capability=name)
+                yield one.of(name)
         if not self._feeds:
             held = RecordState.HELD
             for record in planned.records:

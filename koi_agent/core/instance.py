@@ -4,7 +4,7 @@ Field names are those of upstream's JSON; ours are added, and no field is rename
 frozen: a change is a new ``Instance`` made with ``dataclasses.replace``.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Self
 
@@ -152,7 +152,14 @@ class RecordStatus:
 
     def at(self, since: int) -> "RecordStatus":
         """Return the status with the time of its last change."""
-        return replace(self, since=since)
+        return _copied_status(self, since=since)
+
+    def of(self, capability: str) -> "RecordStatus":
+        """Return the status as that of a capability."""
+        return _copied_status(self, capability=capability)
+
+
+_copied_status: Final = Copier(RecordStatus)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
