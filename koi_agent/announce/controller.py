@@ -28,7 +28,7 @@ from koi_agent.core.events import (
     Stopped,
     Updated,
 )
-from koi_agent.core.instance import Instance, RecordState, RecordStatus
+from koi_agent.core.instance import Instance, RecordState, RecordStatus, copied_status
 from koi_agent.core.key import Key
 from koi_agent.core.message_ids import MessageId, journal_fields
 from koi_agent.core.plan.linger import RestartGrace
@@ -257,7 +257,7 @@ class Controller:
     ) -> Sequence[RecordStatus]:
         """Return the status of all records; one that has not changed keeps its time."""
         fresh = chain.from_iterable(lane.status(key) for lane in self._lanes)
-        return [known.get(one.content) or one.at(now) for one in fresh]
+        return [known.get(one.content) or copied_status(one, since=now) for one in fresh]
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()

@@ -9,7 +9,7 @@ from typing import Never
 from koi_agent.announce.feed import Feed
 from koi_agent.config import Config
 from koi_agent.core.contracts import Apply, Capability
-from koi_agent.core.instance import Instance, RecordState, RecordStatus
+from koi_agent.core.instance import Instance, RecordState, RecordStatus, copied_status
 from koi_agent.core.key import Key
 from koi_agent.core.plan.planner import Planned, Planner
 from koi_agent.core.plan.records import Decision
@@ -175,7 +175,7 @@ class Lane:
         name, planned = self.capability.name, self._planner.planned(key)
         for feed in self._feeds.values():
             for one in feed.status(key):
-                yield one.of(name)
+                yield copied_status(one, capability=name)
         if not self._feeds:
             held = RecordState.HELD
             for record in planned.records:

@@ -150,16 +150,9 @@ class RecordStatus:
         """All of the status except its time."""
         return self.capability, self.provider, self.name, self.state, self.reason
 
-    def at(self, since: int) -> "RecordStatus":
-        """Return the status with the time of its last change."""
-        return _copied_status(self, since=since)
 
-    def of(self, capability: str) -> "RecordStatus":
-        """Return the status as that of a capability."""
-        return _copied_status(self, capability=capability)
-
-
-_copied_status: Final = Copier(RecordStatus)
+copied_status: Final = Copier(RecordStatus)
+"""Returns a copy of a status with some fields changed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
