@@ -75,12 +75,18 @@ class BlockingConnection:
     ) -> list[Any]:
         """Call a method of ``target`` (destination, path, interface); returns its values.
 
-        A variant is replaced by its content. Raises ``CallError`` for an error reply,
+        Raises as ``values`` does.
+        """
+        call = Call(target, member, signature, body)
+        return self.values(call, within=within, flags=flags)
+
+    def values(self, call: Call, *, within: float = CALL_TIMEOUT, flags: int = 0) -> list[Any]:
+        """Return the values of a call; a variant is replaced by its content.
+
+        Raises ``CallError`` for an error reply and for values of another type than the call has,
         ``BusLost``, or ``TimeoutError`` after ``within`` seconds.
         """
-        return values_of(
-            self.ask(Call(target, member, signature, body), within=within, flags=flags)
-        )
+        return values_of(self.ask(call, within=within, flags=flags), call.returns)
 
     def ask(self, call: Call, *, within: float = CALL_TIMEOUT, flags: int = 0) -> Message:
         """Send a call and wait for its reply, which may be an error.
@@ -99,7 +105,8 @@ class BlockingConnection:
 
     def get(self, destination: str, path: str, interface: str, name: str) -> Any:
         """Return the value of a property; raises as ``call`` does."""
-        return self.call((destination, path, PROPERTIES), "Get", "ss", (interface, name))[0]
+        target = (destination, path, PROPERTIES)
+        return self.values(Call(target, "Get", "ss", (interface, name), "v"))[0]
 
     def _ask(self, call: Call, flags: int, deadline: Deadline) -> Message:
         self._serial += 1

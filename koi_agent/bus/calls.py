@@ -18,12 +18,16 @@ UNREADABLE_REPLY: Final = "org.freedesktop.DBus.Error.InconsistentMessage"
 
 
 class Call(NamedTuple):
-    """A method call of ``target`` (destination, path, interface)."""
+    """A method call of ``target`` (destination, path, interface).
+
+    ``returns`` is the signature that the values of the reply must have, ``None`` for any.
+    """
 
     target: tuple[str, str, str]
     member: str
     signature: str = ""
     body: Sequence[Any] = ()
+    returns: str | None = None
 
     def frame(self, serial: int, flags: int = 0) -> bytes:
         """Return the message of the call."""
@@ -61,8 +65,13 @@ def is_reply(header: Header) -> bool:
     return header.kind in (MessageType.RETURN, MessageType.ERROR)
 
 
-def answer(reply: Message) -> list[Any] | CallError:
-    """Return the values or the error of a reply."""
+def answer(reply: Message, returns: str | None = None) -> list[Any] | CallError:
+    """Return the values or the error of a reply; values of other types are an error."""
+    header = reply.header
+    if header.kind == MessageType.RETURN and returns not in (None, header.signature):
+        return CallError(
+            UNREADABLE_REPLY, f"the reply is of type {header.signature!r}, not {returns!r}"
+        )
     try:
         values = reply.values()
     except BadInput as error:
@@ -73,9 +82,9 @@ def answer(reply: Message) -> list[Any] | CallError:
     return values
 
 
-def values_of(reply: Message) -> list[Any]:
-    """Return the values of a reply, or raise its error."""
-    result = answer(reply)
+def values_of(reply: Message, returns: str | None = None) -> list[Any]:
+    """Return the values of a reply, or raise its error, as ``answer`` does."""
+    result = answer(reply, returns)
     if isinstance(result, CallError):
         raise result
     return result

@@ -64,10 +64,19 @@ class Connection:
     ) -> list[Any]:
         """Call a method of ``target`` (destination, path, interface); returns its values.
 
-        A variant is replaced by its content. Raises ``CallError`` for an error reply,
-        ``BusLost``, or ``TimeoutError`` after ``within`` seconds.
+        Raises as ``values`` does.
         """
         call = Call(target, member, signature, body)
+        return await self.values(call, within=within, flags=flags)
+
+    async def values(
+        self, call: Call, *, within: float = CALL_TIMEOUT, flags: int = 0
+    ) -> list[Any]:
+        """Return the values of a call; a variant is replaced by its content.
+
+        Raises ``CallError`` for an error reply and for values of another type than the call has,
+        ``BusLost``, or ``TimeoutError`` after ``within`` seconds.
+        """
         (reply,) = await self.call_all([call], within=within, flags=flags)
         if isinstance(reply, CallError):
             raise reply
@@ -84,12 +93,13 @@ class Connection:
         frames = {
             serial: call.frame(serial, flags) for serial, call in zip(serials, calls, strict=True)
         }
-        return [answer(reply) for reply in await self._socket.ask_all(frames, within=within)]
+        replies = await self._socket.ask_all(frames, within=within)
+        return [answer(reply, call.returns) for call, reply in zip(calls, replies, strict=True)]
 
     async def get(self, destination: str, path: str, interface: str, name: str) -> Any:
         """Return the value of a property; raises as ``call`` does."""
         target = (destination, path, PROPERTIES)
-        return (await self.call(target, "Get", "ss", (interface, name)))[0]
+        return (await self.values(Call(target, "Get", "ss", (interface, name), "v")))[0]
 
     def send(self, header: Header, body: bytes = b"") -> None:
         """Send a signal or a reply; the body is marshalled already. Raises ``BusLost``."""

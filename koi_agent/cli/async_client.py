@@ -2,22 +2,20 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Any
 
 from koi_agent.bus.address import address
-from koi_agent.bus.calls import PROPERTIES
+from koi_agent.bus.calls import PROPERTIES, Call
 from koi_agent.bus.client import Connection, connected
+from koi_agent.bus.selection import MANAGED_OBJECTS
 from koi_agent.cli.client import (
+    BACKEND_ROWS,
     OBJECT_MANAGER,
     Properties,
-    backend_rows,
     failures,
     instances_of,
-    only,
 )
 from koi_agent.core.dbus_names import MANAGER, NAME, ROOT
-
-T = TypeVar("T")
 
 
 class AsyncClient:
@@ -29,24 +27,26 @@ class AsyncClient:
     def __init__(self, link: Connection) -> None:
         self._link = link
 
-    async def _call(
-        self, path: str, interface: str, member: str, *texts: str, returns: type[T]
-    ) -> T:
-        """Call a method with string arguments and one return value."""
-        reply = await self._link.call((NAME, path, interface), member, "s" * len(texts), texts)
-        return only(reply, member, returns)
+    async def _call(self, path: str, interface: str, member: str, *texts: str, returns: str) -> Any:
+        """Call a method with string arguments and one return value, of type ``returns``."""
+        call = Call((NAME, path, interface), member, "s" * len(texts), texts, returns)
+        (value,) = await self._link.values(call)
+        return value
 
     async def properties(self, path: str, interface: str) -> Properties:
-        return await self._call(path, PROPERTIES, "GetAll", interface, returns=dict)
+        found: Properties = await self._call(path, PROPERTIES, "GetAll", interface, returns="a{sv}")
+        return found
 
     async def instances(self) -> list[Properties]:
         """Return the properties of all instances, by one call."""
-        objects = await self._call(ROOT, OBJECT_MANAGER, "GetManagedObjects", returns=dict)
+        objects = await self._call(
+            ROOT, OBJECT_MANAGER, "GetManagedObjects", returns=MANAGED_OBJECTS
+        )
         return instances_of(objects)
 
     async def backend_paths(self) -> list[str]:
-        rows = await self._call(ROOT, MANAGER, "ListBackends", returns=list)
-        return [row[-1] for row in backend_rows(rows)]
+        rows = await self._call(ROOT, MANAGER, "ListBackends", returns=BACKEND_ROWS)
+        return [row[-1] for row in rows]
 
 
 @asynccontextmanager

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import starmap
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from koi_agent.bus.address import address
 from koi_agent.bus.blocking import BlockingConnection, connected
@@ -38,9 +38,12 @@ GONE = (BUS_ERROR + "UnknownObject", f"{NAME}.NoSuchInstance")
 AMBIGUOUS = f"{NAME}.AmbiguousName"
 
 OBJECT_MANAGER = "org.freedesktop.DBus.ObjectManager"
+ROWS = "a(ssssso)"
+"""The signature of the reply to ListInstances, whose rows are ``Row``."""
+BACKEND_ROWS = "a(ssuo)"
+"""The signature of the reply to ListBackends: name, state, instances, path."""
 
 Properties = Mapping[str, Any]
-T = TypeVar("T")
 
 
 class NoAnswer(KoiError):
@@ -75,25 +78,29 @@ class Client:
     def __init__(self, link: BlockingConnection) -> None:
         self._link = link
 
-    def _call(self, path: str, interface: str, member: str, *texts: str, returns: type[T]) -> T:
-        """Call a method with string arguments and one return value."""
-        reply = self._link.call((NAME, path, interface), member, "s" * len(texts), texts)
-        return only(reply, member, returns)
+    def _call(self, path: str, interface: str, member: str, *texts: str, returns: str) -> Any:
+        """Call a method with string arguments and one return value, of type ``returns``."""
+        call = Call((NAME, path, interface), member, "s" * len(texts), texts, returns)
+        (value,) = self._link.values(call)
+        return value
 
     def description(self, name: str) -> str:
         """Return Description= of a unit that the manager on the same bus has loaded, or ""."""
         with suppress(CallError, TimeoutError):
-            (path,) = self._link.call(SYSTEMD_MANAGER, "GetUnit", "s", (name,))
-            value = self._link.get(SYSTEMD, str(path), f"{SYSTEMD}.Unit", "Description")
+            (path,) = self._link.values(Call(SYSTEMD_MANAGER, "GetUnit", "s", (name,), "o"))
+            value = self._link.get(SYSTEMD, path, f"{SYSTEMD}.Unit", "Description")
             return str(value)
         return ""
 
     def properties(self, path: str, interface: str) -> Properties:
-        return self._call(path, PROPERTIES, "GetAll", interface, returns=dict)
+        found: Properties = self._call(path, PROPERTIES, "GetAll", interface, returns="a{sv}")
+        return found
 
     def instances(self) -> list[Properties]:
         """Return the properties of all instances, by one call."""
-        return instances_of(self._call(ROOT, OBJECT_MANAGER, "GetManagedObjects", returns=dict))
+        return instances_of(
+            self._call(ROOT, OBJECT_MANAGER, "GetManagedObjects", returns=MANAGED_OBJECTS)
+        )
 
     def selected(self, selection: Selection) -> list[dict[str, Any]]:
         """Return some properties of all instances; the others are not read.
@@ -103,8 +110,7 @@ class Client:
         call = Call((NAME, ROOT, OBJECT_MANAGER), "GetManagedObjects")
         reply = self._link.ask(call)
         if reply.header.kind == MessageType.ERROR or reply.header.signature != MANAGED_OBJECTS:
-            values_of(reply)
-            raise malformed(call.member)
+            values_of(reply, MANAGED_OBJECTS)
         try:
             return managed_objects(reply.body, reply.endian, INSTANCE, selection)
         except BadInput as error:
@@ -112,14 +118,12 @@ class Client:
 
     def rows(self) -> list[Row]:
         """Return the short list of all instances."""
-        rows = self._call(ROOT, MANAGER, "ListInstances", returns=list)
-        if any(len(row) != len(Row._fields) for row in rows):
-            raise malformed("ListInstances")
-        return list(starmap(Row, rows))
+        return list(starmap(Row, self._call(ROOT, MANAGER, "ListInstances", returns=ROWS)))
 
     def of_unit(self, name: str) -> str:
         """Return the path of the instance of a unit."""
-        return self._call(ROOT, MANAGER, "GetInstanceByUnit", name, returns=str)
+        path: str = self._call(ROOT, MANAGER, "GetInstanceByUnit", name, returns="o")
+        return path
 
     def backend_paths(self) -> list[str]:
         return [row[-1] for row in self._backends()]
@@ -129,38 +133,38 @@ class Client:
         return {row[0]: row[1] for row in self._backends()}
 
     def _backends(self) -> list[list[Any]]:
-        return backend_rows(self._call(ROOT, MANAGER, "ListBackends", returns=list))
+        rows: list[list[Any]] = self._call(ROOT, MANAGER, "ListBackends", returns=BACKEND_ROWS)
+        return rows
 
     def explanation(self, key: str) -> Mapping[str, Any]:
         """Return the explanation of an instance."""
         import json  # noqa: PLC0415 - other commands start faster without it
 
-        text = self._call(ROOT, MANAGER, "Explain", key, returns=str)
+        text = self._call(ROOT, MANAGER, "Explain", key, returns="s")
         try:
             explanation = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise malformed("Explain") from error
         return explanation if isinstance(explanation, dict) else {}
 
     def resync(self, backend: str) -> Mapping[str, Any]:
         """List a backend again; return the differences, or raise ``Refused``."""
-        (different,) = self._privileged_call("Resync", "sa{sv}", (backend, {}))
-        if not isinstance(different, dict):
-            raise malformed("Resync")
+        different: Mapping[str, Any]
+        (different,) = self._privileged_call("Resync", "sa{sv}", (backend, {}), "a{sv}")
         return different
 
     def reload(self) -> None:
         """Reload the configuration; raise ``Refused``."""
-        self._privileged_call("Reload", "", ())
+        self._privileged_call("Reload", "", (), "")
 
-    def _privileged_call(self, member: str, signature: str, body: Sequence[Any]) -> list[Any]:
+    def _privileged_call(
+        self, member: str, signature: str, body: Sequence[Any], returns: str
+    ) -> list[Any]:
         """Call a method that needs authorization; polkit may ask for a password."""
         flags = Flag.ALLOW_INTERACTIVE_AUTHORIZATION
-        target = (NAME, ROOT, MANAGER)
+        call = Call((NAME, ROOT, MANAGER), member, signature, body, returns)
         try:
-            return self._link.call(
-                target, member, signature, body, within=AUTH_TIMEOUT, flags=flags
-            )
+            return self._link.values(call, within=AUTH_TIMEOUT, flags=flags)
         except CallError as error:
             if error.name in UNAUTHORIZED:
                 raise Refused(f"{text_of(error)}; run the command as root") from error
@@ -169,23 +173,9 @@ class Client:
             raise
 
 
-def only(reply: Sequence[Any], member: str, returns: type[T]) -> T:
-    """Return the one value of a reply; raise ``BadInput`` if there is another."""
-    if len(reply) != 1 or not isinstance(reply[0], returns):
-        raise malformed(member)
-    return reply[0]
-
-
 def instances_of(objects: Mapping[str, Any]) -> list[Properties]:
     """Return the properties of the instances among managed objects."""
     return [interfaces[INSTANCE] for interfaces in objects.values() if INSTANCE in interfaces]
-
-
-def backend_rows(rows: list[list[Any]]) -> list[list[Any]]:
-    """Return the rows of ListBackends: name, state, instances, path; raise ``BadInput``."""
-    if any(len(row) != 4 for row in rows):
-        raise malformed("ListBackends")
-    return rows
 
 
 def malformed(member: str) -> BadInput:

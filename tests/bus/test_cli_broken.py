@@ -82,8 +82,8 @@ GOOD = body_of(MANAGED, [{"/i": {INSTANCE: {"Name": Variant("s", "web")}}}])
         (managed(GOOD.replace(b"web", b"\xffeb")), "call failed: body is not"),
         (managed(b"\xff" * 64), "call failed: body is not"),
         (managed(GOOD.replace(b"\1s\0", b"\1(\0")), "call failed: body is not"),
-        (lambda serial: answer(serial, "s", ["web"]), "malformed reply to GetManagedObjects"),
-        (lambda serial: answer(serial, "", []), "malformed reply to GetManagedObjects"),
+        (lambda serial: answer(serial, "s", ["web"]), "call failed: the reply is of type"),
+        (lambda serial: answer(serial, "", []), "call failed: the reply is of type"),
     ],
     ids=["cut", "too long", "UTF-8", "ones", "signature", "a text", "nothing"],
 )
@@ -119,3 +119,32 @@ async def test_agent_of_another_version_is_listed_as_far_as_it_is_known(tmp_path
         ["a", "-", "80/", "-"],
         ["d", "dreaming", "-", "-"],
     ]
+
+
+WRONG: dict[str, list[object]] = {
+    "": [],
+    "ss": ["a", "b"],
+    "u": [7],
+    "v": [Variant("as", ["x"])],
+    "as": [["four", "sixsix"]],
+    "au": [[1, 2]],
+    "aau": [[[1, 2, 3, 4], [1, 2, 3, 4, 5, 6]]],
+    "a{us}": [{1: "x"}],
+    "a{su}": [{INSTANCE: 5}],
+    "a{os}": [{"/i": INSTANCE}],
+    "a{oa{su}}": [{"/i": {INSTANCE: 5}}],
+}
+"""Replies that are valid and that no method of the agent returns, by signature."""
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("signature", WRONG)
+async def test_reply_of_another_type_is_an_error_of_one_line(
+    command: str, signature: str, tmp_path: Path
+) -> None:
+    if (command, signature) == ("reload", ""):
+        return  # this is the reply of Reload
+    wrong = agent_answering(lambda serial: answer(serial, signature, WRONG[signature]))
+    result = await run(tmp_path, wrong, *command.split())
+    assert_one_line(result)
+    assert f"the reply is of type '{signature}'" in result.err

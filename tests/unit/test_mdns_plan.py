@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from time import thread_time
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -248,6 +249,34 @@ def test_instances_behind_one_port_are_one_service() -> None:
     assert services(without) == [("web", "_http._tcp", 18090)]
     assert "it is unhealthy" in reasons(without, RecordState.HELD)
     assert "while" not in reasons(without, RecordState.HELD)
+
+
+STRANGERS = [
+    {"project": "other"},
+    {"project": "shop", "name": "copy"},
+    {"project": ""},
+    {"project": "shop", "backend": "podman"},
+]
+
+
+@pytest.mark.parametrize("stranger", STRANGERS)
+@pytest.mark.parametrize("number", [0, 1, 2, 3])
+@pytest.mark.parametrize("created", [1, 9])
+def test_stranger_behind_the_same_port_does_not_replace_a_service(
+    stranger: dict[str, Any], number: int, created: int
+) -> None:
+    named = replace(made().metadata, name="web", txt=(("path", "/shop"),))
+    own = replace(made("z", port(80, 18090)), project="shop", replica=2, created_at=5)
+    own = replace(own, metadata=named)
+    other = replace(made("a", port(80, 18090)), replica=number, created_at=created, **stranger)
+    other = replace(other, metadata=replace(named, txt=(("path", "/stranger"),)))
+    (before,) = [one for one in plan([own], POLICY).records[own.key] if isinstance(one, Service)]
+    (after,) = [
+        one for one in plan([own, other], POLICY).records[own.key] if isinstance(one, Service)
+    ]
+    assert after.txt == before.txt
+    assert (after.port, after.owner) == (before.port, own.key)
+    assert "for both" not in reasons(plan([own, other], POLICY), RecordState.HELD)
 
 
 APART = [

@@ -4,6 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from koi_agent.backends.docker.images import Image, own_labels
+from koi_agent.backends.docker.kinds import KINDS
+from koi_agent.backends.docker.labels import parse_labels
 from koi_agent.capabilities.health.rules import HealthRules
 from koi_agent.capabilities.mdns.rules import MdnsRules
 from koi_agent.core.instance import EnabledBy, KoiMetadata
@@ -116,6 +119,44 @@ def test_the_name_of_a_capability_alone_opts_out_if_it_says_no(capability: str, 
             assert getattr(from_labels({key: value} | ANNOUNCE, {}), field) is None
     unit = [("X-Koi", "Announce", "web"), ("X-Koi", capability.capitalize(), "off")]
     assert getattr(from_unit_keys(unit, {}), field) is False
+
+
+@pytest.mark.parametrize(("capability", "field"), CAPABILITIES.items())
+def test_a_switch_of_a_capability_opts_out_however_its_words_are_ordered(
+    capability: str, field: str
+) -> None:
+    for rest in ("_enable", "/enable", ":enabled", " enable"):
+        metadata = from_labels({f"koi.{capability}{rest}": "false"} | ANNOUNCE, {})
+        assert getattr(metadata, field) is False
+        assert getattr(from_labels({f"koi.{capability}{rest}": "true"}, {}), field) is None
+    for before in ("enable.", "enable-", "Enabled_"):
+        metadata = from_labels({f"koi.{before}{capability}": "false"} | ANNOUNCE, {})
+        assert getattr(metadata, field) is False
+    for before in ("disable.", "disable-", "disable"):
+        metadata = from_labels({f"koi.{before}{capability}": "true"} | ANNOUNCE, {})
+        assert (metadata.enable, getattr(metadata, field)) == (True, False)
+    unit = [("X-Koi", "Announce", "web"), ("X-Koi", f"Disable{capability.capitalize()}", "yes")]
+    assert getattr(from_unit_keys(unit, {}), field) is False
+    assert getattr(from_labels({f"koi.txt.{capability}": "false"} | ANNOUNCE, {}), field) is None
+
+
+@pytest.mark.parametrize(("capability", "field"), CAPABILITIES.items())
+@pytest.mark.parametrize("value", [None, False, 0, {}, []])
+def test_a_switch_whose_value_is_not_text_opts_out(
+    capability: str, field: str, value: object
+) -> None:
+    for label in (f"koi.{capability}.enable", f"KOI.{capability}.Enabled"):
+        parsed = parse_labels({label: value, "koi.announce": "web"}, (), KINDS["docker"])
+        if label.startswith("koi."):
+            assert getattr(parsed.metadata, field) is False
+
+
+@pytest.mark.parametrize(("capability", "field"), CAPABILITIES.items())
+def test_an_image_may_opt_out_of_one_capability(capability: str, field: str) -> None:
+    for switch in ({f"koi.{capability}.enable": "false"}, {f"koi.{capability}.disable": "true"}):
+        labels = {"koi.announce": "web", **switch}
+        parsed = own_labels({"Config": {"Labels": labels}}, KINDS["docker"], Image(metadata=switch))
+        assert (parsed.metadata.enable, getattr(parsed.metadata, field)) == (True, False)
 
 
 def test_opting_out_of_one_capability_leaves_the_other() -> None:

@@ -1,5 +1,7 @@
 """The texts for a socket that can't be used, and which of them mean that the engine is absent."""
 
+import asyncio
+import contextlib
 import errno
 import os
 import socket
@@ -9,7 +11,12 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from koi_agent.backends.http_engine.socket_errors import UnixSocket, backend_error, describe
+from koi_agent.backends.http_engine.socket_errors import (
+    UnixSocket,
+    backend_error,
+    check_listening,
+    describe,
+)
 from koi_agent.core.errors import BackendAbsent
 from koi_agent.host.engines import SocketUnit
 
@@ -143,3 +150,21 @@ def test_a_socket_with_a_gate_names_the_commands_that_start_it(tmp_path: Path) -
 
 def test_any_other_error_has_the_systems_text() -> None:
     assert describe(UnixSocket("/x"), error(errno.EMFILE)) == "/x: Too many open files"
+
+
+async def test_socket_with_a_full_queue_is_awaited(tmp_path: Path) -> None:
+    path = str(tmp_path / "engine")
+    with socket.socket(socket.AF_UNIX) as listening, contextlib.ExitStack() as stack:
+        listening.bind(path)
+        listening.listen(0)
+        while True:
+            other = stack.enter_context(socket.socket(socket.AF_UNIX))
+            other.settimeout(0)
+            if other.connect_ex(path):
+                break
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await check_listening(UnixSocket(path))
+        listening.accept()[0].close()
+        async with asyncio.timeout(60):
+            await check_listening(UnixSocket(path))

@@ -136,7 +136,8 @@ def _opts_out(key: str, value: str) -> bool:
     if key.lower() == "traefik.enable":
         return True
     given = ({}, {key: value}) if key == VARIABLE else ({key: value}, {})
-    return from_labels(*given).enable is False
+    metadata = from_labels(*given)
+    return False in (metadata.enable, metadata.mdns_enable, metadata.health_enable)
 
 
 def _refusals(keys: list[str], problem: str) -> Iterator[Refusal]:

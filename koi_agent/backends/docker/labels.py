@@ -8,6 +8,8 @@ from typing import Any, Final, NamedTuple
 from koi_agent.backends.docker.kinds import Kind
 from koi_agent.core.errors import BadInput
 from koi_agent.core.instance import KoiMetadata
+from koi_agent.core.metadata import switches
+from koi_agent.core.metadata.keys import LABEL, SWITCHES
 from koi_agent.core.metadata.names import filled_text
 from koi_agent.core.metadata.parser import from_labels
 from koi_agent.host.engines import (
@@ -25,7 +27,6 @@ _UNIT: Final = re.compile(r"[A-Za-z0-9:_.\\@-]{1,240}\.(?:service|scope)")
 _SWARM_ID: Final = re.compile("[0-9a-z]{1,64}")
 _MAX_NAME: Final = 253
 _NOT_ONE_OFF: Final = ("", "false", "0")
-_SWITCHES: Final = frozenset({"koi.enable", "traefik.enable"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +58,7 @@ def parse_labels(
     if len(texts) < len(labels):
         others = labels.keys() - texts.keys()
         # Without a text a switch can't be read, so that it counts as no.
-        texts |= {key: "" for key in others if key.lower() in _SWITCHES}
+        texts |= {key: "" for key in others if _is_switch(key)}
         if any(map(_is_koi_label, others)):
             notes.append("a koi label is ignored: its value is not text")
     unit = texts.get(UNIT, "") if kind.names_unit else ""
@@ -117,6 +118,14 @@ def _compose_key(labels: Mapping[str, str], key: str) -> str:
     """Return the label in which a container has a key of Compose."""
     found = (prefix + key for prefix in COMPOSE if prefix + key in labels)
     return next(found, COMPOSE[0] + key)
+
+
+def _is_switch(key: str) -> bool:
+    folded = key.lower()
+    ours = (
+        folded.startswith(LABEL.prefix) and switches.split(folded[len(LABEL.prefix) :], SWITCHES)[1]
+    )
+    return folded == "traefik.enable" or bool(ours and switches.is_switch(ours))
 
 
 def _is_koi_label(key: str) -> bool:

@@ -22,6 +22,8 @@ _ABSENT: Final = frozenset({errno.ENOENT, errno.ENOTDIR})
 _DENIED: Final = frozenset({errno.EACCES, errno.EPERM})
 CONNECT_TIMEOUT: Final = 10.0
 """Seconds that a connection to a socket may take."""
+RETRY: Final = 0.1
+"""Seconds until a socket whose queue is full is tried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +52,25 @@ async def check_listening(socket: UnixSocket) -> None:
         probe.settimeout(0)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                await asyncio.get_running_loop().sock_connect(probe, socket.path)
+                await _connect(probe, socket.path)
         except TimeoutError as error:
             raise BackendLost(f"{socket}: no connection in time") from error
         except OSError as error:
             raise backend_error(socket, error) from error
+
+
+async def _connect(probe: sockets.socket, path: str) -> None:
+    """Connect to a path, as soon as the queue there is not full; raises ``OSError``.
+
+    The event loop's ``sock_connect`` takes a full queue for a connection.
+    """
+    while True:
+        try:
+            probe.connect(path)
+        except BlockingIOError:
+            await asyncio.sleep(RETRY)
+        else:
+            return
 
 
 def backend_error(socket: UnixSocket, error: OSError) -> BackendLost:

@@ -24,11 +24,12 @@ MOST_SERVICES: Final = 32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceRequest:
-    """A request for a service; ``number`` distinguishes replicas, from 1."""
+    """A request for a service; ``number`` distinguishes the replicas of a ``family``, from 1."""
 
     about: str
     name: str
     number: int
+    family: tuple[str, ...]
     type: str
     endpoint: Endpoint
     txt: Txt = ()
@@ -41,10 +42,13 @@ class ServiceRequest:
 
     @property
     def content(self) -> Hashable:
-        """Requests with the same content are one service: a client can't tell them apart."""
+        """Requests of replicas with the same content are one service.
+
+        An instance of another family can't replace the record, nor cause that it is withdrawn.
+        """
         where = self.endpoint
         place = where.port, where.addresses, where.interfaces, where.families
-        return self.name.lower(), self.type, place
+        return self.family, self.name.lower(), self.type, place
 
     def record(self, owner: Key, award: Award) -> MdnsRecord:
         """Build the service under the name of the award."""
@@ -173,6 +177,7 @@ class _Reading:
             about=about,
             name=name,
             number=max(1, self._instance.replica),
+            family=_family(self._instance),
             type=service_types.resolve(
                 endpoint.inside, endpoint.protocol, metadata, self._http_port
             ),
@@ -216,9 +221,13 @@ class _Reading:
         except BadInput as bad:
             self._refuse(Subject.HOST_NAME, HOST, str(bad))
             return
-        replicas = (instance.backend, instance.project, instance.name)
-        family = replicas if instance.project else tuple(instance.key)
-        yield _host_request(name, family, reachable)
+        yield _host_request(name, _family(instance), reachable)
+
+
+def _family(instance: Instance) -> tuple[str, ...]:
+    """Return what the replicas of one service of a project have in common."""
+    replicas = (instance.backend, instance.project, instance.name)
+    return replicas if instance.project else tuple(instance.key)
 
 
 def _host_request(name: str, family: tuple[str, ...], reachable: Sequence[Endpoint]) -> HostRequest:

@@ -1,6 +1,6 @@
 """The rules of mDNS: which instance gets a name that several request.
 
-Service names are numbered in the order of rank, as Avahi numbers them. Instances that request one
+Service names are numbered in the order of rank, as Avahi numbers them. Replicas that request one
 name for one address and port are one service, such as the tasks of a swarm's service behind its
 published port. A host name has one owner, or belongs to the replicas of one project.
 """

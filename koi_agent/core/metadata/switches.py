@@ -21,6 +21,8 @@ _POSITIVE: Final = ("enable", "enabled")
 _NEGATIVE: Final = ("disable", "disabled")
 _LONGEST: Final = 12
 """Characters of the longest key that is compared: comparing a long one takes long."""
+_SEPARATORS: Final = " .-_/:"
+"""Characters between the words of a key, right or wrong."""
 _SIMILAR: Final = 0.82
 """Share of equal letters, by difflib, from which a key is a misspelled switch."""
 
@@ -28,11 +30,14 @@ _SIMILAR: Final = 0.82
 def split(name: str, capabilities: Iterable[str]) -> tuple[str, str]:
     """Split the name of a key, without its prefix, into capability and rest.
 
-    The capability is one of those with a switch of their own, or "".
+    The capability is one of those with a switch of their own, or "". It is found at the start,
+    and after a switch: ``koi.disable.mdns`` is read as ``koi.mdns.disable``.
     """
+    folded = name.lower()
     for capability in filter(None, capabilities):
-        if name.lower().startswith(capability):
-            return capability, name[len(capability) :].lstrip(".-")
+        before, found, after = folded.partition(capability)
+        if found and (not before or is_switch(before.strip(_SEPARATORS))):
+            return capability, f"{before}{after}".strip(_SEPARATORS)
     return "", name
 
 
