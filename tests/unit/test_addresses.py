@@ -8,6 +8,7 @@ import pytest
 from koi_agent.core.reach.network import HostNetwork, LinkAddress, LinkKind
 from koi_agent.host import addresses
 from koi_agent.host.addresses import Addresses, Interface, announced, links
+from tests.conftest import require
 
 FLAGS = 0x1043  # up, broadcast, running, multicast
 
@@ -92,7 +93,8 @@ def test_interfaces_of_the_real_kernel_are_parsed() -> None:
 
 def test_addresses_of_the_real_kernel_can_be_bound() -> None:
     found = addresses.now()
-    assert found
+    if not found:
+        require("network", "this host has no address but those of loopback")
     for one in found:
         family = socket.AF_INET6 if ":" in one.address else socket.AF_INET
         with socket.socket(family, socket.SOCK_DGRAM) as door:
