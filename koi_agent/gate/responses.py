@@ -177,6 +177,7 @@ _INSPECTION: Final[Mapping[str, Filter]] = {
         Status=_scalar,
         Pid=_scalar,
         StartedAt=_scalar,
+        ExitCode=_scalar,
         CgroupPath=_scalar,
         Health=_HEALTH,
         Healthcheck=_HEALTH,

@@ -46,6 +46,7 @@ INSPECTION = {
     "Args": [SECRET],
     "State": {
         "Status": "running",
+        "ExitCode": 137,
         "Error": SECRET,
         "Health": {"Status": "unhealthy", "Log": [{"ExitCode": 1, "Output": SECRET}]},
     },
@@ -66,6 +67,7 @@ def test_no_secret_passes() -> None:
     assert SECRET not in json.dumps(seen)
     assert seen["Config"]["Env"] == ["KOI_MDNS_ANNOUNCE=web"]
     assert seen["Config"]["Labels"].keys() == {"koi.enable", "traefik.enable"}
+    assert seen["State"]["ExitCode"] == 137
     assert seen["State"]["Health"] == {"Status": "unhealthy", "Log": [{"ExitCode": 1}]}
     one = {"Id": "a", "Command": SECRET, "Labels": LABELS, "Mounts": [{"Source": SECRET}]}
     assert SECRET not in json.dumps(filtered_listed(one))

@@ -429,3 +429,11 @@ def test_next_run_has_its_own_ports() -> None:
     running = {"Id": WEB, "State": {"Status": "running"}, "HostConfig": {"PortBindings": PUBLISHED}}
     engine.tracker.apply_inspection(WEB, container_from_inspection(running, DOCKER), 1.0)
     assert not engine.seen.ports
+
+
+@pytest.mark.parametrize("code", [137, 0, None])
+async def test_end_that_only_an_inspection_shows_has_its_exit_code(code: int | None) -> None:
+    engine = Engine(container())
+    ended = container(state=InstanceState.STOPPED, inspected=replace(INSPECTED, exit_code=code))
+    engine.tracker.apply_inspection(WEB, ended, 1.0)
+    assert engine.brief == ["-exited" if code is None else f"-exited with {code}"]

@@ -57,6 +57,7 @@ class Inspected:
 
     ``restart_policy`` is empty if the engine does not restart the container by itself,
     ``stop_signal`` is 0 for the usual one. ``ingress`` are ports that its service publishes.
+    ``exit_code`` is that of the last run.
     """
 
     main_pid: int = 0
@@ -65,6 +66,7 @@ class Inspected:
     restart_policy: str = ""
     restart_count: int = 0
     stop_signal: int = 0
+    exit_code: int | None = None
     ingress: tuple[PortMapping, ...] = ()
 
 
@@ -215,6 +217,7 @@ def _inspected(record: JSONObject) -> Inspected:
         # Docker writes a word, Podman a number or a word.
         stop_signal=get_int(config, "StopSignal", 65)
         or signal_number(get_str(config, "StopSignal")),
+        exit_code=get_int(state, "ExitCode", 256) if "ExitCode" in state else None,
     )
 
 

@@ -167,7 +167,7 @@ class Tracker:
             if id_ in self._restarting:  # once: its restart was announced a moment ago
                 self._restarting.discard(id_)
             else:
-                self._remove(id_, "exited" if container else GoneReason.REMOVED)
+                self._remove(id_, _end_of(container) if container else GoneReason.REMOVED)
             return
         self._restarting.discard(id_)
         self._starting.pop(id_, None)
@@ -235,6 +235,12 @@ class Tracker:
         self._reasons.pop(id_, None)
         self._restarting.discard(id_)
         self._ended.discard(id_)
+
+
+def _end_of(container: Container) -> str:
+    """Return the reason of an end that only an inspection shows."""
+    code = container.inspected and container.inspected.exit_code
+    return "exited" if code is None else f"exited with {code}"
 
 
 def _stop_signal(container: Container) -> int:
