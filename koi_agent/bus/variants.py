@@ -1,13 +1,16 @@
 """Variants that keep their signature: values of dbus-next."""
 
-from dbus_next.signature import SignatureTree, Variant
+from collections.abc import Callable
+from typing import Any
 
-from koi_agent.bus.reader import Read
+from dbus_next.signature import SignatureTree, Variant
 
 __all__ = ["Variant", "kept"]
 
 
-def kept(signature: str, read_value: Read) -> Read:
+def kept(
+    signature: str, read_value: Callable[[bytes, int], tuple[Any, int]]
+) -> Callable[[bytes, int], tuple[Variant, int]]:
     """Return a reader of ``Variant`` from a reader of values of this signature."""
     # The constructor: what dbus-next itself looks up by name it keeps forever.
     (kind,) = SignatureTree(signature).types

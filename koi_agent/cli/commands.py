@@ -5,7 +5,8 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from koi_agent.cli.arguments import VERSION, Arguments, UsageError, parsed
+from koi_agent.cli.arguments import VERSION, Arguments, UsageError
+from koi_agent.cli.command_line import parsed
 from koi_agent.cli.output import Output, ReaderGone, complain
 from koi_agent.cli.syntax import COMMANDS
 from koi_agent.core.errors import KoiError

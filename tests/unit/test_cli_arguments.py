@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from koi_agent.cli.arguments import Arguments, UsageError, parsed
+from koi_agent.cli.arguments import Arguments, UsageError
+from koi_agent.cli.command_line import parsed
 from koi_agent.cli.commands import acts
 from koi_agent.cli.output import complain
 from koi_agent.cli.syntax import COMMANDS

@@ -8,7 +8,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from koi_agent.cli import parser
-from koi_agent.cli.arguments import Arguments, NotPlain, UsageError, plain
+from koi_agent.cli.arguments import Arguments, UsageError
+from koi_agent.cli.command_line import NotPlain, plain
 from koi_agent.cli.syntax import COMMANDS, MAIN, SHARED, Command, Option
 
 FIELDS = ("command", "agent", *Arguments.__annotations__)
