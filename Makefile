@@ -29,7 +29,7 @@ PACKAGES = python3 python3-venv scdoc \
 	$(if $(RUN),python3-dev gcc pkg-config libsystemd-dev \
 		dbus dbus-daemon systemd util-linux mount iproute2) \
 	$(if $(filter test machine-test lint,$(GOALS)),curl fish man-db openssl shellcheck zsh) \
-	$(if $(filter test bench bench-check,$(GOALS)),$(DOCKER) $(AVAHI)) \
+	$(if $(filter test machine-test bench bench-check,$(GOALS)),$(DOCKER) $(AVAHI)) \
 	$(if $(filter deb machine-test,$(GOALS)),dpkg-dev) \
 	$(if $(filter rpm arch machine-test,$(GOALS)),libarchive-tools makepkg rpm) \
 	$(if $(filter machine-test,$(GOALS)),lintian mmdebstrap systemd-container)
@@ -69,7 +69,7 @@ test: .venv/ready $(RESOLVED)
 	$(if $(SUDO),$(SUDO) -E) $(BIN)/python -m pytest $(PARALLEL) --ignore=tests/system --ignore=tests/real/long $(ARGS)
 
 machine-test: .venv/ready deb
-	$(if $(SUDO),$(SUDO) -E) env KOI_TEST_REQUIRE=machine,systemd,rpm,makepkg \
+	$(if $(SUDO),$(SUDO) -E) env KOI_TEST_REQUIRE=machine,systemd,docker,avahi,rpm,makepkg \
 		$(BIN)/python -m pytest tests/system tests/real/long $(ARGS)
 
 lint: .venv/ready
