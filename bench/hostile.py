@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from koi_agent.bus import sasl
@@ -20,8 +20,6 @@ INTROSPECTABLE: Final = "org.freedesktop.DBus.Introspectable"
 PEER: Final = "org.freedesktop.DBus.Peer"
 SINK: Final = "org.example.Sink1"
 """A service that answers no call of the attack. Users wait for it because of the bus alone."""
-FLOOD: Final = 10
-"""Calls that a connection sends each second. With 100, the bus alone answers no user at all."""
 HEAD: Final = b"GET /v1/runtime/instances HTTP/1.1\r\nHost: localhost\r\n"
 STREAM: Final = b"GET /v1/runtime/events HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -36,12 +34,15 @@ class Harm:
     turns: int = 20
     flags: int = 0
 
-    def frames(self, destination: str) -> bytes:
-        """Return all calls of one turn; none has the serial of Hello."""
+    def frames(self, destination: str, calls: int) -> bytes:
+        """Return the calls of one turn; none has the serial of Hello."""
         path, interface = self.target
         header = Header(kind=MessageType.CALL, path=path, interface=interface, member=self.member)
         header.destination, header.flags = destination, self.flags
-        return b"".join(encode(replace(header, serial=2 + at)) for at in range(FLOOD))
+        frames = bytearray()
+        for header.serial in range(2, 2 + calls):
+            frames += encode(header)
+        return bytes(frames)
 
 
 HARMS: Final = (
@@ -56,9 +57,9 @@ HARMS: Final = (
 )
 
 
-async def on_bus(address: str, harm: Harm, destination: str) -> None:
-    """Connect and do harm, again and again."""
-    frames, loop = harm.frames(destination), asyncio.get_running_loop()
+async def on_bus(address: str, harm: Harm, destination: str, calls: int) -> None:
+    """Connect and do harm, again and again: so many calls a second."""
+    frames, loop = harm.frames(destination, calls), asyncio.get_running_loop()
     hello = Header(kind=MessageType.CALL, path=BUS_PATH, interface=BUS, member="Hello", serial=1)
     hello.destination = BUS
     while True:
@@ -87,11 +88,11 @@ async def on_http(path: str, sent: bytes) -> None:
         await asyncio.sleep(0.05)
 
 
-async def hurt(address: str, path: str, destination: str, connections: int) -> None:
+async def hurt(address: str, path: str, destination: str, connections: int, calls: int) -> None:
     http = (b"", HEAD, STREAM, HEAD + b"\r\n")
     async with asyncio.TaskGroup() as group:
         for number in range(connections):
-            group.create_task(on_bus(address, HARMS[number % len(HARMS)], destination))
+            group.create_task(on_bus(address, HARMS[number % len(HARMS)], destination, calls))
             group.create_task(on_http(path, http[number % len(http)]))
 
 
@@ -114,10 +115,10 @@ def main() -> None:
     if sys.argv[1] == "--sink":
         asyncio.run(swallow(sys.argv[2]))
         return
-    address, path, destination, connections = sys.argv[1:]
+    address, path, destination, *options = sys.argv[1:]
     os.setgid(NOBODY)
     os.setuid(NOBODY)
-    asyncio.run(hurt(address, path, destination, int(connections)))
+    asyncio.run(hurt(address, path, destination, *map(int, options)))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ user opens 300 connections to the bus and 300 to the HTTP socket: it asks for la
 replies, reads them or not, expects none, calls unknown methods, disconnects, is silent, sends half
 of a request and holds event streams. Meanwhile a third user lists the instances and root reloads.
 The floor is what users wait for the bus and for a service that does nothing but is attacked.
-Run as root: ``python -m bench.unfair [CONTAINERS [CONNECTIONS [SECONDS]]]``.
+Each connection to the bus sends some calls a second. With 100, the bus alone answers no user.
+Run as root: ``python -m bench.unfair [CONTAINERS [CONNECTIONS [SECONDS [CALLS]]]]``.
 """
 
 import asyncio
@@ -24,11 +25,12 @@ from typing import Final
 from bench.announce import Cost
 from bench.docker_flood import FILE, row
 from bench.hostile import HEAD, OBJECTS, PEER, SINK, STREAM
+from koi_agent.bus import blocking
+from koi_agent.bus.calls import Call
 from koi_agent.bus.client import BUS, BUS_PATH, CallError, connected
-from koi_agent.bus.messages import MessageType
+from koi_agent.bus.messages import Message, MessageType
 from koi_agent.bus.writer import BusLost
 from koi_agent.core.dbus_names import MANAGER, NAME, ROOT
-from tests.bus.raw_client import raw_client
 from tests.namespaces import CHECKOUT
 from tests.world.bus import PrivateBus
 from tests.world.users import acting_as
@@ -44,12 +46,18 @@ MANY: Final = '<limit name="max_connections_per_user">4096</limit>\n  '
 
 
 @contextmanager
-def hostile(address: str, path: Path, destination: str, connections: int) -> Iterator[None]:
-    arguments = [address, str(path), destination, str(connections)]
+def hostile(address: str, path: Path, destination: str, *options: int) -> Iterator[None]:
+    """Run the hostile user with a number of connections, and of calls on each.
+
+    Raises ``ChildProcessError`` if it has ended by itself: then nothing was attacked.
+    """
+    arguments = [address, str(path), destination, *map(str, options)]
     command = [sys.executable, "-m", "bench.hostile", *arguments]
-    with subprocess.Popen(command, cwd=CHECKOUT, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(command, cwd=CHECKOUT) as process:
         try:
             yield
+            if process.poll() is not None:
+                raise ChildProcessError(f"the hostile user has ended: {process.returncode}")
         finally:
             process.kill()
 
@@ -90,26 +98,27 @@ class Waits:
             row(f"{name}, {when}", text)
 
 
-async def list_on_bus(address: str) -> None:
-    """Get the reply that "koi-runtime list" asks for; reading it takes longer than the wait."""
-    with acting_as(OTHER):
-        async with raw_client(address) as client:
-            reply = await client.call((NAME, *OBJECTS), "GetManagedObjects")
+def ask(address: str, uid: int, call: Call) -> Message:
+    """Connect as a user, call and return the reply, as a command does."""
+    with acting_as(uid), blocking.connected(address) as link:
+        reply = link.ask(call)
     if reply.header.kind != MessageType.RETURN:
-        raise ConnectionError(f"no list: {reply.header.error_name}")
+        raise ConnectionError(f"{call.member}: {reply.header.error_name}")
+    return reply
+
+
+async def list_on_bus(address: str) -> None:
+    """Get the reply that "koi-runtime list" reads; reading it takes longer than the wait."""
+    ask(address, OTHER, Call((NAME, *OBJECTS), "GetManagedObjects"))
 
 
 async def ask_bus(address: str) -> None:
     """Call the bus alone, whose one thread serves all users."""
-    with acting_as(OTHER):
-        async with raw_client(address) as client:
-            await client.call((BUS, BUS_PATH, BUS), "GetId")
+    ask(address, OTHER, Call((BUS, BUS_PATH, BUS), "GetId"))
 
 
 async def ask_sink(address: str) -> None:
-    with acting_as(OTHER):
-        async with raw_client(address) as client:
-            await client.call((SINK, "/", PEER), "Ping")
+    ask(address, OTHER, Call((SINK, "/", PEER), "Ping"))
 
 
 async def list_over_http(path: Path) -> None:
@@ -134,8 +143,7 @@ async def stream_over_http(path: Path) -> None:
 
 
 async def reload(address: str) -> None:
-    async with connected(address) as link:
-        await link.call((NAME, ROOT, MANAGER), "Reload")
+    ask(address, 0, Call((NAME, ROOT, MANAGER), "Reload"))
 
 
 async def floor(address: str, seconds: float) -> None:
@@ -211,18 +219,18 @@ async def listed(address: str, count: int) -> None:
 
 
 async def measure(folder: Path, address: str, options: Sequence[int]) -> None:
-    count, connections, seconds = options
+    count, connections, seconds, calls = options
     with agent(folder, address) as pid:
         await listed(address, count)
         path = folder / "koi-runtime/http.sock"
         await asyncio.sleep(3)  # all containers are inspected
         await others(address, path, seconds / 4, "undisturbed")
         cost = Cost(pid)
-        with sink(address), hostile(address, path, SINK, connections):
+        with sink(address), hostile(address, path, SINK, connections, calls):
             await asyncio.sleep(2)
             await floor(address, seconds / 4)
         await asyncio.sleep(2)
-        with hostile(address, path, NAME, connections):
+        with hostile(address, path, NAME, connections, calls):
             await asyncio.sleep(2)
             began, before = time.monotonic(), cost.cpu()
             await others(address, path, seconds, "attacked")
@@ -236,7 +244,7 @@ async def measure(folder: Path, address: str, options: Sequence[int]) -> None:
 
 
 def main() -> None:
-    options = [*map(int, sys.argv[1:]), *(2_000, 300, 20)[len(sys.argv) - 1 :]]
+    options = [*map(int, sys.argv[1:]), *(2_000, 300, 20, 30)[len(sys.argv) - 1 :]]
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         folder.chmod(0o711)

@@ -13,6 +13,7 @@ from koi_agent.bus.errors import BusLost
 LINE_LIMIT = 16 * 1024
 """Bytes that one line of the bus may have."""
 BEGIN = b"BEGIN\r\n"
+CLOSED = "the bus closed the connection during authentication"
 _GUID = re.compile("[0-9a-f]{32}")
 
 
@@ -22,19 +23,15 @@ def request() -> bytes:
     return f"\0AUTH EXTERNAL {uid}\r\n".encode()
 
 
-def line_of(received: bytes) -> str | None:
-    """Return the line that the bus has sent, or ``None`` if it is not complete.
+def line_of(received: bytes) -> tuple[str, bytes] | None:
+    """Return the line that the bus has sent and what follows it, ``None`` if it is not complete.
 
-    It must be all that the bus sends before BEGIN. Raises ``BusLost``.
+    Nothing may follow before BEGIN. Raises ``BusLost``.
     """
     text, end, rest = received.partition(b"\r\n")
-    if not end:
-        if len(received) > LINE_LIMIT:
-            raise BusLost(f"authentication: the bus sent a line of more than {LINE_LIMIT} bytes")
-        return None
-    if rest:
-        raise BusLost(f"authentication: the bus sent {len(rest)} bytes too early")
-    return text.decode("ascii", "backslashreplace")
+    if len(text) > LINE_LIMIT:
+        raise BusLost(f"authentication: the bus sent a line of more than {LINE_LIMIT} bytes")
+    return (text.decode("ascii", "backslashreplace"), rest) if end else None
 
 
 def check(answer: str, guid: str) -> None:
@@ -49,8 +46,3 @@ def check(answer: str, guid: str) -> None:
         raise BusLost(f"authentication: the bus has no valid GUID: {rest[:200]!r}")
     if guid and guid != rest.lower():
         raise BusLost(f"authentication: the bus has the GUID {rest}, its address says {guid}")
-
-
-def closed() -> BusLost:
-    """Return the error for a bus that closes the connection before its line is complete."""
-    return BusLost("the bus closed the connection during authentication")

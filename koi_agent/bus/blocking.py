@@ -2,6 +2,9 @@
 
 It shares addresses, authentication, calls and messages with ``client``, and loads neither asyncio
 nor dbus-next. Every wait has a deadline. Signals and calls of others are dropped.
+
+A busy bus takes long for each answer, so authentication and Hello are not waited for: the first
+call follows them at once, as sd-bus does it.
 """
 
 import socket
@@ -28,6 +31,8 @@ from koi_agent.core.errors import BadInput
 
 READ_SIZE: Final = 256 * 1024
 """Bytes read at a time."""
+CLOSED: Final = "the bus closed the connection"
+HELLO_SERIAL: Final = 1
 CONNECT_PAUSE: Final = 0.01
 """Seconds until the next attempt to connect, while the bus has too many connections to accept."""
 
@@ -51,17 +56,19 @@ class Deadline(NamedTuple):
 
 
 class BlockingConnection:
-    """A live connection. Once it is gone, all its methods raise ``BusLost``."""
+    """A live connection. Once it is gone, all its methods raise ``BusLost``.
 
-    def __init__(self, sock: socket.socket) -> None:
+    The first call must have the bus's answers to authentication and Hello before ``opening``.
+    ``guid`` is the GUID that the bus must have, "" for any.
+    """
+
+    def __init__(self, sock: socket.socket, guid: str, opening: Deadline) -> None:
         self._sock = sock
+        self._guid = guid
+        self._opening: Deadline | None = opening
         self._received = bytearray()
-        self._serial = 0
+        self._serial = HELLO_SERIAL
         self._lost = ""
-
-    def hello(self, deadline: Deadline) -> str:
-        """Call Hello; returns the unique name. Raises ``BusLost`` or ``OSError``."""
-        return unique_name(self._ask(HELLO, 0, deadline))
 
     def call(
         self,
@@ -99,7 +106,10 @@ class BlockingConnection:
             return self._ask(call, flags, Deadline.after(within))
         except TimeoutError:
             raise
-        except (BusLost, OSError, BadInput) as error:
+        except BusLost as lost:
+            self._lost = str(lost)
+            raise
+        except (OSError, BadInput) as error:
             self._lost = reason_of(error)
             raise BusLost(self._lost) from None
 
@@ -110,10 +120,36 @@ class BlockingConnection:
 
     def _ask(self, call: Call, flags: int, deadline: Deadline) -> Message:
         self._serial += 1
-        self._send(call.frame(self._serial, flags), deadline)
+        frame = call.frame(self._serial, flags)
+        if self._opening:
+            self._open(frame, self._opening)
+            self._opening = None
+        else:
+            self._send(frame, deadline)
+        return self._reply(self._serial, deadline)
+
+    def _open(self, first: bytes, deadline: Deadline) -> None:
+        """Send authentication, Hello and the first call; check the answers to the former two."""
+        hello = HELLO.frame(HELLO_SERIAL)
+        try:
+            self._send(authentication.request() + authentication.BEGIN + hello + first, deadline)
+            authentication.check(self._line(deadline), self._guid)
+            unique_name(self._reply(HELLO_SERIAL, deadline))
+        except (OSError, BadInput) as error:
+            raise BusLost(reason_of(error)) from error
+
+    def _line(self, deadline: Deadline) -> str:
+        """Return the bus's answer to the authentication."""
+        while (found := authentication.line_of(bytes(self._received))) is None:
+            self._receive(authentication.CLOSED, deadline)
+        line, self._received = found[0], bytearray(found[1])
+        return line
+
+    def _reply(self, serial: int, deadline: Deadline) -> Message:
+        """Return the reply to the call with this serial."""
         while True:
             message = self._next(deadline)
-            if message and is_reply(message.header) and message.header.reply_serial == self._serial:
+            if message and is_reply(message.header) and message.header.reply_serial == serial:
                 return message
 
     def _send(self, frame: bytes, deadline: Deadline) -> None:
@@ -142,29 +178,33 @@ class BlockingConnection:
     def _fill(self, size: int, deadline: Deadline) -> None:
         """Receive until this many bytes are there."""
         while len(self._received) < size:
-            deadline.bound(self._sock)
+            self._receive(CLOSED, deadline)
+
+    def _receive(self, closed: str, deadline: Deadline) -> None:
+        """Receive what is there; raises ``BusLost`` with the text ``closed`` at the end."""
+        deadline.bound(self._sock)
+        received = b""
+        with suppress(ConnectionResetError):  # the other side closed before it read all
             received = self._sock.recv(READ_SIZE)
-            if not received:
-                raise BusLost("the bus closed the connection")
-            self._received += received
+        if not received:
+            raise BusLost(closed)
+        self._received += received
 
 
 @contextmanager
 def connected(address: str, *, within: float = OPEN_TIMEOUT) -> Iterator[BlockingConnection]:
-    """Connect until the block is left; raises ``BusLost``, at the latest after ``within`` s."""
+    """Connect until the block is left; raises ``BusLost``.
+
+    The bus has ``within`` seconds to accept the connection. A bus that refuses it fails the first
+    call.
+    """
     deadline = Deadline.after(within)
     try:
         sock, guid = _connect(socket_addresses(address), deadline)
     except OSError as error:
         raise BusLost(reason_of(error)) from error
     with sock:
-        link = BlockingConnection(sock)
-        try:
-            _authenticate(sock, guid, deadline)
-            link.hello(deadline)
-        except (OSError, BadInput) as error:
-            raise BusLost(reason_of(error)) from error
-        yield link
+        yield BlockingConnection(sock, guid, deadline)
 
 
 def _connect(targets: Sequence[SocketAddress], deadline: Deadline) -> tuple[socket.socket, str]:
@@ -198,19 +238,3 @@ def _wait_connected(sock: socket.socket, target: SocketAddress, deadline: Deadli
             sock.connect(target.path)
             return
         sleep(CONNECT_PAUSE)
-
-
-def _authenticate(sock: socket.socket, guid: str, deadline: Deadline) -> None:
-    """Run the authentication as this process's user; raises ``BusLost`` or ``OSError``."""
-    deadline.bound(sock)
-    sock.sendall(authentication.request())
-    received = b""
-    while (line := authentication.line_of(received)) is None:
-        deadline.bound(sock)
-        more = sock.recv(4096)
-        if not more:
-            raise authentication.closed()
-        received += more
-    authentication.check(line, guid)
-    deadline.bound(sock)
-    sock.sendall(authentication.BEGIN)

@@ -47,9 +47,11 @@ class CallQueue:
         self,
         answer: Callable[[Connection, Message, int], asyncio.Future[None] | None],
         privileged: Collection[int],
+        is_held: Callable[[int], bool],
         now: Callable[[], float] = monotonic,
     ) -> None:
         self._answer = answer
+        self._is_held = is_held
         self._now = now
         self._ration = Ration(SHARE, BURST, now, privileged)
         self._calls: dict[int, dict[str, deque[Entry]]] = {}
@@ -104,6 +106,10 @@ class CallQueue:
         self._waiting.clear()
         self._reset_sizes()
 
+    def wake(self) -> None:
+        """Check again which users are held."""
+        self._changed.set()
+
     async def run(self) -> Never:
         """Answer calls until cancelled."""
         while True:
@@ -127,7 +133,8 @@ class CallQueue:
         while self._first() is None:
             self._changed.clear()
             with suppress(TimeoutError):
-                async with asyncio.timeout(min(map(self._pause, self._calls), default=None)):
+                pauses = [self._pause(uid) for uid in self._calls if not self._is_held(uid)]
+                async with asyncio.timeout(min(pauses, default=None)):
                     await self._changed.wait()
 
     def _first(self) -> int | None:
@@ -135,7 +142,7 @@ class CallQueue:
 
         It is the user that has the most of its ration left.
         """
-        ready = [uid for uid in self._calls if not self._pause(uid)]
+        ready = [uid for uid in self._calls if not (self._is_held(uid) or self._pause(uid))]
         return max(ready, key=self._ration.left, default=None)
 
     def _pause(self, uid: int) -> float:

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Final
 
-from koi_agent.bus.client import BUS, CallError, Connection, connected
+from koi_agent.bus.calls import Call
+from koi_agent.bus.client import BUS, BUS_PATH, CallError, Connection, connected
 from koi_agent.bus.connection import DEFAULT_TIMING
 from koi_agent.bus.errors import BusLost
 from koi_agent.bus.signals import Changed, Signal, Subscription
@@ -23,6 +24,8 @@ LOST_NAMES: Final = (
 )
 """The signals of names that have no owner any longer."""
 NO_OWNER: Final = "org.freedesktop.DBus.Error.NameHasNoOwner"
+STATS: Final = f"{BUS}.Debug.Stats"
+"""An interface of dbus-daemon. The policy of the package allows the agent to call it."""
 UNKNOWN_USER: Final = -1
 """The uid of callers whose user the bus does not know."""
 CALLERS_LIMIT: Final = 8192
@@ -58,11 +61,33 @@ class Callers:
 
     def uid(self, caller: str) -> int | None:
         """Return the uid of a caller, or ask the bus for it and return ``None``."""
-        found = self._uids.get(caller)
+        found = self.known_uid(caller)
         if found is None and caller not in self._lookups:
             lookup = self._look_up(caller)
             self._lookups[caller] = self._group.create_task(lookup, name=f"uid of {caller}")
         return found
+
+    def known_uid(self, caller: str) -> int | None:
+        """Return the uid of a caller, ``None`` if the bus has not answered yet."""
+        return self._uids.get(caller)
+
+    async def unread(self, caller: str) -> int | None:
+        """Return the bytes that the bus keeps until a caller reads them.
+
+        All replies that were sent before count. Returns 0 for a bus that does not tell or is lost,
+        and ``None`` if it does not answer.
+        """
+        stats = Call((BUS, BUS_PATH, STATS), "GetConnectionStats", "s", (caller,), "a{sv}")
+        try:
+            # By the connection of the replies: the bus reads them before the question.
+            (found,) = await self.connection.values(stats)
+        except (BusLost, CallError) as error:
+            log.debug("what %s has not read is not known: %s", caller, error)
+            return 0
+        except TimeoutError:
+            return None
+        size = found.get("OutgoingBytes")
+        return size if isinstance(size, int) else 0
 
     def close(self) -> None:
         """End all tasks, because the connection of the callers is gone."""

@@ -49,10 +49,13 @@ async def authenticate(sock: socket.socket, guid: str = "") -> None:
     loop = asyncio.get_running_loop()
     await loop.sock_sendall(sock, authentication.request())
     received = b""
-    while (answer := authentication.line_of(received)) is None:
+    while (found := authentication.line_of(received)) is None:
         more = await loop.sock_recv(sock, 4096)
         if not more:
-            raise authentication.closed()
+            raise BusLost(authentication.CLOSED)
         received += more
+    answer, rest = found
+    if rest:
+        raise BusLost(f"authentication: the bus sent {len(rest)} bytes too early")
     authentication.check(answer, guid)
     await loop.sock_sendall(sock, authentication.BEGIN)

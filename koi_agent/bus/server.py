@@ -20,6 +20,7 @@ from koi_agent.bus.errors import BusLost
 from koi_agent.bus.interfaces import Call, ErrorReply, Method
 from koi_agent.bus.messages import Flag, Header, Message, MessageType, marshal
 from koi_agent.bus.standard_interfaces import ERROR, PEER, Objects, StandardInterfaces
+from koi_agent.bus.unread_replies import UnreadReplies
 from koi_agent.core.errors import BadInput
 from koi_agent.core.shares import Shares
 from koi_agent.core.text import printable
@@ -63,24 +64,34 @@ class Server:
         )
         self._of_senders = Shares(limits.calls, limits.calls_of_a_sender)
         self._reads: dict[str, set[Task[None]]] = {}
-        self._queue = CallQueue(self._begin, privileged)
+        self._unread = UnreadReplies(self._unread_by, self._wake, privileged)
+        self._queue = CallQueue(self._begin, privileged, self._unread.exceeds)
 
     async def run(self) -> None:
         """Answer calls, and own the tasks of those that wait, until cancelled."""
         async with TaskGroup() as group:
             self._group = group
+            group.create_task(self._unread.run(), name="unread replies")
             await self._queue.run()
 
     def dispatch(self, connection: Connection, message: Message) -> None:
-        """Queue a call, or refuse it. A call without an effect and without a reply is dropped."""
+        """Queue a call, or refuse it.
+
+        A call without an effect and without a reply is dropped, and one beyond the limits of a user
+        that leaves replies unread.
+        """
         header = message.header
         if header.flags & Flag.NO_REPLY_EXPECTED and self.only_returns(header):
             return
+        uid = self._uid(connection, header.sender)
+        refusal = TOO_MANY
         if len(message.body) > self._limits.arguments:
             text = f"more than {self._limits.arguments} bytes of arguments"
-            _refuse(connection, header, ErrorReply(ERROR + "LimitsExceeded", text))
-        elif not self._queue.add(connection, message, self._uid(connection, header.sender)):
-            _refuse(connection, header, TOO_MANY)
+            refusal = ErrorReply(ERROR + "LimitsExceeded", text)
+        elif self._queue.add(connection, message, uid):
+            return
+        if uid is None or not self._unread.exceeds(uid):
+            self._refuse(connection, header, refusal)
 
     def only_returns(self, header: Header) -> bool:
         """Return True if a call has no effect besides its reply."""
@@ -95,6 +106,7 @@ class Server:
             return None
         if self._callers is None or self._callers.connection is not connection:
             self._queue.clear()
+            self._unread.clear()
             if self._callers:
                 self._callers.close()
             self._callers = Callers(connection, self._group, self._known, self._lost)
@@ -102,13 +114,20 @@ class Server:
 
     def _known(self, sender: str, uid: int) -> None:
         for connection, message in self._queue.assign(sender, uid):
-            _refuse(connection, message.header, TOO_MANY)
+            self._refuse(connection, message.header, TOO_MANY)
 
     def _lost(self, sender: str) -> None:
         """Drop the calls of a connection that is gone; what changes something is finished."""
         self._queue.drop(sender)
+        self._unread.forget(sender)
         for task in self._reads.pop(sender, ()):
             task.cancel()
+
+    async def _unread_by(self, caller: str) -> int | None:
+        return await self._callers.unread(caller) if self._callers else 0
+
+    def _wake(self) -> None:
+        self._queue.wake()
 
     def _begin(self, connection: Connection, message: Message, uid: int) -> Task[None] | None:
         """Answer a call, or begin to; return the task of a reply that no other call overtakes."""
@@ -127,11 +146,11 @@ class Server:
                 return task if method.large else None
             self._reply(connection, header, method, result)
         except ErrorReply as refusal:
-            _refuse(connection, header, refusal)
+            self._refuse(connection, header, refusal)
         except Exception:
             # A call must not end the agent, and its caller must not see a traceback.
             log.exception(BUG, header.interface, header.member)
-            _refuse(connection, header, INTERNAL)
+            self._refuse(connection, header, INTERNAL)
         return None
 
     async def _authorized(self, call: Call, method: Method, arguments: Sequence[Any]) -> Any:
@@ -145,7 +164,7 @@ class Server:
         fits = self._of_users.fits(call.uid) and self._of_senders.fits(call.sender)
         if not self._group or not fits:
             _close(result)
-            _refuse(call.connection, header, TOO_MANY)
+            self._refuse(call.connection, header, TOO_MANY)
             return None
         self._of_users.add(call.uid)
         self._of_senders.add(call.sender)
@@ -173,11 +192,11 @@ class Server:
             self._reply(call.connection, header, method, await result)
             await call.connection.drain()
         except ErrorReply as refusal:
-            _refuse(call.connection, header, refusal)
+            self._refuse(call.connection, header, refusal)
         except Exception:
             # A bug in one method must not end the task group, and with it the connection.
             log.exception(BUG, header.interface, header.member)
-            _refuse(call.connection, header, INTERNAL)
+            self._refuse(call.connection, header, INTERNAL)
 
     def _reply(
         self,
@@ -190,7 +209,25 @@ class Server:
         if len(body) > self._limits.reply:
             raise ErrorReply(ERROR + "LimitsExceeded", "the reply is too large for a bus")
         reply = Header(kind=MessageType.RETURN, signature=method.return_signature)
-        _send(connection, header, reply, body)
+        self._send(connection, header, reply, body)
+
+    def _refuse(self, connection: Connection, header: Header, refusal: ErrorReply) -> None:
+        log.debug("%s refused %s: %s", header.member, header.sender, refusal)
+        body = marshal("s", (printable(str(refusal)),))
+        reply = Header(kind=MessageType.ERROR, error_name=refusal.name, signature="s")
+        self._send(connection, header, reply, body)
+
+    def _send(self, connection: Connection, call: Header, reply: Header, body: bytes) -> None:
+        if call.flags & Flag.NO_REPLY_EXPECTED:
+            return
+        reply.destination, reply.reply_serial = call.sender, call.serial
+        try:
+            connection.send(reply, body)
+        except BusLost as lost:
+            log.debug("no reply to %s: %s", call.sender, lost)
+        uid = self._callers.known_uid(call.sender) if self._callers else None
+        if uid is not None:
+            self._unread.add(uid, call.sender, len(body))
 
     def _method(self, header: Header) -> Method:
         interfaces = self._standard.interfaces(header.path)
@@ -224,20 +261,3 @@ def _arguments(method: Method, message: Message) -> Sequence[Any]:
         return message.values(keep_variants=True)
     except BadInput as error:
         raise ErrorReply(ERROR + "InvalidArgs", str(error)) from error
-
-
-def _refuse(connection: Connection, header: Header, refusal: ErrorReply) -> None:
-    log.debug("%s refused %s: %s", header.member, header.sender, refusal)
-    body = marshal("s", (printable(str(refusal)),))
-    reply = Header(kind=MessageType.ERROR, error_name=refusal.name, signature="s")
-    _send(connection, header, reply, body)
-
-
-def _send(connection: Connection, call: Header, reply: Header, body: bytes) -> None:
-    if call.flags & Flag.NO_REPLY_EXPECTED:
-        return
-    reply.destination, reply.reply_serial = call.sender, call.serial
-    try:
-        connection.send(reply, body)
-    except BusLost as lost:
-        log.debug("no reply to %s: %s", call.sender, lost)

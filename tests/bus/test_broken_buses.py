@@ -15,7 +15,7 @@ from koi_agent.bus import blocking, client
 from koi_agent.bus.calls import BUS, BUS_PATH
 from koi_agent.bus.errors import BusLost
 from tests.bus.broken_buses import ANSWERING, FAILING, OPENING, replying
-from tests.bus.far_ends import Behaviour, far_end
+from tests.bus.far_ends import Behaviour, answer, far_end, next_serial, silence
 from tests.bus.wire import frame
 from tests.costs import used
 from tests.world.bus import PrivateBus
@@ -66,8 +66,8 @@ async def test_bus_that_cannot_be_connected_to_is_lost_in_bounded_time(
     behave: Behaviour, reason: str, tmp_path: Path
 ) -> None:
     def connect(where: str) -> None:
-        with blocking.connected(where, within=HASTY):
-            pass
+        with blocking.connected(where, within=HASTY) as link:
+            link.call(DRIVER, "ListNames", within=PATIENT)
 
     async with far_end(tmp_path, behave) as where, asyncio.timeout(60):
         with used() as use, pytest.raises(BusLost, match=reason):
@@ -101,6 +101,7 @@ async def test_address_with_the_guid_of_another_server_is_refused(
 
 def test_late_reply_is_dropped(bus: PrivateBus) -> None:
     with blocking.connected(bus.address) as link:
+        link.call(DRIVER, "GetId")
         bus.stop()
         with pytest.raises(TimeoutError):
             link.call(DRIVER, "ListNames", within=0.05)
@@ -117,6 +118,26 @@ def test_reply_of_megabytes_is_read_whole(tmp_path: Path) -> None:
             return await ask_blocking(where, PATIENT)
 
     assert asyncio.run(ask_far_end()) == [text]
+
+
+async def test_bus_gets_all_up_to_the_first_call_before_it_answers(tmp_path: Path) -> None:
+    """A busy bus takes long for each answer."""
+
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        received = b""
+        while b"ListNames" not in received:
+            received += await reader.read(4096)
+        _, begin, messages = received.partition(b"BEGIN\r\n")
+        assert begin
+        again = asyncio.StreamReader()
+        again.feed_data(messages)
+        writer.write(b"OK " + b"0" * 32 + b"\r\n")
+        writer.write(answer(await next_serial(again), "s", [":1.1"]))
+        writer.write(answer(await next_serial(again), "s", ["good"]))
+        await silence(reader, writer)
+
+    async with far_end(tmp_path, behave) as where:
+        assert await ask_blocking(where, PATIENT) == ["good"]
 
 
 async def test_connection_that_failed_stays_lost(tmp_path: Path) -> None:
@@ -137,11 +158,11 @@ async def test_connection_that_failed_stays_lost(tmp_path: Path) -> None:
 def test_bus_that_does_not_read_a_call_is_lost() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        link = blocking.BlockingConnection(ours)
+        link = blocking.BlockingConnection(ours, "", blocking.Deadline.after(HASTY))
         for _ in range(2):
             # A part of the call is sent, so that no other call can follow.
             with pytest.raises(BusLost, match="does not answer"):
-                link.call(DRIVER, "GetNameOwner", "s", ("x" * 10_000_000,), within=HASTY)
+                link.call(DRIVER, "GetNameOwner", "s", ("x" * 10_000_000,), within=PATIENT)
 
 
 @pytest.mark.parametrize("accepts", [True, False])
@@ -155,8 +176,9 @@ def test_full_queue_of_a_bus_is_waited_for(tmp_path: Path, *, accepts: bool) -> 
 
         def connect() -> None:
             try:
-                with blocking.connected(f"unix:path={path}", within=PATIENT if accepts else HASTY):
-                    pass
+                within = PATIENT if accepts else HASTY
+                with blocking.connected(f"unix:path={path}", within=within) as link:
+                    link.call(DRIVER, "GetId")
             except BusLost as lost:
                 errors.append(str(lost))
 

@@ -42,9 +42,10 @@ class Queue(CallQueue):
 
     def __init__(self) -> None:
         self.answered: list[str] = []
+        self.held: set[int] = set()
         self.time = 0.0
         self.large: dict[str, asyncio.Future[None]] = {}
-        super().__init__(self._note, (0,), lambda: self.time)
+        super().__init__(self._note, (0,), self.held.__contains__, lambda: self.time)
 
     def _note(
         self, _connection: Connection, message: Message, uid: int
