@@ -120,6 +120,20 @@ def test_other_users_may_not_own_the_name(machine: Machine) -> None:
     assert "Access denied" in asked.stderr
 
 
+@pytest.mark.parametrize(("user", "allowed"), [("_koi-runtime", True), (USER, False)])
+def test_only_the_agent_may_ask_what_is_unread(
+    machine: Machine, user: str, *, allowed: bool
+) -> None:
+    asked = machine.run(
+        *("busctl", "--system", "call", "org.freedesktop.DBus", "/org/freedesktop/DBus"),
+        *("org.freedesktop.DBus.Debug.Stats", "GetConnectionStats", "s", NAME),
+        user=user,
+        check=False,
+    )
+    assert (asked.returncode == 0) is allowed, asked.stderr
+    assert ("OutgoingBytes" in asked.stdout) is allowed
+
+
 def described(text: str, name: str) -> str:
     """Return one interface of introspection data, without its layout."""
     shown = ET.fromstring(text).find(f"interface[@name='{name}']")
