@@ -14,6 +14,7 @@ from koi_agent.core.errors import ConfigError
 from koi_agent.publishers.http.service import HTTPService
 from koi_agent.publishers.http.sockets import HTTPSockets
 from tests.http.serving import Agent
+from tests.ports import free_port
 
 ANY = "*:{port}"
 LOOPBACK = "{port}"
@@ -27,8 +28,7 @@ def config(listen: str, hosts: tuple[str, ...] = ()) -> Config:
 @pytest.fixture
 def port() -> int:
     """A free port, of both families."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
+    return free_port()
 
 
 @asynccontextmanager

@@ -60,8 +60,9 @@ def responding(response: bytes, requests: list[bytes] | None = None) -> Serve:
         request = await reader.readuntil(b"\r\n\r\n")
         if requests is not None:
             requests.append(request)
-        for byte in response:  # in as many segments as possible
+        for byte in response:  # in as many segments, or records of TLS, as possible
             writer.write(bytes([byte]))
+            await asyncio.sleep(0)
         await writer.drain()
 
     return serve

@@ -16,6 +16,7 @@ import pytest
 
 from koi_agent.core.errors import ConfigError
 from koi_agent.host.sockets import NoSocket, http_path, own_tcp, own_unix, passed
+from tests.ports import free_port
 
 pytestmark = pytest.mark.usefixtures("leak_check")
 
@@ -389,20 +390,19 @@ def test_path_of_http_depends_on_the_scope() -> None:
 
 
 def test_addresses_of_both_families_share_a_port() -> None:
-    with own_tcp("0.0.0.0", 0) as four:
-        port = four.getsockname()[1]
-        with own_tcp("::", port) as six:
-            for address, listener in (("127.0.0.1", four), ("::1", six)):
-                assert not listener.getblocking()
-                with socket.create_connection((address, port), timeout=2):
-                    connection, peer = listener.accept()
-                    connection.close()
-                    assert peer[0] == address
+    port = free_port()
+    with own_tcp("0.0.0.0", port) as four, own_tcp("::", port) as six:
+        for address, listener in (("127.0.0.1", four), ("::1", six)):
+            assert not listener.getblocking()
+            with socket.create_connection((address, port), timeout=2):
+                connection, peer = listener.accept()
+                connection.close()
+                assert peer[0] == address
 
 
 def test_port_can_be_used_again_at_once() -> None:
-    with own_tcp("127.0.0.1", 0) as listener:
-        port = listener.getsockname()[1]
+    port = free_port()
+    with own_tcp("127.0.0.1", port) as listener:
         with socket.create_connection(("127.0.0.1", port)) as client, listener.accept()[0]:
             pass
         client.close()

@@ -158,9 +158,11 @@ class World:
 
     def _thaw(self) -> None:
         """Thaw by the manager what it froze, and directly what others froze."""
-        for switch in self._inside.path("/sys/fs/cgroup").glob("*/**/cgroup.freeze"):
-            with contextlib.suppress(OSError):  # a group may go while we look at it
-                if switch.read_text().strip() == "1":
+        # os.walk goes on if a group is removed meanwhile.
+        for folder, _, files in os.walk(self._inside.path("/sys/fs/cgroup")):
+            switch = Path(folder, "cgroup.freeze")
+            with contextlib.suppress(OSError):
+                if switch.name in files and switch.read_text().strip() == "1":
                     self.systemctl("thaw", switch.parent.name, check=False)
                     switch.write_text("0")
 

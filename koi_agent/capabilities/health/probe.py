@@ -9,7 +9,8 @@ import os
 import re
 import socket
 import struct
-from functools import cache
+from collections.abc import Awaitable, Callable
+from functools import cache, partial
 from typing import TYPE_CHECKING, Final
 
 from koi_agent import __version__
@@ -83,14 +84,9 @@ async def _connected(connection: socket.socket) -> str:
 
 
 async def _over_tcp(check: HealthCheck, target: Target, connection: socket.socket) -> bytes:
-    loop, line = asyncio.get_running_loop(), b""
+    loop = asyncio.get_running_loop()
     await loop.sock_sendall(connection, _request(check, target))
-    while b"\n" not in line and len(line) < LONGEST_LINE:
-        part = await loop.sock_recv(connection, LONGEST_LINE)
-        if not part:
-            break
-        line += part
-    return line
+    return await _first_line(partial(loop.sock_recv, connection))
 
 
 async def _over_tls(check: HealthCheck, target: Target, connection: socket.socket) -> bytes:
@@ -103,9 +99,20 @@ async def _over_tls(check: HealthCheck, target: Target, connection: socket.socke
     )
     try:
         writer.write(_request(check, target))
-        return await reader.read(LONGEST_LINE)
+        return await _first_line(reader.read)
     finally:
         writer.transport.abort()
+
+
+async def _first_line(read: Callable[[int], Awaitable[bytes]]) -> bytes:
+    """Return what is received up to the first line's end; it may come in any number of parts."""
+    line = b""
+    while b"\n" not in line and len(line) < LONGEST_LINE:
+        part = await read(LONGEST_LINE)
+        if not part:
+            break
+        line += part
+    return line
 
 
 @cache
