@@ -115,7 +115,7 @@ async def test_refusal_says_whether_a_password_would_help(
         said = await nobody_calls(
             open_bus.address, f"--allow-interactive-authorization={interactive}"
         )
-    assert polkit.asked[0][3] == (interactive == "yes")
+    assert [asked[3] for asked in polkit.asked] == [interactive == "yes"], said
     helps = challenge and interactive == "no"
     # busctl has words of its own for AccessDenied only.
     assert said.endswith("not authorized" if helps else "Access denied")

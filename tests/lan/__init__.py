@@ -183,8 +183,16 @@ class Host:
         return answer[1] if len(answer) == 2 else ""
 
     def browse(self, type_: str, *, seconds: float = 15) -> list[Found]:
-        """Browse for services and resolve them, until nothing new comes."""
-        lines = self.run("avahi-browse", "-rtp", type_, timeout=seconds).splitlines()
+        """Browse for services and resolve them, until nothing new comes.
+
+        avahi-browse does not end if a service ends while it is resolved: it is asked once more.
+        """
+        command = ("avahi-browse", "-rtp", type_)
+        try:
+            answer = self.run(*command, timeout=seconds)
+        except subprocess.TimeoutExpired:
+            answer = self.run(*command, timeout=seconds)
+        lines = answer.splitlines()
         fields = [line.split(";", 9) for line in lines if line.startswith("=;")]
         found = {Found(_plain(f[3]), f[6], f[7], int(f[8]), f[9]) for f in fields if len(f) == 10}
         return sorted(found, key=lambda one: (one.name, one.address))
