@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -30,6 +30,9 @@ class Timing:
     # pause finds signals again, the next pause is the long one.
     read_pause: float = 0.01
     long_read_pause: float = 0.02
+
+    # While calls wait for replies, which come one by one and among signals, the pause is short.
+    reply_pause: float = 0.004
 
     # Between attempts to reconnect. Short: a host without a bus is broken, and a try is cheap.
     first_retry: float = 0.1
@@ -115,10 +118,11 @@ class MessageSocket:
         for serial, frame in frames.items():
             self.write(frame)
             self._replies[serial] = self._loop.create_future()
-        self._resume()
+        self._shorten_pause()
+        expected = [self._replies[serial] for serial in frames]
         try:
             async with asyncio.timeout(within):
-                replies = [await self._replies[serial] for serial in frames]
+                replies = [await reply for reply in expected]
         finally:
             for serial in frames:
                 self._replies.pop(serial, None)
@@ -126,12 +130,11 @@ class MessageSocket:
             raise BusLost(self.reason)
         return [reply for reply in replies if reply]
 
-    def _resume(self) -> None:
-        """End a pause of reading."""
-        if self._pausing:
+    def _shorten_pause(self) -> None:
+        """Read soon, because a call waits for its reply."""
+        if self._pausing and self._pausing.when() > self._loop.time() + self._timing.reply_pause:
             self._pausing.cancel()
-            self._pausing = None
-            self._listen()
+            self._pause(self._timing.reply_pause)
 
     def _listen(self) -> None:
         self._next_pause = self._timing.read_pause
@@ -139,12 +142,11 @@ class MessageSocket:
             self._listening = True
             self._loop.add_reader(self._fd, self._read)
 
-    def _pause(self) -> None:
+    def _pause(self, seconds: float) -> None:
         if self._listening:
             self._listening = False
             self._loop.remove_reader(self._fd)
-        self._pausing = self._loop.call_later(self._next_pause, self._read)
-        self._next_pause = self._timing.long_read_pause
+        self._pausing = self._loop.call_later(seconds, self._read)
 
     def _read(self) -> None:
         """Read once, because the socket is readable or a pause is over."""
@@ -166,7 +168,7 @@ class MessageSocket:
             # Any bug in a subscriber costs it a signal: it must list again, as after a loss.
             self._close(bug)
             raise
-        self._after_read(only_signals=bool(batch) and not messages)
+        self._after_read(has_signals=bool(batch), messages=messages)
 
     def _receive(self) -> bytes:
         received = self._sock.recv(READ_SIZE)
@@ -185,18 +187,23 @@ class MessageSocket:
         header = message.header
         if header.kind == MessageType.CALL:
             self._on_call(message)
-            return
-        reply = self._replies.get(header.reply_serial)
-        if reply and not reply.done() and is_reply(header):
-            reply.set_result(message)
+        elif is_reply(header):
+            reply = self._replies.pop(header.reply_serial, None)
+            if reply and not reply.done():
+                reply.set_result(message)
 
-    def _after_read(self, *, only_signals: bool) -> None:
+    def _after_read(self, *, has_signals: bool, messages: Sequence[Message]) -> None:
         if not self.closed:
             self._writer.uncork()
         if self.closed:
             return
-        if only_signals and not self._replies:
-            self._pause()
+        if any(message.header.kind == MessageType.CALL for message in messages):
+            self._listen()
+        elif self._replies and (has_signals or messages):
+            self._pause(self._timing.reply_pause)
+        elif has_signals:
+            self._pause(self._next_pause)
+            self._next_pause = self._timing.long_read_pause
         else:
             self._listen()
 

@@ -12,6 +12,7 @@ from koi_agent.backends.systemd.stops import COLLECT
 from koi_agent.backends.systemd.unit_files import UnitFileReader
 from koi_agent.backends.systemd.unit_table import UnitTable
 from koi_agent.backends.systemd.units import ROOT
+from koi_agent.bus.calls import Call
 from koi_agent.bus.client import CallError, Connection
 from koi_agent.bus.object_paths import encode
 from koi_agent.bus.signals import Changed, Signal
@@ -50,6 +51,19 @@ class FakeConnection:
 
     async def get(self, _destination: str, path: str, _interface: str, name: str) -> object:
         await asyncio.sleep(0)
+        return self._property(path, name)
+
+    async def call_all(self, calls: Sequence[Call]) -> list[list[Any] | CallError]:
+        await asyncio.sleep(0)
+        return [self._reply(call.target[1], call.body[1]) for call in calls]
+
+    def _reply(self, path: str, name: str) -> list[Any] | CallError:
+        try:
+            return [self._property(path, name)]
+        except CallError as error:
+            return error
+
+    def _property(self, path: str, name: str) -> object:
         self.read.append(path)
         self._receive_meanwhile(path)
         known = {"ControlGroup": path, **self.properties.get(path, {})}
