@@ -16,6 +16,9 @@ from koi_agent.core.errors import BadInput
 
 READ_SIZE = 256 * 1024
 """Bytes read at a time."""
+FULL = 64 * 1024
+"""Bytes in a socket that the bus may have filled. The kernel's default for a socket is 208 KiB, of
+which small messages need half for themselves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,13 +29,12 @@ class Timing:
     """From connect() to the answer of Hello."""
 
     # Signals come in bursts, and a wake-up costs more than reading ten of them. So the first
-    # is read at once, and then the socket is left alone for a moment. If a read after the
-    # pause finds signals again, the next pause is the long one.
+    # is read at once, and then the socket is left alone for a moment.
     read_pause: float = 0.01
-    long_read_pause: float = 0.02
 
     # While calls wait for replies, which come one by one and among signals, the pause is short.
-    reply_pause: float = 0.004
+    # So it is after a read of a full socket, for which the bus has more messages.
+    short_pause: float = 0.004
 
     # Between attempts to reconnect. Short: a host without a bus is broken, and a try is cheap.
     first_retry: float = 0.1
@@ -65,7 +67,6 @@ class MessageSocket:
         self._last_serial = 0
         self._replies: dict[int, asyncio.Future[Message | None]] = {}
         self._pausing: asyncio.TimerHandle | None = None
-        self._next_pause = timing.read_pause
         self._listening = False
         self._writer = Writer(self._loop, sock, self._close)
         self._listen()
@@ -132,12 +133,11 @@ class MessageSocket:
 
     def _shorten_pause(self) -> None:
         """Read soon, because a call waits for its reply."""
-        if self._pausing and self._pausing.when() > self._loop.time() + self._timing.reply_pause:
+        if self._pausing and self._pausing.when() > self._loop.time() + self._timing.short_pause:
             self._pausing.cancel()
-            self._pause(self._timing.reply_pause)
+            self._pause(self._timing.short_pause)
 
     def _listen(self) -> None:
-        self._next_pause = self._timing.read_pause
         if not self._listening:
             self._listening = True
             self._loop.add_reader(self._fd, self._read)
@@ -152,7 +152,8 @@ class MessageSocket:
         """Read once, because the socket is readable or a pause is over."""
         self._pausing = None
         try:
-            batch, messages = self.reader.feed(self._receive())
+            received = self._receive()
+            batch, messages = self.reader.feed(received)
         except (BlockingIOError, InterruptedError):
             self._listen()
             return
@@ -168,7 +169,10 @@ class MessageSocket:
             # Any bug in a subscriber costs it a signal: it must list again, as after a loss.
             self._close(bug)
             raise
-        self._after_read(has_signals=bool(batch), messages=messages)
+        if not self.closed:
+            self._writer.uncork()
+        if not self.closed:
+            self._after_read(len(received), batch, messages)
 
     def _receive(self) -> bytes:
         received = self._sock.recv(READ_SIZE)
@@ -192,18 +196,14 @@ class MessageSocket:
             if reply and not reply.done():
                 reply.set_result(message)
 
-    def _after_read(self, *, has_signals: bool, messages: Sequence[Message]) -> None:
-        if not self.closed:
-            self._writer.uncork()
-        if self.closed:
-            return
+    def _after_read(self, size: int, batch: Batch, messages: Sequence[Message]) -> None:
+        """Pause after signals, and while replies are expected; a call gets its reply at once."""
         if any(message.header.kind == MessageType.CALL for message in messages):
             self._listen()
-        elif self._replies and (has_signals or messages):
-            self._pause(self._timing.reply_pause)
-        elif has_signals:
-            self._pause(self._next_pause)
-            self._next_pause = self._timing.long_read_pause
+        elif size > FULL or (self._replies and (batch or messages)):
+            self._pause(self._timing.short_pause)
+        elif batch:
+            self._pause(self._timing.read_pause)
         else:
             self._listen()
 

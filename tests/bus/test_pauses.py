@@ -4,38 +4,50 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
-from koi_agent.bus.connection import MessageSocket, Timing, open_socket
+from koi_agent.bus.connection import FULL, MessageSocket, Timing, open_socket
 from koi_agent.bus.messages import Header, MessageType, encode
 from koi_agent.bus.signals import Changed, Signal, Subscription
 from tests.bus.far_ends import answer, far_end, greet, next_serial, silence
 from tests.unit.virtual_time import in_virtual_time, now
 
 SENDER = ":1.0"
+
+
+def signal() -> bytes:
+    header = Header(kind=MessageType.SIGNAL, serial=1, path="/t", interface="t.T", member="Changed")
+    header.sender = SENDER
+    return encode(header, b"")
+
+
 CALLS = 8
 APART = 0.001
 """Seconds between two messages of the far end."""
-TIMING = Timing(read_pause=0.1, long_read_pause=0.2, reply_pause=0.02)
+MANY = 4 * FULL // len(signal())
+TIMING = Timing(read_pause=0.1, short_pause=0.02)
 
 
 class Reads(list[int]):
     """The number of signals in each read."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._arrived = asyncio.Event()
+
     def deliver(self, signals: Sequence[Signal | Changed]) -> None:
         self.append(len(signals))
+        self._arrived.set()
+
+    async def received(self, count: int) -> None:
+        """Wait until this many signals have been read."""
+        while sum(self) < count:
+            self._arrived.clear()
+            await self._arrived.wait()
 
     def subscribe(self, opened: MessageSocket) -> None:
         """Receive the signals of ``SENDER``."""
         members = frozenset({("t.T", "Changed")})
         wanted = Subscription(sender=SENDER, rules=(), members=members, deliver=self.deliver)
         opened.reader.set_owner(wanted, SENDER)
-
-
-def signal() -> bytes:
-    header = Header(
-        kind=MessageType.SIGNAL, serial=1, path="/t", interface="t.T", member="Changed"
-    )
-    header.sender = SENDER
-    return encode(header, b"")
 
 
 def call(opened: MessageSocket) -> tuple[int, bytes]:
@@ -66,6 +78,17 @@ async def send_signals(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
     await silence(reader, writer)
 
 
+async def fill_the_socket(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Send more at once than the socket holds, and one signal when it has been read."""
+    await greet(reader, writer)
+    await asyncio.sleep(APART)
+    writer.write(signal() * MANY)
+    await writer.drain()
+    await asyncio.sleep(APART)
+    writer.write(signal() * 2)
+    await silence(reader, writer)
+
+
 @in_virtual_time
 async def test_replies_among_signals_are_read_together(tmp_path: Path) -> None:
     async with far_end(tmp_path, answer_among_signals) as address:
@@ -84,13 +107,24 @@ async def test_call_shortens_a_pause(tmp_path: Path) -> None:
         opened = await open_socket(address, lambda _call: None, TIMING)
         reads = Reads()
         reads.subscribe(opened)
-        while not reads:
-            await asyncio.sleep(APART / 2)
+        await reads.received(1)
         began = now()
         serial, message = call(opened)
         await opened.ask(message, serial, within=60)
-        assert now() - began <= TIMING.reply_pause + APART
+        assert now() - began <= TIMING.short_pause + APART
         assert reads == [1, 2]
+        opened.close()
+
+
+@in_virtual_time
+async def test_full_socket_is_read_again_soon(tmp_path: Path) -> None:
+    async with far_end(tmp_path, fill_the_socket) as address:
+        opened = await open_socket(address, lambda _call: None, TIMING)
+        reads = Reads()
+        reads.subscribe(opened)
+        began = now()
+        await reads.received(MANY + 2)
+        assert now() - began < TIMING.read_pause
         opened.close()
 
 
@@ -101,11 +135,9 @@ async def test_first_signal_after_silence_is_read_at_once(tmp_path: Path) -> Non
         reads = Reads()
         reads.subscribe(opened)
         began = now()
-        while not reads:
-            await asyncio.sleep(APART / 2)
+        await reads.received(1)
         assert now() - began <= 2 * APART
-        while len(reads) < 2:
-            await asyncio.sleep(APART)
+        await reads.received(3)
         assert reads == [1, 2]
         assert now() - began >= TIMING.read_pause
         opened.close()
