@@ -28,7 +28,8 @@ class FakeConnection:
     """A connection to a fake manager: ``rows`` of its list, properties by object path.
 
     ``meanwhile`` are signals for ``receive`` that arrive while the list ("units") or a path is
-    read. ``calls`` are the members called, ``read`` the paths read.
+    read. ``calls`` are the members called, ``read`` the paths read, and ``together`` the numbers of
+    calls that were sent at one time.
     """
 
     address = "unix:path=/fake"
@@ -38,6 +39,7 @@ class FakeConnection:
         self.properties: dict[str, dict[str, Any]] = {PATH: {"Version": version}}
         self.calls: list[str] = []
         self.read: list[str] = []
+        self.together: list[int] = []
         self.meanwhile: list[tuple[str, list[Item]]] = []
         self.receive: Callable[[Sequence[Item]], None] = lambda _items: None
         self.is_lost = asyncio.Event()
@@ -54,6 +56,7 @@ class FakeConnection:
         return self._property(path, name)
 
     async def call_all(self, calls: Sequence[Call]) -> list[list[Any] | CallError]:
+        self.together.append(len(calls))
         await asyncio.sleep(0)
         return [self._reply(call.target[1], call.body[1]) for call in calls]
 

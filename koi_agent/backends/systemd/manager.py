@@ -23,7 +23,7 @@ UNIT = "org.freedesktop.systemd1.Unit"
 SERVICE = "org.freedesktop.systemd1.Service"
 SOCKET = "org.freedesktop.systemd1.Socket"
 PATH = "/org/freedesktop/systemd1"
-READINGS = 16
+READINGS = 20
 """Objects that are read at one time, each by a handful of calls. The bus allows 128 calls without
 a reply for each connection."""
 

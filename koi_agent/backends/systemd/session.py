@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Never
 
 from koi_agent.backends.systemd.freezer import SIGNALS_FREEZER_SINCE, FreezerWatch
-from koi_agent.backends.systemd.manager import Manager, subscription
+from koi_agent.backends.systemd.manager import READINGS, Manager, subscription
 from koi_agent.backends.systemd.reconciler import Reconciler
 from koi_agent.backends.systemd.unit_files import UnitFileReader
 from koi_agent.backends.systemd.unit_table import UnitTable
@@ -28,7 +28,7 @@ REEXEC_TIMEOUT = 10.0
 FREEZER_PAUSE = 0.05
 """Seconds after the first change of a control group for which others are left to be read together.
 A unit that stops makes two, and most stop with others."""
-WORKERS = 8
+WORKERS = READINGS
 """Queries answered at one time."""
 
 
