@@ -177,9 +177,9 @@ class Tracker:
         self._ended.discard(id_)
         self._table.publish(with_last_run(container, before))
 
-    def knows(self, id_: str) -> bool:
-        """Return True if a container runs by what is known."""
-        return id_ in self._containers
+    def known(self, id_: str) -> Container | None:
+        """Return a container that runs by what is known."""
+        return self._containers.get(id_)
 
     def found_dead(self, id_: str, status: str) -> None:
         """Remove a container without a process, whatever state the engine still gives it."""
