@@ -148,9 +148,7 @@ class Registry:
         for id_ in held.keys() - listed - listing.touched:
             affected |= self._untrack(listing.backend, id_)
         for instance in listing.instances:
-            known = held.get(instance.id)
-            unchanged = known is not None and not known.stale and _same(known, instance)
-            if instance.id not in listing.touched and not unchanged:
+            if instance.id not in listing.touched:
                 affected |= self._track(instance, now)
         events = self._refresh(affected, "not listed")
         events += self._update_backend(
@@ -173,6 +171,8 @@ class Registry:
     def _track(self, reported: Instance, now: int) -> set[Key]:
         """Store what a backend reports; return the keys that may look different."""
         known = self._tracked[reported.backend].get(reported.id)
+        if known and not known.stale and _same(known, reported):
+            return set()
         first = known.discovered_at if known else now
         instance = copied(reported, discovered_at=first, stale=False)
         self._tracked[reported.backend][reported.id] = instance
