@@ -11,7 +11,7 @@ from koi_agent.backends.http_engine.response_parser import ResponseParser
 from koi_agent.core.json_stream import StreamError
 
 KEPT: Final = 15.0
-"""Seconds that connections stay open after the last response."""
+"""Seconds that connections stay open after the last response, at least; twice that at most."""
 
 
 class Connections:
@@ -21,7 +21,8 @@ class Connections:
         self._path = path
         self._limit = limit
         self._idle: list[_Connection] = []
-        self._end: asyncio.TimerHandle | None = None
+        self._were_used = False
+        self._timer: asyncio.TimerHandle | None = None
 
     async def get(self, target: str) -> tuple[int, bytes]:
         """Return status and body of a response; raise ``OSError`` or ``StreamError``."""
@@ -49,15 +50,24 @@ class Connections:
 
     def _keep(self, connection: "_Connection") -> None:
         self._idle.append(connection)
-        if self._end:
-            self._end.cancel()
-        self._end = asyncio.get_running_loop().call_later(KEPT, self.close)
+        self._were_used = True
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(KEPT, self._close_unused)
+
+    def _close_unused(self) -> None:
+        """Close the connections, unless one of them was used since the last call."""
+        self._timer = None
+        if self._were_used:
+            self._were_used = False
+            self._timer = asyncio.get_running_loop().call_later(KEPT, self._close_unused)
+        else:
+            self.close()
 
     def close(self) -> None:
         """Close the connections that carry no request."""
-        if self._end:
-            self._end.cancel()
-            self._end = None
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
         for connection in self._idle:
             connection.close()
         self._idle.clear()
