@@ -9,8 +9,9 @@ from dataclasses import replace
 import pytest
 
 from koi_agent.announce.feed import Feed
-from koi_agent.capabilities.mdns.avahi.provider import Avahi, Session
+from koi_agent.capabilities.mdns.providers import Avahi
 from koi_agent.capabilities.mdns.records import HostName, MdnsRecord, Service
+from koi_agent.core.contracts import ProviderSession
 from koi_agent.core.errors import ProviderLost
 from koi_agent.core.instance import RecordState, RecordStatus
 from koi_agent.core.key import Key
@@ -42,7 +43,7 @@ def web(owner: str, name: str, port: int) -> Service:
     return Service(owner=key(owner), name=name, type="_http._tcp", port=port)
 
 
-async def put(session: Session, numbers: range) -> None:
+async def put(session: ProviderSession[MdnsRecord], numbers: range) -> None:
     for number in numbers:
         await session.put(key(f"a{number}"), host(f"a{number}"))
 

@@ -20,12 +20,12 @@ from koi_agent.capabilities.mdns.avahi.connections import (
     Connections,
 )
 from koi_agent.capabilities.mdns.avahi.entries import (
-    AVAHI,
     Method,
     Part,
     ServiceEntry,
     SubtypeEntry,
 )
+from koi_agent.capabilities.mdns.providers import AVAHI
 
 AT_ONCE: Final = 8
 """Groups that are made at one time: a bus allows 128 calls without an answer."""

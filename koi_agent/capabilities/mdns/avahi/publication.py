@@ -6,7 +6,6 @@ from typing import Final
 
 from koi_agent.bus.client import CallError
 from koi_agent.capabilities.mdns.avahi.entries import (
-    AVAHI,
     EVERY,
     Composed,
     Host,
@@ -15,6 +14,7 @@ from koi_agent.capabilities.mdns.avahi.entries import (
     compose,
 )
 from koi_agent.capabilities.mdns.avahi.entry_groups import EntryGroup, EntryGroups, GroupState
+from koi_agent.capabilities.mdns.providers import AVAHI
 from koi_agent.capabilities.mdns.records import MdnsRecord
 from koi_agent.core.instance import RecordState, RecordStatus
 
