@@ -196,6 +196,21 @@ async def test_a_record_that_changes_leaves_the_others_and_its_own_addresses_alo
         assert len(avahi.groups) == 4
 
 
+async def test_the_groups_of_all_records_of_an_instance_are_made_together(
+    bus: PrivateBus, avahi: FakeAvahi
+) -> None:
+    name = HostName(owner=key("a"), name="a", addresses=("192.0.2.7", "2001:db8::7"))
+    async with Avahi(bus.address).session(lambda *_: None) as session:
+        avahi.asked.clear()
+        await session.put(key("a"), [web("a", "shop", 80), web("a", "blog", 81), name])
+        assert avahi.asked == [
+            *4 * ["EntryGroupNew"],
+            *2 * ["AddService"],
+            *2 * ["AddAddress"],
+            *4 * ["Commit"],
+        ]
+
+
 async def test_a_connection_that_is_lost_ends_the_session_for_its_groups_are_gone(
     bus: PrivateBus, avahi: FakeAvahi
 ) -> None:
