@@ -114,7 +114,7 @@ def in_world(
             *checkout.command("run", "--user"),
             stdin=subprocess.PIPE,
             pass_fds=[started.http.fileno()],
-            env=started.environment | environment,
+            env={**started.environment, **environment},
         )
         with observed(process, world.bus_address, started) as agent:
             yield agent
