@@ -20,7 +20,7 @@ from bench.processes import Cost
 from koi_agent.bus.client import CallError, Connection, connected
 from koi_agent.capabilities.mdns.avahi.connections import GROUP, SERVER
 from koi_agent.capabilities.mdns.avahi.entries import EVERY, NO_REVERSE
-from koi_agent.capabilities.mdns.providers import AVAHI
+from koi_agent.capabilities.mdns.bus_names import AVAHI
 from tests.lan import Host, Lan
 from tests.namespaces import wait_until
 from tests.world import World

@@ -9,7 +9,7 @@ from koi_agent.bus.client import Connection, ReconnectingBus
 from koi_agent.bus.marshalling import marshal
 from koi_agent.bus.messages import Header, Message, MessageType
 from koi_agent.capabilities.mdns.avahi.connections import GROUP, SERVER
-from koi_agent.capabilities.mdns.providers import AVAHI
+from koi_agent.capabilities.mdns.bus_names import AVAHI
 
 MOST_GROUPS: Final = 1024
 MOST_ENTRIES: Final = 32

@@ -5,15 +5,11 @@ Their sessions are loaded with the first record that is wanted, because most hos
 
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Final
 
 from koi_agent.bus.client import Connection
+from koi_agent.capabilities.mdns.bus_names import AVAHI, RESOLVED, RESOLVED_MANAGER
 from koi_agent.capabilities.mdns.records import MdnsRecord
 from koi_agent.core.contracts import ProviderSession, Report
-
-AVAHI: Final = "org.freedesktop.Avahi"
-RESOLVED: Final = "org.freedesktop.resolve1"
-MANAGER: Final = (RESOLVED, "/org/freedesktop/resolve1", f"{RESOLVED}.Manager")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +57,7 @@ class Resolved:
 
     async def usable(self, connection: Connection) -> bool:
         """Return True if MulticastDNS= is yes, which changes only with a restart."""
-        destination, path, interface = MANAGER
+        destination, path, interface = RESOLVED_MANAGER
         return bool(await connection.get(destination, path, interface, "MulticastDNS") == "yes")
 
     def session(self, report: Report) -> AbstractAsyncContextManager[ProviderSession[MdnsRecord]]:

@@ -23,7 +23,7 @@ from koi_agent.bus.client import CallError, Connection, connected
 from koi_agent.bus.object_paths import decode, encode
 from koi_agent.bus.signals import Changed, Signal, Subscription
 from koi_agent.bus.writer import BusLost
-from koi_agent.capabilities.mdns.providers import MANAGER, RESOLVED
+from koi_agent.capabilities.mdns.bus_names import RESOLVED, RESOLVED_MANAGER
 from koi_agent.capabilities.mdns.records import MdnsRecord, Service
 from koi_agent.capabilities.mdns.registrations import Registration, Registrations
 from koi_agent.capabilities.mdns.service_names import numbered
@@ -178,7 +178,9 @@ class Session:
             [txt] if txt else [],
         )
         signature, flags = "sssqqqaa{say}", NO_AUTO_START
-        await self._connection.call(MANAGER, "RegisterService", signature, body, flags=flags)
+        await self._connection.call(
+            RESOLVED_MANAGER, "RegisterService", signature, body, flags=flags
+        )
         self._registered.put(path, known)
         return known
 
@@ -222,7 +224,9 @@ async def clear(connection: Connection) -> None:
 async def unregister(connection: Connection, path: str) -> None:
     """Unregister a service, which may be gone already."""
     try:
-        await connection.call(MANAGER, "UnregisterService", "o", (path,), flags=NO_AUTO_START)
+        await connection.call(
+            RESOLVED_MANAGER, "UnregisterService", "o", (path,), flags=NO_AUTO_START
+        )
     except CallError as error:
         if error.name != GONE:
             raise

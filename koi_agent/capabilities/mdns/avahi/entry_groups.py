@@ -25,7 +25,7 @@ from koi_agent.capabilities.mdns.avahi.entries import (
     ServiceEntry,
     SubtypeEntry,
 )
-from koi_agent.capabilities.mdns.providers import AVAHI
+from koi_agent.capabilities.mdns.bus_names import AVAHI
 
 AT_ONCE: Final = 8
 """Groups that are made at one time: a bus allows 128 calls without an answer."""

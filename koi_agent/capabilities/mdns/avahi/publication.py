@@ -19,7 +19,7 @@ from koi_agent.capabilities.mdns.avahi.entry_groups import (
     GroupState,
     Missing,
 )
-from koi_agent.capabilities.mdns.providers import AVAHI
+from koi_agent.capabilities.mdns.bus_names import AVAHI
 from koi_agent.capabilities.mdns.records import MdnsRecord
 from koi_agent.core.instance import RecordState, RecordStatus
 
