@@ -6,7 +6,6 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import MutableMapping
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Final, Never
@@ -53,18 +52,9 @@ ENDINGS: Final[dict[type[Exception], Ending]] = {
 def run(load: Load, loaded: Loaded) -> int:
     """Run an agent in the foreground; return its exit code."""
     gc.set_threshold(*GC_THRESHOLDS)
-    trust_no_authority(os.environ)
     with LogOutput(loaded.config.log_level, "auto", os.environ) as output:
         log_warnings(loaded)
         return asyncio.run(_serve(load, loaded, output))
-
-
-def trust_no_authority(environment: MutableMapping[str, str]) -> None:
-    """Set that OpenSSL reads no certificates of authorities, because the agent verifies none.
-
-    aiohttp reads them all when it is loaded, which takes 50 ms and 2 MB.
-    """
-    environment["SSL_CERT_FILE"] = os.devnull
 
 
 async def _serve(load: Load, loaded: Loaded, output: LogOutput) -> int:
