@@ -261,11 +261,10 @@ class DBusPublisher:
         """Send the Manager's changed properties; counts wait for the timer."""
         if self._link is None:
             return
-        before = self._published
-        if (self._phase, tuple(self._backends.values())) != (before.phase, before.backends):
-            now = self._properties()
-            if now.without_counts != before.without_counts:
-                self._send_manager_properties(self._link, now)
+        now, before = self._properties(), self._published
+        changed = now.phase != before.phase or now.backends != before.backends
+        if changed and now.without_counts != before.without_counts:
+            self._send_manager_properties(self._link, now)
         if self._counts_differ() and not self._count_timer:
             loop = asyncio.get_running_loop()
             self._count_timer = loop.call_later(COUNT_INTERVAL, self._send_counts)
