@@ -38,6 +38,8 @@ STARTER_ENVIRONMENT: Final = {"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1", "SYSTEMD_
 HIERARCHIES: Final = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"))
 """Where the unified hierarchy of control groups may be."""
 ENTER: Final = ("mount", "uts", "ipc", "net", "cgroup")
+GROUP: Final = "init.scope"
+"""The control group of programs that are run in a machine. busctl fails on those outside of it."""
 
 _numbers: Final = itertools.count()
 
@@ -50,9 +52,9 @@ def missing() -> str:
 class Machine:
     """A machine, its files, and programs that run in it."""
 
-    def __init__(self, suite: str, pid: int) -> None:
+    def __init__(self, suite: str, pid: int, group: str = "") -> None:
         self.suite = suite
-        self._inside = Namespaces(leader=pid, kinds=ENTER)
+        self._inside = Namespaces(leader=pid, kinds=ENTER, group=group)
 
     def path(self, path: str) -> Path:
         """Return a path of the machine as seen from the host; links are not followed."""
@@ -174,7 +176,7 @@ def _remove(group: Path) -> None:
 
 def _up(suite: str, starter: int, console: Path) -> Machine:
     what = f"{suite}'s machine is up (see {console})"
-    machine = Machine(suite, wait_until(lambda: _leader(starter), what))
+    machine = Machine(suite, wait_until(lambda: _leader(starter), what), GROUP)
     ask = ("systemctl", "is-system-running", "--wait")
     wait_until(
         lambda: machine.run(*ask, check=False, timeout=120).stdout.strip() == "running",
