@@ -79,12 +79,20 @@ async def agent(world: Surroundings, folder: Path, *arguments: str) -> AsyncIter
 
 
 async def eventually(true: Callable[[], Any], what: str, *, seconds: float = 60.0) -> Any:
-    """Return the first true result of a function, which may return an awaitable."""
+    """Return the first true result of a function, which may return an awaitable.
+
+    An instance that the function asks for and that the agent does not know yet is waited for.
+    """
     deadline = asyncio.get_running_loop().time() + seconds
     while True:
-        answer = true()
-        if asyncio.iscoroutine(answer):
-            answer = await answer
+        answer = None
+        try:
+            answer = true()
+            if asyncio.iscoroutine(answer):
+                answer = await answer
+        except CallError as error:
+            if error.name != f"{NAME}.NoSuchInstance":
+                raise
         if answer:
             return answer
         if asyncio.get_running_loop().time() > deadline:

@@ -102,6 +102,11 @@ def start_and_kill(engine: Engine, service: Service) -> None:
     )
     engine.machine.systemctl("stop", "koi-stuck", check=False)
     engine.machine.systemctl("reset-failed", "koi-stuck", check=False)
+    # Podman refuses this at first for a container whose monitor was killed.
+    remove = ("podman", "rm", "--all", "--force", "--time=0")
+    wait_until(
+        lambda: engine.machine.run(*remove, check=False).returncode == 0, "the container is removed"
+    )
 
 
 @PODMAN
