@@ -1,0 +1,126 @@
+"""The outlet for dnsmasq: files in the format of hosts(5), in the directory of ``--hostsdir=``.
+
+Each instance has a file of its own, so that a change costs the same for any number of names. The
+name of a file has the mark of this agent: files of others are never touched. dnsmasq ignores files
+that begin with a dot, and reads a file when it is renamed.
+"""
+
+import asyncio
+import hashlib
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Never
+
+from koi_agent.capabilities.dns.records import Name
+from koi_agent.core.contracts import ProviderSession, Report
+from koi_agent.core.errors import ProviderLost, ProviderRefused
+from koi_agent.core.instance import RecordState, RecordStatus
+from koi_agent.core.key import Key
+from koi_agent.core.text import printable
+from koi_agent.host.identity import agent_mark
+
+NAME: Final = "hosts"
+ORPHANS_STAY: Final = 10.0
+"""Seconds for which files of an earlier run stay: most are written again until then."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostsDirectory:
+    """The provider for the directory at ``path``; ``scope`` is that of the agent."""
+
+    scope: str
+    path: str
+
+    @property
+    def absence(self) -> str:
+        """The reason why no name is written."""
+        return "the directory is not open yet" if self.path else "[DNS] HostsDirectory= is not set"
+
+    @asynccontextmanager
+    async def session(self, report: Report) -> AsyncIterator[ProviderSession[Name]]:
+        """Write files until the context is left, and then remove them; raise ``ProviderLost``."""
+        if not self.path:
+            await asyncio.Event().wait()
+        session = HostsSession(Path(self.path), agent_mark(self.scope), report)
+        session.check()
+        try:
+            yield session
+        finally:
+            session.remove_all()
+
+
+class HostsSession:
+    """The files of one session; their names begin with ``koi-runtime-`` and the mark."""
+
+    def __init__(self, directory: Path, mark: str, report: Report) -> None:
+        self._directory = directory
+        self._prefix = f"koi-runtime-{mark}-"
+        self._report = report
+        self._written: dict[str, str] = {}
+
+    def check(self) -> None:
+        """Raise ``ProviderLost`` if files can't be written."""
+        if not self._directory.is_dir():
+            raise ProviderLost(f"[DNS] HostsDirectory={self._directory}: not a directory")
+        if not os.access(self._directory, os.W_OK | os.X_OK):
+            text = "the agent may not write there; see koi-runtime.conf(5)"
+            raise ProviderLost(f"[DNS] HostsDirectory={self._directory}: {text}")
+
+    async def put(self, owner: Key, records: Sequence[Name]) -> None:
+        """Write the file of an owner, or remove it if no other host reaches the owner."""
+        name = self._prefix + hashlib.sha256(str(owner).encode()).hexdigest()[:16]
+        lines = sorted(f"{address} {one.name}\n" for one in records for address in one.addresses)
+        text = "".join(lines)
+        try:
+            self._replace(name, text)
+        except OSError as error:
+            path = printable(str(self._directory / name))
+            raise ProviderRefused(f"{path}: {error.strerror}") from error
+        self._report(owner, [_status(record) for record in records])
+
+    def _replace(self, name: str, text: str) -> None:
+        """Write or remove a file; dnsmasq sees all of it or nothing."""
+        if self._written.get(name, "") == text and name in self._written:
+            return
+        path = self._directory / name
+        if not text:
+            path.unlink(missing_ok=True)
+            self._written.pop(name, None)
+            return
+        hidden = self._directory / f".{name}"
+        hidden.unlink(missing_ok=True)
+        with open(hidden, "x", encoding="ascii") as file:  # noqa: PTH123 - "x" follows no link
+            file.write(text)
+        hidden.chmod(0o644)  # independent of the umask: dnsmasq runs as another user
+        hidden.replace(path)
+        self._written[name] = text
+
+    async def run(self) -> Never:
+        """Remove the files of an earlier run once the present names are written."""
+        await asyncio.sleep(ORPHANS_STAY)
+        for path in self._found():
+            if path.name not in self._written:
+                path.unlink(missing_ok=True)
+        await asyncio.Event().wait()
+        raise AssertionError("a session runs until it is cancelled")
+
+    def remove_all(self) -> None:
+        """Remove all files of this agent."""
+        for path in self._found():
+            path.unlink(missing_ok=True)
+
+    def _found(self) -> Sequence[Path]:
+        return [
+            *self._directory.glob(f"{self._prefix}*"),
+            *self._directory.glob(f".{self._prefix}*"),
+        ]
+
+
+def _status(record: Name) -> RecordStatus:
+    state, reason = RecordState.ANNOUNCED, ""
+    if not record.addresses:
+        state, reason = RecordState.HELD, "only this host reaches it"
+    return RecordStatus(name=record.title, state=state, provider=NAME, reason=reason)

@@ -1,0 +1,40 @@
+"""The provider of the responder. It imports dnspython with its first session."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from koi_agent.capabilities.dns.names import Domains
+from koi_agent.capabilities.dns.records import Name
+from koi_agent.config import Listen
+from koi_agent.config.dns import Server, Transfers
+from koi_agent.core.contracts import ProviderSession, Report
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Responder:
+    """A DNS server on the addresses ``listen``; ``scope`` is that of the agent, ``ttl`` seconds."""
+
+    scope: str
+    domains: Domains
+    ttl: int
+    listen: tuple[Listen, ...]
+    allow_transfer: Transfers
+    notify: tuple[Server, ...]
+
+    @property
+    def absence(self) -> str:
+        """The reason why no name is served."""
+        return "the DNS server does not listen yet" if self.listen else "[DNS] Listen= is not set"
+
+    @asynccontextmanager
+    async def session(self, report: Report) -> AsyncIterator[ProviderSession[Name]]:
+        """Listen until the context is left; raise ``ProviderLost`` if that fails."""
+        if not self.listen:
+            await asyncio.Event().wait()
+        # dnspython takes some MB: an agent without a responder does not import it.
+        from koi_agent.capabilities.dns.responder.session import serving  # noqa: PLC0415
+
+        async with serving(self, report) as session:
+            yield session
