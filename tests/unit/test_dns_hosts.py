@@ -47,6 +47,12 @@ def write(directory: Path, texts: Mapping[str, str]) -> None:
         (directory / name).write_text(text)
 
 
+def replace_by_directory(path: Path) -> None:
+    """Put something at a path that not even root can unlink."""
+    path.unlink()
+    path.mkdir()
+
+
 async def test_each_instance_has_a_file_that_all_may_read(tmp_path: Path) -> None:
     reported: dict[Key, Sequence[RecordStatus]] = {}
     async with session(tmp_path, reported) as opened:
@@ -117,3 +123,14 @@ async def test_a_directory_that_goes_refuses_the_record(tmp_path: Path) -> None:
         directory.rmdir()
         with pytest.raises(ProviderRefused, match="No such file"):
             await opened.put(key("a"), [WIKI])
+
+
+async def test_files_that_cannot_be_removed_are_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory = tmp_path / "hosts"
+    directory.mkdir()
+    async with session(directory) as opened:
+        await opened.put(key("a"), [WIKI])
+        replace_by_directory(directory / next(iter(files(directory))))
+    assert f"HostsDirectory={directory}: a file can't be removed" in caplog.text

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -124,6 +126,13 @@ async def test_the_serial_grows_with_each_change_and_over_restarts() -> None:
                 seen.append(await made.serial())
     assert seen == sorted(seen)
     assert len(set(seen)) == len(seen) - 3  # the same names change nothing
+
+
+def test_an_agent_without_a_responder_loads_no_dnspython() -> None:
+    program = "import sys, koi_agent.agent; sys.exit('dns' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False, timeout=60).returncode == 0
+    loading = program.replace(";", ", koi_agent.capabilities.dns.responder.session;", 1)
+    assert subprocess.run([sys.executable, "-c", loading], check=False, timeout=60).returncode == 1
 
 
 async def test_an_address_in_use_is_reported() -> None:

@@ -7,8 +7,9 @@ that begin with a dot, and reads a file when it is renamed.
 
 import asyncio
 import hashlib
+import logging
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from koi_agent.core.instance import RecordState, RecordStatus
 from koi_agent.core.key import Key
 from koi_agent.core.text import printable
 from koi_agent.host.identity import agent_mark
+
+log = logging.getLogger(__name__)
 
 NAME: Final = "hosts"
 ORPHANS_STAY: Final = 10.0
@@ -101,22 +104,24 @@ class HostsSession:
     async def run(self) -> Never:
         """Remove the files of an earlier run once the present names are written."""
         await asyncio.sleep(ORPHANS_STAY)
-        for path in self._found():
-            if path.name not in self._written:
-                path.unlink(missing_ok=True)
+        self._remove(lambda name: name not in self._written)
         await asyncio.Event().wait()
         raise AssertionError("a session runs until it is cancelled")
 
     def remove_all(self) -> None:
         """Remove all files of this agent."""
-        for path in self._found():
-            path.unlink(missing_ok=True)
+        self._remove(lambda _name: True)
 
-    def _found(self) -> Sequence[Path]:
-        return [
-            *self._directory.glob(f"{self._prefix}*"),
-            *self._directory.glob(f".{self._prefix}*"),
-        ]
+    def _remove(self, is_over: Callable[[str], bool]) -> None:
+        """Remove files by their names; a file that can't be removed is logged."""
+        prefixes = self._prefix, f".{self._prefix}"
+        try:
+            for path in self._directory.iterdir():
+                if path.name.startswith(prefixes) and is_over(path.name):
+                    path.unlink(missing_ok=True)
+        except OSError as error:
+            text = "[DNS] HostsDirectory=%s: a file can't be removed: %s; check its permissions"
+            log.warning(text, printable(str(self._directory)), error.strerror)
 
 
 def _status(record: Name) -> RecordStatus:
