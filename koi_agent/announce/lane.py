@@ -12,7 +12,7 @@ from koi_agent.core.contracts import Apply, Capability
 from koi_agent.core.instance import Instance, RecordState, RecordStatus, copied_status
 from koi_agent.core.key import Key
 from koi_agent.core.plan.planner import Planned, Planner
-from koi_agent.core.plan.records import Decision
+from koi_agent.core.plan.records import Decision, Record
 from koi_agent.core.plan.requests import Policy
 
 
@@ -142,6 +142,11 @@ class Lane:
             return
         for feed in self._feeds.values():
             feed.want(key, records)
+
+    def records(self) -> Iterator[Record]:
+        """Yield the planned records of all instances."""
+        for planned in self._planner.all():
+            yield from planned.records
 
     def interrupt(self, key: Key) -> None:
         """End the checks of an instance that has stopped; published records are not affected."""

@@ -73,6 +73,9 @@ async def test_another_host_resolves_a_unit_until_it_stops(
         assert "status: REFUSED" in await dig(lan, "example.com")
         assert "Transfer failed" in await dig(lan, "internal", "AXFR")
         assert (await announcements(world))["web.internal"] == "announced"
+        url = ("--unix-socket", "/run/user/0/koi-runtime/http.sock", "http://localhost/v1/dns/zone")
+        printed = await asyncio.to_thread(world.run, "curl", "--silent", *url)
+        assert "web.internal. 30 IN A 192.0.2.1\n" in printed.stdout
         await on_manager(world, "stop", "web.service")
         await resolved(lan, "web.internal", "", at=PRIMARY, port=5354)
         assert "status: NXDOMAIN" in await dig(lan, "web.internal")
