@@ -90,6 +90,18 @@ class Provider(Protocol[R_contra]):
         """Connect, and wait while the provider is absent; raise ``ProviderLost``."""
 
 
+@runtime_checkable
+class AlwaysOpen(Protocol):
+    """A provider that others use also without any record, as they ask a DNS server.
+
+    Its session is open from the start if ``is_always_open`` is True. All other providers are
+    connected when the first record is wanted.
+    """
+
+    @property
+    def is_always_open(self) -> bool: ...
+
+
 async def _nothing() -> None:
     """Do nothing."""
 

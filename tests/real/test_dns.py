@@ -62,6 +62,11 @@ async def test_another_host_resolves_a_unit_until_it_stops(
     need("bind", "dig")
     settings(world, SERVE)
     async with agent(world, tmp_path):
+
+        async def is_answered() -> bool:
+            return "status: NXDOMAIN" in await dig(lan, "web.internal")
+
+        await eventually(is_answered, "the server answers before there is a name")
         await web(world)
         await resolved(lan, "web.internal", PRIMARY, at=PRIMARY, port=5354)
         assert (await dig(lan, "+short", "web.internal", "AAAA")).strip() == "2001:db8::1"

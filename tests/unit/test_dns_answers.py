@@ -48,8 +48,10 @@ SOME = zones(
 )
 
 
-def answers(made: Zones = SOME, allow: str = "") -> Answers:
-    return Answers(made, transfers(allow), {NAME: KEY})
+def answers(made: Zones = SOME, allow: str = "", *, complete: bool = True) -> Answers:
+    found = Answers(made, transfers(allow), {NAME: KEY})
+    found.is_complete = complete
+    return found
 
 
 def udp(query: dns.message.Message | bytes, made: Answers | None = None) -> dns.message.Message:
@@ -109,6 +111,25 @@ def test_a_negative_answer_has_its_kind(name: str, kind: str, code: str, has_soa
     assert (rcode(response), response.answer) == (code, [])
     assert [rr.ttl for rr in response.authority] == ([5] if has_soa else [])
     assert bool(response.flags & dns.flags.AA) is has_soa
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "code"),
+    [
+        ("wiki.internal", "A", "NOERROR"),
+        ("internal", "SOA", "NOERROR"),
+        ("wiki.internal", "MX", "SERVFAIL"),
+        ("none.internal", "A", "SERVFAIL"),
+        ("example.com", "A", "REFUSED"),
+    ],
+)
+def test_until_all_names_are_there_none_counts_as_absent(name: str, kind: str, code: str) -> None:
+    made = answers(allow=CLIENT, complete=False)
+    assert rcode(udp(ask(name, kind), made)) == code
+    (response,) = tcp(ask(name, kind), made)
+    assert rcode(dns.message.from_wire(response)) == code
+    (response,) = tcp(ask("internal", "AXFR"), made)
+    assert rcode(dns.message.from_wire(response)) == "SERVFAIL"
 
 
 def test_a_service_comes_with_the_addresses_of_its_host() -> None:

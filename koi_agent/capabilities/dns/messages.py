@@ -23,6 +23,7 @@ from koi_agent.core.errors import BadInput
 
 NOERROR: Final = "NOERROR"
 FORMERR: Final = "FORMERR"
+SERVFAIL: Final = "SERVFAIL"
 NXDOMAIN: Final = "NXDOMAIN"
 NOTIMP: Final = "NOTIMP"
 REFUSED: Final = "REFUSED"

@@ -28,6 +28,11 @@ class Responder:
         """The reason why no name is served."""
         return "the DNS server does not listen yet" if self.listen else "[DNS] Listen= is not set"
 
+    @property
+    def is_always_open(self) -> bool:
+        """True with an address: resolvers must learn that a name does not exist."""
+        return bool(self.listen)
+
     @asynccontextmanager
     async def session(self, report: Report) -> AsyncIterator[ProviderSession[Name]]:
         """Listen until the context is left; raise ``ProviderLost`` if that fails."""

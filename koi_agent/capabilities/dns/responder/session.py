@@ -6,7 +6,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import ExitStack, asynccontextmanager
-from typing import Never
+from typing import Final, Never
 
 from koi_agent.capabilities.dns.records import Name
 from koi_agent.capabilities.dns.responder.access import RateLimit, keyring
@@ -24,7 +24,13 @@ from koi_agent.core.instance import RecordState, RecordStatus
 from koi_agent.core.key import Key
 from koi_agent.host.sockets import NoSocket, own_tcp, own_udp
 
-NAME = "server"
+NAME: Final = "server"
+FILLING: Final = 2.0
+"""Seconds from the start of a session until a name that is not there counts as absent.
+
+The names of all instances arrive in this time. Secondary servers must not take a zone that is half
+empty, and resolvers must not keep the absence of a name that is about to come.
+"""
 
 
 @asynccontextmanager
@@ -45,9 +51,9 @@ class ResponderSession:
         self._zones = Zones(settings.domains, settings.ttl)
         self._serial = Serial(state_file(settings.scope, os.environ))
         keys = keyring(settings.allow_transfer.keys, os.environ)
-        answers = Answers(self._zones, settings.allow_transfer, keys)
-        self._datagrams = Datagrams(answers, RateLimit(time.monotonic))
-        self._streams = Streams(answers)
+        self._answers = Answers(self._zones, settings.allow_transfer, keys)
+        self._datagrams = Datagrams(self._answers, RateLimit(time.monotonic))
+        self._streams = Streams(self._answers)
         self._notifier = Notifier(settings.notify)
         self._listening: list[socket.socket] = []
         self._set_serial()
@@ -86,6 +92,8 @@ class ResponderSession:
         async with asyncio.TaskGroup() as group:
             for tcp in self._listening:
                 group.create_task(self._streams.serve(tcp), name="DNS over TCP")
+            await asyncio.sleep(FILLING)
+            self._answers.is_complete = True
             self._notifier.changed(self._zones.all())
             await self._notifier.run()
         raise AssertionError("a responder runs until it is cancelled")
