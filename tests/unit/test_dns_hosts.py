@@ -48,7 +48,7 @@ def write(directory: Path, texts: Mapping[str, str]) -> None:
 
 
 def replace_by_directory(path: Path) -> None:
-    """Put something at a path that not even root can unlink."""
+    """Make a path something that not even root can unlink."""
     path.unlink()
     path.mkdir()
 

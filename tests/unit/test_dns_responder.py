@@ -61,8 +61,10 @@ class Served:
     async def complete(self, host: str = "127.0.0.1") -> None:
         """Wait until a name that is not there is absent."""
         async with asyncio.timeout(60):
-            while (await self.ask("none.internal", host=host)).rcode() != dns.rcode.NXDOMAIN:
+            response = await self.ask("none.internal", host=host)
+            while response.rcode() != dns.rcode.NXDOMAIN:
                 await asyncio.sleep(0.1)
+                response = await self.ask("none.internal", host=host)
 
     async def serial(self) -> int:
         return int((await self.ask("internal", "SOA")).answer[0][0].serial)

@@ -13,8 +13,8 @@ from koi_agent.config.dns import Transfers
 class Answers:
     """The answers from ``zones``. ``allowed`` are the clients that may transfer them.
 
-    Until ``is_complete`` is set, a name that is not there may come: its absence is no answer, and
-    no zone is transferred. Clients ask again or ask another server.
+    Until ``is_complete`` is set, a name that is not there may still come. Its request gets an error
+    and no zone is transferred, so that clients ask again or ask another server.
     """
 
     def __init__(self, zones: Zones, allowed: Transfers, keys: Keyring) -> None:
