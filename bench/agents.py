@@ -104,7 +104,9 @@ def engine(path: Path, count: int) -> Iterator["subprocess.Popen[str]"]:
 
 
 @contextmanager
-def in_world(world: World, checkout: Checkout, folder: Path, text: str) -> Iterator[Agent]:
+def in_world(
+    world: World, checkout: Checkout, folder: Path, text: str, **environment: str
+) -> Iterator[Agent]:
     """Run an agent in a world, from exec until it is ready and until the block ends."""
     with started_by_systemd(folder, text) as started:
         process = world.spawn(
@@ -112,7 +114,7 @@ def in_world(world: World, checkout: Checkout, folder: Path, text: str) -> Itera
             *checkout.command("run", "--user"),
             stdin=subprocess.PIPE,
             pass_fds=[started.http.fileno()],
-            env=started.environment,
+            env={**started.environment, **environment},
         )
         with observed(process, world.bus_address, started) as agent:
             yield agent

@@ -19,7 +19,8 @@ from bench.parts import Checkout, Run, main
 from bench.processes import Cost
 from koi_agent.bus.client import CallError, Connection, connected
 from koi_agent.capabilities.mdns.avahi.connections import GROUP, SERVER
-from koi_agent.capabilities.mdns.avahi.entries import AVAHI, EVERY, NO_REVERSE
+from koi_agent.capabilities.mdns.avahi.entries import EVERY, NO_REVERSE
+from koi_agent.capabilities.mdns.bus_names import AVAHI
 from tests.lan import Host, Lan
 from tests.namespaces import wait_until
 from tests.world import World

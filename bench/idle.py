@@ -44,7 +44,9 @@ def running(checkout: Checkout) -> Iterator[tuple[tuple[int, ...], tuple[int, ..
         world.systemctl("start", *services(world, range(10)))
         stack.enter_context(engine(folder / "docker.sock", 50))
         text = settings(backends="systemd docker", docker=folder / "docker.sock", resync="1h")
-        agent = stack.enter_context(in_world(world, checkout, folder, text))
+        # The world has one bus. A host without a system bus is rare: the agent looks for it.
+        bus = {"DBUS_SYSTEM_BUS_ADDRESS": world.environment["DBUS_SESSION_BUS_ADDRESS"]}
+        agent = stack.enter_context(in_world(world, checkout, folder, text, **bus))
         yield (agent.pid,), tuple(bus_and_manager(world))
 
 

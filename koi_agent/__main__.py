@@ -1,10 +1,11 @@
 """The entry point of ``koi-runtime``."""
 
 import sys
-from typing import TYPE_CHECKING
 
-from koi_agent.cli.commands import execute
+from koi_agent import __version__
 
+# The constant of typing, which takes as long to load as --version to run.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from koi_agent.cli.run import Load
     from koi_agent.config import Loaded
@@ -12,7 +13,21 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Run the command line, and exit with its code."""
+    if sys.argv[1:] == ["--version"] and wrote_version():
+        sys.exit(0)
+    # Imported here because --version needs none of it.
+    from koi_agent.cli.commands import execute  # noqa: PLC0415
+
     sys.exit(execute(sys.argv[1:], run_agent))
+
+
+def wrote_version() -> bool:
+    """Write the version; return False if that fails, which the command then reports."""
+    try:
+        print(f"koi-runtime {__version__}", flush=True)  # noqa: T201 - the whole command
+    except OSError:
+        return False
+    return True
 
 
 def run_agent(load: "Load", loaded: "Loaded") -> int:

@@ -130,8 +130,7 @@ class Controller:
 
     def _look_later(self, key: Key | None, seconds: float) -> None:
         """Schedule a plan for an instance, without one for the policy: time alone may change it."""
-        when = self._now() + seconds + MARGIN
-        heappush(self._deadlines, (when, next(self._numbers), key))
+        heappush(self._deadlines, (self._now() + seconds + MARGIN, next(self._numbers), key))
         self._woken.set()
 
     def change(self, config: Config) -> None:
@@ -268,10 +267,11 @@ class Controller:
 
 
 async def _in_slices(todo: dict[Key, None], work: Callable[[Sequence[Key]], None]) -> None:
-    """Process all keys, and yield to the event loop after each slice."""
+    """Process all keys, and yield to the event loop between slices."""
     while todo:
         work(_pop_slice(todo))
-        await asyncio.sleep(0)
+        if todo:
+            await asyncio.sleep(0)
 
 
 def _pop_slice(todo: dict[Key, None]) -> Sequence[Key]:

@@ -1,7 +1,7 @@
 """One capability at work: its planner, and a feed for each of its providers."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 from typing import Never
@@ -163,15 +163,16 @@ class Lane:
         before = self._before.pop(key, now)
         if before.decisions == now.decisions:
             return None
-        return [one for one in self.decisions(key) if one not in set(self._named(before))]
+        known = frozenset(before.decisions)
+        return self._named([one for one in now.decisions if one not in known])
 
     def decisions(self, key: Key) -> Sequence[Decision]:
         """Return the decisions on the requests of an instance."""
-        return self._named(self._planner.planned(key))
+        return self._named(self._planner.planned(key).decisions)
 
-    def _named(self, planned: Planned) -> Sequence[Decision]:
+    def _named(self, decisions: Iterable[Decision]) -> Sequence[Decision]:
         name = self.capability.name
-        return [replace(decision, capability=name) for decision in planned.decisions]
+        return [replace(decision, capability=name) for decision in decisions]
 
     def status(self, key: Key) -> Iterator[RecordStatus]:
         """Yield the status of each record that an instance requests and others can see."""

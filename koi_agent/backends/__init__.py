@@ -1,15 +1,14 @@
-"""The table of backends: one package each, or one for several that share an API."""
+"""The table of backends: one package each, or one for several that share an API.
+
+A backend is loaded when it is followed. What it needs takes as long to load as the rest of the
+agent, and as much memory.
+"""
 
 import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
-from koi_agent.backends.docker import Docker
-from koi_agent.backends.docker.kinds import KINDS
-from koi_agent.backends.docker.sockets import find_candidates
-from koi_agent.backends.systemd import Systemd
-from koi_agent.backends.systemd.unit_files import UnitFileReader
 from koi_agent.bus.client import ReconnectingBus
 from koi_agent.config import BACKENDS as SETTINGS
 from koi_agent.config import Config, EngineConfig, SystemdConfig
@@ -21,6 +20,10 @@ Make = Callable[[ReconnectingBus, Config, ListenerTable], Backend]
 
 
 def _engine(kind: str, _bus: ReconnectingBus, config: Config, listeners: ListenerTable) -> Backend:
+    from koi_agent.backends.docker import Docker  # noqa: PLC0415
+    from koi_agent.backends.docker.kinds import KINDS  # noqa: PLC0415
+    from koi_agent.backends.docker.sockets import find_candidates  # noqa: PLC0415
+
     socket = config.backend(kind, EngineConfig).socket
     candidates = find_candidates(KINDS[kind], socket, config.scope, os.environ)
     image_labels = config.capabilities.image_labels
@@ -28,6 +31,9 @@ def _engine(kind: str, _bus: ReconnectingBus, config: Config, listeners: Listene
 
 
 def _systemd(_kind: str, bus: ReconnectingBus, config: Config, listeners: ListenerTable) -> Backend:
+    from koi_agent.backends.systemd import Systemd  # noqa: PLC0415
+    from koi_agent.backends.systemd.unit_files import UnitFileReader  # noqa: PLC0415
+
     has_started_us = "INVOCATION_ID" in os.environ
     files = UnitFileReader(specifiers(config.scope, os.environ))
     return Systemd(bus, config.systemd, files, listeners, has_started_us=has_started_us)

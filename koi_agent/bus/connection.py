@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -16,6 +16,9 @@ from koi_agent.core.errors import BadInput
 
 READ_SIZE = 256 * 1024
 """Bytes read at a time."""
+FULL = 64 * 1024
+"""Bytes in a socket that the bus may have filled. The kernel's default for a socket is 208 KiB, of
+which small messages need half for themselves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,10 +29,12 @@ class Timing:
     """From connect() to the answer of Hello."""
 
     # Signals come in bursts, and a wake-up costs more than reading ten of them. So the first
-    # is read at once, and then the socket is left alone for a moment. If a read after the
-    # pause finds signals again, the next pause is the long one.
+    # is read at once, and then the socket is left alone for a moment.
     read_pause: float = 0.01
-    long_read_pause: float = 0.02
+
+    # While calls wait for replies, which come one by one and among signals, the pause is short.
+    # So it is after a read of a full socket, for which the bus has more messages.
+    short_pause: float = 0.004
 
     # Between attempts to reconnect. Short: a host without a bus is broken, and a try is cheap.
     first_retry: float = 0.1
@@ -62,7 +67,6 @@ class MessageSocket:
         self._last_serial = 0
         self._replies: dict[int, asyncio.Future[Message | None]] = {}
         self._pausing: asyncio.TimerHandle | None = None
-        self._next_pause = timing.read_pause
         self._listening = False
         self._writer = Writer(self._loop, sock, self._close)
         self._listen()
@@ -115,10 +119,11 @@ class MessageSocket:
         for serial, frame in frames.items():
             self.write(frame)
             self._replies[serial] = self._loop.create_future()
-        self._resume()
+        self._shorten_pause()
+        expected = [self._replies[serial] for serial in frames]
         try:
             async with asyncio.timeout(within):
-                replies = [await self._replies[serial] for serial in frames]
+                replies = [await reply for reply in expected]
         finally:
             for serial in frames:
                 self._replies.pop(serial, None)
@@ -126,31 +131,29 @@ class MessageSocket:
             raise BusLost(self.reason)
         return [reply for reply in replies if reply]
 
-    def _resume(self) -> None:
-        """End a pause of reading."""
-        if self._pausing:
+    def _shorten_pause(self) -> None:
+        """Read soon, because a call waits for its reply."""
+        if self._pausing and self._pausing.when() > self._loop.time() + self._timing.short_pause:
             self._pausing.cancel()
-            self._pausing = None
-            self._listen()
+            self._pause(self._timing.short_pause)
 
     def _listen(self) -> None:
-        self._next_pause = self._timing.read_pause
         if not self._listening:
             self._listening = True
             self._loop.add_reader(self._fd, self._read)
 
-    def _pause(self) -> None:
+    def _pause(self, seconds: float) -> None:
         if self._listening:
             self._listening = False
             self._loop.remove_reader(self._fd)
-        self._pausing = self._loop.call_later(self._next_pause, self._read)
-        self._next_pause = self._timing.long_read_pause
+        self._pausing = self._loop.call_later(seconds, self._read)
 
     def _read(self) -> None:
         """Read once, because the socket is readable or a pause is over."""
         self._pausing = None
         try:
-            batch, messages = self.reader.feed(self._receive())
+            received = self._receive()
+            batch, messages = self.reader.feed(received)
         except (BlockingIOError, InterruptedError):
             self._listen()
             return
@@ -166,7 +169,10 @@ class MessageSocket:
             # Any bug in a subscriber costs it a signal: it must list again, as after a loss.
             self._close(bug)
             raise
-        self._after_read(only_signals=bool(batch) and not messages)
+        if not self.closed:
+            self._writer.uncork()
+        if not self.closed:
+            self._after_read(len(received), batch, messages)
 
     def _receive(self) -> bytes:
         received = self._sock.recv(READ_SIZE)
@@ -185,18 +191,19 @@ class MessageSocket:
         header = message.header
         if header.kind == MessageType.CALL:
             self._on_call(message)
-            return
-        reply = self._replies.get(header.reply_serial)
-        if reply and not reply.done() and is_reply(header):
-            reply.set_result(message)
+        elif is_reply(header):
+            reply = self._replies.pop(header.reply_serial, None)
+            if reply and not reply.done():
+                reply.set_result(message)
 
-    def _after_read(self, *, only_signals: bool) -> None:
-        if not self.closed:
-            self._writer.uncork()
-        if self.closed:
-            return
-        if only_signals and not self._replies:
-            self._pause()
+    def _after_read(self, size: int, batch: Batch, messages: Sequence[Message]) -> None:
+        """Pause after signals, and while replies are expected; a call gets its reply at once."""
+        if any(message.header.kind == MessageType.CALL for message in messages):
+            self._listen()
+        elif size > FULL or (self._replies and (batch or messages)):
+            self._pause(self._timing.short_pause)
+        elif batch:
+            self._pause(self._timing.read_pause)
         else:
             self._listen()
 

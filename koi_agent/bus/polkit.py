@@ -5,7 +5,7 @@ import os
 from koi_agent.bus.client import CallError
 from koi_agent.bus.errors import BusLost
 from koi_agent.bus.interfaces import Call, ErrorReply
-from koi_agent.bus.variants import Variant
+from koi_agent.bus.marshalling import Typed
 
 POLKIT = (
     "org.freedesktop.PolicyKit1",
@@ -36,7 +36,7 @@ async def check(call: Call, action: str) -> None:
 
 
 async def _ask_polkit(call: Call, action: str) -> None:
-    subject = ["system-bus-name", {"name": Variant("s", call.sender)}]
+    subject = ["system-bus-name", {"name": Typed("s", call.sender)}]
     flags = ALLOW_USER_INTERACTION if call.interactive else 0
     try:
         ((allowed, challenge, _),) = await call.connection.call(

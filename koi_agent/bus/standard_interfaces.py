@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from koi_agent.bus import introspection, polkit
 from koi_agent.bus.interfaces import (
@@ -16,8 +16,10 @@ from koi_agent.bus.interfaces import (
 )
 from koi_agent.bus.marshalling import Typed, marshal
 from koi_agent.bus.object_manager import OBJECT_MANAGER, PROPERTIES, ObjectManager, properties
-from koi_agent.bus.variants import Variant
 from koi_agent.core.errors import BadInput
+
+if TYPE_CHECKING:
+    from koi_agent.bus.variants import Variant
 
 PEER = "org.freedesktop.DBus.Peer"
 ERROR = "org.freedesktop.DBus.Error."
@@ -141,7 +143,7 @@ class StandardInterfaces:
             values |= properties(one, subject)
         return (values,)
 
-    async def _set(self, call: Call, name: str, member: str, value: Variant) -> Sequence[Any]:
+    async def _set(self, call: Call, name: str, member: str, value: "Variant") -> Sequence[Any]:
         prop, subject = self._property(call, name, member)
         if prop.set is None:
             raise ErrorReply(ERROR + "PropertyReadOnly", f"{member} is read-only")

@@ -1,8 +1,9 @@
 """The values of the flow: changes that go into the registry, and events that come out of it.
 
-Backends deliver ``Listing``, ``Seen`` and ``Gone``. The follower adds ``Lost`` and ``Absent``; the
-agent adds ``Followed`` and ``Unfollowed`` when its configuration changes. Capabilities deliver
-``Announced`` and ``Checked``. The registry turns each change into a list of ``Event``.
+Backends deliver ``Listing``, ``Seen`` and ``Gone``. The follower adds ``Outdated``, ``Lost`` and
+``Absent``; the agent adds ``Followed`` and ``Unfollowed`` when its configuration changes.
+Capabilities deliver ``Announced`` and ``Checked``. The registry turns each change into a list of
+``Event``.
 """
 
 from collections.abc import Sequence
@@ -52,6 +53,14 @@ class Gone:
     backend: str
     id: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outdated:
+    """An instance may have changed unnoticed: its backend is about to be reported as lost."""
+
+    backend: str
+    id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +133,7 @@ class Checked:
 
 
 Result = Announced | Checked
-Change = Listing | Seen | Gone | Lost | Absent | Followed | Unfollowed | Result
+Change = Listing | Seen | Gone | Outdated | Lost | Absent | Followed | Unfollowed | Result
 
 
 class BackendState(StrEnum):

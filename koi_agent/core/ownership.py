@@ -24,9 +24,13 @@ _POD_SLICE: Final = re.compile(r".*-libpod_pod_[0-9a-f]+\.slice")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """The claims of a container: the unit that it names, its control groups and their units."""
+    """The claims of a container: the unit that it names, its control groups and their units.
+
+    ``group`` is its own control group, from which ``groups`` and ``scopes`` follow.
+    """
 
     unit: str = ""
+    group: str = ""
     groups: tuple[str, ...] = ()
     scopes: tuple[str, ...] = ()
 
@@ -58,6 +62,8 @@ class Ownership:
         For a unit these are the containers that claim it: they have its metadata. For a container
         they are the units that it claims, or claimed before: they may be hidden or shown.
         """
+        if self._claims_as_before(instance):
+            return set()
         affected = self.drop(instance)
         if instance.traits.is_unit:
             self._units[instance.id] = instance.key
@@ -67,11 +73,23 @@ class Ownership:
             self._unit_by_alias |= dict.fromkeys(instance.aliases, instance.id)
             return affected | self.claimants(instance.id)
         group = instance.control_group
-        claim = Claim(unit=instance.unit, groups=_ancestors(group), scopes=tuple(_scopes(group)))
+        claim = Claim(
+            unit=instance.unit,
+            group=group,
+            groups=_ancestors(group),
+            scopes=tuple(_scopes(group)),
+        )
         self._claims[instance.key] = claim
         for index, name in self._entries(claim):
             index.setdefault(name, set()).add(instance.key)
         return affected | self._claimed_units(claim)
+
+    def _claims_as_before(self, instance: Instance) -> bool:
+        claim = self._claims.get(instance.key)
+        return claim is not None and (claim.unit, claim.group) == (
+            instance.unit,
+            instance.control_group,
+        )
 
     def drop(self, instance: Instance) -> set[Key]:
         """Remove an instance; return the same keys as ``put``."""

@@ -6,9 +6,8 @@ is hidden: its container appears a moment after the unit starts and disappears a
 ends. ``status.py`` adds capabilities' results.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields, replace
-from operator import attrgetter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from koi_agent.core.events import (
     Absent,
@@ -29,6 +28,7 @@ from koi_agent.core.events import (
     GoneReason,
     Listing,
     Lost,
+    Outdated,
     Result,
     Seen,
     Started,
@@ -39,13 +39,10 @@ from koi_agent.core.events import (
 from koi_agent.core.instance import Instance, copied
 from koi_agent.core.key import Key
 from koi_agent.core.ownership import Ownership, in_place_of
+from koi_agent.core.reports import difference, is_same
 from koi_agent.core.status import StatusTable
 
 Ids = dict[str, Instance]
-
-_SET_HERE = {"discovered_at", "stale", "announcements", "checked"}
-_REPORTED = attrgetter(*(field.name for field in fields(Instance) if field.name not in _SET_HERE))
-"""The fields that a backend reports. In a list of thousands hardly one instance has changed."""
 
 
 class Registry:
@@ -97,7 +94,7 @@ class Registry:
         held = self._tracked[listing.backend]
         listed = {instance.id: instance for instance in listing.instances}
         for id_ in (held.keys() | listed.keys()) - listing.touched:
-            yield id_, _difference(held.get(id_), listed.get(id_))
+            yield id_, difference(held.get(id_), listed.get(id_))
 
     def apply(self, change: Change, now: int) -> list[Event]:
         """Apply a change at ``now`` (microseconds since the epoch); return its events in order."""
@@ -109,10 +106,8 @@ class Registry:
         match change:
             case Listing():
                 return self._apply_listing(change, now)
-            case Seen(instance):
-                return self._refresh(self._track(instance, now), "")
-            case Gone():
-                return self._refresh(self._untrack(change.backend, change.id), change.reason)
+            case Seen() | Gone() | Outdated():
+                return self._apply_to_one(change, now)
             case Lost() | Absent():
                 return self._apply_loss(change)
             case Announced() | Checked():
@@ -121,6 +116,15 @@ class Registry:
                 return self._follow(backend, kind)
             case Unfollowed(backend):
                 return self._unfollow(backend)
+
+    def _apply_to_one(self, change: Seen | Gone | Outdated, now: int) -> list[Event]:
+        match change:
+            case Seen(instance):
+                return self._refresh(self._track(instance, now), "")
+            case Gone():
+                return self._refresh(self._untrack(change.backend, change.id), change.reason)
+            case Outdated(backend, id_):
+                return self._mark_stale(backend, [id_])
 
     def _follow(self, backend: str, kind: str) -> list[Event]:
         self._tracked[backend] = {}
@@ -148,9 +152,7 @@ class Registry:
         for id_ in held.keys() - listed - listing.touched:
             affected |= self._untrack(listing.backend, id_)
         for instance in listing.instances:
-            known = held.get(instance.id)
-            unchanged = known is not None and not known.stale and _same(known, instance)
-            if instance.id not in listing.touched and not unchanged:
+            if instance.id not in listing.touched:
                 affected |= self._track(instance, now)
         events = self._refresh(affected, "not listed")
         events += self._update_backend(
@@ -173,6 +175,8 @@ class Registry:
     def _track(self, reported: Instance, now: int) -> set[Key]:
         """Store what a backend reports; return the keys that may look different."""
         known = self._tracked[reported.backend].get(reported.id)
+        if known and not known.stale and is_same(known, reported):
+            return set()
         first = known.discovered_at if known else now
         instance = copied(reported, discovered_at=first, stale=False)
         self._tracked[reported.backend][reported.id] = instance
@@ -195,7 +199,7 @@ class Registry:
         events: list[Event] = []
         if before.state is BackendState.SYNCED:
             events.append(BackendDisconnected(change.backend, change.reason))
-            events += self._mark_stale(change.backend)
+            events += self._mark_stale(change.backend, list(self._tracked[change.backend]))
         state = BackendState.FAILED if isinstance(change, Lost) else BackendState.ABSENT
         if before.last_sync:
             state = BackendState.STALE
@@ -204,11 +208,12 @@ class Registry:
         )
         return events + self._refresh_waiting(before)
 
-    def _mark_stale(self, backend: str) -> list[Event]:
+    def _mark_stale(self, backend: str, ids: Sequence[str]) -> list[Event]:
         held = self._tracked[backend]
-        for id_, instance in held.items():
-            held[id_] = copied(instance, stale=True)
-        return self._refresh({instance.key for instance in held.values()}, "")
+        fresh = [id_ for id_ in ids if id_ in held and not held[id_].stale]
+        for id_ in fresh:
+            held[id_] = copied(held[id_], stale=True)
+        return self._refresh({held[id_].key for id_ in fresh}, "")
 
     def _refresh_waiting(self, before: BackendStatus) -> list[Event]:
         """Refresh what waits for a backend, if its right to claim has changed."""
@@ -285,13 +290,3 @@ class Registry:
 def _may_claim(status: BackendStatus) -> bool:
     """Return True if the backend may still report the container of a unit that waits for it."""
     return status.state not in (BackendState.ABSENT, BackendState.FAILED)
-
-
-def _same(held: Instance, listed: Instance) -> bool:
-    return bool(_REPORTED(held) == _REPORTED(listed))
-
-
-def _difference(held: Instance | None, listed: Instance | None) -> str:
-    if held is None or listed is None:
-        return "added" if listed else "removed"
-    return "" if _same(held, listed) else "changed"

@@ -16,9 +16,10 @@ from typing import Never
 from koi_agent.core.backoff import pauses
 from koi_agent.core.contracts import Backend, Session
 from koi_agent.core.errors import BackendAbsent, BackendLost, ungrouped
-from koi_agent.core.events import Absent, Change, Gone, Listing, Lost, Seen
+from koi_agent.core.events import Absent, Change, Gone, Listing, Lost, Outdated, Seen
 from koi_agent.core.message_ids import MessageId, journal_fields
 from koi_agent.follow.deadlines import Deadlines
+from koi_agent.follow.slices import SLICE, apply_in_slices
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +34,6 @@ LIST_TIMEOUT = 60.0
 CLOSE_TIMEOUT = 10.0
 COMPARED = 500
 """Listed instances that are compared before the event loop gets its turn."""
-SLICE = 50
-"""Differences that are applied before the event loop gets its turn."""
 SECOND_LOOK = 2.0
 """Seconds after which a difference that no event explains is checked by a second list."""
 
@@ -96,11 +95,13 @@ class Follower:
                 self._attempt = attempt
             if attempt.cancelled():  # by renew()
                 continue
+            had_listed = self._early_events is None
+            if had_listed:
+                await self._outdate_in_slices()
             self._apply(attempt.result())
             self.settled.set()
             if asyncio.get_running_loop().time() > self._steady_at:
                 returns = pauses(FIRST_PAUSE, LONGEST_RETURN)
-            had_listed = self._early_events is None
             if had_listed:
                 attempts = pauses(FIRST_PAUSE, LONGEST_PAUSE)
             if await self._pause(next(returns if had_listed else attempts)):
@@ -244,17 +245,21 @@ class Follower:
         A list is applied at once, which would block the event loop for thousands of differences.
         Events since the request (``touched``) are newer than the list.
         """
-        if len(different) <= SLICE:
-            return
-        changes: list[Seen | Gone] = [Seen(one) for one in listing.instances if one.id in different]
+        is_first = self._early_events is not None  # all that is known may be stale since a loss
+        changes: list[Seen | Gone] = [
+            Seen(one) for one in listing.instances if is_first or one.id in different
+        ]
         for id_, difference in different.items():
             if difference == "removed":
                 changes.append(Gone(backend=self.name, id=id_, reason="not listed"))
-        for number, change in enumerate(changes):
-            if _id(change) not in touched:
-                self._apply(change)
-            if number % SLICE == 0:
-                await asyncio.sleep(0)
+        if len(changes) > SLICE:
+            await apply_in_slices(self._apply, (one for one in changes if _id(one) not in touched))
+
+    async def _outdate_in_slices(self) -> None:
+        """Mark many instances as outdated in slices, before the loss itself does so at once."""
+        held = list(self._differences(Listing(backend=self.name, instances=())))
+        if len(held) > SLICE:
+            await apply_in_slices(self._apply, (Outdated(self.name, id_) for id_, _ in held))
 
     async def _request_list(self, session: Session) -> Listing:
         """Return a list, with the ids of events that arrived since the request."""

@@ -70,8 +70,10 @@ class ContainerGroups:
             return group
         async with self._searching:  # the search before may have found the place of this one
             group = self._in_known_place(id_)
+            if group or time.monotonic() < self._not_before:
+                return group
             # A host may have thousands of control groups: the event loop must not wait for them.
-            return group or await asyncio.to_thread(self._search, id_)
+            return await asyncio.to_thread(self._search, id_)
 
     def _exists(self, group: str) -> bool:
         inside = group.strip("/")
@@ -100,8 +102,6 @@ class ContainerGroups:
     def _search(self, id_: str) -> str:
         """Search all directories, nearest to the root first."""
         began = time.monotonic()
-        if began < self._not_before:
-            return ""
         for parent, name in _groups(self._root):
             before, found, after = name.partition(id_)
             if found and before in _BEFORE and after in _AFTER:

@@ -3,7 +3,6 @@
 import grp
 import hashlib
 import os
-import platform
 import pwd
 import shlex
 import socket
@@ -32,6 +31,8 @@ def _release(field: str) -> Meaning:
     """Return the meaning of a field of os-release(5); one that is not set is empty."""
 
     def read() -> str | None:
+        import platform  # noqa: PLC0415 - few unit files need it
+
         try:
             return platform.freedesktop_os_release().get(field, "")
         except OSError:

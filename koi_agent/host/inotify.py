@@ -5,7 +5,6 @@ watch can save.
 """
 
 import asyncio
-import errno
 import os
 import struct
 from typing import TYPE_CHECKING, Final, Self
@@ -63,14 +62,6 @@ class Inotify:
         return _checked(
             self._libc.inotify_add_watch(self._descriptor, os.fsencode(path), mask), path
         )
-
-    def remove(self, watch: int) -> None:
-        """Remove a watch, which the kernel may have removed already."""
-        try:
-            _checked(self._libc.inotify_rm_watch(self._descriptor, watch))
-        except OSError as error:
-            if error.errno != errno.EINVAL:
-                raise
 
     def read(self) -> list[tuple[int, int, str]]:
         """Return events without waiting: watch, mask and the name within a watched directory."""

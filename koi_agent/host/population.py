@@ -33,6 +33,8 @@ class PopulationWatch:
             self._files.pop(owner, None)
             self._runs[owner] = run
         file = f"{self._root}/{control_group.strip('/')}/cgroup.events"
+        if self._files.get(owner) == file:
+            return  # watched already
         inotify = self._opened()
         if not (self._root and control_group and inotify):
             return

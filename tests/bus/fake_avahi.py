@@ -9,7 +9,7 @@ from koi_agent.bus.client import Connection, ReconnectingBus
 from koi_agent.bus.marshalling import marshal
 from koi_agent.bus.messages import Header, Message, MessageType
 from koi_agent.capabilities.mdns.avahi.connections import GROUP, SERVER
-from koi_agent.capabilities.mdns.avahi.entries import AVAHI
+from koi_agent.capabilities.mdns.bus_names import AVAHI
 
 MOST_GROUPS: Final = 1024
 MOST_ENTRIES: Final = 32
@@ -24,7 +24,7 @@ class FakeAvahi:
     """A service inside its context; ``groups`` has the entries of committed groups by path.
 
     ``stuck`` has the states that the next committed groups have instead of established; None is
-    a group that is lost.
+    a group that is lost. ``asked`` has the methods that were called, in order.
     """
 
     def __init__(self, address: str) -> None:
@@ -32,6 +32,7 @@ class FakeAvahi:
         self.clients: Counter[str] = Counter()
         self.most: dict[str, int] = {}
         self.stuck: list[int | None] = []
+        self.asked: list[str] = []
         self._states: dict[str, int | None] = {}
         self._bus = ReconnectingBus(address, self._answer)
         self._pending: dict[str, list[list[Any]]] = {}
@@ -52,6 +53,7 @@ class FakeAvahi:
 
     def _answer(self, link: Connection, message: Message) -> None:
         asked = message.header
+        self.asked.append(asked.member)
         try:
             signature, values = self._done(asked, message.values())
         except Refusal as refusal:

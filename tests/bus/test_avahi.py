@@ -9,8 +9,9 @@ from dataclasses import replace
 import pytest
 
 from koi_agent.announce.feed import Feed
-from koi_agent.capabilities.mdns.avahi.provider import Avahi, Session
+from koi_agent.capabilities.mdns.providers import Avahi
 from koi_agent.capabilities.mdns.records import HostName, MdnsRecord, Service
+from koi_agent.core.contracts import ProviderSession
 from koi_agent.core.errors import ProviderLost
 from koi_agent.core.instance import RecordState, RecordStatus
 from koi_agent.core.key import Key
@@ -42,7 +43,7 @@ def web(owner: str, name: str, port: int) -> Service:
     return Service(owner=key(owner), name=name, type="_http._tcp", port=port)
 
 
-async def put(session: Session, numbers: range) -> None:
+async def put(session: ProviderSession[MdnsRecord], numbers: range) -> None:
     for number in numbers:
         await session.put(key(f"a{number}"), host(f"a{number}"))
 
@@ -193,6 +194,21 @@ async def test_a_record_that_changes_leaves_the_others_and_its_own_addresses_alo
             ["blog", "_http._tcp"],
         ]
         assert len(avahi.groups) == 4
+
+
+async def test_the_groups_of_all_records_of_an_instance_are_made_together(
+    bus: PrivateBus, avahi: FakeAvahi
+) -> None:
+    name = HostName(owner=key("a"), name="a", addresses=("192.0.2.7", "2001:db8::7"))
+    async with Avahi(bus.address).session(lambda *_: None) as session:
+        avahi.asked.clear()
+        await session.put(key("a"), [web("a", "shop", 80), web("a", "blog", 81), name])
+        assert avahi.asked == [
+            *4 * ["EntryGroupNew"],
+            *2 * ["AddService"],
+            *2 * ["AddAddress"],
+            *4 * ["Commit"],
+        ]
 
 
 async def test_a_connection_that_is_lost_ends_the_session_for_its_groups_are_gone(

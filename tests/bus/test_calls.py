@@ -115,7 +115,7 @@ async def test_unreadable_reply_is_an_error_of_the_call(tmp_path: Path) -> None:
 
 
 async def test_call_ends_a_pause_of_reading(bus: PrivateBus) -> None:
-    hour = Timing(read_pause=3600.0, long_read_pause=3600.0)
+    hour = Timing(read_pause=3600.0)
     received = asyncio.Event()
 
     def deliver(_items: Sequence[Signal | Changed]) -> None:

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from koi_agent.capabilities.mdns.avahi.provider import Avahi
+from koi_agent.capabilities.mdns.providers import Avahi
 from koi_agent.capabilities.mdns.records import HostName, MdnsRecord, Service
 from koi_agent.core.instance import RecordState, RecordStatus
 from koi_agent.core.key import Key

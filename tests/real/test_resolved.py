@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from koi_agent.announce.feed import Feed
+from koi_agent.capabilities.mdns.providers import Resolved
 from koi_agent.capabilities.mdns.records import Service
-from koi_agent.capabilities.mdns.resolved import Resolved
 from koi_agent.core.instance import RecordState
 from koi_agent.core.key import Key
 from tests.bus.far_ends import far_end

@@ -147,3 +147,28 @@ async def test_a_container_that_is_only_listed_has_no_metadata_yet(tmp_path: Pat
         container = engine.containers.run(labels={"koi.announce": "web"})
         await eventually(lambda: engine.registry.visible, "it is listed")
         assert engine.known(container).metadata.enable is None
+
+
+@pytest.mark.parametrize("image_labels", [False, True], ids=["own", "all"])
+@pytest.mark.parametrize("kind", ["docker", "podman"])
+async def test_labels_are_parsed_once_in_a_containers_life(
+    tmp_path: Path, kind: str, *, image_labels: bool
+) -> None:
+    async with followed(tmp_path, kind, image_labels=image_labels) as engine:
+        engine.fake.images[DIGITS] = image()
+        container = engine.containers.run(image=ID, labels={"koi.announce": "web"})
+        assert (await inspected(engine, container)).metadata.name == "web"
+        # No engine changes them, so that those of a later inspection are not read.
+        container.labels = {"koi.announce": "other"}
+        for _ in range(2):
+            engine.containers.toggle_network(container)
+            await engine.settle()
+            assert set(engine.known(container).ips) >= set(container.networks.values())
+        assert engine.known(container).metadata.name == "web"
+
+
+async def test_a_variable_counts_although_a_list_had_the_labels(tmp_path: Path) -> None:
+    async with followed(tmp_path, settled=False, tunables=SOON) as engine:
+        engine.faults.statuses["inspect"] = deque([500])
+        container = engine.containers.run(environment=("KOI_MDNS_ANNOUNCE=web",))
+        assert (await inspected(engine, container)).metadata.name == "web"

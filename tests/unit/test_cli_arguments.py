@@ -105,7 +105,7 @@ def test_an_error_is_printed_on_one_line(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_clients_import_neither_the_agent_nor_a_backend() -> None:
-    program = "import sys, koi_agent.__main__; print(*sys.modules)"
+    program = "import sys, koi_agent.__main__, koi_agent.cli.commands; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     loaded = done.stdout.decode().split()
     assert "koi_agent.cli.commands" in loaded

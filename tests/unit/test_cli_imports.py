@@ -48,7 +48,6 @@ AGENT = (
 )
 """The agent's own parts, which no client needs."""
 LIGHT = {
-    "--version": ("config", "core.schema", "core.instance", "bus", "cli.table"),
     "list": ("config", "core.schema", "core.instance", "cli.resolve"),
     "list --backend=docker --sort=name": ("core.schema", "cli.resolve"),
     "list -q": ("config", "core.schema", "core.instance", "cli.resolve"),
@@ -90,6 +89,10 @@ def test_command_loads_no_slow_library_and_no_part_that_it_does_not_need(line: s
     assert "koi_agent.cli.commands" in modules
     assert not among(modules, SLOW)
     assert not among(modules, [f"koi_agent.{part}" for part in (*AGENT, *LIGHT[line])])
+
+
+def test_version_loads_nothing() -> None:
+    assert not among(loaded("--version"), [*SLOW, "koi_agent.cli", "enum", "re", "typing"])
 
 
 @pytest.mark.parametrize("line", ["watch", "doctor", "--help", "list --help"])

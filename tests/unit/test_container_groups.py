@@ -158,3 +158,16 @@ def test_process_is_found_in_a_group_and_below(root: Path) -> None:
 def test_own_process_has_a_group_and_one_that_is_gone_has_none() -> None:
     assert group_of_process(os.getpid()).startswith("/")
     assert group_of_process(2**22 + 1) == ""
+
+
+async def test_a_container_whose_group_is_nowhere_costs_no_search_until_the_pause_ends(
+    root: Path, processes: Path
+) -> None:
+    for number in range(300):
+        made(root, f"/unrelated/{number}")
+    groups = ContainerGroups(root, processes)
+    assert await groups.find(ID, PID) == ""
+    # The search runs in a thread, for which a coroutine must wait. Without one it ends at once.
+    with pytest.raises(StopIteration) as ended:
+        groups.find(OTHER, PID).send(None)
+    assert ended.value.value == ""

@@ -252,6 +252,24 @@ async def test_a_container_that_survives_its_stop_signal_is_inspected() -> None:
     assert engine.brief == ["+stopping", "+running"]
 
 
+@pytest.mark.parametrize("restarts", [False, True], ids=["stopped", "restarted"])
+async def test_a_container_that_has_stopped_is_not_inspected_for_its_stop_signal(
+    *, restarts: bool
+) -> None:
+    engine = Engine(container(), container(DB), tunables=Tunables(stop_check=0.01))
+    engine.emits("kill", signal=15)
+    engine.emits("kill", DB, signal=15)  # its check comes after that of the other one
+    engine.emits("die", exit_code=143)
+    if restarts:
+        engine.emits("start")
+        assert await engine.queue.get() == WEB
+        engine.queue.finish(WEB)
+        engine.tracker.apply_inspection(WEB, container(), 1.0)
+    async with asyncio.timeout(60):
+        assert await engine.queue.get() == DB
+    assert engine.queued() == []
+
+
 def test_pause_and_rename_need_no_inspection() -> None:
     engine = Engine(container())
     engine.emits("pause")

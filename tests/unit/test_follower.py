@@ -298,6 +298,30 @@ async def test_many_differences_of_a_list_are_applied_in_slices_before_it() -> N
         assert engine.drift == 0
 
 
+@in_virtual_time
+async def test_many_instances_are_outdated_in_slices_before_a_loss_and_seen_after_it() -> None:
+    units = [unit(f"{number}.service") for number in range(120)]
+    runtime = Runtime(*units)
+    async with following(runtime) as engine:
+        runtime.lose()
+        await asyncio.sleep(5)
+        assert kinds(engine)[121:] == [*["Outdated"] * 120, "Lost", *["Seen"] * 120, "Listing"]
+        assert not any(one.stale for one in engine.registry.visible.values())
+
+
+@in_virtual_time
+async def test_other_tasks_run_while_thousands_of_instances_are_outdated() -> None:
+    runtime = Runtime(*(unit(f"{number}.service") for number in range(1000)))
+    async with following(runtime) as engine:
+        runtime.lose()
+        seen: set[int] = set()
+        while engine.registry.backends["systemd"].state is BackendState.SYNCED:
+            await asyncio.sleep(0)
+            seen.add(sum(one.stale for one in engine.registry.visible.values()))
+        assert max(b - a for a, b in pairwise(sorted(seen))) <= 50
+        assert max(seen) == 1000
+
+
 def test_repeated_reason_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     async def scenario() -> None:
         runtime = Runtime(A)

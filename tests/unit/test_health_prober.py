@@ -11,7 +11,8 @@ import pytest
 
 from koi_agent.announce.feed import Feed
 from koi_agent.capabilities.health.checks import HealthCheck
-from koi_agent.capabilities.health.prober import Prober, ProberSession
+from koi_agent.capabilities.health.prober import ProberSession
+from koi_agent.capabilities.health.provider import Prober
 from koi_agent.core.events import Change, Checked, CheckStatus
 from koi_agent.core.instance import CheckKind, Health
 from koi_agent.core.key import Key
@@ -60,10 +61,8 @@ class Results:
 @asynccontextmanager
 async def probing() -> AsyncIterator[tuple[ProberSession, Results]]:
     results = Results()
-    async with (
-        Prober(results.apply).session(lambda _key, _status: None) as session,
-        asyncio.TaskGroup() as group,
-    ):
+    session = ProberSession(results.apply)
+    async with asyncio.TaskGroup() as group:
         task = group.create_task(session.run())
         try:
             yield session, results

@@ -31,22 +31,13 @@ def test_event_of_a_watched_file_has_no_name(tmp_path: Path) -> None:
         assert set(watches.read()) == {(one, inotify.MODIFY, "")}
 
 
-def test_removed_watch_has_no_events(tmp_path: Path) -> None:
-    with Inotify() as watches:
-        one = watches.add(str(tmp_path), inotify.CREATE)
-        watches.remove(one)
-        (tmp_path / "a").touch()
-        assert watches.read() == [(one, inotify.IGNORED, "")]
-
-
-def test_watch_of_a_deleted_file_can_be_removed(tmp_path: Path) -> None:
+def test_deleted_file_ends_its_watch(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.touch()
     with Inotify() as watches:
         one = watches.add(str(path), inotify.DELETE_SELF)
         path.unlink()
         assert watches.read() == [(one, inotify.DELETE_SELF, ""), (one, inotify.IGNORED, "")]
-        watches.remove(one)
 
 
 def test_missing_path_is_named(tmp_path: Path) -> None:
@@ -61,8 +52,6 @@ def test_closed_instance_can_not_be_used_but_closed_again(tmp_path: Path) -> Non
     watches.close()
     with pytest.raises(OSError, match="Bad file descriptor"):
         watches.add(str(tmp_path), inotify.CREATE)
-    with pytest.raises(OSError, match="Bad file descriptor"):
-        watches.remove(1)
 
 
 def test_overflow_is_an_event(tmp_path: Path) -> None:

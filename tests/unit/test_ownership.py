@@ -19,6 +19,7 @@ from koi_agent.core.events import (
 )
 from koi_agent.core.instance import Instance, KoiMetadata, PortMapping, PortSource, Protocol
 from koi_agent.core.key import Key
+from koi_agent.core.ownership import Ownership
 from koi_agent.core.registry import Registry
 from tests.unit.things import Reader, container, gone, listing, short_forms, unit
 
@@ -134,6 +135,18 @@ def test_unit_is_visible_again_when_the_container_claims_another_one() -> None:
         "~c",
         "+a.service",
     ]
+
+
+@pytest.mark.parametrize("one", [NAMED, INSIDE], ids=["by name", "by control group"])
+def test_report_of_a_container_affects_the_unit_only_if_the_claim_changes(one: Instance) -> None:
+    ownership = Ownership()
+    ownership.put(WEB)
+    assert ownership.put(one) == {WEB.key}
+    assert ownership.put(replace(one, state_detail="paused")) == set()
+    assert ownership.put(replace(one, unit="", control_group="")) == {WEB.key}
+    assert ownership.put(one) == {WEB.key}
+    assert ownership.drop(one) == {WEB.key}
+    assert ownership.put(one) == {WEB.key}
 
 
 def test_unit_that_moves_into_the_control_group_of_a_container_is_claimed() -> None:

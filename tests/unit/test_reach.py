@@ -1,5 +1,6 @@
 """From where other hosts reach a port, by what binds, what publishes and what filters."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -17,7 +18,7 @@ from koi_agent.core.instance import (
     Protocol,
     Traits,
 )
-from koi_agent.core.reach.addresses import Family
+from koi_agent.core.reach.addresses import Family, family_set
 from koi_agent.core.reach.filters import AddressFilter
 from koi_agent.core.reach.local import NotFromHere, Target, targets
 from koi_agent.core.reach.model import Endpoint, Reachability, places, reachability
@@ -361,6 +362,12 @@ def test_a_check_goes_through_the_loopback_interface(
             continue
         with pytest.raises(NotFromHere, match="RestrictNetworkInterfaces="):
             targets(unit, bind, HOST)
+
+
+@pytest.mark.parametrize("of", [(Family.IPV4,), (Family.IPV6,), tuple(Family)])
+def test_thousands_of_endpoints_share_a_set_of_families(of: Sequence[Family]) -> None:
+    assert family_set(of) == set(of)
+    assert family_set(iter(of)) is family_set(of)
 
 
 def test_an_endpoint_without_a_family_is_not_made() -> None:

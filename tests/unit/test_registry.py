@@ -12,6 +12,7 @@ from koi_agent.core.events import (
     Event,
     Listing,
     Lost,
+    Outdated,
     Seen,
     Started,
     Stopped,
@@ -195,6 +196,25 @@ def test_differences_name_the_kind_and_skip_touched_instances() -> None:
 def test_fields_set_by_the_registry_are_not_differences() -> None:
     here = registry(listing("systemd", A), LOST)
     assert differing(here, listing("systemd", A)) == {}
+
+
+def test_an_outdated_instance_is_stale_until_it_is_seen() -> None:
+    here = registry(listing("systemd", A, B), Outdated("systemd", A.id))
+    assert here.visible[A.key].stale
+    assert not here.visible[B.key].stale
+    assert short_forms(here.apply(Seen(A), 3)) == ["~a.service"]
+    assert not here.visible[A.key].stale
+
+
+def test_an_outdated_instance_that_is_gone_causes_no_event() -> None:
+    here = registry(listing("systemd", A), gone(A))
+    assert here.apply(Outdated("systemd", A.id), 3) == []
+
+
+def test_a_report_that_changes_nothing_causes_no_event() -> None:
+    here = registry(listing("systemd", A))
+    assert here.apply(Seen(replace(A)), 3) == []
+    assert here.generation == registry(listing("systemd", A)).generation
 
 
 def test_generation_increases_with_each_effective_change() -> None:

@@ -88,6 +88,19 @@ async def test_unit_stops_by_the_timer_of_run() -> None:
     session.close()
 
 
+async def test_new_unit_is_read_by_calls_that_are_sent_together() -> None:
+    systemd, delivered = FakeConnection(), Delivered()
+    session = await opened(systemd, delivered)
+    names = [f"new{number}.service" for number in range(10)]
+    systemd.receive([one for name in names for one in changed("active/running", name, pid=1)])
+    async with asyncio.timeout(60), running(session):
+        while len(delivered) < len(names):
+            delivered.arrived.clear()
+            await delivered.arrived.wait()
+    assert systemd.together == [4] * len(names)
+    session.close()
+
+
 async def test_closed_session_delivers_nothing() -> None:
     systemd, delivered = FakeConnection(), Delivered()
     session = await opened(systemd, delivered)

@@ -6,6 +6,7 @@ import pytest
 
 from koi_agent.backends.systemd.loaded_units import LOADED
 from koi_agent.backends.systemd.queries import CheckLoaded, FindListeners
+from koi_agent.backends.systemd.unit_table import CONFIRM
 from koi_agent.config import SystemdConfig
 from tests.unit.unit_table_harness import Harness, changed, path, row, unit_new, unit_removed
 
@@ -59,6 +60,30 @@ async def test_loaded_unit_that_does_not_run_is_not_read() -> None:
     await made.reconciler.answer(CheckLoaded())
     assert made.delivered() == ["web gone"]
     assert made.systemd.read == []
+
+
+async def test_loaded_unit_whose_signal_comes_before_the_list_is_not_read_for_the_list() -> None:
+    made = await running()
+    made.receive(*changed("inactive/dead", pid=0), unit_removed("web.service"))
+    await made.settle()
+    made.receive(unit_new("web.service"))
+    made.systemd.read.clear()
+    made.systemd.rows = [row("web.service")]
+    made.systemd.meanwhile = [("units", changed("active/running", pid=7, run=b"b"))]
+    await made.reconciler.answer(CheckLoaded())
+    assert made.delivered() == ["web gone", "web active/running"]
+    assert made.systemd.read == []
+
+
+async def test_unit_that_a_list_has_read_since_it_was_unloaded_is_not_read_again() -> None:
+    made = await running()
+    made.receive(*changed("inactive/dead", pid=0), unit_removed("web.service"))
+    await made.settle()
+    made.receive(*changed("active/running", pid=7, run=b"b"))
+    made.systemd.rows = [row("web.service")]
+    await made.listed()
+    await made.wait(CONFIRM)
+    assert await made.reads() == []
 
 
 async def test_unit_that_is_unloaded_while_it_runs_is_gone() -> None:

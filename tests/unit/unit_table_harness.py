@@ -12,6 +12,7 @@ from koi_agent.backends.systemd.stops import COLLECT
 from koi_agent.backends.systemd.unit_files import UnitFileReader
 from koi_agent.backends.systemd.unit_table import UnitTable
 from koi_agent.backends.systemd.units import ROOT
+from koi_agent.bus.calls import Call
 from koi_agent.bus.client import CallError, Connection
 from koi_agent.bus.object_paths import encode
 from koi_agent.bus.signals import Changed, Signal
@@ -27,7 +28,8 @@ class FakeConnection:
     """A connection to a fake manager: ``rows`` of its list, properties by object path.
 
     ``meanwhile`` are signals for ``receive`` that arrive while the list ("units") or a path is
-    read. ``calls`` are the members called, ``read`` the paths read.
+    read. ``calls`` are the members called, ``read`` the paths read, and ``together`` the numbers of
+    calls that were sent at one time.
     """
 
     address = "unix:path=/fake"
@@ -37,6 +39,7 @@ class FakeConnection:
         self.properties: dict[str, dict[str, Any]] = {PATH: {"Version": version}}
         self.calls: list[str] = []
         self.read: list[str] = []
+        self.together: list[int] = []
         self.meanwhile: list[tuple[str, list[Item]]] = []
         self.receive: Callable[[Sequence[Item]], None] = lambda _items: None
         self.is_lost = asyncio.Event()
@@ -50,6 +53,20 @@ class FakeConnection:
 
     async def get(self, _destination: str, path: str, _interface: str, name: str) -> object:
         await asyncio.sleep(0)
+        return self._property(path, name)
+
+    async def call_all(self, calls: Sequence[Call]) -> list[list[Any] | CallError]:
+        self.together.append(len(calls))
+        await asyncio.sleep(0)
+        return [self._reply(call.target[1], call.body[1]) for call in calls]
+
+    def _reply(self, path: str, name: str) -> list[Any] | CallError:
+        try:
+            return [self._property(path, name)]
+        except CallError as error:
+            return error
+
+    def _property(self, path: str, name: str) -> object:
         self.read.append(path)
         self._receive_meanwhile(path)
         known = {"ControlGroup": path, **self.properties.get(path, {})}

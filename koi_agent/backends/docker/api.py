@@ -1,10 +1,11 @@
 """The one door to aiodocker: what is requested of a Docker or Podman engine.
 
-aiodocker inspects Docker's containers, on the session of the shared client, which bounds its
-responses. The shared client itself does the rest: aiodocker decodes a list in one piece, which
-would stop everything else for as long as thousands of containers take; its event stream has no
-bound of a line, loses the time of an event and can't be opened twice; and it speaks the newest API
-version that the engine knows, not the newest that we know.
+aiodocker inspects images and services, on the session of the shared client, which bounds its
+responses. The shared client itself does the rest. Inspections of containers come by the thousand,
+and aiodocker takes most of the time of each. It decodes a list in one piece, which would stop
+everything else for as long as thousands of containers take. Its event stream has no bound of a
+line, loses the time of an event and can't be opened twice. It speaks the newest API version that
+the engine knows, not the newest that we know.
 """
 
 import asyncio
@@ -98,12 +99,9 @@ class DockerAPI:
 
     async def inspect_container(self, id_: str) -> object:
         """Return an inspection; raise ``NoSuchContainer``, ``BadInput`` or ``BackendLost``."""
+        api = _LIBPOD if self.engine.kind.is_libpod else self.engine.api_version
         try:
-            if self.engine.kind.is_libpod:
-                return await self._client.get_json(f"{_LIBPOD}/containers/{id_}/json")
-            with _translated(self._client, f"GET /containers/{id_:.12}/json"):
-                async with asyncio.timeout(self._client.limits.response):
-                    return await self._docker.containers.container(id_).show()
+            return await self._client.get_json(f"{api}/containers/{id_}/json")
         except RequestRefused as refused:
             if refused.status == 404:
                 raise NoSuchContainer(f"container {id_:.12}: no such container") from refused
@@ -111,11 +109,20 @@ class DockerAPI:
 
     async def inspect_service(self, id_: str) -> object:
         """Return a service of the swarm; raise ``RequestRefused`` or ``BackendLost``."""
-        return await self._client.get_json(f"{self.engine.api_version}/services/{id_}")
+        async with self._asked(f"GET /services/{id_}"):
+            return await self._docker.services.inspect(id_)
 
     async def inspect_image(self, id_: str) -> object:
         """Return the inspection of an image by its digits; raise ``BackendLost``."""
-        return await self._client.get_json(f"{self.engine.api_version}/images/{id_}/json")
+        async with self._asked(f"GET /images/{id_:.12}/json"):
+            return await self._docker.images.inspect(id_)
+
+    @asynccontextmanager
+    async def _asked(self, request: str) -> AsyncIterator[None]:
+        """Bound a request of aiodocker in time, and translate its errors."""
+        with _translated(self._client, request):
+            async with asyncio.timeout(self._client.limits.response):
+                yield
 
     async def open_events(self, since: str) -> LineStream:
         """Return the event stream once it has begun; raise ``BackendLost``.

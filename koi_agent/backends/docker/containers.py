@@ -162,8 +162,10 @@ def _first_known(
     )
 
 
-def container_from_inspection(value: object, kind: Kind) -> Container:
-    """Parse an inspection; raise ``BadInput``."""
+def container_from_inspection(
+    value: object, kind: Kind, known: ContainerLabels | None = None
+) -> Container:
+    """Parse an inspection; raise ``BadInput``. Labels that are known are not parsed again."""
     record = as_object(value)
     id_ = get_id(record, "Id")
     config, state = get_object(record, "Config"), get_object(record, "State")
@@ -191,7 +193,7 @@ def container_from_inspection(value: object, kind: Kind) -> Container:
         unsupported_ports=ports.unsupported,
         ips=_ips(network),
         created_at=get_time(record, "Created") * 1_000_000,
-        labels=parse_labels(get_object(config, "Labels"), get_strs(config, "Env"), kind),
+        labels=known or parse_labels(get_object(config, "Labels"), get_strs(config, "Env"), kind),
         inspected=_inspected(record),
     )
 
@@ -235,7 +237,7 @@ def container_from_start(event: Event, kind: Kind) -> Container:
         state=InstanceState.RUNNING,
         status="running",
         created_at=event.time // 1_000_000_000 * 1_000_000,
-        labels=parse_labels(event.labels, (), kind),
+        labels=replace(parse_labels(event.labels, (), kind), is_final=False),
     )
 
 

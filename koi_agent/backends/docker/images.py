@@ -115,13 +115,15 @@ def own_labels(inspection: object, kind: Kind, image: Image) -> ContainerLabels:
     parsed = parse_labels(labels, environment, kind)
     refused = tuple(_refusals(sorted(foreign), image.problem))
     return replace(
-        parsed, metadata=replace(parsed.metadata, refused=(*parsed.metadata.refused, *refused))
+        parsed,
+        metadata=replace(parsed.metadata, refused=(*parsed.metadata.refused, *refused)),
+        is_final=not image.problem,
     )
 
 
 def without_metadata(labels: ContainerLabels) -> ContainerLabels:
     """Return the labels of a container that is not inspected yet: they may be the image's."""
-    return replace(labels, metadata=KoiMetadata())
+    return replace(labels, metadata=KoiMetadata(), is_final=False)
 
 
 def _metadata(config: JSONObject) -> Mapping[str, str]:

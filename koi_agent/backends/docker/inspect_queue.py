@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Set
+from collections.abc import Callable, Set
 
 
 class InspectQueue:
@@ -25,12 +25,15 @@ class InspectQueue:
         for timer in self._timers:
             timer.cancel()
 
-    def put_after(self, seconds: float, id_: str) -> None:
-        """Queue an id after a while."""
+    def put_after(
+        self, seconds: float, id_: str, is_wanted: Callable[[str], bool] | None = None
+    ) -> None:
+        """Queue an id after a while, if ``is_wanted`` returns True for it then."""
 
         def put() -> None:
             self._timers.discard(timer)
-            self.put(id_, urgent=False)
+            if is_wanted is None or is_wanted(id_):
+                self.put(id_, urgent=False)
 
         timer = asyncio.get_running_loop().call_later(seconds, put)
         self._timers.add(timer)

@@ -7,12 +7,18 @@ from dataclasses import replace
 from typing import Never
 
 from koi_agent.backends.docker.api import DockerAPI, NoSuchContainer
-from koi_agent.backends.docker.containers import Container, container_from_inspection
+from koi_agent.backends.docker.containers import (
+    Container,
+    Inspected,
+    container_from_inspection,
+)
 from koi_agent.backends.docker.images import Images, own_labels
 from koi_agent.backends.docker.inspect_queue import InspectQueue
+from koi_agent.backends.docker.labels import ContainerLabels, shorthand
 from koi_agent.backends.docker.services import Services
 from koi_agent.backends.docker.tracker import Tracker
 from koi_agent.backends.docker.tunables import Tunables
+from koi_agent.backends.http_engine.json_fields import as_object, get_object, get_strs
 from koi_agent.core.errors import BackendLost, BadInput
 from koi_agent.core.instance import InstanceState, PortMapping
 from koi_agent.host.container_groups import ContainerGroups
@@ -83,7 +89,7 @@ class Inspector:
         asyncio.get_running_loop().call_later(self._empty_check, self._ask_about_empty, id_)
 
     def _ask_about_empty(self, id_: str) -> None:
-        if not self._tracker.knows(id_):
+        if not self._tracker.known(id_):
             self.population.forget(id_)
         elif self.population.is_empty(id_):
             self._suspects.add(id_)
@@ -121,15 +127,28 @@ class Inspector:
             record = await self._api.inspect_container(id_)
         except NoSuchContainer:
             return None
-        kind = self._api.engine.kind
-        container = container_from_inspection(record, kind)
-        if self._images:
-            image = await self._images.find(self._api, record)
-            container = replace(container, labels=own_labels(record, kind, image))
-            if image.is_transient:
-                self._queue.put_after(self._retry, id_)
+        labels = await self._labels(id_, record)
+        container = container_from_inspection(record, self._api.engine.kind, labels)
         ingress = await self.services.ports_of(container.labels.swarm_service)
         return await self._completed(container, ingress)
+
+    async def _labels(self, id_: str, record: object) -> ContainerLabels | None:
+        """Return the labels of a container if they are known: they never change.
+
+        Without those of the image, the labels are found here. Otherwise the inspection has them.
+        """
+        known = self._tracker.known(id_)
+        config = get_object(as_object(record), "Config")
+        # A list has the labels only. An inspection also has a variable that counts as one.
+        is_complete = known and (known.inspected or not shorthand(get_strs(config, "Env")))
+        if known and known.labels.is_final and is_complete:
+            return known.labels
+        if self._images is None:
+            return None
+        image = await self._images.find(self._api, record)
+        if image.is_transient:
+            self._queue.put_after(self._retry, id_)
+        return own_labels(record, self._api.engine.kind, image)
 
     def _report(self, id_: str, error: BadInput | BackendLost) -> None:
         if isinstance(error, BadInput):
@@ -141,12 +160,21 @@ class Inspector:
     async def _completed(self, container: Container, ingress: tuple[PortMapping, ...]) -> Container:
         """Set the ports of the service and the control group.
 
-        Docker does not name the group, and Podman may name one that is gone.
+        Docker does not name the group, and Podman may name one that is gone. It is searched for
+        once in a run.
         """
-        inspected = container.inspected
+        inspected, known = container.inspected, self._tracker.known(container.id)
         if inspected is None:
             return container
-        pid, named = inspected.main_pid, inspected.control_group
-        group = await self._groups.find(container.id, pid, named=named)
+        before = known and known.inspected
+        if before and before.control_group and _same_run(before, inspected):
+            group = before.control_group
+        else:
+            pid, named = inspected.main_pid, inspected.control_group
+            group = await self._groups.find(container.id, pid, named=named)
         complete = replace(inspected, control_group=group, ingress=ingress)
         return replace(container, inspected=complete)
+
+
+def _same_run(one: Inspected, other: Inspected) -> bool:
+    return (one.main_pid, one.started_at) == (other.main_pid, other.started_at)

@@ -36,7 +36,8 @@ class ContainerLabels:
     ``service``, ``project`` and ``replica`` are those of Compose or of a swarm, ``unit`` is
     Podman's label for the unit that runs the container. A ``one_off`` of ``compose run`` has no
     service. ``swarm_service`` is the ID of the service that the container is a task of. ``notes``
-    are sentences for Explain.
+    are sentences for Explain. ``is_final`` is False if a later response may have more of them: an
+    event adds attributes, and of some images it is not known yet which labels they have.
     """
 
     service: str = ""
@@ -47,6 +48,7 @@ class ContainerLabels:
     swarm_service: str = ""
     metadata: KoiMetadata = field(default_factory=KoiMetadata)
     notes: tuple[str, ...] = ()
+    is_final: bool = True
 
 
 def parse_labels(

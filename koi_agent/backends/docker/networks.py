@@ -55,6 +55,8 @@ class Networks:
 
     def of(self, container: Container) -> Network:
         """Return the network of a container."""
+        if not _joined_id(container):
+            return Network(container)
         *joined, owner = self._chain(container)
         if _joined_id(owner):
             return Network(None)

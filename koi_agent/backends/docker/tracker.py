@@ -114,7 +114,11 @@ class Tracker:
         container = self._containers.get(event.id) if self._kind.kill_names_signal else None
         if container and event.signal and event.signal in FATAL | {_stop_signal(container)}:
             self._table.publish(replace(container, status=STOPPING))
-            self._queue.put_after(self._tunables.stop_check, event.id)
+            self._queue.put_after(self._tunables.stop_check, event.id, self._is_stopping)
+
+    def _is_stopping(self, id_: str) -> bool:
+        container = self._containers.get(id_)
+        return container is not None and container.status == STOPPING
 
     def _on_pause(self, event: Event) -> None:
         self._set_state(event.id, InstanceState.PAUSED)
@@ -177,9 +181,9 @@ class Tracker:
         self._ended.discard(id_)
         self._table.publish(with_last_run(container, before))
 
-    def knows(self, id_: str) -> bool:
-        """Return True if a container runs by what is known."""
-        return id_ in self._containers
+    def known(self, id_: str) -> Container | None:
+        """Return a container that runs by what is known."""
+        return self._containers.get(id_)
 
     def found_dead(self, id_: str, status: str) -> None:
         """Remove a container without a process, whatever state the engine still gives it."""

@@ -5,6 +5,7 @@ the request. What aiohttp raises does not leave this package.
 """
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from functools import partial
@@ -13,6 +14,7 @@ from typing import Any, Final, Self
 
 import aiohttp
 
+from koi_agent.backends.http_engine.connections import Connections
 from koi_agent.backends.http_engine.json_fields import get_str
 from koi_agent.backends.http_engine.limits import RequestLimits
 from koi_agent.backends.http_engine.responses import MAX_BODY, BoundedResponse, LineStream
@@ -44,7 +46,8 @@ class RequestRefused(BackendLost):
 class EngineClient:
     """Sends requests to one engine; leaving the context closes all connections.
 
-    ``session`` and ``URL`` are also what a client library of the engine can work with.
+    Whole responses come over ``Connections``; lists and streams over ``session``, on which a client
+    library of the engine can work too, with ``URL``.
     """
 
     session: aiohttp.ClientSession
@@ -52,6 +55,7 @@ class EngineClient:
     def __init__(self, socket: UnixSocket, limits: RequestLimits) -> None:
         self.socket = socket
         self.limits = limits
+        self._connections = Connections(socket.path, MAX_BODY)
 
     async def __aenter__(self) -> Self:
         self.session = aiohttp.ClientSession(
@@ -62,14 +66,19 @@ class EngineClient:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._connections.close()
         await self.session.close()
 
-    async def get_json(self, path: str, query: Mapping[str, str] = _NO_QUERY) -> Any:
+    async def get_json(self, path: str) -> Any:
         """Return a whole response, decoded; raise ``BackendLost`` if it is not complete in time."""
-        with self.translated(f"GET /{path}"):
+        request = f"GET /{path}"
+        with self.translated(request):
+            self._check_open()
             async with asyncio.timeout(self.limits.response):
-                response = await self._request(path, query)
-                return await response.json()
+                status, body = await self._connections.get(f"/{path}")
+            if status != HTTPStatus.OK:
+                raise self.refusal(request, status, _message(body))
+            return json.loads(body.decode("utf-8", "replace"))
 
     async def get_array(
         self, path: str, query: Mapping[str, str] = _NO_QUERY
@@ -113,12 +122,16 @@ class EngineClient:
         return LineStream(response, self.limits.max_line, partial(self.translated, request))
 
     async def _request(self, path: str, query: Mapping[str, str]) -> aiohttp.ClientResponse:
-        if self.session.closed:  # a request of D-Bus may come while the session is being left
-            raise StreamError("the session has ended")
+        self._check_open()
         response = await self.session.get(f"{URL}/{path}", params=query, allow_redirects=False)
         if response.status != HTTPStatus.OK:
-            raise self.refusal(f"GET /{path}", response.status, await _message(response))
+            raise self.refusal(f"GET /{path}", response.status, _message(await response.read()))
         return response
+
+    def _check_open(self) -> None:
+        """Check the session: a request of D-Bus may come while it is being left."""
+        if self.session.closed:
+            raise StreamError("the session has ended")
 
     @contextmanager
     def translated(self, request: str) -> Iterator[None]:
@@ -173,10 +186,10 @@ async def _sliced(elements: Iterator[object]) -> AsyncIterator[list[object]]:
         yield slice_
 
 
-async def _message(response: aiohttp.ClientResponse) -> str:
+def _message(text: bytes) -> str:
     """Return the message of an error response, under the key that its API uses, or ""."""
     try:
-        body = await response.json()
-    except ValueError:
+        body = json.loads(text)
+    except (ValueError, RecursionError):
         return ""
     return get_str(body, "message") or get_str(body, "error") if isinstance(body, dict) else ""

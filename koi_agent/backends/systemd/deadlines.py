@@ -4,30 +4,52 @@ import asyncio
 import math
 import time
 from collections.abc import Callable
-from contextlib import suppress
 
 
 class Timer:
-    """A timer that one task waits for; others may move it to an earlier time."""
+    """A timer that one task waits for; others may move it to an earlier time.
+
+    To move it does not wake the task up.
+    """
 
     def __init__(self) -> None:
         self._due = math.inf
-        self._moved = asyncio.Event()
+        self._waiting: asyncio.Future[None] | None = None
+        self._handle: asyncio.TimerHandle | None = None
 
     def start(self, due: float) -> None:
         """Start the timer for a time, unless it elapses earlier."""
         if due < self._due:
             self._due = due
-            self._moved.set()
+            if self._waiting:
+                self._schedule(self._waiting)
 
     async def elapsed(self) -> None:
         """Wait until the timer elapses; it does not elapse again until it is started."""
-        while (rest := self._due - time.monotonic()) > 0:
-            self._moved.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(None if math.isinf(rest) else rest):
-                    await self._moved.wait()
+        self._waiting = asyncio.get_running_loop().create_future()
+        try:
+            self._schedule(self._waiting)
+            await self._waiting
+        finally:
+            self._cancel()
+            self._waiting = None
         self._due = math.inf
+
+    def _schedule(self, waiting: asyncio.Future[None]) -> None:
+        self._cancel()
+        if not math.isinf(self._due):
+            rest = max(0.0, self._due - time.monotonic())
+            self._handle = waiting.get_loop().call_later(rest, _end, waiting)
+
+    def _cancel(self) -> None:
+        if self._handle:
+            self._handle.cancel()
+            self._handle = None
+
+
+def _end(waiting: asyncio.Future[None]) -> None:
+    if not waiting.done():
+        waiting.set_result(None)
 
 
 def _never(_path: str) -> bool:

@@ -60,14 +60,14 @@ class FreezerWatch:
         """
         started, self._started = self._started, {}
         for unit in started:
-            self._remove_watch(unit)  # each run has a control group of its own
+            self._drop_watch(unit)  # each run has a control group of its own
         watched = [unit for unit, group in started.items() if self._add_watch(unit, group)]
         return self._states(self._watches[unit] for unit in watched)
 
     def remove(self, unit: str) -> None:
-        """Stop watching a unit."""
+        """Ignore a unit from now on; the kernel ends the watch with the control group."""
         self._started.pop(unit, None)
-        self._remove_watch(unit)
+        self._drop_watch(unit)
 
     async def changes(self) -> dict[str, str]:
         """Wait for changes; returns the FreezerState, by path, of units that may have changed."""
@@ -94,11 +94,10 @@ class FreezerWatch:
         self._units[watch] = (unit, path)
         return True
 
-    def _remove_watch(self, unit: str) -> None:
+    def _drop_watch(self, unit: str) -> None:
         watch = self._watches.pop(unit, None)
-        if watch is not None and self._inotify:
-            del self._units[watch]
-            self._inotify.remove(watch)
+        if watch is not None:
+            self._units.pop(watch, None)
 
     def _forget_watch(self, watch: int) -> None:
         """Forget a watch that the kernel removed with its control group."""

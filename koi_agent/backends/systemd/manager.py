@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
+from koi_agent.bus.calls import PROPERTIES, Call
 from koi_agent.bus.client import CallError, Connection
 from koi_agent.bus.signals import PropertyFilter, Subscription
 from koi_agent.bus.writer import BusLost
@@ -22,8 +23,9 @@ UNIT = "org.freedesktop.systemd1.Unit"
 SERVICE = "org.freedesktop.systemd1.Service"
 SOCKET = "org.freedesktop.systemd1.Socket"
 PATH = "/org/freedesktop/systemd1"
-CALLS_IN_FLIGHT = 32
-"""Calls without a reply at one time; the bus allows 128 for each connection."""
+READINGS = 20
+"""Objects that are read at one time, each by a handful of calls. The bus allows 128 calls without
+a reply for each connection."""
 
 CONTROL_GROUP_INTERFACES = {
     ".service": SERVICE,
@@ -100,7 +102,7 @@ class Manager:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._slots = asyncio.Semaphore(CALLS_IN_FLIGHT)
+        self._slots = asyncio.Semaphore(READINGS)
 
     async def subscribe(self) -> None:
         """Call Subscribe: the manager sends signals of units only while a client has done so."""
@@ -126,15 +128,16 @@ class Manager:
 
     async def properties(self, path: str, wanted: Iterable[tuple[str, str]]) -> dict[str, Any]:
         """Return some (interface, property) pairs of a unit, without those that it lacks."""
-        values = {}
-        async with backend_errors():
-            for interface, name in wanted:
-                async with self._slots:
-                    try:
-                        values[name] = await self._connection.get(SYSTEMD, path, interface, name)
-                    except CallError:
-                        continue
-        return values
+        target = (SYSTEMD, path, PROPERTIES)
+        pairs = list(wanted)
+        async with backend_errors(), self._slots:
+            calls = [Call(target, "Get", "ss", pair, "v") for pair in pairs]
+            replies = await self._connection.call_all(calls)
+        return {
+            name: reply[0]
+            for (_, name), reply in zip(pairs, replies, strict=True)
+            if not isinstance(reply, CallError)
+        }
 
 
 async def run_all(calls: Sequence[Callable[[], Awaitable[None]]]) -> None:
@@ -147,5 +150,5 @@ async def run_all(calls: Sequence[Callable[[], Awaitable[None]]]) -> None:
 
     with ungrouped(BackendLost):
         async with asyncio.TaskGroup() as group:
-            for number in range(min(CALLS_IN_FLIGHT, len(calls))):
+            for number in range(min(READINGS, len(calls))):
                 group.create_task(run_some(), name=f"query {number}")

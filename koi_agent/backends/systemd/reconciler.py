@@ -91,7 +91,8 @@ class Reconciler:
             if not loaded:
                 return
             for status in await self._manager.list_units(loaded.values()):
-                await self._read_listed_unit(status)
+                if not self._table.has_unit(status.path):  # else its signal came meanwhile
+                    await self._read_listed_unit(status)
             self._table.loaded_units_listed(loaded)
 
     async def _check_stopped(self) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Never
 
 from koi_agent.backends.systemd.freezer import SIGNALS_FREEZER_SINCE, FreezerWatch
-from koi_agent.backends.systemd.manager import Manager, subscription
+from koi_agent.backends.systemd.manager import READINGS, Manager, subscription
 from koi_agent.backends.systemd.reconciler import Reconciler
 from koi_agent.backends.systemd.unit_files import UnitFileReader
 from koi_agent.backends.systemd.unit_table import UnitTable
@@ -25,7 +25,10 @@ log = logging.getLogger(__name__)
 
 REEXEC_TIMEOUT = 10.0
 """Seconds that systemd may be away from the bus, as during ``systemctl daemon-reexec``."""
-WORKERS = 8
+FREEZER_PAUSE = 0.05
+"""Seconds after the first change of a control group for which others are left to be read together.
+A unit that stops makes two, and most stop with others."""
+WORKERS = READINGS
 """Queries answered at one time."""
 
 
@@ -130,6 +133,7 @@ class Session:
         while True:
             for path, state in (await self._freezer.changes()).items():
                 self._table.freezer_state_changed(path, state)
+            await asyncio.sleep(FREEZER_PAUSE)
 
     async def _answer_queries(self) -> Never:
         while True:

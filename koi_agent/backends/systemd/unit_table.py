@@ -235,7 +235,8 @@ class UnitTable:
             self._queries.check_stopped()
         for path in self._unconfirmed.passed(now):
             self._unconfirmed.discard(path)
-            self._queries.read(self._units[path].name, path)
+            if not self._details.is_current(name := self._units[path].name):
+                self._queries.read(name, path)
         if self._loaded.is_due(now):
             self._queries.check_loaded()
         if self._runs.listeners_due(now):

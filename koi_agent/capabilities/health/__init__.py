@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from koi_agent.capabilities.health.checks import Defaults
-from koi_agent.capabilities.health.prober import Prober
+from koi_agent.capabilities.health.provider import Prober
 from koi_agent.capabilities.health.rules import HealthRules
 from koi_agent.config import Config
 from koi_agent.core.contracts import Apply, Capability, Provider

@@ -1,4 +1,4 @@
-"""The provider of health checks: schedules them and counts failures.
+"""The session of the prober: schedules checks and counts failures.
 
 Thousands of checks share one timer and a few connections. Checks that are due at about the same
 time run together. One success makes an instance healthy; several failures in a row make it
@@ -7,8 +7,8 @@ unhealthy.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import count
@@ -17,7 +17,7 @@ from typing import Final, Never
 
 from koi_agent.capabilities.health.checks import HealthCheck
 from koi_agent.capabilities.health.probe import Unhealthy, probe
-from koi_agent.core.contracts import Apply, Report
+from koi_agent.core.contracts import Apply
 from koi_agent.core.events import Checked, CheckStatus
 from koi_agent.core.instance import Health
 from koi_agent.core.key import Key
@@ -61,21 +61,8 @@ class _Subject:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Prober:
-    """The provider; ``apply`` hands results to the registry."""
-
-    apply: Apply
-    absence = ""
-
-    @asynccontextmanager
-    async def session(self, _report: Report) -> AsyncIterator["ProberSession"]:
-        """Return a session. There is nothing to connect to."""
-        yield ProberSession(self.apply)
-
-
 class ProberSession:
-    """The checks of all instances."""
+    """The checks of all instances; ``apply`` hands results to the registry."""
 
     def __init__(self, apply: Apply) -> None:
         self._apply = apply

@@ -11,11 +11,11 @@ from contextlib import suppress
 from typing import Any, Final
 
 from koi_agent.bus.address import address
-from koi_agent.bus.client import CallError, connected
+from koi_agent.bus.client import BUS, BUS_PATH, CallError, connected
 from koi_agent.bus.writer import BusLost
-from koi_agent.capabilities.mdns.avahi.provider import Avahi
+from koi_agent.capabilities.mdns.bus_names import RESOLVED
 from koi_agent.capabilities.mdns.failover import Failover
-from koi_agent.capabilities.mdns.resolved import Resolved, clear
+from koi_agent.capabilities.mdns.providers import Avahi, Resolved
 from koi_agent.capabilities.mdns.rules import MdnsRules
 from koi_agent.config import Config
 from koi_agent.core.contracts import Apply, Capability, Provider
@@ -33,7 +33,12 @@ async def _recover() -> None:
     """
     with suppress(BusLost, CallError, OSError):
         async with asyncio.timeout(RECOVERY_TIMEOUT), connected(address("system")) as link:
-            await clear(link)
+            (runs,) = await link.call((BUS, BUS_PATH, BUS), "NameHasOwner", "s", (RESOLVED,))
+            if runs:
+                # Imported here because few hosts run it.
+                from koi_agent.capabilities.mdns.resolved import clear  # noqa: PLC0415
+
+                await clear(link)
 
 
 def _rules(policy: Policy, _config: Config) -> MdnsRules:

@@ -1,4 +1,4 @@
-"""The provider for systemd-resolved, over the system bus (org.freedesktop.resolve1(5)).
+"""The session with systemd-resolved, over the system bus (org.freedesktop.resolve1(5)).
 
 It publishes services at this host's own addresses only, on all interfaces. Host names of instances
 and services at other addresses or on some interfaces are refused.
@@ -14,7 +14,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import sha256
 from typing import Final, Never
 from xml.etree import ElementTree as ET
@@ -23,6 +23,7 @@ from koi_agent.bus.client import CallError, Connection, connected
 from koi_agent.bus.object_paths import decode, encode
 from koi_agent.bus.signals import Changed, Signal, Subscription
 from koi_agent.bus.writer import BusLost
+from koi_agent.capabilities.mdns.bus_names import RESOLVED, RESOLVED_MANAGER
 from koi_agent.capabilities.mdns.records import MdnsRecord, Service
 from koi_agent.capabilities.mdns.registrations import Registration, Registrations
 from koi_agent.capabilities.mdns.service_names import numbered
@@ -31,8 +32,6 @@ from koi_agent.core.errors import ProviderLost, ProviderRefused, ungrouped
 from koi_agent.core.instance import RecordState, RecordStatus
 from koi_agent.core.key import Key
 
-RESOLVED: Final = "org.freedesktop.resolve1"
-MANAGER: Final = (RESOLVED, "/org/freedesktop/resolve1", f"{RESOLVED}.Manager")
 SERVICES: Final = "/org/freedesktop/resolve1/dnssd"
 SERVICE: Final = f"{RESOLVED}.DnssdService"
 PREFIX: Final = f"koi-{os.getuid()}-"
@@ -47,42 +46,21 @@ CLOSE_TIMEOUT: Final = 5.0
 """Seconds that withdrawing all services may take when a session ends."""
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
-    """The systemd-resolved on the bus at ``address``."""
-
-    address: str
-
-    @property
-    def name(self) -> str:
-        """The name on the bus."""
-        return RESOLVED
-
-    @property
-    def absence(self) -> str:
-        """The reason without a session."""
-        return "systemd-resolved with MulticastDNS=yes does not run"
-
-    async def usable(self, connection: Connection) -> bool:
-        """Return True if MulticastDNS= is yes, which changes only with a restart."""
-        destination, path, interface = MANAGER
-        return bool(await connection.get(destination, path, interface, "MulticastDNS") == "yes")
-
-    @asynccontextmanager
-    async def session(self, report: Report) -> AsyncIterator["Session"]:
-        """Connect, and unregister what an earlier agent left; raise ``ProviderLost``."""
-        async with AsyncExitStack() as stack:
-            try:
-                connection = await stack.enter_async_context(connected(self.address))
-                session = Session(connection, report)
-                await stack.enter_async_context(connection.subscribed(session.subscription()))
-                await session.clear()
-            except TimeoutError as error:
-                raise ProviderLost("systemd-resolved does not answer") from error
-            except (BusLost, CallError) as error:
-                raise ProviderLost(str(error)) from error
-            stack.push_async_callback(session.end)
-            yield session
+@asynccontextmanager
+async def connected_session(address: str, report: Report) -> AsyncIterator["Session"]:
+    """Connect to a bus, and unregister what an earlier agent left; raise ``ProviderLost``."""
+    async with AsyncExitStack() as stack:
+        try:
+            connection = await stack.enter_async_context(connected(address))
+            session = Session(connection, report)
+            await stack.enter_async_context(connection.subscribed(session.subscription()))
+            await session.clear()
+        except TimeoutError as error:
+            raise ProviderLost("systemd-resolved does not answer") from error
+        except (BusLost, CallError) as error:
+            raise ProviderLost(str(error)) from error
+        stack.push_async_callback(session.end)
+        yield session
 
 
 class Session:
@@ -200,7 +178,9 @@ class Session:
             [txt] if txt else [],
         )
         signature, flags = "sssqqqaa{say}", NO_AUTO_START
-        await self._connection.call(MANAGER, "RegisterService", signature, body, flags=flags)
+        await self._connection.call(
+            RESOLVED_MANAGER, "RegisterService", signature, body, flags=flags
+        )
         self._registered.put(path, known)
         return known
 
@@ -244,7 +224,9 @@ async def clear(connection: Connection) -> None:
 async def unregister(connection: Connection, path: str) -> None:
     """Unregister a service, which may be gone already."""
     try:
-        await connection.call(MANAGER, "UnregisterService", "o", (path,), flags=NO_AUTO_START)
+        await connection.call(
+            RESOLVED_MANAGER, "UnregisterService", "o", (path,), flags=NO_AUTO_START
+        )
     except CallError as error:
         if error.name != GONE:
             raise

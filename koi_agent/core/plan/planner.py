@@ -168,7 +168,8 @@ class _Entry:
         self._considered = considered(instance)
         self._rules = rules
         self._made = rules.requests(instance)
-        self.contests = frozenset(one.contest for one in self.requests if one.contest is not None)
+        contests = (one.contest for one in self.requests if one.contest is not None)
+        self.contests = tuple(dict.fromkeys(contests))
         self.awards: list[Award | None] = [
             Award(one.name) if one.contest is None else None for one in self.requests
         ]

@@ -1,5 +1,6 @@
 """IP addresses and their families, without a zone."""
 
+from collections.abc import Iterable
 from enum import IntEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final
@@ -16,6 +17,13 @@ class Family(IntEnum):
 
 
 BOTH: Final = frozenset(Family)
+_SETS: Final = {one: one for one in (BOTH, *(frozenset({family}) for family in Family))}
+
+
+def family_set(of: Iterable[Family]) -> frozenset[Family]:
+    """Return the set of some families. All endpoints with the same families share one set."""
+    found = frozenset(of)
+    return _SETS.get(found, found)
 
 
 def parse(text: str) -> Address | None:

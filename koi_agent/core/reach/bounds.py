@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from koi_agent.core.errors import BadInput
 from koi_agent.core.instance import Instance, PortMapping, PortSource
-from koi_agent.core.reach.addresses import BOTH, Address, Family, family, parse
+from koi_agent.core.reach.addresses import BOTH, Address, Family, family, family_set, parse
 from koi_agent.core.reach.filters import OPEN, AddressFilter
 from koi_agent.core.reach.network import HostNetwork, Link, LinkKind
 
@@ -32,7 +32,7 @@ def families_of(mapping: PortMapping) -> frozenset[Family]:
     is_v6 = family(address) is Family.IPV6
     if is_v6 and address.is_unspecified and not mapping.is_v6only:
         return BOTH
-    return frozenset({family(address)})
+    return family_set((family(address),))
 
 
 def bound_address(mapping: PortMapping) -> Address | None:
@@ -72,7 +72,7 @@ def _at_address(address: Address, network: HostNetwork) -> Bounds:
     return Bounds(
         addresses=(str(address),),
         interfaces=(link.name,) if link and not anywhere else (),
-        families=frozenset({family(address)}),
+        families=family_set((family(address),)),
         limit=f"bound to {address}",
     )
 

@@ -11,7 +11,15 @@ from typing import NamedTuple
 
 from koi_agent.core.errors import BadInput
 from koi_agent.core.instance import Instance, PortMapping, PortSource, Protocol
-from koi_agent.core.reach.addresses import BOTH, Address, Family, family, is_unicast, parse
+from koi_agent.core.reach.addresses import (
+    BOTH,
+    Address,
+    Family,
+    family,
+    family_set,
+    is_unicast,
+    parse,
+)
 from koi_agent.core.reach.bounds import Bounds, NotNow, bounds_of
 from koi_agent.core.reach.network import HostNetwork, Link, LinkKind
 
@@ -173,7 +181,7 @@ def _own_addresses(instance: Instance, network: HostNetwork) -> Bounds:
     return Bounds(
         addresses=tuple(sorted(map(str, addresses))),
         interfaces=names if len(links) == len(addresses) else (),
-        families=frozenset(map(family, addresses)),
+        families=family_set(map(family, addresses)),
         limit=f"its own address is on {', '.join(names)}" if names else "",
     )
 
@@ -196,7 +204,7 @@ def _merged(binds: list[Endpoint]) -> Endpoint:
         interfaces=()
         if through_all
         else tuple(sorted({name for bind in kept for name in bind.interfaces})),
-        families=frozenset(one for bind in kept for one in bind.families),
+        families=family_set(one for bind in kept for one in bind.families),
         source=kept[0].source,
         limit="" if through_all else "; ".join(sorted({bind.limit for bind in kept})),
     )

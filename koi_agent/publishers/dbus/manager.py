@@ -16,8 +16,8 @@ from koi_agent.bus.interfaces import (
     Property,
     interface,
 )
+from koi_agent.bus.marshalling import Typed
 from koi_agent.bus.messages import marshal
-from koi_agent.bus.variants import Variant
 from koi_agent.core.dbus_names import MANAGER, NAME
 from koi_agent.core.errors import BackendLost, BadInput, ConfigError
 from koi_agent.core.event_queue import EventQueue
@@ -210,7 +210,7 @@ class Manager:
         ]
         return (rows,)
 
-    def _find_instances(self, _call: Call, filters: Mapping[str, Variant]) -> Sequence[Any]:
+    def _find_instances(self, _call: Call, filters: Mapping[str, Any]) -> Sequence[Any]:
         for name, value in filters.items():
             if name not in FILTERS:
                 text = f"unknown filter: '{name}'; use {', '.join(FILTERS)}"
@@ -261,7 +261,7 @@ class Manager:
         return (json.dumps(explanation, ensure_ascii=False),)
 
     async def _resync(
-        self, _call: Call, backend: str, _options: Mapping[str, Variant]
+        self, _call: Call, backend: str, _options: Mapping[str, Any]
     ) -> Sequence[Any]:
         if backend and backend not in self._backends():
             raise ErrorReply(INVALID, f"no backend '{backend}'")
@@ -270,7 +270,7 @@ class Manager:
         except BackendLost as lost:
             raise ErrorReply(f"{NAME}.BackendUnavailable", str(lost)) from lost
         kinds = [kind for by_id in differences.values() for kind in by_id.values()]
-        result = {kind: Variant("u", kinds.count(kind)) for kind in ("added", "changed", "removed")}
+        result = {kind: Typed("u", kinds.count(kind)) for kind in ("added", "changed", "removed")}
         return (result,)
 
     async def _reload(self, _call: Call) -> Sequence[Any]:

@@ -5,8 +5,8 @@ from typing import Any, Final
 
 from koi_agent.bus.client import Connection
 from koi_agent.bus.interfaces import SignalType
+from koi_agent.bus.marshalling import Typed
 from koi_agent.bus.messages import Header, MessageType, marshal
-from koi_agent.bus.variants import Variant
 from koi_agent.core.dbus_names import MANAGER, ROOT
 from koi_agent.core.instance import Instance
 
@@ -29,17 +29,17 @@ def instance_started(link: Connection, instance: Instance, path: str) -> None:
 def instance_updated(
     link: Connection, instance: Instance, path: str, changed: Sequence[str]
 ) -> None:
-    details = {"changed": Variant("as", list(changed))}
+    details = {"changed": Typed("as", list(changed))}
     _emit_of_instance(link, "InstanceUpdated", instance, path, details)
 
 
 def instance_stopped(link: Connection, instance: Instance, path: str, reason: str) -> None:
-    details = {"reason": Variant("s", reason)}
+    details = {"reason": Typed("s", reason)}
     _emit_of_instance(link, "InstanceStopped", instance, path, details)
 
 
 def backend_disconnected(link: Connection, backend: str, reason: str) -> None:
-    _emit(link, "BackendDisconnected", "sa{sv}", (backend, {"reason": Variant("s", reason)}))
+    _emit(link, "BackendDisconnected", "sa{sv}", (backend, {"reason": Typed("s", reason)}))
 
 
 def backend_reconnected(link: Connection, backend: str) -> None:
@@ -47,7 +47,7 @@ def backend_reconnected(link: Connection, backend: str) -> None:
 
 
 def _emit_of_instance(
-    link: Connection, member: str, instance: Instance, path: str, details: dict[str, Variant]
+    link: Connection, member: str, instance: Instance, path: str, details: dict[str, Typed]
 ) -> None:
     _emit(link, member, "ssoa{sv}", (instance.id, instance.name, path, details))
 

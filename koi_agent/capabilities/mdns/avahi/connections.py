@@ -7,7 +7,7 @@ from typing import Any, Final, Never
 
 from koi_agent.bus.client import CALL_TIMEOUT, Connection, connected
 from koi_agent.bus.signals import Changed, Signal, Subscription
-from koi_agent.capabilities.mdns.avahi.entries import AVAHI
+from koi_agent.capabilities.mdns.bus_names import AVAHI
 from koi_agent.core.errors import ProviderLost, ungrouped
 
 SERVER: Final = (AVAHI, "/", f"{AVAHI}.Server")

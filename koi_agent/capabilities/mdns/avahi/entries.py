@@ -14,7 +14,6 @@ from koi_agent.core.instance import RecordState
 from koi_agent.core.metadata.txt import Txt
 from koi_agent.host.addresses import HostAddress
 
-AVAHI: Final = "org.freedesktop.Avahi"
 EVERY: Final = -1
 """Avahi's AVAHI_IF_UNSPEC and AVAHI_PROTO_UNSPEC."""
 NO_REVERSE: Final = 16

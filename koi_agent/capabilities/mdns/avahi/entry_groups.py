@@ -20,12 +20,12 @@ from koi_agent.capabilities.mdns.avahi.connections import (
     Connections,
 )
 from koi_agent.capabilities.mdns.avahi.entries import (
-    AVAHI,
     Method,
     Part,
     ServiceEntry,
     SubtypeEntry,
 )
+from koi_agent.capabilities.mdns.bus_names import AVAHI
 
 AT_ONCE: Final = 8
 """Groups that are made at one time: a bus allows 128 calls without an answer."""
@@ -78,6 +78,10 @@ class EntryGroup:
         self.changed()
 
 
+Missing = tuple[Part, MutableMapping[Part, EntryGroup]]
+"""A part that needs a group, and where the group is stored."""
+
+
 class EntryGroups:
     """All groups of a session. Methods raise ``BusLost`` and ``TimeoutError``."""
 
@@ -87,20 +91,16 @@ class EntryGroups:
         self._registering: dict[EntryGroup, float] = {}  # by the time when each is looked at
         self._some_register = asyncio.Event()
 
-    async def make(
-        self,
-        parts: Sequence[Part],
-        groups: MutableMapping[Part, EntryGroup],
-        changed: Callable[[], None],
-    ) -> None:
-        """Make a group for each part, and store it in ``groups`` as soon as Avahi has it.
+    async def make(self, parts: Sequence[Missing], changed: Callable[[], None]) -> None:
+        """Make a group for each part, and store it as soon as Avahi has it.
 
         Raises ``CallError`` if Avahi makes no group.
         """
         for first in range(0, len(parts), AT_ONCE):
             few = parts[first : first + AT_ONCE]
-            made = await self._new(few, changed)
-            groups.update({group.part: group for group in made})
+            made = await self._new([part for part, _ in few], changed)
+            for group, (part, groups) in zip(made, few, strict=False):
+                groups[part] = group
             await self._fill(made)
             if len(made) < len(few):
                 raise CallError(f"{AVAHI}.TooManyObjectsError", "avahi-daemon makes no entry group")

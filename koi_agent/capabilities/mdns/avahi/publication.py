@@ -1,12 +1,11 @@
 """One record in Avahi: its groups, its name and its status."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
 from koi_agent.bus.client import CallError
 from koi_agent.capabilities.mdns.avahi.entries import (
-    AVAHI,
     EVERY,
     Composed,
     Host,
@@ -14,7 +13,13 @@ from koi_agent.capabilities.mdns.avahi.entries import (
     ServiceEntry,
     compose,
 )
-from koi_agent.capabilities.mdns.avahi.entry_groups import EntryGroup, EntryGroups, GroupState
+from koi_agent.capabilities.mdns.avahi.entry_groups import (
+    EntryGroup,
+    EntryGroups,
+    GroupState,
+    Missing,
+)
+from koi_agent.capabilities.mdns.bus_names import AVAHI
 from koi_agent.capabilities.mdns.records import MdnsRecord
 from koi_agent.core.instance import RecordState, RecordStatus
 
@@ -24,18 +29,15 @@ PERMANENT: Final = ("Invalid", "NotSupported", "NotPermitted", "TooMany")
 
 
 class Publication:
-    """A record of an instance; ``changed`` is called when the state of one of its groups changes.
+    """A record of an instance.
 
     Methods raise ``CallError``, ``BusLost`` and ``TimeoutError``.
     """
 
-    def __init__(
-        self, record: MdnsRecord, groups: EntryGroups, changed: Callable[[], None]
-    ) -> None:
+    def __init__(self, record: MdnsRecord, groups: EntryGroups) -> None:
         self.record = record
         self.name = record.name
         self._all = groups
-        self._changed = changed
         self._groups: dict[Part, EntryGroup] = {}
         self._composed = Composed()
         self._failure = ""
@@ -54,18 +56,20 @@ class Publication:
         """Return True if the record has the groups that this host's addresses need."""
         return compose(self.record, self.name, host).parts == self._composed.parts
 
-    async def put(self, record: MdnsRecord, name: str, host: Host) -> bool:
-        """Publish a record in place of the one before; groups that stay the same are not touched.
+    async def replace(self, record: MdnsRecord, name: str, host: Host) -> Sequence[Missing]:
+        """Replace the record; groups that stay the same are not touched.
 
-        Returns False if another program on this host has the name.
+        Returns the parts that need a group, for ``EntryGroups.make``.
         """
         self.record, self.name, self._failure = record, name, ""
         self._composed = composed = compose(record, name, host)
         for part in composed.parts:
             await self._change_text(part)
         await self._free(self._stale(host))
-        missing = [part for part in composed.parts if part not in self._groups]
-        await self._all.make(missing, self._groups, self._changed)
+        return [(part, self._groups) for part in composed.parts if part not in self._groups]
+
+    async def settled(self) -> bool:
+        """Return False, and free all groups, if another program on this host has the name."""
         collided = any(
             one.error and one.error.name == LOCAL_COLLISION for one in self._groups.values()
         )
@@ -101,7 +105,7 @@ class Publication:
             self._groups.pop(group.part, None)
         for part in limited[:-1]:
             farewell: dict[Part, EntryGroup] = {}
-            await self._all.make([part], farewell, _ignore)
+            await self._all.make([(part, farewell)], _ignore)
             await self._all.free(list(farewell.values()))
 
     def fail(self, reason: str) -> None:

@@ -7,7 +7,7 @@ from typing import Final
 
 from koi_agent.capabilities.mdns.avahi.connections import Connections
 from koi_agent.capabilities.mdns.avahi.entries import Host
-from koi_agent.capabilities.mdns.avahi.entry_groups import EntryGroups
+from koi_agent.capabilities.mdns.avahi.entry_groups import EntryGroups, Missing
 from koi_agent.capabilities.mdns.avahi.publication import Publication
 from koi_agent.capabilities.mdns.records import MdnsRecord, Service
 from koi_agent.core.contracts import Report
@@ -55,9 +55,9 @@ class Publisher:
                 del self._publications[key]
             for key, record in wanted.items():
                 if key not in self._publications:
-                    self._publications[key] = Publication(record, self._groups, self._on_change)
-                await self._publish(self._publications[key], record, host)
+                    self._publications[key] = Publication(record, self._groups)
             self._publications = {key: self._publications[key] for key in wanted}
+            await self._publish([(self._publications[key], wanted[key]) for key in wanted], host)
             if records:
                 self._report_all()
 
@@ -66,26 +66,46 @@ class Publisher:
         if all(one.is_at(host) for one in self._publications.values()):
             return
         async with self._lock:
-            for publication in self._publications.values():
-                if not publication.is_at(host):
-                    await self._publish(publication, publication.record, host)
+            publications = self._publications.values()
+            moved = [(one, one.record) for one in publications if not one.is_at(host)]
+            await self._publish(moved, host)
             self._report_all()
 
-    async def _publish(self, publication: Publication, record: MdnsRecord, host: Host) -> None:
-        """Publish a record, under another name if a program on this host has the first."""
-        if publication.is_collided:
-            await self._rename(record)
-        tried: set[str] = set()
-        for _ in range(MOST_RENAMES):
-            name = self._renamed.get(_name_of(record), record.name)
-            if await publication.put(record, name, host):
-                return
-            if await self._release_elsewhere(self, (name, _name_of(record)[1])):
-                continue
-            if name in tried:
+    async def _publish(self, records: Sequence[tuple[Publication, MdnsRecord]], host: Host) -> None:
+        """Publish records, under other names if programs on this host have the first.
+
+        Their groups are made together, so that Avahi is waited for once.
+        """
+        for publication, record in records:
+            if publication.is_collided:
                 await self._rename(record)
-            tried.add(name)  # another instance may have released it since Avahi answered
-        publication.fail("all names like it are taken on this host")
+        tried: set[Name] = set()
+        for _ in range(MOST_RENAMES):
+            missing: list[Missing] = []
+            for publication, record in records:
+                missing += await publication.replace(record, self._name(record)[0], host)
+            await self._groups.make(missing, self._on_change)
+            records = [each for each in records if not await each[0].settled()]
+            if not records:
+                return
+            for record in {self._name(record): record for _, record in records}.values():
+                await self._give_way(record, tried)
+        for publication, _ in records:
+            publication.fail("all names like it are taken on this host")
+
+    async def _give_way(self, record: MdnsRecord, tried: set[Name]) -> None:
+        """Make another instance release a name, or use the next name if it was tried before."""
+        name = self._name(record)
+        if await self._release_elsewhere(self, name):
+            return
+        if name in tried:
+            await self._rename(record)
+        tried.add(name)  # another instance may have released it since Avahi answered
+
+    def _name(self, record: MdnsRecord) -> Name:
+        """Return the name under which a record is published."""
+        name, kind = _name_of(record)
+        return self._renamed.get((name, kind), name), kind
 
     async def _rename(self, record: MdnsRecord) -> None:
         """Use the next name in Avahi's manner: ``web #2``, ``web-2.local``."""

@@ -1,4 +1,4 @@
-"""The provider for avahi-daemon, over the system bus.
+"""The session with avahi-daemon, over the system bus.
 
 Avahi frees all groups of a connection that ends, so no record outlives the agent.
 """
@@ -8,14 +8,13 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
 from typing import Final, Never
 
-from koi_agent.bus.client import CallError, Connection
+from koi_agent.bus.client import CallError
 from koi_agent.bus.signals import Changed, Signal
 from koi_agent.bus.writer import BusLost
 from koi_agent.capabilities.mdns.avahi.connections import GROUP, Connections
-from koi_agent.capabilities.mdns.avahi.entries import AVAHI, Host
+from koi_agent.capabilities.mdns.avahi.entries import Host
 from koi_agent.capabilities.mdns.avahi.entry_groups import EntryGroups
 from koi_agent.capabilities.mdns.avahi.family_names import FamilyNames
 from koi_agent.capabilities.mdns.avahi.publisher import Name, Publisher
@@ -36,40 +35,20 @@ SETTLING: Final = 1.0
 """Seconds from a change of the host's addresses until they are read: changes come in bursts."""
 
 
-@dataclass(frozen=True, slots=True)
-class Avahi:
-    """The avahi-daemon on the bus at ``address``."""
-
-    address: str
-
-    @property
-    def name(self) -> str:
-        """The name on the bus."""
-        return AVAHI
-
-    @property
-    def absence(self) -> str:
-        """The reason without a session."""
-        return "avahi-daemon does not run"
-
-    async def usable(self, _connection: Connection) -> bool:
-        """Return True: an avahi-daemon on the bus publishes."""
-        return True
-
-    @asynccontextmanager
-    async def session(self, report: Report) -> AsyncIterator["Session"]:
-        """Connect, and wait until Avahi has its host name; raise ``ProviderLost``."""
-        async with AsyncExitStack() as stack:
-            try:
-                watch = Addresses()
-                stack.callback(watch.close)
-                session = Session(self.address, stack, report, watch)
-                await session.open()
-            except TimeoutError as error:
-                raise ProviderLost("avahi-daemon does not answer") from error
-            except (BusLost, CallError, OSError) as error:
-                raise ProviderLost(str(error)) from error
-            yield session
+@asynccontextmanager
+async def connected_session(address: str, report: Report) -> AsyncIterator["Session"]:
+    """Connect to a bus, and wait until Avahi has its host name; raise ``ProviderLost``."""
+    async with AsyncExitStack() as stack:
+        try:
+            watch = Addresses()
+            stack.callback(watch.close)
+            session = Session(address, stack, report, watch)
+            await session.open()
+        except TimeoutError as error:
+            raise ProviderLost("avahi-daemon does not answer") from error
+        except (BusLost, CallError, OSError) as error:
+            raise ProviderLost(str(error)) from error
+        yield session
 
 
 class Session:

@@ -1,0 +1,129 @@
+"""Connections to an engine that stay open, for whole responses.
+
+An engine of thousands of containers gets thousands of small requests. A general HTTP client takes
+most of the time of each.
+"""
+
+import asyncio
+from typing import Final
+
+from koi_agent.backends.http_engine.response_parser import ResponseParser
+from koi_agent.core.json_stream import StreamError
+
+KEPT: Final = 15.0
+"""Seconds that connections stay open after the last response, at least; twice that at most."""
+
+
+class Connections:
+    """Connections to the socket at ``path``; a response has at most ``limit`` bytes."""
+
+    def __init__(self, path: str, limit: int) -> None:
+        self._path = path
+        self._limit = limit
+        self._idle: list[_Connection] = []
+        self._were_used = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def get(self, target: str) -> tuple[int, bytes]:
+        """Return status and body of a response; raise ``OSError`` or ``StreamError``."""
+        while self._idle:
+            connection = self._idle.pop()
+            try:
+                return await self._get(connection, target)
+            except _Unanswered:
+                pass  # the engine has closed it meanwhile
+        loop = asyncio.get_running_loop()
+        _, connection = await loop.create_unix_connection(_Connection, self._path)
+        return await self._get(connection, target)
+
+    async def _get(self, connection: "_Connection", target: str) -> tuple[int, bytes]:
+        """Use one connection, and keep it if it can carry another request."""
+        parser = ResponseParser(self._limit)
+        try:
+            await connection.request(target, parser)
+        finally:
+            if parser.is_complete and not parser.is_last:
+                self._keep(connection)
+            else:
+                connection.close()
+        return parser.status, bytes(parser.body)
+
+    def _keep(self, connection: "_Connection") -> None:
+        self._idle.append(connection)
+        self._were_used = True
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(KEPT, self._close_unused)
+
+    def _close_unused(self) -> None:
+        """Close the connections, unless one of them was used since the last call."""
+        self._timer = None
+        if self._were_used:
+            self._were_used = False
+            self._timer = asyncio.get_running_loop().call_later(KEPT, self._close_unused)
+        else:
+            self.close()
+
+    def close(self) -> None:
+        """Close the connections that carry no request."""
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        for connection in self._idle:
+            connection.close()
+        self._idle.clear()
+
+
+class _Unanswered(StreamError):
+    """The connection ended before the response began."""
+
+
+class _Connection(asyncio.Protocol):
+    """A connection that carries one request at a time."""
+
+    _transport: asyncio.Transport
+
+    def __init__(self) -> None:
+        self._parser: ResponseParser | None = None
+        self._answered: asyncio.Future[None] | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._transport = transport
+
+    async def request(self, target: str, parser: ResponseParser) -> None:
+        """Send a request, and wait until the parser has the response."""
+        if self._transport.is_closing():
+            raise _Unanswered("the connection ended before the response")
+        self._parser = parser
+        self._answered = asyncio.get_running_loop().create_future()
+        head = f"GET {target} HTTP/1.1\r\nHost: engine\r\nAccept: application/json\r\n\r\n"
+        self._transport.write(head.encode())
+        await self._answered
+
+    def data_received(self, data: bytes) -> None:
+        if self._parser is None or self._answered is None or self._answered.done():
+            self._transport.abort()  # nothing was requested
+            return
+        try:
+            self._parser.feed(data)
+        except StreamError as error:
+            self._answered.set_exception(error)
+            return
+        if self._parser.is_complete:
+            self._answered.set_result(None)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._parser is None or self._answered is None or self._answered.done():
+            return
+        if not self._parser.status:
+            self._answered.set_exception(_Unanswered("the connection ended before the response"))
+            return
+        try:
+            self._parser.end()
+        except StreamError as incomplete:
+            self._answered.set_exception(incomplete)
+        else:
+            self._answered.set_result(None)
+
+    def close(self) -> None:
+        """Close the connection at once."""
+        self._transport.abort()

@@ -1,0 +1,49 @@
+"""An agent loads what its configuration and its instances need: modules take time and memory."""
+
+import subprocess
+import sys
+
+import pytest
+
+UNNEEDED = (
+    "aiodocker",
+    "aiohttp",
+    "dbus_next",
+    "hashlib",
+    "platform",
+    "xml",
+    "koi_agent.backends.docker",
+    "koi_agent.backends.systemd",
+    "koi_agent.capabilities.health.prober",
+    "koi_agent.capabilities.mdns.avahi",
+    "koi_agent.capabilities.mdns.resolved",
+)
+"""What an agent loads only when it follows a backend, or when a first record is wanted."""
+PROGRAM = """
+import sys
+import koi_agent.process
+{use}
+print(*sys.modules)
+"""
+
+
+def loaded(use: str = "") -> set[str]:
+    """Return the modules of an agent that uses a part."""
+    argv = [sys.executable, "-c", PROGRAM.format(use=use)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_agent_starts_without_the_parts_that_it_may_never_need() -> None:
+    modules = loaded()
+    assert "koi_agent.agent" in modules
+    assert not [one for one in modules if one.startswith(UNNEEDED)]
+
+
+@pytest.mark.parametrize(
+    ("provider", "module"),
+    [("Avahi", "mdns.avahi.session"), ("Resolved", "mdns.resolved")],
+)
+def test_session_is_loaded_when_it_is_opened(provider: str, module: str) -> None:
+    use = f"from koi_agent.capabilities.mdns import providers; providers.{provider}('').session(0)"
+    assert f"koi_agent.capabilities.{module}" in loaded(use)
