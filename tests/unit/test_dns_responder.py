@@ -20,22 +20,17 @@ import pytest
 from koi_agent.capabilities.dns.records import Name, Service
 from koi_agent.capabilities.dns.responder import tcp
 from koi_agent.capabilities.dns.responder.provider import Responder
+from koi_agent.capabilities.dns.responder.settings import ResponderSettings
 from koi_agent.config import Listen
 from koi_agent.config.dns import Server, listen, servers, transfers
 from koi_agent.core.contracts import ProviderSession
 from koi_agent.core.errors import ProviderLost
 from koi_agent.core.instance import RecordState, RecordStatus
 from koi_agent.core.key import Key
+from tests.ports import free_port
 from tests.unit.dns_zones import DOMAINS, WEB, key, named
 
 WIKI = named("a", "wiki.internal", "192.0.2.1", services=[WEB])
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(autouse=True)
@@ -74,14 +69,16 @@ class Served:
 async def responder(
     *, allow: str = "", notify: tuple[Server, ...] = (), host: str = "127.0.0.1"
 ) -> AsyncIterator[Served]:
-    made = Served(free_port(host))
+    made = Served(free_port())
     provider = Responder(
-        scope="user",
-        domains=DOMAINS,
-        ttl=30,
-        listen=(Listen(host=host, port=made.port),),
-        allow_transfer=transfers(allow),
-        notify=notify,
+        ResponderSettings(
+            scope="user",
+            domains=DOMAINS,
+            ttl=30,
+            listen=(Listen(host=host, port=made.port),),
+            allow_transfer=transfers(allow),
+            notify=notify,
+        )
     )
     async with provider.session(made.reported.__setitem__) as session:
         made.session = session
@@ -151,12 +148,14 @@ async def test_an_address_in_use_is_reported() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", port))
         provider = Responder(
-            scope="user",
-            domains=DOMAINS,
-            ttl=30,
-            listen=listen(f"127.0.0.1:{port}"),
-            allow_transfer=transfers(""),
-            notify=(),
+            ResponderSettings(
+                scope="user",
+                domains=DOMAINS,
+                ttl=30,
+                listen=listen(f"127.0.0.1:{port}"),
+                allow_transfer=transfers(""),
+                notify=(),
+            )
         )
         with pytest.raises(ProviderLost, match="already in use"):
             async with provider.session(lambda _key, _status: None):

@@ -11,6 +11,7 @@ from typing import Any
 from koi_agent.capabilities.dns.hosts import HostsDirectory
 from koi_agent.capabilities.dns.names import Domains
 from koi_agent.capabilities.dns.responder.provider import Responder
+from koi_agent.capabilities.dns.responder.settings import ResponderSettings
 from koi_agent.capabilities.dns.rules import DnsRules
 from koi_agent.config import Config
 from koi_agent.core.contracts import Apply, Capability, Provider
@@ -41,12 +42,14 @@ def _providers(config: Config, _apply: Apply) -> Mapping[str, Provider[Any]]:
     dns = config.dns
     known: Mapping[str, Provider[Any]] = {
         "server": Responder(
-            scope=config.scope,
-            domains=_domains(config),
-            ttl=int(dns.ttl),
-            listen=dns.listen,
-            allow_transfer=dns.allow_transfer,
-            notify=dns.notify,
+            ResponderSettings(
+                scope=config.scope,
+                domains=_domains(config),
+                ttl=int(dns.ttl),
+                listen=dns.listen,
+                allow_transfer=dns.allow_transfer,
+                notify=dns.notify,
+            )
         ),
         "hosts": HostsDirectory(config.scope, dns.hosts_directory),
     }

@@ -5,41 +5,38 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from koi_agent.capabilities.dns.names import Domains
 from koi_agent.capabilities.dns.records import Name
-from koi_agent.config import Listen
-from koi_agent.config.dns import Server, Transfers
+from koi_agent.capabilities.dns.responder.settings import ResponderSettings
 from koi_agent.core.contracts import ProviderSession, Report
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Responder:
-    """A DNS server on the addresses ``listen``; ``scope`` is that of the agent, ``ttl`` seconds."""
+    """A DNS server."""
 
-    scope: str
-    domains: Domains
-    ttl: int
-    listen: tuple[Listen, ...]
-    allow_transfer: Transfers
-    notify: tuple[Server, ...]
+    settings: ResponderSettings
 
     @property
     def absence(self) -> str:
         """The reason why no name is served."""
-        return "the DNS server does not listen yet" if self.listen else "[DNS] Listen= is not set"
+        return (
+            "the DNS server does not listen yet"
+            if self.settings.listen
+            else "[DNS] Listen= is not set"
+        )
 
     @property
     def is_always_open(self) -> bool:
         """True with an address: resolvers must learn that a name does not exist."""
-        return bool(self.listen)
+        return bool(self.settings.listen)
 
     @asynccontextmanager
     async def session(self, report: Report) -> AsyncIterator[ProviderSession[Name]]:
         """Listen until the context is left; raise ``ProviderLost`` if that fails."""
-        if not self.listen:
+        if not self.settings.listen:
             await asyncio.Event().wait()
         # dnspython takes some MB: an agent without a responder does not import it.
         from koi_agent.capabilities.dns.responder.session import serving  # noqa: PLC0415
 
-        async with serving(self, report) as session:
+        async with serving(self.settings, report) as session:
             yield session

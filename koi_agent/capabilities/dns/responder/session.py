@@ -12,7 +12,7 @@ from koi_agent.capabilities.dns.records import Name
 from koi_agent.capabilities.dns.responder.access import RateLimit, keyring
 from koi_agent.capabilities.dns.responder.answers import Answers
 from koi_agent.capabilities.dns.responder.notifier import Notifier
-from koi_agent.capabilities.dns.responder.provider import Responder
+from koi_agent.capabilities.dns.responder.settings import ResponderSettings
 from koi_agent.capabilities.dns.responder.tcp import Streams
 from koi_agent.capabilities.dns.responder.udp import Datagrams
 from koi_agent.capabilities.dns.serial import Serial, state_file
@@ -34,7 +34,7 @@ empty, and resolvers must not keep the absence of a name that is about to come.
 
 
 @asynccontextmanager
-async def serving(settings: Responder, report: Report) -> AsyncIterator["ResponderSession"]:
+async def serving(settings: ResponderSettings, report: Report) -> AsyncIterator["ResponderSession"]:
     """Listen, and answer over UDP, until the context is left; raise ``ProviderLost``."""
     session = ResponderSession(settings, report)
     with ExitStack() as opened:
@@ -45,7 +45,7 @@ async def serving(settings: Responder, report: Report) -> AsyncIterator["Respond
 class ResponderSession:
     """The zones of a responder, served until the session ends."""
 
-    def __init__(self, settings: Responder, report: Report) -> None:
+    def __init__(self, settings: ResponderSettings, report: Report) -> None:
         self._settings = settings
         self._report = report
         self._zones = Zones(settings.domains, settings.ttl)
