@@ -44,9 +44,9 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 BIN = .venv/bin
 # The virtual environment uses the first of these that is new enough.
 PYTHON = python3 /usr/bin/python3
-# Three processes per CPU, because tests with real parts wait more than they compute. Each is given one
+# Two processes per CPU, because tests with real parts wait more than they compute. Each is given one
 # test after the other, slow ones first. ARGS=-n0 for one process.
-PARALLEL = --numprocesses=$$((3 * $$(nproc))) --maxprocesses=6 --dist=loadgroup \
+PARALLEL = --numprocesses=$$((2 * $$(nproc))) --maxprocesses=4 --dist=loadgroup \
 	--no-loadscope-reorder
 CLEAN = .venv build koi_agent.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis \
 	.import_linter_cache

@@ -33,6 +33,7 @@ READ_SIZE: Final = 256 * 1024
 """Bytes read at a time."""
 CLOSED: Final = "the bus closed the connection"
 HELLO_SERIAL: Final = 1
+"""The serial of Hello; those of the calls follow."""
 CONNECT_PAUSE: Final = 0.01
 """Seconds until the next attempt to connect, while the bus has too many connections to accept."""
 

@@ -1,13 +1,14 @@
 """Reading pauses after signals, and for a shorter time while a call waits for its reply."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from koi_agent.bus.connection import FULL, MessageSocket, Timing, open_socket
 from koi_agent.bus.messages import Header, MessageType, encode
 from koi_agent.bus.signals import Changed, Signal, Subscription
-from tests.bus.far_ends import answer, far_end, greet, next_serial, silence
+from tests.bus.far_ends import Behaviour, answer, far_end, greet, next_serial, silence
 from tests.unit.virtual_time import in_virtual_time, now
 
 SENDER = ":1.0"
@@ -89,55 +90,51 @@ async def fill_the_socket(reader: asyncio.StreamReader, writer: asyncio.StreamWr
     await silence(reader, writer)
 
 
+@asynccontextmanager
+async def reading(folder: Path, behave: Behaviour) -> AsyncIterator[tuple[MessageSocket, Reads]]:
+    """Connect to a far end, and receive the signals of ``SENDER``."""
+    async with far_end(folder, behave) as address:
+        opened, reads = await open_socket(address, lambda _call: None, TIMING), Reads()
+        reads.subscribe(opened)
+        try:
+            yield opened, reads
+        finally:
+            opened.close()
+
+
 @in_virtual_time
 async def test_replies_among_signals_are_read_together(tmp_path: Path) -> None:
-    async with far_end(tmp_path, answer_among_signals) as address:
-        opened = await open_socket(address, lambda _call: None, TIMING)
-        reads = Reads()
-        reads.subscribe(opened)
+    async with reading(tmp_path, answer_among_signals) as (opened, reads):
         replies = await opened.ask_all(dict(call(opened) for _ in range(CALLS)), within=60)
         assert len(replies) == CALLS
         assert len(reads) == 2, reads
-        opened.close()
 
 
 @in_virtual_time
 async def test_call_shortens_a_pause(tmp_path: Path) -> None:
-    async with far_end(tmp_path, send_signals) as address:
-        opened = await open_socket(address, lambda _call: None, TIMING)
-        reads = Reads()
-        reads.subscribe(opened)
+    async with reading(tmp_path, send_signals) as (opened, reads):
         await reads.received(1)
         began = now()
         serial, message = call(opened)
         await opened.ask(message, serial, within=60)
         assert now() - began <= TIMING.short_pause + APART
         assert reads == [1, 2]
-        opened.close()
 
 
 @in_virtual_time
 async def test_full_socket_is_read_again_soon(tmp_path: Path) -> None:
-    async with far_end(tmp_path, fill_the_socket) as address:
-        opened = await open_socket(address, lambda _call: None, TIMING)
-        reads = Reads()
-        reads.subscribe(opened)
+    async with reading(tmp_path, fill_the_socket) as (_, reads):
         began = now()
         await reads.received(MANY + 2)
         assert now() - began < TIMING.read_pause
-        opened.close()
 
 
 @in_virtual_time
 async def test_first_signal_after_silence_is_read_at_once(tmp_path: Path) -> None:
-    async with far_end(tmp_path, send_signals) as address:
-        opened = await open_socket(address, lambda _call: None, TIMING)
-        reads = Reads()
-        reads.subscribe(opened)
+    async with reading(tmp_path, send_signals) as (_, reads):
         began = now()
         await reads.received(1)
         assert now() - began <= 2 * APART
         await reads.received(3)
         assert reads == [1, 2]
         assert now() - began >= TIMING.read_pause
-        opened.close()

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from tests import namespaces
 from tests.machine import images
-from tests.namespaces import CHECKOUT, Namespaces, wait_until
+from tests.namespaces import CHECKOUT, JOIN, Namespaces, wait_until
 
 COPY: Final = "/srv/koi-runtime"
 """The folder in a machine that holds a copy of tests/: some of its programs run there."""
@@ -35,7 +35,11 @@ STARTER: Final = (
 # A seccomp filter around the machine would forbid what its services may do on a real one. The
 # machine's own systemd sets up the filters of services.
 STARTER_ENVIRONMENT: Final = {"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1", "SYSTEMD_SECCOMP": "0"}
+HIERARCHIES: Final = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"))
+"""Where the unified hierarchy of control groups may be."""
 ENTER: Final = ("mount", "uts", "ipc", "net", "cgroup")
+GROUP: Final = "init.scope"
+"""The control group of programs that are run in a machine. busctl fails on those outside of it."""
 
 _numbers: Final = itertools.count()
 
@@ -48,9 +52,9 @@ def missing() -> str:
 class Machine:
     """A machine, its files, and programs that run in it."""
 
-    def __init__(self, suite: str, pid: int) -> None:
+    def __init__(self, suite: str, pid: int, group: str = "") -> None:
         self.suite = suite
-        self._inside = Namespaces(leader=pid, kinds=ENTER)
+        self._inside = Namespaces(leader=pid, kinds=ENTER, group=group)
 
     def path(self, path: str) -> Path:
         """Return a path of the machine as seen from the host; links are not followed."""
@@ -118,26 +122,61 @@ def booted(suite: str) -> Iterator[Machine]:
     root = images.image(suite)
     name = f"koi-{suite}-{os.getpid()}-{next(_numbers)}"
     console = images.FOLDER / f"{name}.log"
+    group = _control_group(name)
+    join = ("sh", "-c", JOIN, "join", group / "cgroup.procs") if group else ()
     with console.open("w") as output:
         starter = subprocess.Popen(
-            [*STARTER, f"--directory={root}", f"--machine={name}"],
+            [*join, *STARTER, f"--directory={root}", f"--machine={name}"],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             env=os.environ | STARTER_ENVIRONMENT,
             start_new_session=True,  # Ctrl-C reaches only the test runner, which then ends this
         )
-    with starter:
-        try:
-            yield _up(suite, starter.pid, console)
-        finally:
-            starter.kill()
+    try:
+        with starter:
+            try:
+                yield _up(suite, starter.pid, console)
+            finally:
+                starter.kill()
+    finally:
+        if group:
+            _remove(group)
     console.unlink()  # it stays after a failure
+
+
+def _control_group(name: str) -> Path | None:
+    """Make a control group: machines that run at one time must not share the one of nspawn.
+
+    Returns ``None`` without a unified hierarchy, where machines must run one after the other.
+    """
+    found = (one for one in HIERARCHIES if (one / "cgroup.controllers").exists())
+    root = next(found, None)
+    if root is None:
+        return None
+    with contextlib.suppress(OSError):  # where a group of version 1 has the controller
+        controllers = (root / "cgroup.controllers").read_text().split()
+        (root / "cgroup.subtree_control").write_text(" ".join(f"+{one}" for one in controllers))
+    group = root / name
+    group.mkdir()
+    return group
+
+
+def _remove(group: Path) -> None:
+    """Remove a control group and those below it, once their processes have ended."""
+
+    def removed() -> bool:
+        with contextlib.suppress(OSError):
+            for folder, _, _ in os.walk(group, topdown=False):
+                Path(folder).rmdir()
+        return not group.exists()
+
+    wait_until(removed, f"{group} is empty")
 
 
 def _up(suite: str, starter: int, console: Path) -> Machine:
     what = f"{suite}'s machine is up (see {console})"
-    machine = Machine(suite, wait_until(lambda: _leader(starter), what))
+    machine = Machine(suite, wait_until(lambda: _leader(starter), what), GROUP)
     ask = ("systemctl", "is-system-running", "--wait")
     wait_until(
         lambda: machine.run(*ask, check=False, timeout=120).stdout.strip() == "running",

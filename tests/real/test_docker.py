@@ -128,24 +128,24 @@ async def watched(world: World, ids: Sequence[str]) -> AsyncIterator[Observer]:
 async def test_every_start_and_stop_is_signalled_once(
     world: World, docker: Dockerd, tmp_path: Path
 ) -> None:
-    early = await start(docker, 50)
+    early = await start(docker, 20)
     async with agent(world, tmp_path), watched(world, early) as seen:
-        late = await start(docker, 50)
+        late = await start(docker, 20)
         assert set(await settle(world, docker)) == {*early, *late}
         await post(docker, "kill?signal=HUP", *early)
-        await post(docker, "pause", *early[:20])
+        await post(docker, "pause", *early[:8])
         await settle(world, docker)
-        await post(docker, "unpause", *early[:20])
-        await post(docker, "restart?t=1", *late[:20])
-        await post(docker, "stop?t=1", *late[20:40])
-        await remove(docker, *early[20:30])
+        await post(docker, "unpause", *early[:8])
+        await post(docker, "restart?t=1", *late[:8])
+        await post(docker, "stop?t=1", *late[8:16])
+        await remove(docker, *early[8:12])
         left = await settle(world, docker)
-        assert set(left) == {*early, *late} - {*late[20:40], *early[20:30]}
-        await signalled(seen, early[:20] + early[30:], {(0, 0)})
-        await signalled(seen, early[20:30], {(0, 1)})
-        await signalled(seen, late[:20], {(2, 1)})
-        await signalled(seen, late[20:40], {(1, 1)})
-        await signalled(seen, late[40:], {(1, 0)})
+        assert set(left) == {*early, *late} - {*late[8:16], *early[8:12]}
+        await signalled(seen, early[:8] + early[12:], {(0, 0)})
+        await signalled(seen, early[8:12], {(0, 1)})
+        await signalled(seen, late[:8], {(2, 1)})
+        await signalled(seen, late[8:16], {(1, 1)})
+        await signalled(seen, late[16:], {(1, 0)})
         assert (seen.unbalanced, await drift(world)) == ([], 0)
 
 
@@ -214,8 +214,8 @@ async def test_each_restart_of_the_daemon_is_a_stop_and_a_start_of_its_container
 ) -> None:
     always, once = await start(docker, 10, HostConfig=ALWAYS), await start(docker, 5)
     async with agent(world, tmp_path), watched(world, always + once) as seen:
-        for cycle in range(1, 4):
-            await asyncio.to_thread(docker.kill if cycle % 2 else docker.stop)
+        for cycle, end in enumerate((docker.kill, docker.stop), start=1):
+            await asyncio.to_thread(end)
             await asyncio.to_thread(docker.start)
             assert set(await settle(world, docker)) == set(always)
             await signalled(seen, always, {(cycle, cycle)})

@@ -10,6 +10,7 @@ import pytest
 from koi_agent.backends.http_engine.connections import Connections
 from koi_agent.backends.http_engine.response_parser import ResponseParser
 from koi_agent.core.json_stream import StreamError
+from tests.http.serving import until
 
 pytestmark = pytest.mark.usefixtures("leak_check")
 
@@ -103,8 +104,10 @@ async def engine(folder: Path, *answers: Sequence[bytes]) -> AsyncIterator[Conne
     """
     rest = iter(answers)
     path = str(folder / "engine.sock")
+    served: set[asyncio.StreamWriter] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        served.add(writer)
         with suppress(asyncio.IncompleteReadError, OSError):
             for answer in next(rest):
                 await reader.readuntil(b"\r\n\r\n")
@@ -113,6 +116,9 @@ async def engine(folder: Path, *answers: Sequence[bytes]) -> AsyncIterator[Conne
                 writer.write(answer)
                 await writer.drain()
         writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+        served.remove(writer)
 
     server = await asyncio.start_unix_server(serve, path)
     connections = Connections(path, 100)
@@ -121,7 +127,7 @@ async def engine(folder: Path, *answers: Sequence[bytes]) -> AsyncIterator[Conne
     finally:
         connections.close()
         server.close()
-        await asyncio.sleep(0.05)  # until each connection has seen its end
+        await until(lambda: not served)
 
 
 async def test_requests_share_a_connection(tmp_path: Path) -> None:
@@ -137,6 +143,15 @@ async def test_requests_at_one_time_have_connections_of_their_own(tmp_path: Path
     ):
         tasks = [group.create_task(connections.get("/one")) for _ in range(3)]
     assert [task.result() for task in tasks] == [(200, b"body")] * 3
+
+
+async def test_a_connection_in_use_is_closed_after_its_response(tmp_path: Path) -> None:
+    async with engine(tmp_path, [SIZED, b"never"]) as connections, asyncio.TaskGroup() as group:
+        asked = group.create_task(connections.get("/one"))
+        await asyncio.sleep(0)
+        connections.close()
+        assert await asked == (200, b"body")
+        assert not connections._idle
 
 
 async def test_a_connection_that_the_engine_closed_is_replaced(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from koi_agent.core.reach.local import Target
 
 EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 CONNECTIONS = Path("/proc/net/tcp")
+BY_BYTES = 100
+"""The bytes at the start of a response that are sent one by one."""
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -60,12 +62,19 @@ def responding(response: bytes, requests: list[bytes] | None = None) -> Serve:
         request = await reader.readuntil(b"\r\n\r\n")
         if requests is not None:
             requests.append(request)
-        for byte in response:  # in as many segments, or records of TLS, as possible
+        for byte in response[:BY_BYTES]:  # in as many segments, or records of TLS, as possible
             writer.write(bytes([byte]))
             await asyncio.sleep(0)
+        writer.write(response[BY_BYTES:])
         await writer.drain()
 
     return serve
+
+
+async def no_tls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read(1)
+    writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    await writer.drain()
 
 
 async def silent(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
@@ -170,8 +179,8 @@ def certified(tmp_path: Path) -> ssl.SSLContext:
 async def test_a_check_with_https_accepts_any_certificate(certified: ssl.SSLContext) -> None:
     async with server(responding(b"HTTP/1.1 200 OK\r\n\r\n"), context=certified) as port:
         assert await probe(check(port, scheme="https", timeout=5.0)) == "HTTP 200"
-    async with server(responding(b"HTTP/1.1 200 OK\r\n\r\n")) as port:
-        with pytest.raises(Unhealthy):
+    async with server(no_tls) as port:
+        with pytest.raises(Unhealthy, match="TLS failed"):
             await probe(check(port, scheme="https"))
 
 

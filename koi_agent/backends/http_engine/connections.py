@@ -22,6 +22,7 @@ class Connections:
         self._limit = limit
         self._idle: list[_Connection] = []
         self._were_used = False
+        self._is_closed = False
         self._timer: asyncio.TimerHandle | None = None
 
     async def get(self, target: str) -> tuple[int, bytes]:
@@ -42,7 +43,7 @@ class Connections:
         try:
             await connection.request(target, parser)
         finally:
-            if parser.is_complete and not parser.is_last:
+            if parser.is_complete and not (parser.is_last or self._is_closed):
                 self._keep(connection)
             else:
                 connection.close()
@@ -61,13 +62,17 @@ class Connections:
             self._were_used = False
             self._timer = asyncio.get_running_loop().call_later(KEPT, self._close_unused)
         else:
-            self.close()
+            self._close_idle()
 
     def close(self) -> None:
-        """Close the connections that carry no request."""
+        """Close the connections: those that carry a request after its response."""
+        self._is_closed = True
         if self._timer:
             self._timer.cancel()
             self._timer = None
+        self._close_idle()
+
+    def _close_idle(self) -> None:
         for connection in self._idle:
             connection.close()
         self._idle.clear()

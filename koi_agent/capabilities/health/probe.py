@@ -8,18 +8,16 @@ import asyncio
 import os
 import re
 import socket
+import ssl
 import struct
 from collections.abc import Awaitable, Callable
 from functools import cache, partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from koi_agent import __version__
 from koi_agent.capabilities.health.checks import HealthCheck
 from koi_agent.core.instance import CheckKind
 from koi_agent.core.reach.local import Target
-
-if TYPE_CHECKING:
-    from ssl import SSLContext
 
 RESET: Final = struct.pack("ii", 1, 0)
 """SO_LINGER on, with a linger time of 0: close() resets the connection."""
@@ -116,10 +114,8 @@ async def _first_line(read: Callable[[int], Awaitable[bytes]]) -> bytes:
 
 
 @cache
-def _context() -> "SSLContext":
+def _context() -> ssl.SSLContext:
     """Build the TLS context of all checks; it reads no certificate from disk."""
-    import ssl  # noqa: PLC0415 - loaded for the first check over TLS
-
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -148,4 +144,6 @@ def _description(error: OSError) -> str:
     """Describe an error without anything that the peer sent."""
     if isinstance(error, ConnectionRefusedError):
         return "connection refused"
-    return os.strerror(error.errno).lower() if error.errno and error.errno > 0 else "TLS failed"
+    if isinstance(error, ssl.SSLError) or not error.errno or error.errno < 0:
+        return "TLS failed"  # the number of an SSLError is one of OpenSSL's, not of errno(3)
+    return os.strerror(error.errno).lower()
