@@ -1,9 +1,12 @@
 """Podman's own ways to run containers, as units and in pods, followed by the installed service."""
 
+import contextlib
+import os
 from collections.abc import Iterator
 
 import pytest
 
+from tests.machine import Machine
 from tests.namespaces import wait_until
 from tests.system.engines import IMAGE, Engine, await_instance, await_state, instances
 from tests.system.service import Service
@@ -20,6 +23,7 @@ StopTimeout={timeout}
 [X-Koi]
 Enable=yes
 """
+RUNS = 20
 PODMAN = pytest.mark.parametrize("engine", ["podman"], indirect=True)
 
 
@@ -44,6 +48,16 @@ def quadlets(engine: Engine, service: Service) -> Iterator[Engine]:
     for file in (*files, SOCKET_FILE, LIMITS):
         machine.remove(file)
     machine.systemctl("daemon-reload")
+
+
+@contextlib.contextmanager
+def all_cpus_busy(machine: Machine) -> Iterator[None]:
+    """Keep each CPU busy with a process of normal priority."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(os.cpu_count() or 1):
+            loop = stack.enter_context(machine.spawn("sh", "-c", "while :; do :; done"))
+            stack.callback(loop.kill)
+        yield
 
 
 def started(engine: Engine, service: Service, unit: str) -> str:
@@ -73,13 +87,21 @@ def test_port_of_a_socket_unit_is_that_of_the_container(quadlets: Engine, servic
 
 @PODMAN
 def test_container_whose_processes_are_killed_is_gone(quadlets: Engine, service: Service) -> None:
-    id_ = started(quadlets, service, "koi-stuck")
-    quadlets.machine.systemctl("stop", "--no-block", "koi-stuck")
-    quadlets.machine.systemctl("kill", "--signal=KILL", "koi-stuck")
+    with all_cpus_busy(quadlets.machine):
+        for _ in range(RUNS):
+            start_and_kill(quadlets, service)
+
+
+def start_and_kill(engine: Engine, service: Service) -> None:
+    id_ = started(engine, service, "koi-stuck")
+    engine.machine.systemctl("stop", "--no-block", "koi-stuck")
+    engine.machine.systemctl("kill", "--signal=KILL", "koi-stuck")
     wait_until(
         lambda: id_ not in instances(service, "podman"),
-        lambda: f"it is gone, though Podman says: {quadlets.call('ps', '--all')}",
+        lambda: f"it is gone, though Podman says: {engine.call('ps', '--all')}",
     )
+    engine.machine.systemctl("stop", "koi-stuck", check=False)
+    engine.machine.systemctl("reset-failed", "koi-stuck", check=False)
 
 
 @PODMAN
