@@ -114,7 +114,8 @@ def leak_check() -> Iterator[None]:
     """Fail a test that leaves a file or a socket open."""
     before = open_files()
     yield
-    gc.collect()  # objects that only a cycle holds are not leaked
+    if open_files() - before:
+        gc.collect()  # objects that only a cycle holds are not leaked
     left = open_files() - before
     assert not left, f"left open: {sorted(left)}"
 
