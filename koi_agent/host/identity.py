@@ -1,7 +1,6 @@
 """Returns what specifiers of unit files mean on this host (systemd.unit(5), "Specifiers")."""
 
 import grp
-import hashlib
 import os
 import pwd
 import shlex
@@ -154,9 +153,3 @@ def _directories(uid: int, environment: Mapping[str, str], scope: str) -> Mappin
         "L": found["S"] and f"{found['S']}/log",
         "t": environment.get("XDG_RUNTIME_DIR", ""),
     }
-
-
-def agent_mark(scope: str) -> str:
-    """Return 8 characters that distinguish this agent from those of other users and hosts."""
-    who = f"koi-runtime {_id(_MACHINE_ID)()} {scope} {os.getuid() if scope == 'user' else ''}"
-    return hashlib.sha256(who.encode()).hexdigest()[:8]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from koi_agent.capabilities.dns import hosts
-from koi_agent.capabilities.dns.hosts import HostsDirectory
+from koi_agent.capabilities.dns.providers import HostsDirectory
 from koi_agent.capabilities.dns.records import Name
 from koi_agent.core.contracts import ProviderSession
 from koi_agent.core.errors import ProviderLost, ProviderRefused

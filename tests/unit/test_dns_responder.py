@@ -17,9 +17,9 @@ import dns.opcode
 import dns.rcode
 import pytest
 
+from koi_agent.capabilities.dns.providers import Responder
 from koi_agent.capabilities.dns.records import Name, Service
 from koi_agent.capabilities.dns.responder import tcp
-from koi_agent.capabilities.dns.responder.provider import Responder
 from koi_agent.capabilities.dns.responder.settings import ResponderSettings
 from koi_agent.config import Listen
 from koi_agent.config.dns import Server, listen, servers, transfers

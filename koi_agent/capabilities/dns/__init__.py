@@ -8,9 +8,8 @@ writes files for dnsmasq.
 from collections.abc import Mapping
 from typing import Any
 
-from koi_agent.capabilities.dns.hosts import HostsDirectory
 from koi_agent.capabilities.dns.names import Domains
-from koi_agent.capabilities.dns.responder.provider import Responder
+from koi_agent.capabilities.dns.providers import HostsDirectory, Responder
 from koi_agent.capabilities.dns.responder.settings import ResponderSettings
 from koi_agent.capabilities.dns.rules import DnsRules
 from koi_agent.config import Config

@@ -11,17 +11,16 @@ import logging
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Never
 
 from koi_agent.capabilities.dns.records import Name
-from koi_agent.core.contracts import ProviderSession, Report
+from koi_agent.core.contracts import Report
 from koi_agent.core.errors import ProviderLost, ProviderRefused
 from koi_agent.core.instance import RecordState, RecordStatus
 from koi_agent.core.key import Key
 from koi_agent.core.text import printable
-from koi_agent.host.identity import agent_mark
+from koi_agent.host.agent_mark import MACHINE_ID, agent_mark
 
 log = logging.getLogger(__name__)
 
@@ -30,29 +29,19 @@ ORPHANS_STAY: Final = 10.0
 """Seconds for which files of an earlier run stay: most are written again until then."""
 
 
-@dataclass(frozen=True, slots=True)
-class HostsDirectory:
-    """The provider for the directory at ``path``; ``scope`` is that of the agent."""
-
-    scope: str
-    path: str
-
-    @property
-    def absence(self) -> str:
-        """The reason why no name is written."""
-        return "the directory is not open yet" if self.path else "[DNS] HostsDirectory= is not set"
-
-    @asynccontextmanager
-    async def session(self, report: Report) -> AsyncIterator[ProviderSession[Name]]:
-        """Write files until the context is left, and then remove them; raise ``ProviderLost``."""
-        if not self.path:
-            await asyncio.Event().wait()
-        session = HostsSession(Path(self.path), agent_mark(self.scope), report)
-        session.check()
-        try:
-            yield session
-        finally:
-            session.remove_all()
+@asynccontextmanager
+async def writing(scope: str, path: str, report: Report) -> AsyncIterator["HostsSession"]:
+    """Write files until the context is left, and then remove them; raise ``ProviderLost``."""
+    try:
+        mark = agent_mark(scope)
+    except (OSError, ValueError) as error:
+        raise ProviderLost(f"{MACHINE_ID}: {error}; use systemd-machine-id-setup(1)") from error
+    session = HostsSession(Path(path), mark, report)
+    session.check()
+    try:
+        yield session
+    finally:
+        session.remove_all()
 
 
 class HostsSession:

@@ -1,4 +1,4 @@
-"""The provider of the responder. It imports dnspython with its first session."""
+"""The outlets of DNS names, as values. An outlet is loaded with its first session."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -39,4 +39,27 @@ class Responder:
         from koi_agent.capabilities.dns.responder.session import serving  # noqa: PLC0415
 
         async with serving(self.settings, report) as session:
+            yield session
+
+
+@dataclass(frozen=True, slots=True)
+class HostsDirectory:
+    """The directory of dnsmasq at ``path``; ``scope`` is that of the agent."""
+
+    scope: str
+    path: str
+
+    @property
+    def absence(self) -> str:
+        """The reason why no name is written."""
+        return "the directory is not open yet" if self.path else "[DNS] HostsDirectory= is not set"
+
+    @asynccontextmanager
+    async def session(self, report: Report) -> AsyncIterator[ProviderSession[Name]]:
+        """Write files until the context is left, and then remove them; raise ``ProviderLost``."""
+        if not self.path:
+            await asyncio.Event().wait()
+        from koi_agent.capabilities.dns.hosts import writing  # noqa: PLC0415 - as above
+
+        async with writing(self.scope, self.path, report) as session:
             yield session
