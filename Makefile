@@ -113,6 +113,11 @@ list:
 install: all $(if $(filter build/vendor,$(VENDOR)),build/vendor/aiodocker/__init__.py)
 	@set -e; umask 022; rm -rf '$(DESTDIR)$(CODE)/koi_agent' '$(DESTDIR)$(CODE)/vendor'; \
 	$(LIST) | while read -r mode source destination; do \
+		if [ "$$mode" = link ]; then \
+			install -d "$(DESTDIR)$${destination%/*}"; \
+			ln -sfn "$$source" "$(DESTDIR)$$destination"; \
+			continue; \
+		fi; \
 		[ -r "$$source" ] || { echo "$$source: no such file" >&2; exit 1; }; \
 		case $$source in \
 		*/) for file in $$(cd "$$source"; find . -name '*.py' -o -name py.typed); do \

@@ -32,6 +32,7 @@ class Lane:
         changed: Callable[[Key], None],
     ) -> None:
         self.capability = capability
+        self._config = config
         self._apply = apply
         self._changed = changed
         self._planner = Planner(capability.rules(policy, config))
@@ -56,6 +57,7 @@ class Lane:
 
         Returns the names of the feeds that were added: they have no records yet.
         """
+        self._config = config
         providers = self.capability.providers(config, self._apply)
         for name in self._feeds.keys() - providers.keys():
             del self._feeds[name]
@@ -74,7 +76,7 @@ class Lane:
 
     async def run(self) -> Never:
         """Recover what a killed agent left, then feed the providers until cancelled."""
-        await self.capability.recover()
+        await self.capability.recover(self._config)
         async with self._group:
             self._running = True
             for name in self._feeds:

@@ -100,8 +100,9 @@ class CapabilitiesConfig:
     dns: tuple[str, ...] = key(
         "DNS",
         "auto",
-        readers.outlets("hosts", "server"),
-        "Outlets of DNS names: server, hosts, both, off, or auto for those that [DNS] configures.",
+        readers.outlets("static", "server", "hosts"),
+        "Outlets of DNS names: static, server, hosts, several, off, or auto: static where"
+        " systemd-resolved has it, and those that [DNS] configures.",
     )
     health: str = key(
         "Health",
