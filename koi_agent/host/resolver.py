@@ -1,4 +1,4 @@
-"""What the installed systemd-resolved can do."""
+"""The version of the installed systemd-resolved, on which its features depend."""
 
 import re
 from collections.abc import Iterator

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 NAME: Final = "static"
 PERIOD: Final = 2.0
-"""Seconds between two writes, and until the first one: systemd-resolved looks no more often.
+"""Seconds between two writes, and until the first one. systemd-resolved looks as often.
 
 The file of an earlier run stays until the first write, so a restart takes no name away.
 """
@@ -36,7 +36,7 @@ class StaticFile:
         self._changed.set()  # the file of an earlier run may have other names
 
     async def put(self, owner: Key, records: Sequence[Name]) -> None:
-        """Have the names of an owner written within ``PERIOD``."""
+        """Set the names of an owner; they are written within ``PERIOD``."""
         if self._items.put(owner, records):
             self._changed.set()
             self._waiting[owner] = records

@@ -40,7 +40,7 @@ async def following(
                     if not session.is_lost:
                         clear(file)
     except (BusLost, CallError, TimeoutError) as error:
-        raise ProviderLost(f"bus at {address}: {error or 'no answer'}") from error
+        raise ProviderLost(f"bus at {address}: {str(error) or 'no answer'}") from error
 
 
 def _check(link: Path, file: Path) -> None:
@@ -76,7 +76,7 @@ class _Session:
 
 
 class _Presence:
-    """Whether systemd-resolved is on the bus."""
+    """Follows on the bus whether systemd-resolved runs."""
 
     def __init__(self, bus: Connection) -> None:
         self._bus = bus
