@@ -17,6 +17,7 @@ UNNEEDED = (
     "koi_agent.backends.systemd",
     "koi_agent.capabilities.dns.hosts",
     "koi_agent.capabilities.dns.responder.session",
+    "koi_agent.capabilities.dns.static.session",
     "koi_agent.capabilities.health.prober",
     "koi_agent.capabilities.mdns.avahi",
     "koi_agent.capabilities.mdns.resolved",
