@@ -30,12 +30,14 @@ PACKAGES = python3 python3-venv scdoc \
 		dbus dbus-daemon systemd util-linux mount iproute2) \
 	$(if $(filter test machine-test lint,$(GOALS)),curl fish man-db openssl shellcheck zsh) \
 	$(if $(filter test machine-test bench bench-check,$(GOALS)),$(DOCKER) $(AVAHI)) \
+	$(if $(filter test machine-test,$(GOALS)),$(DNS)) \
 	$(if $(filter deb machine-test,$(GOALS)),dpkg-dev) \
 	$(if $(filter rpm arch machine-test,$(GOALS)),libarchive-tools makepkg rpm) \
 	$(if $(filter machine-test,$(GOALS)),lintian mmdebstrap systemd-container)
 # Where systemd runs, installing these starts their daemons. The tests start their own.
 DOCKER = busybox-static $(if $(shell command -v dockerd),,docker.io)
 AVAHI = avahi-daemon avahi-utils
+DNS = bind9 bind9-dnsutils dnsmasq-base knot nsd unbound
 # systemd-resolved is only unpacked: if it were installed, it would take over the host's DNS.
 RESOLVED = build/resolved/ready
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
@@ -111,6 +113,11 @@ list:
 install: all $(if $(filter build/vendor,$(VENDOR)),build/vendor/aiodocker/__init__.py)
 	@set -e; umask 022; rm -rf '$(DESTDIR)$(CODE)/koi_agent' '$(DESTDIR)$(CODE)/vendor'; \
 	$(LIST) | while read -r mode source destination; do \
+		if [ "$$mode" = link ]; then \
+			install -d "$(DESTDIR)$${destination%/*}"; \
+			ln -sfn "$$source" "$(DESTDIR)$$destination"; \
+			continue; \
+		fi; \
 		[ -r "$$source" ] || { echo "$$source: no such file" >&2; exit 1; }; \
 		case $$source in \
 		*/) for file in $$(cd "$$source"; find . -name '*.py' -o -name py.typed); do \

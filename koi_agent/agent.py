@@ -20,6 +20,7 @@ from koi_agent.bus.address import address
 from koi_agent.bus.client import ReconnectingBus
 from koi_agent.bus.server import Server
 from koi_agent.capabilities import CAPABILITIES
+from koi_agent.capabilities.dns.printed import printed
 from koi_agent.config import Config, Loaded
 from koi_agent.core.contracts import Backend, EventSink
 from koi_agent.core.errors import ConfigError, KoiError
@@ -38,6 +39,7 @@ from koi_agent.publishers.dbus.configuration import ConfigurationStatus
 from koi_agent.publishers.dbus.manager import ManagerActions
 from koi_agent.publishers.dbus.publisher import DBusPublisher
 from koi_agent.publishers.http.agent_status import AgentStatus
+from koi_agent.publishers.http.dns_zone import ZoneRecord
 from koi_agent.publishers.http.service import HTTPService
 from koi_agent.publishers.http.sockets import HTTPSockets
 from koi_agent.publishers.journal import JournalPublisher
@@ -110,6 +112,7 @@ class Agent:
             decisions=self._controller.decisions,
             network=lambda: self._network.current,
             configuration=lambda: self._configuration,
+            dns_records=self._zone,
         )
 
     def _http_status(self) -> AgentStatus:
@@ -120,7 +123,13 @@ class Agent:
             waiting={"dbus": self._publisher.waiting},
             dropped={"dbus": self._publisher.dropped},
             network=self._network.current,
+            zone=self._zone,
         )
+
+    async def _zone(self) -> Sequence[ZoneRecord]:
+        """Return the records of the DNS zones."""
+        records = await printed(self._controller.records("dns"), self._config.dns)
+        return [ZoneRecord(*record) for record in records]
 
     def _backend(self, name: str, config: Config) -> Backend:
         return BACKENDS[name](self._bus, config, self._listeners)

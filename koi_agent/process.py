@@ -16,7 +16,7 @@ from koi_agent.core.errors import ConfigError, ungrouped
 from koi_agent.host.logs import LogOutput
 from koi_agent.host.notify import Notifier
 from koi_agent.host.sockets import NoSocket
-from koi_agent.publishers.dbus.publisher import NameRefused, NameTaken
+from koi_agent.publishers.dbus.errors import NameRefused, NameTaken
 from koi_agent.publishers.http.sockets import HTTPSockets
 
 log = logging.getLogger(__name__)

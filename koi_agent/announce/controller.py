@@ -16,6 +16,7 @@ from itertools import chain, count, islice
 from typing import Never
 
 from koi_agent.announce.lane import Lane
+from koi_agent.announce.plan_log import log_decisions, log_status
 from koi_agent.config import Config
 from koi_agent.core.contracts import Apply, Capability
 from koi_agent.core.events import (
@@ -28,15 +29,13 @@ from koi_agent.core.events import (
     Stopped,
     Updated,
 )
-from koi_agent.core.instance import Instance, RecordState, RecordStatus, copied_status
+from koi_agent.core.instance import Instance, RecordStatus, copied_status
 from koi_agent.core.key import Key
-from koi_agent.core.message_ids import MessageId, journal_fields
 from koi_agent.core.plan.linger import RestartGrace
 from koi_agent.core.plan.name_rules import NameRules
-from koi_agent.core.plan.records import Decision
+from koi_agent.core.plan.records import Decision, Record
 from koi_agent.core.plan.requests import Policy, considered
 from koi_agent.core.reach.network import UNKNOWN, HostNetwork
-from koi_agent.core.text import MOST_REASONS, bounded
 from koi_agent.host.own_names import OwnNames
 
 log = logging.getLogger(__name__)
@@ -165,6 +164,11 @@ class Controller:
             self._woken.set()
         return [decision for lane in self._lanes for decision in lane.decisions(key)]
 
+    def records(self, capability: str) -> Sequence[Record]:
+        """Return the planned records of all instances for a capability."""
+        lanes = (lane for lane in self._lanes if lane.capability.name == capability)
+        return [record for lane in lanes for record in lane.records()]
+
     async def run(self) -> Never:
         """Plan and feed until cancelled; then all records are withdrawn."""
         async with asyncio.TaskGroup() as group:
@@ -236,7 +240,7 @@ class Controller:
             for lane in self._lanes:
                 lane.feed(key, visible=instance is not None)
                 if (new := lane.news(key)) is not None:
-                    _log_decisions(key, new)
+                    log_decisions(key, new)
                     self._to_report[key] = None
             if instance and not instance.announcements:
                 self._to_report[key] = None
@@ -248,7 +252,7 @@ class Controller:
             now = time.time_ns() // 1000
             status = tuple(self._status(instance.key, known, now))
             if status != instance.announcements:
-                _log_status(instance, [one for one in status if one.content not in known])
+                log_status(instance, [one for one in status if one.content not in known])
                 self._apply(Announced(instance.key, status))
 
     def _status(
@@ -276,25 +280,3 @@ def _pop_slice(todo: dict[Key, None]) -> Sequence[Key]:
     for key in keys:
         del todo[key]
     return keys
-
-
-def _log_decisions(key: Key, decisions: Sequence[Decision]) -> None:
-    texts = [f"{one.state}, {one.about}: {one.reason}" for one in decisions]
-    for text in bounded(texts, MOST_REASONS, f"koi-runtime explain {key}"):
-        log.info("%s: %s", key, text, extra=_fields(MessageId.DECIDED, key))
-
-
-def _log_status(instance: Instance, status: Sequence[RecordStatus]) -> None:
-    for one in status:
-        if one.state is RecordState.ANNOUNCED:
-            extra = _fields(MessageId.ANNOUNCED, instance.key, KOI_NAME=instance.name)
-            reason = f" ({one.reason})" if one.reason else ""
-            log.info("announced %s for %s%s", one.name, instance.key, reason, extra=extra)
-        elif one.state is RecordState.FAILED:
-            extra = _fields(MessageId.NOT_ANNOUNCED, instance.key, KOI_NAME=instance.name)
-            text = "can't announce %s for %s: %s; trying again"
-            log.warning(text, one.name, instance.key, one.reason, extra=extra)
-
-
-def _fields(kind: MessageId, key: Key, **fields: str) -> Mapping[str, Mapping[str, object]]:
-    return journal_fields(kind, KOI_INSTANCE=str(key), KOI_BACKEND=key.backend, **fields)

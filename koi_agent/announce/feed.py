@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Never
 
 from koi_agent.core.backoff import pauses
-from koi_agent.core.contracts import Interruptible, Provider, ProviderSession
+from koi_agent.core.contracts import AlwaysOpen, Interruptible, Provider, ProviderSession
 from koi_agent.core.errors import ProviderLost, ProviderRefused, ungrouped
 from koi_agent.core.instance import RecordState, RecordStatus
 from koi_agent.core.key import Key
@@ -38,7 +38,7 @@ class Feed:
     """Feeds ``provider``, which is named ``name`` in logs.
 
     ``changed`` is called with each owner whose status changes. The provider is connected to when
-    the first record is wanted.
+    the first record is wanted, or from the start if it is ``AlwaysOpen``.
     """
 
     def __init__(self, name: str, provider: Provider[Any], changed: Callable[[Key], None]) -> None:
@@ -140,7 +140,8 @@ class Feed:
             self._changed(owner)
 
     async def _until_lost(self) -> str:
-        await self._needed.wait()
+        if not (isinstance(self.provider, AlwaysOpen) and self.provider.is_always_open):
+            await self._needed.wait()
         try:
             await self._feed()
         except ProviderLost as lost:

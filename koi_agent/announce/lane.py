@@ -12,7 +12,7 @@ from koi_agent.core.contracts import Apply, Capability
 from koi_agent.core.instance import Instance, RecordState, RecordStatus, copied_status
 from koi_agent.core.key import Key
 from koi_agent.core.plan.planner import Planned, Planner
-from koi_agent.core.plan.records import Decision
+from koi_agent.core.plan.records import Decision, Record
 from koi_agent.core.plan.requests import Policy
 
 
@@ -32,6 +32,7 @@ class Lane:
         changed: Callable[[Key], None],
     ) -> None:
         self.capability = capability
+        self._config = config
         self._apply = apply
         self._changed = changed
         self._planner = Planner(capability.rules(policy, config))
@@ -56,6 +57,7 @@ class Lane:
 
         Returns the names of the feeds that were added: they have no records yet.
         """
+        self._config = config
         providers = self.capability.providers(config, self._apply)
         for name in self._feeds.keys() - providers.keys():
             del self._feeds[name]
@@ -74,7 +76,7 @@ class Lane:
 
     async def run(self) -> Never:
         """Recover what a killed agent left, then feed the providers until cancelled."""
-        await self.capability.recover()
+        await self.capability.recover(self._config)
         async with self._group:
             self._running = True
             for name in self._feeds:
@@ -142,6 +144,11 @@ class Lane:
             return
         for feed in self._feeds.values():
             feed.want(key, records)
+
+    def records(self) -> Iterator[Record]:
+        """Yield the planned records of all instances."""
+        for planned in self._planner.all():
+            yield from planned.records
 
     def interrupt(self, key: Key) -> None:
         """End the checks of an instance that has stopped; published records are not affected."""

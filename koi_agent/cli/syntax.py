@@ -256,6 +256,7 @@ COMMANDS: Final[Sequence[Command]] = (
     Command(
         "announced", "announced", "List the records that are announced", (FULL,), ANY, paged=True
     ),
+    Command("dns", "dns", "List DNS records and where they are published", (FULL,), paged=True),
     Command(
         "status", "status", "Show the status of the agent and its backends", (FULL,), paged=True
     ),

@@ -23,6 +23,8 @@ AUTO: Final = "auto"
 """The word in ``Backends=`` and ``--runtime`` that stands for all backends."""
 NONE: Final = "none"
 """The word in ``Backends=`` that stands for no backend."""
+OFF: Final = "off"
+"""The word that turns a capability off."""
 PLANNED: Final = ("incus", "kubernetes")
 """Names of backends of later versions; this version refuses them with a reason."""
 ALIASES: Final = {"lxc": "incus", "lxd": "incus", "k8s": "kubernetes"}
@@ -106,6 +108,18 @@ def one_of(*words: str) -> Callable[[str], str]:
 
     def read(value: str) -> str:
         return choice(value, words)
+
+    return read
+
+
+def outlets(*known: str) -> Callable[[str], tuple[str, ...]]:
+    """Return a reader of a list of these words, or of ``auto`` or ``off`` alone."""
+
+    def read(value: str) -> tuple[str, ...]:
+        found = tuple(dict.fromkeys(choice(one, (AUTO, OFF, *known)) for one in words(value)))
+        if len(found) > 1 and not {AUTO, OFF}.isdisjoint(found):
+            raise BadInput(f"{shown(value)} has auto or off beside other words; write it alone")
+        return found
 
     return read
 

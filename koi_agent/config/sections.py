@@ -85,7 +85,8 @@ class HTTPConfig:
 class CapabilitiesConfig:
     """Which capabilities are on.
 
-    ``mdns`` is auto, off or the name of the provider. ``health`` is auto or off.
+    ``mdns`` is auto, off or the name of the provider. ``dns`` is auto, off or the names of outlets.
+    ``health`` is auto or off.
     ``partner_labels`` is True if the labels of a reverse proxy opt in, ``image_labels`` if metadata
     of images counts. A name is given if ``allow_names`` has it and ``deny_names`` does not.
     """
@@ -95,6 +96,13 @@ class CapabilitiesConfig:
         "auto",
         readers.one_of("auto", "off", "avahi", "resolved"),
         "Provider of mDNS announcements: avahi, resolved (services only), auto or off.",
+    )
+    dns: tuple[str, ...] = key(
+        "DNS",
+        "auto",
+        readers.outlets("static", "server", "hosts"),
+        "Outlets of DNS names: static, server, hosts, several, off, or auto: static where"
+        " systemd-resolved has it, and those that [DNS] configures.",
     )
     health: str = key(
         "Health",

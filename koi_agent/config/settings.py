@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from koi_agent.config import readers
+from koi_agent.config.dns import DNSConfig
 from koi_agent.config.keys import Override, key, keys, section, sections
 from koi_agent.config.sections import (
     DAY,
@@ -94,6 +95,7 @@ class Config:
         "Capabilities act on instances that opt in by metadata.",
     )
     health: HealthConfig = section("Health", HealthConfig)
+    dns: DNSConfig = section("DNS", DNSConfig)
 
     def backend(self, name: str, kind: type[T]) -> T:
         """Return the settings of a backend, whose type is ``kind``."""

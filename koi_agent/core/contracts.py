@@ -90,7 +90,19 @@ class Provider(Protocol[R_contra]):
         """Connect, and wait while the provider is absent; raise ``ProviderLost``."""
 
 
-async def _nothing() -> None:
+@runtime_checkable
+class AlwaysOpen(Protocol):
+    """A provider that others use also without any record, as they ask a DNS server.
+
+    Its session is open from the start if ``is_always_open`` is True. All other providers are
+    connected when the first record is wanted.
+    """
+
+    @property
+    def is_always_open(self) -> bool: ...
+
+
+async def _nothing(_config: Any) -> None:
     """Do nothing."""
 
 
@@ -100,8 +112,8 @@ class Capability:
 
     ``rules`` builds the pure rules from the policy and the configuration. ``providers`` builds the
     providers by name; results go to the registry through its second argument. A capability that is
-    turned off has no providers, or rules that request nothing. ``recover`` runs once, before the
-    providers: it removes what a killed agent left behind.
+    turned off has no providers, or rules that request nothing. ``recover`` runs once with the
+    configuration, before the providers: it removes what a killed agent left behind.
 
     ``publishes`` is True for records that other programs see. They outlive a restart of their
     instance by ``RestartGrace=``, and their status is part of the instance's announcements.
@@ -110,7 +122,7 @@ class Capability:
     name: str
     rules: Callable[[Policy, Any], Rules]
     providers: Callable[[Any, Apply], Mapping[str, Provider[Any]]]
-    recover: Callable[[], Awaitable[None]] = _nothing
+    recover: Callable[[Any], Awaitable[None]] = _nothing
     publishes: bool = True
 
 

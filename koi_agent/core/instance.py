@@ -199,6 +199,7 @@ class KoiMetadata:
 
     enable: bool | None = None
     mdns_enable: bool | None = None
+    dns_enable: bool | None = None
     health_enable: bool | None = None
     service_type: str | None = None
     subtypes: tuple[str, ...] | None = None

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 _VARIABLES: Final = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "LISTEN_PIDFDID")
 _IN_USE_ERRORS: Final = (0, errno.EAGAIN, errno.EPROTOTYPE)
 """Results of connect() to a socket in use: success, backlog full, another socket type."""
+IP_PKTINFO: Final = 8
+"""The option of ip(7), which Python names since 3.14."""
 _CREDENTIALS: Final = struct.Struct("=iII")  # struct ucred: process, user, group
 
 
@@ -219,25 +221,45 @@ def own_tcp(host: str, port: int) -> socket.socket:
 
     Raises ``ConfigError`` if ``host`` is not an address, ``NoSocket`` if the kernel refuses.
     """
+    return _own(socket.SOCK_STREAM, host, port)
+
+
+def own_udp(host: str, port: int) -> socket.socket:
+    """Return a socket for the datagrams to an IP address and a port; errors as in ``own_tcp``.
+
+    The kernel passes the address to which each datagram was sent, in an ancillary message.
+    """
+    return _own(socket.SOCK_DGRAM, host, port)
+
+
+def _own(kind: socket.SocketKind, host: str, port: int) -> socket.socket:
     try:
         version = ip_address(host).version
     except ValueError as error:
         raise ConfigError(f"{printable(host, 255)!r}: not an IP address") from error
     shown = f"[{host}]:{port}" if version == 6 else f"{host}:{port}"
     try:
-        return _listening(socket.AF_INET6 if version == 6 else socket.AF_INET, host, port)
+        return _listening(socket.AF_INET6 if version == 6 else socket.AF_INET, kind, (host, port))
     except OSError as error:
         raise NoSocket(f"{shown}: can't listen: {_reason(error)}") from error
 
 
-def _listening(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
+def _listening(
+    family: socket.AddressFamily, kind: socket.SocketKind, address: tuple[str, int]
+) -> socket.socket:
     with ExitStack() as opened:
-        listener = opened.enter_context(socket.socket(family, socket.SOCK_STREAM))
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener = opened.enter_context(socket.socket(family, kind))
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listener.bind((host, port))
-        listener.listen(socket.SOMAXCONN)
+        if kind == socket.SOCK_STREAM:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        elif family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+        else:
+            listener.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
+        listener.bind(address)
+        if kind == socket.SOCK_STREAM:
+            listener.listen(socket.SOMAXCONN)
         listener.settimeout(0)
         opened.pop_all()
     return listener

@@ -24,7 +24,8 @@ SYSTEM: Final = (
     *("curl", "make", "procps", "util-linux"),
 )
 AGENT: Final = (
-    *("python3", "python3-aiohttp", "python3-dbus-next", "python3-sdnotify"),
+    *("python3", "python3-aiohttp", "python3-dbus-next", "python3-dnspython"),
+    "python3-sdnotify",
     "python3-systemd",
 )
 TESTS: Final = (

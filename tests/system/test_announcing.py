@@ -47,8 +47,10 @@ def peer(machine: Machine, service: Service) -> Iterator[Peer]:
 
 
 def announcements(service: Service, name: str = "web") -> list[dict[str, Any]]:
+    """Return the records of mDNS of an instance."""
     rows = service.get("/v1/runtime/instances")
-    return next((list(row["announcements"]) for row in rows if row["name"] == name), [])
+    records = next((row["announcements"] for row in rows if row["name"] == name), ())
+    return [one for one in records if one["capability"] == "mdns"]
 
 
 def standings(service: Service, name: str = "web") -> set[tuple[str, str]]:

@@ -22,6 +22,7 @@ VALUES = {
     "ImageLabels": ["yes", "0"],
     "AllowNames": ["*", "web* 'My App'"],
     "DenyNames": ["printer*", "a b"],
+    "DNS": ["off", "server", "Hosts", "server hosts"],
     "Health": ["off", "auto"],
     "Interval": ["1s", "5min"],
     "Timeout": ["1", "1min"],
@@ -33,7 +34,14 @@ VALUES = {
     "ExcludeUnits": ["*", "a.service\t'b.service'"],
     "TrackExited": ["yes", "off", "1"],
     "Hosts": ["www.example.org", "nas [2001:db8::1]"],
-    "Listen": ["8080", "*:80", "'/run/a b.sock' [::1]:81", r"/run/\x41"],
+    "HTTP.Listen": ["8080", "*:80", "'/run/a b.sock' [::1]:81", r"/run/\x41"],
+    "Domain": ["example.org", "Home.Arpa"],
+    "ExtraDomains": ["a.example", "b.example c.example"],
+    "TTL": ["1", "5min"],
+    "DNS.Listen": ["5354", "*:53 [::1]:5354", "192.0.2.1:53"],
+    "AllowTransfer": ["192.0.2.0/24", "2001:db8::1 key:xfer.example"],
+    "Notify": ["192.0.2.1", "[2001:db8::1]:5354 192.0.2.2:54"],
+    "HostsDirectory": ["/etc/hosts.d", "/run/a b/"],
 }
 QUIET = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
@@ -57,7 +65,8 @@ def never(*_: object) -> int:
 
 def lines_of(key: Key) -> st.SearchStrategy[list[tuple[Key, str]]]:
     """Return a strategy of assignments to a key, some of them empty."""
-    values = st.sampled_from(["", *VALUES[key.name]])
+    examples = VALUES.get(key.name) or VALUES[f"{key.section}.{key.name}"]
+    values = st.sampled_from(["", *examples])
     return st.lists(values.map(lambda value: (key, value)), max_size=3)
 
 
@@ -138,6 +147,8 @@ Hosts=
 # default
 MDNS=auto
 # default
+DNS=auto
+# default
 Health=auto
 # default
 PartnerLabels=yes
@@ -157,6 +168,22 @@ Timeout=5s
 UnhealthyAfter=3
 # default
 WithdrawUnhealthy=yes
+
+[DNS]
+# default
+Domain=internal
+# default
+ExtraDomains=
+# default
+TTL=30s
+# default
+Listen=
+# default
+AllowTransfer=
+# default
+Notify=
+# default
+HostsDirectory=
 """
     )
 

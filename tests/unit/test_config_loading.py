@@ -35,6 +35,7 @@ BAD = {
     "HTTP.Listen": "localhost:http",
     "HTTP.Hosts": "*.example.org",
     "Capabilities.MDNS": "bonjour",
+    "Capabilities.DNS": "bind",
     "Capabilities.Health": "on",
     "Capabilities.PartnerLabels": "2",
     "Capabilities.ImageLabels": "some",
@@ -44,6 +45,13 @@ BAD = {
     "Health.Timeout": "301s",
     "Health.UnhealthyAfter": "0",
     "Health.WithdrawUnhealthy": "maybe",
+    "DNS.Domain": "local",
+    "DNS.ExtraDomains": "bücher.example",
+    "DNS.TTL": "2h",
+    "DNS.Listen": "localhost:dns",
+    "DNS.AllowTransfer": "any",
+    "DNS.Notify": "ns.example.org",
+    "DNS.HostsDirectory": "hosts.d",
 }
 GOOD = {
     "Runtime.Backends": "none",
@@ -59,6 +67,7 @@ GOOD = {
     "HTTP.Listen": "8080",
     "HTTP.Hosts": "www.example.org",
     "Capabilities.MDNS": "off",
+    "Capabilities.DNS": "server hosts",
     "Capabilities.Health": "off",
     "Capabilities.PartnerLabels": "no",
     "Capabilities.ImageLabels": "yes",
@@ -68,6 +77,13 @@ GOOD = {
     "Health.Timeout": "2s",
     "Health.UnhealthyAfter": "1",
     "Health.WithdrawUnhealthy": "no",
+    "DNS.Domain": "home.example",
+    "DNS.ExtraDomains": "example.org",
+    "DNS.TTL": "1min",
+    "DNS.Listen": "5354",
+    "DNS.AllowTransfer": "192.0.2.0/24 key:second",
+    "DNS.Notify": "192.0.2.53",
+    "DNS.HostsDirectory": "/run/hosts.d",
 }
 
 

@@ -83,11 +83,14 @@ class FakeProvider:
         return [at for owner, at in self.puts if owner == key]
 
 
-def run_feed(steps: Callable[[Feed, FakeProvider], Awaitable[None]]) -> None:
+def run_feed(
+    steps: Callable[[Feed, FakeProvider], Awaitable[None]],
+    kind: type[FakeProvider] = FakeProvider,
+) -> None:
     """Run a feed and these steps in virtual time; all records are withdrawn at the end."""
 
     async def whole() -> None:
-        provider = FakeProvider()
+        provider = kind()
         provider.present.set()
         feed = Feed("test", provider, lambda _owner: None)
         async with asyncio.TaskGroup() as group:
@@ -137,6 +140,20 @@ def test_provider_is_connected_only_if_records_are_wanted() -> None:
         assert provider.sessions == 1
 
     run_feed(steps)
+
+
+def test_a_provider_that_is_always_open_is_connected_at_once() -> None:
+    async def steps(feed: Feed, provider: FakeProvider) -> None:
+        await asyncio.sleep(1)
+        assert provider.sessions == 1
+        provider.end.set()
+        await asyncio.sleep(1)
+        assert provider.sessions == 2
+
+    class Open(FakeProvider):
+        is_always_open = True
+
+    run_feed(steps, Open)
 
 
 def test_failed_records_are_tried_again_with_growing_pauses() -> None:

@@ -23,6 +23,7 @@ OWNER = "org.freedesktop.policykit.owner"
 CODE = "lib/koi-runtime/koi_agent"
 LIST = PACKAGING / "install.list"
 AIODOCKER = "aiodocker-0.24.0"
+LINK = -1
 SHIPPED = (
     "packaging/koi-runtime*",
     f"packaging/{NAME}.*",
@@ -36,6 +37,7 @@ class Row:
     """A line of packaging/install.list, with the default values of the variables."""
 
     mode: int
+    """The mode of a file, ``LINK`` for a symbolic link."""
     source: str
     destination: str
 
@@ -55,7 +57,7 @@ def rows(prefix: str = "usr") -> list[Row]:
             mode, source, destination = line.split()
             for name, value in variables.items():
                 source, destination = source.replace(name, value), destination.replace(name, value)
-            found.append(Row(int(mode, 8), source, destination))
+            found.append(Row(LINK if mode == "link" else int(mode, 8), source, destination))
     return found
 
 
@@ -63,6 +65,8 @@ def expected(prefix: str = "usr") -> dict[str, Row]:
     """Return the row of each file that is installed, by its path."""
     found = {}
     for row in rows(prefix):
+        if row.mode == LINK:
+            continue
         if row.source.endswith("/"):
             folder = CHECKOUT / row.source
             for path in (*folder.rglob("*.py"), *folder.rglob("py.typed")):
@@ -95,6 +99,10 @@ def test_the_files_of_the_list_are_installed_and_no_others(tmp_path: Path) -> No
     for path, (mode, content) in installed.items():
         assert mode == wanted[path].mode, path
         assert content or wanted[path].source.endswith("/"), path
+    links = {str(path.relative_to(tmp_path)): path for path in tmp_path.rglob("*")}
+    assert {name: str(path.readlink()) for name, path in links.items() if path.is_symlink()} == {
+        row.destination: row.source for row in rows() if row.mode == LINK
+    }
 
 
 def test_the_list_has_every_file_that_ships() -> None:
@@ -108,7 +116,7 @@ def test_the_list_has_every_file_that_ships() -> None:
 
 def test_programs_are_executable_in_the_source_tree() -> None:
     for row in rows():
-        if not row.source.startswith("build/") and not row.source.endswith("/"):
+        if not row.source.startswith(("build/", "/")) and not row.source.endswith("/"):
             executable = os.access(CHECKOUT / row.source, os.X_OK)
             assert executable == bool(row.mode & 0o100), row.source
 

@@ -35,6 +35,7 @@ def only_refusal(metadata: KoiMetadata) -> Refusal:
 VALUES: dict[str, tuple[str, object]] = {
     "enable": ("true", True),
     "mdns.enable": ("false", False),
+    "dns.enable": ("false", False),
     "health.enable": ("false", False),
     "announce": ("web", None),
     "type": ("_http._tcp", "_http._tcp"),

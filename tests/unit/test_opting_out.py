@@ -1,5 +1,6 @@
 """Opting out: a switch that can't be read, or that is misspelled, counts as no."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -7,6 +8,8 @@ import pytest
 from koi_agent.backends.docker.images import Image, own_labels
 from koi_agent.backends.docker.kinds import KINDS
 from koi_agent.backends.docker.labels import parse_labels
+from koi_agent.capabilities.dns.names import Domains
+from koi_agent.capabilities.dns.rules import DnsRules
 from koi_agent.capabilities.health.rules import HealthRules
 from koi_agent.capabilities.mdns.rules import MdnsRules
 from koi_agent.core.instance import EnabledBy, KoiMetadata
@@ -18,6 +21,7 @@ from koi_agent.core.metadata.parser import (
     from_unit_keys,
     merge,
 )
+from koi_agent.core.plan.requests import Rules
 from koi_agent.host.engines import is_used_label
 from tests.unit.test_mdns_plan import POLICY, made
 
@@ -84,7 +88,7 @@ def test_another_key_is_no_switch(key: str) -> None:
     assert from_labels({key: "5"} | ANNOUNCE, {}).enable is True
 
 
-CAPABILITIES = {"mdns": "mdns_enable", "health": "health_enable"}
+CAPABILITIES = {"mdns": "mdns_enable", "dns": "dns_enable", "health": "health_enable"}
 
 
 @pytest.mark.parametrize(("capability", "field"), CAPABILITIES.items())
@@ -161,15 +165,18 @@ def test_an_image_may_opt_out_of_one_capability(capability: str, field: str) -> 
 
 def test_opting_out_of_one_capability_leaves_the_other() -> None:
     instance = replace(made(), metadata=KoiMetadata(enable=True, health_path="/"))
-    for without, rules, other in (
-        ("mdns_enable", MdnsRules(POLICY), HealthRules(POLICY)),
-        ("health_enable", HealthRules(POLICY), MdnsRules(POLICY)),
-    ):
+    all_rules: Mapping[str, Rules] = {
+        "mdns_enable": MdnsRules(POLICY),
+        "dns_enable": DnsRules(POLICY, Domains(main="internal")),
+        "health_enable": HealthRules(POLICY),
+    }
+    for without, rules in all_rules.items():
         metadata = replace(instance.metadata, **{without: False})  # type: ignore[arg-type]
         opted_out = replace(instance, metadata=metadata)
         assert rules.requests(instance).requests
         assert not rules.requests(opted_out).requests
-        assert other.requests(opted_out).requests
+        for name, other in all_rules.items():
+            assert bool(other.requests(opted_out).requests) is (name != without)
 
 
 def test_a_switch_is_read_after_any_number_of_keys() -> None:

@@ -56,6 +56,7 @@ MAPPING = PortMapping(
 FULL = KoiMetadata(
     enable=True,
     mdns_enable=True,
+    dns_enable=True,
     health_enable=True,
     service_type="_http._tcp",
     subtypes=("_printer",),

@@ -26,6 +26,7 @@ from koi_agent.backends.http_engine.json_fields import (
 )
 from koi_agent.core.errors import BackendLost, BadInput
 from koi_agent.core.instance import KoiMetadata, Refusal
+from koi_agent.core.metadata.keys import SWITCHES
 from koi_agent.core.metadata.names import shown_key
 from koi_agent.core.metadata.parser import from_labels
 from koi_agent.host.engines import image_id, is_metadata_label
@@ -139,7 +140,7 @@ def _opts_out(key: str, value: str) -> bool:
         return True
     given = ({}, {key: value}) if key == VARIABLE else ({key: value}, {})
     metadata = from_labels(*given)
-    return False in (metadata.enable, metadata.mdns_enable, metadata.health_enable)
+    return False in [getattr(metadata, switch.row.field) for switch in SWITCHES.values()]
 
 
 def _refusals(keys: list[str], problem: str) -> Iterator[Refusal]:

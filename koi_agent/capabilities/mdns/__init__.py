@@ -25,7 +25,7 @@ RECOVERY_TIMEOUT: Final = 3.0
 """Seconds by which recovery may delay the first announcement."""
 
 
-async def _recover() -> None:
+async def _recover(_config: Config) -> None:
     """Withdraw what a killed agent left in systemd-resolved, whatever ``MDNS=`` is set to.
 
     Nothing is raised. A systemd-resolved that can't be reached in time has nothing of the agent,

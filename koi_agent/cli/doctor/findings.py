@@ -59,6 +59,9 @@ class Host:
     environment: Path | None = None
     policies: Sequence[Path] = (Path("/etc/dbus-1/system.d"), Path("/usr/share/dbus-1/system.d"))
     avahi_daemon: Path = Path("/usr/sbin/avahi-daemon")
+    libraries: Path = Path("/usr/lib")
+    resolver: Path = Path("/etc/resolv.conf")
+    name_services: Path = Path("/etc/nsswitch.conf")
 
     def choose(self, commands: Mapping[str, str], default: str) -> str:
         """Return the command of this distribution, or the default."""

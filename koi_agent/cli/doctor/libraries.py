@@ -10,6 +10,7 @@ from koi_agent.cli.doctor.findings import Case, Finding, failure, ok
 
 REQUIRED: Final[Mapping[str, str]] = {
     "dbus-next": "python3-dbus-next",
+    "dnspython": "python3-dnspython",
     "sdnotify": "python3-sdnotify",
     "systemd-python": "python3-systemd",
     "aiohttp": "python3-aiohttp",

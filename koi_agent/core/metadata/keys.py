@@ -46,11 +46,12 @@ class KeyRow:
 
 _BOOLEAN = (values.boolean, values.unit_boolean)
 _SECONDS = (values.seconds, values.span)
-_COMMON, _HEALTH, _PROXY = "", "health", "proxy"
+_COMMON, _DNS, _HEALTH, _PROXY = "", "dns", "health", "proxy"
 
 KEYS = (
     KeyRow("enable", _COMMON, "enable", "Opt in or out", *_BOOLEAN),
     KeyRow("mdns.enable", MDNS, "mdns_enable", "Opt out of mDNS alone", *_BOOLEAN),
+    KeyRow("dns.enable", _DNS, "dns_enable", "Opt out of DNS alone", *_BOOLEAN),
     KeyRow("health.enable", _HEALTH, "health_enable", "Opt out of checks alone", *_BOOLEAN),
     KeyRow("announce", _COMMON, "announce", "Opt in under this name", names.filled_text),
     KeyRow("type", MDNS, "service_type", "DNS-SD service type, as _http._tcp", names.service_type),

@@ -9,7 +9,7 @@ Only instances that request the same name affect each other. A change costs the 
 number of other instances.
 """
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
@@ -54,6 +54,10 @@ class Planner:
     def planned(self, key: Key) -> Planned:
         """Return the plan for an instance as of the last ``settle``."""
         return self._planned.get(key, NOTHING)
+
+    def all(self) -> Sequence[Planned]:
+        """Return the plans for all instances as of the last ``settle``."""
+        return [*self._planned.values()]
 
     def put(self, instance: Instance) -> None:
         """Add or replace an instance."""

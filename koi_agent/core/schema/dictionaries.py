@@ -128,6 +128,7 @@ METADATA: Final[Table[KoiMetadata]] = Table(
     (
         _optional("enable", BOOLEAN, "Whether the instance opted in (true) or out (false)."),
         _optional("mdns_enable", BOOLEAN, "Whether it is announced by mDNS, if it opted in."),
+        _optional("dns_enable", BOOLEAN, "Whether it has a name in DNS, if it opted in."),
         _optional("health_enable", BOOLEAN, "Whether the agent may check it, if it opted in."),
         _optional("service_type", TEXT, "DNS-SD service type of all ports."),
         _optional("name", TEXT, "DNS-SD service name."),

@@ -9,11 +9,9 @@ from typing import Any
 from koi_agent.bus.errors import BusLost, CallError
 from koi_agent.bus.interfaces import (
     Call,
-    Emits,
     ErrorReply,
     Interface,
     Method,
-    Property,
     interface,
 )
 from koi_agent.bus.marshalling import Typed
@@ -21,13 +19,14 @@ from koi_agent.bus.messages import marshal
 from koi_agent.core.dbus_names import MANAGER, NAME
 from koi_agent.core.errors import BackendLost, BadInput, ConfigError
 from koi_agent.core.event_queue import EventQueue
-from koi_agent.core.events import BackendState, BackendStatus
+from koi_agent.core.events import BackendStatus
 from koi_agent.core.instance import Instance
 from koi_agent.core.key import Key
 from koi_agent.core.plan.records import Decision
 from koi_agent.core.reach.network import HostNetwork
 from koi_agent.core.schema.explanation import explanation_of
 from koi_agent.publishers.dbus.configuration import ConfigurationStatus
+from koi_agent.publishers.dbus.manager_properties import PROPERTIES
 from koi_agent.publishers.dbus.names import backend_path, instance_path
 from koi_agent.publishers.dbus.processes import with_process
 from koi_agent.publishers.dbus.signals import SIGNALS
@@ -57,7 +56,8 @@ class ManagerActions:
     ``resync`` lists a backend, or all for "", and returns the differences; it raises
     ``BackendLost``. ``reload`` reads the configuration again; it raises ``ConfigError``.
     ``decisions`` returns the decisions about an instance, ``network`` the interfaces of this host,
-    and ``configuration`` the settings in force.
+    and ``configuration`` the settings in force. ``dns_records`` returns the records of the DNS
+    zones: name, TTL in seconds, type and data, as in a zone file.
     """
 
     resync: Callable[[str], Awaitable[Mapping[str, Mapping[str, str]]]]
@@ -65,49 +65,7 @@ class ManagerActions:
     decisions: Callable[[Key], Sequence[Decision]]
     network: Callable[[], HostNetwork]
     configuration: Callable[[], ConfigurationStatus]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ManagerProperties:
-    """The source of the root object's properties.
-
-    ``phase`` is starting, reloading or stopping, "" while the agent serves.
-    """
-
-    version: str
-    phase: str
-    backends: tuple[BackendStatus, ...]
-    instances: int
-    generation: int
-    configuration: ConfigurationStatus
-
-    @property
-    def active(self) -> bool:
-        return any(backend.state is BackendState.SYNCED for backend in self.backends)
-
-    @property
-    def without_counts(self) -> tuple[str, bool, list[str]]:
-        """The properties whose changes are signalled without delay."""
-        return self.state, self.active, [backend.name for backend in self.backends]
-
-    @property
-    def state(self) -> str:
-        """The phase, or else the state that follows from those of the backends."""
-        good = (BackendState.SYNCED, BackendState.ABSENT)
-        serving = "running" if all(b.state in good for b in self.backends) else "degraded"
-        return self.phase or serving
-
-
-PROPERTIES = (
-    Property("Version", "s", Emits.CONST, lambda manager: manager.version),
-    Property("Active", "b", Emits.TRUE, lambda manager: manager.active),
-    Property("State", "s", Emits.TRUE, lambda manager: manager.state),
-    Property("Backends", "as", Emits.TRUE, lambda manager: [b.name for b in manager.backends]),
-    Property("InstanceCount", "u", Emits.TRUE, lambda manager: manager.instances),
-    Property("Generation", "t", Emits.FALSE, lambda manager: manager.generation),
-    Property("Settings", "a(ssss)", Emits.INVALIDATES, lambda m: m.configuration.settings),
-    Property("ReloadError", "s", Emits.TRUE, lambda m: m.configuration.reload_error),
-)
+    dns_records: Callable[[], Awaitable[Sequence[tuple[str, int, str, str]]]]
 
 
 class Manager:
@@ -150,6 +108,11 @@ class Manager:
             ),
             Method(
                 name="ListBackends", handle=self._list_backends, returns=(("backends", "a(ssuo)"),)
+            ),
+            Method(
+                name="ListDNSRecords",
+                handle=self._list_dns_records,
+                returns=(("records", "a(suss)"),),
             ),
         )
 
@@ -209,6 +172,9 @@ class Manager:
             for b in self._backends().values()
         ]
         return (rows,)
+
+    async def _list_dns_records(self, _call: Call) -> Sequence[Any]:
+        return ([list(record) for record in await self._actions.dns_records()],)
 
     def _find_instances(self, _call: Call, filters: Mapping[str, Any]) -> Sequence[Any]:
         for name, value in filters.items():

@@ -15,7 +15,6 @@ from koi_agent.bus.client import CallError, Connection, ReconnectingBus
 from koi_agent.bus.writer import BusLost
 from koi_agent.core import dbus_names, message_ids
 from koi_agent.core.dbus_names import NAME, ROOT
-from koi_agent.core.errors import KoiError
 from koi_agent.core.event_queue import EventQueue
 from koi_agent.core.events import (
     BackendAdded,
@@ -36,9 +35,11 @@ from koi_agent.core.registry import Registry
 from koi_agent.core.schema.backend import BACKEND_PROPERTIES
 from koi_agent.core.schema.instance import INSTANCE_PROPERTIES
 from koi_agent.publishers.dbus import signals
+from koi_agent.publishers.dbus.errors import NameRefused, NameTaken
 from koi_agent.publishers.dbus.interfaces import BACKEND_INTERFACE, INSTANCE_INTERFACE, changed
 from koi_agent.publishers.dbus.log_control import LogControl
-from koi_agent.publishers.dbus.manager import Manager, ManagerActions, ManagerProperties
+from koi_agent.publishers.dbus.manager import Manager, ManagerActions
+from koi_agent.publishers.dbus.manager_properties import ManagerProperties
 from koi_agent.publishers.dbus.names import backend_path, instance_path
 from koi_agent.publishers.dbus.tree import Tree
 
@@ -50,14 +51,6 @@ COUNT_INTERVAL = 1.0
 """Seconds between two signals of counts."""
 COUNTS = frozenset({"Instances"})
 """The properties of a backend that are counts."""
-
-
-class NameTaken(KoiError):
-    """Another process owns the agent's name on the bus."""
-
-
-class NameRefused(KoiError):
-    """The policy of the bus forbids the agent to own its name."""
 
 
 class DBusPublisher:

@@ -13,7 +13,7 @@ from koi_agent.core.instance import Instance
 from koi_agent.core.key import Key
 from koi_agent.publishers.dbus.interfaces import BACKEND_INTERFACE, INSTANCE_INTERFACE
 from koi_agent.publishers.dbus.log_control import LOG_CONTROL, LOG_CONTROL_INTERFACE, LogControl
-from koi_agent.publishers.dbus.manager import ManagerProperties
+from koi_agent.publishers.dbus.manager_properties import ManagerProperties
 from koi_agent.publishers.dbus.names import backend_path, instance_path
 
 

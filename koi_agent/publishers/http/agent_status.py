@@ -1,9 +1,15 @@
 """The state of the agent as a whole, which the HTTP API shows."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from koi_agent.core.reach.network import UNKNOWN, HostNetwork
+from koi_agent.publishers.http.dns_zone import ZoneRecord
+
+
+async def _no_zone() -> Sequence[ZoneRecord]:
+    """Return no records."""
+    return ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -12,7 +18,7 @@ class AgentStatus:
 
     ``state`` is starting, running, degraded, reloading or stopping. ``waiting`` and ``dropped``
     count events by sink: events not sent yet, and events that were discarded.
-    ``network`` are the interfaces of this host.
+    ``network`` are the interfaces of this host. ``zone`` returns the records of the DNS zones.
     """
 
     version: str
@@ -20,3 +26,4 @@ class AgentStatus:
     waiting: Mapping[str, int] = field(default_factory=dict)
     dropped: Mapping[str, int] = field(default_factory=dict)
     network: HostNetwork = UNKNOWN
+    zone: Callable[[], Awaitable[Sequence[ZoneRecord]]] = _no_zone

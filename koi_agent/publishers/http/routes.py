@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 from koi_agent.core.schema.tables import Schema
-from koi_agent.publishers.http import metrics
+from koi_agent.publishers.http import dns_zone, metrics
 from koi_agent.publishers.http.handlers import Handlers
 from koi_agent.publishers.http.openapi import document
 from koi_agent.publishers.http.response import (
@@ -135,6 +135,14 @@ def _agent(handlers: Handlers) -> Sequence[Route]:
             summary="Scrape targets for Prometheus's http_sd.",
             content={JSON: array_of("TargetGroup")},
             query={"include": "'discovered' adds instances that did not opt in."},
+        ),
+        Route(
+            path="/v1/dns/zone",
+            handler=handlers.dns_zone,
+            summary="The resource records of the DNS names, without SOA and NS.",
+            content={dns_zone.TEXT: {"type": "string"}, JSON: array_of("ZoneRecord")},
+            query={"format": "'zone' (the default) or 'hosts' for lines of text, or 'json'."},
+            errors={400: "There is no such format."},
         ),
         Route(
             path="/metrics",

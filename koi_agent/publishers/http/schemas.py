@@ -81,6 +81,7 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
     ),
     "Capability": _object(name=TEXT, summary=TEXT, healthy=BOOLEAN),
     "TargetGroup": _object(targets=TEXTS, labels=PAIRS),
+    "ZoneRecord": _object(name=TEXT, ttl=NUMBER, type=TEXT, data=TEXT),
     "Health": _object(status=_enumeration(("ok", "degraded"))),
     "Error": _object(error=TEXT, message=TEXT),
 }

@@ -1,0 +1,91 @@
+"""DNS: names of instances, for this host and for other hosts.
+
+``rules``, ``requests`` and ``names`` decide which names instances get. ``zone`` is pure: it has the
+resource records of all names. An outlet is a provider: ``static`` has records for systemd-resolved
+on this host, ``responder`` is a DNS server, and ``hosts`` writes files for dnsmasq.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from koi_agent.bus.address import address
+from koi_agent.capabilities.dns.names import Domains
+from koi_agent.capabilities.dns.providers import (
+    FIRST_VERSION,
+    HostsDirectory,
+    Responder,
+    StaticRecords,
+)
+from koi_agent.capabilities.dns.responder.settings import ResponderSettings
+from koi_agent.capabilities.dns.rules import DnsRules
+from koi_agent.config import Config
+from koi_agent.core.contracts import Apply, Capability, Provider
+from koi_agent.core.plan.requests import Policy
+from koi_agent.host.resolver import resolved_version
+
+STATIC_FILE: Final = Path("/run/koi-runtime/dns/static.rr")
+STATIC_LINK: Final = Path("/usr/lib/systemd/resolve/static.d/koi-runtime.rr")
+"""The link that the package installs, where systemd-resolved looks for files."""
+
+
+def _domains(config: Config) -> Domains:
+    return Domains(main=config.dns.domain, extra=config.dns.extra_domains)
+
+
+def _rules(policy: Policy, config: Config) -> DnsRules:
+    return DnsRules(policy, _domains(config), enabled=bool(_outlets(config)))
+
+
+def _outlets(config: Config) -> tuple[str, ...]:
+    """Return the names of the outlets that are on."""
+    match config.capabilities.dns:
+        case ("off",):
+            return ()
+        case ("auto",):
+            configured = {
+                "static": _is_for_this_host(config),
+                "server": config.dns.listen,
+                "hosts": config.dns.hosts_directory,
+            }
+            return tuple(name for name, value in configured.items() if value)
+        case names:
+            return names
+
+
+def _is_for_this_host(config: Config) -> bool:
+    """Return True if this host has static records without being asked for them."""
+    if config.scope != "system" or not STATIC_LINK.is_symlink():
+        return False
+    return resolved_version() >= FIRST_VERSION
+
+
+async def _recover(config: Config) -> None:
+    """Withdraw the static records of a killed agent, unless they are written again."""
+    if config.scope == "system" and "static" not in _outlets(config):
+        from koi_agent.capabilities.dns.static.file import clear  # noqa: PLC0415 - rarely needed
+
+        clear(STATIC_FILE)
+
+
+def _providers(config: Config, _apply: Apply) -> Mapping[str, Provider[Any]]:
+    dns = config.dns
+    known: Mapping[str, Provider[Any]] = {
+        "static": StaticRecords(address("system"), STATIC_FILE, STATIC_LINK, resolved_version()),
+        "server": Responder(
+            ResponderSettings(
+                scope=config.scope,
+                domains=_domains(config),
+                ttl=int(dns.ttl),
+                listen=dns.listen,
+                allow_transfer=dns.allow_transfer,
+                notify=dns.notify,
+            )
+        ),
+        "hosts": HostsDirectory(config.scope, dns.hosts_directory),
+    }
+    # The names of feeds appear in logs, beside those of other capabilities.
+    return {f"dns {name}": known[name] for name in _outlets(config)}
+
+
+DNS = Capability(name="dns", rules=_rules, providers=_providers, recover=_recover)

@@ -1,0 +1,29 @@
+"""The resource records of all names, for a person or a program that reads the zones at once."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from koi_agent.capabilities.dns.names import Domains
+from koi_agent.capabilities.dns.records import Name
+from koi_agent.capabilities.dns.zone import Rr, Zones
+from koi_agent.config.dns import DNSConfig
+from koi_agent.core.plan.records import Record
+
+_SLICE: Final = 100
+"""Names that are added before other work of the agent continues."""
+_OF_SERVER: Final = frozenset({"SOA", "NS"})
+
+
+async def printed(records: Iterable[Record], config: DNSConfig) -> Sequence[Rr]:
+    """Return the resource records of planned names in a stable order, zone by zone.
+
+    SOA and NS are left out: they belong to the server that serves the zone.
+    """
+    zones = Zones(Domains(main=config.domain, extra=config.extra_domains), int(config.ttl))
+    names = [record for record in records if isinstance(record, Name)]
+    for number, name in enumerate(names, 1):
+        zones.put(name.owner, [name])  # an instance has one name
+        if number % _SLICE == 0:
+            await asyncio.sleep(0)
+    return [rr for zone in zones.all() for rr in zone.records() if rr.type not in _OF_SERVER]

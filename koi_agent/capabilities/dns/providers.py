@@ -1,0 +1,106 @@
+"""The outlets of DNS names, as values. An outlet is loaded with its first session."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from koi_agent.capabilities.dns.records import Name
+from koi_agent.capabilities.dns.responder.settings import ResponderSettings
+from koi_agent.core.contracts import ProviderSession, Report
+
+FIRST_VERSION: Final = 261
+"""The first version of systemd-resolved that has static records."""
+
+
+@dataclass(frozen=True, slots=True)
+class Responder:
+    """A DNS server."""
+
+    settings: ResponderSettings
+
+    @property
+    def absence(self) -> str:
+        """The reason why no name is served."""
+        return (
+            "the DNS server does not listen yet"
+            if self.settings.listen
+            else "[DNS] Listen= is not set"
+        )
+
+    @property
+    def is_always_open(self) -> bool:
+        """True with an address: resolvers must learn that a name does not exist."""
+        return bool(self.settings.listen)
+
+    @asynccontextmanager
+    async def session(self, report: Report) -> AsyncIterator[ProviderSession[Name]]:
+        """Listen until the context is left; raise ``ProviderLost`` if that fails."""
+        if not self.settings.listen:
+            await asyncio.Event().wait()
+        # dnspython takes some MB: an agent without a responder does not import it.
+        from koi_agent.capabilities.dns.responder.session import serving  # noqa: PLC0415
+
+        async with serving(self.settings, report) as session:
+            yield session
+
+
+@dataclass(frozen=True, slots=True)
+class HostsDirectory:
+    """The directory of dnsmasq at ``path``; ``scope`` is that of the agent."""
+
+    scope: str
+    path: str
+
+    @property
+    def absence(self) -> str:
+        """The reason why no name is written."""
+        return "the directory is not open yet" if self.path else "[DNS] HostsDirectory= is not set"
+
+    @asynccontextmanager
+    async def session(self, report: Report) -> AsyncIterator[ProviderSession[Name]]:
+        """Write files until the context is left, and then remove them; raise ``ProviderLost``."""
+        if not self.path:
+            await asyncio.Event().wait()
+        from koi_agent.capabilities.dns.hosts import writing  # noqa: PLC0415 - as above
+
+        async with writing(self.scope, self.path, report) as session:
+            yield session
+
+
+@dataclass(frozen=True, slots=True)
+class StaticRecords:
+    """The file at ``file``, which systemd-resolved reads through the symbolic link ``link``.
+
+    ``address`` is that of the system bus, ``version`` that of the installed systemd-resolved.
+    """
+
+    address: str
+    file: Path
+    link: Path
+    version: int
+
+    @property
+    def absence(self) -> str:
+        """The reason why no name is written."""
+        if self.is_always_open:
+            return "systemd-resolved does not run"
+        found = f"version {self.version} is installed" if self.version else "none is installed"
+        return f"static records need systemd-resolved {FIRST_VERSION} or later; {found}"
+
+    @property
+    def is_always_open(self) -> bool:
+        """True where static records are read: those of an earlier run may be over."""
+        return self.version >= FIRST_VERSION
+
+    @asynccontextmanager
+    async def session(self, report: Report) -> AsyncIterator[ProviderSession[Name]]:
+        """Wait for systemd-resolved; write until the context is left; raise ``ProviderLost``."""
+        if not self.is_always_open:
+            await asyncio.Event().wait()
+        from koi_agent.capabilities.dns.static.session import following  # noqa: PLC0415 - as above
+
+        async with following(self.address, self.file, self.link, report) as session:
+            yield session

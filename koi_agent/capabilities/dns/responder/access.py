@@ -1,0 +1,68 @@
+"""Which clients may transfer a zone, and how many answers each network gets."""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Final
+
+from koi_agent.capabilities.dns.messages import Keyring, key
+from koi_agent.config.dns import Transfers
+from koi_agent.core.errors import BadInput
+from koi_agent.core.reach.addresses import parse
+
+log = logging.getLogger(__name__)
+
+RATE: Final = 50.0
+"""Answers over UDP that a network without a connection gets in a second, and at once."""
+MOST_NETWORKS: Final = 4096
+_PREFIXES: Final = {4: 24, 6: 56}
+
+
+def may_transfer(allowed: Transfers, client: str, key_name: str) -> bool:
+    """Return True if a client may transfer the zones; ``key_name`` is the key of its request."""
+    if key_name and key_name in allowed.keys:
+        return True
+    address = parse(client)
+    return address is not None and any(
+        address.version == network.version and address in network for network in allowed.networks
+    )
+
+
+def keyring(names: Iterable[str], environment: Mapping[str, str]) -> Keyring:
+    """Read keys from the credentials ``dns-key.NAME``; log a key that can't be used."""
+    directory = Path(environment.get("CREDENTIALS_DIRECTORY", "/nonexistent"))
+    found = {}
+    for name in names:
+        try:
+            owner, secret = key(name, (directory / f"dns-key.{name}").read_text("ascii"))
+        except (OSError, UnicodeError, BadInput) as error:
+            text = "[DNS] AllowTransfer=key:%s: no such key: %s; use LoadCredential=dns-key.%s:FILE"
+            log.warning(text, name, error, name)
+        else:
+            found[owner] = secret
+    return found
+
+
+class RateLimit:
+    """Limits the answers to clients whose addresses may be forged; ``clock`` returns seconds."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._spent: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def admits(self, client: str) -> bool:
+        """Count one answer to a client; return False if its network has had too many."""
+        address = parse(client)
+        if address is None or address.is_loopback:
+            return True
+        network = str(ip_network(f"{address}/{_PREFIXES[address.version]}", strict=False))
+        now = self._clock()
+        since, spent = self._spent.pop(network, (now, 0.0))
+        spent = max(0.0, spent - (now - since) * RATE) + 1
+        admitted = spent <= RATE
+        self._spent[network] = now, spent if admitted else RATE
+        if len(self._spent) > MOST_NETWORKS:
+            self._spent.popitem(last=False)
+        return admitted

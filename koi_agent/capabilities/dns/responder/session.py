@@ -1,0 +1,112 @@
+"""One session of the responder: its zones, its sockets and its notifications."""
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import ExitStack, asynccontextmanager
+from typing import Final, Never
+
+from koi_agent.capabilities.dns.records import Name
+from koi_agent.capabilities.dns.responder.access import RateLimit, keyring
+from koi_agent.capabilities.dns.responder.answers import Answers
+from koi_agent.capabilities.dns.responder.notifier import Notifier
+from koi_agent.capabilities.dns.responder.settings import ResponderSettings
+from koi_agent.capabilities.dns.responder.tcp import Streams
+from koi_agent.capabilities.dns.responder.udp import Datagrams
+from koi_agent.capabilities.dns.serial import Serial, state_file
+from koi_agent.capabilities.dns.zone import Zones
+from koi_agent.config import Listen
+from koi_agent.core.contracts import Report
+from koi_agent.core.errors import ProviderLost
+from koi_agent.core.instance import RecordState, RecordStatus
+from koi_agent.core.key import Key
+from koi_agent.host.sockets import NoSocket, own_tcp, own_udp
+
+NAME: Final = "server"
+FILLING: Final = 2.0
+"""Seconds from the start of a session until a name that is not there counts as absent.
+
+The names of all instances arrive in this time. Secondary servers must not take a zone that is half
+empty, and resolvers must not keep the absence of a name that is about to come.
+"""
+
+
+@asynccontextmanager
+async def serving(settings: ResponderSettings, report: Report) -> AsyncIterator["ResponderSession"]:
+    """Listen, and answer over UDP, until the context is left; raise ``ProviderLost``."""
+    session = ResponderSession(settings, report)
+    with ExitStack() as opened:
+        session.open(opened)
+        yield session
+
+
+class ResponderSession:
+    """The zones of a responder, served until the session ends."""
+
+    def __init__(self, settings: ResponderSettings, report: Report) -> None:
+        self._settings = settings
+        self._report = report
+        self._zones = Zones(settings.domains, settings.ttl)
+        self._serial = Serial(state_file(settings.scope, os.environ))
+        keys = keyring(settings.allow_transfer.keys, os.environ)
+        self._answers = Answers(self._zones, settings.allow_transfer, keys)
+        self._datagrams = Datagrams(self._answers, RateLimit(time.monotonic))
+        self._streams = Streams(self._answers)
+        self._notifier = Notifier(settings.notify)
+        self._listening: list[socket.socket] = []
+        self._set_serial()
+
+    def open(self, opened: ExitStack) -> None:
+        """Open the sockets, which ``opened`` closes; raise ``ProviderLost``."""
+        try:
+            for udp, tcp in _opened(self._settings.listen, opened):
+                opened.enter_context(self._datagrams.serving(udp))
+                self._listening.append(tcp)
+        except NoSocket as error:
+            raise ProviderLost(f"[DNS] Listen=: {error}") from error
+
+    def _set_serial(self) -> None:
+        for zone in self._zones.all():
+            zone.serial = self._serial.current
+
+    async def put(self, owner: Key, records: Sequence[Name]) -> None:
+        """Serve the names of an owner in place of those before."""
+        if changed := self._zones.put(owner, records):
+            self._serial.next()
+            self._set_serial()
+            self._notifier.changed(changed)
+        self._report(owner, [self._status(record) for record in records])
+
+    def _status(self, record: Name) -> RecordStatus:
+        state, reason = RecordState.ANNOUNCED, ""
+        if not record.addresses:
+            state, reason = RecordState.HELD, "only this host reaches it"
+        elif self._zones.of(record.name) is None:  # until it is planned for other domains
+            state = RecordState.WANTED
+        return RecordStatus(name=record.title, state=state, provider=NAME, reason=reason)
+
+    async def run(self) -> Never:
+        """Answer over TCP and notify secondary servers until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for tcp in self._listening:
+                group.create_task(self._streams.serve(tcp), name="DNS over TCP")
+            await asyncio.sleep(FILLING)
+            self._answers.is_complete = True
+            self._notifier.changed(self._zones.all())
+            await self._notifier.run()
+        raise AssertionError("a responder runs until it is cancelled")
+
+
+def _opened(
+    listens: Iterable[Listen], opened: ExitStack
+) -> Sequence[tuple[socket.socket, socket.socket]]:
+    """Open a UDP and a TCP socket for each address; raise ``NoSocket``."""
+    return [
+        (
+            opened.enter_context(own_udp(one.host, one.port)),
+            opened.enter_context(own_tcp(one.host, one.port)),
+        )
+        for one in listens
+    ]

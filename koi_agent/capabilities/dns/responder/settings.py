@@ -1,0 +1,19 @@
+"""The settings of a responder, as a value: equal responders are not restarted."""
+
+from dataclasses import dataclass
+
+from koi_agent.capabilities.dns.names import Domains
+from koi_agent.config import Listen
+from koi_agent.config.dns import Server, Transfers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResponderSettings:
+    """The addresses ``listen`` of a DNS server; ``scope`` is that of the agent, ``ttl`` seconds."""
+
+    scope: str
+    domains: Domains
+    ttl: int
+    listen: tuple[Listen, ...]
+    allow_transfer: Transfers
+    notify: tuple[Server, ...]

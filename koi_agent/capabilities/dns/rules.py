@@ -1,0 +1,38 @@
+"""The rules of DNS: a name has one owner, or belongs to the replicas of one project."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from koi_agent.capabilities.dns.names import Domains
+from koi_agent.capabilities.dns.requests import NameRequest, requests_of
+from koi_agent.core.instance import Instance
+from koi_agent.core.key import Key
+from koi_agent.core.plan.requests import NO_REQUESTS, Award, Contender, Policy, Requests
+
+
+@dataclass(frozen=True, slots=True)
+class DnsRules:
+    """The rules under a policy; ``enabled`` is False without an outlet."""
+
+    policy: Policy
+    domains: Domains
+    enabled: bool = True
+
+    def requests(self, instance: Instance) -> Requests:
+        """Return the request of an instance; none if it has not opted in, or out."""
+        opted_out = instance.metadata.dns_enable is False
+        if not self.enabled or opted_out or not self.policy.admits(instance):
+            return NO_REQUESTS
+        return requests_of(instance, self.policy, self.domains)
+
+    def award(self, contenders: Sequence[Contender]) -> Iterable[Award]:
+        """Assign a name to the first contender and to the replicas of the same project."""
+        first: tuple[Key, tuple[str, ...]] | None = None
+        for owner, request in contenders:
+            if not isinstance(request, NameRequest):
+                raise TypeError(f"DNS has no request of type {type(request)}")
+            first = first or (owner, request.family)
+            if first[1] == request.family:
+                yield Award(request.name)
+            else:
+                yield Award("", f"{request.name} is {first[0]}'s, which was there before")

@@ -1,0 +1,88 @@
+"""The file of static records: written as a whole, and never while it is read."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, Never
+
+from koi_agent.capabilities.dns.records import Name
+from koi_agent.capabilities.dns.static.items import Items
+from koi_agent.core.contracts import Report
+from koi_agent.core.errors import ProviderLost
+from koi_agent.core.instance import RecordState, RecordStatus
+from koi_agent.core.key import Key
+from koi_agent.core.text import printable
+
+log = logging.getLogger(__name__)
+
+NAME: Final = "static"
+PERIOD: Final = 2.0
+"""Seconds between two writes, and until the first one. systemd-resolved looks as often.
+
+The file of an earlier run stays until the first write, so a restart takes no name away.
+"""
+
+
+class StaticFile:
+    """The names in the file at ``path``. ``report`` gets the status of each name."""
+
+    def __init__(self, path: Path, report: Report) -> None:
+        self._path = path
+        self._report = report
+        self._items = Items()
+        self._waiting: dict[Key, Sequence[Name]] = {}
+        self._changed = asyncio.Event()
+        self._changed.set()  # the file of an earlier run may have other names
+
+    async def put(self, owner: Key, records: Sequence[Name]) -> None:
+        """Set the names of an owner; they are written within ``PERIOD``."""
+        if self._items.put(owner, records):
+            self._changed.set()
+            self._waiting[owner] = records
+        self._report(
+            owner, [_status(one, is_written=owner not in self._waiting) for one in records]
+        )
+
+    async def run(self) -> Never:
+        """Write what changes until cancelled; raise ``ProviderLost``."""
+        while True:
+            await asyncio.sleep(PERIOD)
+            await self._changed.wait()
+            self._changed.clear()
+            try:
+                replace(self._path, self._items.text())
+            except OSError as error:
+                raise ProviderLost(f"{printable(str(self._path))}: {error.strerror}") from error
+            written, self._waiting = self._waiting, {}
+            for owner, records in written.items():
+                self._report(owner, [_status(one, is_written=True) for one in records])
+
+
+def replace(path: Path, text: str) -> None:
+    """Replace the content of a file that all users may read; raise ``OSError``."""
+    hidden = path.with_name(f".{path.name}.new")
+    hidden.unlink(missing_ok=True)
+    with open(hidden, "x", encoding="ascii") as file:  # noqa: PTH123 - "x" follows no link
+        file.write(text)
+    hidden.chmod(0o644)  # independent of the umask: systemd-resolved runs as another user
+    hidden.replace(path)
+
+
+def clear(path: Path) -> None:
+    """Remove all records from a file that exists. An error is logged."""
+    empty = Items().text()
+    try:
+        if path.read_text("utf-8", "replace") != empty:
+            replace(path, empty)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        text = "%s: DNS names can't be withdrawn: %s; write [] into the file"
+        log.warning(text, printable(str(path)), error.strerror)
+
+
+def _status(record: Name, *, is_written: bool) -> RecordStatus:
+    state = RecordState.ANNOUNCED if is_written else RecordState.WANTED
+    reason = "" if is_written else f"it is written within {PERIOD:g} s"
+    return RecordStatus(name=record.title, state=state, provider=NAME, reason=reason)

@@ -1,0 +1,82 @@
+"""The static records of names, as systemd-resolved reads them: a JSON array of objects.
+
+One bad object costs only itself, and one unknown field makes an object bad. A name with an address
+has no other type: clients learn that it does not exist.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from ipaddress import ip_address
+from typing import Final, TypeVar
+
+from koi_agent.capabilities.dns.records import Name
+from koi_agent.core.key import Key
+
+A: Final = 1
+PTR: Final = 12
+AAAA: Final = 28
+
+T = TypeVar("T")
+
+
+class Items:
+    """The items of all names. A change costs the same for any number of other names."""
+
+    def __init__(self) -> None:
+        self._names: dict[Key, Sequence[Name]] = {}
+        self._items: Counter[str] = Counter()
+        self._owners: Counter[tuple[str, str]] = Counter()  # own addresses and their names
+        self._at: Counter[str] = Counter()  # how many owners and names an own address has
+
+    def put(self, owner: Key, names: Sequence[Name]) -> bool:
+        """Set the names of an owner; return True if the text may change."""
+        before = self._names.get(owner, ())
+        if tuple(before) == tuple(names):
+            return False
+        for name in before:
+            self._count(name, -1)
+        for name in names:
+            self._count(name, 1)
+        if names:
+            self._names[owner] = tuple(names)
+        else:
+            self._names.pop(owner, None)
+        return True
+
+    def _count(self, name: Name, one: int) -> None:
+        for address in name.addresses or name.local_addresses:
+            _add(self._items, _address(name.name, address), one)
+        for address in name.own_addresses:
+            _add(self._owners, (address, name.name), one)
+            _add(self._at, address, one)
+
+    def text(self) -> str:
+        """Return the content of the file, in a stable order."""
+        reverse = (
+            _pointer(address, name)
+            for address, name in self._owners
+            if self._at[address] == 1  # the address belongs to one instance
+        )
+        return _array(sorted((*self._items, *reverse)))
+
+
+def _array(items: Iterable[str]) -> str:
+    lines = ",\n".join(items)
+    return f"[\n{lines}\n]\n" if lines else "[]\n"
+
+
+def _add(counted: Counter[T], one: T, number: int) -> None:
+    counted[one] += number
+    if not counted[one]:
+        del counted[one]
+
+
+def _address(name: str, text: str) -> str:
+    kind = AAAA if ip_address(text).version == 6 else A
+    return json.dumps({"key": {"name": name, "type": kind}, "address": text})
+
+
+def _pointer(text: str, name: str) -> str:
+    key = {"name": ip_address(text).reverse_pointer, "type": PTR}
+    return json.dumps({"key": key, "name": name})

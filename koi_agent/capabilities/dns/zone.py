@@ -1,0 +1,206 @@
+"""The zones: what a DNS server answers for the names of all instances.
+
+The resource records follow from the names alone, never from the order of changes. A change costs
+the same for any number of other names. Resource records are plain text; ``messages`` has their
+binary form.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Final, NamedTuple
+
+from koi_agent.capabilities.dns.names import Domains
+from koi_agent.capabilities.dns.records import Name, Service
+from koi_agent.core.key import Key
+
+ANY: Final = "ANY"
+NEGATIVE_TTL: Final = 5
+"""Most seconds for which a resolver keeps that a name does not exist."""
+# As RFC 6303 section 3: the server has no name that all readers of the zone can resolve.
+SERVER: Final = "localhost."
+_MAILBOX: Final = "hostmaster.invalid."
+_REFRESH, _RETRY, _EXPIRE = 300, 60, 86_400
+_DOT: Final = re.compile(r"(?<!\\)\.")
+"""A dot between two labels: a dot inside a label is escaped."""
+
+
+class Rr(NamedTuple):
+    """A resource record: full names end in a dot; ``text`` is its data as in a zone file."""
+
+    name: str
+    ttl: int
+    type: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """The answer to a question about a name inside the zone.
+
+    Without ``records``, the name has no record of the type, or ``exists`` is False.
+    """
+
+    records: tuple[Rr, ...] = ()
+    exists: bool = True
+
+
+class Zone:
+    """One zone, below ``domain``, which has no final dot. ``serial`` is set from outside."""
+
+    def __init__(self, domain: str, ttl: int) -> None:
+        self.domain = domain
+        self.serial = 1
+        self._ttl = ttl
+        self._apex = f"{domain}."
+        self._records: Counter[Rr] = Counter()
+        self._sets: dict[tuple[str, str], dict[str, Rr]] = {}
+        self._types: dict[str, set[str]] = {}
+        self._below: Counter[str] = Counter()  # how many names with records are at or below a name
+
+    def replace(self, before: Iterable[Name], after: Iterable[Name]) -> bool:
+        """Replace the names of one owner; return True if the records of the zone change."""
+        old = Counter(rr for name in before for rr in self._of(name))
+        new = Counter(rr for name in after for rr in self._of(name))
+        changed = [self._remove(rr) for rr in (old - new).elements()]
+        changed += [self._add(rr) for rr in (new - old).elements()]
+        return any(changed)
+
+    def _add(self, rr: Rr) -> bool:
+        self._records[rr] += 1
+        if self._records[rr] > 1:
+            return False
+        self._sets.setdefault((rr.name, rr.type), {})[rr.text] = rr
+        types = self._types.setdefault(rr.name, set())
+        if not types:
+            self._below.update(_ancestors(rr.name))
+        types.add(rr.type)
+        return True
+
+    def _remove(self, rr: Rr) -> bool:
+        self._records[rr] -= 1
+        if self._records[rr]:
+            return False
+        del self._records[rr]
+        of_type = self._sets[rr.name, rr.type]
+        del of_type[rr.text]
+        if not of_type:
+            del self._sets[rr.name, rr.type]
+            self._types[rr.name].discard(rr.type)
+        if not self._types[rr.name]:
+            del self._types[rr.name]
+            for name in _ancestors(rr.name):
+                self._below[name] -= 1
+                if not self._below[name]:
+                    del self._below[name]
+        return True
+
+    def _of(self, name: Name) -> Iterator[Rr]:
+        """Yield the records of a name."""
+        full = f"{name.name}."
+        for address in name.addresses:
+            yield Rr(full, self._ttl, _address_type(address), address)
+        for service in name.services:
+            yield from self._of_service(full, service)
+
+    def _of_service(self, full: str, service: Service) -> Iterator[Rr]:
+        """Yield the records of a DNS-SD service (RFC 6763 sections 4 to 9)."""
+        kind = f"{service.type}.{self._apex}"
+        label = full.removesuffix(f".{self._apex}").replace(".", r"\.")
+        # No name of an instance has a colon, so that these names are unique.
+        title = f"{label}:{service.inside}.{kind}" if service.inside else f"{label}.{kind}"
+        yield Rr(f"_services._dns-sd._udp.{self._apex}", self._ttl, "PTR", kind)
+        yield Rr(kind, self._ttl, "PTR", title)
+        for subtype in service.subtypes:
+            yield Rr(f"{subtype}._sub.{kind}", self._ttl, "PTR", title)
+        yield Rr(title, self._ttl, "SRV", f"0 0 {service.port} {full}")
+        strings = " ".join(_quoted(f"{key}={value}") for key, value in service.txt)
+        yield Rr(title, self._ttl, "TXT", strings or '""')
+
+    def soa(self) -> Rr:
+        """Return the SOA record with the present serial."""
+        minimum = min(self._ttl, NEGATIVE_TTL)
+        numbers = f"{self.serial} {_REFRESH} {_RETRY} {_EXPIRE} {minimum}"
+        return Rr(self._apex, self._ttl, "SOA", f"{SERVER} {_MAILBOX} {numbers}")
+
+    def _own(self) -> tuple[Rr, Rr]:
+        return self.soa(), Rr(self._apex, self._ttl, "NS", SERVER)
+
+    def lookup(self, name: str, kind: str) -> Answer:
+        """Return the answer for a name of the zone, in lower case and with a final dot."""
+        own = self._own() if name == self._apex else ()
+        found = [rr for rr in own if kind in (ANY, rr.type)]
+        types = sorted(self._types.get(name, ())) if kind == ANY else [kind]
+        for one in types:
+            of_type = self._sets.get((name, one), {})
+            found += [of_type[text] for text in sorted(of_type)]
+        return Answer(records=tuple(found), exists=bool(own) or name in self._below)
+
+    def records(self) -> Iterator[Rr]:
+        """Yield all records in a stable order; SOA and NS come first."""
+        yield from self._own()
+        yield from sorted(self._records)
+
+
+class Zones:
+    """The zones of all domains, and the names of all owners."""
+
+    def __init__(self, domains: Domains, ttl: int) -> None:
+        self._domains = domains
+        self._zones = {domain: Zone(domain, ttl) for domain in domains.all}
+        self._names: dict[Key, tuple[Name, ...]] = {}
+
+    def put(self, owner: Key, names: Sequence[Name]) -> Sequence[Zone]:
+        """Set the names of an owner; return the zones whose records change.
+
+        A name outside the domains, as before a reload, is in no zone.
+        """
+        before = self._by_domain(self._names.get(owner, ()))
+        after = self._by_domain(names)
+        if names:
+            self._names[owner] = tuple(names)
+        else:
+            self._names.pop(owner, None)
+        return [
+            self._zones[domain]
+            for domain in sorted(before.keys() | after.keys())
+            if self._zones[domain].replace(before.get(domain, ()), after.get(domain, ()))
+        ]
+
+    def _by_domain(self, names: Iterable[Name]) -> Mapping[str, Sequence[Name]]:
+        found: dict[str, list[Name]] = {}
+        for name in names:
+            if domain := self._domains.of(name.name):
+                found.setdefault(domain, []).append(name)
+        return found
+
+    def all(self) -> Sequence[Zone]:
+        """Return all zones."""
+        return [*self._zones.values()]
+
+    def of(self, name: str) -> Zone | None:
+        """Return the zone of a name, which is in lower case with or without a final dot."""
+        return self._zones.get(self._domains.of(name.removesuffix(".")))
+
+
+def _ancestors(name: str) -> Iterator[str]:
+    """Yield a name and the names above it, except the root."""
+    yield name
+    for dot in _DOT.finditer(name):
+        if above := name[dot.end() :]:
+            yield above
+
+
+def _address_type(address: str) -> str:
+    return "AAAA" if ip_address(address).version == 6 else "A"
+
+
+def _quoted(text: str) -> str:
+    """Return a character string in the syntax of a zone file (RFC 1035 section 5.1)."""
+    escaped = (
+        chr(byte) if 32 <= byte < 127 and byte not in b'"\\' else f"\\{byte:03}"
+        for byte in text.encode()
+    )
+    return f'"{"".join(escaped)}"'

@@ -1,0 +1,176 @@
+"""The section of DNS, and the readers of its settings."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
+from typing import Final, NamedTuple
+
+from koi_agent.config import readers
+from koi_agent.config.keys import Assignments, key
+from koi_agent.config.readers import Listen
+from koi_agent.core.errors import BadInput
+from koi_agent.core.metadata.names import filled_text, host_header, shown
+from koi_agent.core.metadata.values import port
+from koi_agent.core.reach.addresses import Network
+from koi_agent.core.unit_file.syntax import words
+
+HOUR: Final = 3600
+MOST_DOMAINS: Final = 16
+MOST_SERVERS: Final = 16
+MOST_PEERS: Final = 64
+_LONGEST_DOMAIN: Final = 150
+_DNS_PORT: Final = 53
+_RESERVED: Final = ("local", "localhost", "invalid", "arpa", "onion")
+"""Top-level domains in which no administrator has a zone (RFC 6761, RFC 6762, RFC 7686)."""
+_ALLOWED: Final = ".home.arpa"
+_SERVER: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+))(?::([0-9]+))?|([0-9A-Fa-f:.]+)")
+_KEY: Final = "key:"
+
+
+class Server(NamedTuple):
+    """The IP address and the port of a DNS server."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        """Return address and port, as in a URL."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transfers:
+    """Which clients may transfer a zone: those in ``networks``, and those with one of ``keys``."""
+
+    networks: tuple[Network, ...] = ()
+    keys: tuple[str, ...] = ()
+
+
+def domain(value: str) -> str:
+    """Parse the name of a zone; return it in lower case, without a final dot."""
+    name = host_header(value)
+    if name.rpartition(".")[2] in _RESERVED and not f".{name}".endswith(_ALLOWED):
+        raise BadInput(f"{shown(name)} is a reserved domain; use internal or a domain of yours")
+    if len(name) > _LONGEST_DOMAIN:
+        raise BadInput(f"{shown(name)} is longer than {_LONGEST_DOMAIN} characters")
+    return name
+
+
+def _domains(value: str) -> tuple[str, ...]:
+    return _several(value, domain, MOST_DOMAINS)
+
+
+def _several(value: str, read: Callable[[str], str], most: int) -> tuple[str, ...]:
+    found = tuple(dict.fromkeys(read(filled_text(word)) for word in words(value)))
+    if len(found) > most:
+        raise BadInput(f"{len(found)} values are too many; write at most {most}")
+    return found
+
+
+def listen(value: str) -> tuple[Listen, ...]:
+    """Parse a list of ports, and of addresses with ports."""
+    found = readers.listeners(value)
+    for one in found:
+        if one.path:
+            raise BadInput(f"{shown(one.path)} is a path; write 5354 or 192.0.2.1:5354")
+    return found
+
+
+def servers(value: str) -> tuple[Server, ...]:
+    """Parse a list of IP addresses, each with or without a port."""
+    texts = _several(value, str, MOST_SERVERS)
+    return tuple(dict.fromkeys(map(_server, texts)))
+
+
+def _server(text: str) -> Server:
+    match = _SERVER.fullmatch(text)
+    host = match and (match[1] or match[2] or match[4])
+    try:
+        address = ip_address(host or "")
+    except ValueError as error:
+        raise BadInput(
+            f"{shown(text)} is not an IP address; write 192.0.2.1, 192.0.2.1:5354 or"
+            " [2001:db8::1]:5354"
+        ) from error
+    return Server(str(address), port(match[3]) if match and match[3] else _DNS_PORT)
+
+
+def transfers(value: str) -> Transfers:
+    """Parse a list of IP addresses, networks and ``key:NAME``."""
+    texts = _several(value, str, MOST_PEERS)
+    keys = [text[len(_KEY) :] for text in texts if text.startswith(_KEY)]
+    networks = [_network(text) for text in texts if not text.startswith(_KEY)]
+    return Transfers(networks=tuple(networks), keys=tuple(map(host_header, keys)))
+
+
+def _network(text: str) -> Network:
+    try:
+        return ip_network(text)
+    except ValueError as error:
+        raise BadInput(
+            f"{shown(text)} is not an address; write 192.0.2.1, 192.0.2.0/24 or key:NAME"
+        ) from error
+
+
+def directory(value: str) -> str:
+    """Parse the absolute path of a directory, or the empty text."""
+    if not value:
+        return ""
+    path = filled_text(value)
+    if not path.startswith("/") or ".." in path.split("/"):
+        raise BadInput(f"{shown(path)} is not an absolute path without ..; write /etc/hosts.d")
+    return path.rstrip("/") or "/"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DNSConfig:
+    """Settings of DNS. ``ttl`` is seconds. ``hosts_directory`` is a path, or "" for none."""
+
+    domain: str = key(
+        "Domain",
+        "internal",
+        domain,
+        "The domain in which an instance with a name of one label has its DNS name.",
+    )
+    extra_domains: tuple[str, ...] = key(
+        "ExtraDomains",
+        "",
+        _domains,
+        "Further domains in which the names of instances may be.",
+        assignments=Assignments.EMPTIABLE_LIST,
+    )
+    ttl: float = key(
+        "TTL",
+        "30s",
+        readers.span(1, HOUR),
+        "How long resolvers may keep an answer, from 1s to 1h.",
+    )
+    listen: tuple[Listen, ...] = key(
+        "Listen",
+        "",
+        listen,
+        "Addresses on which the agent answers DNS requests for its domains. A port number alone"
+        " binds to loopback: 5354, 192.0.2.1:5354, [2001:db8::1]:5354 or *:5354.",
+        assignments=Assignments.EMPTIABLE_LIST,
+    )
+    allow_transfer: Transfers = key(
+        "AllowTransfer",
+        "",
+        transfers,
+        "Secondary servers that may transfer the zones: addresses, networks and key:NAME.",
+        assignments=Assignments.EMPTIABLE_LIST,
+    )
+    notify: tuple[Server, ...] = key(
+        "Notify",
+        "",
+        servers,
+        "Secondary servers that are notified of changes: addresses, with a port if it is not 53.",
+        assignments=Assignments.EMPTIABLE_LIST,
+    )
+    hosts_directory: str = key(
+        "HostsDirectory",
+        "",
+        directory,
+        "Directory for files in the format of hosts(5), which dnsmasq reads by --hostsdir=.",
+    )

@@ -1,0 +1,91 @@
+"""The doctor's check of the outlets of DNS names."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from koi_agent.bus.interfaces import Emits, Interface, Property, interface
+from koi_agent.cli.doctor.dns import RESOLVED, USE_STUB
+from koi_agent.cli.doctor.findings import Host
+from tests.bus.doctor_setup import Setup
+from tests.bus.tables import playing
+from tests.world.bus import PrivateBus
+
+
+@pytest.fixture
+def setup(bus: PrivateBus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setup:
+    """A host without systemd-resolved, whose programs ask another server."""
+    monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", bus.address)
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", bus.address)
+    (tmp_path / "resolv.conf").write_text("nameserver 192.0.2.53\n")
+    host = Host(
+        libraries=tmp_path / "lib",
+        resolver=tmp_path / "resolv.conf",
+        name_services=tmp_path / "nsswitch.conf",
+    )
+    return Setup(bus, tmp_path, host)
+
+
+def install(setup: Setup, version: int) -> None:
+    folder = setup.folder / "lib/systemd"
+    folder.mkdir(parents=True)
+    (folder / "systemd-resolved").touch()
+    (folder / f"libsystemd-shared-{version}.so").touch()
+
+
+def configure(setup: Setup, text: str) -> None:
+    file = setup.folder / ".config/koi-runtime/koi-runtime.conf"
+    file.parent.mkdir(parents=True)
+    file.write_text(text)
+
+
+def resolved() -> Mapping[str, Interface]:
+    return {"/": interface(f"{RESOLVED}.Manager", Property("A", "s", Emits.FALSE, lambda _: ""))}
+
+
+async def test_a_host_without_static_records_is_told_what_it_lacks(setup: Setup) -> None:
+    ((verdict, text, _),) = (await setup.findings("system"))["dns"]
+    assert verdict == "ok"
+    assert "systemd-resolved 261 is needed, and it is not installed" in text
+    install(setup, 257)
+    ((_, text, _),) = (await setup.findings("system"))["dns"]
+    assert "version 257 is installed" in text
+
+
+async def test_static_records_need_a_systemd_resolved_that_runs_and_is_asked(setup: Setup) -> None:
+    install(setup, 262)
+    ((verdict, text, _),) = (await setup.findings("system"))["dns"]
+    assert (verdict, "not running" in text) == ("ok", True)
+    async with playing(setup.bus.address, RESOLVED, resolved()):
+        ((verdict, _, advice),) = (await setup.findings("system"))["dns"]
+        assert (verdict, advice) == ("warn", USE_STUB)
+        (setup.folder / "nsswitch.conf").write_text("hosts: files resolve [!UNAVAIL=return] dns\n")
+        ((verdict, text, _),) = (await setup.findings("system"))["dns"]
+        assert (verdict, text.endswith("systemd-resolved 262")) == ("ok", True)
+        (setup.folder / "nsswitch.conf").unlink()
+        (setup.folder / "resolv.conf").write_text("options edns0\nnameserver 127.0.0.53\n")
+        ((verdict, _, _),) = (await setup.findings("system"))["dns"]
+        assert verdict == "ok"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "no outlet is configured"),
+        ("[Capabilities]\nDNS=off\n", "turned off by [Capabilities] DNS="),
+    ],
+)
+async def test_without_outlets_nothing_is_wrong(setup: Setup, text: str, expected: str) -> None:
+    configure(setup, text)
+    assert (await setup.findings())["dns"] == [("ok", expected, "")]
+
+
+async def test_a_directory_must_be_there(setup: Setup) -> None:
+    path = setup.folder / "hosts"
+    configure(setup, f"[DNS]\nHostsDirectory={path}\n")
+    ((verdict, text, advice),) = (await setup.findings())["dns"]
+    assert (verdict, str(path) in text, str(path) in advice) == ("warn", True, True)
+    path.mkdir()
+    ((verdict, _, _),) = (await setup.findings())["dns"]
+    assert verdict == "ok"

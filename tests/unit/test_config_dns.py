@@ -1,0 +1,105 @@
+"""The settings of DNS: what is accepted, and the reason for what is not."""
+
+from ipaddress import ip_network
+
+import pytest
+
+from koi_agent.config.dns import Server, Transfers, directory, domain, listen, servers, transfers
+from koi_agent.config.readers import Listen, outlets
+from koi_agent.core.errors import BadInput
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("internal", "internal"),
+        ("Home.Example.", "home.example"),
+        ("home.arpa", "home.arpa"),
+        ("x.home.arpa", "x.home.arpa"),
+        ("xn--bcher-kva.example", "xn--bcher-kva.example"),
+    ],
+)
+def test_a_domain_is_normalized(value: str, expected: str) -> None:
+    assert domain(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("local", "reserved"),
+        ("x.local", "reserved"),
+        ("localhost", "reserved"),
+        ("a.localhost", "reserved"),
+        ("invalid", "reserved"),
+        ("x.onion", "reserved"),
+        ("arpa", "reserved"),
+        ("10.in-addr.arpa", "reserved"),
+        ("xhome.arpa", "reserved"),
+        (".", "not a DNS name"),
+        ("*.example", "not a DNS name"),
+        ("a..b", "not a DNS name"),
+        ("bücher.example", "not a DNS name"),
+        ("192.0.2.1", "IP address"),
+        (".".join(["a" * 50] * 4), "longer"),
+    ],
+)
+def test_a_domain_that_is_not_usable_is_refused(value: str, text: str) -> None:
+    with pytest.raises(BadInput, match=text):
+        domain(value)
+
+
+def test_addresses_of_servers_have_the_port_of_dns() -> None:
+    assert servers("192.0.2.1 192.0.2.2:5353 2001:db8::1 [2001:db8::2] [2001:db8::3]:54") == (
+        Server("192.0.2.1", 53),
+        Server("192.0.2.2", 5353),
+        Server("2001:db8::1", 53),
+        Server("2001:db8::2", 53),
+        Server("2001:db8::3", 54),
+    )
+    assert [str(one) for one in servers("192.0.2.1 ::1")] == ["192.0.2.1:53", "[::1]:53"]
+
+
+@pytest.mark.parametrize("value", ["ns.example", "192.0.2.1:", "192.0.2.1:0", "[::1", "300.1.1.1"])
+def test_what_is_not_the_address_of_a_server_is_refused(value: str) -> None:
+    with pytest.raises(BadInput):
+        servers(value)
+
+
+def test_transfers_are_allowed_by_address_network_and_key() -> None:
+    assert transfers("192.0.2.1 2001:db8::/32 key:Second.") == Transfers(
+        networks=(ip_network("192.0.2.1/32"), ip_network("2001:db8::/32")), keys=("second",)
+    )
+    assert transfers("") == Transfers()
+
+
+@pytest.mark.parametrize("value", ["192.0.2.1/24", "any", "key:", "key:a b/c", "key:../x", "*"])
+def test_what_allows_no_transfer_is_refused(value: str) -> None:
+    with pytest.raises(BadInput):
+        transfers(value)
+
+
+def test_dns_listens_on_addresses_only() -> None:
+    assert listen("5354 192.0.2.1:53") == (
+        Listen(host="127.0.0.1", port=5354),
+        Listen(host="::1", port=5354),
+        Listen(host="192.0.2.1", port=53),
+    )
+    with pytest.raises(BadInput, match="is a path"):
+        listen("/run/dns.sock")
+
+
+def test_a_directory_is_an_absolute_path() -> None:
+    assert directory("") == ""
+    assert directory("/run/hosts.d/") == "/run/hosts.d"
+    for value in ("hosts.d", "/run/../etc", "/a\x1bb", " "):
+        with pytest.raises(BadInput):
+            directory(value)
+
+
+def test_outlets_are_named_or_chosen_by_a_word_alone() -> None:
+    read = outlets("hosts", "server")
+    assert read("auto") == ("auto",)
+    assert read("Server hosts server") == ("server", "hosts")
+    for value in ("auto hosts", "off server", "bind", "server,hosts"):
+        with pytest.raises(BadInput):
+            read(value)
