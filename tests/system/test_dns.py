@@ -40,6 +40,11 @@ def resolved_version(machine: Machine) -> int:
     return int(machine.run("resolvectl", "--version").stdout.split()[1])
 
 
+def names(machine: Machine) -> str:
+    """Return the content of the file that systemd-resolved reads."""
+    return machine.path(FILE).read_text().strip()
+
+
 def found(machine: Machine, name: str) -> str:
     """Return the addresses of a name as programs of the machine find them, "" for none."""
     lines = machine.run("getent", "ahostsv4", name, check=False).stdout.splitlines()
@@ -49,7 +54,7 @@ def found(machine: Machine, name: str) -> str:
 def test_the_host_finds_names_by_static_records(service: Service, web: Machine) -> None:
     if resolved_version(web) < FIRST_VERSION:
         assert "static" not in service.metrics()
-        assert web.path(FILE).read_text() == "[]"
+        assert names(web) == "[]"
         return
     web.systemctl("start", "systemd-resolved.service")
     wait_until(lambda: found(web, "web.internal") == BOX, "the host finds the name")
@@ -65,7 +70,7 @@ def test_the_host_finds_names_by_static_records(service: Service, web: Machine) 
     web.systemctl("start", "web.service")
     wait_until(lambda: found(web, "web.internal") == BOX, "the name is back")
     service.systemctl("stop")
-    assert web.path(FILE).read_text() == "[]\n"
+    assert names(web) == "[]"
     wait_until(lambda: found(web, "web.internal") == "", "the name is gone with the agent")
 
 
@@ -78,7 +83,7 @@ def test_a_killed_agent_that_is_told_to_write_no_names_withdraws_them(
     wait_until(lambda: found(web, "web.internal") == BOX, "the host finds the name")
     service.configure("[Capabilities]\nDNS=off\n")
     web.systemctl("kill", "--signal=KILL", "koi-runtime.service")
-    wait_until(lambda: web.path(FILE).read_text() == "[]\n", "the names are withdrawn")
+    wait_until(lambda: names(web) == "[]", "the names are withdrawn")
 
 
 def test_the_confined_service_is_a_dns_server(service: Service, web: Machine) -> None:

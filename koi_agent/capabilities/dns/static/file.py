@@ -73,7 +73,7 @@ def clear(path: Path) -> None:
     """Remove all records from a file that exists. An error is logged."""
     empty = Items().text()
     try:
-        if path.read_text("utf-8", "replace") != empty:
+        if path.read_text("utf-8", "replace").strip() != empty.strip():
             replace(path, empty)
     except FileNotFoundError:
         return
