@@ -112,7 +112,6 @@ class Agent:
             decisions=self._controller.decisions,
             network=lambda: self._network.current,
             configuration=lambda: self._configuration,
-            dns_records=self._zone,
         )
 
     def _http_status(self) -> AgentStatus:
@@ -127,7 +126,7 @@ class Agent:
         )
 
     async def _zone(self) -> Sequence[ZoneRecord]:
-        """Return the records of the DNS zones."""
+        """Return the records of the DNS zones, for the HTTP pages."""
         records = await printed(self._controller.records("dns"), self._config.dns)
         return [ZoneRecord(*record) for record in records]
 

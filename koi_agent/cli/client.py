@@ -40,8 +40,6 @@ AMBIGUOUS = f"{NAME}.AmbiguousName"
 OBJECT_MANAGER = "org.freedesktop.DBus.ObjectManager"
 ROWS = "a(ssssso)"
 """The signature of the reply to ListInstances, whose rows are ``Row``."""
-DNS_ROWS = "a(suss)"
-"""The signature of the reply to ListDNSRecords: name, TTL in seconds, type, data."""
 BACKEND_ROWS = "a(ssuo)"
 """The signature of the reply to ListBackends: name, state, instances, path."""
 
@@ -121,10 +119,6 @@ class Client:
     def rows(self) -> list[Row]:
         """Return the short list of all instances."""
         return list(starmap(Row, self._call(ROOT, MANAGER, "ListInstances", returns=ROWS)))
-
-    def dns_records(self) -> list[tuple[str, int, str, str]]:
-        """Return the records of the DNS zones: name, TTL in seconds, type and data."""
-        return [*map(tuple, self._call(ROOT, MANAGER, "ListDNSRecords", returns=DNS_ROWS))]
 
     def of_unit(self, name: str) -> str:
         """Return the path of the instance of a unit."""

@@ -109,17 +109,12 @@ class Agent:
             self._decisions,
             lambda: NETWORK,
             lambda: self.configuration,
-            self._dns_records,
         )
         self.publisher = DBusPublisher(self.registry, version, actions, Control())
         self.differences: dict[str, dict[str, str]] = {}
         self.lost: dict[str, str] = {}
-        self.dns_records: Sequence[tuple[str, int, str, str]] = ()
         self.reload_error = ""
         self.reloads = 0
-
-    async def _dns_records(self) -> Sequence[tuple[str, int, str, str]]:
-        return self.dns_records
 
     def _decisions(self, key: Key) -> Sequence[Decision]:
         planner = Planner(MdnsRules(Policy(host_names=frozenset({"box"}))))

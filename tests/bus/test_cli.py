@@ -171,28 +171,6 @@ async def test_announced_lists_records_with_their_instances(bus: PrivateBus) -> 
     assert missing.code == 1
 
 
-async def test_dns_lists_outlets_and_the_records_of_the_zones(bus: PrivateBus) -> None:
-    states = {"server": RecordState.ANNOUNCED, "hosts": RecordState.HELD}
-    names = tuple(
-        RecordStatus(name="web.internal", capability="dns", provider=outlet, state=state)
-        for outlet, state in states.items()
-    )
-    async with agent(bus, WEB, SHOP) as running:
-        running.apply(Announced(WEB.key, (*names, *ANNOUNCED)))
-        running.dns_records = [("web.internal.", 30, "A", "192.0.2.1")]
-        lines = (await koi_runtime(bus, "dns")).out.splitlines()
-        in_json = json.loads((await koi_runtime(bus, "dns", "--json=short")).out)
-    assert [line.split()[:3] for line in lines[1:3]] == [
-        ["hosts", "held", "1"],
-        ["server", "announced", "1"],
-    ]
-    assert ["web.internal.", "30", "A", "192.0.2.1"] in [line.split() for line in lines]
-    assert [one["outlet"] for one in in_json["outlets"]] == ["hosts", "server"]
-    assert in_json["records"] == [
-        {"name": "web.internal.", "ttl": 30, "type": "A", "data": "192.0.2.1"}
-    ]
-
-
 async def test_list_reports_words_without_a_match_after_the_table(bus: PrivateBus) -> None:
     async with agent(bus, WEB, SHOP):
         result = await koi_runtime(bus, "list", "-q", "nope", "web", "x*")

@@ -1,6 +1,7 @@
 """Instances that opt in have names that real DNS programs resolve, on this and another host."""
 
 import asyncio
+import json
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from tests.real.dns_servers import (
     need,
     server,
 )
+from tests.real.test_cli import koi_runtime
 from tests.world import World
 
 SERVE = "[Capabilities]\nMDNS=off\n[DNS]\nListen=*:5354\nAllowTransfer=key:peer\n"
@@ -165,6 +167,26 @@ async def test_dnsmasq_reads_the_files_of_its_directory(
     finally:
         dnsmasq.terminate()
         dnsmasq.wait(60)
+
+
+async def test_the_command_lists_outlets_and_records(
+    world: World, lan: Lan, tmp_path: Path
+) -> None:
+    need("bind", "dig")
+    settings(world, SERVE)
+    async with agent(world, tmp_path):
+        await web(world)
+        await resolved(lan, "web.internal", PRIMARY, at=PRIMARY, port=5354)
+        await eventually(lambda: "announced" in koi_runtime(world, "dns").stdout, "it is reported")
+        table = koi_runtime(world, "dns", "--no-legend").stdout
+        found = json.loads(koi_runtime(world, "dns", "--json=short").stdout)
+    lines = [line.split() for line in table.splitlines()]
+    assert ["server", "announced", "1"] in [line[:3] for line in lines]
+    assert ["web.internal.", "30", "A", PRIMARY] in lines
+    (outlet,) = found["outlets"]
+    assert (outlet["outlet"], outlet["names"]) == ("server", 1)
+    record = {"name": "web.internal.", "ttl": 30, "type": "A", "data": PRIMARY}
+    assert record in found["records"]
 
 
 async def test_a_reload_moves_the_names_to_another_domain(

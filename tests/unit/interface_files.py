@@ -3,7 +3,7 @@
 They are made from the tables that calls are answered from, so they equal the introspection data.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +21,7 @@ FOLDER: Final = Path(__file__).parents[2] / "packaging"
 def interfaces() -> Iterator[Interface]:
     """Yield the interfaces of the agent's own."""
     actions = ManagerActions(
-        _resync, _reload, lambda _key: (), lambda: UNKNOWN, ConfigurationStatus, _dns_records
+        _resync, _reload, lambda _key: (), lambda: UNKNOWN, ConfigurationStatus
     )
     yield Manager(EventQueue(), dict, lambda _unit: (), actions).interface()
     yield INSTANCE_INTERFACE
@@ -30,10 +30,6 @@ def interfaces() -> Iterator[Interface]:
 
 async def _resync(_backend: str) -> Mapping[str, Mapping[str, str]]:
     return {}
-
-
-async def _dns_records() -> Sequence[tuple[str, int, str, str]]:
-    return ()
 
 
 async def _reload() -> None:

@@ -56,8 +56,7 @@ class ManagerActions:
     ``resync`` lists a backend, or all for "", and returns the differences; it raises
     ``BackendLost``. ``reload`` reads the configuration again; it raises ``ConfigError``.
     ``decisions`` returns the decisions about an instance, ``network`` the interfaces of this host,
-    and ``configuration`` the settings in force. ``dns_records`` returns the records of the DNS
-    zones: name, TTL in seconds, type and data, as in a zone file.
+    and ``configuration`` the settings in force.
     """
 
     resync: Callable[[str], Awaitable[Mapping[str, Mapping[str, str]]]]
@@ -65,7 +64,6 @@ class ManagerActions:
     decisions: Callable[[Key], Sequence[Decision]]
     network: Callable[[], HostNetwork]
     configuration: Callable[[], ConfigurationStatus]
-    dns_records: Callable[[], Awaitable[Sequence[tuple[str, int, str, str]]]]
 
 
 class Manager:
@@ -108,11 +106,6 @@ class Manager:
             ),
             Method(
                 name="ListBackends", handle=self._list_backends, returns=(("backends", "a(ssuo)"),)
-            ),
-            Method(
-                name="ListDNSRecords",
-                handle=self._list_dns_records,
-                returns=(("records", "a(suss)"),),
             ),
         )
 
@@ -172,9 +165,6 @@ class Manager:
             for b in self._backends().values()
         ]
         return (rows,)
-
-    async def _list_dns_records(self, _call: Call) -> Sequence[Any]:
-        return ([list(record) for record in await self._actions.dns_records()],)
 
     def _find_instances(self, _call: Call, filters: Mapping[str, Any]) -> Sequence[Any]:
         for name, value in filters.items():
