@@ -127,8 +127,7 @@ class Agent:
 
     async def _zone(self) -> Sequence[ZoneRecord]:
         """Return the records of the DNS zones, for the HTTP pages."""
-        records = await printed(self._controller.records("dns"), self._config.dns)
-        return [ZoneRecord(*record) for record in records]
+        return await printed(self._controller.records("dns"), self._config.dns)
 
     def _backend(self, name: str, config: Config) -> Backend:
         return BACKENDS[name](self._bus, config, self._listeners)

@@ -37,7 +37,7 @@ HOSTS = """192.0.2.1 wiki.internal
 
 def agent() -> Agent:
     async def zone() -> Sequence[ZoneRecord]:
-        return [ZoneRecord(*one) for one in await printed(NAMES, CONFIG)]
+        return await printed(NAMES, CONFIG)
 
     made = Agent()
     made.status = replace(made.status, zone=zone)

@@ -10,8 +10,10 @@ from koi_agent.capabilities.dns.zone import Rr, Zones
 from koi_agent.config.dns import DNSConfig
 from koi_agent.core.plan.records import Record
 
-_SLICE: Final = 100
+_NAMES: Final = 100
 """Names that are added before other work of the agent continues."""
+_RECORDS: Final = 1000
+"""Records that are returned before other work continues."""
 _OF_SERVER: Final = frozenset({"SOA", "NS"})
 
 
@@ -24,6 +26,12 @@ async def printed(records: Iterable[Record], config: DNSConfig) -> Sequence[Rr]:
     names = [record for record in records if isinstance(record, Name)]
     for number, name in enumerate(names, 1):
         zones.put(name.owner, [name])  # an instance has one name
-        if number % _SLICE == 0:
+        if number % _NAMES == 0:
             await asyncio.sleep(0)
-    return [rr for zone in zones.all() for rr in zone.records() if rr.type not in _OF_SERVER]
+    found = []
+    for number, rr in enumerate((rr for zone in zones.all() for rr in zone.records()), 1):
+        if rr.type not in _OF_SERVER:
+            found.append(rr)
+        if number % _RECORDS == 0:
+            await asyncio.sleep(0)
+    return found

@@ -141,7 +141,10 @@ class Zone:
     def records(self) -> Iterator[Rr]:
         """Yield all records in a stable order; SOA and NS come first."""
         yield from self._own()
-        yield from sorted(self._records)
+        for name in sorted(self._types):
+            for kind in sorted(self._types[name]):
+                of_type = self._sets[name, kind]
+                yield from (of_type[text] for text in sorted(of_type))
 
 
 class Zones:

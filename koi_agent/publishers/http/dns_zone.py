@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from koi_agent.publishers.http.instances import encode_array
 from koi_agent.publishers.http.response import JSON, Request, RequestError, Response, encode_json
@@ -12,13 +12,9 @@ _SLICE: Final = 1000
 """Records that are written before other work of the agent continues."""
 
 
-class ZoneRecord(NamedTuple):
-    """A resource record: full names end in a dot, ``text`` is its data as in a zone file."""
-
-    name: str
-    ttl: int
-    type: str
-    text: str
+ZoneRecord = tuple[str, int, str, str]
+"""A resource record: its name with a final dot, its TTL in seconds, its type, and its data as in a
+zone file."""
 
 
 async def response(request: Request, records: Sequence[ZoneRecord]) -> Response:
@@ -43,8 +39,9 @@ def _zone(record: ZoneRecord) -> Iterator[str]:
 
 
 def _hosts(record: ZoneRecord) -> Iterator[str]:
-    if record.type in ("A", "AAAA"):
-        yield f"{record.text} {record.name.removesuffix('.')}\n"
+    name, _, kind, text = record
+    if kind in ("A", "AAAA"):
+        yield f"{text} {name.removesuffix('.')}\n"
 
 
 def _json(record: ZoneRecord) -> bytes:
