@@ -182,6 +182,9 @@ class Controller:
                 await _in_slices(self._to_plan, self._plan)
                 await _in_slices(self._to_feed, self._feed)
                 await _in_slices(self._to_report, self._report)
+                if self._network.is_known:  # without it, no instance has an address
+                    for lane in self._lanes:
+                        lane.complete()
         raise AssertionError("the controller runs until it is cancelled")
 
     async def _wait(self) -> None:

@@ -11,7 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Never
 
 from koi_agent.core.backoff import pauses
-from koi_agent.core.contracts import AlwaysOpen, Interruptible, Provider, ProviderSession
+from koi_agent.core.contracts import (
+    AlwaysOpen,
+    Completable,
+    Interruptible,
+    Provider,
+    ProviderSession,
+)
 from koi_agent.core.errors import ProviderLost, ProviderRefused, ungrouped
 from koi_agent.core.instance import RecordState, RecordStatus
 from koi_agent.core.key import Key
@@ -58,6 +64,8 @@ class Feed:
         self._renewed = asyncio.Event()
         self._session: ProviderSession[Any] | None = None
         self._needed = asyncio.Event()
+        self._all_wanted = False
+        self._is_complete = False
 
     def want(self, owner: Key, records: Records) -> None:
         """Set the records of an owner that are wanted from now on; an empty tuple withdraws all."""
@@ -71,6 +79,11 @@ class Feed:
         self._status.pop(owner, None)
         self._clear_retry(owner)
         self._enqueue(owner)
+
+    def complete(self) -> None:
+        """Note that the records of all known instances have been wanted once."""
+        self._all_wanted = True
+        self._check_complete()
 
     def interrupt(self, owner: Key) -> None:
         """Withdraw the records of an owner; later ones are put even if they are the same.
@@ -98,6 +111,7 @@ class Feed:
         """Feed another provider; the session with the one before ends."""
         self.provider = provider
         self._trouble = ""
+        self._all_wanted = False
         self._renewed.set()
         if self._feeding:
             self._feeding.cancel()
@@ -155,6 +169,7 @@ class Feed:
             self._session = session
             for owner in self._wanted:
                 self._enqueue(owner)
+            self._check_complete()
             with ungrouped(ProviderLost):
                 async with asyncio.TaskGroup() as group:
                     for number in range(WORKERS):
@@ -165,6 +180,7 @@ class Feed:
     def _close(self) -> None:
         """Reset: the records went with the session."""
         self._session = None
+        self._is_complete = False
         for timer in self._retries.values():
             timer.cancel()
         self._retries.clear()
@@ -188,6 +204,7 @@ class Feed:
             self._queued.discard(owner)
             records = self._wanted.get(owner, ())
             if records == self._put_records.get(owner, ()):
+                self._check_complete()
                 continue
             self._busy.add(owner)
             trouble = await self._put(session, owner, records)
@@ -198,7 +215,17 @@ class Feed:
                 self._fail(owner, records, trouble)
             elif self._put_records.get(owner, ()) != records and owner not in self._retries:
                 self._enqueue(owner)
+            self._check_complete()
             self._changed(owner)
+
+    def _check_complete(self) -> None:
+        """Pass on, once in a session, that all records that are wanted have been put."""
+        session: object = self._session
+        if self._is_complete or not self._all_wanted or self._queued or self._busy:
+            return
+        if isinstance(session, Completable):
+            self._is_complete = True
+            session.complete()
 
     def _fail(self, owner: Key, records: Records, reason: str) -> None:
         failed = RecordState.FAILED

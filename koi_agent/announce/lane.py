@@ -145,6 +145,11 @@ class Lane:
         for feed in self._feeds.values():
             feed.want(key, records)
 
+    def complete(self) -> None:
+        """Pass on that the records of all instances have been fed."""
+        for feed in self._feeds.values():
+            feed.complete()
+
     def records(self) -> Iterator[Record]:
         """Yield the planned records of all instances."""
         for planned in self._planner.all():

@@ -76,6 +76,17 @@ class Interruptible(Protocol):
         """End the work for an owner at once: no result of it is applied after this call."""
 
 
+@runtime_checkable
+class Completable(Protocol):
+    """A provider session for which it matters that a record is not there.
+
+    Until it is complete, it keeps what an earlier run left, and no record counts as absent.
+    """
+
+    def complete(self) -> None:
+        """Note that all records that were wanted at the start have been put; called once."""
+
+
 class Provider(Protocol[R_contra]):
     """The program through which a capability acts. Equal providers are not restarted.
 

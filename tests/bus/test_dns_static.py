@@ -16,7 +16,7 @@ from koi_agent.capabilities.dns.static.session import RESOLVED
 from koi_agent.core.contracts import ProviderSession
 from koi_agent.core.errors import ProviderLost
 from tests.bus.tables import playing
-from tests.unit.dns_zones import key, named
+from tests.unit.dns_zones import complete, key, named
 from tests.world.bus import PrivateBus
 
 WIKI = named("a", "wiki.internal", "192.0.2.1")
@@ -38,6 +38,7 @@ def resolved() -> Mapping[str, Interface]:
 async def running(records: StaticRecords) -> AsyncIterator[ProviderSession[Name]]:
     """Run a session; an error that ends it is raised at the end of the block."""
     async with records.session(lambda *_: None) as session, asyncio.TaskGroup() as group:
+        complete(session)
         task = group.create_task(session.run())
         yield session
         task.cancel()

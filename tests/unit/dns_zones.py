@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from koi_agent.capabilities.dns.names import Domains
 from koi_agent.capabilities.dns.records import Name, Service
 from koi_agent.capabilities.dns.zone import Zones
+from koi_agent.core.contracts import Completable
 from koi_agent.core.key import Key
 
 DOMAINS = Domains(main="internal", extra=("home.example", "apps.home.example"))
@@ -16,6 +17,12 @@ def key(id_: str) -> Key:
 
 def named(id_: str, name: str, *addresses: str, services: Sequence[Service] = ()) -> Name:
     return Name(owner=key(id_), name=name, addresses=addresses, services=tuple(services))
+
+
+def complete(session: object) -> None:
+    """Complete a session, as a feed does once all that is wanted has been put."""
+    assert isinstance(session, Completable)
+    session.complete()
 
 
 def zones(*names: Name) -> Zones:

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from koi_agent.capabilities.dns import hosts
 from koi_agent.capabilities.dns.providers import HostsDirectory
 from koi_agent.capabilities.dns.records import Name
 from koi_agent.core.contracts import ProviderSession
 from koi_agent.core.errors import ProviderLost, ProviderRefused
 from koi_agent.core.instance import RecordState, RecordStatus
 from koi_agent.core.key import Key
-from tests.unit.dns_zones import key, named
+from tests.unit.dns_zones import complete, key, named
 from tests.unit.virtual_time import in_virtual_time
 
 WIKI = named("a", "wiki.internal", "192.0.2.1", "2001:db8::1")
@@ -88,8 +87,10 @@ async def test_files_of_a_killed_agent_go_and_those_of_others_stay(tmp_path: Pat
     async with session(tmp_path) as opened, asyncio.TaskGroup() as group:
         running = group.create_task(opened.run())
         await opened.put(key("a"), [WIKI])
+        await asyncio.sleep(1000)
         assert "shop" in content(tmp_path)
-        await asyncio.sleep(hosts.ORPHANS_STAY + 1)
+        complete(opened)
+        await asyncio.sleep(1)
         assert content(tmp_path) == "192.0.2.1 wiki.internal\n2001:db8::1 wiki.internal\n"
         running.cancel()
     assert files(tmp_path).keys() == set(others)

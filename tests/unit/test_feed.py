@@ -1,7 +1,7 @@
 """A feed brings its provider to the wanted records, despite errors, hangs and disconnections."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Never
 
@@ -300,6 +300,58 @@ def act(feed: Feed, provider: FakeProvider, what: str, value: object) -> None:
             feed.renew(provider)
         case _:
             pass
+
+
+class Patient(FakeProvider):
+    """A provider that notes what is published when it learns that this is all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.whole: list[Collection[str]] = []
+
+    def complete(self) -> None:
+        self.whole.append(sorted(self.published))
+
+
+def test_a_session_learns_once_that_all_wanted_records_have_been_put() -> None:
+    async def steps(feed: Feed, provider: FakeProvider) -> None:
+        assert isinstance(provider, Patient)
+        provider.slow = 1.0
+        want(feed, {id_: records(id_) for id_ in "abcdefghijklmnop"})
+        await asyncio.sleep(100)
+        assert provider.whole == []  # more may be wanted
+        feed.want(key("q"), records("q"))
+        feed.complete()
+        assert provider.whole == []
+        await asyncio.sleep(100)
+        assert provider.whole == [[*"abcdefghijklmnopq"]]
+        want(feed, {"a": records("a")})
+        feed.complete()
+        await asyncio.sleep(100)
+        assert len(provider.whole) == 1
+        provider.end.set()  # the next session gets all again
+        await asyncio.sleep(100)
+        assert provider.whole[1:] == [["a"]]
+        feed.renew(provider)
+        await asyncio.sleep(100)
+        assert len(provider.whole) == 2  # the new rules may want other records
+        feed.complete()
+        assert provider.whole[2:] == [["a"]]
+
+    run_feed(steps, Patient)
+
+
+def test_a_session_without_records_is_complete_at_once() -> None:
+    async def steps(feed: Feed, provider: FakeProvider) -> None:
+        assert isinstance(provider, Patient)
+        feed.want(key("a"), records("a"))
+        await asyncio.sleep(100)
+        feed.want(key("a"), ())
+        await asyncio.sleep(100)
+        feed.complete()
+        assert provider.whole == [[]]
+
+    run_feed(steps, Patient)
 
 
 ACTIONS = st.one_of(

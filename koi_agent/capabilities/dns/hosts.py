@@ -25,8 +25,6 @@ from koi_agent.host.agent_mark import MACHINE_ID, agent_mark
 log = logging.getLogger(__name__)
 
 NAME: Final = "hosts"
-ORPHANS_STAY: Final = 10.0
-"""Seconds for which files of an earlier run stay: most are written again until then."""
 
 
 @asynccontextmanager
@@ -52,6 +50,7 @@ class HostsSession:
         self._prefix = f"koi-runtime-{mark}-"
         self._report = report
         self._written: dict[str, str] = {}
+        self._completed = asyncio.Event()
 
     def check(self) -> None:
         """Raise ``ProviderLost`` if files can't be written."""
@@ -90,9 +89,13 @@ class HostsSession:
         hidden.replace(path)
         self._written[name] = text
 
+    def complete(self) -> None:
+        """Note that the present names are written, so that other files are of an earlier run."""
+        self._completed.set()
+
     async def run(self) -> Never:
         """Remove the files of an earlier run once the present names are written."""
-        await asyncio.sleep(ORPHANS_STAY)
+        await self._completed.wait()
         self._remove(lambda name: name not in self._written)
         await asyncio.Event().wait()
         raise AssertionError("a session runs until it is cancelled")

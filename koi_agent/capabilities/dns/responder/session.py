@@ -25,12 +25,6 @@ from koi_agent.core.key import Key
 from koi_agent.host.sockets import NoSocket, own_tcp, own_udp
 
 NAME: Final = "server"
-FILLING: Final = 2.0
-"""Seconds from the start of a session until a name that is not there counts as absent.
-
-The names of all instances arrive in this time. Secondary servers must not take a zone that is half
-empty, and resolvers must not keep the absence of a name that is about to come.
-"""
 
 
 @asynccontextmanager
@@ -56,6 +50,7 @@ class ResponderSession:
         self._streams = Streams(self._answers)
         self._notifier = Notifier(settings.notify)
         self._listening: list[socket.socket] = []
+        self._completed = asyncio.Event()
         self._set_serial()
 
     def open(self, opened: ExitStack) -> None:
@@ -87,13 +82,21 @@ class ResponderSession:
             state = RecordState.WANTED
         return RecordStatus(name=record.title, state=state, provider=NAME, reason=reason)
 
+    def complete(self) -> None:
+        """Note that all names are there, so that another name is absent.
+
+        Before that, secondary servers must not take a zone that is half empty, and resolvers must
+        not keep the absence of a name that is about to come.
+        """
+        self._answers.is_complete = True
+        self._completed.set()
+
     async def run(self) -> Never:
         """Answer over TCP and notify secondary servers until cancelled."""
         async with asyncio.TaskGroup() as group:
             for tcp in self._listening:
                 group.create_task(self._streams.serve(tcp), name="DNS over TCP")
-            await asyncio.sleep(FILLING)
-            self._answers.is_complete = True
+            await self._completed.wait()
             self._notifier.changed(self._zones.all())
             await self._notifier.run()
         raise AssertionError("a responder runs until it is cancelled")

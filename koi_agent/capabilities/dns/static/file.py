@@ -18,10 +18,7 @@ log = logging.getLogger(__name__)
 
 NAME: Final = "static"
 PERIOD: Final = 2.0
-"""Seconds between two writes, and until the first one. systemd-resolved looks as often.
-
-The file of an earlier run stays until the first write, so a restart takes no name away.
-"""
+"""Seconds between two writes. systemd-resolved looks as often."""
 
 
 class StaticFile:
@@ -34,6 +31,7 @@ class StaticFile:
         self._waiting: dict[Key, Sequence[Name]] = {}
         self._changed = asyncio.Event()
         self._changed.set()  # the file of an earlier run may have other names
+        self._completed = asyncio.Event()
 
     async def put(self, owner: Key, records: Sequence[Name]) -> None:
         """Set the names of an owner; they are written within ``PERIOD``."""
@@ -44,10 +42,17 @@ class StaticFile:
             owner, [_status(one, is_written=owner not in self._waiting) for one in records]
         )
 
+    def complete(self) -> None:
+        """Note that all names are there, so that the file can be written.
+
+        The file of an earlier run stays until then, so that a restart takes no name away.
+        """
+        self._completed.set()
+
     async def run(self) -> Never:
         """Write what changes until cancelled; raise ``ProviderLost``."""
+        await self._completed.wait()
         while True:
-            await asyncio.sleep(PERIOD)
             await self._changed.wait()
             self._changed.clear()
             try:
@@ -57,6 +62,7 @@ class StaticFile:
             written, self._waiting = self._waiting, {}
             for owner, records in written.items():
                 self._report(owner, [_status(one, is_written=True) for one in records])
+            await asyncio.sleep(PERIOD)
 
 
 def replace(path: Path, text: str) -> None:

@@ -60,6 +60,9 @@ class _Session:
     async def put(self, owner: Key, records: Sequence[Name]) -> None:
         await self._file.put(owner, records)
 
+    def complete(self) -> None:
+        self._file.complete()
+
     async def run(self) -> Never:
         with ungrouped(ProviderLost):
             async with asyncio.TaskGroup() as group:
