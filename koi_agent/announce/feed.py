@@ -81,7 +81,7 @@ class Feed:
         self._enqueue(owner)
 
     def complete(self) -> None:
-        """Note that the records of all known instances have been wanted once."""
+        """Mark the wanted records as complete: those of all known instances are among them."""
         self._all_wanted = True
         self._check_complete()
 

@@ -84,7 +84,7 @@ class Completable(Protocol):
     """
 
     def complete(self) -> None:
-        """Note that all records that were wanted at the start have been put; called once."""
+        """Mark the records as complete: all that were wanted at the start have been put."""
 
 
 class Provider(Protocol[R_contra]):

@@ -90,7 +90,7 @@ class HostsSession:
         self._written[name] = text
 
     def complete(self) -> None:
-        """Note that the present names are written, so that other files are of an earlier run."""
+        """Mark the present names as written: other files are of an earlier run."""
         self._completed.set()
 
     async def run(self) -> Never:

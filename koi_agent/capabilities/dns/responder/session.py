@@ -83,7 +83,7 @@ class ResponderSession:
         return RecordStatus(name=record.title, state=state, provider=NAME, reason=reason)
 
     def complete(self) -> None:
-        """Note that all names are there, so that another name is absent.
+        """Mark the names as complete: another name is absent.
 
         Before that, secondary servers must not take a zone that is half empty, and resolvers must
         not keep the absence of a name that is about to come.

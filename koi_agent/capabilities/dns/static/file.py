@@ -43,7 +43,7 @@ class StaticFile:
         )
 
     def complete(self) -> None:
-        """Note that all names are there, so that the file can be written.
+        """Mark the names as complete: the file can be written.
 
         The file of an earlier run stays until then, so that a restart takes no name away.
         """
