@@ -1,10 +1,13 @@
-"""The version of the installed systemd-resolved, on which its features depend."""
+"""systemd-resolved: its name on the bus, and the version on which its features depend."""
 
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+RESOLVED: Final = "org.freedesktop.resolve1"
+STATIC_SINCE: Final = 261
+"""The first version that has static records."""
 ROOT: Final = Path("/usr/lib")
 _LIBRARY: Final = re.compile(r"libsystemd-shared-([0-9]{3,})(?:[.~-].*)?\.so")
 
@@ -18,6 +21,17 @@ def resolved_version(root: Path = ROOT) -> int:
         return 0
     versions = (_LIBRARY.fullmatch(file.name) for file in _shared(root))
     return max((int(match[1]) for match in versions if match), default=0)
+
+
+def static_obstacle(scope: str, root: Path = ROOT) -> str:
+    """Return why the agent of a scope can't write static records, "" if it can."""
+    if scope != "system":
+        return "only the system's agent writes static records"
+    version = resolved_version(root)
+    if version >= STATIC_SINCE:
+        return ""
+    has = f"version {version} is installed" if version else "it is not installed"
+    return f"systemd-resolved {STATIC_SINCE} or later is needed, and {has}"
 
 
 def _shared(root: Path) -> Iterator[Path]:

@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 
 from koi_agent.bus.interfaces import Emits, Interface, Property, interface
-from koi_agent.cli.doctor.dns import RESOLVED, USE_STUB
 from koi_agent.cli.doctor.findings import Host
+from koi_agent.host.resolver import RESOLVED
 from tests.bus.doctor_setup import Setup
 from tests.bus.tables import playing
 from tests.world.bus import PrivateBus
+
+FINDS = "this host finds names by static records of systemd-resolved"
 
 
 @pytest.fixture
@@ -44,29 +46,37 @@ def resolved() -> Mapping[str, Interface]:
     return {"/": interface(f"{RESOLVED}.Manager", Property("A", "s", Emits.FALSE, lambda _: ""))}
 
 
+async def static(setup: Setup) -> tuple[str, str, str]:
+    (found,) = (await setup.findings("system"))["dns"]
+    return found
+
+
 async def test_a_host_without_static_records_is_told_what_it_lacks(setup: Setup) -> None:
-    ((verdict, text, _),) = (await setup.findings("system"))["dns"]
+    verdict, text, _ = await static(setup)
     assert verdict == "ok"
-    assert "systemd-resolved 261 is needed, and it is not installed" in text
+    assert "261 or later is needed, and it is not installed" in text
     install(setup, 257)
-    ((_, text, _),) = (await setup.findings("system"))["dns"]
-    assert "version 257 is installed" in text
+    assert "version 257 is installed" in (await static(setup))[1]
 
 
 async def test_static_records_need_a_systemd_resolved_that_runs_and_is_asked(setup: Setup) -> None:
     install(setup, 262)
-    ((verdict, text, _),) = (await setup.findings("system"))["dns"]
-    assert (verdict, "not running" in text) == ("ok", True)
+    assert "not running" in (await static(setup))[1]
     async with playing(setup.bus.address, RESOLVED, resolved()):
-        ((verdict, _, advice),) = (await setup.findings("system"))["dns"]
-        assert (verdict, advice) == ("warn", USE_STUB)
+        assert "do not ask systemd-resolved" in (await static(setup))[1]
         (setup.folder / "nsswitch.conf").write_text("hosts: files resolve [!UNAVAIL=return] dns\n")
-        ((verdict, text, _),) = (await setup.findings("system"))["dns"]
-        assert (verdict, text.endswith("systemd-resolved 262")) == ("ok", True)
+        assert (await static(setup))[1] == FINDS
         (setup.folder / "nsswitch.conf").unlink()
         (setup.folder / "resolv.conf").write_text("options edns0\nnameserver 127.0.0.53\n")
-        ((verdict, _, _),) = (await setup.findings("system"))["dns"]
-        assert verdict == "ok"
+        assert (await static(setup))[1] == FINDS
+
+
+async def test_static_records_that_are_configured_and_impossible_are_a_problem(
+    setup: Setup,
+) -> None:
+    configure(setup, "[Capabilities]\nDNS=static\n")
+    ((verdict, text, _),) = (await setup.findings())["dns"]
+    assert (verdict, "only the system's agent" in text) == ("warn", True)
 
 
 @pytest.mark.parametrize(

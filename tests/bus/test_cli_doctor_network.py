@@ -8,6 +8,7 @@ import pytest
 from koi_agent.bus.interfaces import Emits, Interface, Method, Property, interface
 from koi_agent.cli.doctor import network
 from koi_agent.cli.doctor.findings import Host
+from koi_agent.host.resolver import RESOLVED
 from tests.bus.doctor_setup import Setup
 from tests.bus.tables import playing
 from tests.world.bus import PrivateBus
@@ -80,7 +81,7 @@ async def test_resolved_announces_only_with_multicast_dns(
     setup: Setup, setting: str, installed: str, verdict: str
 ) -> None:
     install(setup, installed)
-    async with playing(setup.bus.address, network.RESOLVED, resolved(setting)):
+    async with playing(setup.bus.address, RESOLVED, resolved(setting)):
         ((found, text, _),) = (await setup.findings())["mdns"]
     assert found == verdict
     assert ("announces services" in text) == (setting == "yes")

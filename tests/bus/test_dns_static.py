@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 
 from koi_agent.bus.interfaces import Emits, Interface, Property, interface
-from koi_agent.capabilities.dns.providers import FIRST_VERSION, StaticRecords
+from koi_agent.capabilities.dns.providers import StaticRecords
 from koi_agent.capabilities.dns.records import Name
-from koi_agent.capabilities.dns.static import file as static_file
-from koi_agent.capabilities.dns.static.session import RESOLVED
 from koi_agent.core.contracts import ProviderSession
-from koi_agent.core.errors import ProviderLost
+from koi_agent.core.errors import ProviderLost, ungrouped
+from koi_agent.host.resolver import RESOLVED
 from tests.bus.tables import playing
 from tests.unit.dns_zones import complete, key, named
 from tests.world.bus import PrivateBus
@@ -27,7 +26,7 @@ def records(bus: PrivateBus, tmp_path: Path) -> StaticRecords:
     file, link = tmp_path / "static.rr", tmp_path / "koi-runtime.rr"
     file.write_text("of an earlier run")
     link.symlink_to(file)
-    return StaticRecords(bus.address, file, link, FIRST_VERSION)
+    return StaticRecords(bus.address, file, link)
 
 
 def resolved() -> Mapping[str, Interface]:
@@ -36,12 +35,14 @@ def resolved() -> Mapping[str, Interface]:
 
 @asynccontextmanager
 async def running(records: StaticRecords) -> AsyncIterator[ProviderSession[Name]]:
-    """Run a session; an error that ends it is raised at the end of the block."""
-    async with records.session(lambda *_: None) as session, asyncio.TaskGroup() as group:
+    """Run a session as a feed does; the error that ends it is raised by the block."""
+    async with records.session(lambda *_: None) as session:
         complete(session)
-        task = group.create_task(session.run())
-        yield session
-        task.cancel()
+        with ungrouped(ProviderLost):
+            async with asyncio.TaskGroup() as group:
+                task = group.create_task(session.run())
+                yield session
+                task.cancel()
 
 
 def content(records: StaticRecords) -> str:
@@ -65,9 +66,8 @@ async def test_names_are_withdrawn_at_the_end(records: StaticRecords) -> None:
 async def test_a_systemd_resolved_that_goes_takes_no_name_away(records: StaticRecords) -> None:
     async with AsyncExitStack() as played:
         await played.enter_async_context(playing(records.address, RESOLVED, resolved()))
-        with pytest.raises(ExceptionGroup) as raised:
+        with pytest.raises(ProviderLost, match="left the bus"):
             await until_lost(records, played)
-    assert raised.group_contains(ProviderLost, match="left the bus")
     assert "wiki.internal" in content(records)
 
 
@@ -96,14 +96,16 @@ async def test_a_link_that_leads_elsewhere_is_named(records: StaticRecords) -> N
 
 
 async def test_a_bus_that_is_not_there_is_named(tmp_path: Path) -> None:
-    nowhere = StaticRecords(f"unix:path={tmp_path}/bus", tmp_path, tmp_path, FIRST_VERSION)
+    nowhere = StaticRecords(f"unix:path={tmp_path}/bus", tmp_path, tmp_path)
     with pytest.raises(ProviderLost, match="bus at unix:path"):
         async with nowhere.session(lambda *_: None):
             raise AssertionError("there is a session")
 
 
-def test_an_old_systemd_resolved_is_named(tmp_path: Path) -> None:
-    old = StaticRecords("", tmp_path, tmp_path, 257)
-    assert old.absence.endswith("systemd-resolved 261 or later; version 257 is installed")
-    assert not old.is_always_open
-    assert static_file.NAME == "static"
+async def test_an_obstacle_is_named_and_ends_no_session(tmp_path: Path) -> None:
+    never = StaticRecords("", tmp_path, tmp_path, "systemd-resolved is too old")
+    assert never.absence == "systemd-resolved is too old"
+    assert not never.is_always_open
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1), never.session(lambda *_: None):
+            raise AssertionError("there is a session")

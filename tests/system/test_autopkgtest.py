@@ -13,8 +13,8 @@ from tests.system.package import PLACE, built
 TREE = "/srv/source"
 # The machine is one, and is thrown away after it.
 IGNORED = "isolation-machine,isolation-container,breaks-testbed"
-TESTS = ("unit", "smoke", "service")
-"""Those of engines and of the network are run by the machines of the other suites."""
+TESTS = ("unit", "smoke", "service", "dns")
+"""Those of engines and of announcements are run by the machines of the other suites."""
 LONGEST = 1500
 
 

@@ -104,7 +104,7 @@ async def test_a_link_that_another_user_planted_is_not_followed(tmp_path: Path) 
         await opened.put(key("a"), [WIKI])
         (path,) = directory.iterdir()
         path.unlink()
-        for name in (path.name, f".{path.name}"):
+        for name in (path.name, f".{path.name}.new"):
             (directory / name).symlink_to(target)
         await opened.put(key("a"), [named("a", "wiki.internal", "192.0.2.7")])
         assert content(directory) == "192.0.2.7 wiki.internal\n"

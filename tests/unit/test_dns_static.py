@@ -8,13 +8,12 @@ from pathlib import Path
 import pytest
 
 from koi_agent.capabilities.dns.records import Name
-from koi_agent.capabilities.dns.static import file as static_file
 from koi_agent.capabilities.dns.static.file import PERIOD, StaticFile, clear
 from koi_agent.capabilities.dns.static.items import Items
 from koi_agent.core.errors import ProviderLost
 from koi_agent.core.instance import RecordState, RecordStatus
 from koi_agent.core.key import Key
-from koi_agent.host.resolver import resolved_version
+from koi_agent.host.resolver import resolved_version, static_obstacle
 from tests.unit.dns_zones import key, named
 from tests.unit.virtual_time import in_virtual_time
 
@@ -142,16 +141,6 @@ async def test_a_file_that_cannot_be_written_is_lost_and_named(tmp_path: Path) -
         await file.run()
 
 
-def test_a_link_that_was_planted_is_not_followed(tmp_path: Path) -> None:
-    target, path = tmp_path / "target", tmp_path / "static.rr"
-    target.write_text("precious")
-    path.symlink_to(target)
-    (tmp_path / ".static.rr.new").symlink_to(target)
-    static_file.replace(path, "[]\n")
-    assert (target.read_text(), path.read_text()) == ("precious", "[]\n")
-    assert not path.is_symlink()
-
-
 def test_a_file_that_cannot_be_emptied_is_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -180,5 +169,9 @@ def test_the_version_of_systemd_resolved_is_that_of_its_library(
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).touch()
     assert resolved_version(root) == version
+    obstacle = "" if version >= 261 else "needed"
+    assert obstacle in static_obstacle("system", root)
+    assert bool(static_obstacle("system", root)) == bool(obstacle)
+    assert "system's agent" in static_obstacle("user", root)
     (root / "systemd/systemd-resolved").unlink()
     assert resolved_version(root) == 0

@@ -11,18 +11,13 @@ from typing import Any, Final
 
 from koi_agent.bus.address import address
 from koi_agent.capabilities.dns.names import Domains
-from koi_agent.capabilities.dns.providers import (
-    FIRST_VERSION,
-    HostsDirectory,
-    Responder,
-    StaticRecords,
-)
+from koi_agent.capabilities.dns.providers import HostsDirectory, Responder, StaticRecords
 from koi_agent.capabilities.dns.responder.settings import ResponderSettings
 from koi_agent.capabilities.dns.rules import DnsRules
 from koi_agent.config import Config
 from koi_agent.core.contracts import Apply, Capability, Provider
 from koi_agent.core.plan.requests import Policy
-from koi_agent.host.resolver import resolved_version
+from koi_agent.host.resolver import static_obstacle
 
 STATIC_FILE: Final = Path("/run/koi-runtime/dns/static.rr")
 STATIC_LINK: Final = Path("/usr/lib/systemd/resolve/static.d/koi-runtime.rr")
@@ -55,9 +50,7 @@ def _outlets(config: Config) -> tuple[str, ...]:
 
 def _is_for_this_host(config: Config) -> bool:
     """Return True if this host has static records without being asked for them."""
-    if config.scope != "system" or not STATIC_LINK.is_symlink():
-        return False
-    return resolved_version() >= FIRST_VERSION
+    return STATIC_LINK.is_symlink() and not static_obstacle(config.scope)
 
 
 async def _recover(config: Config) -> None:
@@ -71,7 +64,12 @@ async def _recover(config: Config) -> None:
 def _providers(config: Config, _apply: Apply) -> Mapping[str, Provider[Any]]:
     dns = config.dns
     known: Mapping[str, Provider[Any]] = {
-        "static": StaticRecords(address("system"), STATIC_FILE, STATIC_LINK, resolved_version()),
+        "static": StaticRecords(
+            address=address("system"),
+            file=STATIC_FILE,
+            link=STATIC_LINK,
+            obstacle=static_obstacle(config.scope),
+        ),
         "server": Responder(
             ResponderSettings(
                 scope=config.scope,

@@ -21,6 +21,7 @@ from koi_agent.core.instance import RecordState, RecordStatus
 from koi_agent.core.key import Key
 from koi_agent.core.text import printable
 from koi_agent.host.agent_mark import MACHINE_ID, agent_mark
+from koi_agent.host.files import replace
 
 log = logging.getLogger(__name__)
 
@@ -81,12 +82,7 @@ class HostsSession:
             path.unlink(missing_ok=True)
             self._written.pop(name, None)
             return
-        hidden = self._directory / f".{name}"
-        hidden.unlink(missing_ok=True)
-        with open(hidden, "x", encoding="ascii") as file:  # noqa: PTH123 - "x" follows no link
-            file.write(text)
-        hidden.chmod(0o644)  # independent of the umask: dnsmasq runs as another user
-        hidden.replace(path)
+        replace(path, text)
         self._written[name] = text
 
     def complete(self) -> None:

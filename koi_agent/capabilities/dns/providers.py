@@ -5,14 +5,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from koi_agent.capabilities.dns.records import Name
 from koi_agent.capabilities.dns.responder.settings import ResponderSettings
 from koi_agent.core.contracts import ProviderSession, Report
-
-FIRST_VERSION: Final = 261
-"""The first version of systemd-resolved that has static records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,31 +70,29 @@ class HostsDirectory:
 class StaticRecords:
     """The file at ``file``, which systemd-resolved reads through the symbolic link ``link``.
 
-    ``address`` is that of the system bus, ``version`` that of the installed systemd-resolved.
+    ``address`` is that of the system bus. ``obstacle`` is the reason why no file can be written,
+    "" for none.
     """
 
     address: str
     file: Path
     link: Path
-    version: int
+    obstacle: str = ""
 
     @property
     def absence(self) -> str:
         """The reason why no name is written."""
-        if self.is_always_open:
-            return "systemd-resolved does not run"
-        found = f"version {self.version} is installed" if self.version else "none is installed"
-        return f"static records need systemd-resolved {FIRST_VERSION} or later; {found}"
+        return self.obstacle or "systemd-resolved does not run"
 
     @property
     def is_always_open(self) -> bool:
-        """True where static records are read: those of an earlier run may be over."""
-        return self.version >= FIRST_VERSION
+        """True if the file can be written: it may have names of an earlier run."""
+        return not self.obstacle
 
     @asynccontextmanager
     async def session(self, report: Report) -> AsyncIterator[ProviderSession[Name]]:
         """Wait for systemd-resolved; write until the context is left; raise ``ProviderLost``."""
-        if not self.is_always_open:
+        if self.obstacle:
             await asyncio.Event().wait()
         from koi_agent.capabilities.dns.static.session import following  # noqa: PLC0415 - as above
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from koi_agent.core.text import printable
+from koi_agent.host.files import replace
 
 log = logging.getLogger(__name__)
 
@@ -63,11 +64,9 @@ class Serial:
     def _reserve(self) -> None:
         """Write a serial that is greater than all that are used until the next write."""
         self._limit = (self.current + RESERVED) % _WHOLE
-        new = self._file.with_name(f"{self._file.name}.new")
         try:
             self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            new.write_text(f"{self._limit}\n")
-            new.replace(self._file)
+            replace(self._file, f"{self._limit}\n", 0o600)
         except OSError as error:
             path = printable(str(self._file))
             text = "%s: the serial of the DNS zones can't be stored: %s; it starts from the time"

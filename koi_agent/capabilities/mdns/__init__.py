@@ -13,13 +13,13 @@ from typing import Any, Final
 from koi_agent.bus.address import address
 from koi_agent.bus.client import BUS, BUS_PATH, CallError, connected
 from koi_agent.bus.writer import BusLost
-from koi_agent.capabilities.mdns.bus_names import RESOLVED
 from koi_agent.capabilities.mdns.failover import Failover
 from koi_agent.capabilities.mdns.providers import Avahi, Resolved
 from koi_agent.capabilities.mdns.rules import MdnsRules
 from koi_agent.config import Config
 from koi_agent.core.contracts import Apply, Capability, Provider
 from koi_agent.core.plan.requests import Policy
+from koi_agent.host.resolver import RESOLVED
 
 RECOVERY_TIMEOUT: Final = 3.0
 """Seconds by which recovery may delay the first announcement."""

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from koi_agent.host.resolver import RESOLVED
+
 AVAHI: Final = "org.freedesktop.Avahi"
-RESOLVED: Final = "org.freedesktop.resolve1"
 RESOLVED_MANAGER: Final = (RESOLVED, "/org/freedesktop/resolve1", f"{RESOLVED}.Manager")

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Never, Protocol
 
 from koi_agent.bus.client import CallError, Connection, connected
-from koi_agent.bus.signals import Changed, Signal, Subscription
-from koi_agent.bus.writer import BusLost
+from koi_agent.bus.errors import BusLost
+from koi_agent.bus.presence import Presence
 from koi_agent.capabilities.mdns.records import MdnsRecord
 from koi_agent.core.contracts import Provider, ProviderSession, Report
 from koi_agent.core.errors import ProviderLost, ungrouped
@@ -46,24 +46,24 @@ class Failover:
         async with AsyncExitStack() as stack:
             try:
                 link = await stack.enter_async_context(connected(self.address))
-                presence = _Presence(link, self.candidates)
-                await presence.watch(stack)
-                chosen = await presence.first()
+                choice = _Choice(link, self.candidates)
+                await choice.watch(stack)
+                chosen = await choice.first()
             except (BusLost, CallError, OSError) as error:  # a TimeoutError is one, too
                 reason = str(error) or "no answer"
                 raise ProviderLost(f"bus at {self.address}: {reason}") from error
             session = await stack.enter_async_context(chosen.session(report))
-            yield _Session(session, presence, chosen)
+            yield _Session(session, choice, chosen)
 
 
 class _Session:
     """A session that ends when another candidate takes over."""
 
     def __init__(
-        self, session: ProviderSession[MdnsRecord], presence: "_Presence", chosen: Candidate
+        self, session: ProviderSession[MdnsRecord], choice: "_Choice", chosen: Candidate
     ) -> None:
         self._session = session
-        self._presence = presence
+        self._choice = choice
         self._chosen = chosen
 
     async def put(self, owner: Key, records: Sequence[MdnsRecord]) -> None:
@@ -72,65 +72,42 @@ class _Session:
     async def run(self) -> Never:
         with ungrouped(ProviderLost):
             async with asyncio.TaskGroup() as group:
-                group.create_task(
-                    self._presence.wait_for_change(self._chosen), name="mdns: presence"
-                )
+                group.create_task(self._choice.wait_for_change(self._chosen), name="mdns: presence")
                 await self._session.run()
         raise AssertionError("a session ends by losing its provider")
 
 
-class _Presence:
-    """Watches which candidates have an owner on the bus."""
+class _Choice:
+    """The candidates that are present, in their order."""
 
     def __init__(self, link: Connection, candidates: Sequence[Candidate]) -> None:
         self._link = link
         self._candidates = candidates
-        self._owners: dict[str, str] = {}
-        self._owner_changed = asyncio.Event()
+        self._presence = Presence(link)
 
     async def watch(self, stack: AsyncExitStack) -> None:
         for candidate in self._candidates:
-            subscription = Subscription(
-                sender=candidate.name, rules=(), members=frozenset(), deliver=self._on_signals
-            )
-            owner = await stack.enter_async_context(self._link.subscribed(subscription))
-            self._owners.setdefault(candidate.name, owner)
-
-    def _on_signals(self, signals: Sequence[Signal | Changed]) -> None:
-        for signal in signals:
-            if isinstance(signal, Signal) and signal.member == "NameOwnerChanged":
-                name, _, owner = signal.body
-                self._owners[str(name)] = str(owner)
-                self._owner_changed.set()
+            await self._presence.watch(stack, candidate.name)
 
     async def first(self) -> Candidate:
         """Wait for a usable candidate; return the first."""
         while (found := await self._usable(self._candidates)) is None:
-            await self._wait_for_owner()
+            await self._presence.change()
         return found
 
     async def _usable(self, candidates: Sequence[Candidate]) -> Candidate | None:
-        self._owner_changed.clear()
         for candidate in candidates:
-            if self._owners[candidate.name] and await candidate.usable(self._link):
+            if self._presence.owners[candidate.name] and await candidate.usable(self._link):
                 return candidate
         return None
 
-    async def _wait_for_owner(self) -> None:
-        """Wait until an owner changes; raise ``ProviderLost`` when the bus is lost."""
-        with ungrouped(ProviderLost):
-            async with asyncio.TaskGroup() as group:
-                lost = group.create_task(self._end_with_bus(), name="mdns: bus")
-                await self._owner_changed.wait()
-                lost.cancel()
-
     async def wait_for_change(self, chosen: Candidate) -> Never:
         """Raise ``ProviderLost`` when the candidate goes or a better one appears."""
-        owner = self._owners[chosen.name]
+        owner = self._presence.owners[chosen.name]
         better = self._candidates[: self._candidates.index(chosen)]
-        while self._owners[chosen.name] == owner:
-            await self._wait_for_owner()
+        while self._presence.owners[chosen.name] == owner:
             try:
+                await self._presence.change()
                 if found := await self._usable(better):
                     raise ProviderLost(f"{found.name} is available now")
             except (CallError, TimeoutError) as error:
@@ -138,6 +115,3 @@ class _Presence:
             except BusLost as lost:
                 raise ProviderLost(f"bus: {lost}") from lost
         raise ProviderLost(f"{chosen.name} left the bus")
-
-    async def _end_with_bus(self) -> Never:
-        raise ProviderLost(f"bus: {await self._link.wait_closed()}")

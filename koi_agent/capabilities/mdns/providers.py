@@ -7,9 +7,10 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from koi_agent.bus.client import Connection
-from koi_agent.capabilities.mdns.bus_names import AVAHI, RESOLVED, RESOLVED_MANAGER
+from koi_agent.capabilities.mdns.bus_names import AVAHI, RESOLVED_MANAGER
 from koi_agent.capabilities.mdns.records import MdnsRecord
 from koi_agent.core.contracts import ProviderSession, Report
+from koi_agent.host.resolver import RESOLVED
 
 
 @dataclass(frozen=True, slots=True)

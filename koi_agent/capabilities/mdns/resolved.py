@@ -23,7 +23,7 @@ from koi_agent.bus.client import CallError, Connection, connected
 from koi_agent.bus.object_paths import decode, encode
 from koi_agent.bus.signals import Changed, Signal, Subscription
 from koi_agent.bus.writer import BusLost
-from koi_agent.capabilities.mdns.bus_names import RESOLVED, RESOLVED_MANAGER
+from koi_agent.capabilities.mdns.bus_names import RESOLVED_MANAGER
 from koi_agent.capabilities.mdns.records import MdnsRecord, Service
 from koi_agent.capabilities.mdns.registrations import Registration, Registrations
 from koi_agent.capabilities.mdns.service_names import numbered
@@ -31,6 +31,7 @@ from koi_agent.core.contracts import Report
 from koi_agent.core.errors import ProviderLost, ProviderRefused, ungrouped
 from koi_agent.core.instance import RecordState, RecordStatus
 from koi_agent.core.key import Key
+from koi_agent.host.resolver import RESOLVED
 
 SERVICES: Final = "/org/freedesktop/resolve1/dnssd"
 SERVICE: Final = f"{RESOLVED}.DnssdService"

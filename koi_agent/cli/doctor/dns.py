@@ -1,19 +1,19 @@
 """Checks of the outlets of DNS names."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Final
 
 from koi_agent.cli.doctor.findings import Bus, Case, Finding, Host, ok, warning
 from koi_agent.config import Config, Flags, Listen, load
 from koi_agent.core.text import printable
-from koi_agent.host.resolver import resolved_version
+from koi_agent.host.resolver import RESOLVED, static_obstacle
 
-RESOLVED: Final = "org.freedesktop.resolve1"
-STATIC_SINCE: Final = 261
 USE_STUB: Final = "ln -sf ../run/systemd/resolve/stub-resolv.conf /etc/resolv.conf"
 STUB: Final = "127.0.0.53"
+NO_NAMES: Final = "this host finds no names"
 
 
 async def dns(case: Case, reached: Bus) -> Sequence[Finding]:
@@ -23,29 +23,30 @@ async def dns(case: Case, reached: Bus) -> Sequence[Finding]:
     if words == ("off",):
         return [ok("turned off by [Capabilities] DNS=")]
     found = []
-    if case.scope == "system" and not {"auto", "static"}.isdisjoint(words):
-        found.append(_static(case.host, runs=RESOLVED in reached.names, is_asked="static" in words))
-    found += _directories(config)
+    if "static" in words or (words == ("auto",) and case.scope == "system"):
+        problem = warning if "static" in words else _no_problem
+        found.append(_static(case, problem, runs=RESOLVED in reached.names))
+    found += _directories(config, case.scope)
     if reached.owner and {"auto", "server"} & {*words}:
         found += [await _listener(one) for one in config.dns.listen]
     return found or [ok("no outlet is configured")]
 
 
-def _static(host: Host, *, runs: bool, is_asked: bool) -> Finding:
+def _no_problem(text: str, _advice: str) -> Finding:
+    """Return the finding for what was not configured, and is not possible on this host."""
+    return ok(text)
+
+
+def _static(case: Case, problem: Callable[[str, str], Finding], *, runs: bool) -> Finding:
     """Check that this host finds names by static records of systemd-resolved."""
-    version = resolved_version(host.libraries)
-    if version < STATIC_SINCE:
-        has = f"version {version} is installed" if version else "it is not installed"
-        text = f"this host finds no names: systemd-resolved {STATIC_SINCE} is needed, and {has}"
-        return warning(text, "systemctl edit koi-runtime") if is_asked else ok(text)
+    if obstacle := static_obstacle(case.scope, case.host.libraries):
+        return problem(f"{NO_NAMES} by static records: {obstacle}; use [DNS] Listen=", "")
     if not runs:
-        text = "this host finds no names: systemd-resolved is not running"
         start = "systemctl enable --now systemd-resolved"
-        return warning(text, start) if is_asked else ok(text)
-    if not _is_asked_by_programs(host):
-        text = "programs of this host do not ask systemd-resolved, so they find no names"
-        return warning(text, USE_STUB)
-    return ok(f"this host finds names by static records of systemd-resolved {version}")
+        return problem(f"{NO_NAMES} by static records: systemd-resolved is not running", start)
+    if not _is_asked_by_programs(case.host):
+        return problem(f"{NO_NAMES}: its programs do not ask systemd-resolved", USE_STUB)
+    return ok("this host finds names by static records of systemd-resolved")
 
 
 def _is_asked_by_programs(host: Host) -> bool:
@@ -62,14 +63,15 @@ def _lines(path: Path) -> Sequence[str]:
         return ()
 
 
-def _directories(config: Config) -> Iterator[Finding]:
+def _directories(config: Config, scope: str) -> Iterator[Finding]:
     path = config.dns.hosts_directory
     if path and {"auto", "hosts"} & {*config.capabilities.dns}:
         shown = f"[DNS] HostsDirectory={printable(path)}"
         if Path(path).is_dir():
             yield ok(f"{shown} is there")
         else:
-            yield warning(f"{shown}: not a directory", f"install -d -o _koi-runtime '{path}'")
+            owner = "-o _koi-runtime " if scope == "system" else ""
+            yield warning(f"{shown}: not a directory", f"install -d {owner}{quote(path)}")
 
 
 async def _listener(listen: Listen) -> Finding:

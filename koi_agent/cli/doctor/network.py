@@ -6,6 +6,7 @@ from koi_agent.bus.client import Connection
 from koi_agent.cli.async_client import bus
 from koi_agent.cli.doctor.findings import DRIVER, Bus, Case, Finding, Host, ok, warning
 from koi_agent.config import Flags, load
+from koi_agent.host.resolver import RESOLVED
 
 AVAHI = "org.freedesktop.Avahi"
 AVAHI_SERVER = (AVAHI, "/", f"{AVAHI}.Server")
@@ -19,7 +20,6 @@ ENABLE_MDNS = (
     r" && printf '[Resolve]\nMulticastDNS=yes\n' >/etc/systemd/resolved.conf.d/mdns.conf"
     " && systemctl restart systemd-resolved"
 )
-RESOLVED = "org.freedesktop.resolve1"
 RESOLVED_MANAGER = (RESOLVED, "/org/freedesktop/resolve1", f"{RESOLVED}.Manager")
 
 

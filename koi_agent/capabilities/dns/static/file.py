@@ -13,6 +13,7 @@ from koi_agent.core.errors import ProviderLost
 from koi_agent.core.instance import RecordState, RecordStatus
 from koi_agent.core.key import Key
 from koi_agent.core.text import printable
+from koi_agent.host.files import replace
 
 log = logging.getLogger(__name__)
 
@@ -63,16 +64,6 @@ class StaticFile:
             for owner, records in written.items():
                 self._report(owner, [_status(one, is_written=True) for one in records])
             await asyncio.sleep(PERIOD)
-
-
-def replace(path: Path, text: str) -> None:
-    """Replace the content of a file that all users may read; raise ``OSError``."""
-    hidden = path.with_name(f".{path.name}.new")
-    hidden.unlink(missing_ok=True)
-    with open(hidden, "x", encoding="ascii") as file:  # noqa: PTH123 - "x" follows no link
-        file.write(text)
-    hidden.chmod(0o644)  # independent of the umask: systemd-resolved runs as another user
-    hidden.replace(path)
 
 
 def clear(path: Path) -> None:
