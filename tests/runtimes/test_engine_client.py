@@ -10,8 +10,9 @@ import pytest
 
 from koi_agent.backends.http_engine.client import EngineClient, RequestRefused
 from koi_agent.backends.http_engine.limits import RequestLimits
-from koi_agent.backends.http_engine.responses import MAX_BODY
+from koi_agent.backends.http_engine.sessions import URL, session
 from koi_agent.backends.http_engine.socket_errors import NothingBehindGate, UnixSocket
+from koi_agent.backends.http_engine.streams import MAX_BODY
 from koi_agent.core.errors import BackendAbsent, BackendLost
 from koi_agent.core.json_stream import StreamError
 
@@ -163,12 +164,11 @@ async def test_a_timeout_while_an_array_is_consumed_is_an_error_of_the_request(
 
 async def test_a_request_of_an_ended_session_is_a_lost_backend(tmp_path: Path) -> None:
     async with engine(tmp_path, response(b"[]")) as client:
-        await client.session.close()
-        with pytest.raises(BackendLost, match="the session has ended"):
-            await client.get_json("late")
-        with pytest.raises(BackendLost, match="the session has ended"):
-            async for _ in client.get_array("late"):
-                pass
+        pass
+    with pytest.raises(BackendLost, match="the session has ended"):
+        await client.get_json("late")
+    with pytest.raises(BackendLost, match="the session has ended"):
+        await elements(client)
 
 
 async def test_a_stream_has_lines_until_it_is_closed(tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ async def test_a_stream_that_breaks_is_a_lost_backend(tmp_path: Path) -> None:
     body = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\none\n\r\n40\r\ntw"
     async with engine(tmp_path, body) as client:
         lines = await client.open_lines("events")
-        with pytest.raises(BackendLost, match="GET /events: connection lost"):
+        with pytest.raises(BackendLost, match="GET /events: the connection ended within"):
             async for _ in lines.batches():
                 pass
         lines.close()
@@ -202,7 +202,21 @@ async def test_the_bound_holds_for_a_client_library_on_the_session(
 ) -> None:
     async with (
         engine(tmp_path, response(b" " * (MAX_BODY + 1))) as client,
-        client.session.get("http://engine/info") as found,
+        session(client.socket.path) as opened,
+        opened.get(f"{URL}/info") as found,
     ):
         with pytest.raises(StreamError, match="longer than"):
             await getattr(found, method)()
+
+
+async def test_a_stream_ends_with_its_client(tmp_path: Path) -> None:
+    async def stream(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\none\n\r\n")
+        await writer.drain()
+        await asyncio.sleep(60)
+
+    async with engine(tmp_path, stream) as client:
+        lines = (await client.open_lines("events")).batches()
+        assert await anext(lines) == [b"one"]
+    with pytest.raises(BackendLost, match="GET /events: the connection ended within"):
+        await anext(lines)

@@ -51,3 +51,9 @@ def test_agent_starts_without_the_parts_that_it_may_never_need() -> None:
 def test_session_is_loaded_when_it_is_opened(provider: str, module: str) -> None:
     use = f"from koi_agent.capabilities.mdns import providers; providers.{provider}('').session(0)"
     assert f"koi_agent.capabilities.{module}" in loaded(use)
+
+
+def test_engine_is_followed_without_the_libraries_that_only_some_inspections_need() -> None:
+    modules = loaded("from koi_agent.backends.docker import Docker, api, session")
+    assert "koi_agent.backends.docker.tracker" in modules
+    assert not modules & {"aiodocker", "aiohttp"}

@@ -1,9 +1,10 @@
 """Containers of Docker or Podman, over the API that both speak.
 
 ``kinds`` holds how the two differ, ``sockets`` where they listen. For one connection, ``api``
-sends requests, ``event_listener`` reads the event stream, ``inspector`` inspects containers, and
-``session`` lists them and owns the rest. ``containers``, ``events``, ``labels``, ``ports`` and
-``health`` parse the responses; ``tracker`` applies them to the ``table``, which delivers them.
+sends requests, ``inspections`` those for which aiodocker is used, ``event_listener`` reads the
+event stream, ``inspector`` inspects containers, and ``session`` lists them and owns the rest.
+``containers``, ``events``, ``labels``, ``ports`` and ``health`` parse the responses; ``tracker``
+applies them to the ``table``, which delivers them.
 """
 
 from collections.abc import AsyncIterator
@@ -104,7 +105,7 @@ class Docker:
         raise failure or BackendAbsent(self._candidates.reason)
 
     def _connected(self, socket: UnixSocket) -> AbstractAsyncContextManager["DockerAPI"]:
-        # aiohttp takes 14 MB and 0.15 s: a host without an engine does not import it.
+        # A host without an engine does not load the modules that speak with one.
         from koi_agent.backends.docker.api import connected  # noqa: PLC0415
 
         return connected(socket, self._tunables.requests)

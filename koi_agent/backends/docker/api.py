@@ -1,38 +1,35 @@
-"""The one door to aiodocker: what is requested of a Docker or Podman engine.
+"""The API of a Docker or Podman engine.
 
-aiodocker inspects images and services, on the session of the shared client, which bounds its
-responses. The shared client itself does the rest. Inspections of containers come by the thousand,
-and aiodocker takes most of the time of each. It decodes a list in one piece, which would stop
-everything else for as long as thousands of containers take. Its event stream has no bound of a
-line, loses the time of an event and can't be opened twice. It speaks the newest API version that
-the engine knows, not the newest that we know.
+The shared client sends most requests. Inspections of containers come by the thousand, and aiodocker
+takes most of the time of each. It decodes a list in one piece, which would stop everything else for
+as long as thousands of containers take. Its event stream has no bound of a line, loses the time of
+an event and can't be opened twice. It speaks the newest API version that the engine knows, not the
+newest that we know.
 """
 
-import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
-
-import aiodocker
+from typing import TYPE_CHECKING, Final
 
 from koi_agent.backends.docker.kinds import DOCKER, PODMAN, Kind
-from koi_agent.backends.http_engine.client import URL, EngineClient, RequestRefused
+from koi_agent.backends.http_engine.client import EngineClient, RequestRefused
 from koi_agent.backends.http_engine.json_fields import JSONObject, get_objects, get_str
 from koi_agent.backends.http_engine.limits import RequestLimits
-from koi_agent.backends.http_engine.responses import LineStream
 from koi_agent.backends.http_engine.socket_errors import UnixSocket
+from koi_agent.backends.http_engine.streams import LineStream
 from koi_agent.core.errors import BackendLost, BadInput
 from koi_agent.core.text import printable
 from koi_agent.host.engines import EVENTS
+
+if TYPE_CHECKING:
+    from koi_agent.backends.docker.inspections import Inspections
 
 NEWEST_API: Final = (1, 51)
 """The newest API version that this code is known to read; older engines speak their own."""
 
 _LIBPOD: Final = "v4.0.0/libpod"
-_NO_CONNECTION: Final = 900
-"""aiodocker's own status for a request without a response."""
 
 
 class NoSuchContainer(BadInput):
@@ -60,28 +57,24 @@ async def connected(socket: UnixSocket, limits: RequestLimits) -> AsyncIterator[
         if not isinstance(version, dict):
             raise BackendLost(f"{socket}: GET /version: not a JSON object")
         api_version = _api_version(version)
-        docker = aiodocker.Docker(
-            url=URL,
-            connector=client.session.connector,
-            session=client.session,
-            api_version=api_version,
-        )
         kind = _kind(version)
         engine = Engine(
             kind=kind,
             version=printable(get_str(version, "Version"), 100),
             api_version=api_version,
         )
-        yield DockerAPI(client, docker, engine)
+        async with AsyncExitStack() as stack:
+            yield DockerAPI(client, engine, stack)
 
 
 class DockerAPI:
-    """The requests that the backend sends to one engine."""
+    """The requests that the backend sends to one engine; ``stack`` ends with the connection."""
 
-    def __init__(self, client: EngineClient, docker: aiodocker.Docker, engine: Engine) -> None:
+    def __init__(self, client: EngineClient, engine: Engine, stack: AsyncExitStack) -> None:
         self.engine = engine
         self._client = client
-        self._docker = docker
+        self._stack = stack
+        self._inspections: Inspections | None = None
 
     @property
     def socket(self) -> str:
@@ -109,20 +102,21 @@ class DockerAPI:
 
     async def inspect_service(self, id_: str) -> object:
         """Return a service of the swarm; raise ``RequestRefused`` or ``BackendLost``."""
-        async with self._asked(f"GET /services/{id_}"):
-            return await self._docker.services.inspect(id_)
+        return await self._library().service(id_)
 
     async def inspect_image(self, id_: str) -> object:
         """Return the inspection of an image by its digits; raise ``BackendLost``."""
-        async with self._asked(f"GET /images/{id_:.12}/json"):
-            return await self._docker.images.inspect(id_)
+        return await self._library().image(id_)
 
-    @asynccontextmanager
-    async def _asked(self, request: str) -> AsyncIterator[None]:
-        """Bound a request of aiodocker in time, and translate its errors."""
-        with _translated(self._client, request):
-            async with asyncio.timeout(self._client.limits.response):
-                yield
+    def _library(self) -> "Inspections":
+        """Return what inspects with aiodocker."""
+        if self._inspections is None:
+            # aiodocker and its aiohttp take 14 MB and 0.2 s: the first request loads them.
+            from koi_agent.backends.docker.inspections import Inspections  # noqa: PLC0415
+
+            self._inspections = Inspections(self._client, self.engine.api_version)
+            self._stack.push_async_callback(self._inspections.close)
+        return self._inspections
 
     async def open_events(self, since: str) -> LineStream:
         """Return the event stream once it has begun; raise ``BackendLost``.
@@ -131,22 +125,6 @@ class DockerAPI:
         """
         query = {"since": since, "filters": json.dumps(EVENTS)}
         return await self._client.open_lines(f"{self.engine.api_version}/events", query)
-
-
-@contextmanager
-def _translated(client: EngineClient, request: str) -> Iterator[None]:
-    """Raise every error of aiodocker as ``BackendLost``."""
-    with client.translated(request):
-        try:
-            yield
-        except aiodocker.DockerError as error:
-            if error.status == _NO_CONNECTION:
-                raise client.translation(request, error.__context__) from error
-            raise client.refusal(request, error.status, str(error.message)) from error
-        except (KeyError, TypeError) as error:
-            # aiodocker expects an object with a message in each error response.
-            text = f"{client.socket}: {request}: an error response without a message"
-            raise BackendLost(text) from error
 
 
 def _kind(version: JSONObject) -> Kind:

@@ -11,7 +11,7 @@ from koi_agent.backends.docker.api import DockerAPI
 from koi_agent.backends.docker.events import Event, EventHistory, parse_event
 from koi_agent.backends.docker.tunables import Tunables
 from koi_agent.backends.http_engine.client import RequestRefused
-from koi_agent.backends.http_engine.responses import LineStream
+from koi_agent.backends.http_engine.streams import LineStream
 from koi_agent.core.backoff import pauses
 from koi_agent.core.errors import BackendLost, BadInput
 

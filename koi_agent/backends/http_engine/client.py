@@ -1,34 +1,33 @@
 """A client of one engine over its Unix socket: requests, bounded responses, typed errors.
 
 Every failure leaves here as ``BackendLost`` or ``BackendAbsent``, whose text names the socket and
-the request. What aiohttp raises does not leave this package.
+the request. aiohttp takes longer to load than the rest of the agent, so nothing here needs it.
 """
 
 import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import aclosing, contextmanager
+from contextlib import ExitStack, aclosing, closing, contextmanager
 from functools import partial
-from http import HTTPStatus
 from typing import Any, Final, Self
-
-import aiohttp
+from urllib.parse import urlencode
+from weakref import WeakSet
 
 from koi_agent.backends.http_engine.connections import Connections
 from koi_agent.backends.http_engine.json_fields import get_str
 from koi_agent.backends.http_engine.limits import RequestLimits
-from koi_agent.backends.http_engine.responses import MAX_BODY, BoundedResponse, LineStream
 from koi_agent.backends.http_engine.socket_errors import (
     NothingBehindGate,
     UnixSocket,
     backend_error,
 )
+from koi_agent.backends.http_engine.streams import MAX_BODY, UNBOUNDED, LineStream, ResponseStream
 from koi_agent.core.errors import BackendLost
 from koi_agent.core.json_stream import ArrayDecoder, StreamError
 from koi_agent.core.text import printable
 
-URL: Final = "http://engine"
-"""The host of all requests; over a Unix socket its name means nothing."""
+OK: Final = 200
+BAD_GATEWAY: Final = 502
 SLICE: Final = 50
 """Array elements decoded before other tasks run: about a millisecond."""
 _NO_QUERY: Final[Mapping[str, str]] = {}
@@ -46,28 +45,24 @@ class RequestRefused(BackendLost):
 class EngineClient:
     """Sends requests to one engine; leaving the context closes all connections.
 
-    Whole responses come over ``Connections``; lists and streams over ``session``, on which a client
-    library of the engine can work too, with ``URL``.
+    Whole responses come over ``Connections``; lists and streams have connections of their own.
     """
-
-    session: aiohttp.ClientSession
 
     def __init__(self, socket: UnixSocket, limits: RequestLimits) -> None:
         self.socket = socket
         self.limits = limits
         self._connections = Connections(socket.path, MAX_BODY)
+        self._streams: WeakSet[ResponseStream] = WeakSet()
+        self._has_ended = False
 
     async def __aenter__(self) -> Self:
-        self.session = aiohttp.ClientSession(
-            connector=aiohttp.UnixConnector(self.socket.path),
-            response_class=BoundedResponse,
-            timeout=aiohttp.ClientTimeout(),  # none: each request below has its own
-        )
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._has_ended = True
         self._connections.close()
-        await self.session.close()
+        for stream in list(self._streams):
+            stream.close()
 
     async def get_json(self, path: str) -> Any:
         """Return a whole response, decoded; raise ``BackendLost`` if it is not complete in time."""
@@ -76,7 +71,7 @@ class EngineClient:
             self._check_open()
             async with asyncio.timeout(self.limits.response):
                 status, body = await self._connections.get(f"/{path}")
-            if status != HTTPStatus.OK:
+            if status != OK:
                 raise self.refusal(request, status, _message(body))
             return json.loads(body.decode("utf-8", "replace"))
 
@@ -102,15 +97,13 @@ class EngineClient:
         # would cancel the code that iterates.
         deadline = asyncio.get_running_loop().time() + self.limits.array
         async with asyncio.timeout_at(deadline):
-            response = await self._request(path, query)
-        with _closing(response):
-            size = 0
-            while not response.content.at_eof():
+            response = await self._open(path, query, self.limits.max_array)
+        with closing(response):
+            while True:
                 async with asyncio.timeout_at(deadline):
-                    piece = await response.content.readany()
-                size += len(piece)
-                if size > self.limits.max_array:
-                    raise StreamError(f"the response is longer than {self.limits.max_array} bytes")
+                    piece = await response.piece()
+                if not piece:
+                    return
                 yield piece
 
     async def open_lines(self, path: str, query: Mapping[str, str] = _NO_QUERY) -> LineStream:
@@ -118,19 +111,27 @@ class EngineClient:
         request = f"GET /{path}"
         with self.translated(request):
             async with asyncio.timeout(self.limits.stream):
-                response = await self._request(path, query)
+                response = await self._open(path, query, UNBOUNDED)
         return LineStream(response, self.limits.max_line, partial(self.translated, request))
 
-    async def _request(self, path: str, query: Mapping[str, str]) -> aiohttp.ClientResponse:
+    async def _open(self, path: str, query: Mapping[str, str], limit: int) -> ResponseStream:
+        """Return a response whose head is there; raise ``RequestRefused`` for a refusal."""
         self._check_open()
-        response = await self.session.get(f"{URL}/{path}", params=query, allow_redirects=False)
-        if response.status != HTTPStatus.OK:
-            raise self.refusal(f"GET /{path}", response.status, _message(await response.read()))
+        connected = await asyncio.open_unix_connection(self.socket.path)
+        response = ResponseStream(*connected, limit)
+        with ExitStack() as stack:
+            stack.callback(response.close)
+            self._streams.add(response)
+            await response.request(f"/{path}?{urlencode(query)}" if query else f"/{path}")
+            if response.status != OK:
+                message = _message(await response.read())
+                raise self.refusal(f"GET /{path}", response.status, message)
+            stack.pop_all()
         return response
 
     def _check_open(self) -> None:
         """Check the session: a request of D-Bus may come while it is being left."""
-        if self.session.closed:
+        if self._has_ended:
             raise StreamError("the session has ended")
 
     @contextmanager
@@ -138,7 +139,7 @@ class EngineClient:
         """Raise every error of a request as ``BackendLost`` or ``BackendAbsent``."""
         try:
             yield
-        except (aiohttp.ClientError, OSError, ValueError, RecursionError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise self.translation(request, error) from error
 
     def translation(self, request: str, error: BaseException | None) -> BackendLost:
@@ -158,19 +159,10 @@ class EngineClient:
 
     def refusal(self, request: str, status: int, message: str) -> BackendLost:
         """Return what an HTTP status other than 200 means, with the engine's own message."""
-        if status == HTTPStatus.BAD_GATEWAY:
+        if status == BAD_GATEWAY:
             return NothingBehindGate(f"{self.socket}: this gate has no engine behind it")
         reason = f": {printable(message, _MAX_MESSAGE)}" if message else ""
         return RequestRefused(f"{self.socket}: {request}: HTTP status {status}{reason}", status)
-
-
-@contextmanager
-def _closing(response: aiohttp.ClientResponse) -> Iterator[None]:
-    """Close the connection unless the response was read to its end: it can't be used again."""
-    try:
-        yield
-    finally:
-        response.release() if response.content.at_eof() else response.close()
 
 
 async def _sliced(elements: Iterator[object]) -> AsyncIterator[list[object]]:

@@ -7,6 +7,7 @@ most of the time of each.
 import asyncio
 from typing import Final
 
+from koi_agent.backends.http_engine.requests import request_head
 from koi_agent.backends.http_engine.response_parser import ResponseParser
 from koi_agent.core.json_stream import StreamError
 
@@ -100,8 +101,7 @@ class _Connection(asyncio.Protocol):
             raise _Unanswered("the connection ended before the response")
         self._parser = parser
         self._answered = asyncio.get_running_loop().create_future()
-        head = f"GET {target} HTTP/1.1\r\nHost: engine\r\nAccept: application/json\r\n\r\n"
-        self._transport.write(head.encode())
+        self._transport.write(request_head(target))
         await self._answered
 
     def data_received(self, data: bytes) -> None:

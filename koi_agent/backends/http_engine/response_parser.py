@@ -20,6 +20,7 @@ class ResponseParser:
     """Parses a response whose body has at most ``limit`` bytes.
 
     ``is_complete`` is set at its end. ``is_last`` is True if the connection carries no other one.
+    ``body`` has the bytes that have arrived and that ``take`` did not remove.
     """
 
     def __init__(self, limit: int) -> None:
@@ -29,6 +30,7 @@ class ResponseParser:
         self.is_last = False
         self._limit = limit
         self._data = bytearray()
+        self._received = 0
         self._missing = 0
         self._ends_with_connection = False
         self._step: _Step = self._read_head
@@ -41,6 +43,12 @@ class ResponseParser:
         if self.is_complete and self._data:
             self.is_last = True
             raise StreamError("there are bytes after the response")
+
+    def take(self) -> bytes:
+        """Remove and return the bytes of the body that have arrived."""
+        piece = bytes(self.body)
+        self.body.clear()
+        return piece
 
     def end(self) -> None:
         """End with the connection; raise ``StreamError`` if the response is not complete then."""
@@ -84,7 +92,7 @@ class ResponseParser:
 
     def _expect(self, size: int) -> None:
         """Expect so many more bytes of the body."""
-        if len(self.body) + size > self._limit:
+        if self._received + size > self._limit:
             raise StreamError(f"the response is longer than {self._limit} bytes")
         self._missing = size
 
@@ -93,6 +101,7 @@ class ResponseParser:
         piece = self._data[: self._missing]
         del self._data[: self._missing]
         self.body += piece
+        self._received += len(piece)
         self._missing -= len(piece)
         return not self._missing
 
