@@ -7,12 +7,12 @@ import logging
 import os
 import signal
 from contextlib import closing
-from dataclasses import dataclass
 from typing import Final, Never
 
 from koi_agent.agent import Agent, Load, NoBus, log_warnings
 from koi_agent.config import Loaded
 from koi_agent.core.errors import ConfigError, ungrouped
+from koi_agent.core.frozen import frozen
 from koi_agent.host.logs import LogOutput
 from koi_agent.host.notify import Notifier
 from koi_agent.host.sockets import NoSocket
@@ -29,7 +29,7 @@ instances form no cycles.
 """
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Ending:
     """The end of an agent, as reported to systemd: exit code, errno, D-Bus error."""
 

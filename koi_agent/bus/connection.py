@@ -4,7 +4,6 @@ import asyncio
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 
 from koi_agent.bus import sasl
 from koi_agent.bus.calls import HELLO, OPEN_TIMEOUT, is_reply, unique_name
@@ -13,6 +12,7 @@ from koi_agent.bus.messages import Message, MessageType
 from koi_agent.bus.signals import Batch, Changed, Signal, SignalReader, Subscription
 from koi_agent.bus.writer import Writer
 from koi_agent.core.errors import BadInput
+from koi_agent.core.frozen import frozen
 
 READ_SIZE = 256 * 1024
 """Bytes read at a time."""
@@ -21,7 +21,7 @@ FULL = 64 * 1024
 which small messages need half for themselves."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Timing:
     """How long a connection waits, in seconds."""
 

@@ -1,12 +1,13 @@
 """Tables that describe a D-Bus API: interfaces with their methods, properties and signals."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Any
 
 from koi_agent.bus.client import Connection
 from koi_agent.core.errors import KoiError
+from koi_agent.core.frozen import frozen
 
 
 class Emits(StrEnum):
@@ -26,7 +27,7 @@ class ErrorReply(KoiError):
         self.name = name
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Call:
     """A call under way.
 
@@ -46,7 +47,7 @@ Args = tuple[tuple[str, str], ...]
 Handler = Callable[..., Sequence[Any] | Awaitable[Sequence[Any]]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Method:
     """A method: ``handle(call, *arguments)`` returns its return values, or an awaitable of them.
 
@@ -73,7 +74,7 @@ class Method:
         return "".join(kind for _, kind in self.returns)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Property:
     """A property: ``get(subject)`` returns its value for an object; read-only without ``set``.
 
@@ -91,7 +92,7 @@ class Property:
     help: str = field(default="", kw_only=True)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class SignalType:
     """The name and arguments of a signal, for introspection."""
 
@@ -99,7 +100,7 @@ class SignalType:
     args: Args
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Interface:
     """An interface: its methods and properties by name, and its signals."""
 

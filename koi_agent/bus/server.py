@@ -9,7 +9,6 @@ import logging
 import os
 from asyncio import Task, TaskGroup
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from koi_agent.bus import polkit
@@ -22,6 +21,7 @@ from koi_agent.bus.messages import Flag, Header, Message, MessageType, marshal
 from koi_agent.bus.standard_interfaces import ERROR, PEER, Objects, StandardInterfaces
 from koi_agent.bus.unread_replies import UnreadReplies
 from koi_agent.core.errors import BadInput
+from koi_agent.core.frozen import frozen
 from koi_agent.core.shares import Shares
 from koi_agent.core.text import printable
 
@@ -32,7 +32,7 @@ INTERNAL = ErrorReply(ERROR + "Failed", "internal error; see the journal")
 TOO_MANY = ErrorReply(ERROR + "LimitsExceeded", "too many calls at one time")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Limits:
     """Limits for callers of a server; calls beyond them are refused."""
 

@@ -7,13 +7,14 @@ last is read first, and earlier ones only for properties that the last did not h
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from struct import unpack_from
 from typing import Any
 
 from koi_agent.bus.messages import Flag, Header, Message, MessageType, decode, extent
 from koi_agent.bus.property_filter import PropertyFilter
 from koi_agent.bus.reader import LITTLE, UNREADABLE, unmarshal
+from koi_agent.core.frozen import frozen
 
 __all__ = ["Changed", "PropertyFilter", "Signal", "SignalReader", "Subscription"]
 
@@ -29,7 +30,7 @@ CALLS_KEPT = 1024
 """Headers of calls that are kept."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Signal:
     """A signal with all its values; a variant is replaced by its content."""
 
@@ -39,7 +40,7 @@ class Signal:
     body: list[Any]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Changed:
     """The latest values of an object's properties, from all PropertiesChanged of one read.
 
@@ -51,7 +52,7 @@ class Changed:
     values: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@frozen(kw_only=True, eq=False)
 class Subscription:
     """The signals that one part of the agent wants.
 
@@ -78,7 +79,7 @@ Span = tuple[int, int, int, int]
 """Offsets of a message: start, end of its header's fields, start and end of its body."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Route:
     """The header of a signal, and the subscriptions that get such signals."""
 

@@ -2,7 +2,7 @@
 
 from asyncio import Queue
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ from koi_agent.bus.signals import Changed, PropertyFilter, Signal, Subscription
 from koi_agent.cli import records, times
 from koi_agent.cli.client import key_at
 from koi_agent.core.dbus_names import INSTANCE, INSTANCES, MANAGER, NAME
+from koi_agent.core.frozen import frozen
 from koi_agent.core.schema.instance import INSTANCE_PROPERTIES
 from koi_agent.core.schema.tables import ChangeSignal
 
@@ -35,7 +36,7 @@ VALUES = PropertyFilter(
 """Properties whose new value is shown: those that a signal carries and that fit in a line."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Event:
     """An event at the bus.
 
@@ -54,7 +55,7 @@ class Event:
     records: Sequence[Mapping[str, Any]] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Lost:
     """The bus is lost: no event follows."""
 

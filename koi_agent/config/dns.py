@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import Final, NamedTuple
 
@@ -10,6 +9,7 @@ from koi_agent.config import readers
 from koi_agent.config.keys import Assignments, key
 from koi_agent.config.readers import Listen
 from koi_agent.core.errors import BadInput
+from koi_agent.core.frozen import frozen
 from koi_agent.core.metadata.names import filled_text, host_header, shown
 from koi_agent.core.metadata.values import port
 from koi_agent.core.reach.addresses import Network
@@ -39,7 +39,7 @@ class Server(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Transfers:
     """Which clients may transfer a zone: those in ``networks``, and those with one of ``keys``."""
 
@@ -123,7 +123,7 @@ def directory(value: str) -> str:
     return path.rstrip("/") or "/"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class DNSConfig:
     """Settings of DNS. ``ttl`` is seconds. ``hosts_directory`` is a path, or "" for none."""
 

@@ -10,10 +10,10 @@ import os
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final
 
 from koi_agent.core.errors import ConfigError
+from koi_agent.core.frozen import frozen
 from koi_agent.core.text import printable
 
 LARGEST: Final = 1024 * 1024
@@ -25,7 +25,7 @@ _SUFFIX = ".conf"
 _NULL_DEVICE = os.makedev(1, 3)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class File:
     """A file that is read, and its content."""
 

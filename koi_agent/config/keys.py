@@ -5,10 +5,12 @@
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from enum import Enum, auto
 from functools import partial
 from typing import Any, TypeVar
+
+from koi_agent.core.frozen import frozen
 
 _KEY = "koi_agent.config.key"
 _SECTION = "koi_agent.config.section"
@@ -29,7 +31,7 @@ class Assignments(Enum):
     EMPTIABLE_LIST = auto()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Override:
     """A command-line option and an environment variable that override the files.
 
@@ -41,7 +43,7 @@ class Override:
     read: Callable[[str], object]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Key:
     """One setting: all facts about it.
 
@@ -60,7 +62,7 @@ class Key:
     attribute: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Section:
     """One section of the file; ``kind`` is its dataclass, ``backend`` True for a backend's."""
 

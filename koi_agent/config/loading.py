@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
 from typing import Final
@@ -12,6 +11,7 @@ from koi_agent.config.keys import Assignments, Key, build
 from koi_agent.config.readers import NONE
 from koi_agent.config.settings import KEYS, Config, FlagError, Flags, Origin, Setting, scope
 from koi_agent.core.errors import BadInput, ConfigError
+from koi_agent.core.frozen import frozen
 from koi_agent.core.metadata.names import shown, shown_key
 from koi_agent.core.metadata.values import unit_boolean
 from koi_agent.core.text import printable
@@ -27,7 +27,7 @@ _BY_PLACE = {(key.section, key.name): key for key in KEYS}
 _BACKENDS = _BY_PLACE["Runtime", "Backends"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Loaded:
     """The configuration, and where it comes from.
 

@@ -7,13 +7,13 @@ a reader. Items of a list may be quoted, as in unit files.
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from ipaddress import AddressValueError, IPv4Address, IPv6Address, ip_address
 from pathlib import PurePosixPath
 from typing import Final
 
 from koi_agent.core.errors import BadInput
+from koi_agent.core.frozen import frozen
 from koi_agent.core.message_ids import LEVELS
 from koi_agent.core.metadata.names import filled_text, safe_text, shown
 from koi_agent.core.metadata.values import choice, exact_span, port
@@ -45,7 +45,7 @@ _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # only where the configuration ha
 _ADDRESS = re.compile(r"(?:(\*|[0-9.]+|\[[0-9A-Fa-f:.]+\]):)?([0-9]+)")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Listen:
     """One socket to bind: an IP address with a TCP port, or the path of a Unix socket.
 

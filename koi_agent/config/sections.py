@@ -1,18 +1,18 @@
 """The sections of the configuration files, each with its settings."""
 
-from dataclasses import dataclass
 from typing import Final
 
 from koi_agent.config import readers
 from koi_agent.config.keys import Assignments, key
 from koi_agent.config.readers import Listen
+from koi_agent.core.frozen import frozen
 from koi_agent.core.metadata.values import unit_boolean
 
 DAY: Final = 86_400
 """Seconds of a day."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class EngineConfig:
     """Settings of one container engine; ``socket`` is a path, or "" to search for the socket."""
 
@@ -25,7 +25,7 @@ class EngineConfig:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class SystemdConfig:
     """Settings of the systemd backend.
 
@@ -56,7 +56,7 @@ class SystemdConfig:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class HTTPConfig:
     """Settings of HTTP.
 
@@ -81,7 +81,7 @@ class HTTPConfig:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class CapabilitiesConfig:
     """Which capabilities are on.
 
@@ -140,7 +140,7 @@ class CapabilitiesConfig:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class HealthConfig:
     """Settings of health checks; metadata of an instance overrides ``interval`` and ``timeout``.
 

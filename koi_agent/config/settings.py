@@ -6,7 +6,6 @@ the manual follow from these dataclasses.
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from koi_agent.config import readers
@@ -21,6 +20,7 @@ from koi_agent.config.sections import (
     SystemdConfig,
 )
 from koi_agent.core.errors import ConfigError
+from koi_agent.core.frozen import frozen
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ def _runtime_list(value: str) -> tuple[str, ...]:
     return readers.runtime_list(value, BACKENDS)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Config:
     """All settings, and ``scope``: "system" or "user".
 
@@ -115,7 +115,7 @@ KEYS: Final = tuple(keys(Config, "Runtime"))
 """The table of all settings."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Flags:
     """Options of the command line; ``None`` means that the option was not given."""
 
@@ -129,7 +129,7 @@ class Flags:
         return {"--runtime": self.runtime, "--log-level": self.log_level}[option]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Origin:
     """The source of a value: a line of a file, a variable, an option, or else the default."""
 
@@ -143,7 +143,7 @@ class Origin:
         return (self.file and f"{self.file}:{self.line}") or self.flag or self.variable or "default"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Setting:
     """One assignment in force; several assignments of a list are in force together."""
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from typing import Any, Never, Protocol, TypeVar, runtime_checkable
 
 from koi_agent.core.events import Change, Event, Gone, Listing, Seen
+from koi_agent.core.frozen import frozen
 from koi_agent.core.instance import RecordStatus
 from koi_agent.core.key import Key
 from koi_agent.core.plan.records import Record
@@ -117,7 +117,7 @@ async def _nothing(_config: Any) -> None:
     """Do nothing."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Capability:
     """A row of the table of capabilities. A lane of its own plans and feeds its providers.
 

@@ -7,14 +7,14 @@ Capabilities deliver ``Announced`` and ``Checked``. The registry turns each chan
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 
+from koi_agent.core.frozen import frozen
 from koi_agent.core.instance import CheckKind, Health, Instance, RecordStatus
 from koi_agent.core.key import Key
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Listing:
     """All instances of a backend at one moment.
 
@@ -31,7 +31,7 @@ class Listing:
     drifted: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Seen:
     """An instance as it is now, new or changed."""
 
@@ -46,7 +46,7 @@ class GoneReason(StrEnum):
     UNFOLLOWED = "no longer followed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Gone:
     """An instance has stopped."""
 
@@ -55,7 +55,7 @@ class Gone:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Outdated:
     """An instance may have changed unnoticed: its backend is about to be reported as lost."""
 
@@ -63,7 +63,7 @@ class Outdated:
     id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Lost:
     """A backend is lost, or fails although it is present."""
 
@@ -71,7 +71,7 @@ class Lost:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Absent:
     """A backend is not present on this host."""
 
@@ -79,7 +79,7 @@ class Absent:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Followed:
     """The agent starts to follow a backend of a kind."""
 
@@ -87,14 +87,14 @@ class Followed:
     kind: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Unfollowed:
     """The agent stops following a backend; its instances are dropped."""
 
     backend: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class CheckStatus:
     """Status of the health check of an instance.
 
@@ -112,7 +112,7 @@ class CheckStatus:
     message: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Announced:
     """Status of all records that an instance requests."""
 
@@ -120,7 +120,7 @@ class Announced:
     announcements: tuple[RecordStatus, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Checked:
     """Status of an instance's health check; ``None`` ends the check.
 
@@ -146,7 +146,7 @@ class BackendState(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class BackendStatus:
     """Status of a backend.
 
@@ -166,14 +166,14 @@ class BackendStatus:
     last_sync: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Started:
     """An instance became visible."""
 
     instance: Instance
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Updated:
     """A visible instance changed."""
 
@@ -181,7 +181,7 @@ class Updated:
     new: Instance
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Stopped:
     """An instance is no longer visible; ``instance`` is its last state."""
 
@@ -189,21 +189,21 @@ class Stopped:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class BackendAdded:
     """The agent follows one more backend."""
 
     status: BackendStatus
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class BackendRemoved:
     """The agent no longer follows a backend; its instances have stopped before this event."""
 
     backend: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class BackendUpdated:
     """The status of a backend changed."""
 
@@ -211,7 +211,7 @@ class BackendUpdated:
     new: BackendStatus
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class BackendDisconnected:
     """A synced backend was lost; its instances are kept, marked stale."""
 
@@ -219,7 +219,7 @@ class BackendDisconnected:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class BackendReconnected:
     """A lost backend has listed again."""
 

@@ -4,11 +4,12 @@ Field names are those of upstream's JSON; ours are added, and no field is rename
 frozen: a change is a new ``Instance`` made with ``dataclasses.replace``.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Final, Self
 
 from koi_agent.core.copies import Copier
+from koi_agent.core.frozen import frozen
 from koi_agent.core.key import Key
 from koi_agent.core.reach.filters import OPEN, AddressFilter
 
@@ -65,7 +66,7 @@ class EnabledBy(StrEnum):
     PARTNER = "partner"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+@frozen(kw_only=True, order=True)
 class PortMapping:
     """One way to reach a port.
 
@@ -84,7 +85,7 @@ class PortMapping:
     is_v6only: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class PortMetadata:
     """Metadata of one port, spelled ``koi.8080.type`` or ``koi.53/udp.type``."""
 
@@ -94,7 +95,7 @@ class PortMetadata:
     txt: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Refusal:
     """A metadata value that is not used: its key, and the reason.
 
@@ -130,7 +131,7 @@ class RecordState(StrEnum):
     HELD = "held"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class RecordStatus:
     """Status of one record: its name as published, its provider, and the reason of its state.
 
@@ -155,7 +156,7 @@ copied_status: Final = Copier(RecordStatus)
 """Returns a copy of a status with some fields changed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Traits:
     """How the instances of a backend behave.
 
@@ -188,7 +189,7 @@ UNIT = Traits(
 """Traits of a service manager's units. A unit's health is its readiness, which is reported once."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class KoiMetadata:
     """The ``koi.*`` metadata of an instance; ``None`` means that the key is not set.
 
@@ -222,7 +223,7 @@ class KoiMetadata:
     refused: tuple[Refusal, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Instance:
     """One workload.
 

@@ -6,10 +6,10 @@ names, requested names, and the beginnings of ids. The first comparison that fin
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Final
 
+from koi_agent.core.frozen import frozen
 from koi_agent.core.instance import Instance, RecordState
 from koi_agent.core.key import Key
 from koi_agent.core.titles import DOMAIN, names_of
@@ -20,7 +20,7 @@ _HEXADECIMAL: Final = re.compile(r"[0-9a-f]{12,}")
 _Comparison = Callable[["Subject", str], bool]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Subject:
     """The names of one instance.
 

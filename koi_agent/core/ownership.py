@@ -7,9 +7,10 @@ container is not an instance: its name is another name of the container.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
+from koi_agent.core.frozen import frozen
 from koi_agent.core.instance import Instance
 from koi_agent.core.key import Key
 from koi_agent.core.metadata.parser import merge
@@ -22,7 +23,7 @@ _POD_SLICE: Final = re.compile(r".*-libpod_pod_[0-9a-f]+\.slice")
 """The slice that Podman makes for one pod."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Claim:
     """The claims of a container: the unit that it names, its control groups and their units.
 

@@ -1,7 +1,8 @@
 """Bounds of what the gate waits for and holds."""
 
-from dataclasses import dataclass
 from typing import Final
+
+from koi_agent.core.frozen import frozen
 
 MAX_HEAD: Final = 16 * 1024
 """Bytes of the head of a request or a response."""
@@ -9,7 +10,7 @@ PIECE: Final = 256 * 1024
 """Bytes read or written at a time."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Limits:
     """Times in seconds, sizes in bytes."""
 

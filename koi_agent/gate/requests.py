@@ -8,11 +8,11 @@ as the agent spells it is refused: the gate has no other client.
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 from urllib.parse import parse_qsl, urlencode
 
+from koi_agent.core.frozen import frozen
 from koi_agent.host.engines import EVENTS, IMAGE_ID
 
 _REQUEST_LINE: Final = re.compile(r"GET (/[A-Za-z0-9/._-]{0,400})(?:\?([!-~]{1,4000}))? HTTP/1\.1")
@@ -62,7 +62,7 @@ class Forbidden(Exception):
     """A request may not pass. The text is the reason, without any text of the request."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Request:
     """A request that may pass. ``target`` is built here, ``keep_alive`` is the client's."""
 

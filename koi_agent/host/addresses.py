@@ -9,10 +9,10 @@ import socket
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Final
 
+from koi_agent.core.frozen import frozen
 from koi_agent.core.reach.network import HostNetwork, Link, LinkAddress, LinkKind
 from koi_agent.host.netlink import (
     DONE,
@@ -43,7 +43,7 @@ _VIRTUAL: Final = frozenset({"veth", "tun"})
 """Kinds of interfaces that connect containers and virtual machines to a bridge."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Interface:
     """A network interface; ``kind`` is "" for hardware, ``master`` is 0 outside of a bridge."""
 
@@ -54,7 +54,7 @@ class Interface:
     master: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+@frozen(kw_only=True, order=True)
 class HostAddress:
     """An address of this host; ``interface`` is its index, as in if_nameindex(3)."""
 

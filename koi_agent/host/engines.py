@@ -6,10 +6,10 @@ Neither imports the other, so both import this.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from koi_agent.core.frozen import frozen
 from koi_agent.core.metadata.proxy_labels import is_proxy_label
 
 SOCKETS: Final = {"docker": "/run/docker.sock", "podman": "/run/podman/podman.sock"}
@@ -73,7 +73,7 @@ def is_used_label(label: str) -> bool:
     return label in _OTHER_LABELS or is_metadata_label(label)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class SocketUnit:
     """The socket unit of an engine, of the ``system`` or the ``user`` manager.
 

@@ -12,11 +12,11 @@ import socket
 import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv6Address
 from typing import Final
 
+from koi_agent.core.frozen import frozen
 from koi_agent.core.instance import Protocol
 from koi_agent.host.netlink import (
     DONE,
@@ -54,7 +54,7 @@ _MAX_PER_GROUP = 1024
 """Listeners that are returned of one control group; one with more hides only its own."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+@frozen(kw_only=True, order=True)
 class Listener:
     """A TCP socket that listens, or a UDP socket without a peer.
 

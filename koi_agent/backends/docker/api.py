@@ -10,7 +10,6 @@ newest that we know.
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from koi_agent.backends.docker.kinds import DOCKER, PODMAN, Kind
@@ -20,6 +19,7 @@ from koi_agent.backends.http_engine.limits import RequestLimits
 from koi_agent.backends.http_engine.socket_errors import UnixSocket
 from koi_agent.backends.http_engine.streams import LineStream
 from koi_agent.core.errors import BackendLost, BadInput
+from koi_agent.core.frozen import frozen
 from koi_agent.core.text import printable
 from koi_agent.host.engines import EVENTS
 
@@ -36,7 +36,7 @@ class NoSuchContainer(BadInput):
     """The engine has no such container, or no longer has it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Engine:
     """The engine that answers on a socket: its kind and version, and the API version to speak."""
 

@@ -6,19 +6,14 @@ that never change in a container's life are kept once they are known.
 """
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Final
 
 from koi_agent.backends.docker.events import Event, signal_number
 from koi_agent.backends.docker.health import health_from_inspection, health_from_status
 from koi_agent.backends.docker.kinds import Kind
 from koi_agent.backends.docker.labels import ContainerLabels, check_name, parse_labels
-from koi_agent.backends.docker.ports import (
-    Ports,
-    PortSet,
-    ports_from_inspection,
-    ports_from_list,
-)
+from koi_agent.backends.docker.ports import Ports, PortSet, ports_from_inspection, ports_from_list
 from koi_agent.backends.http_engine.json_fields import (
     JSONObject,
     as_object,
@@ -31,6 +26,7 @@ from koi_agent.backends.http_engine.json_fields import (
     get_time,
 )
 from koi_agent.core.errors import BadInput
+from koi_agent.core.frozen import frozen
 from koi_agent.core.instance import Health, InstanceState, PortMapping
 from koi_agent.core.text import printable
 
@@ -51,7 +47,7 @@ _PID_LIMIT: Final = 2**22 + 1  # the kernel's PID_MAX_LIMIT, and one
 _GROUP: Final = re.compile("[!-~]{1,1000}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Inspected:
     """The facts that only an inspection has; ``started_at`` is as the engine writes it.
 
@@ -70,7 +66,7 @@ class Inspected:
     ingress: tuple[PortMapping, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Container:
     """A container as it is now.
 

@@ -9,7 +9,7 @@ import re
 import signal as signals
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 from typing import Final
 
@@ -22,6 +22,7 @@ from koi_agent.backends.http_engine.json_fields import (
     get_str,
 )
 from koi_agent.core.errors import BadInput
+from koi_agent.core.frozen import frozen
 from koi_agent.core.instance import Health
 
 _CONTAINER: Final = {
@@ -47,7 +48,7 @@ _MAX_RECENT: Final = 1024
 """Events remembered to recognize them. dockerd keeps 256 to send them again."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Event:
     """An action on the container ``id``, or on a service.
 

@@ -9,7 +9,7 @@ be the image's.
 import asyncio
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import islice
 from typing import Final
 
@@ -25,6 +25,7 @@ from koi_agent.backends.http_engine.json_fields import (
     get_strs,
 )
 from koi_agent.core.errors import BackendLost, BadInput
+from koi_agent.core.frozen import frozen
 from koi_agent.core.instance import KoiMetadata, Refusal
 from koi_agent.core.metadata.keys import SWITCHES
 from koi_agent.core.metadata.names import shown_key
@@ -41,7 +42,7 @@ MOST_REFUSED: Final = 10
 _REMEDY: Final = "set another value on the container, or ImageLabels=yes"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Image:
     """The metadata of an image: labels, and the variable under its own name.
 

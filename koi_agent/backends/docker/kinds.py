@@ -1,13 +1,14 @@
 """The two kinds of engine that speak Docker's API, and where they differ."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
+from koi_agent.core.frozen import frozen
 from koi_agent.host.engines import SOCKETS, gate_socket, gate_unit
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Kind:
     """A kind of engine: where it listens, and how its API differs from the common ground.
 

@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final, NamedTuple
 
 from koi_agent.backends.docker.kinds import Kind
 from koi_agent.core.errors import BadInput
+from koi_agent.core.frozen import frozen
 from koi_agent.core.instance import KoiMetadata
 from koi_agent.core.metadata import switches
 from koi_agent.core.metadata.keys import LABEL, SWITCHES
@@ -29,7 +30,7 @@ _MAX_NAME: Final = 253
 _NOT_ONE_OFF: Final = ("", "false", "0")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class ContainerLabels:
     """The parsed labels of a container. They do not change in the container's life.
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from koi_agent.backends.http_engine.json_fields import (
@@ -12,6 +12,7 @@ from koi_agent.backends.http_engine.json_fields import (
     get_objects,
     get_str,
 )
+from koi_agent.core.frozen import frozen
 from koi_agent.core.instance import KoiMetadata, PortMapping, PortSource, Protocol
 from koi_agent.core.ports import declared, merge_binds
 
@@ -27,7 +28,7 @@ PROTOCOLS: Final = {"tcp": Protocol.TCP, "udp": Protocol.UDP}
 _Binds = dict[tuple[int, Protocol, int], set[str]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Ports:
     """The ports in one response.
 

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final, Never, TypeVar
 
 from koi_agent.backends.docker.api import DockerAPI
@@ -22,6 +22,7 @@ from koi_agent.backends.http_engine.client import SLICE
 from koi_agent.core.contracts import Deliver
 from koi_agent.core.errors import BackendLost, BadInput, ungrouped
 from koi_agent.core.events import Listing
+from koi_agent.core.frozen import frozen
 from koi_agent.core.instance import Instance, InstanceState
 from koi_agent.host.listeners import ListenerTable
 
@@ -33,7 +34,7 @@ MAX_COMPLAINTS: Final = 100
 """Kinds of bad records that are logged over one connection."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class EngineState:
     """State that outlives a connection: running containers, known events, inspected images.
 

@@ -6,17 +6,17 @@ on Docker's socket: its package ``podman-docker`` arranges that.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from koi_agent.backends.docker.kinds import DOCKER, Kind
+from koi_agent.core.frozen import frozen
 from koi_agent.core.text import printable
 from koi_agent.host.engines import SocketUnit, is_gate
 
 _UNIX: Final = "unix://"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Candidate:
     """A socket to try.
 
@@ -33,7 +33,7 @@ class Candidate:
     is_foreign: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Candidates:
     """The sockets to try in order, and the reason if the list is empty."""
 

@@ -1,11 +1,12 @@
 """Times and limits of a Docker backend that no setting changes."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from koi_agent.backends.http_engine.limits import RequestLimits
+from koi_agent.core.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Tunables:
     """Times in seconds, and numbers of things."""
 

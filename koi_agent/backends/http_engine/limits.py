@@ -1,9 +1,9 @@
 """The bounds of requests to an engine."""
 
-from dataclasses import dataclass
+from koi_agent.core.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class RequestLimits:
     """Bounds of each request: times in seconds, sizes in bytes.
 

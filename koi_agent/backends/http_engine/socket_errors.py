@@ -11,11 +11,11 @@ import pwd
 import socket as sockets
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from koi_agent.core.errors import BackendAbsent, BackendLost
+from koi_agent.core.frozen import frozen
 from koi_agent.host.engines import SocketUnit, is_bound
 
 _ABSENT: Final = frozenset({errno.ENOENT, errno.ENOTDIR})
@@ -26,7 +26,7 @@ RETRY: Final = 0.1
 """Seconds until a socket whose queue is full is tried again."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class UnixSocket:
     """An engine's socket.
 

@@ -4,13 +4,13 @@ import logging
 import os
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from koi_agent.backends.systemd.manager import CONTROL_GROUP_INTERFACES, UNIT, Manager
 from koi_agent.backends.systemd.ports import PRIVATE_NETWORK_NOTE
 from koi_agent.backends.systemd.unit_files import UnitFileReader
 from koi_agent.backends.systemd.units import UnitDetails
+from koi_agent.core.frozen import frozen
 from koi_agent.core.metadata.parser import from_unit_keys
 from koi_agent.core.text import MOST_REASONS, bounded, printable
 
@@ -22,7 +22,7 @@ UNITS_CACHED = 16384
 """Units whose details are cached; the least recently read one is dropped first."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class UnitRecord:
     """The details of a unit with the files that they come from.
 

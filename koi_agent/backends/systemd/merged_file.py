@@ -5,10 +5,10 @@ the ``problems``.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from koi_agent.core.errors import BadInput
+from koi_agent.core.frozen import frozen
 from koi_agent.core.metadata.switches import is_switch
 from koi_agent.core.metadata.values import unit_boolean
 from koi_agent.core.reach.filters import OPEN, AddressFilter
@@ -39,7 +39,7 @@ _MAX_PROBLEMS = 8
 Specifiers = Mapping[str, Meaning]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class UnitFile:
     """The merged contents of the files of one unit, with specifiers expanded.
 
@@ -64,7 +64,7 @@ class UnitFile:
     problems: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class UsedFile:
     """The used contents of one file, shared by the units that the file belongs to."""
 

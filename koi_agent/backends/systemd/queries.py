@@ -1,10 +1,11 @@
 """The pending queries of a ``UnitTable`` to the manager and the kernel."""
 
 import asyncio
-from dataclasses import dataclass
+
+from koi_agent.core.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class ReadUnit:
     """Read the details of a unit."""
 
@@ -12,7 +13,7 @@ class ReadUnit:
     path: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class ReadSocket:
     """Read the properties of a socket unit."""
 
@@ -20,17 +21,17 @@ class ReadSocket:
     path: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class CheckLoaded:
     """List the units that were loaded and have sent no signal since."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class CheckStopped:
     """List the dead units that may be about to start again."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class FindListeners:
     """Read the listeners of the host."""
 

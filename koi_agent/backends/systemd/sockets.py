@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import Any
 
 from koi_agent.backends.systemd.manager import SOCKET, UNIT, UnitStatus
 from koi_agent.backends.systemd.units import RUNNING_STATES, Unit, unit_prefix
+from koi_agent.core.frozen import frozen
 from koi_agent.core.instance import PortMapping, PortSource, Protocol
 from koi_agent.core.ports import merge_binds
 from koi_agent.core.text import printable
@@ -21,7 +22,7 @@ _LISTEN_ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]{2,45})\]|([0-9.]{7,15})):([0-
 _SOCKET_TYPES = {"Stream": Protocol.TCP, "Datagram": Protocol.UDP}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class ListeningSocket:
     """A socket unit that listens: its ports and the services that it triggers."""
 

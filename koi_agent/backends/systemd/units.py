@@ -10,6 +10,7 @@ from typing import Any, Self
 from koi_agent.backends.systemd.manager import UnitStatus
 from koi_agent.bus.object_paths import decode
 from koi_agent.config import SystemdConfig
+from koi_agent.core.frozen import frozen
 from koi_agent.core.instance import UNIT, Health, Instance, InstanceState, KoiMetadata, PortMapping
 from koi_agent.core.reach.filters import OPEN, AddressFilter
 
@@ -26,7 +27,7 @@ NAMES_CACHED = 1024
 """Unit names whose match is cached: one event asks several times."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class UnitDetails:
     """Properties of a unit that systemd does not signal: those of its files, and its control group.
 

@@ -1,9 +1,9 @@
 """The full DNS name that an instance requests."""
 
-from dataclasses import dataclass
 from typing import Final
 
 from koi_agent.core.errors import BadInput
+from koi_agent.core.frozen import frozen
 from koi_agent.core.instance import Instance
 from koi_agent.core.metadata.names import dns_name, filled_text, shown
 from koi_agent.core.plan.requests import Policy
@@ -13,7 +13,7 @@ LONGEST: Final = 220
 _MULTICAST: Final = "local"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Domains:
     """The domains in which instances have names: ``main`` for a single label, and ``extra``."""
 

@@ -3,15 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from koi_agent.capabilities.dns.records import Name
 from koi_agent.capabilities.dns.responder.settings import ResponderSettings
 from koi_agent.core.contracts import ProviderSession, Report
+from koi_agent.core.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Responder:
     """A DNS server."""
 
@@ -43,7 +43,7 @@ class Responder:
             yield session
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class HostsDirectory:
     """The directory of dnsmasq at ``path``; ``scope`` is that of the agent."""
 
@@ -66,7 +66,7 @@ class HostsDirectory:
             yield session
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class StaticRecords:
     """The file at ``file``, which systemd-resolved reads through the symbolic link ``link``.
 

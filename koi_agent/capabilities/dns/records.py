@@ -1,12 +1,11 @@
 """The record of one instance in DNS: its name, its addresses and its services."""
 
-from dataclasses import dataclass
-
+from koi_agent.core.frozen import frozen
 from koi_agent.core.key import Key
 from koi_agent.core.metadata.txt import Txt
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+@frozen(kw_only=True, order=True)
 class Service:
     """A DNS-SD service at a name; ``port`` is the one to connect to.
 
@@ -20,7 +19,7 @@ class Service:
     subtypes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Name:
     """A name of one ``owner``; replicas share a name, and each adds its addresses.
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final
 
 from koi_agent.capabilities.dns.names import Domains, full_name
 from koi_agent.capabilities.dns.records import Name, Service
 from koi_agent.core.errors import BadInput
+from koi_agent.core.frozen import frozen
 from koi_agent.core.instance import Instance, PortMetadata, RecordState
 from koi_agent.core.key import Key
 from koi_agent.core.metadata import service_types
@@ -24,7 +24,7 @@ MOST_SERVICES: Final = 32
 """Services of one instance: it may have thousands of ports."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class NameRequest:
     """A request for a full name; requests of one ``family`` share it. Fields are those of Name."""
 

@@ -1,16 +1,16 @@
 """The rules of DNS: a name has one owner, or belongs to the replicas of one project."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from koi_agent.capabilities.dns.names import Domains
 from koi_agent.capabilities.dns.requests import NameRequest, requests_of
+from koi_agent.core.frozen import frozen
 from koi_agent.core.instance import Instance
 from koi_agent.core.key import Key
 from koi_agent.core.plan.requests import NO_REQUESTS, Award, Contender, Policy, Requests
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class DnsRules:
     """The rules under a policy; ``enabled`` is False without an outlet."""
 

@@ -8,12 +8,12 @@ binary form.
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Final, NamedTuple
 
 from koi_agent.capabilities.dns.names import Domains
 from koi_agent.capabilities.dns.records import Name, Service
+from koi_agent.core.frozen import frozen
 from koi_agent.core.key import Key
 
 ANY: Final = "ANY"
@@ -36,7 +36,7 @@ class Rr(NamedTuple):
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Answer:
     """The answer to a question about a name inside the zone.
 

@@ -6,10 +6,11 @@ the runtime checks itself is not checked again.
 """
 
 from collections.abc import Hashable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from koi_agent.core.errors import BadInput
+from koi_agent.core.frozen import frozen
 from koi_agent.core.instance import (
     CheckKind,
     Instance,
@@ -30,7 +31,7 @@ LONGEST_TIMEOUT: Final = 300.0
 """Seconds. A check that hangs occupies the slot of another."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class HealthCheck:
     """One check. It is a request to the health capability and the record for its prober.
 
@@ -99,7 +100,7 @@ class HealthCheck:
         return Decision(subject=Subject.CHECK, about=CHECK, state=state, reason=reason)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Defaults:
     """The values of a check that metadata does not set; times are seconds."""
 

@@ -2,13 +2,13 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 from koi_agent.capabilities.health.checks import HealthCheck
 from koi_agent.core.contracts import Apply, ProviderSession, Report
+from koi_agent.core.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Prober:
     """The provider; ``apply`` hands results to the registry."""
 

@@ -1,10 +1,11 @@
 """The rules of health checks: at most one check for each instance that has opted in."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from koi_agent.capabilities.health.checks import CHECK, Defaults, check_of
 from koi_agent.core.errors import BadInput
+from koi_agent.core.frozen import frozen
 from koi_agent.core.instance import CheckKind, Instance, RecordState
 from koi_agent.core.plan.host_names import DOMAIN, host_name
 from koi_agent.core.plan.records import Decision, Subject
@@ -21,7 +22,7 @@ from koi_agent.core.plan.requests import (
 from koi_agent.core.reach.model import reachability
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class HealthRules:
     """The rules under a policy; ``enabled`` is False with ``Health=off``."""
 

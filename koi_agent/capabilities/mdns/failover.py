@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from typing import Never, Protocol
 
 from koi_agent.bus.client import CallError, Connection, connected
@@ -13,6 +12,7 @@ from koi_agent.bus.presence import Presence
 from koi_agent.capabilities.mdns.records import MdnsRecord
 from koi_agent.core.contracts import Provider, ProviderSession, Report
 from koi_agent.core.errors import ProviderLost, ungrouped
+from koi_agent.core.frozen import frozen
 from koi_agent.core.key import Key
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ class Candidate(Provider[MdnsRecord], Protocol):
         """Return True if it publishes at all; raise as ``Connection.call`` does."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Failover:
     """A provider: the first usable one of ``candidates`` on the bus at ``address``."""
 

@@ -4,16 +4,16 @@ Their sessions are loaded with the first record that is wanted, because most hos
 """
 
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 
 from koi_agent.bus.client import Connection
 from koi_agent.capabilities.mdns.bus_names import AVAHI, RESOLVED_MANAGER
 from koi_agent.capabilities.mdns.records import MdnsRecord
 from koi_agent.core.contracts import ProviderSession, Report
+from koi_agent.core.frozen import frozen
 from koi_agent.host.resolver import RESOLVED
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Avahi:
     """The avahi-daemon on the bus at ``address``."""
 
@@ -40,7 +40,7 @@ class Avahi:
         return session.connected_session(self.address, report)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Resolved:
     """The systemd-resolved on the bus at ``address``."""
 

@@ -1,12 +1,11 @@
 """The records of mDNS: DNS-SD services (RFC 6763) and host names (RFC 6762)."""
 
-from dataclasses import dataclass
-
+from koi_agent.core.frozen import frozen
 from koi_agent.core.key import Key
 from koi_agent.core.metadata.txt import Txt
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Service:
     """A DNS-SD service of one ``owner``. No ``addresses`` means this host's own.
 
@@ -30,7 +29,7 @@ class Service:
         return f"{self.name}.{self.type}.local"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class HostName:
     """The part of one ``owner`` in a host name: replicas share a name and add an address each.
 

@@ -1,14 +1,14 @@
 """The services that are registered with systemd-resolved, indexed for each way they are found."""
 
 from collections import Counter
-from dataclasses import dataclass
 
 from koi_agent.capabilities.mdns.records import Service
 from koi_agent.capabilities.mdns.service_names import numbered
+from koi_agent.core.frozen import frozen
 from koi_agent.core.key import Key
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Registration:
     """A registered service and its number, 0 if its state is not known."""
 

@@ -1,12 +1,12 @@
 """The requests of an instance to mDNS: a service for each endpoint, and a host name."""
 
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from koi_agent.capabilities.mdns import service_names
 from koi_agent.capabilities.mdns.records import HostName, MdnsRecord, Service
 from koi_agent.core.errors import BadInput
+from koi_agent.core.frozen import frozen
 from koi_agent.core.instance import Instance, PortMetadata, RecordState
 from koi_agent.core.key import Key
 from koi_agent.core.metadata import service_types
@@ -22,7 +22,7 @@ MOST_SERVICES: Final = 32
 """Ports of one instance that are announced, or refused one by one: it may have thousands."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class ServiceRequest:
     """A request for a service; ``number`` distinguishes the replicas of a ``family``, from 1."""
 
@@ -79,7 +79,7 @@ class ServiceRequest:
         return f"{service} at {where}, port {self.endpoint.port}{why}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class HostRequest:
     """A request for a host name; requests of one ``family`` share the name.
 

@@ -6,18 +6,18 @@ published port. A host name has one owner, or belongs to the replicas of one pro
 """
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from koi_agent.capabilities.mdns import service_names
 from koi_agent.capabilities.mdns.requests import HostRequest, ServiceRequest, requests_of
 from koi_agent.core.errors import BadInput
+from koi_agent.core.frozen import frozen
 from koi_agent.core.instance import Instance
 from koi_agent.core.key import Key
 from koi_agent.core.metadata import names
 from koi_agent.core.plan.requests import NO_REQUESTS, Award, Contender, Policy, Requests
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class MdnsRules:
     """The rules under a policy."""
 

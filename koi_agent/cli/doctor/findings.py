@@ -3,11 +3,11 @@
 import platform
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from koi_agent.bus.client import BUS, BUS_PATH, Connection
+from koi_agent.core.frozen import frozen
 
 DRIVER = (BUS, BUS_PATH, BUS)
 
@@ -27,7 +27,7 @@ class Verdict(StrEnum):
     FAILURE = "fail"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Finding:
     """One result with its text; ``advice`` is what to run or do next, or ""."""
 
@@ -36,7 +36,7 @@ class Finding:
     advice: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Bus:
     """A bus that answers: the owner of the agent's name, or "", and the other names."""
 
@@ -46,7 +46,7 @@ class Bus:
     activatable: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Host:
     """The facts about this host that advice depends on.
 
@@ -68,7 +68,7 @@ class Host:
         return next((commands[name] for name in self.distributions if name in commands), default)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Case:
     """The subject of an examination; ``bus`` is ``None`` if it does not answer.
 

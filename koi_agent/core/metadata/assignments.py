@@ -1,8 +1,8 @@
 """The assignments of an instance's metadata: keys with values, as each kind of runtime has them."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
+from koi_agent.core.frozen import frozen
 from koi_agent.core.instance import Refusal
 from koi_agent.core.metadata import names
 from koi_agent.core.metadata.keys import UNIT, Spelling
@@ -11,7 +11,7 @@ _SECTION = "X-Koi"
 _VARIABLE = "KOI_MDNS_ANNOUNCE"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Assignment:
     """One key and its value.
 

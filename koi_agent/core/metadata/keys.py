@@ -18,16 +18,16 @@ is ``53-udp`` in annotations, whose names may contain one slash only. Unit files
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from difflib import get_close_matches
 
 from koi_agent.core.errors import BadInput
+from koi_agent.core.frozen import frozen
 from koi_agent.core.instance import Protocol
 from koi_agent.core.metadata import names, switches, values
 from koi_agent.core.metadata.txt import MDNS, txt_value
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class KeyRow:
     """A row of the namespace.
 
@@ -84,7 +84,7 @@ KEYS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class KeyTarget:
     """The target of one assignment: a row of ``KEYS``, with its port and TXT key if it has them."""
 
@@ -109,7 +109,7 @@ def _check_protocol(service_type: str, protocol: Protocol) -> None:
         raise BadInput(f"{wrong}; use one that ends in ._{protocol}")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Spelling:
     """How one kind of metadata spells the keys; ``unit`` is True for systemd's value syntax.
 

@@ -6,11 +6,11 @@ A refusal shows the key of a label and not its value, which may be confidential.
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 
 from koi_agent.core.errors import BadInput
+from koi_agent.core.frozen import frozen
 from koi_agent.core.instance import EnabledBy, KoiMetadata, Refusal
 from koi_agent.core.metadata import names, switches, traefik_rules, values
 
@@ -33,7 +33,7 @@ _CADDY_PROXY = re.compile(
 _CADDY_PLACEHOLDER = re.compile(r"\{[^{}]*\}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class _Found:
     """Host and port that the labels of one proxy name; ``source`` is for KoiMetadata."""
 

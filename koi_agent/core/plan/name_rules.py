@@ -1,13 +1,13 @@
 """The names that instances may have on the network."""
 
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from koi_agent.core.errors import BadInput
+from koi_agent.core.frozen import frozen
 from koi_agent.core.metadata.names import RESERVED, shown
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class NameRules:
     """The administrator's patterns, in lower case. ``deny`` overrides ``allow``."""
 

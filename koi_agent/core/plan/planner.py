@@ -10,9 +10,10 @@ number of other instances.
 """
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, NamedTuple
 
+from koi_agent.core.frozen import frozen
 from koi_agent.core.instance import Instance, RecordState
 from koi_agent.core.key import Key
 from koi_agent.core.plan.records import Decision, Record
@@ -26,7 +27,7 @@ from koi_agent.core.plan.requests import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Planned:
     """The plan for one instance: its records, and the decision on each request."""
 

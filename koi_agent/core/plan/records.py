@@ -1,9 +1,9 @@
 """The results of the plan for an instance: records for providers, decisions for people."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from koi_agent.core.frozen import frozen
 from koi_agent.core.instance import RecordState
 
 
@@ -26,7 +26,7 @@ class Subject(StrEnum):
     CHECK = "check"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Decision:
     """The decision on one request of an instance.
 

@@ -5,11 +5,12 @@ instances. Names are assigned by the planner.
 """
 
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum, auto
 from operator import attrgetter
 from typing import NamedTuple, Protocol
 
+from koi_agent.core.frozen import frozen
 from koi_agent.core.instance import EnabledBy, Instance, InstanceState
 from koi_agent.core.key import Key
 from koi_agent.core.plan.name_rules import NameRules
@@ -18,7 +19,7 @@ from koi_agent.core.plan.restarts import STEADY
 from koi_agent.core.reach.network import UNKNOWN, HostNetwork
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Policy:
     """The administrator's decisions that all capabilities share, and the state of the host.
 
@@ -112,7 +113,7 @@ class Request(Protocol):
         """Build the decision that explains the award."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Requests:
     """All requests of an instance, decisions that are final already, and the hold on them."""
 

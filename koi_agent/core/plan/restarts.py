@@ -6,9 +6,10 @@ has run for some time.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
+from koi_agent.core.frozen import frozen
 from koi_agent.core.instance import Instance, InstanceState, PortMapping, PortSource
 from koi_agent.core.key import Key
 
@@ -18,7 +19,7 @@ STEADY: Final = 10.0
 _STATES: Final = frozenset({InstanceState.RUNNING, InstanceState.RESTARTING})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class _Restart:
     """A restart from ``since`` to ``ended``, in seconds; infinity while it lasts.
 

@@ -1,9 +1,9 @@
 """The limits of a bound port of this host: its address, its interface and the unit's firewall."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from koi_agent.core.errors import BadInput
+from koi_agent.core.frozen import frozen
 from koi_agent.core.instance import Instance, PortMapping, PortSource
 from koi_agent.core.reach.addresses import BOTH, Address, Family, family, family_set, parse
 from koi_agent.core.reach.filters import OPEN, AddressFilter
@@ -14,7 +14,7 @@ class NotNow(BadInput):
     """A port can't be reached at present; that may change without a change of the instance."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Bounds:
     """Addresses, interfaces and families of a port, as in ``Endpoint``."""
 

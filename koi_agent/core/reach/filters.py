@@ -5,11 +5,11 @@ not denied. Slices above the unit may have filters of their own, which are not r
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import ip_network
 from typing import Final
 
+from koi_agent.core.frozen import frozen
 from koi_agent.core.reach.addresses import Address, Network
 
 WORDS: Final = {
@@ -21,7 +21,7 @@ WORDS: Final = {
 """The words that stand for networks (systemd.resource-control(5))."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class AddressFilter:
     """Which addresses and interfaces may exchange packets with an instance.
 

@@ -6,10 +6,11 @@ from the unit's firewall. It is pure: the same facts give the same answer.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple
 
 from koi_agent.core.errors import BadInput
+from koi_agent.core.frozen import frozen
 from koi_agent.core.instance import Instance, PortMapping, PortSource, Protocol
 from koi_agent.core.reach.addresses import (
     BOTH,
@@ -24,7 +25,7 @@ from koi_agent.core.reach.bounds import Bounds, NotNow, bounds_of
 from koi_agent.core.reach.network import HostNetwork, Link, LinkKind
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Endpoint:
     """A port that other hosts can reach.
 
@@ -71,7 +72,7 @@ class Place(NamedTuple):
     port: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Reachability:
     """The endpoints of an instance: the best one for each of its ports, and the other ones."""
 

@@ -4,12 +4,12 @@
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from ipaddress import ip_interface
 from typing import Final
 
+from koi_agent.core.frozen import frozen
 from koi_agent.core.reach.addresses import Address, Family, Network
 
 
@@ -26,7 +26,7 @@ class LinkKind(StrEnum):
     DOWN = "down"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+@frozen(kw_only=True, order=True)
 class LinkAddress:
     """An address of an interface, with the length of its network's prefix.
 
@@ -56,7 +56,7 @@ def _network(address: str, prefix: int) -> Network:
     return ip_interface(f"{address}/{prefix}").network
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+@frozen(kw_only=True, order=True)
 class Link:
     """A network interface; ``index`` is its number, as in if_nameindex(3).
 
@@ -89,7 +89,7 @@ class Link:
         return (one for one in lasting if not one.is_link_local or one.family not in wide)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class HostNetwork:
     """The interfaces of this host, sorted by name. Without any, the network is not known."""
 

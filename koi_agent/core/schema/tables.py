@@ -6,10 +6,12 @@ object, or read from the bus by a client. Its JSON form is made from the D-Bus v
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum, StrEnum
 from operator import attrgetter
 from typing import Any, Generic, TypeVar
+
+from koi_agent.core.frozen import frozen
 
 T = TypeVar("T")
 
@@ -36,7 +38,7 @@ class Nesting(Enum):
     MAP = "a{sv} of a{sv}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Type:
     """A type of values.
 
@@ -58,7 +60,7 @@ class Type:
         return len(self.signature) == 1
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Row(Generic[T]):
     """A property of a ``T``, or an entry of a dictionary.
 
@@ -82,7 +84,7 @@ class Row(Generic[T]):
     derive: Callable[[Values], Any] | None = field(default=None, kw_only=True)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Table(Generic[T]):
     """The properties of a kind of object; ``name`` is that of its JSON Schema."""
 

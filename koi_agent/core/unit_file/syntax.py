@@ -6,9 +6,9 @@ parser (``config_parse`` and ``extract_first_word``): the same file gives the sa
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from koi_agent.core.errors import BadInput
+from koi_agent.core.frozen import frozen
 
 _WHITESPACE = " \t\n\r"
 _BLANK = _WHITESPACE.encode()
@@ -18,7 +18,7 @@ _LINE_END = re.compile(rb"(?:\r\n|\n\r|\r|\n)\0?|\0")
 _UNSAFE = re.compile(r"[\x01-\x1f\x7f\"'\\]")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Entry:
     """One assignment; ``line`` is the number of its first line."""
 
@@ -28,7 +28,7 @@ class Entry:
     line: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Ignored:
     """One line that has no effect; ``section`` is empty before the first header."""
 
@@ -38,7 +38,7 @@ class Ignored:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Document:
     """The contents of a file, in order. An empty value resets earlier assignments of its key."""
 

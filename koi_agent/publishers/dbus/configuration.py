@@ -1,13 +1,14 @@
 """The configuration as the Manager's properties show it."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Self
 
 from koi_agent.config import Setting
+from koi_agent.core.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class ConfigurationStatus:
     """The settings in force, and the error of the last reload.
 

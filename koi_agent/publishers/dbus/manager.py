@@ -3,7 +3,6 @@
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from koi_agent.bus.errors import BusLost, CallError
@@ -20,6 +19,7 @@ from koi_agent.core.dbus_names import MANAGER, NAME
 from koi_agent.core.errors import BackendLost, BadInput, ConfigError
 from koi_agent.core.event_queue import EventQueue
 from koi_agent.core.events import BackendStatus
+from koi_agent.core.frozen import frozen
 from koi_agent.core.instance import Instance
 from koi_agent.core.key import Key
 from koi_agent.core.plan.records import Decision
@@ -49,7 +49,7 @@ FILTERS: dict[str, Callable[[Instance], str]] = {
 """The filters of FindInstances."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class ManagerActions:
     """The functions of the agent that the methods call.
 

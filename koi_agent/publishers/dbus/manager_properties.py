@@ -1,13 +1,12 @@
 """The root object's properties."""
 
-from dataclasses import dataclass
-
 from koi_agent.bus.interfaces import Emits, Property
 from koi_agent.core.events import BackendState, BackendStatus
+from koi_agent.core.frozen import frozen
 from koi_agent.publishers.dbus.configuration import ConfigurationStatus
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class ManagerProperties:
     """The source of the root object's properties.
 

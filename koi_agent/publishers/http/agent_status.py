@@ -1,8 +1,9 @@
 """The state of the agent as a whole, which the HTTP API shows."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from koi_agent.core.frozen import frozen
 from koi_agent.core.reach.network import UNKNOWN, HostNetwork
 from koi_agent.publishers.http.dns_zone import ZoneRecord
 
@@ -12,7 +13,7 @@ async def _no_zone() -> Sequence[ZoneRecord]:
     return ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class AgentStatus:
     """State and counters of the agent.
 

@@ -1,10 +1,11 @@
 """The limits of the HTTP server."""
 
-from dataclasses import dataclass
 from typing import Final
 
+from koi_agent.core.frozen import frozen
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@frozen(kw_only=True)
 class Limits:
     """Limits for clients; times are seconds."""
 

@@ -10,10 +10,10 @@ import errno
 import logging
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from aiohttp import web
 
+from koi_agent.core.frozen import frozen
 from koi_agent.publishers.http.clients import Client, client_of
 from koi_agent.publishers.http.connection import Connection
 from koi_agent.publishers.http.limits import Limits
@@ -27,7 +27,7 @@ EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 """Errors of accept() that pass when other processes or connections free resources."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen(eq=False)
 class Waiting:
     """A socket that was accepted and is not read yet."""
 

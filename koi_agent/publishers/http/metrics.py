@@ -2,9 +2,9 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 from koi_agent.core.events import BackendState, BackendStatus
+from koi_agent.core.frozen import frozen
 from koi_agent.core.instance import Instance
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
@@ -15,7 +15,7 @@ Sample = tuple[Mapping[str, str], Value]
 """Labels and value. The label "" has a suffix of the metric's name."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Family:
     """A metric with its samples; the name of a counter is written with ``_total`` at its end."""
 

@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol
 
 from koi_agent.core.errors import KoiError
+from koi_agent.core.frozen import frozen
 from koi_agent.publishers.http.clients import Client
 
 JSON = "application/json"
@@ -21,7 +22,7 @@ class Stream(Protocol):
         """Release the stream; ``next`` soon returns b"" then."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Request:
     """The parts of a request that a response can depend on.
 
@@ -39,7 +40,7 @@ class Request:
     local: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Response:
     """A response; ``pieces`` are the whole body, unless there is a ``stream``."""
 

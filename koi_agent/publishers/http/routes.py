@@ -1,9 +1,10 @@
 """The table of routes: requests are routed by it, and openapi.json describes it."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from urllib.parse import unquote
 
+from koi_agent.core.frozen import frozen
 from koi_agent.core.schema.tables import Schema
 from koi_agent.publishers.http import dns_zone, metrics
 from koi_agent.publishers.http.handlers import Handlers
@@ -20,7 +21,7 @@ from koi_agent.publishers.http.schemas import array_of, reference
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Route:
     """A path, its handler and its description.
 

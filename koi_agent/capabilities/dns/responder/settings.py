@@ -1,13 +1,12 @@
 """The settings of a responder, as a value: equal responders are not restarted."""
 
-from dataclasses import dataclass
-
 from koi_agent.capabilities.dns.names import Domains
 from koi_agent.config import Listen
 from koi_agent.config.dns import Server, Transfers
+from koi_agent.core.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class ResponderSettings:
     """The addresses ``listen`` of a DNS server; ``scope`` is that of the agent, ``ttl`` seconds."""
 

@@ -5,11 +5,12 @@ service has a group on each interface that it is limited to, and else one group.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from ipaddress import ip_address
 from typing import Any, Final
 
 from koi_agent.capabilities.mdns.records import HostName, MdnsRecord, Service
+from koi_agent.core.frozen import frozen
 from koi_agent.core.instance import RecordState
 from koi_agent.core.metadata.txt import Txt
 from koi_agent.host.addresses import HostAddress
@@ -27,7 +28,7 @@ Method = tuple[str, str, list[Any]]
 """A method of an entry group, with the signature and values of its arguments."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Host:
     """This host: its name in Avahi, its addresses, and the indexes of their interfaces by name."""
 
@@ -40,7 +41,7 @@ class Host:
         return [index for name, index in self.interfaces if name in names] if names else [EVERY]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class AddressEntry:
     """An address of a host name, announced on one interface or on every one."""
 
@@ -54,7 +55,7 @@ class AddressEntry:
         return "AddAddress", "iiuss", body
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class ServiceEntry:
     """A service. TXT records are not compared: they are changed in place."""
 
@@ -81,7 +82,7 @@ class ServiceEntry:
         return [f"{key}={value}".encode() for key, value in self.txt]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class SubtypeEntry:
     """A subtype of a service."""
 
@@ -102,7 +103,7 @@ Part = tuple[Entry, ...]
 """The entries of one group."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen()
 class Composed:
     """The parts of a record, or the state and the reason of a record that has none."""
 
