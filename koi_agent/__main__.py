@@ -1,5 +1,6 @@
 """The entry point of ``koi-runtime``."""
 
+import gc
 import sys
 
 from koi_agent import __version__
@@ -9,6 +10,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from koi_agent.cli.run import Load
     from koi_agent.config import Loaded
+
+GC_THRESHOLDS = 20_000, 10, 50
+"""Thresholds of the agent's garbage collector: full collections are rare.
+
+With 10 000 instances a full collection takes 0.15 s, during which no request is answered. Tracked
+instances form no cycles.
+"""
 
 
 def main() -> None:
@@ -32,6 +40,8 @@ def wrote_version() -> bool:
 
 def run_agent(load: "Load", loaded: "Loaded") -> int:
     """Run the agent; return its exit code."""
+    # Before the imports: hardly anything that they create is garbage.
+    gc.set_threshold(*GC_THRESHOLDS)
     # Imported here so that other commands start faster.
     from koi_agent.process import run  # noqa: PLC0415
 
