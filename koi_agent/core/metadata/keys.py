@@ -17,8 +17,9 @@ is ``53-udp`` in annotations, whose names may contain one slash only. Unit files
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from functools import cache
 
 from koi_agent.core.errors import BadInput
 from koi_agent.core.frozen import frozen
@@ -126,7 +127,7 @@ class Spelling:
         """Parse a key with its prefix, in any case. Raises ``BadInput`` for an unknown key."""
         name = key[len(self.prefix) :]
         if key.startswith(self.prefix):
-            for row, pattern in _PATTERNS[self]:
+            for row, pattern in _patterns(self):
                 if match := pattern.fullmatch(name):
                     return _target(row, match.groupdict())
         raise BadInput("unknown key" + self._suggestion(name))
@@ -142,6 +143,12 @@ class Spelling:
         port = f"(?P<port>[0-9]+)(?:{self.separator}(?P<protocol>tcp|udp))?"
         escaped = re.escape(self.write(name))
         return re.compile(escaped.replace("<port>", port).replace("<k>", "(?P<txt>.+)"), re.DOTALL)
+
+
+@cache
+def _patterns(spelling: Spelling) -> Sequence[tuple[KeyRow, re.Pattern[str]]]:
+    """Return the rows with their patterns, which are compiled when a spelling is first used."""
+    return [(row, spelling.pattern(row.name)) for row in KEYS]
 
 
 SWITCHES = {
@@ -178,8 +185,3 @@ LABEL = Spelling("koi.", _as_label, "/")
 INCUS = Spelling("user.koi.", _as_label, "/")
 ANNOTATION = Spelling("koi.sylin.org/", _as_annotation, "-")
 UNIT = Spelling("X-Koi-", _as_unit_key, "[-/]", unit=True)
-
-_PATTERNS = {
-    spelling: tuple((row, spelling.pattern(row.name)) for row in KEYS)
-    for spelling in (LABEL, INCUS, ANNOTATION, UNIT)
-}
