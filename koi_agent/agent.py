@@ -20,7 +20,6 @@ from koi_agent.bus.address import address
 from koi_agent.bus.client import ReconnectingBus
 from koi_agent.bus.server import Server
 from koi_agent.capabilities import CAPABILITIES
-from koi_agent.capabilities.dns.printed import printed
 from koi_agent.config import Config, Loaded
 from koi_agent.core.contracts import Backend, EventSink
 from koi_agent.core.errors import ConfigError, KoiError
@@ -38,8 +37,7 @@ from koi_agent.host.watchdog import Watchdog, interval
 from koi_agent.publishers.dbus.configuration import ConfigurationStatus
 from koi_agent.publishers.dbus.manager import ManagerActions
 from koi_agent.publishers.dbus.publisher import DBusPublisher
-from koi_agent.publishers.http.agent_status import AgentStatus
-from koi_agent.publishers.http.dns_zone import ZoneRecord
+from koi_agent.publishers.http.agent_status import AgentStatus, ZoneRecord
 from koi_agent.publishers.http.service import HTTPService
 from koi_agent.publishers.http.sockets import HTTPSockets
 from koi_agent.publishers.journal import JournalPublisher
@@ -127,6 +125,8 @@ class Agent:
 
     async def _zone(self) -> Sequence[ZoneRecord]:
         """Return the records of the DNS zones, for the HTTP pages."""
+        from koi_agent.capabilities.dns.printed import printed  # noqa: PLC0415 - rarely requested
+
         return await printed(self._controller.records("dns"), self._config.dns)
 
     def _backend(self, name: str, config: Config) -> Backend:

@@ -8,7 +8,7 @@ import pytest
 
 from koi_agent.capabilities.dns.printed import printed
 from koi_agent.config.dns import DNSConfig
-from koi_agent.publishers.http.dns_zone import ZoneRecord
+from koi_agent.publishers.http.agent_status import ZoneRecord
 from tests.http.serving import Agent, ask, serving
 from tests.unit.dns_zones import WEB, named
 

@@ -5,7 +5,10 @@ from dataclasses import field
 
 from koi_agent.core.frozen import frozen
 from koi_agent.core.reach.network import UNKNOWN, HostNetwork
-from koi_agent.publishers.http.dns_zone import ZoneRecord
+
+ZoneRecord = tuple[str, int, str, str]
+"""A resource record: its name with a final dot, its TTL in seconds, its type, and its data as in a
+zone file."""
 
 
 async def _no_zone() -> Sequence[ZoneRecord]:

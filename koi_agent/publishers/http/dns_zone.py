@@ -4,17 +4,13 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
+from koi_agent.publishers.http.agent_status import ZoneRecord
 from koi_agent.publishers.http.instances import encode_array
 from koi_agent.publishers.http.response import JSON, Request, RequestError, Response, encode_json
 
 TEXT: Final = "text/plain; charset=utf-8"
 _SLICE: Final = 1000
 """Records that are written before other work of the agent continues."""
-
-
-ZoneRecord = tuple[str, int, str, str]
-"""A resource record: its name with a final dot, its TTL in seconds, its type, and its data as in a
-zone file."""
 
 
 async def response(request: Request, records: Sequence[ZoneRecord]) -> Response:
