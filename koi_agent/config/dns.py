@@ -11,7 +11,7 @@ from koi_agent.config.readers import Listen
 from koi_agent.core.errors import BadInput
 from koi_agent.core.frozen import frozen
 from koi_agent.core.metadata.names import filled_text, host_header, shown
-from koi_agent.core.metadata.values import port
+from koi_agent.core.metadata.values import port, unit_boolean
 from koi_agent.core.reach.addresses import Network
 from koi_agent.core.unit_file.syntax import words
 
@@ -57,6 +57,16 @@ def domain(value: str) -> str:
     return name
 
 
+def zone(value: str) -> str:
+    """Parse the name of a zone, or the empty text."""
+    return domain(value) if value else ""
+
+
+def key_name(value: str) -> str:
+    """Parse the name of a TSIG key, or the empty text."""
+    return host_header(value) if value else ""
+
+
 def _domains(value: str) -> tuple[str, ...]:
     return _several(value, domain, MOST_DOMAINS)
 
@@ -81,6 +91,11 @@ def servers(value: str) -> tuple[Server, ...]:
     """Parse a list of IP addresses, each with or without a port."""
     texts = _several(value, str, MOST_SERVERS)
     return tuple(dict.fromkeys(map(_server, texts)))
+
+
+def server(value: str) -> Server | None:
+    """Parse an IP address, with or without a port, or the empty text."""
+    return _server(filled_text(value)) if value else None
 
 
 def _server(text: str) -> Server:
@@ -113,14 +128,14 @@ def _network(text: str) -> Network:
         ) from error
 
 
-def directory(value: str) -> str:
-    """Parse the absolute path of a directory, or the empty text."""
+def path(value: str) -> str:
+    """Parse an absolute path, or the empty text."""
     if not value:
         return ""
-    path = filled_text(value)
-    if not path.startswith("/") or ".." in path.split("/"):
-        raise BadInput(f"{shown(path)} is not an absolute path without ..; write /etc/hosts.d")
-    return path.rstrip("/") or "/"
+    found = filled_text(value)
+    if not found.startswith("/") or ".." in found.split("/"):
+        raise BadInput(f"{shown(found)} is not an absolute path without ..")
+    return found.rstrip("/") or "/"
 
 
 @frozen(kw_only=True)
@@ -171,6 +186,37 @@ class DNSConfig:
     hosts_directory: str = key(
         "HostsDirectory",
         "",
-        directory,
+        path,
         "Directory for files in the format of hosts(5), which dnsmasq reads by --hostsdir=.",
+    )
+    update: Server | None = key(
+        "Update",
+        "",
+        server,
+        "DNS server that gets the names by dynamic updates (RFC 2136): its address, with a port if"
+        " it is not 53.",
+    )
+    update_zone: str = key(
+        "UpdateZone",
+        "",
+        zone,
+        "Zone of that server that gets the names; Domain= if this is empty.",
+    )
+    update_key: str = key(
+        "UpdateKey",
+        "",
+        key_name,
+        "Name of the TSIG key that signs the updates. Its secret is the credential dns-key.NAME.",
+    )
+    update_key_file: str = key(
+        "UpdateKeyFile",
+        "",
+        path,
+        "File with the secret of UpdateKey=, instead of the credential.",
+    )
+    release_on_stop: bool = key(
+        "ReleaseOnStop",
+        "no",
+        unit_boolean,
+        "Whether names are removed from the server of Update= when the agent stops.",
     )

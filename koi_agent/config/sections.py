@@ -100,8 +100,8 @@ class CapabilitiesConfig:
     dns: tuple[str, ...] = key(
         "DNS",
         "auto",
-        readers.outlets("static", "server", "hosts"),
-        "Outlets of DNS names: static, server, hosts, several, off, or auto: static where"
+        readers.outlets("static", "server", "hosts", "update"),
+        "Outlets of DNS names: static, server, hosts, update, several, off, or auto: static where"
         " systemd-resolved has it, and those that [DNS] configures.",
     )
     health: str = key(

@@ -1,5 +1,6 @@
 """The doctor's check of the outlets of DNS names."""
 
+import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from koi_agent.cli.doctor.findings import Host
 from koi_agent.host.resolver import RESOLVED
 from tests.bus.doctor_setup import Setup
 from tests.bus.tables import playing
+from tests.ports import free_port
 from tests.world.bus import PrivateBus
 
 FINDS = "this host finds names by static records of systemd-resolved"
@@ -38,7 +40,7 @@ def install(setup: Setup, version: int) -> None:
 
 def configure(setup: Setup, text: str) -> None:
     file = setup.folder / ".config/koi-runtime/koi-runtime.conf"
-    file.parent.mkdir(parents=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text)
 
 
@@ -99,3 +101,19 @@ async def test_a_directory_must_be_there(setup: Setup) -> None:
     path.mkdir()
     ((verdict, _, _),) = (await setup.findings())["dns"]
     assert verdict == "ok"
+
+
+async def test_the_server_of_updates_must_answer_and_have_a_key(setup: Setup) -> None:
+    port = free_port()
+    configure(setup, f"[DNS]\nUpdate=127.0.0.1:{port}\nUpdateKey=peer\n")
+    ((verdict, text, advice),) = (await setup.findings())["dns"]
+    assert verdict == "warn"
+    assert f"[DNS] Update=127.0.0.1:{port}: Connect" in text
+    assert advice == f"dig +tcp @127.0.0.1 -p {port} internal SOA"
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", port)
+    async with server:
+        ((verdict, _, _),) = (await setup.findings())["dns"]
+        assert verdict == "ok"
+        configure(setup, f"[DNS]\nUpdate=127.0.0.1:{port}\n")
+        ((verdict, text, _),) = (await setup.findings())["dns"]
+    assert (verdict, "UpdateKey= is not set" in text) == ("warn", True)

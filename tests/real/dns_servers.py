@@ -116,6 +116,49 @@ cache-size=0
 user=root
 server=/internal/$primary#5354
 """
+ZONE: Final = """\
+@ 60 SOA localhost. hostmaster.invalid. 1 300 60 86400 5
+@ 60 NS localhost.
+printer 60 A 192.0.2.77
+"""
+"""A zone that has a name of its own already."""
+KNOT_PRIMARY = """\
+server:
+  rundir: "$folder"
+  listen: $peer@$port
+database:
+  storage: "$folder/db"
+key:
+  - id: peer
+    algorithm: hmac-sha256
+    secret: $secret
+acl:
+  - id: update
+    key: peer
+    action: update
+zone:
+  - domain: internal
+    storage: "$folder"
+    file: internal.zone
+    acl: update
+"""
+BIND_PRIMARY = """\
+options {
+  directory "$folder"; pid-file none; session-keyfile none; lock-file none;
+  listen-on port $port { $peer; }; listen-on-v6 { none; };
+  recursion no; dnssec-validation no;
+};
+controls { };
+key "peer" { algorithm hmac-sha256; secret "$secret"; };
+zone "internal" {
+  type primary; file "internal.zone";
+  update-policy { grant peer subdomain internal. ANY; };
+};
+"""
+PRIMARIES: Final[Mapping[str, Kind]] = {
+    "knot": Kind("knotd", ("-c",), KNOT_PRIMARY),
+    "bind": Kind("named", ("-g", "-c"), BIND_PRIMARY),
+}
 SECONDARIES: Final[Mapping[str, Kind]] = {
     "knot": Kind("knotd", ("-c",), KNOT),
     "bind": Kind("named", ("-g", "-c"), BIND),
@@ -138,13 +181,15 @@ def server(lan: Lan, name: str, kind: Kind, folder: Path) -> Iterator[Path]:
     """Run a server on the peer; yields the file of its log."""
     need(name, kind.program)
     home = folder / name
-    (home / "db").mkdir(parents=True)
+    (home / "db").mkdir(parents=True, exist_ok=True)
     file, log = home / "server.conf", home / "log"
+    if kind in PRIMARIES.values() and not (home / "internal.zone").exists():
+        (home / "internal.zone").write_text(ZONE)
     text = Template(kind.text).substitute(
         folder=home, port=PORT, primary=PRIMARY, peer=PEER, secret=SECRET
     )
     file.write_text(text)
-    with log.open("w") as output:
+    with log.open("a") as output:
         process = lan.peer.spawn(
             kind.program, *kind.arguments, file, stdout=output, stderr=subprocess.STDOUT
         )

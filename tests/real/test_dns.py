@@ -51,11 +51,13 @@ async def dig(lan: Lan, *arguments: str, at: str = PRIMARY, port: int = 5354) ->
     return await asyncio.to_thread(lan.peer.run, "dig", *options)
 
 
-async def resolved(lan: Lan, name: str, expected: str, *, at: str, port: int) -> None:
+async def resolved(
+    lan: Lan, name: str, expected: str, *, at: str, port: int, seconds: float = 60.0
+) -> None:
     async def is_it() -> bool:
         return (await dig(lan, "+short", name, at=at, port=port)).strip() == expected
 
-    await eventually(is_it, f"{name} is {expected or 'gone'}")
+    await eventually(is_it, f"{name} is {expected or 'gone'}", seconds=seconds)
 
 
 async def test_another_host_resolves_a_unit_until_it_stops(

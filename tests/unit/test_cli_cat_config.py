@@ -42,6 +42,11 @@ VALUES = {
     "AllowTransfer": ["192.0.2.0/24", "2001:db8::1 key:xfer.example"],
     "Notify": ["192.0.2.1", "[2001:db8::1]:5354 192.0.2.2:54"],
     "HostsDirectory": ["/etc/hosts.d", "/run/a b/"],
+    "Update": ["192.0.2.1", "[2001:db8::1]:5354"],
+    "UpdateZone": ["Example.org"],
+    "UpdateKey": ["agent.example"],
+    "UpdateKeyFile": ["/etc/update.key", "/run/a b"],
+    "ReleaseOnStop": ["yes", "0"],
 }
 QUIET = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
@@ -184,6 +189,16 @@ AllowTransfer=
 Notify=
 # default
 HostsDirectory=
+# default
+Update=
+# default
+UpdateZone=
+# default
+UpdateKey=
+# default
+UpdateKeyFile=
+# default
+ReleaseOnStop=no
 """
     )
 

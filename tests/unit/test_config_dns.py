@@ -4,7 +4,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from koi_agent.config.dns import Server, Transfers, directory, domain, listen, servers, transfers
+from koi_agent.config.dns import Server, Transfers, domain, listen, path, servers, transfers
 from koi_agent.config.readers import Listen, outlets
 from koi_agent.core.errors import BadInput
 
@@ -89,11 +89,11 @@ def test_dns_listens_on_addresses_only() -> None:
 
 
 def test_a_directory_is_an_absolute_path() -> None:
-    assert directory("") == ""
-    assert directory("/run/hosts.d/") == "/run/hosts.d"
+    assert path("") == ""
+    assert path("/run/hosts.d/") == "/run/hosts.d"
     for value in ("hosts.d", "/run/../etc", "/a\x1bb", " "):
         with pytest.raises(BadInput):
-            directory(value)
+            path(value)
 
 
 def test_outlets_are_named_or_chosen_by_a_word_alone() -> None:

@@ -52,6 +52,11 @@ BAD = {
     "DNS.AllowTransfer": "any",
     "DNS.Notify": "ns.example.org",
     "DNS.HostsDirectory": "hosts.d",
+    "DNS.Update": "ns.example.org",
+    "DNS.UpdateZone": "local",
+    "DNS.UpdateKey": "a key",
+    "DNS.UpdateKeyFile": "update.key",
+    "DNS.ReleaseOnStop": "maybe",
 }
 GOOD = {
     "Runtime.Backends": "none",
@@ -84,6 +89,11 @@ GOOD = {
     "DNS.AllowTransfer": "192.0.2.0/24 key:second",
     "DNS.Notify": "192.0.2.53",
     "DNS.HostsDirectory": "/run/hosts.d",
+    "DNS.Update": "[2001:db8::1]:5354",
+    "DNS.UpdateZone": "example.org",
+    "DNS.UpdateKey": "agent.example",
+    "DNS.UpdateKeyFile": "/etc/koi-runtime/update.key",
+    "DNS.ReleaseOnStop": "yes",
 }
 
 

@@ -1,8 +1,8 @@
 """Containers of Docker or Podman, over the API that both speak.
 
 ``kinds`` holds how the two differ, ``sockets`` where they listen. For one connection, ``api``
-sends requests, ``inspections`` those for which aiodocker is used, ``event_listener`` reads the
-event stream, ``inspector`` inspects containers, and ``session`` lists them and owns the rest.
+sends requests, ``swarm`` those about services, ``event_listener`` reads the event stream,
+``inspector`` inspects containers, and ``session`` lists them and owns the rest.
 ``containers``, ``events``, ``labels``, ``ports`` and ``health`` parse the responses; ``tracker``
 applies them to the ``table``, which delivers them.
 """

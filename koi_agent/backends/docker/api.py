@@ -1,10 +1,10 @@
 """The API of a Docker or Podman engine.
 
-The shared client sends most requests. Inspections of containers come by the thousand, and aiodocker
-takes most of the time of each. It decodes a list in one piece, which would stop everything else for
-as long as thousands of containers take. Its event stream has no bound of a line, loses the time of
-an event and can't be opened twice. It speaks the newest API version that the engine knows, not the
-newest that we know.
+The shared client sends all requests but those about a swarm, for which aiodocker is used.
+Inspections of containers come by the thousand, and aiodocker takes most of the time of each. It
+decodes a list in one piece, which would stop everything else for as long as thousands of containers
+take. Its event stream has no bound of a line, loses the time of an event and can't be opened twice.
+It speaks the newest API version that the engine knows, not the newest that we know.
 """
 
 import json
@@ -24,7 +24,7 @@ from koi_agent.core.text import printable
 from koi_agent.host.engines import EVENTS
 
 if TYPE_CHECKING:
-    from koi_agent.backends.docker.inspections import Inspections
+    from koi_agent.backends.docker.swarm import Swarm
 
 NEWEST_API: Final = (1, 51)
 """The newest API version that this code is known to read; older engines speak their own."""
@@ -74,7 +74,7 @@ class DockerAPI:
         self.engine = engine
         self._client = client
         self._stack = stack
-        self._inspections: Inspections | None = None
+        self._opened: Swarm | None = None
 
     @property
     def socket(self) -> str:
@@ -102,21 +102,21 @@ class DockerAPI:
 
     async def inspect_service(self, id_: str) -> object:
         """Return a service of the swarm; raise ``RequestRefused`` or ``BackendLost``."""
-        return await self._library().service(id_)
+        return await self._swarm().service(id_)
 
     async def inspect_image(self, id_: str) -> object:
         """Return the inspection of an image by its digits; raise ``BackendLost``."""
-        return await self._library().image(id_)
+        return await self._client.get_json(f"{self.engine.api_version}/images/{id_}/json")
 
-    def _library(self) -> "Inspections":
-        """Return what inspects with aiodocker."""
-        if self._inspections is None:
+    def _swarm(self) -> "Swarm":
+        """Return the API of the engine's swarm."""
+        if self._opened is None:
             # aiodocker and its aiohttp take 14 MB and 0.2 s: the first request loads them.
-            from koi_agent.backends.docker.inspections import Inspections  # noqa: PLC0415
+            from koi_agent.backends.docker.swarm import Swarm  # noqa: PLC0415
 
-            self._inspections = Inspections(self._client, self.engine.api_version)
-            self._stack.push_async_callback(self._inspections.close)
-        return self._inspections
+            self._opened = Swarm(self._client, self.engine.api_version)
+            self._stack.push_async_callback(self._opened.close)
+        return self._opened
 
     async def open_events(self, since: str) -> LineStream:
         """Return the event stream once it has begun; raise ``BackendLost``.

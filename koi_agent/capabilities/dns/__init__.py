@@ -2,7 +2,8 @@
 
 ``rules``, ``requests`` and ``names`` decide which names instances get. ``zone`` is pure: it has the
 resource records of all names. An outlet is a provider: ``static`` has records for systemd-resolved
-on this host, ``responder`` is a DNS server, and ``hosts`` writes files for dnsmasq.
+on this host, ``responder`` is a DNS server, ``hosts`` writes files for dnsmasq, and ``update``
+sends updates to a DNS server of the network.
 """
 
 from collections.abc import Mapping
@@ -11,9 +12,15 @@ from typing import Any, Final
 
 from koi_agent.bus.address import address
 from koi_agent.capabilities.dns.names import Domains
-from koi_agent.capabilities.dns.providers import HostsDirectory, Responder, StaticRecords
+from koi_agent.capabilities.dns.providers import (
+    HostsDirectory,
+    Responder,
+    StaticRecords,
+    Updates,
+)
 from koi_agent.capabilities.dns.responder.settings import ResponderSettings
 from koi_agent.capabilities.dns.rules import DnsRules
+from koi_agent.capabilities.dns.update.settings import UpdateSettings
 from koi_agent.config import Config
 from koi_agent.core.contracts import Apply, Capability, Provider
 from koi_agent.core.plan.requests import Policy
@@ -42,6 +49,7 @@ def _outlets(config: Config) -> tuple[str, ...]:
                 "static": _is_for_this_host(config),
                 "server": config.dns.listen,
                 "hosts": config.dns.hosts_directory,
+                "update": config.dns.update,
             }
             return tuple(name for name, value in configured.items() if value)
         case names:
@@ -81,6 +89,18 @@ def _providers(config: Config, _apply: Apply) -> Mapping[str, Provider[Any]]:
             )
         ),
         "hosts": HostsDirectory(config.scope, dns.hosts_directory),
+        "update": Updates(
+            UpdateSettings(
+                scope=config.scope,
+                domains=_domains(config),
+                ttl=int(dns.ttl),
+                server=dns.update,
+                zone=dns.update_zone or dns.domain,
+                key=dns.update_key,
+                key_file=dns.update_key_file,
+                release_on_stop=dns.release_on_stop,
+            )
+        ),
     }
     # The names of feeds appear in logs, beside those of other capabilities.
     return {f"dns {name}": known[name] for name in _outlets(config)}

@@ -1,14 +1,19 @@
 """The outlets of DNS names, as values. An outlet is loaded with its first session."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Final
 
 from koi_agent.capabilities.dns.records import Name
 from koi_agent.capabilities.dns.responder.settings import ResponderSettings
+from koi_agent.capabilities.dns.update.settings import UpdateSettings
 from koi_agent.core.contracts import ProviderSession, Report
 from koi_agent.core.frozen import frozen
+
+NO_KEY: Final = "[DNS] UpdateKey= is not set; no update is sent without a signature"
 
 
 @frozen()
@@ -63,6 +68,43 @@ class HostsDirectory:
         from koi_agent.capabilities.dns.hosts import writing  # noqa: PLC0415 - as above
 
         async with writing(self.scope, self.path, report) as session:
+            yield session
+
+
+@frozen()
+class Updates:
+    """A DNS server of the network, which gets the names by dynamic updates."""
+
+    settings: UpdateSettings
+
+    @property
+    def absence(self) -> str:
+        """The reason why no name is sent."""
+        if not self.settings.server:
+            return "[DNS] Update= is not set"
+        return "the server was not reached yet" if self.settings.key else NO_KEY
+
+    @property
+    def is_always_open(self) -> bool:
+        """True if the server may have names of an earlier run."""
+        if not self._is_usable:
+            return False
+        from koi_agent.capabilities.dns.update.claims import claims_file  # noqa: PLC0415 - as above
+
+        return claims_file(self.settings, os.environ).exists()
+
+    @property
+    def _is_usable(self) -> bool:
+        return bool(self.settings.server and self.settings.key)
+
+    @asynccontextmanager
+    async def session(self, report: Report) -> AsyncIterator[ProviderSession[Name]]:
+        """Send updates until the context is left; raise ``ProviderLost``."""
+        if not self._is_usable:
+            await asyncio.Event().wait()
+        from koi_agent.capabilities.dns.update.session import updating  # noqa: PLC0415 - as above
+
+        async with updating(self.settings, report) as session:
             yield session
 
 

@@ -12,6 +12,7 @@ from typing import Final
 
 from koi_agent.core.text import printable
 from koi_agent.host.files import replace
+from koi_agent.host.state import state_directory
 
 log = logging.getLogger(__name__)
 
@@ -28,13 +29,7 @@ def is_newer(one: int, other: int) -> bool:
 
 def state_file(scope: str, environment: Mapping[str, str]) -> Path:
     """Return the path of the file for a scope, ``system`` or ``user``."""
-    if directory := environment.get("STATE_DIRECTORY", "").partition(":")[0]:
-        return Path(directory, "serial")
-    if scope == "system":
-        return Path("/var/lib/koi-runtime/serial")
-    state = environment.get("XDG_STATE_HOME", "")
-    home = Path(state) if state.startswith("/") else Path.home() / ".local/state"
-    return home / "koi-runtime/serial"
+    return state_directory(scope, environment) / "serial"
 
 
 class Serial:

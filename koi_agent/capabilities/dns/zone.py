@@ -21,6 +21,8 @@ NEGATIVE_TTL: Final = 5
 """Most seconds for which a resolver keeps that a name does not exist."""
 # As RFC 6303 section 3: the server has no name that all readers of the zone can resolve.
 SERVER: Final = "localhost."
+SERVICE_TYPES: Final = "_services._dns-sd._udp"
+"""Where a domain lists the types of its services (RFC 6763 section 9)."""
 _MAILBOX: Final = "hostmaster.invalid."
 _REFRESH, _RETRY, _EXPIRE = 300, 60, 86_400
 _DOT: Final = re.compile(r"(?<!\\)\.")
@@ -62,8 +64,8 @@ class Zone:
 
     def replace(self, before: Iterable[Name], after: Iterable[Name]) -> bool:
         """Replace the names of one owner; return True if the records of the zone change."""
-        old = Counter(rr for name in before for rr in self._of(name))
-        new = Counter(rr for name in after for rr in self._of(name))
+        old = Counter(rr for name in before for rr in records_of(name, self.domain, self._ttl))
+        new = Counter(rr for name in after for rr in records_of(name, self.domain, self._ttl))
         changed = [self._remove(rr) for rr in (old - new).elements()]
         changed += [self._add(rr) for rr in (new - old).elements()]
         return any(changed)
@@ -97,28 +99,6 @@ class Zone:
                     del self._below[name]
         return True
 
-    def _of(self, name: Name) -> Iterator[Rr]:
-        """Yield the records of a name."""
-        full = f"{name.name}."
-        for address in name.addresses:
-            yield Rr(full, self._ttl, _address_type(address), address)
-        for service in name.services:
-            yield from self._of_service(full, service)
-
-    def _of_service(self, full: str, service: Service) -> Iterator[Rr]:
-        """Yield the records of a DNS-SD service (RFC 6763 sections 4 to 9)."""
-        kind = f"{service.type}.{self._apex}"
-        label = full.removesuffix(f".{self._apex}").replace(".", r"\.")
-        # No name of an instance has a colon, so that these names are unique.
-        title = f"{label}:{service.inside}.{kind}" if service.inside else f"{label}.{kind}"
-        yield Rr(f"_services._dns-sd._udp.{self._apex}", self._ttl, "PTR", kind)
-        yield Rr(kind, self._ttl, "PTR", title)
-        for subtype in service.subtypes:
-            yield Rr(f"{subtype}._sub.{kind}", self._ttl, "PTR", title)
-        yield Rr(title, self._ttl, "SRV", f"0 0 {service.port} {full}")
-        strings = " ".join(_quoted(f"{key}={value}") for key, value in service.txt)
-        yield Rr(title, self._ttl, "TXT", strings or '""')
-
     def soa(self) -> Rr:
         """Return the SOA record with the present serial."""
         minimum = min(self._ttl, NEGATIVE_TTL)
@@ -145,6 +125,30 @@ class Zone:
             for kind in sorted(self._types[name]):
                 of_type = self._sets[name, kind]
                 yield from (of_type[text] for text in sorted(of_type))
+
+
+def records_of(name: Name, domain: str, ttl: int) -> Iterator[Rr]:
+    """Yield the records of a name inside ``domain``."""
+    full = f"{name.name}."
+    for address in name.addresses:
+        yield Rr(full, ttl, _address_type(address), address)
+    for service in name.services:
+        yield from _of_service(full, service, domain, ttl)
+
+
+def _of_service(full: str, service: Service, domain: str, ttl: int) -> Iterator[Rr]:
+    """Yield the records of a DNS-SD service (RFC 6763 sections 4 to 9)."""
+    kind = f"{service.type}.{domain}."
+    label = full.removesuffix(f".{domain}.").replace(".", r"\.")
+    # No name of an instance has a colon, so that these names are unique.
+    title = f"{label}:{service.inside}.{kind}" if service.inside else f"{label}.{kind}"
+    yield Rr(f"{SERVICE_TYPES}.{domain}.", ttl, "PTR", kind)
+    yield Rr(kind, ttl, "PTR", title)
+    for subtype in service.subtypes:
+        yield Rr(f"{subtype}._sub.{kind}", ttl, "PTR", title)
+    yield Rr(title, ttl, "SRV", f"0 0 {service.port} {full}")
+    strings = " ".join(_quoted(f"{key}={value}") for key, value in service.txt)
+    yield Rr(title, ttl, "TXT", strings or '""')
 
 
 class Zones:

@@ -8,11 +8,14 @@ from typing import Final
 
 from koi_agent.cli.doctor.findings import Bus, Case, Finding, Host, ok, warning
 from koi_agent.config import Config, Flags, Listen, load
+from koi_agent.config.dns import DNSConfig, Server
 from koi_agent.core.text import printable
 from koi_agent.host.resolver import RESOLVED, static_obstacle
 
 USE_STUB: Final = "ln -sf ../run/systemd/resolve/stub-resolv.conf /etc/resolv.conf"
 STUB: Final = "127.0.0.53"
+CONNECT: Final = 3.0
+"""Seconds for a connection."""
 NO_NAMES: Final = "this host finds no names"
 
 
@@ -29,6 +32,8 @@ async def dns(case: Case, reached: Bus) -> Sequence[Finding]:
     found += _directories(config, case.scope)
     if reached.owner and {"auto", "server"} & {*words}:
         found += [await _listener(one) for one in config.dns.listen]
+    if config.dns.update and {"auto", "update"} & {*words}:
+        found.append(await _updated(config.dns.update, config.dns))
     return found or [ok("no outlet is configured")]
 
 
@@ -78,9 +83,29 @@ async def _listener(listen: Listen) -> Finding:
     """Check that an address answers; DNS servers answer over TCP, too."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listen.host, listen.host)  # noqa: S104
     shown = f"[DNS] Listen= on {host} port {listen.port}"
-    try:
-        _, writer = await asyncio.open_connection(host, listen.port)
-    except OSError as error:
-        return warning(f"{shown}: {error.strerror}", "journalctl -u koi-runtime -g 'Listen='")
-    writer.transport.abort()
+    if trouble := await _trouble(host, listen.port):
+        return warning(f"{shown}: {trouble}", "journalctl -u koi-runtime -g 'Listen='")
     return ok(f"{shown} answers")
+
+
+async def _updated(server: Server, dns: DNSConfig) -> Finding:
+    """Check that the server of updates can be reached, and that there is a key."""
+    shown = f"[DNS] Update={server}"
+    if not dns.update_key:
+        return warning(f"{shown}: [DNS] UpdateKey= is not set", "man koi-runtime.conf")
+    if trouble := await _trouble(server.host, server.port):
+        zone = dns.update_zone or dns.domain
+        check = f"dig +tcp @{server.host} -p {server.port} {zone} SOA"
+        return warning(f"{shown}: {trouble}", check)
+    return ok(f"{shown} answers")
+
+
+async def _trouble(host: str, port: int) -> str:
+    """Return the reason why an address can't be connected to, "" for none."""
+    try:
+        async with asyncio.timeout(CONNECT):
+            _, writer = await asyncio.open_connection(host, port)
+    except OSError as error:  # a TimeoutError is one, too
+        return error.strerror or f"no answer within {CONNECT:g} s"
+    writer.transport.abort()
+    return ""

@@ -4,10 +4,10 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from ipaddress import ip_network
-from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from koi_agent.capabilities.dns.messages import Keyring, key
+from koi_agent.capabilities.dns.keys import credential, read_key
+from koi_agent.capabilities.dns.messages import Keyring
 from koi_agent.config.dns import Transfers
 from koi_agent.core.errors import BadInput
 from koi_agent.core.reach.addresses import parse
@@ -32,16 +32,13 @@ def may_transfer(allowed: Transfers, client: str, key_name: str) -> bool:
 
 def keyring(names: Iterable[str], environment: Mapping[str, str]) -> Keyring:
     """Read keys from the credentials ``dns-key.NAME``; log a key that can't be used."""
-    directory = Path(environment.get("CREDENTIALS_DIRECTORY", "/nonexistent"))
-    found = {}
+    found: dict[Any, Any] = {}
     for name in names:
         try:
-            owner, secret = key(name, (directory / f"dns-key.{name}").read_text("ascii"))
-        except (OSError, UnicodeError, BadInput) as error:
+            found |= read_key(name, credential(name, environment))
+        except BadInput as error:
             text = "[DNS] AllowTransfer=key:%s: no such key: %s; use LoadCredential=dns-key.%s:FILE"
             log.warning(text, name, error, name)
-        else:
-            found[owner] = secret
     return found
 
 

@@ -1,6 +1,6 @@
-"""Inspections of images and services: the one door to aiodocker.
+"""The API of a swarm: the one door to aiodocker.
 
-It is loaded with the first of them, because aiodocker and its aiohttp take long to load.
+It is loaded with the first service, because aiodocker and its aiohttp take long to load.
 """
 
 import asyncio
@@ -18,8 +18,8 @@ _NO_CONNECTION: Final = 900
 """aiodocker's own status for a request without a response."""
 
 
-class Inspections:
-    """Inspects with aiodocker, with the limits and the errors of a client; close it after use."""
+class Swarm:
+    """Inspects services, with the limits and the errors of a client; close it after use."""
 
     def __init__(self, client: EngineClient, api_version: str) -> None:
         self._client = client
@@ -39,11 +39,6 @@ class Inspections:
         """Return a service of the swarm; raise ``RequestRefused`` or ``BackendLost``."""
         async with self._asked(f"GET /services/{id_}"):
             return await self._docker.services.inspect(id_)
-
-    async def image(self, id_: str) -> object:
-        """Return the inspection of an image by its digits; raise ``BackendLost``."""
-        async with self._asked(f"GET /images/{id_:.12}/json"):
-            return await self._docker.images.inspect(id_)
 
     @asynccontextmanager
     async def _asked(self, request: str) -> AsyncIterator[None]:

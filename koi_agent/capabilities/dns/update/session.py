@@ -1,0 +1,221 @@
+"""One session with the server: it ends when the server does not answer as it should."""
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from itertools import islice
+from pathlib import Path
+from random import uniform
+from typing import Final, Never
+
+from koi_agent.capabilities.dns.keys import credential, read_key
+from koi_agent.capabilities.dns.messages import Keyring
+from koi_agent.capabilities.dns.records import Name
+from koi_agent.capabilities.dns.update.claims import Claims, claims_file
+from koi_agent.capabilities.dns.update.nodes import Nodes, Part
+from koi_agent.capabilities.dns.update.primary import Primary
+from koi_agent.capabilities.dns.update.settings import UpdateSettings
+from koi_agent.capabilities.dns.update.writer import Outcome, Writer
+from koi_agent.config.dns import Server
+from koi_agent.core.contracts import Report
+from koi_agent.core.errors import BadInput, ProviderLost, ungrouped
+from koi_agent.core.instance import RecordState, RecordStatus
+from koi_agent.core.key import Key
+from koi_agent.core.text import printable
+from koi_agent.host.agent_mark import MACHINE_ID, agent_mark
+
+log = logging.getLogger(__name__)
+
+NAME: Final = "update"
+GATHER: Final = 0.05
+"""Seconds from a change to the update: later changes are sent with it."""
+TOGETHER: Final = 32
+"""Nodes that are written in one update."""
+LOOK: Final = 60.0
+"""Seconds from one look at the serial of the zone to the next."""
+LOOK_OF_NODE: Final = 0.05
+"""Seconds by which each node delays the next look: all are read if the zone has changed."""
+ASSERT: Final = 900.0
+"""Seconds after which all nodes are read also if the zone has not changed."""
+RELEASE: Final = 5.0
+"""Seconds in which all nodes are dropped at the end."""
+PENDING: Final = Outcome(RecordState.WANTED, "it is sent to the server")
+_SEVERITY: Final = (
+    *(RecordState.FAILED, RecordState.REFUSED, RecordState.HELD),
+    *(RecordState.WANTED, RecordState.ANNOUNCED),
+)
+
+
+@asynccontextmanager
+async def updating(settings: UpdateSettings, report: Report) -> AsyncIterator["UpdateSession"]:
+    """Send updates until the context is left; raise ``ProviderLost``."""
+    session = UpdateSession(settings, report)
+    await session.open()
+    try:
+        yield session
+    except ProviderLost:
+        raise
+    except BaseException:
+        await session.close()
+        raise
+    await session.close()
+
+
+class UpdateSession:
+    """The nodes of a session, and the outcome of each that was written."""
+
+    def __init__(self, settings: UpdateSettings, report: Report) -> None:
+        self._settings = settings
+        self._report = report
+        self._nodes = Nodes(settings.domains, settings.zone, settings.ttl)
+        self._claims = Claims(claims_file(settings, os.environ))
+        self._primary = Primary(_server(settings), settings.zone, _key(settings))
+        self._writer = Writer(self._primary, self._nodes, self._claims, _mark(settings.scope))
+        self._outcomes: dict[str, Outcome] = {}
+        self._dirty: dict[str, None] = {}
+        self._woken = asyncio.Event()
+        self._serial = 0
+        self._read_at = self._lease_from = 0.0
+
+    async def open(self) -> None:
+        """Check that the server has the zone and knows the key; raise ``ProviderLost``."""
+        self._serial = await self._primary.serial()
+        self._claims.open()
+        self._read_at = self._lease_from = _now()
+
+    async def put(self, owner: Key, records: Sequence[Name]) -> None:
+        """Set the names of an owner; they are sent within ``GATHER``."""
+        nodes = self._nodes.put(owner, records)
+        for node in nodes:
+            self._outcomes.pop(node, None)
+        self._write_later(nodes)
+        self._report_on(owner)
+
+    def complete(self) -> None:
+        """Drop the nodes of an earlier run that are no longer wanted."""
+        self._write_later(node for node in self._claims.all() if not self._is_wanted(node))
+
+    def _is_wanted(self, node: str) -> bool:
+        return bool(self._nodes.wanted(node).records)
+
+    def _write_later(self, nodes: Iterable[str]) -> None:
+        self._dirty.update(dict.fromkeys(nodes))
+        if self._dirty:
+            self._woken.set()
+
+    async def run(self) -> Never:
+        """Write what changes here or on the server, until cancelled; raise ``ProviderLost``."""
+        with ungrouped(ProviderLost):
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._write(), name="DNS updates")
+                group.create_task(self._look(), name="DNS zone")
+        raise AssertionError("updates are sent until the task is cancelled")
+
+    async def _write(self) -> Never:
+        while True:
+            await self._woken.wait()
+            await asyncio.sleep(GATHER)
+            self._woken.clear()
+            while self._dirty:
+                await self._write_some()
+            self._serial = await self._primary.serial()
+
+    async def _write_some(self) -> None:
+        """Write the first nodes, and report those that have not changed meanwhile."""
+        nodes = list(islice(self._dirty, TOGETHER))
+        for node in nodes:
+            del self._dirty[node]
+        written = await self._writer.write(nodes)
+        self._outcomes |= {
+            node: outcome
+            for node, outcome in written.items()
+            if node not in self._dirty and self._is_wanted(node)
+        }
+        for owner in dict.fromkeys(owner for node in nodes for owner in self._nodes.owners(node)):
+            self._report_on(owner)
+
+    async def _look(self) -> Never:
+        """Write all nodes again if the zone has changed, and from time to time."""
+        while True:
+            await asyncio.sleep(self._pause())
+            serial, now = await self._primary.serial(), _now()
+            if self._primary.lease and now >= self._lease_from + self._primary.lease / 2:
+                self._writer.forget()
+                self._lease_from = now
+            elif serial == self._serial and now < self._read_at + ASSERT:
+                continue
+            self._read_at = now
+            self._write_later(self._nodes.all())
+
+    def _pause(self) -> float:
+        """Return the seconds until the next look; many agents must not look at one time."""
+        most = LOOK + LOOK_OF_NODE * len(self._nodes.all())
+        if self._primary.lease:
+            most = min(most, self._primary.lease / 4)
+        return uniform(most / 2, most)  # noqa: S311 - jitter needs no secure randomness
+
+    async def close(self) -> None:
+        """Drop all nodes if that is configured."""
+        if not self._settings.release_on_stop:
+            return
+        for owner in self._nodes.all_owners():
+            self._nodes.put(owner, ())
+        self._dirty = dict.fromkeys(self._claims.all())
+        try:
+            async with asyncio.timeout(RELEASE):
+                while self._dirty:
+                    await self._write_some()
+        except (ProviderLost, TimeoutError) as error:
+            log.warning("DNS names stay on the server: %s", str(error) or "it is too slow")
+
+    def _report_on(self, owner: Key) -> None:
+        if parts := self._nodes.parts(owner):
+            self._report(owner, [self._status(part) for part in parts])
+
+    def _status(self, part: Part) -> RecordStatus:
+        """Return the status of a name: the worst one of its nodes."""
+        return RecordStatus(name=part.name.title, provider=NAME, **self._outcome(part)._asdict())
+
+    def _outcome(self, part: Part) -> Outcome:
+        if part.nodes:
+            outcomes = [self._outcomes.get(node, PENDING) for node in sorted(part.nodes)]
+            return min(outcomes, key=lambda one: _SEVERITY.index(one.state))
+        if part.name.addresses:
+            text = f"it is outside the zone {self._nodes.zone} of [DNS] UpdateZone="
+            return Outcome(RecordState.HELD, text)
+        return Outcome(RecordState.HELD, "only this host reaches it")
+
+
+def _server(settings: UpdateSettings) -> Server:
+    if settings.server is None:
+        raise AssertionError("a session has a server")
+    return settings.server
+
+
+def _key(settings: UpdateSettings) -> Keyring:
+    """Return the key that signs all messages; raise ``ProviderLost``."""
+    name = settings.key
+    if settings.key_file:
+        file, advice = Path(settings.key_file), "check its content and its mode"
+    else:
+        file, advice = credential(name, os.environ), f"use LoadCredential=dns-key.{name}:FILE"
+    try:
+        return read_key(name, file)
+    except BadInput as error:
+        where = settings.key_file or f"dns-key.{name}"
+        raise ProviderLost(
+            f"[DNS] UpdateKey={name}: {printable(where)}: {error}; {advice}"
+        ) from error
+
+
+def _mark(scope: str) -> str:
+    try:
+        return agent_mark(scope)
+    except (OSError, ValueError) as error:
+        raise ProviderLost(f"{MACHINE_ID}: {error}; use systemd-machine-id-setup(1)") from error
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

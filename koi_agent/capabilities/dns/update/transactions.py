@@ -1,0 +1,118 @@
+"""The transactions that claim, change and drop a node: pure.
+
+A server makes all changes of a transaction, or none if one of its conditions does not hold (RFC
+2136 section 2).
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple
+
+from koi_agent.capabilities.dns.update.nodes import Node
+from koi_agent.capabilities.dns.zone import SERVICE_TYPES, Rr
+
+MARK_TTL: Final = 60
+"""Seconds; only agents read marks."""
+_HOST: Final = ("A", "AAAA")
+_SERVICE: Final = ("SRV", "TXT")
+
+
+class Set(NamedTuple):
+    """The records of one type at a name."""
+
+    name: str
+    type: str
+
+
+class Transaction(NamedTuple):
+    """Conditions, and what is changed if all of them hold.
+
+    ``unused`` are names without any record, ``absent`` are empty sets, and each of ``present`` is
+    the only record of its set. ``cleared`` sets lose all records, and ``removed`` and ``added``
+    are single records.
+    """
+
+    node: str
+    unused: tuple[str, ...] = ()
+    absent: tuple[Set, ...] = ()
+    present: tuple[Rr, ...] = ()
+    cleared: tuple[Set, ...] = ()
+    removed: tuple[Rr, ...] = ()
+    added: tuple[Rr, ...] = ()
+
+
+def mark_name(node: str) -> str:
+    """Return the name of the mark of a node."""
+    return f"_koi.{node}"
+
+
+def mark_record(node: str, mark: str) -> Rr:
+    """Return the mark of a node: the same length for each owner."""
+    return Rr(mark_name(node), MARK_TTL, "TXT", f'"koi-runtime {mark}"')
+
+
+def types_of(node: str) -> tuple[str, ...]:
+    """Return the types of the records at a node: names of hosts have no label of a protocol."""
+    return _SERVICE if "._tcp." in node or "._udp." in node else _HOST
+
+
+def claim(node: str, wanted: Node, mark: str) -> Transaction:
+    """Return the transaction that takes a node that does not exist."""
+    return Transaction(
+        node,
+        unused=(node,),
+        absent=(Set(mark_name(node), "TXT"),),
+        added=(mark_record(node, mark), *_added(wanted)),
+    )
+
+
+def change(node: str, wanted: Node, before: Iterable[str], mark: str) -> Transaction:
+    """Return the transaction that replaces the records of our node.
+
+    ``before`` are the names of the PTR records that lead to it.
+    """
+    kept = {rr.name for rr in wanted.pointers}
+    return Transaction(
+        node,
+        present=(mark_record(node, mark),),
+        cleared=tuple(Set(node, kind) for kind in types_of(node)),
+        removed=tuple(_pointer(name, node) for name in sorted(set(before) - kept)),
+        added=tuple(_added(wanted)),
+    )
+
+
+def drop(node: str, before: Iterable[str], mark: str) -> Transaction:
+    """Return the transaction that removes our node; see ``change``."""
+    return Transaction(
+        node,
+        present=(mark_record(node, mark),),
+        cleared=(*(Set(node, kind) for kind in types_of(node)), Set(mark_name(node), "TXT")),
+        removed=tuple(_pointer(name, node) for name in sorted(before)),
+    )
+
+
+def unlist(kind: str) -> Transaction:
+    """Return the transaction that no longer lists a type of services if none is left."""
+    return Transaction(kind, absent=(Set(kind, "PTR"),), removed=(_listed(kind, 0),))
+
+
+def is_kind(pointer: str) -> bool:
+    """Return True if the name of a PTR record is a type of services, and not a subtype."""
+    return "._sub." not in pointer
+
+
+def _added(wanted: Node) -> Iterator[Rr]:
+    yield from sorted(wanted.records)
+    for rr in sorted(wanted.pointers):
+        yield rr
+        if is_kind(rr.name):
+            yield _listed(rr.name, rr.ttl)
+
+
+def _listed(kind: str, ttl: int) -> Rr:
+    """Return the record that lists a type of services, such as ``_http._tcp.internal.``."""
+    domain = kind.split(".", 2)[2]
+    return Rr(f"{SERVICE_TYPES}.{domain}", ttl, "PTR", kind)
+
+
+def _pointer(name: str, node: str) -> Rr:
+    return Rr(name, 0, "PTR", node)
