@@ -14,6 +14,7 @@ PARTS: Final = (
     "docker_flood",
     "growth",
     "announce",
+    "dns",
     "peers",
 )
 """The modules that measure, in the order of the table."""
@@ -193,6 +194,32 @@ MEASUREMENTS: Final[Mapping[str, Measurement]] = {
         what="CPU of a container that is announced",
         unit="ms",
         floor="Avahi, the same container",
+    ),
+    "dns.server": Measurement(
+        part="dns", what="container start until its name is resolved: server", unit="ms"
+    ),
+    "dns.hosts": Measurement(
+        part="dns",
+        what="container start until its name is resolved: hosts, dnsmasq",
+        unit="ms",
+        floor="a file that is written for dnsmasq",
+    ),
+    "dns.update": Measurement(
+        part="dns",
+        what="container start until its name is resolved: update, Knot",
+        unit="ms",
+        floor="nsupdate",
+    ),
+    "dns.zone": Measurement(
+        part="dns", what="CPU of a zone of 10 000 names", unit="ms", budget=2000
+    ),
+    "dns.change": Measurement(
+        part="dns",
+        what="CPU of a change of one name, 10 000 names",
+        unit="ms",
+        floor="the same with 10 names",
+        budget=1.5,
+        bounds="ratio",
     ),
     "peers.node_exporter.resident": Measurement(
         part="peers",
