@@ -19,9 +19,8 @@ from koi_agent.backends import BACKENDS
 from koi_agent.bus.address import address
 from koi_agent.bus.client import ReconnectingBus
 from koi_agent.bus.server import Server
-from koi_agent.capabilities import CAPABILITIES
 from koi_agent.config import Config, Loaded
-from koi_agent.core.contracts import Backend, EventSink
+from koi_agent.core.contracts import Backend, Capability, EventSink
 from koi_agent.core.errors import ConfigError, KoiError
 from koi_agent.core.events import Change
 from koi_agent.core.message_ids import MessageId, journal_fields, level_word
@@ -67,6 +66,7 @@ class Agent:
         load: Load,
         loaded: Loaded,
         sockets: HTTPSockets,
+        capabilities: Sequence[Capability],
         notifier: Notifier,
         output: LogOutput,
     ) -> None:
@@ -81,7 +81,7 @@ class Agent:
         self._grace = RestartGrace(config.restart_grace, time.monotonic)
         self._own_names = OwnNames(self._on_own_names)
         self._controller = Controller(
-            CAPABILITIES, config, self._grace, self._apply, self._own_names
+            capabilities, config, self._grace, self._apply, self._own_names
         )
         self._network = NetworkWatch(self._controller.set_network)
         self._publisher = DBusPublisher(self._registry, __version__, self._actions(), output)

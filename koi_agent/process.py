@@ -9,9 +9,11 @@ from contextlib import closing
 from typing import Final, Never
 
 from koi_agent.agent import Agent, Load, NoBus, log_warnings
+from koi_agent.capabilities import capabilities
 from koi_agent.config import Loaded
 from koi_agent.core.errors import ConfigError, ungrouped
 from koi_agent.core.frozen import frozen
+from koi_agent.host import sockets
 from koi_agent.host.logs import LogOutput
 from koi_agent.host.notify import Notifier
 from koi_agent.host.sockets import NoSocket
@@ -30,6 +32,8 @@ class Ending:
     bus_error: str = ""
 
 
+SOCKETS: Final = {"http": sockets.STREAMS, "dns": sockets.STREAMS_AND_DATAGRAMS}
+"""The names of sockets from systemd, and their kinds."""
 BUS_ERROR: Final = "org.freedesktop.DBus.Error."
 ENDINGS: Final[dict[type[Exception], Ending]] = {
     NameTaken: Ending(os.EX_TEMPFAIL, bus_error=BUS_ERROR + "AddressInUse"),
@@ -53,8 +57,10 @@ async def _serve(load: Load, loaded: Loaded, output: LogOutput) -> int:
     by_hand = "NOTIFY_SOCKET" not in os.environ
     notifier = Notifier(os.environ)
     try:
-        with closing(HTTPSockets(loaded.config, os.environ, by_hand=by_hand)) as sockets:
-            await _run(Agent(load, loaded, sockets, notifier, output))
+        passed = sockets.passed(os.environ, SOCKETS)
+        http, dns = passed.get("http", ()), passed.get("dns", ())
+        with closing(HTTPSockets(loaded.config, http, os.environ, by_hand=by_hand)) as serving:
+            await _run(Agent(load, loaded, serving, capabilities(dns), notifier, output))
     except asyncio.CancelledError:
         log.info("stopped")
     except tuple(ENDINGS) as error:

@@ -14,7 +14,7 @@ from koi_agent.gate.server import Server
 from koi_agent.gate.upstream import Upstream
 from koi_agent.host.engines import SOCKETS
 from koi_agent.host.logs import LogOutput
-from koi_agent.host.sockets import passed
+from koi_agent.host.sockets import STREAMS, passed
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ The socket to serve on comes from systemd: koi-runtime-gate@ENGINE.socket.
 
 
 async def _serve(path: str) -> None:
-    listening = passed(os.environ, ("gate",)).get("gate", [])
+    listening = passed(os.environ, {"gate": STREAMS}).get("gate", [])
     if len(listening) != 1:
         raise ConfigError("no socket from systemd; start koi-runtime-gate@ENGINE.socket instead")
     if running := asyncio.current_task():

@@ -34,14 +34,19 @@ class NoSocket(KoiError):
     """There is no socket to listen on: another process has it, or the kernel refuses."""
 
 
+STREAMS: Final = (socket.SOCK_STREAM,)
+STREAMS_AND_DATAGRAMS: Final = (socket.SOCK_STREAM, socket.SOCK_DGRAM)
+
+
 def passed(
-    environment: MutableMapping[str, str], names: Collection[str]
+    environment: MutableMapping[str, str], kinds: Mapping[str, Collection[socket.SocketKind]]
 ) -> dict[str, list[socket.socket]]:
     """Return the listening, non-blocking sockets that systemd has passed, by name.
 
     ``environment`` must be the process's own; the variables of sd_listen_fds(3) are removed.
-    Descriptors whose FileDescriptorName= is not in ``names`` are closed and logged. Raises
-    ``ConfigError`` for a descriptor that does not listen: the socket unit is wrong.
+    ``kinds`` has the kinds of sockets that each FileDescriptorName= may have. Descriptors with
+    another name are closed and logged. Raises ``ConfigError`` for a descriptor of another kind and
+    for a stream socket that does not listen: the socket unit is wrong.
     """
     ours = environment.get("LISTEN_PID") == str(os.getpid()) and "LISTEN_FDS" in environment
     try:
@@ -52,11 +57,11 @@ def passed(
     found: dict[str, list[socket.socket]] = {}
     with ExitStack() as opened:
         for descriptor, name in descriptors.items():
-            if name in names:
-                listener = opened.enter_context(_listener(descriptor, name))
+            if name in kinds:
+                listener = opened.enter_context(_listener(descriptor, name, kinds[name]))
                 found.setdefault(name, []).append(listener)
             else:
-                _close_unknown(descriptor, name, names)
+                _close_unknown(descriptor, name, kinds)
         opened.pop_all()
     return found
 
@@ -82,21 +87,31 @@ def _close_unknown(descriptor: int, name: str, names: Collection[str]) -> None:
     os.close(descriptor)
 
 
-def _listener(descriptor: int, name: str) -> socket.socket:
+def _listener(descriptor: int, name: str, kinds: Collection[socket.SocketKind]) -> socket.socket:
     subject = f"socket unit: FileDescriptorName={name}"
     try:
         listener = socket.socket(fileno=descriptor)
     except OSError as error:
         os.close(descriptor)
         raise ConfigError(f"{subject}: not a socket: {error.strerror}") from error
+    is_stream = listener.type == socket.SOCK_STREAM
     listens = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-    if not listens or listener.type != socket.SOCK_STREAM:
+    if listener.type not in kinds or (is_stream and not listens):
         listener.close()
-        raise ConfigError(
-            f"{subject}: not a listening stream socket; use ListenStream= and Accept=no"
-        )
+        use = "ListenStream= and ListenDatagram=" if len(kinds) > 1 else "ListenStream="
+        raise ConfigError(f"{subject}: not a socket that can be served; use {use} and Accept=no")
+    if listener.type == socket.SOCK_DGRAM:
+        _pass_destinations(listener)
     listener.settimeout(0)
     return listener
+
+
+def _pass_destinations(listener: socket.socket) -> None:
+    """Make the kernel pass the address to which each datagram was sent."""
+    if listener.family == socket.AF_INET6:
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+    if listener.family == socket.AF_INET:
+        listener.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
 
 
 def http_path(scope: str, environment: Mapping[str, str]) -> Path:
@@ -253,10 +268,8 @@ def _listening(
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if kind == socket.SOCK_STREAM:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        elif family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
         else:
-            listener.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
+            _pass_destinations(listener)
         listener.bind(address)
         if kind == socket.SOCK_STREAM:
             listener.listen(socket.SOMAXCONN)

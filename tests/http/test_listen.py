@@ -33,7 +33,7 @@ def port() -> int:
 
 @asynccontextmanager
 async def service(listen: str) -> AsyncIterator[HTTPService]:
-    with closing(HTTPSockets(config(listen), {}, by_hand=False)) as sockets:
+    with closing(HTTPSockets(config(listen), (), {}, by_hand=False)) as sockets:
         agent = Agent()
         running = HTTPService(sockets, agent.registry, agent.grace, lambda: agent.status)
         async with asyncio.TaskGroup() as group:

@@ -172,7 +172,7 @@ async def test_a_stopped_agent_leaves_its_names_unless_they_are_released(
         (
             "bind",
             "UpdateKey=peer\nUpdateZone=example.org",
-            "REFUSED to questions about example.org.",
+            "REFUSED to questions about example.org",
         ),
         ("bind", "UpdateKey=absent", "use LoadCredential=dns-key.absent:FILE"),
         ("knot", "UpdateKey=peer\nUpdateKeyFile=/nonexistent", "/nonexistent: No such file"),
@@ -194,3 +194,21 @@ async def test_what_is_wrong_is_reported(
                 await eventually(is_reported, reason)
             except AssertionError as error:
                 raise AssertionError(await reason_of(world, "web")) from error
+
+
+@pytest.mark.parametrize("name", PRIMARIES)
+async def test_many_names_are_sent_together(
+    world: World, lan: Lan, tmp_path: Path, name: str
+) -> None:
+    need("bind", "dig")
+    settings(world, UPDATE)
+    count = 40
+    with server(lan, name, PRIMARIES[name], tmp_path):
+        for number in range(count):
+            await web(world, f"web{number}", 8100 + number)
+        async with agent(WithKey(world, tmp_path), tmp_path):
+            last = f"web{count - 1}"
+            await resolved(lan, f"{last}.internal", PRIMARY, at=PEER, port=PORT)
+            await state_of(world, f"{last}.internal", "announced", last)
+            kind = "_http._tcp.internal"
+            await becomes(lan, kind, "PTR", lambda found: len(found.splitlines()) == count)

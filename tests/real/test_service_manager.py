@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("leak_check")
 SCRIPT = """
 import asyncio, os, sys, time
 from koi_agent.host.notify import Notifier, extending
-from koi_agent.host.sockets import passed
+from koi_agent.host.sockets import STREAMS, passed
 from koi_agent.host.watchdog import Watchdog, interval
 
 def check():
@@ -26,7 +26,7 @@ async def main():
     global stuck
     notifier = Notifier(os.environ)
     watchdog = Watchdog(notifier, interval(os.environ), check)
-    listeners = passed(os.environ, ("http",)).get("http", [])
+    listeners = passed(os.environ, {"http": STREAMS}).get("http", [])
     async with asyncio.TaskGroup() as group:
         group.create_task(watchdog.run())
         await act(notifier, listeners)

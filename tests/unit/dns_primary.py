@@ -2,10 +2,15 @@
 
 from collections.abc import Iterable, Sequence
 
+from koi_agent.capabilities.dns.messages import key
+from koi_agent.capabilities.dns.update import messages
 from koi_agent.capabilities.dns.update.messages import same_text
+from koi_agent.capabilities.dns.update.primary import Found
 from koi_agent.capabilities.dns.update.transactions import Set, Transaction
 from koi_agent.capabilities.dns.zone import Rr
 from koi_agent.core.errors import ProviderLost
+
+KEYS = dict([key("peer", "c2VjcmV0IG9mIHNpeHRlZW4gYnl0ZXM=")])
 
 
 class MemoryPrimary:
@@ -22,6 +27,11 @@ class MemoryPrimary:
         self.drops: set[str] = set()
         """Types of records that it accepts and does not keep."""
         self.updates: list[Sequence[Transaction]] = []
+        self.unreadable: set[str] = set()
+        """Names about which it does not answer."""
+        self.full: set[tuple[str, str]] = set()
+        """Sets that get no more records: updates that add one fail with SERVFAIL."""
+        self.asked = 0
         self.number = 1
         self.fails_after = -1
 
@@ -37,13 +47,20 @@ class MemoryPrimary:
         self._count()
         return self.number
 
-    async def ask(self, questions: Sequence[Set]) -> Sequence[frozenset[str]]:
+    async def ask(self, questions: Sequence[Set]) -> Sequence[Found]:
         self._count()
-        return [frozenset(self.records.get(one, ())) for one in questions]
+        self.asked += len(questions)
+        return [
+            Found(frozenset(), "SERVFAIL")
+            if one.name in self.unreadable
+            else Found(frozenset(self.records.get(one, ())))
+            for one in questions
+        ]
 
     async def update(self, transactions: Iterable[Transaction]) -> str:
         self._count()
         wanted = list(transactions)
+        messages.update(self.zone, wanted, KEYS)  # it must have room in a message
         self.updates.append(wanted)
         code = self._code(wanted)
         if code == "NOERROR":
@@ -62,6 +79,8 @@ class MemoryPrimary:
                 return "NXRRSET"
             if one.node in self.refused:
                 return "REFUSED"
+            if any((rr.name, rr.type) in self.full for rr in one.added):
+                return "SERVFAIL"
         return "NOERROR"
 
     def _set(self, rr: Rr) -> set[str]:

@@ -217,6 +217,20 @@ def test_an_address_on_the_network_belongs_to_the_instance() -> None:
     assert name.services == (Service(type="_http._tcp", port=80),)
 
 
+def test_a_service_whose_name_has_no_room_in_a_label_is_refused() -> None:
+    long = replace(made("a", port(80, 8080)), name=f"{'a' * 40}.{'b' * 40}.internal")
+    assert only(long).services == ()
+    refused = [
+        one.reason
+        for one in planned(long).planned(long.key).decisions
+        if one.state is RecordState.REFUSED
+    ]
+    assert len(refused) == 1
+    assert "63 bytes" in refused[0]
+    fits = replace(long, name=f"{'a' * 31}.{'b' * 31}.internal")
+    assert [one.port for one in only(fits).services] == [8080]
+
+
 def test_own_addresses_are_left_out_beside_a_published_port() -> None:
     name = only(replace(made("a", port(80, 8080, "::"), port(90, 0, "")), ips=("192.0.2.77",)))
     assert name.addresses == HOSTS

@@ -27,6 +27,7 @@ from koi_agent.core.contracts import ProviderSession
 from koi_agent.core.errors import ProviderLost
 from koi_agent.core.instance import RecordState, RecordStatus
 from koi_agent.core.key import Key
+from koi_agent.host.sockets import own_tcp, own_udp
 from tests.ports import free_port
 from tests.unit.dns_zones import DOMAINS, WEB, complete, key, named
 
@@ -64,14 +65,16 @@ async def responder(
     notify: tuple[Server, ...] = (),
     host: str = "127.0.0.1",
     is_complete: bool = True,
+    passed: tuple[socket.socket, ...] = (),
 ) -> AsyncIterator[Served]:
-    made = Served(free_port())
+    made = Served(passed[0].getsockname()[1] if passed else free_port())
     provider = Responder(
         ResponderSettings(
             scope="user",
             domains=DOMAINS,
             ttl=30,
-            listen=(Listen(host=host, port=made.port),),
+            listen=() if passed else (Listen(host=host, port=made.port),),
+            passed=passed,
             allow_transfer=transfers(allow),
             notify=notify,
         )
@@ -150,6 +153,7 @@ async def test_an_address_in_use_is_reported() -> None:
                 scope="user",
                 domains=DOMAINS,
                 ttl=30,
+                passed=(),
                 listen=listen(f"127.0.0.1:{port}"),
                 allow_transfer=transfers(""),
                 notify=(),
@@ -293,3 +297,14 @@ async def test_a_client_that_does_not_read_its_transfer_delays_no_other() -> Non
             await asyncio.to_thread(slow.recv, 1)  # the transfer has begun
             assert (await made.ask("n7.internal")).answer
             assert (await made.ask("n7.internal", by_tcp=True)).answer
+
+
+async def test_sockets_from_systemd_are_served_and_stay_open() -> None:
+    port = free_port()
+    with own_udp("127.0.0.1", port) as udp, own_tcp("127.0.0.1", port) as tcp:
+        for _ in range(2):
+            async with responder(passed=(udp, tcp)) as served:
+                await served.session.put(key("a"), [WIKI])
+                for by_tcp in (False, True):
+                    answer = await served.ask("wiki.internal", by_tcp=by_tcp)
+                    assert str(answer.answer[0][0]) == "192.0.2.1"

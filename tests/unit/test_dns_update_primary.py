@@ -98,7 +98,8 @@ async def serving(reply: Reply | None) -> AsyncIterator[Primary]:
 async def test_an_answer_that_is_signed_counts() -> None:
     async with serving(signed) as primary:
         assert await primary.serial() == 7
-        assert await primary.ask([Set("internal.", "A")]) == [frozenset()]
+        (found,) = await primary.ask([Set("internal.", "A")])
+        assert (found.texts, found.trouble) == (frozenset(), "")
         assert await primary.update([CLAIM]) == "NOERROR"
         assert primary.lease == 0
 
@@ -124,12 +125,12 @@ DISTRUSTED = {
     "BADKEY": (tsig_error(dns.rcode.BADKEY), "it does not know the key peer; check UpdateKey="),
     "BADSIG": (tsig_error(dns.rcode.BADSIG), "another secret or algorithm for the key peer"),
     "BADTIME": (tsig_error(dns.rcode.BADTIME), "its clock differs from this host's"),
-    "one byte": (lambda _: b"\0", "its response is not valid"),
-    "garbage": (lambda _: b"garbage" * 10, "its response is not valid"),
+    "one byte": (lambda _: b"\0", "responds to another"),
+    "garbage": (lambda request: request[:2] + b"garbage" * 10, "its response is not valid"),
     "echo": (lambda request: request, "its response is not valid"),
     "other number": (lambda request: b"\0\0" + signed(request)[2:], "responds to another"),
     "closed": (lambda _: b"", "it closed the connection"),
-    "REFUSED": (lambda request: signed(request, "REFUSED"), "REFUSED to questions about internal."),
+    "REFUSED": (lambda request: signed(request, "REFUSED"), "REFUSED to questions about internal"),
 }
 
 
@@ -149,7 +150,7 @@ async def test_a_forged_answer_is_no_success_of_an_update() -> None:
             await primary.update([CLAIM])
 
 
-async def test_a_silent_server_and_one_that_is_away_are_told_apart() -> None:
+async def test_a_silent_server_and_one_that_is_away_give_two_reasons() -> None:
     async with serving(None) as primary:
         with pytest.raises(ProviderLost, match="no response within 5 s"):
             await primary.serial()

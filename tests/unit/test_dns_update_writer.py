@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from koi_agent.capabilities.dns.names import Domains
 from koi_agent.capabilities.dns.records import Name, Service
-from koi_agent.capabilities.dns.update.claims import Claims
+from koi_agent.capabilities.dns.update.claims import SPARE, Claims
 from koi_agent.capabilities.dns.update.nodes import Nodes
 from koi_agent.capabilities.dns.update.primary import Primary
-from koi_agent.capabilities.dns.update.writer import ANNOUNCED, Outcome, Writer
+from koi_agent.capabilities.dns.update.writer import ANNOUNCED, GONE, NOT_KEPT, Outcome, Writer
 from koi_agent.core.errors import ProviderLost
 from koi_agent.core.instance import RecordState
 from tests.unit.dns_primary import MemoryPrimary
@@ -30,8 +30,7 @@ class Run:
 
     def __init__(self, primary: MemoryPrimary, file: Path, mark: str = "0" * 16) -> None:
         self.nodes = Nodes(DOMAINS, primary.zone, 30)
-        self.claims = Claims(file)
-        self.claims.open()
+        self.claims = Claims(file, primary.zone)
         self.writer = Writer(cast("Primary", primary), self.nodes, self.claims, mark)
         self.dirty: set[str] = set(self.claims.all())
 
@@ -59,7 +58,7 @@ async def test_a_node_is_claimed_changed_and_dropped_with_its_mark(tmp_path: Pat
         LISTED: {"_http._tcp.internal."},
     }
     run.put("a", named("a", "wiki.internal", "192.0.2.9"))
-    assert await run.write() == {NODE: ANNOUNCED, TITLE: Outcome(RecordState.ANNOUNCED)}
+    assert await run.write() == {NODE: ANNOUNCED, TITLE: GONE}
     assert primary.records == {
         (NODE, "A"): {"192.0.2.9"},
         (f"_koi.{NODE}", "TXT"): {'"koi-runtime 0000000000000000"'},
@@ -67,7 +66,7 @@ async def test_a_node_is_claimed_changed_and_dropped_with_its_mark(tmp_path: Pat
     run.put("a")
     await run.write()
     assert primary.records == {}
-    assert not list(Claims(tmp_path / "claims").all())
+    assert not list(Claims(tmp_path / "claims", "internal").all())
 
 
 async def test_all_changes_of_a_moment_are_one_update(tmp_path: Path) -> None:
@@ -138,6 +137,90 @@ async def test_a_name_that_the_key_may_not_update_costs_no_other_name(tmp_path: 
     assert outcomes["shop.internal."] == ANNOUNCED
 
 
+async def test_a_record_that_has_no_room_on_the_server_costs_no_other_name(tmp_path: Path) -> None:
+    primary = MemoryPrimary()
+    primary.full = {("_http._tcp.internal.", "PTR")}
+    run = Run(primary, tmp_path / "claims")
+    run.put("a", WIKI)
+    outcomes = await run.write()
+    assert outcomes[NODE] == ANNOUNCED
+    assert outcomes[TITLE] == Outcome(RecordState.FAILED, "the server responds SERVFAIL")
+
+
+async def test_a_name_that_can_not_be_read_costs_no_other_name(tmp_path: Path) -> None:
+    primary = MemoryPrimary()
+    primary.unreadable = {TITLE}
+    run = Run(primary, tmp_path / "claims")
+    run.put("a", WIKI)
+    outcomes = await run.write()
+    assert outcomes[NODE] == ANNOUNCED
+    assert outcomes[TITLE].state is RecordState.FAILED
+
+
+async def test_a_lost_pointer_is_set_again(tmp_path: Path) -> None:
+    primary = MemoryPrimary()
+    run = Run(primary, tmp_path / "claims")
+    run.put("a", WIKI)
+    await run.write()
+    before = {name: set(texts) for name, texts in primary.records.items()}
+    for lost in (("_http._tcp.internal.", "PTR"), LISTED):
+        del primary.records[lost]
+        run.dirty = set(run.nodes.all())
+        await run.write()
+        assert primary.records == before
+
+
+async def test_a_name_whose_mark_can_not_be_read_is_not_left(tmp_path: Path) -> None:
+    primary = MemoryPrimary()
+    primary.drops = {"TXT"}
+    run = Run(primary, tmp_path / "claims")
+    run.put("b", SHOP)
+    assert (await run.write())["shop.internal."] == NOT_KEPT
+
+
+async def test_records_that_fill_more_than_one_message_are_sent_in_several(tmp_path: Path) -> None:
+    primary = MemoryPrimary()
+    run = Run(primary, tmp_path / "claims")
+    txt = tuple((f"k{number}", "x" * 240) for number in range(5))
+    for number in range(60):
+        service = Service(type="_http._tcp", port=number + 1, txt=txt)
+        run.put(
+            f"{number}", named(f"{number}", f"n{number}.internal", "192.0.2.1", services=[service])
+        )
+    assert set((await run.write()).values()) == {ANNOUNCED}
+    for number in range(60):
+        service = Service(type="_http._tcp", port=number + 1, txt=(*txt, (f"n{number}", "")))
+        run.put(f"{number}", named(f"{number}", "wiki.internal", "192.0.2.1", services=[service]))
+    outcomes = await run.write()
+    assert outcomes[TITLE].state is RecordState.REFUSED
+    assert outcomes[NODE] == ANNOUNCED
+
+
+async def test_a_torn_line_costs_no_other_claim(tmp_path: Path) -> None:
+    file = tmp_path / "claims"
+    claims = Claims(file, "internal")
+    claims.claim("a.internal.", ())
+    claims.store()
+    file.chmod(0o600)
+    with file.open("a") as torn:
+        torn.write("+ b.inter")
+    later = Claims(file, "internal")
+    later.store()
+    later.claim("c.internal.", ())
+    later.store()
+    assert list(Claims(file, "internal").all()) == ["a.internal.", "c.internal."]
+
+
+async def test_the_file_of_claims_stays_short(tmp_path: Path) -> None:
+    file = tmp_path / "claims"
+    claims = Claims(file, "internal")
+    for _ in range(2 * SPARE):
+        claims.claim("a.internal.", ())
+        claims.drop("a.internal.")
+        claims.store()
+    assert len(file.read_text().splitlines()) <= SPARE + 2
+
+
 async def test_replicas_share_a_name(tmp_path: Path) -> None:
     primary = MemoryPrimary()
     run = Run(primary, tmp_path / "claims")
@@ -179,10 +262,13 @@ def test_a_zone_above_the_domain_gets_its_names() -> None:
 
 def test_claims_survive_lines_that_are_not_whole(tmp_path: Path) -> None:
     file = tmp_path / "claims"
-    file.write_text("+ a.internal. x. y.\n+ b.internal.\n- b.internal.\n\nnonsense\n+ c.inter")
-    claims = Claims(file)
+    file.write_bytes(
+        b"+ a.internal. x.internal. y.internal.\n+ b.internal.\n- b.internal.\n\nnonsense\n"
+        b"+ d..internal.\n+ e\xff.internal.\n+ f.example.\n+ g.internal. x.\n+\n+ c.inter"
+    )
+    claims = Claims(file, "internal")
     assert list(claims.all()) == ["a.internal."]
-    assert claims.pointers("a.internal.") == {"x.", "y."}
+    assert claims.pointers("a.internal.") == {"x.internal.", "y.internal."}
 
 
 names = st.sampled_from(["wiki", "shop", "news", "printer"])

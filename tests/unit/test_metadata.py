@@ -2,7 +2,7 @@
 
 import pytest
 
-from koi_agent.capabilities import CAPABILITIES
+from koi_agent.capabilities import capabilities
 from koi_agent.core.instance import EnabledBy, KoiMetadata, PortMetadata, Protocol, Refusal
 from koi_agent.core.metadata.keys import ANNOTATION, INCUS, KEYS, LABEL, UNIT, KeyRow, Spelling
 from koi_agent.core.metadata.parser import (
@@ -94,7 +94,7 @@ def test_a_key_sets_its_field(key: KeyRow) -> None:
 
 
 def test_every_capability_has_keys() -> None:
-    assert {one.name for one in CAPABILITIES} <= {key.capability for key in KEYS}
+    assert {one.name for one in capabilities()} <= {key.capability for key in KEYS}
 
 
 @pytest.mark.parametrize(

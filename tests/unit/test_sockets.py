@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from koi_agent.core.errors import ConfigError
-from koi_agent.host.sockets import NoSocket, http_path, own_tcp, own_unix, passed
+from koi_agent.host.sockets import STREAMS, NoSocket, http_path, own_tcp, own_unix, passed
 from tests.ports import free_port
 
 pytestmark = pytest.mark.usefixtures("leak_check")
@@ -23,10 +23,10 @@ pytestmark = pytest.mark.usefixtures("leak_check")
 PASSED = """
 import fcntl, json, logging, os, sys
 logging.basicConfig(format="%(levelname)s %(message)s")
-from koi_agent.host.sockets import passed
+from koi_agent.host.sockets import STREAMS, STREAMS_AND_DATAGRAMS, passed
 from koi_agent.core.errors import ConfigError
 try:
-    found = passed(os.environ, ("http",))
+    found = passed(os.environ, {"http": STREAMS, "dns": STREAMS_AND_DATAGRAMS})
 except ConfigError as error:
     sys.exit(f"refused: {error}")
 print(json.dumps({
@@ -171,7 +171,7 @@ def test_sockets_of_systemd_socket_activate_are_passed(tmp_path: Path) -> None:
 
 def test_nothing_is_passed_to_an_agent_started_by_hand() -> None:
     environment = {"OTHER": "stays"}
-    assert passed(environment, ("http",)) == {}
+    assert passed(environment, {"http": STREAMS}) == {}
     assert environment == {"OTHER": "stays"}
 
 

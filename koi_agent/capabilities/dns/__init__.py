@@ -6,8 +6,10 @@ on this host, ``responder`` is a DNS server, ``hosts`` writes files for dnsmasq,
 sends updates to a DNS server of the network.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from socket import socket
 from typing import Any, Final
 
 from koi_agent.bus.address import address
@@ -35,11 +37,21 @@ def _domains(config: Config) -> Domains:
     return Domains(main=config.dns.domain, extra=config.dns.extra_domains)
 
 
-def _rules(policy: Policy, config: Config) -> DnsRules:
-    return DnsRules(policy, _domains(config), enabled=bool(_outlets(config)))
+def dns(passed: Sequence[socket] = ()) -> Capability:
+    """Return the capability; ``passed`` are the sockets from systemd for the server."""
+    return Capability(
+        name="dns",
+        rules=partial(_rules, tuple(passed)),
+        providers=partial(_providers, tuple(passed)),
+        recover=_recover,
+    )
 
 
-def _outlets(config: Config) -> tuple[str, ...]:
+def _rules(passed: Sequence[socket], policy: Policy, config: Config) -> DnsRules:
+    return DnsRules(policy, _domains(config), enabled=bool(_outlets(passed, config)))
+
+
+def _outlets(passed: Sequence[socket], config: Config) -> tuple[str, ...]:
     """Return the names of the outlets that are on."""
     match config.capabilities.dns:
         case ("off",):
@@ -47,7 +59,7 @@ def _outlets(config: Config) -> tuple[str, ...]:
         case ("auto",):
             configured = {
                 "static": _is_for_this_host(config),
-                "server": config.dns.listen,
+                "server": passed or config.dns.listen,
                 "hosts": config.dns.hosts_directory,
                 "update": config.dns.update,
             }
@@ -63,13 +75,15 @@ def _is_for_this_host(config: Config) -> bool:
 
 async def _recover(config: Config) -> None:
     """Withdraw the static records of a killed agent, unless they are written again."""
-    if config.scope == "system" and "static" not in _outlets(config):
+    if config.scope == "system" and "static" not in _outlets((), config):
         from koi_agent.capabilities.dns.static.file import clear  # noqa: PLC0415 - rarely needed
 
         clear(STATIC_FILE)
 
 
-def _providers(config: Config, _apply: Apply) -> Mapping[str, Provider[Any]]:
+def _providers(
+    passed: Sequence[socket], config: Config, _apply: Apply
+) -> Mapping[str, Provider[Any]]:
     dns = config.dns
     known: Mapping[str, Provider[Any]] = {
         "static": StaticRecords(
@@ -84,6 +98,7 @@ def _providers(config: Config, _apply: Apply) -> Mapping[str, Provider[Any]]:
                 domains=_domains(config),
                 ttl=int(dns.ttl),
                 listen=dns.listen,
+                passed=tuple(passed),
                 allow_transfer=dns.allow_transfer,
                 notify=dns.notify,
             )
@@ -103,7 +118,4 @@ def _providers(config: Config, _apply: Apply) -> Mapping[str, Provider[Any]]:
         ),
     }
     # The names of feeds appear in logs, beside those of other capabilities.
-    return {f"dns {name}": known[name] for name in _outlets(config)}
-
-
-DNS = Capability(name="dns", rules=_rules, providers=_providers, recover=_recover)
+    return {f"dns {name}": known[name] for name in _outlets(passed, config)}

@@ -1,4 +1,4 @@
-"""DNS messages: reads requests and builds responses. dnspython is used here only."""
+"""DNS messages: reads requests and builds responses. ``update`` has messages of its own."""
 
 from base64 import b64decode
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -27,19 +27,19 @@ class Responder:
         """The reason why no name is served."""
         return (
             "the DNS server does not listen yet"
-            if self.settings.listen
+            if self.is_always_open
             else "[DNS] Listen= is not set"
         )
 
     @property
     def is_always_open(self) -> bool:
         """True with an address: resolvers must learn that a name does not exist."""
-        return bool(self.settings.listen)
+        return bool(self.settings.listen or self.settings.passed)
 
     @asynccontextmanager
     async def session(self, report: Report) -> AsyncIterator[ProviderSession[Name]]:
         """Listen until the context is left; raise ``ProviderLost`` if that fails."""
-        if not self.settings.listen:
+        if not self.is_always_open:
             await asyncio.Event().wait()
         # dnspython takes some MB: an agent without a responder does not import it.
         from koi_agent.capabilities.dns.responder.session import serving  # noqa: PLC0415

@@ -19,6 +19,15 @@ class Service:
     subtypes: tuple[str, ...] = ()
 
 
+def service_label(name: str, domain: str, service: Service) -> str:
+    """Return the first label of the name of a service, which may contain dots.
+
+    No name of an instance has a colon, so that these labels are unique in the domain.
+    """
+    label = name.removesuffix(f".{domain}")
+    return f"{label}:{service.inside}" if service.inside else label
+
+
 @frozen(kw_only=True)
 class Name:
     """A name of one ``owner``; replicas share a name, and each adds its addresses.

@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import Final
 
 from koi_agent.capabilities.dns.names import Domains, full_name
-from koi_agent.capabilities.dns.records import Name, Service
+from koi_agent.capabilities.dns.records import Name, Service, service_label
 from koi_agent.core.errors import BadInput
 from koi_agent.core.frozen import frozen
 from koi_agent.core.instance import Instance, PortMetadata, RecordState
@@ -20,6 +20,8 @@ from koi_agent.core.reach.model import Endpoint, Reachability, places, reachabil
 from koi_agent.core.reach.network import HostNetwork
 
 ABOUT: Final = "DNS name"
+LONGEST_LABEL: Final = 63
+"""Bytes of a label of a DNS name (RFC 1035 section 2.3.4)."""
 MOST_SERVICES: Final = 32
 """Services of one instance: it may have thousands of ports."""
 
@@ -72,15 +74,32 @@ def requests_of(instance: Instance, policy: Policy, domains: Domains) -> Request
     local = () if addresses else _sorted(_local_addresses(instance, policy.network))
     if not addresses and not local:
         return Requests(decisions=(_nowhere(reach, policy.network),), hold=hold)
+    services = tuple(sorted(_services(instance, kept))) if addresses else ()
+    too_long = {one for one in services if _is_too_long(one, name, domains)}
     request = NameRequest(
         name=name,
         family=_family(instance),
         addresses=addresses,
         local_addresses=local,
         own_addresses=_own(addresses or local, policy.network),
-        services=tuple(sorted(_services(instance, kept))) if addresses else (),
+        services=tuple(one for one in services if one not in too_long),
     )
-    return Requests(requests=(request,), hold=hold)
+    decisions = tuple(_refused_service(one) for one in services if one in too_long)
+    return Requests(requests=(request,), decisions=decisions, hold=hold)
+
+
+def _is_too_long(service: Service, name: str, domains: Domains) -> bool:
+    return len(service_label(name, domains.of(name), service)) > LONGEST_LABEL
+
+
+def _refused_service(service: Service) -> Decision:
+    """Return the decision on a service whose name in DNS would not be valid."""
+    return Decision(
+        subject=Subject.SERVICE,
+        about=f"service {service.type}",
+        state=RecordState.REFUSED,
+        reason=f"the name of the instance has no room in a label of {LONGEST_LABEL} bytes",
+    )
 
 
 def _decision(state: RecordState, reason: str) -> Decision:

@@ -12,7 +12,7 @@ from ipaddress import ip_address
 from typing import Final, NamedTuple
 
 from koi_agent.capabilities.dns.names import Domains
-from koi_agent.capabilities.dns.records import Name, Service
+from koi_agent.capabilities.dns.records import Name, Service, service_label
 from koi_agent.core.frozen import frozen
 from koi_agent.core.key import Key
 
@@ -133,20 +133,19 @@ def records_of(name: Name, domain: str, ttl: int) -> Iterator[Rr]:
     for address in name.addresses:
         yield Rr(full, ttl, _address_type(address), address)
     for service in name.services:
-        yield from _of_service(full, service, domain, ttl)
+        yield from _of_service(name.name, service, domain, ttl)
 
 
-def _of_service(full: str, service: Service, domain: str, ttl: int) -> Iterator[Rr]:
+def _of_service(name: str, service: Service, domain: str, ttl: int) -> Iterator[Rr]:
     """Yield the records of a DNS-SD service (RFC 6763 sections 4 to 9)."""
     kind = f"{service.type}.{domain}."
-    label = full.removesuffix(f".{domain}.").replace(".", r"\.")
-    # No name of an instance has a colon, so that these names are unique.
-    title = f"{label}:{service.inside}.{kind}" if service.inside else f"{label}.{kind}"
+    label = service_label(name, domain, service).replace(".", r"\.")
+    title = f"{label}.{kind}"
     yield Rr(f"{SERVICE_TYPES}.{domain}.", ttl, "PTR", kind)
     yield Rr(kind, ttl, "PTR", title)
     for subtype in service.subtypes:
         yield Rr(f"{subtype}._sub.{kind}", ttl, "PTR", title)
-    yield Rr(title, ttl, "SRV", f"0 0 {service.port} {full}")
+    yield Rr(title, ttl, "SRV", f"0 0 {service.port} {name}.")
     strings = " ".join(_quoted(f"{key}={value}") for key, value in service.txt)
     yield Rr(title, ttl, "TXT", strings or '""')
 

@@ -2,7 +2,7 @@
 
 import logging
 import socket
-from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from ipaddress import ip_address
 from pathlib import Path
@@ -22,17 +22,23 @@ class HTTPSockets:
 
     ``hosts`` are the names of ``Hosts=`` at the start.
 
-    An agent that was started ``by_hand`` makes a socket of its own. An agent that systemd started
-    without a socket has only those of ``Listen=``. Raises ``ConfigError`` and ``NoSocket``.
+    ``passed`` are those from systemd. An agent that was started ``by_hand`` makes a socket of its
+    own. One that systemd started without a socket has only those of ``Listen=``. Raises
+    ``ConfigError`` and ``NoSocket``.
     """
 
     def __init__(
-        self, config: Config, environment: MutableMapping[str, str], *, by_hand: bool
+        self,
+        config: Config,
+        passed: Iterable[socket.socket],
+        environment: Mapping[str, str],
+        *,
+        by_hand: bool,
     ) -> None:
         self.hosts = config.http.hosts
         self._open: dict[Listen, tuple[socket.socket, ExitStack]] = {}
         self._configured: dict[Listen, None] = {}
-        self._fixed = sockets.passed(environment, ("http",)).get("http", [])
+        self._fixed = [*passed]
         self._own = ExitStack()
         if by_hand and not self._fixed:
             path = sockets.http_path(config.scope, environment)

@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from typing import Final, Never
 
@@ -17,7 +17,6 @@ from koi_agent.capabilities.dns.responder.tcp import Streams
 from koi_agent.capabilities.dns.responder.udp import Datagrams
 from koi_agent.capabilities.dns.serial import Serial, state_file
 from koi_agent.capabilities.dns.zone import Zones
-from koi_agent.config import Listen
 from koi_agent.core.contracts import Report
 from koi_agent.core.errors import ProviderLost
 from koi_agent.core.instance import RecordState, RecordStatus
@@ -56,9 +55,11 @@ class ResponderSession:
     def open(self, opened: ExitStack) -> None:
         """Open the sockets, which ``opened`` closes; raise ``ProviderLost``."""
         try:
-            for udp, tcp in _opened(self._settings.listen, opened):
-                opened.enter_context(self._datagrams.serving(udp))
-                self._listening.append(tcp)
+            for one in _opened(self._settings, opened):
+                if one.type == socket.SOCK_DGRAM:
+                    opened.enter_context(self._datagrams.serving(one))
+                else:
+                    self._listening.append(one)
         except NoSocket as error:
             raise ProviderLost(f"[DNS] Listen=: {error}") from error
 
@@ -102,14 +103,10 @@ class ResponderSession:
         raise AssertionError("a responder runs until it is cancelled")
 
 
-def _opened(
-    listens: Iterable[Listen], opened: ExitStack
-) -> Sequence[tuple[socket.socket, socket.socket]]:
-    """Open a UDP and a TCP socket for each address; raise ``NoSocket``."""
-    return [
-        (
-            opened.enter_context(own_udp(one.host, one.port)),
-            opened.enter_context(own_tcp(one.host, one.port)),
-        )
-        for one in listens
-    ]
+def _opened(settings: ResponderSettings, opened: ExitStack) -> Iterator[socket.socket]:
+    """Open a UDP and a TCP socket for each address, and those from systemd; raise ``NoSocket``."""
+    for one in settings.listen:
+        yield opened.enter_context(own_udp(one.host, one.port))
+        yield opened.enter_context(own_tcp(one.host, one.port))
+    for passed in settings.passed:  # they stay open for the next session
+        yield opened.enter_context(passed.dup())

@@ -1,5 +1,7 @@
 """The settings of a responder, as a value: equal responders are not restarted."""
 
+from socket import socket
+
 from koi_agent.capabilities.dns.names import Domains
 from koi_agent.config import Listen
 from koi_agent.config.dns import Server, Transfers
@@ -8,11 +10,15 @@ from koi_agent.core.frozen import frozen
 
 @frozen(kw_only=True)
 class ResponderSettings:
-    """The addresses ``listen`` of a DNS server; ``scope`` is that of the agent, ``ttl`` seconds."""
+    """The addresses ``listen`` of a DNS server, and the sockets that systemd has ``passed``.
+
+    ``scope`` is that of the agent, ``ttl`` seconds.
+    """
 
     scope: str
     domains: Domains
     ttl: int
     listen: tuple[Listen, ...]
+    passed: tuple[socket, ...]
     allow_transfer: Transfers
     notify: tuple[Server, ...]

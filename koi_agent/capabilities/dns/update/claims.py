@@ -1,17 +1,18 @@
 """The nodes that this agent has claimed, in a file: a killed agent finds them again.
 
 A line is appended before a node is claimed and after it was dropped, so that a change costs the
-same for any number of nodes. Lines that no longer count are left out when it is opened.
+same for any number of nodes. The whole file is written when it is opened, and when most of its
+lines no longer count.
 """
 
 import hashlib
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
+from koi_agent.capabilities.dns.update.messages import is_name
 from koi_agent.capabilities.dns.update.settings import UpdateSettings
 from koi_agent.core.text import printable
 from koi_agent.host.files import replace
@@ -21,6 +22,8 @@ log = logging.getLogger(__name__)
 
 CLAIMED: Final = "+"
 DROPPED: Final = "-"
+SPARE: Final = 1000
+"""Lines that the file may have beyond two for each node."""
 
 
 def claims_file(settings: UpdateSettings, environment: Mapping[str, str]) -> Path:
@@ -30,19 +33,17 @@ def claims_file(settings: UpdateSettings, environment: Mapping[str, str]) -> Pat
 
 
 class Claims:
-    """The claimed nodes, each with the names of the PTR records that lead to it."""
+    """The claimed nodes in ``zone``, each with the names of the PTR records that lead to it.
 
-    def __init__(self, path: Path) -> None:
+    Changes are in the file after ``store``.
+    """
+
+    def __init__(self, path: Path, zone: str) -> None:
         self._path = path
-        self._pointers = _read(path)
-        self._is_reported = False
-
-    def open(self) -> None:
-        """Write the whole file without the nodes that were dropped."""
-        text = "".join(_line(node, names) for node, names in sorted(self._pointers.items()))
-        with self._reported():
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            replace(self._path, text, 0o600)
+        self._pointers = _read(path, zone)
+        self._new: list[str] = []
+        self._lines = SPARE * 2  # the first ``store`` writes the whole file
+        self._is_torn = self._is_reported = False
 
     def all(self) -> Iterable[str]:
         """Return the claimed nodes."""
@@ -52,50 +53,75 @@ class Claims:
         """Return the names of the PTR records that may lead to a node."""
         return self._pointers.get(node, frozenset())
 
+    def has(self, node: str) -> bool:
+        """Return True if a node is claimed."""
+        return node in self._pointers
+
     def claim(self, node: str, pointers: Iterable[str]) -> None:
-        """Store that a node is about to be claimed, or to get other pointers."""
+        """Note that a node is about to be claimed, or to get other pointers."""
         names = frozenset(pointers)
         if self._pointers.get(node) != names:
             self._pointers[node] = names
-            self._append(_line(node, names))
+            self._new.append(_line(node, names))
 
     def drop(self, node: str) -> None:
-        """Store that a node was dropped."""
+        """Note that a node was dropped."""
         if self._pointers.pop(node, None) is not None:
-            self._append(f"{DROPPED} {node}\n")
+            self._new.append(f"{DROPPED} {node}\n")
 
-    def _append(self, line: str) -> None:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
-        with self._reported(), os.fdopen(os.open(self._path, flags, 0o600), "a") as file:
-            file.write(line)
+    def store(self) -> None:
+        """Write what has changed.
 
-    @contextmanager
-    def _reported(self) -> Iterator[None]:
-        """Log the first error: without the file, names of a killed agent may stay."""
+        An error is logged once: without the file, names of a killed agent may stay.
+        """
+        new, self._new = self._new, []
+        self._lines += len(new)
+        is_whole = self._lines > 2 * len(self._pointers) + SPARE
+        if not new and not is_whole:
+            return
         try:
-            yield
+            if is_whole:
+                lines = [_line(node, names) for node, names in sorted(self._pointers.items())]
+                self._replace("".join(lines))
+                self._lines = len(lines)
+            else:
+                self._append("".join(new))
         except OSError as error:
+            self._is_torn = True
             if not self._is_reported:
                 text = "%s: DNS names that the agent sends can't be stored: %s"
                 log.warning(text, printable(str(self._path)), error.strerror)
             self._is_reported = True
+
+    def _replace(self, text: str) -> None:
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        replace(self._path, text, 0o600)
+        self._is_torn = False
+
+    def _append(self, text: str) -> None:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+        with os.fdopen(os.open(self._path, flags, 0o600), "a", encoding="ascii") as file:
+            file.write(f"\n{text}" if self._is_torn else text)  # not behind a part of a line
+        self._is_torn = False
 
 
 def _line(node: str, pointers: Iterable[str]) -> str:
     return " ".join((CLAIMED, node, *sorted(pointers))) + "\n"
 
 
-def _read(path: Path) -> dict[str, frozenset[str]]:
-    """Read the file; lines that are not whole are ignored."""
+def _read(path: Path, zone: str) -> dict[str, frozenset[str]]:
+    """Read the file; lines that are not whole, or not of names in the zone, are ignored."""
     found: dict[str, frozenset[str]] = {}
     try:
         text = path.read_text("ascii", "replace")
     except OSError:
         return found
     for line in text.splitlines(keepends=True):
-        match line.split() if line.endswith("\n") else ():
-            case [verb, node, *pointers] if verb == CLAIMED:
-                found[node] = frozenset(pointers)
-            case [verb, node] if verb == DROPPED:
-                found.pop(node, None)
+        verb, *names = line.split() if line.endswith("\n") and line.strip() else ("",)
+        if not names or not all(is_name(one) and one.endswith(f".{zone}.") for one in names):
+            continue
+        if verb == CLAIMED:
+            found[names[0]] = frozenset(names[1:])
+        elif verb == DROPPED:
+            found.pop(names[0], None)
     return found

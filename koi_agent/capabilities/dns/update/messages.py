@@ -16,7 +16,7 @@ import dns.rdatatype
 import dns.tsig
 import dns.update
 
-from koi_agent.capabilities.dns.messages import Keyring
+from koi_agent.capabilities.dns.messages import LARGEST, Keyring
 from koi_agent.capabilities.dns.update.transactions import Set, Transaction
 from koi_agent.capabilities.dns.zone import Rr
 from koi_agent.core.errors import BadInput
@@ -29,6 +29,10 @@ _PAYLOAD: Final = 1232
 
 class Unsigned(BadInput):
     """A response without a valid signature, which does not count."""
+
+
+class TooLong(BadInput):
+    """Transactions that have no room in one message."""
 
 
 class Answer:
@@ -55,14 +59,18 @@ class Answer:
 
 
 class Request:
-    """A request that is signed; ``wire`` is its binary form."""
+    """A request that is signed; ``wire`` is its binary form, and ``number`` its ID."""
 
     def __init__(self, message: dns.message.Message, keys: Keyring) -> None:
         (self._key,) = keys
         message.use_tsig(dict(keys), self._key)
         self._message = message
         self._keys = keys
-        self.wire = bytes(message.to_wire())
+        self.number: int = message.id
+        try:
+            self.wire = bytes(message.to_wire(max_size=LARGEST))
+        except dns.exception.TooBig as error:
+            raise TooLong("the records have no room in one message") from error
 
     def answer(self, wire: bytes) -> Answer:
         """Read the response; raise ``BadInput`` for one that is not, and ``Unsigned``."""
@@ -95,7 +103,7 @@ def question(asked: Set, keys: Keyring) -> Request:
 
 
 def update(zone: str, transactions: Iterable[Transaction], keys: Keyring) -> Request:
-    """Return the request that makes transactions together: all or none."""
+    """Return the request that makes transactions together; raise ``TooLong``."""
     message = dns.update.UpdateMessage(zone)
     message.use_edns(
         payload=_PAYLOAD,
@@ -120,6 +128,14 @@ def update(zone: str, transactions: Iterable[Transaction], keys: Keyring) -> Req
 def same_text(rr: Rr) -> str:
     """Return the data of a record as ``Answer.texts`` would have it."""
     return _data(rr.type, rr.text).to_text()
+
+
+def is_name(text: str) -> bool:
+    """Return True if a text is a full name, with a final dot."""
+    try:
+        return _name(text).to_text() == text and text.endswith(".")
+    except (dns.exception.DNSException, UnicodeError):
+        return False
 
 
 def _name(text: str) -> dns.name.Name:

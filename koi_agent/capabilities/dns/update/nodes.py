@@ -20,10 +20,11 @@ class Node(NamedTuple):
 
 
 class Part(NamedTuple):
-    """A name of an owner, with its nodes; none if the zone does not get the name."""
+    """A name with its nodes in the zone; ``is_whole`` is False if others are outside."""
 
     name: Name
     nodes: frozenset[str]
+    is_whole: bool
 
 
 class Nodes:
@@ -47,8 +48,9 @@ class Nodes:
         after: dict[str, frozenset[Rr]] = {}
         parts = []
         for name in names:
-            of_name = _by_node(self._records(name))
-            parts.append(Part(name, frozenset(of_name)))
+            every = _by_node(self._records(name))
+            of_name = {node: records for node, records in every.items() if self._has(node)}
+            parts.append(Part(name, frozenset(of_name), is_whole=len(of_name) == len(every)))
             for node, records in of_name.items():
                 after[node] = after.get(node, frozenset()) | records
         for node, records in after.items():
@@ -61,13 +63,10 @@ class Nodes:
 
     def _records(self, name: Name) -> Iterable[Rr]:
         domain = self._domains.of(name.name)
-        if not domain or not name.addresses or not self.has(name.name):
-            return ()
-        return records_of(name, domain, self._ttl)
+        return records_of(name, domain, self._ttl) if domain and name.addresses else ()
 
-    def has(self, name: str) -> bool:
-        """Return True if a name is inside the zone."""
-        return f".{name}".endswith(f".{self.zone}")
+    def _has(self, node: str) -> bool:
+        return node.endswith(f".{self.zone}.")
 
     def all(self) -> Sequence[str]:
         """Return all nodes that are wanted."""
@@ -82,6 +81,10 @@ class Nodes:
     def all_owners(self) -> Iterable[Key]:
         """Return the owners of all names."""
         return [*self._parts]
+
+    def of(self, owner: Key) -> Iterable[str]:
+        """Return the nodes of an owner."""
+        return [*self._of_owner.get(owner, ())]
 
     def owners(self, node: str) -> Iterable[Key]:
         """Return the owners of a node."""

@@ -1,8 +1,10 @@
 """The DNS server that gets the updates: one connection for each group of requests."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from itertools import islice
+from typing import Final, NamedTuple
 
 from koi_agent.capabilities.dns.messages import NOERROR, NXDOMAIN, Keyring
 from koi_agent.capabilities.dns.update import messages
@@ -12,7 +14,16 @@ from koi_agent.config.dns import Server
 from koi_agent.core.errors import BadInput, ProviderLost
 
 TIMEOUT: Final = 5.0
-"""Seconds for a connection, and for each response."""
+"""Seconds for a connection, and for the responses to requests that were sent together."""
+AT_ONCE: Final = 16
+"""Requests that are sent before their responses are read. To sign them takes some milliseconds."""
+
+
+class Found(NamedTuple):
+    """The data of the records in a set; ``trouble`` is the code of a response without them."""
+
+    texts: frozenset[str]
+    trouble: str = ""
 
 
 class Primary:
@@ -29,26 +40,24 @@ class Primary:
 
     async def serial(self) -> int:
         """Return the serial of the zone."""
-        (texts,) = await self.ask([Set(f"{self.zone}.", "SOA")])
-        if not texts:
+        (found,) = await self.ask([Set(f"{self.zone}.", "SOA")])
+        if found.trouble:
+            raise self.lost(f"it responds {found.trouble} to questions about {self.zone}")
+        if not found.texts:
             raise self.lost(f"it has no zone {self.zone}; check UpdateZone=")
-        (soa,) = texts
+        (soa,) = found.texts
         return int(soa.split()[2])
 
-    async def ask(self, questions: Sequence[Set]) -> Sequence[frozenset[str]]:
-        """Return the data of the records of each set."""
-        answers = await self._answers([messages.question(one, self._keys) for one in questions])
-        found = []
-        for asked, answer in zip(questions, answers, strict=True):
-            if answer.rcode not in (NOERROR, NXDOMAIN):
-                raise self.lost(f"it responds {answer.rcode} to questions about {asked.name}")
-            found.append(answer.texts(asked))
-        return found
+    async def ask(self, questions: Sequence[Set]) -> Sequence[Found]:
+        """Return the records of each set."""
+        makers = [partial(messages.question, one, self._keys) for one in questions]
+        answers = await self._answers(makers)
+        return [_found(asked, answer) for asked, answer in zip(questions, answers, strict=True)]
 
     async def update(self, transactions: Iterable[Transaction]) -> str:
-        """Make transactions, all or none; return the code of the response."""
+        """Make transactions, all or none; return the code of the response. Raises ``TooLong``."""
         request = messages.update(self.zone, transactions, self._keys)
-        (answer,) = await self._answers([request])
+        (answer,) = await self._answers([lambda: request])
         if answer.lease:
             self.lease = min(self.lease or answer.lease, answer.lease)
         return answer.rcode
@@ -57,15 +66,18 @@ class Primary:
         """Return the error for a server that can't be used."""
         return ProviderLost(f"[DNS] Update={self._server}: {reason}")
 
-    async def _answers(self, requests: Sequence[Request]) -> Sequence[Answer]:
-        """Return the response to each request, in order."""
+    async def _answers(self, makers: Sequence[Callable[[], Request]]) -> Sequence[Answer]:
+        """Return the response to each request, in order; a request is made when it is sent."""
         try:
             async with asyncio.timeout(TIMEOUT):
                 reader, writer = await asyncio.open_connection(*self._server)
         except OSError as error:  # a TimeoutError is one, too
             raise self.lost(error.strerror or "no connection") from error
+        waiting, answers = iter(makers), list[Answer]()
         try:
-            return [await self._answer(reader, writer, request) for request in requests]
+            while some := [make() for make in islice(waiting, AT_ONCE)]:
+                async with asyncio.timeout(TIMEOUT):
+                    answers += await _exchanged(reader, writer, some)
         except TimeoutError:
             raise self.lost(f"no response within {TIMEOUT:g} s") from None
         except (OSError, EOFError) as error:
@@ -74,12 +86,29 @@ class Primary:
             raise self.lost(str(error)) from error
         finally:
             writer.transport.abort()
+        return answers
 
-    async def _answer(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: Request
-    ) -> Answer:
-        async with asyncio.timeout(TIMEOUT):
-            writer.write(len(request.wire).to_bytes(2, "big") + request.wire)
-            await writer.drain()
-            size = int.from_bytes(await reader.readexactly(2), "big")
-            return request.answer(await reader.readexactly(size))
+
+async def _exchanged(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, requests: Sequence[Request]
+) -> Sequence[Answer]:
+    """Send requests, and return their responses, which may come in another order."""
+    for request in requests:
+        writer.write(len(request.wire).to_bytes(2, "big") + request.wire)
+    await writer.drain()
+    waiting = {request.number: request for request in requests}
+    answers: dict[int, Answer] = {}
+    while waiting:
+        size = int.from_bytes(await reader.readexactly(2), "big")
+        wire = await reader.readexactly(size)
+        number = int.from_bytes(wire[:2], "big")
+        if number not in waiting:
+            raise BadInput("it responds to another request")
+        answers[number] = waiting.pop(number).answer(wire)
+    return [answers[request.number] for request in requests]
+
+
+def _found(asked: Set, answer: Answer) -> Found:
+    if answer.rcode in (NOERROR, NXDOMAIN):
+        return Found(answer.texts(asked))
+    return Found(frozenset(), answer.rcode)

@@ -3,8 +3,8 @@
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from random import uniform
@@ -17,7 +17,7 @@ from koi_agent.capabilities.dns.update.claims import Claims, claims_file
 from koi_agent.capabilities.dns.update.nodes import Nodes, Part
 from koi_agent.capabilities.dns.update.primary import Primary
 from koi_agent.capabilities.dns.update.settings import UpdateSettings
-from koi_agent.capabilities.dns.update.writer import Outcome, Writer
+from koi_agent.capabilities.dns.update.writer import ANNOUNCED, Outcome, Writer
 from koi_agent.config.dns import Server
 from koi_agent.core.contracts import Report
 from koi_agent.core.errors import BadInput, ProviderLost, ungrouped
@@ -39,6 +39,8 @@ LOOK_OF_NODE: Final = 0.05
 """Seconds by which each node delays the next look: all are read if the zone has changed."""
 ASSERT: Final = 900.0
 """Seconds after which all nodes are read also if the zone has not changed."""
+SHORTEST_LEASE: Final = 60
+"""Seconds: a server that keeps names for less would be busy with this agent alone."""
 RELEASE: Final = 5.0
 """Seconds in which all nodes are dropped at the end."""
 PENDING: Final = Outcome(RecordState.WANTED, "it is sent to the server")
@@ -51,7 +53,9 @@ _SEVERITY: Final = (
 @asynccontextmanager
 async def updating(settings: UpdateSettings, report: Report) -> AsyncIterator["UpdateSession"]:
     """Send updates until the context is left; raise ``ProviderLost``."""
-    session = UpdateSession(settings, report)
+    primary = Primary(_server(settings), settings.zone, _key(settings))
+    claims = Claims(claims_file(settings, os.environ), settings.zone)
+    session = UpdateSession(settings, primary, claims, _mark(settings.scope), report)
     await session.open()
     try:
         yield session
@@ -66,36 +70,52 @@ async def updating(settings: UpdateSettings, report: Report) -> AsyncIterator["U
 class UpdateSession:
     """The nodes of a session, and the outcome of each that was written."""
 
-    def __init__(self, settings: UpdateSettings, report: Report) -> None:
-        self._settings = settings
+    def __init__(
+        self,
+        settings: UpdateSettings,
+        primary: Primary,
+        claims: Claims,
+        mark: str,
+        report: Report,
+    ) -> None:
+        self._releases = settings.release_on_stop
         self._report = report
         self._nodes = Nodes(settings.domains, settings.zone, settings.ttl)
-        self._claims = Claims(claims_file(settings, os.environ))
-        self._primary = Primary(_server(settings), settings.zone, _key(settings))
-        self._writer = Writer(self._primary, self._nodes, self._claims, _mark(settings.scope))
+        self._claims = claims
+        self._primary = primary
+        self._writer = Writer(primary, self._nodes, claims, mark)
         self._outcomes: dict[str, Outcome] = {}
         self._dirty: dict[str, None] = {}
         self._woken = asyncio.Event()
+        self._busy = asyncio.Lock()
+        self._leased = asyncio.Event()
         self._serial = 0
         self._read_at = self._lease_from = 0.0
+        self._is_complete = False
 
     async def open(self) -> None:
         """Check that the server has the zone and knows the key; raise ``ProviderLost``."""
         self._serial = await self._primary.serial()
-        self._claims.open()
+        self._claims.store()
         self._read_at = self._lease_from = _now()
 
     async def put(self, owner: Key, records: Sequence[Name]) -> None:
         """Set the names of an owner; they are sent within ``GATHER``."""
+        before = {node: self._nodes.wanted(node) for node in self._nodes.of(owner)}
         nodes = self._nodes.put(owner, records)
         for node in nodes:
-            self._outcomes.pop(node, None)
+            if before.get(node) != self._nodes.wanted(node):
+                self._outcomes.pop(node, None)
         self._write_later(nodes)
         self._report_on(owner)
 
     def complete(self) -> None:
         """Drop the nodes of an earlier run that are no longer wanted."""
-        self._write_later(node for node in self._claims.all() if not self._is_wanted(node))
+        self._is_complete = True
+        self._write_later(self._unwanted())
+
+    def _unwanted(self) -> Iterable[str]:
+        return [node for node in self._claims.all() if not self._is_wanted(node)]
 
     def _is_wanted(self, node: str) -> bool:
         return bool(self._nodes.wanted(node).records)
@@ -104,6 +124,13 @@ class UpdateSession:
         self._dirty.update(dict.fromkeys(nodes))
         if self._dirty:
             self._woken.set()
+
+    def _write_all_later(self) -> None:
+        """Write all nodes again, and drop those that could not be dropped."""
+        self._read_at = _now()
+        self._write_later(self._nodes.all())
+        if self._is_complete:
+            self._write_later(self._unwanted())
 
     async def run(self) -> Never:
         """Write what changes here or on the server, until cancelled; raise ``ProviderLost``."""
@@ -118,9 +145,16 @@ class UpdateSession:
             await self._woken.wait()
             await asyncio.sleep(GATHER)
             self._woken.clear()
-            while self._dirty:
-                await self._write_some()
-            self._serial = await self._primary.serial()
+            async with self._busy:
+                await self._notice_others()
+                while self._dirty:
+                    await self._write_some()
+                self._serial = await self._primary.serial()
+
+    async def _notice_others(self) -> None:
+        """Write all nodes again if another client has changed the zone."""
+        if await self._primary.serial() != self._serial:
+            self._write_all_later()
 
     async def _write_some(self) -> None:
         """Write the first nodes, and report those that have not changed meanwhile."""
@@ -128,47 +162,71 @@ class UpdateSession:
         for node in nodes:
             del self._dirty[node]
         written = await self._writer.write(nodes)
-        self._outcomes |= {
-            node: outcome
-            for node, outcome in written.items()
-            if node not in self._dirty and self._is_wanted(node)
-        }
+        self._check_lease()
+        for node, outcome in written.items():
+            if not self._is_wanted(node):
+                self._log_left(node, outcome)
+            elif node not in self._dirty:
+                self._outcomes[node] = outcome
         for owner in dict.fromkeys(owner for node in nodes for owner in self._nodes.owners(node)):
             self._report_on(owner)
+
+    def _log_left(self, node: str, outcome: Outcome) -> None:
+        """Log that a node could not be dropped; the next look tries again."""
+        if outcome.state is RecordState.FAILED and node not in self._dirty:
+            name = node.removesuffix(".")
+            log.warning("DNS name %s stays on the server: %s; trying again", name, outcome.reason)
+
+    def _check_lease(self) -> None:
+        """Look earlier if the server keeps names for a limited time; raise ``ProviderLost``."""
+        lease = self._primary.lease
+        if lease and lease < SHORTEST_LEASE:
+            raise self._primary.lost(
+                f"it keeps names for {lease} s only; {SHORTEST_LEASE} s needed"
+            )
+        if lease:
+            self._leased.set()
 
     async def _look(self) -> Never:
         """Write all nodes again if the zone has changed, and from time to time."""
         while True:
-            await asyncio.sleep(self._pause())
-            serial, now = await self._primary.serial(), _now()
-            if self._primary.lease and now >= self._lease_from + self._primary.lease / 2:
-                self._writer.forget()
-                self._lease_from = now
-            elif serial == self._serial and now < self._read_at + ASSERT:
-                continue
-            self._read_at = now
-            self._write_later(self._nodes.all())
+            await self._pause()
+            async with self._busy:
+                now = _now()
+                if self._primary.lease and now >= self._lease_from + self._primary.lease / 2:
+                    self._writer.forget()
+                    self._lease_from = now
+                    self._write_all_later()
+                elif now >= self._read_at + ASSERT:
+                    self._write_all_later()
+                else:
+                    await self._notice_others()
+                    if self._is_complete:
+                        self._write_later(self._unwanted())
 
-    def _pause(self) -> float:
-        """Return the seconds until the next look; many agents must not look at one time."""
+    async def _pause(self) -> None:
+        """Wait until the next look; many agents must not look at one time."""
         most = LOOK + LOOK_OF_NODE * len(self._nodes.all())
         if self._primary.lease:
             most = min(most, self._primary.lease / 4)
-        return uniform(most / 2, most)  # noqa: S311 - jitter needs no secure randomness
+        async with _at_most(uniform(most / 2, most)):  # noqa: S311 - jitter, no secret
+            await (asyncio.Event() if self._primary.lease else self._leased).wait()
 
     async def close(self) -> None:
         """Drop all nodes if that is configured."""
-        if not self._settings.release_on_stop:
+        if not self._releases:
             return
-        for owner in self._nodes.all_owners():
-            self._nodes.put(owner, ())
-        self._dirty = dict.fromkeys(self._claims.all())
+        reason = ""
         try:
             async with asyncio.timeout(RELEASE):
-                while self._dirty:
-                    await self._write_some()
+                for some in _slices(self._claims.all()):
+                    await self._writer.drop(some)
+                self._claims.store()
         except (ProviderLost, TimeoutError) as error:
-            log.warning("DNS names stay on the server: %s", str(error) or "it is too slow")
+            reason = str(error) or "it is too slow"
+        if left := len(list(self._claims.all())):
+            text = "%d DNS names stay on the server: %s"
+            log.warning(text, left, reason or "it does not drop them")
 
     def _report_on(self, owner: Key) -> None:
         if parts := self._nodes.parts(owner):
@@ -179,13 +237,29 @@ class UpdateSession:
         return RecordStatus(name=part.name.title, provider=NAME, **self._outcome(part)._asdict())
 
     def _outcome(self, part: Part) -> Outcome:
+        outside = f"outside the zone {self._nodes.zone} of [DNS] UpdateZone="
         if part.nodes:
             outcomes = [self._outcomes.get(node, PENDING) for node in sorted(part.nodes)]
-            return min(outcomes, key=lambda one: _SEVERITY.index(one.state))
+            worst = min(outcomes, key=lambda one: _SEVERITY.index(one.state))
+            is_without = worst == ANNOUNCED and not part.is_whole
+            return worst._replace(reason=f"services are {outside}") if is_without else worst
         if part.name.addresses:
-            text = f"it is outside the zone {self._nodes.zone} of [DNS] UpdateZone="
-            return Outcome(RecordState.HELD, text)
+            return Outcome(RecordState.HELD, f"it is {outside}")
         return Outcome(RecordState.HELD, "only this host reaches it")
+
+
+@asynccontextmanager
+async def _at_most(seconds: float) -> AsyncIterator[None]:
+    """Leave the block after some seconds."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            yield
+
+
+def _slices(nodes: Iterable[str]) -> Iterator[Sequence[str]]:
+    waiting = iter(nodes)
+    while some := list(islice(waiting, TOGETHER)):
+        yield some
 
 
 def _server(settings: UpdateSettings) -> Server:

@@ -100,17 +100,22 @@ def is_kind(pointer: str) -> bool:
     return "._sub." not in pointer
 
 
-def _added(wanted: Node) -> Iterator[Rr]:
-    yield from sorted(wanted.records)
+def links(wanted: Node) -> Iterator[Rr]:
+    """Yield the PTR records that lead to a node, and those that list its types of services."""
     for rr in sorted(wanted.pointers):
         yield rr
         if is_kind(rr.name):
             yield _listed(rr.name, rr.ttl)
 
 
+def _added(wanted: Node) -> Iterator[Rr]:
+    yield from sorted(wanted.records)
+    yield from links(wanted)
+
+
 def _listed(kind: str, ttl: int) -> Rr:
     """Return the record that lists a type of services, such as ``_http._tcp.internal.``."""
-    domain = kind.split(".", 2)[2]
+    domain = kind.split(".", 2)[-1]
     return Rr(f"{SERVICE_TYPES}.{domain}", ttl, "PTR", kind)
 
 

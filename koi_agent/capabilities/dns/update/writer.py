@@ -1,18 +1,17 @@
 """Brings the zone of the server into agreement with the nodes that are wanted.
 
-What the server has is read first, and again after an update: a server may accept a record and drop
-it. Conditions in each transaction guard what changes in between.
+What the server has is read first, and again after an update: a server may accept a record and not
+keep it. The conditions of each transaction hold for changes that come in between.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from koi_agent.capabilities.dns.messages import NOERROR, NOTAUTH, NOTIMP, REFUSED, SERVFAIL
+from koi_agent.capabilities.dns.messages import NOERROR, NOTAUTH, NOTIMP, REFUSED
 from koi_agent.capabilities.dns.update.claims import Claims
-from koi_agent.capabilities.dns.update.messages import same_text
+from koi_agent.capabilities.dns.update.messages import TooLong, same_text
 from koi_agent.capabilities.dns.update.nodes import Node, Nodes
-from koi_agent.capabilities.dns.update.primary import Primary
+from koi_agent.capabilities.dns.update.primary import Found, Primary
 from koi_agent.capabilities.dns.update.transactions import (
     Set,
     Transaction,
@@ -20,6 +19,7 @@ from koi_agent.capabilities.dns.update.transactions import (
     claim,
     drop,
     is_kind,
+    links,
     mark_name,
     mark_record,
     types_of,
@@ -28,7 +28,11 @@ from koi_agent.capabilities.dns.update.transactions import (
 from koi_agent.core.instance import RecordState
 
 MARKED: Final = '"koi-runtime '
-_UNUSABLE: Final = (SERVFAIL, NOTIMP, NOTAUTH)
+NXRRSET: Final = "NXRRSET"
+YXRRSET: Final = "YXRRSET"
+YXDOMAIN: Final = "YXDOMAIN"
+TOO_LONG: Final = "too long"
+_UNUSABLE: Final = (NOTIMP, NOTAUTH)
 """Responses that concern all updates."""
 
 
@@ -39,15 +43,14 @@ class Outcome(NamedTuple):
     reason: str = ""
 
 
-class Found(NamedTuple):
-    """The content of a node on the server: the texts of its mark, and the data of its records."""
-
-    marks: frozenset[str]
-    data: Mapping[str, frozenset[str]]
-
-
 ANNOUNCED: Final = Outcome(RecordState.ANNOUNCED)
 GONE: Final = Outcome(RecordState.WANTED, "it is on the server no longer")
+NOT_KEPT: Final = Outcome(
+    RecordState.FAILED, "the server accepted the records and does not have them"
+)
+
+Read = Mapping[Set, Found]
+"""The sets that were read."""
 
 
 class Writer:
@@ -66,48 +69,77 @@ class Writer:
 
     async def write(self, nodes: Sequence[str]) -> Mapping[str, Outcome]:
         """Write some nodes; return the outcome of each. Raises ``ProviderLost``."""
-        found = await self._read(nodes)
-        # What is wanted from here on is written next time.
+        # What changes from here on is written by the next call.
         wanted = {node: self._nodes.wanted(node) for node in nodes}
-        steps = {node: self._next(node, wanted[node], found[node]) for node in nodes}
+        kept = {node: one for node, one in wanted.items() if one.records}
+        read = await self._read(kept)
+        steps = {node: self._next(node, one, read) for node, one in kept.items()}
         outcomes = {node: step for node, step in steps.items() if isinstance(step, Outcome)}
         todo = [step for step in steps.values() if isinstance(step, Transaction)]
+        self._claims.store()
         codes = await self._make(todo)
         outcomes |= {one.node: _failure(one, codes[one.node]) for one in todo}
-        written = [node for node, code in codes.items() if code == NOERROR]
-        gone = [node for node, outcome in outcomes.items() if outcome == GONE]
-        await self._finish_drops([node for node in (*gone, *written) if not wanted[node].records])
-        kept = {node: wanted[node] for node in written if wanted[node].records}
-        return outcomes | await self._check(kept)
+        outcomes |= await self._check(
+            {node: kept[node] for node in codes if codes[node] == NOERROR}
+        )
+        outcomes |= await self.drop([node for node in nodes if node not in kept])
+        self._claims.store()
+        return outcomes
 
-    async def _read(self, nodes: Sequence[str]) -> Mapping[str, Found]:
-        if not nodes:
+    async def drop(self, nodes: Sequence[str]) -> Mapping[str, Outcome]:
+        """Drop those of some nodes that are ours; return the outcome of each.
+
+        The server is not asked before: the condition of each transaction decides.
+        """
+        claimed = [node for node in nodes if self._claims.has(node)]
+        todo = [drop(node, self._claims.pointers(node), self._mark) for node in claimed]
+        codes = await self._make(todo)
+        gone = [node for node, code in codes.items() if code in (NOERROR, NXRRSET)]
+        listed = await self._unlist(name for node in gone for name in self._claims.pointers(node))
+        for node in nodes:
+            self._written.pop(node, None)
+        for node in gone:
+            if not self._claims.pointers(node) & listed:
+                self._claims.drop(node)
+        failed = {one.node: _failure(one, codes[one.node]) for one in todo}
+        return dict.fromkeys(nodes, GONE) | {
+            node: outcome for node, outcome in failed.items() if node not in gone
+        }
+
+    async def _unlist(self, pointers: Iterable[str]) -> frozenset[str]:
+        """Remove types without services from the list of types; return those that failed."""
+        failed = set()
+        for kind in sorted({name for name in pointers if is_kind(name)}):
+            code = await self._primary.update([unlist(kind)])
+            if code not in (NOERROR, YXRRSET):
+                failed.add(kind)
+        return frozenset(failed)
+
+    async def _read(self, wanted: Mapping[str, Node]) -> Read:
+        """Read all sets that concern some nodes, each once."""
+        sets = dict.fromkeys(one for node, node_ in wanted.items() for one in _sets(node, node_))
+        if not sets:
             return {}
-        sets = [list(_sets(node)) for node in nodes]
-        texts = iter(await self._primary.ask([*chain.from_iterable(sets)]))
-        found = {}
-        for node, (_, *own) in zip(nodes, sets, strict=True):
-            marks = next(texts)
-            found[node] = Found(marks, {one.type: next(texts) for one in own})
-        return found
+        return dict(zip(sets, await self._primary.ask([*sets]), strict=True))
 
-    def _next(self, node: str, wanted: Node, found: Found) -> Transaction | Outcome:
-        """Return what has to be done about a node, or its outcome without any."""
-        ours = same_text(mark_record(node, self._mark))
-        if found.marks == {ours}:
-            before = self._claims.pointers(node)
-            if not wanted.records:
-                return drop(node, before, self._mark)
-            if self._written.get(node) == wanted and found.data == _data(node, wanted):
+    def _next(self, node: str, wanted: Node, read: Read) -> Transaction | Outcome:
+        """Return the transaction that a node needs, or its outcome without any."""
+        for one in _sets(node, wanted):
+            if trouble := read[one].trouble:
+                text = f"the server responds {trouble} to questions about {one.name}"
+                return Outcome(RecordState.FAILED, text)
+        marks = read[Set(mark_name(node), "TXT")].texts
+        before = self._claims.pointers(node)
+        after = {rr.name for rr in wanted.pointers}
+        if marks == {same_text(mark_record(node, self._mark))}:
+            if self._written.get(node) == wanted and _agrees(node, wanted, read):
                 return ANNOUNCED
-            self._claims.claim(node, before | {rr.name for rr in wanted.pointers})
+            self._claims.claim(node, before | after)
             return change(node, wanted, before, self._mark)
         self._written.pop(node, None)
-        if not wanted.records:
-            return GONE
-        if any(text.startswith(MARKED) for text in found.marks):
+        if any(text.startswith(MARKED) for text in marks):
             return Outcome(RecordState.REFUSED, "another agent has this name on the server")
-        self._claims.claim(node, (rr.name for rr in wanted.pointers))
+        self._claims.claim(node, before | after)
         return claim(node, wanted, self._mark)
 
     async def _make(self, transactions: Sequence[Transaction]) -> dict[str, str]:
@@ -117,7 +149,10 @@ class Writer:
         """
         if not transactions:
             return {}
-        code = await self._primary.update(transactions)
+        try:
+            code = await self._primary.update(transactions)
+        except TooLong:
+            code = TOO_LONG
         if code in _UNUSABLE:
             raise self._primary.lost(f"it responds {code} to updates of {self._primary.zone}")
         if code == NOERROR or len(transactions) == 1:
@@ -125,48 +160,54 @@ class Writer:
         half = len(transactions) // 2
         return await self._make(transactions[:half]) | await self._make(transactions[half:])
 
-    async def _finish_drops(self, nodes: Sequence[str]) -> None:
-        """Store what was dropped, and no longer list types of which no service is left."""
-        kinds = {name for node in nodes for name in self._claims.pointers(node) if is_kind(name)}
-        for kind in sorted(kinds):
-            await self._primary.update([unlist(kind)])
-        for node in nodes:
-            self._written.pop(node, None)
-            self._claims.drop(node)
+    async def _check(self, accepted: Mapping[str, Node]) -> Mapping[str, Outcome]:
+        """Return the outcome of nodes that the server has accepted.
 
-    async def _check(self, accepted: Mapping[str, Node]) -> dict[str, Outcome]:
-        """Return the outcome of nodes that the server has accepted."""
-        outcomes: dict[str, Outcome] = {}
-        for node, found in (await self._read([*accepted])).items():
-            self._claims.claim(node, (rr.name for rr in accepted[node].pointers))
-            if found.data == _data(node, accepted[node]):
-                self._written[node] = accepted[node]
+        A node without its mark can't be read, as below a delegation: it is removed again.
+        """
+        read = await self._read(accepted)
+        outcomes = {}
+        for node, wanted in accepted.items():
+            if _agrees(node, wanted, read):
+                self._claims.claim(node, (rr.name for rr in wanted.pointers))
+                self._written[node] = wanted
                 outcomes[node] = ANNOUNCED
-            else:
-                text = "the server accepted the records and does not have them"
-                outcomes[node] = Outcome(RecordState.FAILED, text)
+                continue
+            outcomes[node] = NOT_KEPT
+            if not read[Set(mark_name(node), "TXT")].texts:
+                await self._make([drop(node, self._claims.pointers(node), self._mark)])
         return outcomes
 
 
-def _sets(node: str) -> Iterator[Set]:
-    """Yield the sets that are read for a node; that of its mark comes first."""
+def _sets(node: str, wanted: Node) -> Iterator[Set]:
+    """Yield the sets that are read for a node."""
     yield Set(mark_name(node), "TXT")
     for kind in types_of(node):
         yield Set(node, kind)
+    for rr in links(wanted):
+        yield Set(rr.name, rr.type)
 
 
-def _data(node: str, wanted: Node) -> Mapping[str, frozenset[str]]:
-    return {
-        kind: frozenset(same_text(rr) for rr in wanted.records if rr.type == kind)
-        for kind in types_of(node)
-    }
+def _agrees(node: str, wanted: Node, read: Read) -> bool:
+    """Return True if the server has the mark and the records of a node, and what leads to it."""
+    return (
+        bool(read[Set(mark_name(node), "TXT")].texts)
+        and all(
+            read[Set(node, kind)].texts
+            == {same_text(rr) for rr in wanted.records if rr.type == kind}
+            for kind in types_of(node)
+        )
+        and all(same_text(rr) in read[Set(rr.name, rr.type)].texts for rr in links(wanted))
+    )
 
 
 def _failure(transaction: Transaction, code: str) -> Outcome:
     """Return the outcome of a transaction that the server did not make."""
     if code == NOERROR:
         return ANNOUNCED
-    if transaction.unused and code == "YXDOMAIN":
+    if code == TOO_LONG:
+        return Outcome(RecordState.REFUSED, "its records have no room in one update")
+    if transaction.unused and code == YXDOMAIN:
         text = "the server has this name, and it is not from this agent"
         return Outcome(RecordState.REFUSED, text)
     if code == REFUSED:
