@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
+from koi_agent.core.message_ids import MessageId
 from tests.machine import Machine
 from tests.machine.images import USER
 from tests.namespaces import wait_until
@@ -41,7 +42,10 @@ class Service:
         self.machine.systemctl("reset-failed")
         self.machine.systemctl("enable", UNIT)
         self.machine.systemctl("mask", "--now", *GATES)
+        self.since = now()
         self.machine.systemctl("restart", UNIT)
+        # The journal gets the last record of a start after systemd knows that it is ready.
+        wait_until(lambda: self.records(f"MESSAGE_ID={MessageId.READY}"), "the start is logged")
         self.since = now()
 
     def forget(self) -> None:
@@ -58,6 +62,11 @@ class Service:
     @property
     def pid(self) -> int:
         return int(self.show("MainPID"))
+
+    @property
+    def invocation(self) -> str:
+        """The identifier of the present run."""
+        return self.show("InvocationID")
 
     @property
     def status(self) -> str:

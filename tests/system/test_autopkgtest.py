@@ -34,4 +34,5 @@ def test_its_tests_pass_on_the_newest_suite() -> None:
         done = machine.run("env", "-C", "/srv", *command, check=False, timeout=LONGEST)
     said = done.stdout + done.stderr
     found = set(re.findall(r"^(\S+) +PASS$", said, re.MULTILINE))
-    assert found == set(TESTS), said[-8000:]
+    failures = "\n".join(re.findall(r"^(?:E  |FAILED|ERROR).*", said, re.MULTILINE))
+    assert found == set(TESTS), f"{failures}\n{said[-4000:]}"

@@ -99,3 +99,30 @@ def test_the_confined_service_is_a_dns_server(service: Service, web: Machine) ->
     serial = web.path("/var/lib/koi-runtime/serial").read_text()
     assert int(serial) > 0
     assert f"web.internal. 30 IN A {BOX}\n" in fetch(web, SOCKET, "/v1/dns/zone")
+
+
+def test_port_53_is_served_on_sockets_of_systemd(service: Service, web: Machine) -> None:
+    unit = "koi-runtime-dns.socket"
+    drop_in = f"/etc/systemd/system/{unit}.d/addresses.conf"
+    listen = (
+        "ListenStream=\nListenDatagram=\nListenStream=127.0.0.9:53\nListenDatagram=127.0.0.9:53\n"
+    )
+    web.write(drop_in, f"[Socket]\n{listen}")
+    service.systemctl("stop")
+    web.systemctl("daemon-reload")
+    web.systemctl("start", unit)
+    try:
+        service.systemctl("start")
+
+        def answer() -> str:
+            ask = ASK.replace("127.0.0.1", "127.0.0.9").replace("5354", "53")
+            return web.run("python3", "-c", ask, "web.internal", check=False).stdout.strip()
+
+        wait_until(lambda: answer() == f"NOERROR {BOX}", "the server answers on port 53")
+        service.systemctl("restart")
+        wait_until(lambda: answer() == f"NOERROR {BOX}", "it answers after a restart")
+    finally:
+        service.systemctl("stop")
+        web.systemctl("stop", unit)
+        web.remove(drop_in)
+        web.systemctl("daemon-reload")

@@ -47,5 +47,7 @@ def test_every_kind_of_record_has_its_catalog_entry(service: Service) -> None:
 
 def test_a_start_says_when_it_is_ready(service: Service) -> None:
     service.systemctl("restart")
-    (ready,) = service.records(f"MESSAGE_ID={MessageId.READY}")
+    of_start = f"MESSAGE_ID={MessageId.READY}", f"_SYSTEMD_INVOCATION_ID={service.invocation}"
+    wait_until(lambda: service.records(*of_start), "the start is logged")
+    (ready,) = service.records(*of_start)
     assert "instances: systemd" in ready["MESSAGE"]
