@@ -14,6 +14,7 @@ from koi_agent.backends.docker.health import health_from_inspection, health_from
 from koi_agent.backends.docker.kinds import Kind
 from koi_agent.backends.docker.labels import ContainerLabels, check_name, parse_labels
 from koi_agent.backends.docker.ports import (
+    NO_PORTS,
     Ports,
     PortSet,
     ports_from_inspection,
@@ -89,7 +90,7 @@ class Container:
     health_detail: str = ""
     network: str = ""
     ports: tuple[PortMapping, ...] = ()
-    exposed: PortSet = frozenset()
+    exposed: PortSet = NO_PORTS
     unsupported_ports: tuple[str, ...] = ()
     ips: tuple[str, ...] = ()
     created_at: int = 0
