@@ -11,6 +11,7 @@ from koi_agent.backends.docker.containers import (
     Container,
     Inspected,
     container_from_inspection,
+    copied,
 )
 from koi_agent.backends.docker.images import Images, own_labels
 from koi_agent.backends.docker.inspect_queue import InspectQueue
@@ -173,7 +174,7 @@ class Inspector:
             pid, named = inspected.main_pid, inspected.control_group
             group = await self._groups.find(container.id, pid, named=named)
         complete = replace(inspected, control_group=group, ingress=ingress)
-        return replace(container, inspected=complete)
+        return copied(container, inspected=complete)
 
 
 def _same_run(one: Inspected, other: Inspected) -> bool:
