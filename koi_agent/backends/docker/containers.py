@@ -249,8 +249,8 @@ def container_from_start(event: Event, kind: Kind) -> Container:
 
 def _name_in_list(record: JSONObject, id_: str) -> str:
     """Return the container's own name; links give it further names, below other containers."""
-    names = sorted(get_strs(record, "Names"), key=lambda name: (name.count("/"), name))
-    return shown_name(names[0] if names else "", id_)
+    names = get_strs(record, "Names")
+    return shown_name(min(names, key=lambda name: (name.count("/"), name), default=""), id_)
 
 
 def shown_name(name: str, id_: str) -> str:
