@@ -13,7 +13,7 @@ from koi_agent.core.key import Key
 from koi_agent.core.metadata import service_types
 from koi_agent.core.metadata.txt import merge_txt
 from koi_agent.core.plan.records import Decision, Subject
-from koi_agent.core.plan.requests import Award, Policy, Requests, hold_of
+from koi_agent.core.plan.requests import Award, Policy, Requests
 from koi_agent.core.reach.addresses import parse
 from koi_agent.core.reach.local import NotFromHere, targets
 from koi_agent.core.reach.model import Endpoint, Reachability, places, reachability
@@ -61,17 +61,16 @@ class NameRequest:
 
 def requests_of(instance: Instance, policy: Policy, domains: Domains) -> Requests:
     """Return the requests of an instance that has opted in."""
-    hold = hold_of(instance, policy)
     try:
         name = full_name(instance, domains, policy)
     except BadInput as bad:
-        return Requests(decisions=(_decision(RecordState.REFUSED, str(bad)),), hold=hold)
+        return Requests(decisions=(_decision(RecordState.REFUSED, str(bad)),))
     reach = reachability(instance, policy.network)
     kept = _kept(reach.endpoints)
     addresses = _sorted(one for endpoint in kept for one in _addresses(endpoint, policy.network))
     local = () if addresses else _sorted(_local_addresses(instance, policy.network))
     if not addresses and not local:
-        return Requests(decisions=(_nowhere(reach, policy.network),), hold=hold)
+        return Requests(decisions=(_nowhere(reach, policy.network),))
     request = NameRequest(
         name=name,
         family=_family(instance),
@@ -80,7 +79,7 @@ def requests_of(instance: Instance, policy: Policy, domains: Domains) -> Request
         own_addresses=_own(addresses or local, policy.network),
         services=tuple(sorted(_services(instance, kept))) if addresses else (),
     )
-    return Requests(requests=(request,), hold=hold)
+    return Requests(requests=(request,))
 
 
 def _decision(state: RecordState, reason: str) -> Decision:

@@ -13,7 +13,7 @@ from koi_agent.core.metadata import service_types
 from koi_agent.core.metadata.txt import Txt, merge_txt
 from koi_agent.core.plan.host_names import host_name
 from koi_agent.core.plan.records import Decision, Subject
-from koi_agent.core.plan.requests import Award, Policy, Request, Requests, hold_of
+from koi_agent.core.plan.requests import Award, Policy, Request, Requests
 from koi_agent.core.reach.addresses import Family
 from koi_agent.core.reach.model import Endpoint, Unreachable, reachability
 
@@ -145,7 +145,6 @@ class _Reading:
         return Requests(
             requests=(*services, *self._host(reachable, unreachable)),
             decisions=tuple(self._decisions),
-            hold=hold_of(self._instance, self._policy),
         )
 
     def _refuse(self, subject: Subject, about: str, reason: str) -> None:
