@@ -250,9 +250,9 @@ class Controller:
 
     def _report(self, keys: Sequence[Key]) -> None:
         """Pass the status of records to the registry where it has changed."""
+        now = time.time_ns() // 1000
         for instance in [self._opted_in[key] for key in keys if key in self._opted_in]:
             known = {one.content: one for one in instance.announcements}
-            now = time.time_ns() // 1000
             status = tuple(self._status(instance.key, known, now))
             if status != instance.announcements:
                 log_status(instance, [one for one in status if one.content not in known])

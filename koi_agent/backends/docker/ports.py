@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from sys import intern
 from typing import Final
 
 from koi_agent.backends.http_engine.json_fields import (
@@ -87,7 +88,7 @@ def _add_bind(
     """Add where a port is bound; a bind to something that is not an address can't be reached."""
     address = get_ip(bind, key) if bind.get(key) else _ANY_ADDRESS
     if address:
-        binds.setdefault(service, set()).add(address)
+        binds.setdefault(service, set()).add(intern(address))  # thousands of ports have the same
 
 
 def _published(binds: _Binds) -> tuple[PortMapping, ...]:

@@ -103,7 +103,7 @@ def _nowhere(reach: Reachability, network: HostNetwork) -> Decision:
 def _family(instance: Instance) -> tuple[str, ...]:
     """Return what the replicas of one service of a project have in common."""
     replicas = (instance.backend, instance.project, instance.name)
-    return replicas if instance.project else tuple(instance.key)
+    return replicas if instance.project else instance.key
 
 
 def _kept(endpoints: Sequence[Endpoint]) -> Sequence[Endpoint]:

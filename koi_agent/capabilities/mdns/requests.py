@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from sys import intern
 from typing import Final
 
 from koi_agent.capabilities.mdns import service_names
@@ -164,7 +165,7 @@ class _Reading:
 
     def _service(self, endpoint: Endpoint) -> Iterator[ServiceRequest]:
         metadata = self._instance.metadata
-        about = f"port {endpoint.inside}/{endpoint.protocol}"
+        about = intern(f"port {endpoint.inside}/{endpoint.protocol}")  # thousands have the same
         of_port = dict(metadata.ports).get((endpoint.inside, endpoint.protocol), PortMetadata())
         try:
             name = self._name(of_port, about)
@@ -226,7 +227,7 @@ class _Reading:
 def _family(instance: Instance) -> tuple[str, ...]:
     """Return what the replicas of one service of a project have in common."""
     replicas = (instance.backend, instance.project, instance.name)
-    return replicas if instance.project else tuple(instance.key)
+    return replicas if instance.project else instance.key
 
 
 def _host_request(name: str, family: tuple[str, ...], reachable: Sequence[Endpoint]) -> HostRequest:

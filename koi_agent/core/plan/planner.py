@@ -71,8 +71,10 @@ class Planner:
         if entry.is_empty:
             return
         self._entries[entry.key] = entry
+        alone = (entry.key,)
         for contest in entry.contests:
-            self._contenders[contest] = (*self._contenders.get(contest, ()), entry.key)
+            others = self._contenders.get(contest)
+            self._contenders[contest] = (*others, entry.key) if others else alone
         self._open_contests.update(entry.contests)
         self._changed.add(entry.key)
 
