@@ -55,6 +55,7 @@ class Feed:
         self._put_records: dict[Key, Records | None] = {}  # None: not known
         self._status: dict[Key, Sequence[RecordStatus]] = {}
         self._trouble = ""
+        self._reported: str | None = None  # why all owners wait, as last reported
         self._queue: asyncio.Queue[Key] = asyncio.Queue()
         self._queued: set[Key] = set()
         self._busy: set[Key] = set()
@@ -103,9 +104,14 @@ class Feed:
         records = self._wanted.get(owner, ())
         if owner in self._status and records:
             return self._status[owner]
-        reason = "" if self._session else self._trouble or self.provider.absence
+        reason = "" if self._session else self._absence
         wanted = RecordState.WANTED
         return [RecordStatus(name=one.title, state=wanted, reason=reason) for one in records]
+
+    @property
+    def _absence(self) -> str:
+        """The reason why records wait for a session."""
+        return self._trouble or self.provider.absence
 
     def renew(self, provider: Provider[Any]) -> None:
         """Feed another provider; the session with the one before ends."""
@@ -150,8 +156,11 @@ class Feed:
         self._trouble = reason
 
     def _report_all(self) -> None:
-        for owner in self._wanted:
-            self._changed(owner)
+        """Report all owners, unless no session was opened and the reason is still the same."""
+        if self._absence != self._reported:
+            self._reported = self._absence
+            for owner in self._wanted:
+                self._changed(owner)
 
     async def _until_lost(self) -> str:
         if not (isinstance(self.provider, AlwaysOpen) and self.provider.is_always_open):
@@ -167,6 +176,7 @@ class Feed:
     async def _feed(self) -> None:
         async with self.provider.session(self._on_report) as session:
             self._session = session
+            self._reported = None
             for owner in self._wanted:
                 self._enqueue(owner)
             self._check_complete()

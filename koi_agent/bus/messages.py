@@ -95,6 +95,7 @@ FIELDS = {
     7: ("sender", b"s"),
     8: ("signature", b"g"),
 }
+_OTHERS = {code: field for code, field in FIELDS.items() if field[0] != "path"}
 # A field is in a variant, in a struct, in an array.
 _FIELD_FORM = {endian: form._replace(depth=3) for endian, form in PLAIN.items()}
 _FIELD_READERS = {
@@ -131,16 +132,20 @@ def padded(length: int) -> int:
 
 def encode(header: Header, body: bytes = b"") -> bytes:
     """Return a little-endian message; the body is marshalled already."""
-    # Most signals have one of a few headers, and making one costs ten times a look-up.
-    fields = _fields if header.destination else _cached_fields
-    array = fields(*[getattr(header, name) for name, _ in FIELDS.values()])
+    # Most signals differ in their path alone. Making the other fields costs ten times a look-up.
+    others = _fields if header.destination else _cached_fields
+    array = others(*[getattr(header, name) for name, _ in _OTHERS.values()])
+    if header.path:
+        path = _field(1, b"o", header.path)
+        array = path + bytes(-len(path) % 8) + array if array else path
     fixed = FIXED.pack(LITTLE, header.kind, header.flags, 1, len(body), header.serial, len(array))
     return b"".join((fixed, array, bytes(-len(array) % 8), body))
 
 
 def _fields(*values: str | int) -> bytes:
+    """Return all fields but the path."""
     array = bytearray()
-    for (code, (_, kind)), value in zip(FIELDS.items(), values, strict=True):
+    for (code, (_, kind)), value in zip(_OTHERS.items(), values, strict=True):
         if value:
             array.extend(bytes(-len(array) % 8))
             array.extend(_field(code, kind, value))

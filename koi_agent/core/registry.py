@@ -1,14 +1,16 @@
 """The instances that are tracked now: changes in, events out, no await.
 
-``apply`` is the only way in. ``_tracked`` keeps what backends report. ``visible`` is derived from
-it: a unit that a container claims is shown as the container. A unit that an engine may still claim
-is hidden: its container appears a moment after the unit starts and disappears a moment before it
-ends. ``status.py`` adds capabilities' results.
+``apply`` is the only way in. ``_tracked`` keeps what backends report, and the status of records.
+``visible`` is derived from it: a unit that a container claims is shown as the container. A unit
+that an engine may still claim is hidden: its container appears a moment after the unit starts and
+disappears a moment before it ends. ``checks.py`` adds the results of health checks. Most instances
+need neither, and are one object in both.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from koi_agent.core.checks import CheckTable
 from koi_agent.core.events import (
     Absent,
     Announced,
@@ -39,8 +41,7 @@ from koi_agent.core.events import (
 from koi_agent.core.instance import Instance, copied
 from koi_agent.core.key import Key
 from koi_agent.core.ownership import Ownership, in_place_of
-from koi_agent.core.reports import difference, is_same
-from koi_agent.core.status import StatusTable
+from koi_agent.core.reports import difference, is_same, merged
 
 Ids = dict[str, Instance]
 
@@ -54,7 +55,7 @@ class Registry:
         self._backends = {n: BackendStatus(name=n, kind=kind) for n, kind in backends.items()}
         self._visible: dict[Key, Instance] = {}
         self._ownership = Ownership()
-        self._status = StatusTable()
+        self._checks = CheckTable()
 
     @property
     def visible(self) -> Mapping[Key, Instance]:
@@ -69,12 +70,12 @@ class Registry:
     @property
     def checks(self) -> Mapping[Key, CheckStatus]:
         """The status of each health check."""
-        return self._status.checks
+        return self._checks.all
 
     @property
     def check_counts(self) -> Mapping[str, int]:
         """The number of checks that ran, by ``success`` and ``failure``."""
-        return self._status.check_counts
+        return self._checks.counts
 
     def contradiction(self) -> str:
         """Return an inconsistency, which is a bug; an empty string if all is consistent."""
@@ -177,8 +178,7 @@ class Registry:
         known = self._tracked[reported.backend].get(reported.id)
         if known and not known.stale and is_same(known, reported):
             return set()
-        first = known.discovered_at if known else now
-        instance = copied(reported, discovered_at=first, stale=False)
+        instance = merged(known, reported) if known else copied(reported, discovered_at=now)
         self._tracked[reported.backend][reported.id] = instance
         return {instance.key, *self._ownership.put(instance)}
 
@@ -186,7 +186,12 @@ class Registry:
         """Store a result for a visible instance; drop one that arrives after the instance ended."""
         if result.key not in self._visible:
             return []
-        self._status.put(result)
+        match result:
+            case Announced(key, announcements):
+                held = self._tracked[key.backend]
+                held[key.id] = copied(held[key.id], announcements=announcements)
+            case Checked():
+                self._checks.put(result)
         return self._refresh([result.key], "")
 
     def _untrack(self, backend: str, id_: str) -> set[Key]:
@@ -257,8 +262,10 @@ class Registry:
             case None, Instance() as started:
                 return [Started(started), *self._count(started.backend, 1)]
             case Instance() as stopped, None:
-                self._status.drop(stopped.key)
-                hidden = stopped.id in self._tracked[stopped.backend]
+                self._checks.drop(stopped.key)
+                held = self._tracked[stopped.backend]
+                if hidden := held.get(stopped.id):
+                    held[stopped.id] = copied(hidden, announcements=())
                 why = GoneReason.CLAIMED if hidden else reason
                 return [Stopped(stopped, why), *self._count(stopped.backend, -1)]
             case Instance() as before, Instance() as after:
@@ -277,7 +284,7 @@ class Registry:
             return None
         if unit := self._ownership.unit_of(instance):
             instance = in_place_of(self._tracked[unit.backend][unit.id], instance)
-        return self._status.apply_to(instance)
+        return self._checks.apply_to(instance)
 
     def _is_awaited(self, instance: Instance) -> bool:
         """Return True while a backend of the kind that the instance waits for may claim it."""

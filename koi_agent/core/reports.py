@@ -1,9 +1,9 @@
-"""Compares what a backend reports of an instance with what is held of it."""
+"""Compares what a backend reports of an instance with what is held of it, and merges the two."""
 
 from dataclasses import fields
 from operator import attrgetter
 
-from koi_agent.core.instance import Instance
+from koi_agent.core.instance import Instance, copied
 
 _SET_BY_REGISTRY = {"discovered_at", "stale", "announcements", "checked"}
 _REPORTED = attrgetter(
@@ -15,6 +15,16 @@ _REPORTED = attrgetter(
 def is_same(held: Instance, reported: Instance) -> bool:
     """Return True if a report has nothing new, except that a stale instance is not stale."""
     return bool(_REPORTED(held) == _REPORTED(reported))
+
+
+def merged(held: Instance, reported: Instance) -> Instance:
+    """Return a report with what is held of the instance besides."""
+    return copied(
+        reported,
+        key=held.key,  # equal, and one object for all that keep it
+        discovered_at=held.discovered_at,
+        announcements=held.announcements,
+    )
 
 
 def difference(held: Instance | None, listed: Instance | None) -> str:

@@ -120,7 +120,9 @@ class ContainerGroups:
 def group_of_process(pid: int, processes: Path = Path("/proc")) -> str:
     """Return the control group of a process, "" if it is gone or hidden (ProtectProc=)."""
     try:
-        text = (processes / str(pid) / "cgroup").read_text("utf-8", "replace")
+        # Path.read_text takes three times as long, and each run of a container needs this.
+        with open(f"{processes}/{pid}/cgroup", "rb", buffering=0) as file:  # noqa: PTH123
+            text = file.read().decode("utf-8", "replace")
     except OSError:
         return ""
     found = _OWN_LINE.search(text)
@@ -170,7 +172,4 @@ def _names(directory: str) -> list[str]:
 
 
 def _is_directory(path: str) -> bool:
-    try:
-        return Path(path).is_dir()
-    except ValueError:
-        return False
+    return os.path.isdir(path)  # noqa: PTH112  # Path.is_dir takes three times as long

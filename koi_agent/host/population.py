@@ -30,8 +30,7 @@ class PopulationWatch:
     def follow(self, owner: str, control_group: str, *, run: str) -> None:
         """Watch the control group of an owner; with another ``run``, forget the earlier group."""
         if self._runs.get(owner) != run:
-            self._files.pop(owner, None)
-            self._runs[owner] = run
+            self.forget(owner)
         file = f"{self._root}/{control_group.strip('/')}/cgroup.events"
         if self._files.get(owner) == file:
             return  # watched already
@@ -44,6 +43,7 @@ class PopulationWatch:
             log.debug("%.12s: %s: not watched: %s", owner, file, error.strerror)
             return
         self._files[owner] = file
+        self._runs[owner] = run
         self._watches[watch] = owner
         self._changed.set()
 

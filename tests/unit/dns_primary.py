@@ -30,7 +30,7 @@ class MemoryPrimary:
         self.unreadable: set[str] = set()
         """Names about which it does not answer."""
         self.full: set[tuple[str, str]] = set()
-        """Sets that get no more records: updates that add one fail with SERVFAIL."""
+        """Sets that are full: updates that add a record fail with SERVFAIL."""
         self.asked = 0
         self.number = 1
         self.fails_after = -1

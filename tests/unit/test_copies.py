@@ -26,3 +26,12 @@ def test_an_unknown_field_is_an_error() -> None:
     one = Instance(id="a", name="web", backend="docker", state=InstanceState.RUNNING)
     with pytest.raises(KeyError):
         copied(one, colour="red")
+
+
+@given(INSTANCES, INSTANCES)
+def test_equal_fields_are_shared_with_a_known_value(value: Instance, known: Instance) -> None:
+    shared = copied.sharing(value, known)
+    assert shared == value
+    for field in fields(Instance):
+        before, now = getattr(known, field.name), getattr(shared, field.name)
+        assert now is before or now != before

@@ -361,6 +361,20 @@ def test_a_container_in_a_network_that_is_gone_has_no_address(joined: Engine) ->
     assert joined.seen.id == WEB
 
 
+async def test_each_id_wakes_a_worker_that_waits() -> None:
+    queue = InspectQueue()
+    async with asyncio.TaskGroup() as group:
+        workers = [group.create_task(queue.get()) for _ in range(3)]
+        await asyncio.sleep(0)
+        queue.put("a", urgent=True)
+        await asyncio.sleep(0.01)
+        assert [one.result() for one in workers if one.done()] == ["a"]
+        queue.put("b", urgent=False)
+        queue.put("b", urgent=False)
+        queue.put("c", urgent=False)
+    assert sorted(one.result() for one in workers) == ["a", "b", "c"]
+
+
 def test_an_inspection_older_than_an_event_is_repeated() -> None:
     queue = InspectQueue()
     queue.put(WEB, urgent=True)

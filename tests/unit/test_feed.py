@@ -287,6 +287,42 @@ def test_interrupted_records_are_put_again_even_if_they_are_the_same() -> None:
     run_feed(steps)
 
 
+class Unreachable(FakeProvider):
+    """A provider that no attempt reaches; ``reason`` is why."""
+
+    reason = "no answer"
+
+    @asynccontextmanager
+    async def session(self, report: Report) -> AsyncIterator["FakeProvider"]:
+        self.sessions += 1
+        if self.reason:
+            raise ProviderLost(self.reason)
+        yield self
+
+
+def test_status_is_reported_again_only_when_the_reason_changes() -> None:
+    async def steps() -> None:
+        provider = Unreachable()
+        changed: list[str] = []
+        feed = Feed("test", provider, lambda owner: changed.append(owner.id))
+        async with asyncio.TaskGroup() as group:
+            feeding = group.create_task(feed.run())
+            want(feed, {"a": records("a"), "b": records("b")})
+            await asyncio.sleep(1)
+            assert status(feed, "a") == ("wanted", "no answer")
+            changed.clear()
+            await asyncio.sleep(60)
+            assert provider.sessions > 5
+            assert changed == []
+            provider.reason = "refused"
+            await asyncio.sleep(60)
+            assert changed == ["a", "b"]
+            assert status(feed, "a") == ("wanted", "refused")
+            feeding.cancel()
+
+    run(steps())
+
+
 def act(feed: Feed, provider: FakeProvider, what: str, value: object) -> None:
     match what, value:
         case "fail next", str(id_):

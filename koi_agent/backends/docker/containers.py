@@ -7,13 +7,20 @@ that never change in a container's life are kept once they are known.
 
 import re
 from dataclasses import field, replace
+from sys import intern
 from typing import Final
 
 from koi_agent.backends.docker.events import Event, signal_number
 from koi_agent.backends.docker.health import health_from_inspection, health_from_status
 from koi_agent.backends.docker.kinds import Kind
 from koi_agent.backends.docker.labels import ContainerLabels, check_name, parse_labels
-from koi_agent.backends.docker.ports import Ports, PortSet, ports_from_inspection, ports_from_list
+from koi_agent.backends.docker.ports import (
+    NO_PORTS,
+    Ports,
+    PortSet,
+    ports_from_inspection,
+    ports_from_list,
+)
 from koi_agent.backends.http_engine.json_fields import (
     JSONObject,
     as_object,
@@ -25,6 +32,7 @@ from koi_agent.backends.http_engine.json_fields import (
     get_strs,
     get_time,
 )
+from koi_agent.core.copies import Copier
 from koi_agent.core.errors import BadInput
 from koi_agent.core.frozen import frozen
 from koi_agent.core.instance import Health, InstanceState, PortMapping
@@ -85,12 +93,16 @@ class Container:
     health_detail: str = ""
     network: str = ""
     ports: tuple[PortMapping, ...] = ()
-    exposed: PortSet = frozenset()
+    exposed: PortSet = NO_PORTS
     unsupported_ports: tuple[str, ...] = ()
     ips: tuple[str, ...] = ()
     created_at: int = 0
     labels: ContainerLabels = field(default_factory=ContainerLabels)
     inspected: Inspected | None = None
+
+
+copied: Final = Copier(Container)
+"""Returns a copy of a container with some fields changed."""
 
 
 def container_from_list(value: object, kind: Kind, known: Container | None) -> Container:
@@ -132,7 +144,7 @@ def with_last_run(now: Container, last: Container | None) -> Container:
     """
     if now.state is not InstanceState.RESTARTING or last is None:
         return now
-    return replace(now, ports=last.ports or now.ports, ips=last.ips or now.ips)
+    return copied(now, ports=last.ports or now.ports, ips=last.ips or now.ips)
 
 
 def _first_known(
@@ -145,7 +157,7 @@ def _first_known(
     return Container(
         id=id_,
         name="",
-        image=from_event.image if from_event else printable(get_str(record, "Image"), 512),
+        image=from_event.image if from_event else _image(get_str(record, "Image")),
         state=InstanceState.UNKNOWN,
         health=from_event.health if from_event else Health.NONE,
         health_detail=from_event.health_detail if from_event else "",
@@ -174,11 +186,10 @@ def container_from_inspection(
     health, health_detail = health_from_inspection(
         get_object(state, "Health") or get_object(state, "Healthcheck")
     )
-    image = get_str(config, "Image") or get_str(record, "ImageName")
     return Container(
         id=id_,
         name=shown_name(get_str(record, "Name"), id_),
-        image=printable(image, 512),
+        image=_image(get_str(config, "Image") or get_str(record, "ImageName")),
         state=_state(status),
         status=status,
         health=health,
@@ -229,7 +240,7 @@ def container_from_start(event: Event, kind: Kind) -> Container:
     return Container(
         id=event.id,
         name=shown_name(event.name, event.id),
-        image=printable(event.image, 512),
+        image=_image(event.image),
         state=InstanceState.RUNNING,
         status="running",
         created_at=event.time // 1_000_000_000 * 1_000_000,
@@ -237,25 +248,10 @@ def container_from_start(event: Event, kind: Kind) -> Container:
     )
 
 
-def is_new_run(before: Container, now: Container, *, has_ended: bool) -> bool:
-    """Return True if a container was stopped and started again without events.
-
-    ``has_ended`` is True if an event reported an end. A restart by the engine itself continues
-    the run.
-    """
-    then, inspected = before.inspected, now.inspected
-    if inspected is None or (then is None and not has_ended):
-        return False
-    if then and then.started_at == inspected.started_at:
-        return False
-    restarts = then.restart_count if then else 0
-    return before.state is not InstanceState.RESTARTING and inspected.restart_count <= restarts
-
-
 def _name_in_list(record: JSONObject, id_: str) -> str:
     """Return the container's own name; links give it further names, below other containers."""
-    names = sorted(get_strs(record, "Names"), key=lambda name: (name.count("/"), name))
-    return shown_name(names[0] if names else "", id_)
+    names = get_strs(record, "Names")
+    return shown_name(min(names, key=lambda name: (name.count("/"), name), default=""), id_)
 
 
 def shown_name(name: str, id_: str) -> str:
@@ -267,11 +263,16 @@ def shown_name(name: str, id_: str) -> str:
         return id_[:12]
 
 
+def _image(name: str) -> str:
+    """Return the name of an image, of which thousands of containers share one object."""
+    return intern(printable(name, 512))
+
+
 def _status(record: JSONObject, key: str) -> str:
     status = printable(get_str(record, key).lower(), 40)
     if not status:
         raise BadInput(f"{key}: no state")
-    return status
+    return intern(status)
 
 
 def _state(status: str) -> InstanceState:

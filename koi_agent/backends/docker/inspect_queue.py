@@ -17,7 +17,7 @@ class InspectQueue:
         self._later: deque[str] = deque()
         self._pending: dict[str, bool] = {}  # whether it is urgent
         self._running: dict[str, bool] = {}  # whether it is outdated already
-        self._filled = asyncio.Event()
+        self._waiting: deque[asyncio.Future[None]] = deque()
         self._timers: set[asyncio.TimerHandle] = set()
 
     def close(self) -> None:
@@ -48,7 +48,15 @@ class InspectQueue:
         elif id_ not in self._pending:
             self._pending[id_] = False
             self._later.append(id_)
-        self._filled.set()
+        self._wake_one()
+
+    def _wake_one(self) -> None:
+        """Wake one worker: an event would wake all of them for each id."""
+        while self._waiting:
+            woken = self._waiting.popleft()
+            if not woken.done():
+                woken.set_result(None)
+                return
 
     def outdate(self, id_: str) -> None:
         """Mark a running inspection of this container, if there is one, as outdated."""
@@ -63,8 +71,9 @@ class InspectQueue:
     async def get(self) -> str:
         """Wait for the next id; ``finish`` must follow."""
         while (id_ := self.get_nowait()) is None:
-            self._filled.clear()
-            await self._filled.wait()
+            woken = asyncio.get_running_loop().create_future()
+            self._waiting.append(woken)
+            await woken
         return id_
 
     def get_nowait(self) -> str | None:

@@ -11,6 +11,7 @@ from koi_agent.backends.docker.containers import (
     Container,
     Inspected,
     container_from_inspection,
+    copied,
 )
 from koi_agent.backends.docker.images import Images, own_labels
 from koi_agent.backends.docker.inspect_queue import InspectQueue
@@ -104,7 +105,7 @@ class Inspector:
         is_suspect = id_ in self._suspects or id_ in self.dead
         self._suspects.discard(id_)
         self.dead.discard(id_)
-        if container and self._has_no_process(container):
+        if container and self._has_no_process(id_, container):
             if is_suspect:
                 self.dead.add(id_)
                 self._tracker.found_dead(id_, container.status)
@@ -112,14 +113,14 @@ class Inspector:
             self.emptied(id_)
         self._tracker.apply_inspection(id_, container, asyncio.get_running_loop().time())
 
-    def _has_no_process(self, container: Container) -> bool:
+    def _has_no_process(self, id_: str, container: Container) -> bool:
         """Return True if a container that should have a process has none."""
         inspected = container.inspected
         if inspected is None or container.state not in HAS_PROCESSES:
-            self.population.forget(container.id)
+            self.population.forget(id_)
             return False
-        self.population.follow(container.id, inspected.control_group, run=inspected.started_at)
-        return self.population.is_empty(container.id)
+        self.population.follow(id_, inspected.control_group, run=inspected.started_at)
+        return self.population.is_empty(id_)
 
     async def _inspect(self, id_: str) -> Container | None:
         """Return the container, or None if it is gone; raise ``BadInput`` or ``BackendLost``."""
@@ -173,7 +174,7 @@ class Inspector:
             pid, named = inspected.main_pid, inspected.control_group
             group = await self._groups.find(container.id, pid, named=named)
         complete = replace(inspected, control_group=group, ingress=ingress)
-        return replace(container, inspected=complete)
+        return copied(container, inspected=complete)
 
 
 def _same_run(one: Inspected, other: Inspected) -> bool:

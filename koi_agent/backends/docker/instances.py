@@ -73,7 +73,9 @@ def _ports(
         seen = {(port.container_port, port.protocol) for port in host_ports}
         return tuple(sorted([*host_ports, *declared(metadata, seen)]))
     published = _published(container, network)
-    return tuple(sorted([*published, *unpublished(published, container.exposed, metadata)]))
+    others = [*unpublished(published, container.exposed, metadata)]
+    # The container's own tuple, which is sorted, is not copied for each instance.
+    return tuple(sorted([*published, *others])) if others else published
 
 
 def _ingress(container: Container) -> tuple[PortMapping, ...]:
@@ -81,7 +83,7 @@ def _ingress(container: Container) -> tuple[PortMapping, ...]:
 
 
 def _published(container: Container, network: Network) -> tuple[PortMapping, ...]:
-    """Return the published ports that a container serves, by itself or for the network's owner.
+    """Return the sorted ports that a container serves, by itself or for the network's owner.
 
     Image and metadata name the ports of a container. Without them, any port may be its own.
     """
@@ -89,7 +91,8 @@ def _published(container: Container, network: Network) -> tuple[PortMapping, ...
         return ()
     if network.owner is None or network.owner.id == container.id:
         # Podman's inspection has the ports that the owner publishes.
-        return (*container.ports, *_ingress(container))
+        ingress = _ingress(container)
+        return tuple(sorted([*container.ports, *ingress])) if ingress else container.ports
     own = container.exposed | ports_in_metadata(container.labels.metadata)
     ports = network.owner.ports
     return tuple(p for p in ports if not own or (p.container_port, p.protocol) in own)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import field
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from koi_agent.backends.docker.kinds import Kind
@@ -83,9 +84,15 @@ def parse_labels(
         one_off=one_off,
         swarm_service=swarm if _SWARM_ID.fullmatch(swarm) else "",
         unit=unit if _UNIT.fullmatch(unit) else "",
-        metadata=from_labels(texts, shorthand(environment)),
+        metadata=_shared(from_labels(texts, shorthand(environment))),
         notes=tuple(notes),
     )
+
+
+@lru_cache(maxsize=1024)
+def _shared(metadata: KoiMetadata) -> KoiMetadata:
+    """Return one object for equal metadata, as thousands of containers may have."""
+    return metadata
 
 
 class _Names(NamedTuple):

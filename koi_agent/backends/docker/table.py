@@ -1,9 +1,8 @@
 """The containers of one engine that run, and what is published of them."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 
-from koi_agent.backends.docker.containers import Container, Inspected
+from koi_agent.backends.docker.containers import Container, Inspected, copied
 from koi_agent.backends.docker.images import without_metadata
 from koi_agent.backends.docker.instances import instance_of
 from koi_agent.backends.docker.listeners import HostPorts
@@ -53,8 +52,10 @@ class ContainerTable:
     def store(self, container: Container) -> None:
         """Store a container, new or changed, without delivering it."""
         if container.inspected is None and not self._image_labels:
-            container = replace(container, labels=without_metadata(container.labels))
+            container = copied(container, labels=without_metadata(container.labels))
         before = self.containers.get(container.id)
+        if before:
+            container = copied.sharing(container, before)
         self.containers[container.id] = container
         if before and before.network != container.network:
             self._networks.drop(before)

@@ -6,13 +6,12 @@ the container is inspected.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Set
-from dataclasses import replace
 from typing import Final
 
 from koi_agent.backends.docker.containers import (
     Container,
     container_from_start,
-    is_new_run,
+    copied,
     shown_name,
     with_last_run,
 )
@@ -113,7 +112,7 @@ class Tracker:
         """Publish that a container is stopping, if it was sent a signal that ends it."""
         container = self._containers.get(event.id) if self._kind.kill_names_signal else None
         if container and event.signal and event.signal in FATAL | {_stop_signal(container)}:
-            self._table.publish(replace(container, status=STOPPING))
+            self._table.publish(copied(container, status=STOPPING))
             self._queue.put_after(self._tunables.stop_check, event.id, self._is_stopping)
 
     def _is_stopping(self, id_: str) -> bool:
@@ -128,12 +127,12 @@ class Tracker:
 
     def _set_state(self, id_: str, state: InstanceState) -> None:
         if container := self._containers.get(id_):
-            self._table.publish(replace(container, state=state, status=str(state)))
+            self._table.publish(copied(container, state=state, status=str(state)))
 
     def _on_rename(self, event: Event) -> None:
         container = self._containers.get(event.id)
         if container and event.name:
-            self._table.publish(replace(container, name=shown_name(event.name, event.id)))
+            self._table.publish(copied(container, name=shown_name(event.name, event.id)))
 
     def _on_health_status(self, event: Event) -> None:
         """Apply the health in the event. Why it is bad is only in an inspection."""
@@ -141,7 +140,7 @@ class Tracker:
         if container and event.health in (None, Health.UNHEALTHY):
             self._inspect(event)
         if container and event.health and event.health is not container.health:
-            self._table.publish(replace(container, health=event.health, health_detail=""))
+            self._table.publish(copied(container, health=event.health, health_detail=""))
 
     def _on_restart(self, event: Event) -> None:
         """Publish that Podman restarts a container by itself.
@@ -176,7 +175,7 @@ class Tracker:
         self._restarting.discard(id_)
         self._starting.pop(id_, None)
         self._reasons.pop(id_, None)
-        if before and is_new_run(before, container, has_ended=id_ in self._ended):
+        if before and _is_new_run(before, container, has_ended=id_ in self._ended):
             self._remove(id_, "restarted")
         self._ended.discard(id_)
         self._table.publish(with_last_run(container, before))
@@ -214,7 +213,7 @@ class Tracker:
             before = self._containers.get(container.id)
             # A list does not show that a container was sent its stop signal.
             is_stopping = before and before.status == STOPPING and container.status == "running"
-            self._table.store(replace(container, status=STOPPING) if is_stopping else container)
+            self._table.store(copied(container, status=STOPPING) if is_stopping else container)
 
     def close(self) -> None:
         """Remove ended containers without an inspection.
@@ -239,6 +238,21 @@ class Tracker:
         self._reasons.pop(id_, None)
         self._restarting.discard(id_)
         self._ended.discard(id_)
+
+
+def _is_new_run(before: Container, now: Container, *, has_ended: bool) -> bool:
+    """Return True if a container was stopped and started again without events.
+
+    ``has_ended`` is True if an event reported an end. A restart by the engine itself continues
+    the run.
+    """
+    then, inspected = before.inspected, now.inspected
+    if inspected is None or (then is None and not has_ended):
+        return False
+    if then and then.started_at == inspected.started_at:
+        return False
+    restarts = then.restart_count if then else 0
+    return before.state is not InstanceState.RESTARTING and inspected.restart_count <= restarts
 
 
 def _end_of(container: Container) -> str:

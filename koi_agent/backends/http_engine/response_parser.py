@@ -13,7 +13,7 @@ _STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: |$)")
 _LENGTH: Final = re.compile(rb"[0-9]{1,15}")
 _CHUNK_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?")
 
-_Step = Callable[[], bool]
+_Step = Callable[["ResponseParser"], bool]
 
 
 class ResponseParser:
@@ -33,12 +33,13 @@ class ResponseParser:
         self._received = 0
         self._missing = 0
         self._ends_with_connection = False
-        self._step: _Step = self._read_head
+        # A bound method would refer to the parser, which only the garbage collector could free.
+        self._step: _Step = ResponseParser._read_head
 
     def feed(self, data: bytes) -> None:
         """Parse more bytes; raise ``StreamError`` for what is not HTTP, or too long."""
         self._data += data
-        while not self.is_complete and self._step():
+        while not self.is_complete and self._step(self):
             pass
         if self.is_complete and self._data:
             self.is_last = True
@@ -80,15 +81,15 @@ class ResponseParser:
         if coding := fields.get(b"transfer-encoding"):
             if coding.lower() != b"chunked" or length is not None:
                 raise StreamError("the response has an unknown transfer coding")
-            self._step = self._read_chunk_size
+            self._step = ResponseParser._read_chunk_size
         elif length is not None:
             if not _LENGTH.fullmatch(length):
                 raise StreamError("the response has no valid length")
             self._expect(int(length))
-            self._step = self._read_sized
+            self._step = ResponseParser._read_sized
         else:
             self.is_last = self._ends_with_connection = True
-            self._step = self._read_to_end
+            self._step = ResponseParser._read_to_end
 
     def _expect(self, size: int) -> None:
         """Expect so many more bytes of the body."""
@@ -123,7 +124,7 @@ class ResponseParser:
             raise StreamError("the response has a chunk without a size")
         self._expect(int(found[1], 16))
         del self._data[: end + 2]
-        self._step = self._read_chunk if self._missing else self._read_trailer
+        self._step = ResponseParser._read_chunk if self._missing else ResponseParser._read_trailer
         return True
 
     def _read_chunk(self) -> bool:
@@ -132,7 +133,7 @@ class ResponseParser:
         if self._data[:2] != b"\r\n":
             raise StreamError("the response has a chunk of another size")
         del self._data[:2]
-        self._step = self._read_chunk_size
+        self._step = ResponseParser._read_chunk_size
         return True
 
     def _read_trailer(self) -> bool:

@@ -13,7 +13,7 @@ from koi_agent.core.key import Key
 from koi_agent.core.metadata import service_types
 from koi_agent.core.metadata.txt import merge_txt
 from koi_agent.core.plan.records import Decision, Subject
-from koi_agent.core.plan.requests import Award, Policy, Requests, hold_of
+from koi_agent.core.plan.requests import Award, Policy, Requests
 from koi_agent.core.reach.addresses import parse
 from koi_agent.core.reach.local import NotFromHere, targets
 from koi_agent.core.reach.model import Endpoint, Reachability, places, reachability
@@ -63,17 +63,16 @@ class NameRequest:
 
 def requests_of(instance: Instance, policy: Policy, domains: Domains) -> Requests:
     """Return the requests of an instance that has opted in."""
-    hold = hold_of(instance, policy)
     try:
         name = full_name(instance, domains, policy)
     except BadInput as bad:
-        return Requests(decisions=(_decision(RecordState.REFUSED, str(bad)),), hold=hold)
+        return Requests(decisions=(_decision(RecordState.REFUSED, str(bad)),))
     reach = reachability(instance, policy.network)
     kept = _kept(reach.endpoints)
     addresses = _sorted(one for endpoint in kept for one in _addresses(endpoint, policy.network))
     local = () if addresses else _sorted(_local_addresses(instance, policy.network))
     if not addresses and not local:
-        return Requests(decisions=(_nowhere(reach, policy.network),), hold=hold)
+        return Requests(decisions=(_nowhere(reach, policy.network),))
     services = tuple(sorted(_services(instance, kept))) if addresses else ()
     too_long = {one for one in services if _is_too_long(one, name, domains)}
     request = NameRequest(
@@ -85,7 +84,7 @@ def requests_of(instance: Instance, policy: Policy, domains: Domains) -> Request
         services=tuple(one for one in services if one not in too_long),
     )
     decisions = tuple(_refused_service(one) for one in services if one in too_long)
-    return Requests(requests=(request,), decisions=decisions, hold=hold)
+    return Requests(requests=(request,), decisions=decisions)
 
 
 def _is_too_long(service: Service, name: str, domains: Domains) -> bool:
@@ -123,7 +122,7 @@ def _nowhere(reach: Reachability, network: HostNetwork) -> Decision:
 def _family(instance: Instance) -> tuple[str, ...]:
     """Return what the replicas of one service of a project have in common."""
     replicas = (instance.backend, instance.project, instance.name)
-    return replicas if instance.project else tuple(instance.key)
+    return replicas if instance.project else instance.key
 
 
 def _kept(endpoints: Sequence[Endpoint]) -> Sequence[Endpoint]:

@@ -7,7 +7,15 @@ from koi_agent.capabilities.dns.requests import NameRequest, requests_of
 from koi_agent.core.frozen import frozen
 from koi_agent.core.instance import Instance
 from koi_agent.core.key import Key
-from koi_agent.core.plan.requests import NO_REQUESTS, Award, Contender, Policy, Requests
+from koi_agent.core.plan.requests import (
+    NO_REQUESTS,
+    Award,
+    Contender,
+    Hold,
+    Policy,
+    Requests,
+    hold_of,
+)
 
 
 @frozen()
@@ -24,6 +32,10 @@ class DnsRules:
         if not self.enabled or opted_out or not self.policy.admits(instance):
             return NO_REQUESTS
         return requests_of(instance, self.policy, self.domains)
+
+    def hold(self, instance: Instance) -> Hold | None:
+        """Return the hold that all capabilities share."""
+        return hold_of(instance, self.policy)
 
     def award(self, contenders: Sequence[Contender]) -> Iterable[Award]:
         """Assign a name to the first contender and to the replicas of the same project."""

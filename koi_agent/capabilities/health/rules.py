@@ -34,16 +34,15 @@ class HealthRules:
         """Return the check of an instance, or the reason why it has no check."""
         if not self.enabled or not self.policy.admits(instance):
             return NO_REQUESTS
-        hold = self._hold(instance)
         try:
             check = check_of(instance, self.defaults, self.policy.network)
         except BadInput as bad:
-            return Requests(decisions=(_no_check(instance, str(bad)),), hold=hold)
+            return Requests(decisions=(_no_check(instance, str(bad)),))
         if check is None:
             return NO_REQUESTS
         if check.kind is CheckKind.HTTP:
             check = replace(check, host=self._host(instance))
-        return Requests(requests=(check,), hold=hold)
+        return Requests(requests=(check,))
 
     def _host(self, instance: Instance) -> str:
         """Return the host name by which others request the instance, "" if it has none."""
@@ -57,7 +56,7 @@ class HealthRules:
         except BadInput:
             return ""
 
-    def _hold(self, instance: Instance) -> Hold | None:
+    def hold(self, instance: Instance) -> Hold | None:
         """Return the hold. An unhealthy instance is still checked, because it may recover."""
         hold = hold_of(instance, self.policy)
         return None if hold and hold.kind is HoldKind.UNHEALTHY else hold

@@ -1,6 +1,7 @@
 """The requests of an instance to mDNS: a service for each endpoint, and a host name."""
 
 from collections.abc import Hashable, Iterator, Sequence
+from sys import intern
 from typing import Final
 
 from koi_agent.capabilities.mdns import service_names
@@ -13,7 +14,7 @@ from koi_agent.core.metadata import service_types
 from koi_agent.core.metadata.txt import Txt, merge_txt
 from koi_agent.core.plan.host_names import host_name
 from koi_agent.core.plan.records import Decision, Subject
-from koi_agent.core.plan.requests import Award, Policy, Request, Requests, hold_of
+from koi_agent.core.plan.requests import Award, Policy, Request, Requests
 from koi_agent.core.reach.addresses import Family
 from koi_agent.core.reach.model import Endpoint, Unreachable, reachability
 
@@ -145,7 +146,6 @@ class _Reading:
         return Requests(
             requests=(*services, *self._host(reachable, unreachable)),
             decisions=tuple(self._decisions),
-            hold=hold_of(self._instance, self._policy),
         )
 
     def _refuse(self, subject: Subject, about: str, reason: str) -> None:
@@ -165,7 +165,7 @@ class _Reading:
 
     def _service(self, endpoint: Endpoint) -> Iterator[ServiceRequest]:
         metadata = self._instance.metadata
-        about = f"port {endpoint.inside}/{endpoint.protocol}"
+        about = intern(f"port {endpoint.inside}/{endpoint.protocol}")  # thousands have the same
         of_port = dict(metadata.ports).get((endpoint.inside, endpoint.protocol), PortMetadata())
         try:
             name = self._name(of_port, about)
@@ -227,7 +227,7 @@ class _Reading:
 def _family(instance: Instance) -> tuple[str, ...]:
     """Return what the replicas of one service of a project have in common."""
     replicas = (instance.backend, instance.project, instance.name)
-    return replicas if instance.project else tuple(instance.key)
+    return replicas if instance.project else instance.key
 
 
 def _host_request(name: str, family: tuple[str, ...], reachable: Sequence[Endpoint]) -> HostRequest:

@@ -14,7 +14,15 @@ from koi_agent.core.frozen import frozen
 from koi_agent.core.instance import Instance
 from koi_agent.core.key import Key
 from koi_agent.core.metadata import names
-from koi_agent.core.plan.requests import NO_REQUESTS, Award, Contender, Policy, Requests
+from koi_agent.core.plan.requests import (
+    NO_REQUESTS,
+    Award,
+    Contender,
+    Hold,
+    Policy,
+    Requests,
+    hold_of,
+)
 
 
 @frozen()
@@ -28,6 +36,10 @@ class MdnsRules:
         if not self.policy.admits(instance) or instance.metadata.mdns_enable is False:
             return NO_REQUESTS
         return requests_of(instance, self.policy)
+
+    def hold(self, instance: Instance) -> Hold | None:
+        """Return the hold that all capabilities share."""
+        return hold_of(instance, self.policy)
 
     def award(self, contenders: Sequence[Contender]) -> Iterable[Award]:
         """Assign the names of a contest, first come, first served."""

@@ -41,6 +41,7 @@ _Values = Mapping[KeyTarget, _Accepted]
 _Port = tuple[int, Protocol]
 _Ports = tuple[tuple[_Port, PortMetadata], ...]
 
+_NOTHING = KoiMetadata()
 _PLAIN_FIELDS = KoiMetadata.__dataclass_fields__.keys() - {
     "enable",
     "enabled_by",
@@ -60,7 +61,8 @@ def from_labels(labels: Mapping[str, str], environment: Mapping[str, str]) -> Ko
     metadata = _parse(LABEL, prefixed(LABEL, labels), variable_of(environment))
     if metadata.enable is False:
         return metadata
-    return merge(metadata, from_proxy_labels(labels, metadata))
+    weaker = from_proxy_labels(labels, metadata)
+    return metadata if weaker == _NOTHING else merge(metadata, weaker)
 
 
 def from_incus_config(config: Mapping[str, str]) -> KoiMetadata:

@@ -21,9 +21,10 @@ from koi_agent.core.plan.requests import (
     NO_REQUESTS,
     Award,
     Contender,
+    Hold,
     Request,
     Rules,
-    considered,
+    requested,
 )
 
 
@@ -63,17 +64,27 @@ class Planner:
     def put(self, instance: Instance) -> None:
         """Add or replace an instance."""
         known = self._entries.get(instance.key)
-        if known and known.still_holds(instance, self.rules):
+        if known and known.follows_from(instance, self.rules):
+            self._hold(known, self.rules.hold(instance))
             return
         self.drop(instance.key)
         entry = _Entry(instance, self.rules)
         if entry.is_empty:
             return
         self._entries[entry.key] = entry
+        alone = (entry.key,)
         for contest in entry.contests:
-            self._contenders[contest] = (*self._contenders.get(contest, ()), entry.key)
+            others = self._contenders.get(contest)
+            self._contenders[contest] = (*others, entry.key) if others else alone
         self._open_contests.update(entry.contests)
         self._changed.add(entry.key)
+
+    def _hold(self, entry: "_Entry", hold: Hold | None) -> None:
+        """Hold the requests of an entry, or end that."""
+        if entry.hold != hold:
+            entry.hold = hold
+            self._open_contests.update(entry.contests)
+            self._changed.add(entry.key)
 
     def drop(self, key: Key) -> None:
         """Remove an instance."""
@@ -157,16 +168,20 @@ class _Slot(NamedTuple):
 
 
 class _Entry:
-    """The requests of one instance and their awards."""
+    """The requests of one instance and their awards, and the hold on them."""
 
-    __slots__ = ("_considered", "_made", "_rules", "awards", "contests", "key", "name", "rank")
+    __slots__ = (
+        *("_made", "_requested", "_rules"),
+        *("awards", "contests", "hold", "key", "name", "rank"),
+    )
 
     def __init__(self, instance: Instance, rules: Rules) -> None:
         created = instance.created_at if instance.traits.has_creation_time else 0
         self.key = instance.key
         self.rank = instance.one_off, created, instance.backend, instance.id
         self.name = instance.name
-        self._considered = considered(instance)
+        self.hold = rules.hold(instance)
+        self._requested = requested(instance)
         self._rules = rules
         self._made = rules.requests(instance)
         contests = (one.contest for one in self.requests if one.contest is not None)
@@ -182,16 +197,16 @@ class _Entry:
     @property
     def is_held(self) -> bool:
         """True if all requests of the instance are held."""
-        return self._made.hold is not None
+        return self.hold is not None
 
     @property
     def is_empty(self) -> bool:
         """True if the instance requests nothing and there is nothing to explain."""
         return self._made is NO_REQUESTS
 
-    def still_holds(self, instance: Instance, rules: Rules) -> bool:
+    def follows_from(self, instance: Instance, rules: Rules) -> bool:
         """Return True if these requests are also those of ``instance`` under ``rules``."""
-        return self._rules is rules and bool(self._considered == considered(instance))
+        return self._rules is rules and bool(self._requested == requested(instance))
 
     def numbers(self, contest: Hashable) -> Iterator[int]:
         """Yield the positions of the requests in a contest."""
@@ -199,7 +214,7 @@ class _Entry:
 
     def planned(self) -> Planned:
         """Build records and decisions from the awards."""
-        hold = self._made.hold
+        hold = self.hold
         pairs = [(r, award) for r, award in zip(self.requests, self.awards, strict=True) if award]
         decided = [r.decision(award) for r, award in pairs]
         if hold is None:

@@ -8,7 +8,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import field
 from enum import Enum, auto
 from operator import attrgetter
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from koi_agent.core.frozen import frozen
 from koi_agent.core.instance import EnabledBy, Instance, InstanceState
@@ -115,11 +115,10 @@ class Request(Protocol):
 
 @frozen(kw_only=True)
 class Requests:
-    """All requests of an instance, decisions that are final already, and the hold on them."""
+    """All requests of an instance, and decisions that are final already."""
 
     requests: tuple[Request, ...] = ()
     decisions: tuple[Decision, ...] = ()
-    hold: Hold | None = None
 
 
 NO_REQUESTS = Requests()
@@ -139,25 +138,24 @@ class Rules(Protocol):
     """
 
     def requests(self, instance: Instance) -> Requests:
-        """Return the requests of an instance that has opted in or not."""
+        """Return the requests of an instance that has opted in or not.
+
+        They follow from the fields that ``requested`` returns.
+        """
+
+    def hold(self, instance: Instance) -> Hold | None:
+        """Return why the requests of an instance are held, None if they are not."""
 
     def award(self, contenders: Sequence[Contender]) -> Iterable[Award]:
         """Decide a contest; yield one award for each contender, which come ranked."""
 
 
-considered = attrgetter(
-    *(
-        "name",
-        "state",
-        "is_unhealthy",
-        "accepts_checks",
-        "checked",
-        "ports",
-        "ips",
-        "metadata",
-        "ending",
-    ),
-    *("stale", "project", "replica", "one_off", "created_at", "address_filter"),
+_REQUESTED: Final = (
+    *("name", "accepts_checks", "checked", "ports", "ips", "metadata", "ending"),
+    *("project", "replica", "one_off", "created_at", "address_filter"),
 )
+requested = attrgetter(*_REQUESTED)
+"""The fields from which requests follow."""
+considered = attrgetter("state", "is_unhealthy", "stale", *_REQUESTED)
 """The fields that rules read. A change of anything else, such as from starting to healthy,
 changes no plan."""

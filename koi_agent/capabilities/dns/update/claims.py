@@ -58,14 +58,14 @@ class Claims:
         return node in self._pointers
 
     def claim(self, node: str, pointers: Iterable[str]) -> None:
-        """Note that a node is about to be claimed, or to get other pointers."""
+        """Add a node that is about to be claimed, or to get other pointers."""
         names = frozenset(pointers)
         if self._pointers.get(node) != names:
             self._pointers[node] = names
             self._new.append(_line(node, names))
 
     def drop(self, node: str) -> None:
-        """Note that a node was dropped."""
+        """Remove a node that was dropped."""
         if self._pointers.pop(node, None) is not None:
             self._new.append(f"{DROPPED} {node}\n")
 

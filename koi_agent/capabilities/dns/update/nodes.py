@@ -78,10 +78,6 @@ class Nodes:
         records = frozenset(rr for rr in found if rr.name == node)
         return Node(records, found - records)
 
-    def all_owners(self) -> Iterable[Key]:
-        """Return the owners of all names."""
-        return [*self._parts]
-
     def of(self, owner: Key) -> Iterable[str]:
         """Return the nodes of an owner."""
         return [*self._of_owner.get(owner, ())]

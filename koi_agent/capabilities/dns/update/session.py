@@ -178,7 +178,7 @@ class UpdateSession:
             log.warning("DNS name %s stays on the server: %s; trying again", name, outcome.reason)
 
     def _check_lease(self) -> None:
-        """Look earlier if the server keeps names for a limited time; raise ``ProviderLost``."""
+        """Plan an earlier look if the server limits the time of names; raise ``ProviderLost``."""
         lease = self._primary.lease
         if lease and lease < SHORTEST_LEASE:
             raise self._primary.lost(
