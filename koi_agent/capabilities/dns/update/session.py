@@ -91,7 +91,7 @@ class UpdateSession:
         self._leased = asyncio.Event()
         self._serial = 0
         self._read_at = self._lease_from = 0.0
-        self._is_complete = False
+        self._is_complete = self._is_changed = False
 
     async def open(self) -> None:
         """Check that the server has the zone and knows the key; raise ``ProviderLost``."""
@@ -127,7 +127,7 @@ class UpdateSession:
 
     def _write_all_later(self) -> None:
         """Write all nodes again, and drop those that could not be dropped."""
-        self._read_at = _now()
+        self._read_at, self._is_changed = _now(), False
         self._write_later(self._nodes.all())
         if self._is_complete:
             self._write_later(self._unwanted())
@@ -152,9 +152,9 @@ class UpdateSession:
                 self._serial = await self._primary.serial()
 
     async def _notice_others(self) -> None:
-        """Write all nodes again if another client has changed the zone."""
+        """Compare the serial of the zone: the next look acts on changes of other clients."""
         if await self._primary.serial() != self._serial:
-            self._write_all_later()
+            self._is_changed = True
 
     async def _write_some(self) -> None:
         """Write the first nodes, and report those that have not changed meanwhile."""
@@ -201,7 +201,9 @@ class UpdateSession:
                     self._write_all_later()
                 else:
                     await self._notice_others()
-                    if self._is_complete:
+                    if self._is_changed:
+                        self._write_all_later()
+                    elif self._is_complete:
                         self._write_later(self._unwanted())
 
     async def _pause(self) -> None:
