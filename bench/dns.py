@@ -33,8 +33,8 @@ from tests.real.dns_servers import PRIMARIES, SECRET, ZONE
 
 ROUNDS: Final = 2
 CYCLES: Final = 15
-PAUSE: Final = 0.2
-"""Seconds after a name, so that updates are not sent together."""
+PAUSE: Final = 1.0
+"""Seconds after a name: Knot writes its zone file after an update, and delays the next one."""
 CHANGES: Final = 2_000
 NAMES: Final = 10_000
 HERE: Final = "127.0.0.1"
