@@ -27,13 +27,18 @@ def frozen(
 ) -> Callable[[type[T]], type[T]]:
     """Return a decorator that does the same as ``dataclass(frozen=True, slots=True)``.
 
-    A field with ``init=False`` is set by ``__post_init__``. Instances can't be pickled.
+    A field with ``init=False`` is set by ``__post_init__``. Instances can't be pickled or copied.
+    Raises ``TypeError`` for what is not supported: a default of such a field, and ``hash=``.
     """
 
     def decorated(defined: type[T]) -> type[T]:
         kind: type[Any] = dataclass(init=False, repr=False, eq=False, slots=True, kw_only=kw_only)(
             defined
         )
+        for one in fields(kind):
+            has_default = (one.default, one.default_factory) != (MISSING, MISSING)
+            if (has_default and not one.init) or one.hash is not None:
+                raise TypeError(f"{kind.__name__}.{one.name}: not supported by frozen()")
         compared = [one.name for one in fields(kind) if one.compare]
         methods = {
             **_compiled(kind, compared if eq else None),

@@ -93,6 +93,7 @@ async def test_names_of_others_stay_as_they_are(world: World, lan: Lan, tmp_path
     need("bind", "nsupdate")
     settings(world, UPDATE)
     with server(lan, "knot", PRIMARIES["knot"], tmp_path):
+        await resolved(lan, "printer.internal", "192.0.2.77", at=PEER, port=PORT)
         nsupdate(
             lan, "add shop.internal 60 A 192.0.2.66", f'add _koi.shop.internal 60 TXT "{OTHER}"'
         )

@@ -108,11 +108,10 @@ def test_port_53_is_served_on_sockets_of_systemd(service: Service, web: Machine)
         "ListenStream=\nListenDatagram=\nListenStream=127.0.0.9:53\nListenDatagram=127.0.0.9:53\n"
     )
     web.write(drop_in, f"[Socket]\n{listen}")
-    service.systemctl("stop")
     web.systemctl("daemon-reload")
-    web.systemctl("start", unit)
+    web.systemctl("enable", unit)
     try:
-        service.systemctl("start")
+        service.systemctl("restart")
 
         def answer() -> str:
             ask = ASK.replace("127.0.0.1", "127.0.0.9").replace("5354", "53")
@@ -122,7 +121,7 @@ def test_port_53_is_served_on_sockets_of_systemd(service: Service, web: Machine)
         service.systemctl("restart")
         wait_until(lambda: answer() == f"NOERROR {BOX}", "it answers after a restart")
     finally:
+        web.systemctl("disable", "--now", unit)
         service.systemctl("stop")
-        web.systemctl("stop", unit)
         web.remove(drop_in)
         web.systemctl("daemon-reload")

@@ -112,6 +112,22 @@ async def test_the_shortest_lease_that_a_server_grants_is_kept() -> None:
             assert primary.lease == expected
 
 
+async def test_each_answer_belongs_to_its_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random numbers are the same for two of many requests; here, for all."""
+    monkeypatch.setattr("dns.entropy.random_16", lambda: 7)
+
+    def named(request: bytes) -> bytes:
+        asked = dns.message.from_wire(request, keyring=KEYS)
+        response = dns.message.make_response(asked)
+        name = asked.question[0].name
+        response.answer.append(dns.rrset.from_text(name, 60, "IN", "TXT", name.to_text()))
+        return bytes(response.to_wire())
+
+    async with serving(named) as primary:
+        found = await primary.ask([Set(f"n{number}.internal.", "TXT") for number in range(40)])
+    assert [one.texts for one in found] == [{f'"n{number}.internal."'} for number in range(40)]
+
+
 async def test_the_code_of_an_update_is_returned() -> None:
     async with serving(lambda request: signed(request, "YXDOMAIN")) as primary:
         assert await primary.update([CLAIM]) == "YXDOMAIN"

@@ -144,7 +144,10 @@ async def test_a_record_that_has_no_room_on_the_server_costs_no_other_name(tmp_p
     run.put("a", WIKI)
     outcomes = await run.write()
     assert outcomes[NODE] == ANNOUNCED
-    assert outcomes[TITLE] == Outcome(RecordState.FAILED, "the server responds SERVFAIL")
+    assert outcomes[TITLE] == Outcome(
+        RecordState.FAILED,
+        "the server responds SERVFAIL; it may limit the records at a name, see its log",
+    )
 
 
 async def test_a_name_that_can_not_be_read_costs_no_other_name(tmp_path: Path) -> None:
@@ -155,6 +158,14 @@ async def test_a_name_that_can_not_be_read_costs_no_other_name(tmp_path: Path) -
     outcomes = await run.write()
     assert outcomes[NODE] == ANNOUNCED
     assert outcomes[TITLE].state is RecordState.FAILED
+
+
+async def test_a_set_of_pointers_that_can_not_be_read_costs_nothing(tmp_path: Path) -> None:
+    primary = MemoryPrimary()
+    primary.unreadable = {"_http._tcp.internal."}
+    run = Run(primary, tmp_path / "claims")
+    run.put("a", WIKI)
+    assert set((await run.write()).values()) == {ANNOUNCED}
 
 
 async def test_a_lost_pointer_is_set_again(tmp_path: Path) -> None:

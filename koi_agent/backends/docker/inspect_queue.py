@@ -73,7 +73,12 @@ class InspectQueue:
         while (id_ := self.get_nowait()) is None:
             woken = asyncio.get_running_loop().create_future()
             self._waiting.append(woken)
-            await woken
+            try:
+                await woken
+            except asyncio.CancelledError:
+                if self._pending:
+                    self._wake_one()  # another worker takes the id
+                raise
         return id_
 
     def get_nowait(self) -> str | None:

@@ -121,6 +121,7 @@ class EngineClient:
         response = ResponseStream(*connected, limit)
         with ExitStack() as stack:
             stack.callback(response.close)
+            self._check_open()
             self._streams.add(response)
             await response.request(f"/{path}?{urlencode(query)}" if query else f"/{path}")
             if response.status != OK:

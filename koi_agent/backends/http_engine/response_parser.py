@@ -10,6 +10,8 @@ MAX_HEAD: Final = 64 * 1024
 """Bytes of the status line and the fields, and of the trailer of a chunked body."""
 _MAX_SIZE_LINE: Final = 1024
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: |$)")
+_EMPTY: Final = (204, 304)
+"""Responses without a body, whatever their head says (RFC 9112 section 6.3)."""
 _LENGTH: Final = re.compile(rb"[0-9]{1,15}")
 _CHUNK_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?")
 
@@ -78,7 +80,10 @@ class ResponseParser:
         connection = fields.get(b"connection", b"").lower()
         self.is_last = b"close" in connection or (is_old and b"keep-alive" not in connection)
         length = fields.get(b"content-length")
-        if coding := fields.get(b"transfer-encoding"):
+        if self.status in _EMPTY:
+            self._expect(0)
+            self._step = ResponseParser._read_sized
+        elif coding := fields.get(b"transfer-encoding"):
             if coding.lower() != b"chunked" or length is not None:
                 raise StreamError("the response has an unknown transfer coding")
             self._step = ResponseParser._read_chunk_size

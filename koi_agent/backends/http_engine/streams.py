@@ -4,7 +4,6 @@ Each has a connection of its own, which is read only as fast as its pieces are t
 """
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Final
@@ -15,7 +14,7 @@ from koi_agent.core.json_stream import LineSplitter, StreamError
 
 MAX_BODY: Final = 16 * 2**20
 """Bytes of a response that is held whole. A container's inspection has some kilobytes."""
-UNBOUNDED: Final = sys.maxsize
+UNBOUNDED: Final = 2**63 - 1
 """The limit of a response that does not end."""
 _PIECE: Final = 2**17
 """Bytes that are read at once."""

@@ -7,6 +7,7 @@ from typing import Final
 
 import dns.edns
 import dns.exception
+import dns.flags
 import dns.message
 import dns.name
 import dns.rcode
@@ -41,6 +42,7 @@ class Answer:
     def __init__(self, message: dns.message.Message) -> None:
         self._message = message
         self.rcode = dns.rcode.to_text(message.rcode())
+        self.is_truncated = bool(message.flags & dns.flags.TC)
 
     def texts(self, wanted: Set) -> frozenset[str]:
         """Return the data of the records in a set."""
@@ -97,9 +99,11 @@ class Request:
         return Answer(message)
 
 
-def question(asked: Set, keys: Keyring) -> Request:
-    """Return a request for the records of a set."""
-    return Request(dns.message.make_query(asked.name, asked.type, flags=0), keys)
+def question(asked: Set, keys: Keyring, number: int) -> Request:
+    """Return a request, with the ID ``number``, for the records of a set."""
+    message = dns.message.make_query(asked.name, asked.type, flags=0)
+    message.id = number
+    return Request(message, keys)
 
 
 def update(zone: str, transactions: Iterable[Transaction], keys: Keyring) -> Request:

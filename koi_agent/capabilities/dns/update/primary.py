@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from itertools import islice
+from itertools import count, islice
+from secrets import randbelow
 from typing import Final, NamedTuple
 
 from koi_agent.capabilities.dns.messages import NOERROR, NXDOMAIN, Keyring
@@ -17,6 +18,7 @@ TIMEOUT: Final = 5.0
 """Seconds for a connection, and for the responses to requests that were sent together."""
 AT_ONCE: Final = 16
 """Requests that are sent before their responses are read. To sign them takes some milliseconds."""
+_NUMBERS: Final = 2**16
 
 
 class Found(NamedTuple):
@@ -50,7 +52,12 @@ class Primary:
 
     async def ask(self, questions: Sequence[Set]) -> Sequence[Found]:
         """Return the records of each set."""
-        makers = [partial(messages.question, one, self._keys) for one in questions]
+        # No two requests that wait for a response may have the same number.
+        numbers = count(randbelow(_NUMBERS))
+        makers = [
+            partial(messages.question, one, self._keys, number % _NUMBERS)
+            for one, number in zip(questions, numbers, strict=False)
+        ]
         answers = await self._answers(makers)
         return [_found(asked, answer) for asked, answer in zip(questions, answers, strict=True)]
 
@@ -109,6 +116,8 @@ async def _exchanged(
 
 
 def _found(asked: Set, answer: Answer) -> Found:
-    if answer.rcode in (NOERROR, NXDOMAIN):
-        return Found(answer.texts(asked))
-    return Found(frozenset(), answer.rcode)
+    if answer.rcode not in (NOERROR, NXDOMAIN):
+        return Found(frozenset(), answer.rcode)
+    if answer.is_truncated:
+        return Found(frozenset(), "only a part")
+    return Found(answer.texts(asked))

@@ -153,8 +153,8 @@ class UpdateSession:
 
     async def _notice_others(self) -> None:
         """Compare the serial of the zone: the next look acts on changes of other clients."""
-        if await self._primary.serial() != self._serial:
-            self._is_changed = True
+        before, self._serial = self._serial, await self._primary.serial()
+        self._is_changed = self._is_changed or self._serial != before
 
     async def _write_some(self) -> None:
         """Write the first nodes, and report those that have not changed meanwhile."""

@@ -7,7 +7,7 @@ keep it. The conditions of each transaction hold for changes that come in betwee
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from koi_agent.capabilities.dns.messages import NOERROR, NOTAUTH, NOTIMP, REFUSED
+from koi_agent.capabilities.dns.messages import NOERROR, NOTAUTH, NOTIMP, REFUSED, SERVFAIL
 from koi_agent.capabilities.dns.update.claims import Claims
 from koi_agent.capabilities.dns.update.messages import TooLong, same_text
 from koi_agent.capabilities.dns.update.nodes import Node, Nodes
@@ -25,6 +25,7 @@ from koi_agent.capabilities.dns.update.transactions import (
     types_of,
     unlist,
 )
+from koi_agent.capabilities.dns.zone import Rr
 from koi_agent.core.instance import RecordState
 
 MARKED: Final = '"koi-runtime '
@@ -124,7 +125,7 @@ class Writer:
 
     def _next(self, node: str, wanted: Node, read: Read) -> Transaction | Outcome:
         """Return the transaction that a node needs, or its outcome without any."""
-        for one in _sets(node, wanted):
+        for one in _own_sets(node):
             if trouble := read[one].trouble:
                 text = f"the server responds {trouble} to questions about {one.name}"
                 return Outcome(RecordState.FAILED, text)
@@ -179,11 +180,15 @@ class Writer:
         return outcomes
 
 
-def _sets(node: str, wanted: Node) -> Iterator[Set]:
-    """Yield the sets that are read for a node."""
+def _own_sets(node: str) -> Iterator[Set]:
     yield Set(mark_name(node), "TXT")
     for kind in types_of(node):
         yield Set(node, kind)
+
+
+def _sets(node: str, wanted: Node) -> Iterator[Set]:
+    """Yield the sets that are read for a node."""
+    yield from _own_sets(node)
     for rr in links(wanted):
         yield Set(rr.name, rr.type)
 
@@ -197,8 +202,13 @@ def _agrees(node: str, wanted: Node, read: Read) -> bool:
             == {same_text(rr) for rr in wanted.records if rr.type == kind}
             for kind in types_of(node)
         )
-        and all(same_text(rr) in read[Set(rr.name, rr.type)].texts for rr in links(wanted))
+        and all(_is_linked(rr, read[Set(rr.name, rr.type)]) for rr in links(wanted))
     )
+
+
+def _is_linked(rr: Rr, found: Found) -> bool:
+    """Return True if a PTR record is there, or if its set is too long to be read."""
+    return bool(found.trouble) or same_text(rr) in found.texts
 
 
 def _failure(transaction: Transaction, code: str) -> Outcome:
@@ -213,4 +223,7 @@ def _failure(transaction: Transaction, code: str) -> Outcome:
     if code == REFUSED:
         text = f"the server responds {code}; check which names the key may update"
         return Outcome(RecordState.FAILED, text)
-    return Outcome(RecordState.FAILED, f"the server responds {code}")
+    text = f"the server responds {code}"
+    if code == SERVFAIL:
+        text += "; it may limit the records at a name, see its log"
+    return Outcome(RecordState.FAILED, text)
