@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -207,19 +208,34 @@ async def test_records_that_fill_more_than_one_message_are_sent_in_several(tmp_p
     assert outcomes[NODE] == ANNOUNCED
 
 
-async def test_a_torn_line_costs_no_other_claim(tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [1, 3 * SPARE])
+async def test_a_torn_line_costs_no_other_claim(tmp_path: Path, count: int) -> None:
     file = tmp_path / "claims"
     claims = Claims(file, "internal")
-    claims.claim("a.internal.", ())
+    for number in range(count):
+        claims.claim(f"a{number}.internal.", ())
     claims.store()
-    file.chmod(0o600)
     with file.open("a") as torn:
         torn.write("+ b.inter")
     later = Claims(file, "internal")
     later.store()
     later.claim("c.internal.", ())
     later.store()
-    assert list(Claims(file, "internal").all()) == ["a.internal.", "c.internal."]
+    found = set(Claims(file, "internal").all())
+    assert found == {*(f"a{number}.internal." for number in range(count)), "c.internal."}
+
+
+async def test_claims_that_could_not_be_stored_are_stored_later(tmp_path: Path) -> None:
+    file = tmp_path / "claims"
+    claims = Claims(file, "internal")
+    claims.store()
+    file.unlink()
+    file.mkdir()  # not even root can write there
+    claims.claim("a.internal.", ())
+    claims.store()
+    file.rmdir()
+    claims.store()
+    assert list(Claims(file, "internal").all()) == ["a.internal."]
 
 
 async def test_the_file_of_claims_stays_short(tmp_path: Path) -> None:

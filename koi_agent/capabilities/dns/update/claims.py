@@ -42,8 +42,9 @@ class Claims:
         self._path = path
         self._pointers = _read(path, zone)
         self._new: list[str] = []
-        self._lines = SPARE * 2  # the first ``store`` writes the whole file
-        self._is_torn = self._is_reported = False
+        self._lines = 0
+        # False if the last line may not be whole, as after a kill: the next write is of all lines.
+        self._is_sound = self._is_reported = False
 
     def all(self) -> Iterable[str]:
         """Return the claimed nodes."""
@@ -76,18 +77,19 @@ class Claims:
         """
         new, self._new = self._new, []
         self._lines += len(new)
-        is_whole = self._lines > 2 * len(self._pointers) + SPARE
-        if not new and not is_whole:
+        is_short = self._lines <= 2 * len(self._pointers) + SPARE
+        if self._is_sound and is_short and not new:
             return
         try:
-            if is_whole:
+            if not (self._is_sound and is_short):
                 lines = [_line(node, names) for node, names in sorted(self._pointers.items())]
                 self._replace("".join(lines))
                 self._lines = len(lines)
             else:
                 self._append("".join(new))
+            self._is_sound = True
         except OSError as error:
-            self._is_torn = True
+            self._is_sound = False
             if not self._is_reported:
                 text = "%s: DNS names that the agent sends can't be stored: %s"
                 log.warning(text, printable(str(self._path)), error.strerror)
@@ -96,13 +98,11 @@ class Claims:
     def _replace(self, text: str) -> None:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         replace(self._path, text, 0o600)
-        self._is_torn = False
 
     def _append(self, text: str) -> None:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
         with os.fdopen(os.open(self._path, flags, 0o600), "a", encoding="ascii") as file:
-            file.write(f"\n{text}" if self._is_torn else text)  # not behind a part of a line
-        self._is_torn = False
+            file.write(text)
 
 
 def _line(node: str, pointers: Iterable[str]) -> str:
