@@ -1,6 +1,6 @@
 """A DNS server in memory that makes transactions as RFC 2136 says, for tests of what is sent."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from koi_agent.capabilities.dns.messages import key
 from koi_agent.capabilities.dns.update import messages
@@ -21,7 +21,7 @@ class MemoryPrimary:
 
     def __init__(self, zone: str = "internal") -> None:
         self.zone = zone
-        self.lease = 0
+        self.lease = self.made = 0
         self.records: dict[tuple[str, str], set[str]] = {}
         self.refused: set[str] = set()
         self.drops: set[str] = set()
@@ -32,6 +32,8 @@ class MemoryPrimary:
         self.full: set[tuple[str, str]] = set()
         """Sets that are full: updates that add a record fail with SERVFAIL."""
         self.asked = 0
+        self.meanwhile: list[Callable[[], None]] = []
+        """What another client does after each update."""
         self.number = 1
         self.fails_after = -1
 
@@ -65,8 +67,11 @@ class MemoryPrimary:
         code = self._code(wanted)
         if code == "NOERROR":
             self.number += 1
+            self.made += 1
             for one in wanted:
                 self._make(one)
+        if self.meanwhile:
+            self.meanwhile.pop()()
         return code
 
     def _code(self, wanted: Iterable[Transaction]) -> str:

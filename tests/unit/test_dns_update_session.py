@@ -61,139 +61,129 @@ async def opened(
     await made.session.close()
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path
+@in_virtual_time
+async def test_a_name_is_announced_when_the_server_has_it(tmp_path: Path) -> None:
+    primary = MemoryPrimary()
+    async with opened(primary, tmp_path) as made:
+        await made.session.put(key("s"), [SHOP])
+        assert made.state("s")[0] is RecordState.WANTED
+        await asyncio.sleep(1)
+        assert made.state("s") == (RecordState.ANNOUNCED, "")
+        assert primary.records[A] == {"192.0.2.1"}
 
 
-def test_a_name_is_announced_when_the_server_has_it(folder: Path) -> None:
-    @in_virtual_time
-    async def test() -> None:
-        primary = MemoryPrimary()
-        async with opened(primary, folder) as made:
-            await made.session.put(key("s"), [SHOP])
-            assert made.state("s")[0] is RecordState.WANTED
-            await asyncio.sleep(1)
-            assert made.state("s") == (RecordState.ANNOUNCED, "")
-            assert primary.records[A] == {"192.0.2.1"}
+@in_virtual_time
+async def test_what_another_client_changes_is_mended(tmp_path: Path) -> None:
+    primary = MemoryPrimary()
+    async with opened(primary, tmp_path) as made:
+        await made.session.put(key("s"), [SHOP])
+        await asyncio.sleep(1)
+        del primary.records[A]
+        primary.number += 1
+        await made.session.put(key("n"), [NEWS])  # its own change must not hide the other one
+        await asyncio.sleep(2 * LOOK)
+        assert primary.records[A] == {"192.0.2.1"}
+        del primary.records[A]  # the zone does not show it in its serial
+        await asyncio.sleep(ASSERT + 2 * LOOK)
+        assert primary.records[A] == {"192.0.2.1"}
 
-    test()
 
+@in_virtual_time
+async def test_what_another_client_changes_during_a_write_is_mended(tmp_path: Path) -> None:
+    primary = MemoryPrimary()
+    async with opened(primary, tmp_path) as made:
+        await made.session.put(key("s"), [SHOP])
+        await asyncio.sleep(1)
 
-def test_what_another_client_changes_is_mended(folder: Path) -> None:
-    @in_virtual_time
-    async def test() -> None:
-        primary = MemoryPrimary()
-        async with opened(primary, folder) as made:
-            await made.session.put(key("s"), [SHOP])
-            await asyncio.sleep(1)
+        def drop() -> None:
             del primary.records[A]
             primary.number += 1
-            await made.session.put(key("n"), [NEWS])  # its own change must not hide the other one
-            await asyncio.sleep(2 * LOOK)
-            assert primary.records[A] == {"192.0.2.1"}
-            del primary.records[A]  # the zone does not show it in its serial
-            await asyncio.sleep(ASSERT + 2 * LOOK)
-            assert primary.records[A] == {"192.0.2.1"}
 
-    test()
-
-
-def test_a_zone_that_does_not_change_is_not_read_again(folder: Path) -> None:
-    @in_virtual_time
-    async def test() -> None:
-        primary = MemoryPrimary()
-        async with opened(primary, folder) as made:
-            made.session.complete()
-            await made.session.put(key("s"), [SHOP])
-            await asyncio.sleep(1)
-            asked, updates = primary.asked, len(primary.updates)
-            await asyncio.sleep(ASSERT / 2)
-            assert primary.asked <= asked + ASSERT / LOOK  # the serial alone
-            assert len(primary.updates) == updates
-
-    test()
+        primary.meanwhile = [drop]
+        await made.session.put(key("n"), [NEWS])
+        await asyncio.sleep(1)
+        assert A not in primary.records
+        await asyncio.sleep(2 * LOOK)
+        assert primary.records[A] == {"192.0.2.1"}
 
 
-def test_a_name_that_could_not_be_dropped_is_dropped_later(
-    folder: Path, caplog: pytest.LogCaptureFixture
+@in_virtual_time
+async def test_a_zone_that_does_not_change_is_not_read_again(tmp_path: Path) -> None:
+    primary = MemoryPrimary()
+    async with opened(primary, tmp_path) as made:
+        made.session.complete()
+        await made.session.put(key("s"), [SHOP])
+        await asyncio.sleep(1)
+        asked, updates = primary.asked, len(primary.updates)
+        await asyncio.sleep(ASSERT / 2)
+        assert primary.asked <= asked + ASSERT / LOOK  # the serial alone
+        assert len(primary.updates) == updates
+
+
+@in_virtual_time
+async def test_a_name_that_could_not_be_dropped_is_dropped_later(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    @in_virtual_time
-    async def test() -> None:
-        primary = MemoryPrimary()
-        async with opened(primary, folder) as made:
-            made.session.complete()
-            await made.session.put(key("s"), [SHOP])
-            await asyncio.sleep(1)
-            primary.refused = {"shop.internal."}
-            await made.session.put(key("s"), [])
-            await asyncio.sleep(1)
-            assert primary.records[A] == {"192.0.2.1"}
-            assert "shop.internal stays on the server" in caplog.text
-            primary.refused = set()
-            await asyncio.sleep(2 * LOOK)
-            assert A not in primary.records
-
-    test()
+    primary = MemoryPrimary()
+    async with opened(primary, tmp_path) as made:
+        made.session.complete()
+        await made.session.put(key("s"), [SHOP])
+        await asyncio.sleep(1)
+        primary.refused = {"shop.internal."}
+        await made.session.put(key("s"), [])
+        await asyncio.sleep(1)
+        assert primary.records[A] == {"192.0.2.1"}
+        assert "shop.internal stays on the server" in caplog.text
+        primary.refused = set()
+        await asyncio.sleep(2 * LOOK)
+        assert A not in primary.records
 
 
 @pytest.mark.parametrize("releases", [False, True])
-def test_names_are_released_at_the_end_if_that_is_configured(
-    folder: Path, *, releases: bool
+@in_virtual_time
+async def test_names_are_released_at_the_end_if_that_is_configured(
+    tmp_path: Path, *, releases: bool
 ) -> None:
-    @in_virtual_time
-    async def test() -> None:
-        primary = MemoryPrimary()
-        async with opened(primary, folder, releases=releases) as made:
-            await made.session.put(key("s"), [SHOP])
-            await asyncio.sleep(1)
-        assert (A in primary.records) != releases
-        async with opened(primary, folder) as made:
-            made.session.complete()
-            await asyncio.sleep(1)
-        assert primary.records == {}
-
-    test()
-
-
-def test_a_lease_is_renewed_before_it_ends(folder: Path) -> None:
-    @in_virtual_time
-    async def test() -> None:
-        primary = MemoryPrimary()
-        primary.lease = 120
-        async with opened(primary, folder) as made:
-            await made.session.put(key("s"), [SHOP])
-            await asyncio.sleep(1)
-            for _ in range(5):
-                before = len(primary.updates)
-                await asyncio.sleep(120)
-                assert len(primary.updates) > before
-
-    test()
-
-
-def test_a_lease_that_is_too_short_ends_the_session(folder: Path) -> None:
-    @in_virtual_time
-    async def test() -> None:
-        primary = MemoryPrimary()
-        primary.lease = 1
-        made = Opened(primary, folder, releases=False)
-        await made.session.open()
+    primary = MemoryPrimary()
+    async with opened(primary, tmp_path, releases=releases) as made:
         await made.session.put(key("s"), [SHOP])
-        with pytest.raises(ProviderLost, match="it keeps names for 1 s only"):
-            await made.session.run()
+        await asyncio.sleep(1)
+    assert (A in primary.records) != releases
+    async with opened(primary, tmp_path) as made:
+        made.session.complete()
+        await asyncio.sleep(1)
+    assert primary.records == {}
 
-    test()
+
+@in_virtual_time
+async def test_a_lease_is_renewed_before_it_ends(tmp_path: Path) -> None:
+    primary = MemoryPrimary()
+    primary.lease = 120
+    async with opened(primary, tmp_path) as made:
+        await made.session.put(key("s"), [SHOP])
+        await asyncio.sleep(1)
+        for _ in range(5):
+            before = len(primary.updates)
+            await asyncio.sleep(120)
+            assert len(primary.updates) > before
 
 
-def test_names_that_the_zone_does_not_get_are_held(folder: Path) -> None:
-    @in_virtual_time
-    async def test() -> None:
-        async with opened(MemoryPrimary(), folder) as made:
-            await made.session.put(key("a"), [named("a", "a.home.example", "192.0.2.1")])
-            await made.session.put(key("b"), [named("b", "b.internal")])
-            assert made.state("a")[0] is made.state("b")[0] is RecordState.HELD
-            assert "outside the zone internal" in made.state("a")[1]
-            assert made.state("b")[1] == "only this host reaches it"
+@in_virtual_time
+async def test_a_lease_that_is_too_short_ends_the_session(tmp_path: Path) -> None:
+    primary = MemoryPrimary()
+    primary.lease = 1
+    made = Opened(primary, tmp_path, releases=False)
+    await made.session.open()
+    await made.session.put(key("s"), [SHOP])
+    with pytest.raises(ProviderLost, match="it keeps names for 1 s only"):
+        await made.session.run()
 
-    test()
+
+@in_virtual_time
+async def test_names_that_the_zone_does_not_get_are_held(tmp_path: Path) -> None:
+    async with opened(MemoryPrimary(), tmp_path) as made:
+        await made.session.put(key("a"), [named("a", "a.home.example", "192.0.2.1")])
+        await made.session.put(key("b"), [named("b", "b.internal")])
+        assert made.state("a")[0] is made.state("b")[0] is RecordState.HELD
+        assert "outside the zone internal" in made.state("a")[1]
+        assert made.state("b")[1] == "only this host reaches it"

@@ -73,7 +73,7 @@ class Claims:
     def store(self) -> None:
         """Write what has changed.
 
-        An error is logged once: without the file, names of a killed agent may stay.
+        The first error in a row is logged: without the file, names of a killed agent may stay.
         """
         new, self._new = self._new, []
         self._lines += len(new)
@@ -87,7 +87,7 @@ class Claims:
                 self._lines = len(lines)
             else:
                 self._append("".join(new))
-            self._is_sound = True
+            self._is_sound, self._is_reported = True, False
         except OSError as error:
             self._is_sound = False
             if not self._is_reported:

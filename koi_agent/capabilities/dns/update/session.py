@@ -39,6 +39,8 @@ LOOK_OF_NODE: Final = 0.05
 """Seconds by which each node delays the next look: all are read if the zone has changed."""
 ASSERT: Final = 900.0
 """Seconds after which all nodes are read also if the zone has not changed."""
+SERIALS: Final = 2**32
+"""Serials start again after these (RFC 1982)."""
 SHORTEST_LEASE: Final = 60
 """Seconds: a server that keeps names for less would be busy with this agent alone."""
 RELEASE: Final = 5.0
@@ -57,14 +59,15 @@ async def updating(settings: UpdateSettings, report: Report) -> AsyncIterator["U
     claims = Claims(claims_file(settings, os.environ), settings.zone)
     session = UpdateSession(settings, primary, claims, _mark(settings.scope), report)
     await session.open()
+    is_reached = True
     try:
         yield session
     except ProviderLost:
+        is_reached = False
         raise
-    except BaseException:
-        await session.close()
-        raise
-    await session.close()
+    finally:
+        if is_reached:
+            await session.close()
 
 
 class UpdateSession:
@@ -147,14 +150,19 @@ class UpdateSession:
             self._woken.clear()
             async with self._busy:
                 await self._notice_others()
+                made = self._primary.made
                 while self._dirty:
                     await self._write_some()
-                self._serial = await self._primary.serial()
+                await self._notice_others(self._primary.made - made)
 
-    async def _notice_others(self) -> None:
-        """Compare the serial of the zone: the next look acts on changes of other clients."""
+    async def _notice_others(self, made: int = 0) -> None:
+        """Compare the serial of the zone: the next look acts on changes of other clients.
+
+        Each of the ``made`` updates of this agent adds one to it. A server that adds more costs
+        a look at all nodes.
+        """
         before, self._serial = self._serial, await self._primary.serial()
-        self._is_changed = self._is_changed or self._serial != before
+        self._is_changed = self._is_changed or (self._serial - before) % SERIALS > made
 
     async def _write_some(self) -> None:
         """Write the first nodes, and report those that have not changed meanwhile."""
@@ -209,10 +217,15 @@ class UpdateSession:
     async def _pause(self) -> None:
         """Wait until the next look; many agents must not look at one time."""
         most = LOOK + LOOK_OF_NODE * len(self._nodes.all())
-        if self._primary.lease:
-            most = min(most, self._primary.lease / 4)
-        async with _at_most(uniform(most / 2, most)):  # noqa: S311 - jitter, no secret
-            await (asyncio.Event() if self._primary.lease else self._leased).wait()
+        if lease := self._primary.lease:
+            most = min(most, lease / 4)
+        pause = uniform(most / 2, most)  # noqa: S311 - jitter needs no secure randomness
+        if lease:
+            await asyncio.sleep(pause)
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause):
+                await self._leased.wait()
 
     async def close(self) -> None:
         """Drop all nodes if that is configured."""
@@ -248,14 +261,6 @@ class UpdateSession:
         if part.name.addresses:
             return Outcome(RecordState.HELD, f"it is {outside}")
         return Outcome(RecordState.HELD, "only this host reaches it")
-
-
-@asynccontextmanager
-async def _at_most(seconds: float) -> AsyncIterator[None]:
-    """Leave the block after some seconds."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            yield
 
 
 def _slices(nodes: Iterable[str]) -> Iterator[Sequence[str]]:
