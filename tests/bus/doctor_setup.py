@@ -47,18 +47,22 @@ class Setup:
 
 @asynccontextmanager
 async def systemd(
-    setup: Setup, *, file: str, active: str, version: str = "257.1"
+    setup: Setup,
+    *,
+    file: str,
+    active: str,
+    version: str = "257.1",
+    unit_name: str = "koi-runtime.service",
 ) -> AsyncIterator[None]:
-    """Run a fake systemd with these states of the agent's unit; "" means that there is no unit."""
+    """Run a fake systemd with these states of one unit; "" means that there is no unit."""
 
     def file_state(_call: object, unit: str) -> Sequence[Any]:
-        assert unit == "koi-runtime.service"
-        if not file:
+        if not file or unit != unit_name:
             raise ErrorReply("org.freedesktop.DBus.Error.FileNotFound", "no such file")
         return (file,)
 
     def path_of(_call: object, unit: str) -> Sequence[Any]:
-        if not active:
+        if not active or unit != unit_name:
             raise ErrorReply("org.freedesktop.systemd1.NoSuchUnit", f"{unit} not loaded")
         return (UNIT_PATH,)
 

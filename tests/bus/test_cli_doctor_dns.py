@@ -9,7 +9,7 @@ import pytest
 from koi_agent.bus.interfaces import Emits, Interface, Property, interface
 from koi_agent.cli.doctor.findings import Host
 from koi_agent.host.resolver import RESOLVED
-from tests.bus.doctor_setup import Setup
+from tests.bus.doctor_setup import Setup, systemd
 from tests.bus.tables import playing
 from tests.ports import free_port
 from tests.world.bus import PrivateBus
@@ -117,3 +117,32 @@ async def test_the_server_of_updates_must_answer_and_have_a_key(setup: Setup) ->
         configure(setup, f"[DNS]\nUpdate=127.0.0.1:{port}\n")
         ((verdict, text, _),) = (await setup.findings())["dns"]
     assert (verdict, "UpdateKey= is not set" in text) == ("warn", True)
+
+
+@pytest.mark.parametrize(
+    ("active", "expected"),
+    [
+        ("active", ("ok", "koi-runtime-dns.socket is open", "")),
+        (
+            "failed",
+            (
+                "warn",
+                "koi-runtime-dns.socket is enabled and not open",
+                "systemctl restart koi-runtime",
+            ),
+        ),
+    ],
+)
+async def test_sockets_of_systemd_for_dns_must_be_open(
+    setup: Setup, active: str, expected: tuple[str, str, str]
+) -> None:
+    async with systemd(setup, file="enabled", active=active, unit_name="koi-runtime-dns.socket"):
+        assert expected in (await setup.findings("system"))["dns"]
+
+
+async def test_sockets_of_systemd_that_are_not_enabled_are_no_problem(setup: Setup) -> None:
+    async with systemd(
+        setup, file="disabled", active="inactive", unit_name="koi-runtime-dns.socket"
+    ):
+        ((verdict, text, _),) = (await setup.findings("system"))["dns"]
+    assert (verdict, "static records" in text) == ("ok", True)

@@ -120,6 +120,10 @@ def test_port_53_is_served_on_sockets_of_systemd(service: Service, web: Machine)
         wait_until(lambda: answer() == f"NOERROR {BOX}", "the server answers on port 53")
         service.systemctl("restart")
         wait_until(lambda: answer() == f"NOERROR {BOX}", "it answers after a restart")
+        web.systemctl("stop", unit)  # as after a failure of the service
+        service.systemctl("restart")
+        wait_until(lambda: answer() == f"NOERROR {BOX}", "the sockets are open again")
+        assert f"{unit} is open" in web.run("koi-runtime", "--system", "doctor", check=False).stdout
     finally:
         web.systemctl("disable", "--now", unit)
         service.systemctl("stop")

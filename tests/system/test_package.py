@@ -42,6 +42,17 @@ while [ ! -e /srv/enough ]; do
     curl -sSf --unix-socket {SOCKET} http://localhost/v1/runtime/status >/dev/null || exit 1
 done
 """
+DNS_SOCKET = "koi-runtime-dns.socket"
+ASK_DNS = """
+import os, socket, time
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+    while not os.path.exists("/srv/enough"):
+        try:
+            asking.sendto(bytes(12), ("127.0.0.9", 53))
+        except OSError:  # the socket was closed
+            pass
+        time.sleep(0.01)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +103,7 @@ def test_an_upgrade_keeps_what_was_said_and_no_request_is_lost(installed: Machin
     apt(installed, "install", PLACE)
     installed.write("/srv/enough", "")
     assert asking.wait() == 0, "a request failed during the upgrade"
+    installed.remove("/srv/enough")
     assert installed.show(UNIT, "MainPID") not in (before, "0")
     assert count(installed) <= 1
     assert installed.show(GATES[0], "ActiveState") == "active"
@@ -113,6 +125,25 @@ def test_a_removal_keeps_what_was_said_and_nothing_else(installed: Machine) -> N
     apt(installed, "install", PLACE)
     is_up(installed)
     assert count(installed) <= 1
+
+
+def test_no_dns_request_starts_the_service_during_its_removal(installed: Machine) -> None:
+    addresses = f"/etc/systemd/system/{DNS_SOCKET}.d/addresses.conf"
+    installed.write(
+        addresses, "[Socket]\nListenStream=\nListenDatagram=\nListenDatagram=127.0.0.9:53\n"
+    )
+    installed.systemctl("daemon-reload")
+    installed.systemctl("enable", DNS_SOCKET)
+    installed.systemctl("restart", UNIT)
+    wait_until(lambda: installed.show(DNS_SOCKET, "ActiveState") == "active", "port 53 is open")
+    asking = installed.spawn("python3", "-c", ASK_DNS, user=USER)
+    apt(installed, "remove", "koi-runtime")
+    installed.write("/srv/enough", "")
+    assert asking.wait() == 0
+    installed.remove("/srv/enough")
+    for unit in (UNIT, SOCKET_UNIT, DNS_SOCKET):
+        assert installed.show(unit, "ActiveState") == "inactive"
+    installed.remove(addresses)
 
 
 def narrow(machine: Machine) -> None:

@@ -7,6 +7,7 @@ from shlex import quote
 from typing import Final
 
 from koi_agent.cli.doctor.findings import Bus, Case, Finding, Host, ok, warning
+from koi_agent.cli.doctor.units import SYSTEMD, active_state, file_state
 from koi_agent.config import Config, Flags, Listen, load
 from koi_agent.config.dns import DNSConfig, Server
 from koi_agent.core.text import printable
@@ -16,6 +17,7 @@ USE_STUB: Final = "ln -sf ../run/systemd/resolve/stub-resolv.conf /etc/resolv.co
 STUB: Final = "127.0.0.53"
 CONNECT: Final = 3.0
 """Seconds for a connection."""
+SOCKET_UNIT: Final = "koi-runtime-dns.socket"
 NO_NAMES: Final = "this host finds no names"
 
 
@@ -32,6 +34,8 @@ async def dns(case: Case, reached: Bus) -> Sequence[Finding]:
     found += _directories(config, case.scope)
     if reached.owner and {"auto", "server"} & {*words}:
         found += [await _listener(one) for one in config.dns.listen]
+    if case.scope == "system" and SYSTEMD in reached.names and {"auto", "server"} & {*words}:
+        found += await _passed(reached)
     if config.dns.update and {"auto", "update"} & {*words}:
         found.append(await _updated(config.dns.update, config.dns))
     return found or [ok("no outlet is configured")]
@@ -77,6 +81,15 @@ def _directories(config: Config, scope: str) -> Iterator[Finding]:
         else:
             owner = "-o _koi-runtime " if scope == "system" else ""
             yield warning(f"{shown}: not a directory", f"install -d {owner}{quote(path)}")
+
+
+async def _passed(bus: Bus) -> Sequence[Finding]:
+    """Check that the sockets for DNS are open if their unit is enabled."""
+    if await active_state(bus, SOCKET_UNIT) == "active":
+        return [ok(f"{SOCKET_UNIT} is open")]
+    if await file_state(bus, SOCKET_UNIT) == "enabled":
+        return [warning(f"{SOCKET_UNIT} is enabled and not open", "systemctl restart koi-runtime")]
+    return []
 
 
 async def _listener(listen: Listen) -> Finding:
