@@ -17,6 +17,7 @@ from tests.system.service import (
     SOCKET_UNIT,
     UNIT,
     fetch,
+    now,
 )
 
 OLD = "/srv/old.deb"
@@ -137,13 +138,19 @@ def test_no_dns_request_starts_the_service_during_its_removal(installed: Machine
     installed.systemctl("restart", UNIT)
     wait_until(lambda: installed.show(DNS_SOCKET, "ActiveState") == "active", "port 53 is open")
     asking = installed.spawn("python3", "-c", ASK_DNS, user=USER)
+    since = now()
     apt(installed, "remove", "koi-runtime")
     installed.write("/srv/enough", "")
     assert asking.wait() == 0
     installed.remove("/srv/enough")
+    installed.run("journalctl", "--sync")
+    ours = (f"--since={since}", f"--unit={UNIT}", "--output=cat")
+    records = installed.run("journalctl", "--quiet", *ours).stdout.splitlines()
+    words = {record.split()[0] for record in records}
+    assert ("Stopped" in words, "Starting" in words) == (True, False)
     for unit in (UNIT, SOCKET_UNIT, DNS_SOCKET):
         assert installed.show(unit, "ActiveState") == "inactive"
-    installed.remove(addresses)
+    installed.remove(f"/etc/systemd/system/{DNS_SOCKET}.d")
 
 
 def narrow(machine: Machine) -> None:
