@@ -10,6 +10,7 @@ from bench.measurements import MEASUREMENTS, PARTS
 from bench.monitor import Stamped
 from bench.parts import Checkout, Run
 from bench.report import BEFORE, NOW, Figures, aggregated, table
+from bench.shares import shares
 from bench.units import UNIT, measured
 
 OURS = Checkout(NOW, Path("/ours"))
@@ -87,3 +88,14 @@ def test_only_what_grew_beyond_noise_is_worse() -> None:
     expected = {"one": 1.0, "two": 1.0}
     found = {"one": TOLERATED - 0.01, "two": TOLERATED + 0.01, "new": 9.0}
     assert worse(expected, found) == ["two"]
+
+
+def test_a_sample_counts_for_each_file_of_its_stack() -> None:
+    samples = [
+        "run (asyncio/base.py:1);act (/x/koi_agent/a.py:1);f (/x/koi_agent/b.py:2) 3",
+        "run (asyncio/base.py:1);act (/x/koi_agent/a.py:9) 1",
+        "act (/x/koi_agent/a.py:9);select (selectors.py:468) 50",
+        "worker (threading.py:1) 50",
+    ]
+    assert shares(samples) == {"koi_agent/a.py": 1.0, "koi_agent/b.py": 0.75}
+    assert shares([]) == {}
