@@ -38,7 +38,7 @@ ATTACHED: Final = 3.0
 
 @contextmanager
 def sampled(pid: int, file: Path) -> Iterator[None]:
-    """Take samples of a process until the block ends."""
+    """Record samples of a process until the block ends."""
     program = shutil.which("py-spy") or sys.exit("py-spy is not installed; use pip install py-spy")
     command = [program, "record", "--rate", f"{RATE}", "--format", "raw", "--pid", f"{pid}"]
     with subprocess.Popen(

@@ -27,7 +27,7 @@ class Kind:
     text: str
 
 
-KNOT = """\
+KNOT_COMMON = """\
 server:
   rundir: "$folder"
   listen: $peer@$port
@@ -37,6 +37,19 @@ key:
   - id: peer
     algorithm: hmac-sha256
     secret: $secret
+"""
+BIND_COMMON = """\
+options {
+  directory "$folder"; pid-file none; session-keyfile none; lock-file none;
+  listen-on port $port { $peer; }; listen-on-v6 { none; };
+  recursion no; dnssec-validation no;
+};
+controls { };
+key "peer" { algorithm hmac-sha256; secret "$secret"; };
+"""
+KNOT = (
+    KNOT_COMMON
+    + """\
 remote:
   - id: primary
     address: $primary@5354
@@ -51,19 +64,16 @@ zone:
     acl: notify
     storage: "$folder"
 """
-BIND = """\
-options {
-  directory "$folder"; pid-file none; session-keyfile none; lock-file none;
-  listen-on port $port { $peer; }; listen-on-v6 { none; };
-  recursion no; dnssec-validation no;
-};
-controls { };
-key "peer" { algorithm hmac-sha256; secret "$secret"; };
+)
+BIND = (
+    BIND_COMMON
+    + """\
 zone "internal" {
   type secondary; file "internal.zone"; allow-notify { $primary; };
   primaries port 5354 { $primary key peer; };
 };
 """
+)
 NSD = """\
 server:
   ip-address: $peer@$port
@@ -122,16 +132,9 @@ ZONE: Final = """\
 printer 60 A 192.0.2.77
 """
 """A zone that has a name of its own already."""
-KNOT_PRIMARY = """\
-server:
-  rundir: "$folder"
-  listen: $peer@$port
-database:
-  storage: "$folder/db"
-key:
-  - id: peer
-    algorithm: hmac-sha256
-    secret: $secret
+KNOT_PRIMARY = (
+    KNOT_COMMON
+    + """\
 acl:
   - id: update
     key: peer
@@ -142,19 +145,16 @@ zone:
     file: internal.zone
     acl: update
 """
-BIND_PRIMARY = """\
-options {
-  directory "$folder"; pid-file none; session-keyfile none; lock-file none;
-  listen-on port $port { $peer; }; listen-on-v6 { none; };
-  recursion no; dnssec-validation no;
-};
-controls { };
-key "peer" { algorithm hmac-sha256; secret "$secret"; };
+)
+BIND_PRIMARY = (
+    BIND_COMMON
+    + """\
 zone "internal" {
   type primary; file "internal.zone";
   update-policy { grant peer subdomain internal. ANY; };
 };
 """
+)
 PRIMARIES: Final[Mapping[str, Kind]] = {
     "knot": Kind("knotd", ("-c",), KNOT_PRIMARY),
     "bind": Kind("named", ("-g", "-c"), BIND_PRIMARY),
