@@ -102,7 +102,7 @@ class Updates:
         """Send updates until the context is left; raise ``ProviderLost``."""
         if not self._is_usable:
             await asyncio.Event().wait()
-        from koi_agent.capabilities.dns.update.session import updating  # noqa: PLC0415 - as above
+        from koi_agent.capabilities.dns.update.opening import updating  # noqa: PLC0415 - as above
 
         async with updating(self.settings, report) as session:
             yield session

@@ -2,29 +2,22 @@
 
 import asyncio
 import logging
-import os
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
-from pathlib import Path
 from random import uniform
 from typing import Final, Never
 
-from koi_agent.capabilities.dns.keys import credential, read_key
-from koi_agent.capabilities.dns.messages import Keyring
 from koi_agent.capabilities.dns.records import Name
-from koi_agent.capabilities.dns.update.claims import Claims, claims_file
+from koi_agent.capabilities.dns.update.claims import Claims
 from koi_agent.capabilities.dns.update.nodes import Nodes, Part
 from koi_agent.capabilities.dns.update.primary import Primary
 from koi_agent.capabilities.dns.update.settings import UpdateSettings
 from koi_agent.capabilities.dns.update.writer import ANNOUNCED, Outcome, Writer
-from koi_agent.config.dns import Server
 from koi_agent.core.contracts import Report
-from koi_agent.core.errors import BadInput, ProviderLost, ungrouped
+from koi_agent.core.errors import ProviderLost, ungrouped
 from koi_agent.core.instance import RecordState, RecordStatus
 from koi_agent.core.key import Key
-from koi_agent.core.text import printable
-from koi_agent.host.agent_mark import MACHINE_ID, agent_mark
 
 log = logging.getLogger(__name__)
 
@@ -50,24 +43,6 @@ _SEVERITY: Final = (
     *(RecordState.FAILED, RecordState.REFUSED, RecordState.HELD),
     *(RecordState.WANTED, RecordState.ANNOUNCED),
 )
-
-
-@asynccontextmanager
-async def updating(settings: UpdateSettings, report: Report) -> AsyncIterator["UpdateSession"]:
-    """Send updates until the context is left; raise ``ProviderLost``."""
-    primary = Primary(_server(settings), settings.zone, _key(settings))
-    claims = Claims(claims_file(settings, os.environ), settings.zone)
-    session = UpdateSession(settings, primary, claims, _mark(settings.scope), report)
-    await session.open()
-    is_reached = True
-    try:
-        yield session
-    except ProviderLost:
-        is_reached = False
-        raise
-    finally:
-        if is_reached:
-            await session.close()
 
 
 class UpdateSession:
@@ -267,35 +242,6 @@ def _slices(nodes: Iterable[str]) -> Iterator[Sequence[str]]:
     waiting = iter(nodes)
     while some := list(islice(waiting, TOGETHER)):
         yield some
-
-
-def _server(settings: UpdateSettings) -> Server:
-    if settings.server is None:
-        raise AssertionError("a session has a server")
-    return settings.server
-
-
-def _key(settings: UpdateSettings) -> Keyring:
-    """Return the key that signs all messages; raise ``ProviderLost``."""
-    name = settings.key
-    if settings.key_file:
-        file, advice = Path(settings.key_file), "check its content and its mode"
-    else:
-        file, advice = credential(name, os.environ), f"use LoadCredential=dns-key.{name}:FILE"
-    try:
-        return read_key(name, file)
-    except BadInput as error:
-        where = settings.key_file or f"dns-key.{name}"
-        raise ProviderLost(
-            f"[DNS] UpdateKey={name}: {printable(where)}: {error}; {advice}"
-        ) from error
-
-
-def _mark(scope: str) -> str:
-    try:
-        return agent_mark(scope)
-    except (OSError, ValueError) as error:
-        raise ProviderLost(f"{MACHINE_ID}: {error}; use systemd-machine-id-setup(1)") from error
 
 
 def _now() -> float:
