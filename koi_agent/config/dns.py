@@ -21,6 +21,8 @@ MOST_SERVERS: Final = 16
 MOST_PEERS: Final = 64
 _LONGEST_DOMAIN: Final = 150
 _DNS_PORT: Final = 53
+BITS_OF_LABEL: Final = {4: 8, 6: 4}
+"""Bits of an address in one label of its reverse name, by the version of IP."""
 _RESERVED: Final = ("local", "localhost", "invalid", "arpa", "onion")
 """Top-level domains in which no administrator has a zone (RFC 6761, RFC 6762, RFC 7686)."""
 _ALLOWED: Final = ".home.arpa"
@@ -128,6 +130,21 @@ def _network(text: str) -> Network:
         ) from error
 
 
+def reverse_networks(value: str) -> tuple[Network, ...]:
+    """Parse a list of networks that can have zones for reverse names."""
+    return tuple(map(_reverse_network, _several(value, str, MOST_DOMAINS)))
+
+
+def _reverse_network(text: str) -> Network:
+    network = _network(text)
+    bits = BITS_OF_LABEL[network.version]
+    if not network.prefixlen or network.prefixlen % bits:
+        raise BadInput(
+            f"{shown(text)} has no zone of its own: the length of a prefix is a multiple of {bits}"
+        )
+    return network
+
+
 def path(value: str) -> str:
     """Parse an absolute path, or the empty text."""
     if not value:
@@ -167,6 +184,14 @@ class DNSConfig:
         listen,
         "Addresses on which the agent answers DNS requests for its domains. A port number alone"
         " binds to loopback: 5354, 192.0.2.1:5354, [2001:db8::1]:5354 or *:5354.",
+        assignments=Assignments.EMPTIABLE_LIST,
+    )
+    reverse_networks: tuple[Network, ...] = key(
+        "ReverseNetworks",
+        "",
+        reverse_networks,
+        "Networks for whose addresses the server of Listen= answers which name they have:"
+        " 10.0.3.0/24, 2001:db8::/64.",
         assignments=Assignments.EMPTIABLE_LIST,
     )
     allow_transfer: Transfers = key(

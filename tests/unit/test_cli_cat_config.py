@@ -39,6 +39,7 @@ VALUES = {
     "ExtraDomains": ["a.example", "b.example c.example"],
     "TTL": ["1", "5min"],
     "DNS.Listen": ["5354", "*:53 [::1]:5354", "192.0.2.1:53"],
+    "ReverseNetworks": ["10.0.3.0/24", "10.0.0.0/8 2001:db8::/64"],
     "AllowTransfer": ["192.0.2.0/24", "2001:db8::1 key:xfer.example"],
     "Notify": ["192.0.2.1", "[2001:db8::1]:5354 192.0.2.2:54"],
     "HostsDirectory": ["/etc/hosts.d", "/run/a b/"],
@@ -183,6 +184,8 @@ ExtraDomains=
 TTL=30s
 # default
 Listen=
+# default
+ReverseNetworks=
 # default
 AllowTransfer=
 # default

@@ -4,7 +4,16 @@ from ipaddress import ip_network
 
 import pytest
 
-from koi_agent.config.dns import Server, Transfers, domain, listen, path, servers, transfers
+from koi_agent.config.dns import (
+    Server,
+    Transfers,
+    domain,
+    listen,
+    path,
+    reverse_networks,
+    servers,
+    transfers,
+)
 from koi_agent.config.readers import Listen, outlets
 from koi_agent.core.errors import BadInput
 
@@ -103,3 +112,21 @@ def test_outlets_are_named_or_chosen_by_a_word_alone() -> None:
     for value in ("auto hosts", "off server", "bind", "server,hosts"):
         with pytest.raises(BadInput):
             read(value)
+
+
+def test_networks_have_zones_for_reverse_names() -> None:
+    assert reverse_networks("10.0.3.0/24 10.0.0.0/8 2001:db8::/60 192.0.2.1") == (
+        ip_network("10.0.3.0/24"),
+        ip_network("10.0.0.0/8"),
+        ip_network("2001:db8::/60"),
+        ip_network("192.0.2.1/32"),
+    )
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["10.0.3.0/25", "10.0.3.0/23", "0.0.0.0/0", "::/0", "2001:db8::/62", "10.0.3.1/24", "lan"],
+)
+def test_a_network_without_a_zone_of_its_own_is_refused(value: str) -> None:
+    with pytest.raises(BadInput):
+        reverse_networks(value)

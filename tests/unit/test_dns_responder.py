@@ -72,6 +72,7 @@ async def responder(
         ResponderSettings(
             scope="user",
             domains=DOMAINS,
+            networks=(),
             ttl=30,
             listen=() if passed else (Listen(host=host, port=made.port),),
             passed=passed,
@@ -152,6 +153,7 @@ async def test_an_address_in_use_is_reported() -> None:
             ResponderSettings(
                 scope="user",
                 domains=DOMAINS,
+                networks=(),
                 ttl=30,
                 passed=(),
                 listen=listen(f"127.0.0.1:{port}"),

@@ -96,6 +96,7 @@ def _providers(
             ResponderSettings(
                 scope=config.scope,
                 domains=_domains(config),
+                networks=dns.reverse_networks,
                 ttl=int(dns.ttl),
                 listen=dns.listen,
                 passed=tuple(passed),

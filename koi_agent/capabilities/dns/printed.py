@@ -22,7 +22,8 @@ async def printed(records: Iterable[Record], config: DNSConfig) -> Sequence[Rr]:
 
     SOA and NS are left out: they belong to the server that serves the zone.
     """
-    zones = Zones(Domains(main=config.domain, extra=config.extra_domains), int(config.ttl))
+    domains = Domains(main=config.domain, extra=config.extra_domains)
+    zones = Zones(domains, int(config.ttl), config.reverse_networks)
     names = [record for record in records if isinstance(record, Name)]
     for number, name in enumerate(names, 1):
         zones.put(name.owner, [name])  # an instance has one name

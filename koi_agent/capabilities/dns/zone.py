@@ -13,8 +13,10 @@ from typing import Final, NamedTuple
 
 from koi_agent.capabilities.dns.names import Domains
 from koi_agent.capabilities.dns.records import Name, Service, service_label
+from koi_agent.capabilities.dns.reverse import Pointers, reverse_name, zone_name
 from koi_agent.core.frozen import frozen
 from koi_agent.core.key import Key
+from koi_agent.core.reach.addresses import Network
 
 ANY: Final = "ANY"
 NEGATIVE_TTL: Final = 5
@@ -62,10 +64,9 @@ class Zone:
         self._types: dict[str, set[str]] = {}
         self._below: Counter[str] = Counter()  # how many names with records are at or below a name
 
-    def replace(self, before: Iterable[Name], after: Iterable[Name]) -> bool:
-        """Replace the names of one owner; return True if the records of the zone change."""
-        old = Counter(rr for name in before for rr in records_of(name, self.domain, self._ttl))
-        new = Counter(rr for name in after for rr in records_of(name, self.domain, self._ttl))
+    def replace(self, before: Iterable[Rr], after: Iterable[Rr]) -> bool:
+        """Replace records of one owner; return True if those of the zone change."""
+        old, new = Counter(before), Counter(after)
         changed = [self._remove(rr) for rr in (old - new).elements()]
         changed += [self._add(rr) for rr in (new - old).elements()]
         return any(changed)
@@ -151,36 +152,53 @@ def _of_service(name: str, service: Service, domain: str, ttl: int) -> Iterator[
 
 
 class Zones:
-    """The zones of all domains, and the names of all owners."""
+    """The zones of all domains and of ``networks``, and the names of all owners."""
 
-    def __init__(self, domains: Domains, ttl: int) -> None:
-        self._domains = domains
-        self._zones = {domain: Zone(domain, ttl) for domain in domains.all}
+    def __init__(self, domains: Domains, ttl: int, networks: Iterable[Network] = ()) -> None:
+        reverse = map(zone_name, networks)
+        self._domains = Domains(main=domains.main, extra=(*domains.extra, *reverse))
+        self._ttl = ttl
+        self._zones = {domain: Zone(domain, ttl) for domain in self._domains.all}
         self._names: dict[Key, tuple[Name, ...]] = {}
+        self._pointers = Pointers()
 
     def put(self, owner: Key, names: Sequence[Name]) -> Sequence[Zone]:
         """Set the names of an owner; return the zones whose records change.
 
         A name outside the domains, as before a reload, is in no zone.
         """
-        before = self._by_domain(self._names.get(owner, ()))
-        after = self._by_domain(names)
+        before = self._names.pop(owner, ())
+        addresses = {one for name in (*before, *names) for one in name.own_addresses}
+        old = [*self._records(before), *self._reverse(addresses)]
+        self._pointers.put(owner, [name for name in names if name.addresses])
+        new = [*self._records(names), *self._reverse(addresses)]
         if names:
             self._names[owner] = tuple(names)
-        else:
-            self._names.pop(owner, None)
+        return self._replaced(old, new)
+
+    def _records(self, names: Iterable[Name]) -> Iterator[tuple[str, Rr]]:
+        """Yield the records of names, each with the domain of its zone."""
+        for name in names:
+            if domain := self._domains.of(name.name):
+                yield from ((domain, rr) for rr in records_of(name, domain, self._ttl))
+
+    def _reverse(self, addresses: Iterable[str]) -> Iterator[tuple[str, Rr]]:
+        """Yield the records that lead from addresses to names, each with the domain of its zone."""
+        for address in addresses:
+            name, reverse = self._pointers.at(address), reverse_name(address)
+            if name and (domain := self._domains.of(reverse)):
+                yield domain, Rr(f"{reverse}.", self._ttl, "PTR", f"{name}.")
+
+    def _replaced(
+        self, old: Iterable[tuple[str, Rr]], new: Iterable[tuple[str, Rr]]
+    ) -> Sequence[Zone]:
+        """Replace records, and return the zones that change."""
+        before, after = _by_domain(old), _by_domain(new)
         return [
             self._zones[domain]
             for domain in sorted(before.keys() | after.keys())
             if self._zones[domain].replace(before.get(domain, ()), after.get(domain, ()))
         ]
-
-    def _by_domain(self, names: Iterable[Name]) -> Mapping[str, Sequence[Name]]:
-        found: dict[str, list[Name]] = {}
-        for name in names:
-            if domain := self._domains.of(name.name):
-                found.setdefault(domain, []).append(name)
-        return found
 
     def all(self) -> Sequence[Zone]:
         """Return all zones."""
@@ -189,6 +207,13 @@ class Zones:
     def of(self, name: str) -> Zone | None:
         """Return the zone of a name, which is in lower case with or without a final dot."""
         return self._zones.get(self._domains.of(name.removesuffix(".")))
+
+
+def _by_domain(records: Iterable[tuple[str, Rr]]) -> Mapping[str, Sequence[Rr]]:
+    found: dict[str, list[Rr]] = {}
+    for domain, rr in records:
+        found.setdefault(domain, []).append(rr)
+    return found
 
 
 def _ancestors(name: str) -> Iterator[str]:

@@ -41,7 +41,7 @@ class ResponderSession:
     def __init__(self, settings: ResponderSettings, report: Report) -> None:
         self._settings = settings
         self._report = report
-        self._zones = Zones(settings.domains, settings.ttl)
+        self._zones = Zones(settings.domains, settings.ttl, settings.networks)
         self._serial = Serial(state_file(settings.scope, os.environ))
         keys = keyring(settings.allow_transfer.keys, os.environ)
         self._answers = Answers(self._zones, settings.allow_transfer, keys)

@@ -6,17 +6,19 @@ from koi_agent.capabilities.dns.names import Domains
 from koi_agent.config import Listen
 from koi_agent.config.dns import Server, Transfers
 from koi_agent.core.frozen import frozen
+from koi_agent.core.reach.addresses import Network
 
 
 @frozen(kw_only=True)
 class ResponderSettings:
     """The addresses ``listen`` of a DNS server, and the sockets that systemd has ``passed``.
 
-    ``scope`` is that of the agent, ``ttl`` seconds.
+    ``networks`` have zones for reverse names. ``scope`` is that of the agent, ``ttl`` seconds.
     """
 
     scope: str
     domains: Domains
+    networks: tuple[Network, ...]
     ttl: int
     listen: tuple[Listen, ...]
     passed: tuple[socket, ...]

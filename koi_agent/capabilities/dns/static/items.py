@@ -8,16 +8,15 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from ipaddress import ip_address
-from typing import Final, TypeVar
+from typing import Final
 
 from koi_agent.capabilities.dns.records import Name
+from koi_agent.capabilities.dns.reverse import Pointers, reverse_name
 from koi_agent.core.key import Key
 
 A: Final = 1
 PTR: Final = 12
 AAAA: Final = 28
-
-T = TypeVar("T")
 
 
 class Items:
@@ -26,8 +25,7 @@ class Items:
     def __init__(self) -> None:
         self._names: dict[Key, Sequence[Name]] = {}
         self._items: Counter[str] = Counter()
-        self._owners: Counter[tuple[str, str]] = Counter()  # own addresses and their names
-        self._at: Counter[str] = Counter()  # how many owners and names an own address has
+        self._pointers = Pointers()
 
     def put(self, owner: Key, names: Sequence[Name]) -> bool:
         """Set the names of an owner; return True if the text may change."""
@@ -38,6 +36,7 @@ class Items:
             self._count(name, -1)
         for name in names:
             self._count(name, 1)
+        self._pointers.put(owner, names)
         if names:
             self._names[owner] = tuple(names)
         else:
@@ -46,18 +45,14 @@ class Items:
 
     def _count(self, name: Name, one: int) -> None:
         for address in name.addresses or name.local_addresses:
-            _add(self._items, _address(name.name, address), one)
-        for address in name.own_addresses:
-            _add(self._owners, (address, name.name), one)
-            _add(self._at, address, one)
+            item = _address(name.name, address)
+            self._items[item] += one
+            if not self._items[item]:
+                del self._items[item]
 
     def text(self) -> str:
         """Return the content of the file, in a stable order."""
-        reverse = (
-            _pointer(address, name)
-            for address, name in self._owners
-            if self._at[address] == 1  # the address belongs to one instance
-        )
+        reverse = (_pointer(address, name) for address, name in self._pointers.all())
         return _array(sorted((*self._items, *reverse)))
 
 
@@ -66,17 +61,11 @@ def _array(items: Iterable[str]) -> str:
     return f"[\n{lines}\n]\n" if lines else "[]\n"
 
 
-def _add(counted: Counter[T], one: T, number: int) -> None:
-    counted[one] += number
-    if not counted[one]:
-        del counted[one]
-
-
 def _address(name: str, text: str) -> str:
     kind = AAAA if ip_address(text).version == 6 else A
     return json.dumps({"key": {"name": name, "type": kind}, "address": text})
 
 
 def _pointer(text: str, name: str) -> str:
-    key = {"name": ip_address(text).reverse_pointer, "type": PTR}
+    key = {"name": reverse_name(text), "type": PTR}
     return json.dumps({"key": key, "name": name})
