@@ -1,7 +1,7 @@
 """The doctor's check of the outlets of DNS names."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from tests.bus.tables import playing
 from tests.ports import free_port
 from tests.world.bus import PrivateBus
 
+LINK = "koi-runtime-dns-link.service"
 FINDS = "this host finds names by static records of systemd-resolved"
 
 
@@ -146,3 +147,37 @@ async def test_sockets_of_systemd_that_are_not_enabled_are_no_problem(setup: Set
     ):
         ((verdict, text, _),) = (await setup.findings("system"))["dns"]
     assert (verdict, "static records" in text) == ("ok", True)
+
+
+@pytest.mark.parametrize(
+    ("domains", "expected"),
+    [
+        ([(2, "lan", False), (3, "internal", True)], ("ok", "questions about internal")),
+        ([(2, "lan", False)], ("warn", "no names in internal")),
+        ([(0, "internal", True)], ("warn", "no names in internal")),  # of no link
+    ],
+)
+async def test_a_link_must_have_all_domains(
+    setup: Setup, domains: Sequence[tuple[int, str, bool]], expected: tuple[str, str]
+) -> None:
+    table = interface(
+        f"{RESOLVED}.Manager", Property("Domains", "a(isb)", Emits.FALSE, lambda _: domains)
+    )
+    async with (
+        systemd(setup, file="enabled", active="active", unit_name=LINK),
+        playing(setup.bus.address, RESOLVED, {"/org/freedesktop/resolve1": table}),
+    ):
+        (verdict, text, advice), *_ = (await setup.findings("system"))["dns"]
+    assert (verdict, expected[1] in text) == (expected[0], True)
+    assert (f"systemctl edit {LINK}" in advice) is (verdict == "warn")
+
+
+async def test_a_link_needs_a_systemd_resolved_that_answers(setup: Setup) -> None:
+    async with systemd(setup, file="enabled", active="active", unit_name=LINK):
+        (verdict, _, advice), *_ = (await setup.findings("system"))["dns"]
+    assert (verdict, advice) == ("warn", "systemctl enable --now systemd-resolved")
+
+
+async def test_a_host_that_can_have_a_link_is_told_so(setup: Setup) -> None:
+    install(setup, 257)
+    assert f"use [DNS] Listen=5354 with {LINK}" in (await static(setup))[1]

@@ -6,6 +6,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Final
 
+from koi_agent.bus.client import CallError
 from koi_agent.cli.doctor.findings import Bus, Case, Finding, Host, ok, warning
 from koi_agent.cli.doctor.units import SYSTEMD, active_state, file_state
 from koi_agent.config import Config, Flags, Listen, load
@@ -18,6 +19,9 @@ STUB: Final = "127.0.0.53"
 CONNECT: Final = 3.0
 """Seconds for a connection."""
 SOCKET_UNIT: Final = "koi-runtime-dns.socket"
+LINK_UNIT: Final = "koi-runtime-dns-link.service"
+MANAGER: Final = f"{RESOLVED}.Manager"
+START_RESOLVED: Final = "systemctl enable --now systemd-resolved"
 NO_NAMES: Final = "this host finds no names"
 
 
@@ -30,7 +34,8 @@ async def dns(case: Case, reached: Bus) -> Sequence[Finding]:
     found = []
     if "static" in words or (words == ("auto",) and case.scope == "system"):
         problem = warning if "static" in words else _no_problem
-        found.append(_static(case, problem, runs=RESOLVED in reached.names))
+        routed = await _routed(reached, config.dns)
+        found.append(routed or _static(case, problem, runs=RESOLVED in reached.names))
     found += _directories(config, case.scope)
     if reached.owner and {"auto", "server"} & {*words}:
         found += [await _listener(one) for one in config.dns.listen]
@@ -41,6 +46,22 @@ async def dns(case: Case, reached: Bus) -> Sequence[Finding]:
     return found or [ok("no outlet is configured")]
 
 
+async def _routed(bus: Bus, dns: DNSConfig) -> Finding | None:
+    """Check that systemd-resolved asks a DNS server for the domains if the link for it is there."""
+    if SYSTEMD not in bus.names or await active_state(bus, LINK_UNIT) != "active":
+        return None
+    try:
+        found = await bus.link.get(RESOLVED, "/org/freedesktop/resolve1", MANAGER, "Domains")
+    except CallError as error:
+        return warning(f"{NO_NAMES}: systemd-resolved: {error}", START_RESOLVED)
+    routes = {domain for index, domain, _ in found if index}
+    domains = dict.fromkeys((dns.domain, *dns.extra_domains))
+    if missing := [one for one in domains if one not in routes]:
+        text = f"{NO_NAMES} in {', '.join(missing)} by {LINK_UNIT}: set DOMAINS in its unit"
+        return warning(text, f"systemctl edit {LINK_UNIT} && systemctl restart {LINK_UNIT}")
+    return ok(f"systemd-resolved sends questions about {', '.join(domains)} to {LINK_UNIT}")
+
+
 def _no_problem(text: str, _advice: str) -> Finding:
     """Return the finding for what was not configured, and is not possible on this host."""
     return ok(text)
@@ -49,10 +70,11 @@ def _no_problem(text: str, _advice: str) -> Finding:
 def _static(case: Case, problem: Callable[[str, str], Finding], *, runs: bool) -> Finding:
     """Check that this host finds names by static records of systemd-resolved."""
     if obstacle := static_obstacle(case.scope, case.host.libraries):
-        return problem(f"{NO_NAMES} by static records: {obstacle}; use [DNS] Listen=", "")
+        text = f"{NO_NAMES} by static records: {obstacle}; use [DNS] Listen=5354 with {LINK_UNIT}"
+        return problem(text, f"systemctl enable --now {LINK_UNIT}")
     if not runs:
-        start = "systemctl enable --now systemd-resolved"
-        return problem(f"{NO_NAMES} by static records: systemd-resolved is not running", start)
+        text = f"{NO_NAMES} by static records: systemd-resolved is not running"
+        return problem(text, START_RESOLVED)
     if not _is_asked_by_programs(case.host):
         return problem(f"{NO_NAMES}: its programs do not ask systemd-resolved", USE_STUB)
     return ok("this host finds names by static records of systemd-resolved")
