@@ -185,10 +185,11 @@ def _address(payload: bytes) -> tuple[int, LinkAddress]:
     flags = _number(values.get(_IFA_FLAGS, b"")) or short_flags
     unusable = _DAD_FAILED | _DEPRECATED | _TENTATIVE
     unusable |= _TEMPORARY if family == socket.AF_INET6 else 0
+    address = ip_address(packed)
     return index, LinkAddress(
-        address=str(ip_address(packed)),
+        address=str(address),
         prefix=prefix,
-        is_link_local=scope == _LINK_SCOPE,
+        is_link_local=scope == _LINK_SCOPE or address.is_link_local,
         is_lasting=not flags & unusable,
     )
 

@@ -61,9 +61,9 @@ def test_no_other_name_goes_to_the_agent(linked: Machine) -> None:
     assert "127.0.0.1:5354" in shown
 
 
-def test_the_link_is_no_network_of_others(service: Service, linked: Machine) -> None:
+def test_the_link_is_no_network_of_others(linked: Machine) -> None:
     wait_until(lambda: found(linked, "web.internal") == BOX, "the host finds the name")
-    announced = service.machine.run("koi-runtime", "--system", "explain", "web.service").stdout
+    announced = linked.run("koi-runtime", "--system", "explain", "web.service").stdout
     assert "169.254" not in announced
 
 

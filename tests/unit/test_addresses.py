@@ -63,6 +63,12 @@ def test_link_local_address_counts_if_its_interface_has_no_other_of_the_family(
     assert [text for _, text in found([interface(2), interface(3)], there)] == expected
 
 
+def test_link_local_address_without_a_network_does_not_count() -> None:
+    alone = (2, LinkAddress(address="169.254.53.53", prefix=32, is_link_local=True))
+    wide = (3, LinkAddress(address="192.0.2.1", prefix=32))
+    assert found([interface(2), interface(3)], [alone, wide]) == [(3, "192.0.2.1")]
+
+
 @pytest.mark.parametrize(
     ("inside", "counts"), [("veth", False), ("tun", False), ("", True), ("bond", True)]
 )

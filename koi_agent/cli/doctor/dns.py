@@ -32,10 +32,11 @@ async def dns(case: Case, reached: Bus) -> Sequence[Finding]:
     if words == ("off",):
         return [ok("turned off by [Capabilities] DNS=")]
     found = []
-    if "static" in words or (words == ("auto",) and case.scope == "system"):
+    if routed := await _routed(case, reached, config.dns):
+        found.append(routed)
+    elif "static" in words or (words == ("auto",) and case.scope == "system"):
         problem = warning if "static" in words else _no_problem
-        routed = await _routed(reached, config.dns)
-        found.append(routed or _static(case, problem, runs=RESOLVED in reached.names))
+        found.append(_static(case, problem, runs=RESOLVED in reached.names))
     found += _directories(config, case.scope)
     if reached.owner and {"auto", "server"} & {*words}:
         found += [await _listener(one) for one in config.dns.listen]
@@ -46,9 +47,11 @@ async def dns(case: Case, reached: Bus) -> Sequence[Finding]:
     return found or [ok("no outlet is configured")]
 
 
-async def _routed(bus: Bus, dns: DNSConfig) -> Finding | None:
+async def _routed(case: Case, bus: Bus, dns: DNSConfig) -> Finding | None:
     """Check that systemd-resolved asks a DNS server for the domains if the link for it is there."""
-    if SYSTEMD not in bus.names or await active_state(bus, LINK_UNIT) != "active":
+    if case.scope != "system" or SYSTEMD not in bus.names:
+        return None
+    if await active_state(bus, LINK_UNIT) != "active":
         return None
     try:
         found = await bus.link.get(RESOLVED, "/org/freedesktop/resolve1", MANAGER, "Domains")

@@ -49,6 +49,11 @@ class LinkAddress:
         """The network of the address and its prefix."""
         return _network(self.address, self.prefix)
 
+    @property
+    def is_alone(self) -> bool:
+        """True for a link-local address on a network that has no other address."""
+        return self.is_link_local and self.prefix == self.network.max_prefixlen
+
 
 @lru_cache(maxsize=4096)
 def _network(address: str, prefix: int) -> Network:
@@ -82,9 +87,10 @@ class Link:
     def announced(self) -> Iterator[LinkAddress]:
         """Yield the addresses to give to other hosts on the network.
 
-        As in Avahi, a link-local address counts if the interface has no other of its family.
+        As in Avahi, a link-local address counts if the interface has no other of its family. If
+        nothing else is on its network, such as that of koi-runtime-dns-link.service, it does not.
         """
-        lasting = [one for one in self.addresses if one.is_lasting]
+        lasting = [one for one in self.addresses if one.is_lasting and not one.is_alone]
         wide = {one.family for one in lasting if not one.is_link_local}
         return (one for one in lasting if not one.is_link_local or one.family not in wide)
 
