@@ -138,7 +138,7 @@ KNOT_PRIMARY = (
 acl:
   - id: update
     key: peer
-    action: update
+    action: [update, transfer]
 zone:
   - domain: internal
     storage: "$folder"
