@@ -11,7 +11,7 @@ import errno
 import socket
 import struct
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from ipaddress import IPv6Address
 from typing import Final
@@ -51,7 +51,7 @@ _TIMEOUT = struct.pack("@ll", 1, 0)
 _YIELD_AFTER = 100
 """Sockets in one part of a dump after which other tasks run."""
 _MAX_PER_GROUP = 1024
-"""Listeners that are returned of one control group; one with more hides only its own."""
+"""Listeners of a protocol that are returned of one control group; more hide only its own."""
 
 
 @frozen(kw_only=True, order=True)
@@ -91,11 +91,16 @@ async def listeners() -> list[Listener]:
 
 
 async def _listeners(netlink: socket.socket, protocol: Protocol) -> list[Listener]:
-    return [listener for family in _FAMILIES for listener in await dump(netlink, protocol, family)]
+    found: list[Listener] = []
+    for family in _FAMILIES:
+        found += await dump(netlink, protocol, family, found)
+    return found
 
 
-async def dump(netlink: socket.socket, protocol: Protocol, family: int) -> list[Listener]:
-    """Return the listeners of one protocol and family.
+async def dump(
+    netlink: socket.socket, protocol: Protocol, family: int, before: Sequence[Listener] = ()
+) -> list[Listener]:
+    """Return the listeners of one protocol and family; those of other families were ``before``.
 
     A dump that was interrupted by changes is repeated, up to ``_ATTEMPTS`` times. Raises
     ``OSError`` if the kernel refuses.
@@ -104,7 +109,7 @@ async def dump(netlink: socket.socket, protocol: Protocol, family: int) -> list[
     for sequence in range(1, _ATTEMPTS + 1):
         _request(netlink, protocol, family, sequence)
         found, interrupted, done = [], 0, False
-        groups: Counter[int] = Counter()
+        groups = Counter(one.cgroup_id for one in before)
         while not done:
             payloads, flags, done = _receive_part(netlink, sequence)
             interrupted |= flags & _INTERRUPTED

@@ -103,6 +103,7 @@ async def test_many_sockets_neither_block_other_tasks_nor_hide_other_groups() ->
     with ExitStack() as sockets:
         for _ in range(1200):
             sockets.enter_context(bound(socket.AF_INET, socket.SOCK_DGRAM, "127.0.0.1"))
+        sockets.enter_context(bound(socket.AF_INET6, socket.SOCK_DGRAM, "::1"))
         turns = 0
         async with asyncio.TaskGroup() as group:
             looking = group.create_task(sock_diag.listeners(), name="look")
