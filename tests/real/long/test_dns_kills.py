@@ -186,7 +186,7 @@ async def states(world: World, running: set[str]) -> Mapping[str, set[tuple[str,
 
 
 async def agree(world: World, outlets: Outlets, running: set[str]) -> None:
-    """Wait until all outlets have the running units, and the agent says so."""
+    """Wait until all outlets have the running units, and the agent reports the same."""
 
     async def is_right() -> bool:
         return not await outlets.differences(running) and not await states(world, running)
