@@ -6,6 +6,7 @@ import pytest
 
 from tests.machine import Machine
 from tests.namespaces import wait_until
+from tests.system.engines import IMAGE, LIMITS, Engine, Engines
 from tests.system.peers import BOX, Peer
 from tests.system.service import SOCKET, UNITS, Service, fetch
 from tests.system.test_announcing import WEB
@@ -49,6 +50,35 @@ def found(machine: Machine, name: str) -> str:
     """Return the addresses of a name as programs of the machine find them, "" for none."""
     lines = machine.run("getent", "ahostsv4", name, check=False).stdout.splitlines()
     return " ".join(dict.fromkeys(line.split()[0] for line in lines))
+
+
+def asked_of_stub(machine: Machine, name: str) -> str:
+    """Return what a DNS client gets from the server that systemd-resolved is for this host."""
+    ask = ASK.replace("127.0.0.1", "127.0.0.53").replace("5354", "53")
+    return machine.run("python3", "-c", ask, name, check=False).stdout.strip()
+
+
+def found_in_container(podman: Engine, name: str) -> str:
+    """Return what nslookup prints in a container that uses that server."""
+    podman.start()
+    options = ("--rm", "--network=host", *LIMITS["podman"])
+    command = ("busybox", "nslookup", name, "127.0.0.53")
+    done = podman.machine.run("podman", "run", *options, IMAGE, *command, check=False, timeout=60)
+    return done.stdout
+
+
+def test_containers_and_dns_clients_find_names(
+    service: Service, web: Machine, engines: Engines
+) -> None:
+    if resolved_version(web) < FIRST_VERSION:
+        pytest.skip("this systemd-resolved has no static records")
+    web.systemctl("start", "systemd-resolved.service")
+    wait_until(lambda: asked_of_stub(web, "web.internal") == f"NOERROR {BOX}", "a client finds it")
+    assert f"Address: {BOX}" in found_in_container(engines["podman"], "web.internal")
+    service.systemctl("stop")
+    wait_until(lambda: BOX not in asked_of_stub(web, "web.internal"), "the name is gone")
+    assert BOX not in found_in_container(engines["podman"], "web.internal")
+    engines["podman"].stop()
 
 
 def test_the_host_finds_names_by_static_records(service: Service, web: Machine) -> None:

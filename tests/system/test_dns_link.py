@@ -6,9 +6,10 @@ import pytest
 
 from tests.machine import Machine
 from tests.namespaces import wait_until
+from tests.system.engines import Engines
 from tests.system.peers import BOX
 from tests.system.service import UNITS, Service
-from tests.system.test_dns import found, web
+from tests.system.test_dns import asked_of_stub, found, found_in_container, web
 
 __all__ = ["web"]
 
@@ -52,6 +53,14 @@ def test_the_host_finds_names_over_the_link(service: Service, linked: Machine) -
     assert found(linked, "web.internal") == ""
     service.systemctl("start")
     wait_until(lambda: found(linked, "web.internal") == BOX, "the name is back with the agent")
+
+
+def test_containers_and_dns_clients_find_names(linked: Machine, engines: Engines) -> None:
+    wait_until(
+        lambda: asked_of_stub(linked, "web.internal") == f"NOERROR {BOX}", "a client finds it"
+    )
+    assert f"Address: {BOX}" in found_in_container(engines["podman"], "web.internal")
+    engines["podman"].stop()
 
 
 def test_no_other_name_goes_to_the_agent(linked: Machine) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from ipaddress import ip_network
 from pathlib import Path
 from typing import cast
 
@@ -27,6 +28,7 @@ from koi_agent.core.contracts import ProviderSession
 from koi_agent.core.errors import ProviderLost
 from koi_agent.core.instance import RecordState, RecordStatus
 from koi_agent.core.key import Key
+from koi_agent.core.reach.addresses import Network
 from koi_agent.host.sockets import own_tcp, own_udp
 from tests.ports import free_port
 from tests.unit.dns_zones import DOMAINS, WEB, complete, key, named
@@ -63,6 +65,7 @@ async def responder(
     *,
     allow: str = "",
     notify: tuple[Server, ...] = (),
+    networks: tuple[Network, ...] = (),
     host: str = "127.0.0.1",
     is_complete: bool = True,
     passed: tuple[socket.socket, ...] = (),
@@ -72,7 +75,7 @@ async def responder(
         ResponderSettings(
             scope="user",
             domains=DOMAINS,
-            networks=(),
+            networks=networks,
             ttl=30,
             listen=() if passed else (Listen(host=host, port=made.port),),
             passed=passed,
@@ -103,6 +106,19 @@ async def test_a_name_is_answered_until_it_is_withdrawn(host: str, by_tcp: bool)
         complete(made.session)
         response = await made.ask("wiki.internal", host=host, by_tcp=by_tcp)
         assert response.rcode() == dns.rcode.NXDOMAIN
+
+
+async def test_an_address_of_an_instance_has_a_name() -> None:
+    at = ("198.51.100.7",)
+    async with responder(networks=(ip_network("198.51.100.0/24"),)) as made:
+        vm = Name(owner=key("a"), name="vm.internal", addresses=at, own_addresses=at)
+        await made.session.put(key("a"), [vm])
+        response = await made.ask("7.100.51.198.in-addr.arpa", "PTR")
+        assert response.answer[0].to_text() == "7.100.51.198.in-addr.arpa. 30 IN PTR vm.internal."
+        response = await made.ask("8.100.51.198.in-addr.arpa", "PTR")
+        assert response.rcode() == dns.rcode.NXDOMAIN
+        response = await made.ask("1.2.0.192.in-addr.arpa", "PTR")
+        assert response.rcode() == dns.rcode.REFUSED
 
 
 async def test_a_wildcard_socket_answers_from_the_address_that_was_asked() -> None:
