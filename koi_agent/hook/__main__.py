@@ -13,7 +13,6 @@ from typing import Final
 
 from koi_agent.core.errors import ConfigError
 from koi_agent.hook.file import RecordsFile
-from koi_agent.hook.jobs import is_restarted
 from koi_agent.hook.output import logging_to_stderr
 from koi_agent.hook.server import LINK, Server
 from koi_agent.host.descriptors import Manager, received
@@ -21,6 +20,7 @@ from koi_agent.host.descriptors import Manager, received
 log = logging.getLogger(__name__)
 
 FILE: Final = "/run/koi-runtime/dns/hook.json"
+UNIT: Final = "koi-runtime-hook.service"
 LISTENER: Final = "hook"
 IDLE: Final = 3600.0
 """Seconds between two looks at the file if the service manager expects no watchdog pings."""
@@ -44,7 +44,7 @@ def _sockets(environment: MutableMapping[str, str]) -> tuple[socket.socket, list
             os.close(descriptor)
     if len(listening) != 1:
         raise ConfigError("no socket from systemd; start koi-runtime-hook.socket instead")
-    listening[0].setblocking(False)  # noqa: FBT003 - positional only
+    listening[0].settimeout(0)
     return listening[0], links
 
 
@@ -87,8 +87,16 @@ def _serve(path: str) -> None:
                 due = now + period
             server.step(due - now if due > now else 0)
         manager.send({"STOPPING": "1"})
-        if not is_restarted():
+        if not _is_restarted():
             server.release()
+
+
+def _is_restarted() -> bool:
+    # These modules are needed at the end only: the start must be fast.
+    from koi_agent.bus.address import address  # noqa: PLC0415
+    from koi_agent.bus.jobs import is_restarted  # noqa: PLC0415
+
+    return is_restarted(UNIT, address("system"))
 
 
 def _is_readable(descriptor: int) -> bool:

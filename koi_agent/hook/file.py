@@ -32,7 +32,12 @@ class RecordsFile:
         return self._watches.fileno() if self._watches else None
 
     def refresh(self) -> bool:
-        """Read the file if it has changed; return True then. Never raise."""
+        """Read the file if it has changed; return True then. Never raise.
+
+        Without a change this is one system call, so that it can be done for each question.
+        """
+        if self._state and self._watches and not self._watches.read():
+            return False
         state = self._present()
         if state == self._state:
             return False
@@ -56,7 +61,7 @@ class RecordsFile:
         return watch(self._watches, paths)
 
     def withdraw(self) -> None:
-        """Have no domain from now on, whatever the file has."""
+        """Remove all domains, whatever the file has."""
         self.records = Records(EMPTY)
 
 

@@ -23,7 +23,7 @@ class Link:
     """A connection. ``follows`` is True once it has the request for the filter."""
 
     def __init__(self, sock: socket.socket, *, is_adopted: bool = False) -> None:
-        sock.setblocking(False)  # noqa: FBT003 - positional only
+        sock.settimeout(0)
         self.follows = False
         self.filter: tuple[str, ...] | None = None
         self._socket = sock
@@ -40,7 +40,7 @@ class Link:
         return bool(self._unsent)
 
     def request(self) -> bytes | None:
-        """Return the first request without its end, or None if there is none yet; raise ``Gone``.
+        """Return the first request without its end, or None if it is not whole yet; raise ``Gone``.
 
         The peer sends one request at a time. So before an adopted request stand only those that the
         process before has answered.
@@ -66,7 +66,7 @@ class Link:
         return data[answered:]
 
     def take(self, request: bytes) -> None:
-        """Take out a request that is answered."""
+        """Remove a request that is answered."""
         self._socket.recv(len(request) + len(END))
 
     def send(self, data: bytes) -> None:

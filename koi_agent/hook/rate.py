@@ -27,8 +27,8 @@ class RateLog:
         now = time.monotonic()
         if now >= self._end:
             if self._count > MOST:
-                log.warning(f"{self._text}; %d more were left out", "…", self._count - MOST)  # noqa: G004
+                log.info(f"{self._text}; %d more were left out", "…", self._count - MOST)  # noqa: G004
             self._count, self._end = 0, now + INTERVAL
         self._count += 1
         if self._count <= MOST:
-            log.warning(self._text, printable(value, LONGEST))
+            log.info(self._text, printable(value, LONGEST))

@@ -53,6 +53,7 @@ class Server:
         self._poll = select.epoll()
         self._links: dict[int, Link] = {}
         self._kept: set[int] = set()
+        self._unkept: set[int] = set()
         self._unfinished: set[int] = set()  # links with more requests than are answered at once
         self._foreign = RateLog("question for a name outside the domains: %s")
         self._refused = RateLog("connection refused: user %s is not systemd-resolved")
@@ -73,20 +74,26 @@ class Server:
 
     def step(self, timeout: float) -> None:
         """Wait for events, for ``timeout`` seconds at most, and process them."""
-        if self._manager.is_behind:
+        if self._manager.is_behind or self._unkept:
             timeout = min(timeout, RETRY)
         if not self._listens:
             timeout = min(timeout, ACCEPT_PAUSE)
         unfinished, self._unfinished = self._unfinished, set()
         events = self._poll.poll(0 if unfinished else timeout)
-        if self._file.refresh():  # before the questions that came after the change
-            self._send_filter()
-            self._report()
+        self._refresh()
         for descriptor, event in (*events, *((one, 0) for one in unfinished)):
             if link := self._links.get(descriptor):
                 self._serve(link, event)
         self._accept()
         self._manager.flush()
+        for descriptor in [*self._unkept]:
+            self._keep(descriptor)
+
+    def _refresh(self) -> None:
+        """Read the file again if it has changed, and send a filter that has changed."""
+        if self._file.refresh():
+            self._send_filter()
+            self._report()
 
     # Connections
 
@@ -123,17 +130,29 @@ class Server:
             self._refused.add(str(user))
             link.close()
             return
-        if is_adopted or (
-            len(self._kept) < MOST_KEPT and self._manager.store(LINK, connection.fileno())
-        ):
+        if is_adopted:
             self._kept.add(link.fileno())
         self._links[link.fileno()] = link
+        self._keep(link.fileno())
         self._poll.register(link.fileno(), _EVENTS)
         self._serve(link, select.EPOLLIN)
 
+    def _keep(self, descriptor: int) -> None:
+        """Store a connection in the service manager, or note that it does not read now."""
+        self._unkept.discard(descriptor)
+        if descriptor in self._kept or len(self._kept) >= MOST_KEPT:
+            return
+        if self._manager.store(LINK, descriptor):
+            self._kept.add(descriptor)
+        else:
+            self._unkept.add(descriptor)
+
     def _drop(self, link: Link) -> None:
-        self._kept.discard(link.fileno())
+        for known in (self._kept, self._unkept, self._unfinished):
+            known.discard(link.fileno())
         del self._links[link.fileno()]
+        # The kernel does not forget it by itself: the service manager has it open, too.
+        self._poll.unregister(link.fileno())
         link.close()
 
     def _serve(self, link: Link, event: int) -> None:
@@ -158,6 +177,7 @@ class Server:
         for _ in range(MOST_AT_ONCE):
             if link.is_behind or link.follows or (request := link.request()) is None:
                 return
+            self._refresh()  # the question may have come after a change
             self._respond(link, request)
         self._unfinished.add(link.fileno())
 
@@ -209,7 +229,7 @@ class Server:
             link.send(messages.reply({"filterDomains": [*domains]}, continues=True))
 
     def release(self) -> None:
-        """Let systemd-resolved ask DNS servers for all names, and end all questions."""
+        """Send an empty filter, and close all other connections: DNS servers are asked."""
         self._file.withdraw()
         deadline = time.monotonic() + PATIENCE
         self._send_filter()

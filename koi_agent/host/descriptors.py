@@ -35,7 +35,7 @@ class Manager:
     """The service manager (sd_notify(3)). No method raises or blocks; without one, none acts."""
 
     def __init__(self, environment: MutableMapping[str, str]) -> None:
-        """Take NOTIFY_SOCKET out of the environment."""
+        """Read NOTIFY_SOCKET, and remove it from the environment."""
         address = environment.pop("NOTIFY_SOCKET", "")
         self._peer = f"\0{address[1:]}" if address.startswith("@") else address
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
@@ -57,7 +57,7 @@ class Manager:
             self._pending = {}
 
     def store(self, name: str, descriptor: int) -> bool:
-        """Ask the manager to keep a descriptor; return False if it does not read.
+        """Store a descriptor in the manager; return False if it does not read.
 
         It is kept until the peer of the socket closes it.
         """

@@ -11,14 +11,20 @@ from koi_agent.cli.doctor.units import SYSTEMD, active_state, file_state
 from koi_agent.config import Config, Flags, Listen, load
 from koi_agent.config.dns import DNSConfig, Server
 from koi_agent.core.text import printable
-from koi_agent.host.resolver import RESOLVED, static_obstacle
+from koi_agent.host.resolver import RESOLVED, hook_obstacle, static_obstacle
 
 USE_STUB: Final = "ln -sf ../run/systemd/resolve/stub-resolv.conf /etc/resolv.conf"
 STUB: Final = "127.0.0.53"
 CONNECT: Final = 3.0
 """Seconds for a connection."""
 SOCKET_UNIT: Final = "koi-runtime-dns.socket"
+HOOK_UNIT: Final = "koi-runtime-hook.socket"
+HOOK_ENABLE: Final = f"systemctl enable --now {HOOK_UNIT}"
+HOOK_RETRY: Final = f"systemctl reset-failed 'koi-runtime-hook.*' && systemctl start {HOOK_UNIT}"
+HOOK_JOURNAL: Final = "journalctl -u koi-runtime-hook.service"
 NO_NAMES: Final = "this host finds no names"
+NOT_RUNNING: Final = "systemd-resolved is not running"
+START: Final = "systemctl enable --now systemd-resolved"
 
 
 async def dns(case: Case, reached: Bus) -> Sequence[Finding]:
@@ -31,6 +37,8 @@ async def dns(case: Case, reached: Bus) -> Sequence[Finding]:
     if "static" in words or (words == ("auto",) and case.scope == "system"):
         problem = warning if "static" in words else _no_problem
         found.append(_static(case, problem, runs=RESOLVED in reached.names))
+    if "hook" in words:
+        found.append(await _hook(case, reached))
     found += _directories(config, case.scope)
     if reached.owner and {"auto", "server"} & {*words}:
         found += [await _listener(one) for one in config.dns.listen]
@@ -51,11 +59,28 @@ def _static(case: Case, problem: Callable[[str, str], Finding], *, runs: bool) -
     if obstacle := static_obstacle(case.scope, case.host.libraries):
         return problem(f"{NO_NAMES} by static records: {obstacle}; use [DNS] Listen=", "")
     if not runs:
-        start = "systemctl enable --now systemd-resolved"
-        return problem(f"{NO_NAMES} by static records: systemd-resolved is not running", start)
+        return problem(f"{NO_NAMES} by static records: {NOT_RUNNING}", START)
     if not _is_asked_by_programs(case.host):
         return problem(f"{NO_NAMES}: its programs do not ask systemd-resolved", USE_STUB)
     return ok("this host finds names by static records of systemd-resolved")
+
+
+async def _hook(case: Case, bus: Bus) -> Finding:
+    """Check that this host finds names by the hook of systemd-resolved."""
+    if obstacle := hook_obstacle(case.scope, case.host.libraries):
+        return warning(f"{NO_NAMES} by the hook: {obstacle}; use [DNS] Listen=", "")
+    if RESOLVED not in bus.names:
+        return warning(f"{NO_NAMES} by the hook: {NOT_RUNNING}", START)
+    state = await active_state(bus, HOOK_UNIT) if SYSTEMD in bus.names else "active"
+    if state == "failed":
+        return warning(f"{NO_NAMES}: {HOOK_UNIT} has failed; see {HOOK_JOURNAL}", HOOK_RETRY)
+    if state != "active":
+        return warning(f"{NO_NAMES}: {HOOK_UNIT} is not active", HOOK_ENABLE)
+    if SYSTEMD in bus.names and await file_state(bus, HOOK_UNIT) != "enabled":
+        return warning(f"{HOOK_UNIT} is not enabled; it is closed after a boot", HOOK_ENABLE)
+    if not _is_asked_by_programs(case.host):
+        return warning(f"{NO_NAMES}: its programs do not ask systemd-resolved", USE_STUB)
+    return ok("this host finds names by the hook of systemd-resolved")
 
 
 def _is_asked_by_programs(host: Host) -> bool:

@@ -161,13 +161,18 @@ NO_NAMES: Final = '{"version":1,"ttl":5,"domains":[],\n"names":{\n}}\n'
 
 
 def _text(ttl: int, domains: Sequence[str], lines: Iterable[str]) -> str:
-    head = json.dumps({"version": VERSION, "ttl": ttl, "domains": domains})
+    head = _compact({"version": VERSION, "ttl": ttl, "domains": domains})
     names = ",\n".join(lines)
     return f'{head.removesuffix("}")},\n"names":{{\n{names}\n}}}}\n'
 
 
 def _line(name: str, types: dict[int, dict[str, None]]) -> str:
-    return f"{json.dumps(name)}:{json.dumps({str(kind): [*data] for kind, data in types.items()})}"
+    found = {str(kind): [*data] for kind, data in types.items()}
+    return f"{_compact(name)}:{_compact(found)}"
+
+
+def _compact(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))
 
 
 @lru_cache(maxsize=4096)

@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Never
+from typing import Final, Never
 
+from koi_agent.bus.jobs import is_restarted
 from koi_agent.bus.presence import Presence
 from koi_agent.capabilities.dns.hook.file import HookFile, clear
 from koi_agent.capabilities.dns.hook.names import HookNames
@@ -17,6 +18,8 @@ from koi_agent.core.errors import ProviderLost, ungrouped
 from koi_agent.core.key import Key
 from koi_agent.host.path_watch import path_states, wait_for_change
 
+AGENT: Final = "koi-runtime.service"
+
 
 @asynccontextmanager
 async def following(settings: HookSettings, report: Report) -> AsyncIterator[ProviderSession[Name]]:
@@ -26,7 +29,7 @@ async def following(settings: HookSettings, report: Report) -> AsyncIterator[Pro
     """
     async with arrival(settings.address) as presence:
         await _arrival_of(settings.socket)
-        with _withdrawn(settings.file):
+        with _withdrawn(settings):
             file = HookFile(settings.file, HookNames(settings.domains, settings.ttl), report)
             yield _Session(file, presence, settings.socket)
 
@@ -45,19 +48,24 @@ def _is_there(socket: Path) -> bool:
 
 
 @contextmanager
-def _withdrawn(file: Path) -> Iterator[None]:
-    """Withdraw all names at the end of the block.
+def _withdrawn(settings: HookSettings) -> Iterator[None]:
+    """Withdraw all names at the end of the block, unless the agent starts again at once.
 
-    The file stays when systemd-resolved or the socket is lost: both may be back soon.
+    The file stays also when systemd-resolved or the socket is lost: both may be back soon.
     """
     try:
         yield
     except ProviderLost:
         raise
     except BaseException:
-        clear(file)
+        _withdraw(settings)
         raise
-    clear(file)
+    _withdraw(settings)
+
+
+def _withdraw(settings: HookSettings) -> None:
+    if not is_restarted(AGENT, settings.address):
+        clear(settings.file)
 
 
 class _Session:
