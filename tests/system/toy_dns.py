@@ -6,13 +6,17 @@
 import socket
 import struct
 import sys
+from pathlib import Path
 
 ADDRESS = "203.0.113.1"
 PORT = 5399
 
 
 def main() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock, open(sys.argv[1], "a") as log:
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock,
+        Path(sys.argv[1]).open("a") as log,
+    ):
         sock.bind(("127.0.0.1", PORT))
         while True:
             data, peer = sock.recvfrom(4096)

@@ -6,25 +6,25 @@ from pathlib import Path
 from shlex import quote
 from typing import Final
 
-from koi_agent.cli.doctor.findings import Bus, Case, Finding, Host, ok, warning
+from koi_agent.cli.doctor.findings import Bus, Case, Finding, ok, warning
+from koi_agent.cli.doctor.hook import hook
+from koi_agent.cli.doctor.resolver import (
+    NO_NAMES,
+    NOT_ASKED,
+    NOT_RUNNING,
+    START,
+    USE_STUB,
+    is_asked_by_programs,
+)
 from koi_agent.cli.doctor.units import SYSTEMD, active_state, file_state
 from koi_agent.config import Config, Flags, Listen, load
 from koi_agent.config.dns import DNSConfig, Server
 from koi_agent.core.text import printable
-from koi_agent.host.resolver import RESOLVED, hook_obstacle, static_obstacle
+from koi_agent.host.resolver import RESOLVED, static_obstacle
 
-USE_STUB: Final = "ln -sf ../run/systemd/resolve/stub-resolv.conf /etc/resolv.conf"
-STUB: Final = "127.0.0.53"
 CONNECT: Final = 3.0
 """Seconds for a connection."""
 SOCKET_UNIT: Final = "koi-runtime-dns.socket"
-HOOK_UNIT: Final = "koi-runtime-hook.socket"
-HOOK_ENABLE: Final = f"systemctl enable --now {HOOK_UNIT}"
-HOOK_RETRY: Final = f"systemctl reset-failed 'koi-runtime-hook.*' && systemctl start {HOOK_UNIT}"
-HOOK_JOURNAL: Final = "journalctl -u koi-runtime-hook.service"
-NO_NAMES: Final = "this host finds no names"
-NOT_RUNNING: Final = "systemd-resolved is not running"
-START: Final = "systemctl enable --now systemd-resolved"
 
 
 async def dns(case: Case, reached: Bus) -> Sequence[Finding]:
@@ -38,7 +38,7 @@ async def dns(case: Case, reached: Bus) -> Sequence[Finding]:
         problem = warning if "static" in words else _no_problem
         found.append(_static(case, problem, runs=RESOLVED in reached.names))
     if "hook" in words:
-        found.append(await _hook(case, reached))
+        found.append(await hook(case, reached))
     found += _directories(config, case.scope)
     if reached.owner and {"auto", "server"} & {*words}:
         found += [await _listener(one) for one in config.dns.listen]
@@ -60,41 +60,9 @@ def _static(case: Case, problem: Callable[[str, str], Finding], *, runs: bool) -
         return problem(f"{NO_NAMES} by static records: {obstacle}; use [DNS] Listen=", "")
     if not runs:
         return problem(f"{NO_NAMES} by static records: {NOT_RUNNING}", START)
-    if not _is_asked_by_programs(case.host):
-        return problem(f"{NO_NAMES}: its programs do not ask systemd-resolved", USE_STUB)
+    if not is_asked_by_programs(case.host):
+        return problem(f"{NO_NAMES}: {NOT_ASKED}", USE_STUB)
     return ok("this host finds names by static records of systemd-resolved")
-
-
-async def _hook(case: Case, bus: Bus) -> Finding:
-    """Check that this host finds names by the hook of systemd-resolved."""
-    if obstacle := hook_obstacle(case.scope, case.host.libraries):
-        return warning(f"{NO_NAMES} by the hook: {obstacle}; use [DNS] Listen=", "")
-    if RESOLVED not in bus.names:
-        return warning(f"{NO_NAMES} by the hook: {NOT_RUNNING}", START)
-    state = await active_state(bus, HOOK_UNIT) if SYSTEMD in bus.names else "active"
-    if state == "failed":
-        return warning(f"{NO_NAMES}: {HOOK_UNIT} has failed; see {HOOK_JOURNAL}", HOOK_RETRY)
-    if state != "active":
-        return warning(f"{NO_NAMES}: {HOOK_UNIT} is not active", HOOK_ENABLE)
-    if SYSTEMD in bus.names and await file_state(bus, HOOK_UNIT) != "enabled":
-        return warning(f"{HOOK_UNIT} is not enabled; it is closed after a boot", HOOK_ENABLE)
-    if not _is_asked_by_programs(case.host):
-        return warning(f"{NO_NAMES}: its programs do not ask systemd-resolved", USE_STUB)
-    return ok("this host finds names by the hook of systemd-resolved")
-
-
-def _is_asked_by_programs(host: Host) -> bool:
-    """Return True if libc asks systemd-resolved: by its stub, or by nss-resolve(8)."""
-    servers = [line.split()[1:2] for line in _lines(host.resolver) if line.startswith("nameserver")]
-    services = [line for line in _lines(host.name_services) if line.startswith("hosts:")]
-    return [STUB] in servers or any("resolve" in line.split() for line in services)
-
-
-def _lines(path: Path) -> Sequence[str]:
-    try:
-        return path.read_text("utf-8", "replace").splitlines()
-    except OSError:
-        return ()
 
 
 def _directories(config: Config, scope: str) -> Iterator[Finding]:
