@@ -1,4 +1,4 @@
-"""Whether a service is stopped or restarted, as the service manager's jobs show it."""
+"""The jobs of the service manager show whether it stops or restarts a service."""
 
 import asyncio
 from collections.abc import Sequence

@@ -91,7 +91,7 @@ def forget(machine: Machine) -> None:
 
 @contextmanager
 def load(machine: Machine) -> Iterator[dict[str, Any]]:
-    """Ask for foreign names and for an instance all the time; yield the result, set at the end."""
+    """Send questions for foreign names and for an instance; yield the result, set at the end."""
     result: dict[str, Any] = {}
     program = ("python3", f"{COPY}/tests/system/stub_load.py", "foreign.example", "web.internal")
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}

@@ -91,6 +91,19 @@ async def _recover(config: Config) -> None:
         file.clear(HOOK_FILE)
 
 
+def _hook(config: Config) -> Hook:
+    return Hook(
+        HookSettings(
+            address=address("system"),
+            file=HOOK_FILE,
+            socket=HOOK_SOCKET,
+            domains=_domains(config),
+            ttl=int(config.dns.ttl),
+            obstacle=hook_obstacle(config.scope),
+        )
+    )
+
+
 def _providers(
     passed: Sequence[socket], config: Config, _apply: Apply
 ) -> Mapping[str, Provider[Any]]:
@@ -102,16 +115,7 @@ def _providers(
             link=STATIC_LINK,
             obstacle=static_obstacle(config.scope),
         ),
-        "hook": Hook(
-            HookSettings(
-                address=address("system"),
-                file=HOOK_FILE,
-                socket=HOOK_SOCKET,
-                domains=_domains(config),
-                ttl=int(dns.ttl),
-                obstacle=hook_obstacle(config.scope),
-            )
-        ),
+        "hook": _hook(config),
         "server": Responder(
             ResponderSettings(
                 scope=config.scope,
