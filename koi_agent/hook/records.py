@@ -16,6 +16,8 @@ VERSION: Final = 1
 LARGEST: Final = 64 * 2**20
 """Bytes of a file that is read."""
 MOST_TTL: Final = 3600
+MOST_FOUND: Final = 1000
+"""Names that are not searched again: many are asked for two types, and often."""
 
 Types = Mapping[str, Sequence[str]]
 """The data of the records of a name by the number of their type, each in Base64."""
@@ -35,6 +37,7 @@ class Records:
         self.domains = _domains(head.get("domains"))
         self._known = frozenset(self.domains)
         self._data = data
+        self._found: dict[str, Types | None] = {}
 
     def unusable(self, trouble: str) -> "Records":
         """Return records with the same domains, none of which can be read."""
@@ -50,6 +53,13 @@ class Records:
         """Return the records of a canonical name, None if it does not exist; raise ``BadInput``."""
         if self.trouble:
             raise BadInput(self.trouble)
+        if name not in self._found:
+            if len(self._found) >= MOST_FOUND:
+                self._found.clear()
+            self._found[name] = self._search(name)
+        return self._found[name]
+
+    def _search(self, name: str) -> Types | None:
         key = f"\n{json.dumps(name)}:".encode()
         at = self._data.find(key)
         if at < 0:

@@ -242,7 +242,7 @@ class Server:
 
     def _report(self, **variables: str) -> None:
         records = self._file.records
-        status = records.trouble or f"domains and addresses: {len(records.domains)}"
+        status = records.trouble or f"domains and reverse names: {len(records.domains)}"
         self._manager.send({"STATUS": status, **variables})
 
 

@@ -297,7 +297,7 @@ def test_the_service_manager_gets_pings_and_the_status(manager: Manager) -> None
     for _ in range(3):
         manager.variables.pop("WATCHDOG", None)
         wait_until(lambda: manager.receive().get("WATCHDOG") == "1", "a ping")
-    assert manager.receive()["STATUS"] == f"domains and addresses: {len(ALL)}"
+    assert manager.receive()["STATUS"] == f"domains and reverse names: {len(ALL)}"
 
 
 def test_it_loads_the_standard_library_only_and_little_of_it() -> None:

@@ -22,6 +22,8 @@ LONGEST_TTL: Final = 10
 MOST_DOMAINS_TEXT: Final = 128 * 1024
 """Characters of the domains, so that the hook sends them with one system call: the rest of a
 message whose sender is killed would be lost. Further addresses have no reverse name."""
+MOST_AT_ONCE: Final = 16
+"""Records of a name with whose change its line is made: that of a service type has thousands."""
 _ARPA: Final = ".arpa"
 
 
@@ -37,6 +39,7 @@ class HookNames:
         self._below: Counter[str] = Counter()  # how many names with records are at or below a name
         self._at: dict[str, Counter[str]] = {}  # the names of each own address
         self._lines = {domain: _line(domain, {}) for domain in domains.all}
+        self._long: set[str] = set()  # names whose lines are made when the text is
 
     def put(self, owner: Key, names: Sequence[Name]) -> bool:
         """Set the names of an owner; return True if the text may change.
@@ -93,10 +96,11 @@ class HookNames:
                 changed.update(self._add(rr))
             self._records[rr] += count
         for name in changed:
-            if self._below[name] or name in self._domains.all:
-                self._lines[name] = _line(name, self._sets.get(name, {}))
+            if sum(map(len, self._sets.get(name, {}).values())) > MOST_AT_ONCE:
+                self._long.add(name)
             else:
-                self._lines.pop(name, None)
+                self._long.discard(name)
+                self._renew_line(name)
 
     def _add(self, rr: Rr) -> Iterable[str]:
         """Add a record; return the names whose lines change."""
@@ -133,7 +137,16 @@ class HookNames:
 
     def text(self) -> str:
         """Return the content of the file. The order of the names has no meaning."""
+        for name in self._long:
+            self._renew_line(name)
+        self._long.clear()
         return _text(self._ttl, self._filter(), self._lines.values())
+
+    def _renew_line(self, name: str) -> None:
+        if self._below[name] or name in self._domains.all:
+            self._lines[name] = _line(name, self._sets.get(name, {}))
+        else:
+            self._lines.pop(name, None)
 
     def _filter(self) -> Sequence[str]:
         """Return the domains in which no other server has names."""
