@@ -14,7 +14,7 @@ import pytest
 
 from koi_agent.host.resolver import HOOK_SINCE
 from tests.machine import COPY, Machine
-from tests.namespaces import wait_until
+from tests.namespaces import CHECKOUT, wait_until
 from tests.system.peers import BOX, Peer
 from tests.system.service import UNITS, Service
 from tests.system.test_announcing import WEB
@@ -30,6 +30,7 @@ QUESTIONS: Final = "/srv/questions"
 DROP_IN: Final = "/run/systemd/resolved.conf.d/koi-test.conf"
 RESOLVED_CONF: Final = f"[Resolve]\nDNS=127.0.0.1:{PORT}\nDomains=~.\nDNSSEC=no\nFallbackDNS=\n"
 STUB: Final = "../run/systemd/resolve/stub-resolv.conf"
+DELEGATE: Final = "internal.dns-delegate"
 PERIOD: Final = 0.005
 """Seconds between two questions of the load."""
 FACTOR: Final = 10
@@ -313,6 +314,22 @@ def test_an_agent_without_the_outlet_withdraws_the_names(hooked: Machine, servic
     hooked.systemctl("kill", "--signal=KILL", "koi-runtime.service")
     await_found(hooked, ADDRESS)
     assert '"domains":[]' in hooked.path(FILE).read_text()
+
+
+def test_the_example_keeps_names_on_the_host_without_a_hook(hooked: Machine) -> None:
+    text = (CHECKOUT / f"packaging/examples/{DELEGATE}").read_text()
+    hooked.write(f"/etc/systemd/dns-delegate.d/{DELEGATE}", text)
+    hooked.systemctl("reload", "systemd-resolved.service")
+    try:
+        await_found(hooked)
+        hooked.systemctl("stop", SOCKET)
+        forget(hooked)
+        assert found(hooked, "web.internal") == ""
+        assert found(hooked, "foreign.example") == ADDRESS
+        assert leaks(hooked) == []
+    finally:
+        hooked.remove(f"/etc/systemd/dns-delegate.d/{DELEGATE}")
+        hooked.systemctl("reload", "systemd-resolved.service")
 
 
 def test_the_hook_is_little_exposed(hooked: Machine) -> None:
