@@ -2,8 +2,8 @@
 
 ``rules``, ``requests`` and ``names`` decide which names instances get. ``zone`` is pure: it has the
 resource records of all names. An outlet is a provider: ``static`` has records for systemd-resolved
-on this host, ``responder`` is a DNS server, ``hosts`` writes files for dnsmasq, and ``update``
-sends updates to a DNS server of the network.
+on this host, ``hook`` has answers for it, ``responder`` is a DNS server, ``hosts`` writes files for
+dnsmasq, and ``update`` sends updates to a DNS server of the network.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,8 +13,10 @@ from socket import socket
 from typing import Any, Final
 
 from koi_agent.bus.address import address
+from koi_agent.capabilities.dns.hook.settings import HookSettings
 from koi_agent.capabilities.dns.names import Domains
 from koi_agent.capabilities.dns.providers import (
+    Hook,
     HostsDirectory,
     Responder,
     StaticRecords,
@@ -26,9 +28,10 @@ from koi_agent.capabilities.dns.update.settings import UpdateSettings
 from koi_agent.config import Config
 from koi_agent.core.contracts import Apply, Capability, Provider
 from koi_agent.core.plan.requests import Policy
-from koi_agent.host.resolver import static_obstacle
+from koi_agent.host.resolver import HOOK_SOCKET, hook_obstacle, static_obstacle
 
 STATIC_FILE: Final = Path("/run/koi-runtime/dns/static.rr")
+HOOK_FILE: Final = Path("/run/koi-runtime/dns/hook.json")
 STATIC_LINK: Final = Path("/usr/lib/systemd/resolve/static.d/koi-runtime.rr")
 """The link that the package installs, where systemd-resolved looks for files."""
 
@@ -74,11 +77,31 @@ def _is_for_this_host(config: Config) -> bool:
 
 
 async def _recover(config: Config) -> None:
-    """Withdraw the static records of a killed agent, unless they are written again."""
-    if config.scope == "system" and "static" not in _outlets((), config):
+    """Withdraw the names that a killed agent gave to this host, unless they are written again."""
+    if config.scope != "system":
+        return
+    outlets = _outlets((), config)
+    if "static" not in outlets and STATIC_FILE.exists():
         from koi_agent.capabilities.dns.static.file import clear  # noqa: PLC0415 - rarely needed
 
         clear(STATIC_FILE)
+    if "hook" not in outlets and HOOK_FILE.exists():
+        from koi_agent.capabilities.dns.hook import file  # noqa: PLC0415 - rarely needed
+
+        file.clear(HOOK_FILE)
+
+
+def _hook(config: Config) -> Hook:
+    return Hook(
+        HookSettings(
+            address=address("system"),
+            file=HOOK_FILE,
+            socket=HOOK_SOCKET,
+            domains=_domains(config),
+            ttl=int(config.dns.ttl),
+            obstacle=hook_obstacle(config.scope),
+        )
+    )
 
 
 def _providers(
@@ -92,6 +115,7 @@ def _providers(
             link=STATIC_LINK,
             obstacle=static_obstacle(config.scope),
         ),
+        "hook": _hook(config),
         "server": Responder(
             ResponderSettings(
                 scope=config.scope,
