@@ -69,12 +69,13 @@ def of_question(name: str) -> float:
 
 def main() -> None:
     outlet, cycles = sys.argv[1], int(sys.argv[2])
-    names = [f"{outlet}{number}" for number in range(cycles)]
+    names = [f"{outlet}{number}" for number in range(cycles + 1)]
     for number, name in enumerate(names):
         (UNITS / f"{name}.service").write_text(UNIT.format(port=9000 + number))
     subprocess.run(("systemctl", "daemon-reload"), check=True)
     ours, floor = [], []
-    for name in names:
+    of_unit(names[0])  # the outlet opens with the first name
+    for name in names[1:]:
         ours.append(of_unit(name))
         time.sleep(PAUSE)
         if outlet == "static":
