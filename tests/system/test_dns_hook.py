@@ -29,7 +29,14 @@ FILE: Final = "/run/koi-runtime/dns/hook.json"
 QUESTIONS: Final = "/srv/questions"
 DROP_IN: Final = "/run/systemd/resolved.conf.d/koi-test.conf"
 RESOLVED_CONF: Final = f"[Resolve]\nDNS=127.0.0.1:{PORT}\nDomains=~.\nDNSSEC=no\nFallbackDNS=\n"
-STUB: Final = "../run/systemd/resolve/stub-resolv.conf"
+USE_STUB: Final = """
+[ ! -L /etc/resolv.conf ] && [ ! -e /etc/resolv.conf ] || mv /etc/resolv.conf /srv/resolv.conf
+ln -s ../run/systemd/resolve/stub-resolv.conf /etc/resolv.conf
+"""
+RESTORE: Final = """
+rm /etc/resolv.conf
+[ ! -L /srv/resolv.conf ] && [ ! -e /srv/resolv.conf ] || mv /srv/resolv.conf /etc/resolv.conf
+"""
 DELEGATE: Final = "internal.dns-delegate"
 PERIOD: Final = 0.005
 """Seconds between two questions of the load."""
@@ -46,7 +53,7 @@ def host(machine: Machine, service: Service) -> Iterator[Machine]:
     machine.write(f"{UNITS}/web.service", WEB)
     machine.write(DROP_IN, RESOLVED_CONF)
     machine.remove(QUESTIONS)
-    machine.run("ln", "-sfn", STUB, "/etc/resolv.conf")
+    machine.run("sh", "-ec", USE_STUB)
     toy = machine.spawn("python3", f"{COPY}/tests/system/toy_dns.py", QUESTIONS)
     machine.systemctl("daemon-reload")
     machine.systemctl("start", "web.service", "systemd-resolved.service")
@@ -58,8 +65,9 @@ def host(machine: Machine, service: Service) -> Iterator[Machine]:
     machine.systemctl("stop", "web.service", "systemd-resolved.service")
     toy.kill()
     toy.wait()
-    for path in (f"{UNITS}/web.service", DROP_IN, "/etc/resolv.conf", QUESTIONS):
+    for path in (f"{UNITS}/web.service", DROP_IN, QUESTIONS):
         machine.remove(path)
+    machine.run("sh", "-ec", RESTORE)
     machine.systemctl("daemon-reload")
     service.systemctl("stop")
     peer.close()
