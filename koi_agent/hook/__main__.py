@@ -88,7 +88,9 @@ def _serve(path: str) -> None:
                 due = now + period
             server.step(due - now if due > now else 0)
         manager.send({"STOPPING": "1"})
-        if not _is_restarted():
+        if _is_restarted():
+            server.hand_over()
+        else:
             server.release()
 
 

@@ -28,7 +28,7 @@ MOST_AT_ONCE: Final = 64
 RESOLVED: Final = Path("/run/systemd/resolve")
 """The directory of systemd-resolved; its owner is the user of systemd-resolved."""
 PATIENCE: Final = 1.0
-"""Seconds for systemd-resolved to read the last filter."""
+"""Seconds at the end for systemd-resolved or the service manager to read."""
 PAUSE: Final = 0.01
 """Seconds between two attempts to send it."""
 RETRY: Final = 0.1
@@ -212,6 +212,10 @@ class Server:
         if link.filter != domains and not link.is_behind:
             link.filter = domains
             link.send(messages.reply({"filterDomains": [*domains]}, continues=True))
+
+    def hand_over(self) -> None:
+        """Leave all connections to the next process."""
+        self._store.give_all(PATIENCE)
 
     def release(self) -> None:
         """Send an empty filter, and close all other connections: DNS servers are asked."""

@@ -11,6 +11,8 @@ MOST: Final = 32
 """Connections that are kept at a time. systemd-resolved has some for questions that wait, and five
 others. FileDescriptorStoreMax= is far greater: the service manager learns late of an end."""
 MOST_PER_INTERVAL: Final = 32
+PAUSE: Final = 0.01
+"""Seconds between two attempts at the end of the process."""
 INTERVAL: Final = 1.0
 """Seconds in which so many are given to the service manager at most: each costs it time, and users
 can make systemd-resolved open thousands in a second. Those that last get their turn."""
@@ -57,10 +59,21 @@ class Store:
         now = time.monotonic()
         if now >= self._began + INTERVAL:
             self._began, self._given = now, 0
-        while self.is_behind and self._given < MOST_PER_INTERVAL:
-            descriptor = next(iter(self._waiting))
-            if not self._manager.store(LINK, descriptor):
-                return
-            del self._waiting[descriptor]
-            self._kept.add(descriptor)
+        while self.is_behind and self._given < MOST_PER_INTERVAL and self._give_first():
             self._given += 1
+
+    def give_all(self, patience: float) -> None:
+        """Give all connections to the service manager, which has ``patience`` seconds to read."""
+        deadline = time.monotonic() + patience
+        while self._waiting and time.monotonic() < deadline:
+            if not self._give_first():
+                time.sleep(PAUSE)
+
+    def _give_first(self) -> bool:
+        """Give one connection; return False if the service manager does not read now."""
+        descriptor = next(iter(self._waiting))
+        if not self._manager.store(LINK, descriptor):
+            return False
+        del self._waiting[descriptor]
+        self._kept.add(descriptor)
+        return True
