@@ -55,7 +55,7 @@ class Store:
         self._waiting.pop(descriptor, None)
 
     def fill(self) -> None:
-        """Give connections that wait to the service manager, within the bounds."""
+        """Send connections that wait to the service manager, within the bounds."""
         now = time.monotonic()
         if now >= self._began + INTERVAL:
             self._began, self._given = now, 0
@@ -63,14 +63,14 @@ class Store:
             self._given += 1
 
     def give_all(self, patience: float) -> None:
-        """Give all connections to the service manager, which has ``patience`` seconds to read."""
+        """Send all connections to the service manager, which has ``patience`` seconds to read."""
         deadline = time.monotonic() + patience
         while self._waiting and time.monotonic() < deadline:
             if not self._give_first():
                 time.sleep(PAUSE)
 
     def _give_first(self) -> bool:
-        """Give one connection; return False if the service manager does not read now."""
+        """Send one connection; return False if the service manager does not read now."""
         descriptor = next(iter(self._waiting))
         if not self._manager.store(LINK, descriptor):
             return False
