@@ -14,7 +14,8 @@ from typing import Final
 from koi_agent.core.errors import ConfigError
 from koi_agent.hook.file import RecordsFile
 from koi_agent.hook.output import logging_to_stderr
-from koi_agent.hook.server import LINK, Server
+from koi_agent.hook.server import Server
+from koi_agent.hook.store import LINK
 from koi_agent.host.descriptors import Manager, received
 
 log = logging.getLogger(__name__)
@@ -87,7 +88,9 @@ def _serve(path: str) -> None:
                 due = now + period
             server.step(due - now if due > now else 0)
         manager.send({"STOPPING": "1"})
-        if not _is_restarted():
+        if _is_restarted():
+            server.hand_over()
+        else:
             server.release()
 
 

@@ -17,21 +17,18 @@ from koi_agent.hook.file import RecordsFile
 from koi_agent.hook.link import Gone, Link
 from koi_agent.hook.messages import HOOK, SERVICE, Call
 from koi_agent.hook.rate import RateLog
+from koi_agent.hook.store import Store
 from koi_agent.host.descriptors import Manager
 
 log = logging.getLogger(__name__)
 
-LINK: Final = "link"
-"""The name of the connections that the service manager keeps."""
 MOST_LINKS: Final = 256
-MOST_KEPT: Final = 60
-"""Connections that the service manager keeps: FileDescriptorStoreMax= is greater."""
 MOST_AT_ONCE: Final = 64
 """Connections that are accepted, and requests of one, before others are served."""
 RESOLVED: Final = Path("/run/systemd/resolve")
 """The directory of systemd-resolved; its owner is the user of systemd-resolved."""
 PATIENCE: Final = 1.0
-"""Seconds for systemd-resolved to read the last filter."""
+"""Seconds at the end for systemd-resolved or the service manager to read."""
 PAUSE: Final = 0.01
 """Seconds between two attempts to send it."""
 RETRY: Final = 0.1
@@ -52,8 +49,7 @@ class Server:
         self._manager = manager
         self._poll = select.epoll()
         self._links: dict[int, Link] = {}
-        self._kept: set[int] = set()
-        self._unkept: set[int] = set()
+        self._store = Store(manager)
         self._unfinished: set[int] = set()  # links with more requests than are answered at once
         self._foreign = RateLog("question for a name outside the domains: %s")
         self._refused = RateLog("connection refused: user %s is not systemd-resolved")
@@ -74,7 +70,7 @@ class Server:
 
     def step(self, timeout: float) -> None:
         """Wait for events, for ``timeout`` seconds at most, and process them."""
-        if self._manager.is_behind or self._unkept:
+        if self._manager.is_behind or self._store.is_behind:
             timeout = min(timeout, RETRY)
         if not self._listens:
             timeout = min(timeout, ACCEPT_PAUSE)
@@ -86,8 +82,7 @@ class Server:
                 self._serve(link, event)
         self._accept()
         self._manager.flush()
-        for descriptor in [*self._unkept]:
-            self._keep(descriptor)
+        self._store.fill()
 
     def _refresh(self) -> None:
         """Read the file again if it has changed, and send a filter that has changed."""
@@ -130,26 +125,15 @@ class Server:
             self._refused.add(str(user))
             link.close()
             return
-        if is_adopted:
-            self._kept.add(link.fileno())
+        keep = self._store.adopt if is_adopted else self._store.add
+        keep(link.fileno())
         self._links[link.fileno()] = link
-        self._keep(link.fileno())
         self._poll.register(link.fileno(), _EVENTS)
         self._serve(link, select.EPOLLIN)
 
-    def _keep(self, descriptor: int) -> None:
-        """Store a connection in the service manager, or note that it does not read now."""
-        self._unkept.discard(descriptor)
-        if descriptor in self._kept or len(self._kept) >= MOST_KEPT:
-            return
-        if self._manager.store(LINK, descriptor):
-            self._kept.add(descriptor)
-        else:
-            self._unkept.add(descriptor)
-
     def _drop(self, link: Link) -> None:
-        for known in (self._kept, self._unkept, self._unfinished):
-            known.discard(link.fileno())
+        self._store.forget(link.fileno())
+        self._unfinished.discard(link.fileno())
         del self._links[link.fileno()]
         # The kernel does not forget it by itself: the service manager has it open, too.
         self._poll.unregister(link.fileno())
@@ -188,6 +172,7 @@ class Server:
             call = Call("", {})
         if call.method == f"{HOOK}.QueryFilter" and call.more:
             link.follows = True
+            self._store.prefer(link.fileno())
             return
         if not call.oneway:
             link.send(self._reply(call))
@@ -227,6 +212,10 @@ class Server:
         if link.filter != domains and not link.is_behind:
             link.filter = domains
             link.send(messages.reply({"filterDomains": [*domains]}, continues=True))
+
+    def hand_over(self) -> None:
+        """Leave all connections to the next process."""
+        self._store.give_all(PATIENCE)
 
     def release(self) -> None:
         """Send an empty filter, and close all other connections: DNS servers are asked."""

@@ -41,9 +41,12 @@ def ask(name: str, number: int) -> str:
         sock.settimeout(REPEAT)
         sock.connect(STUB)
         for _ in range(int(PATIENCE / REPEAT)):
+            began = time.monotonic()
             with suppress(OSError):
                 sock.send(question(name, number))
                 return shown(sock.recv(4096))
+            # Nothing may listen now, which is an error at once.
+            time.sleep(max(0.0, began + REPEAT - time.monotonic()))
     return "no answer"
 
 
