@@ -17,6 +17,7 @@ from koi_agent.core.contracts import (
     Interruptible,
     Provider,
     ProviderSession,
+    Replaceable,
 )
 from koi_agent.core.errors import ProviderLost, ProviderRefused, ungrouped
 from koi_agent.core.instance import RecordState, RecordStatus
@@ -119,6 +120,9 @@ class Feed:
         self._trouble = ""
         self._all_wanted = False
         self._renewed.set()
+        session: object = self._session
+        if isinstance(session, Replaceable):
+            session.replace()
         if self._feeding:
             self._feeding.cancel()
 

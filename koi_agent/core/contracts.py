@@ -87,6 +87,14 @@ class Completable(Protocol):
         """Mark the records as complete: all that were wanted at the start have been put."""
 
 
+@runtime_checkable
+class Replaceable(Protocol):
+    """A provider session whose records can stay until the next session has others."""
+
+    def replace(self) -> None:
+        """Keep the records at the end of the session: one with other settings follows."""
+
+
 class Provider(Protocol[R_contra]):
     """The program through which a capability acts. Equal providers are not restarted.
 

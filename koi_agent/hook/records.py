@@ -32,6 +32,7 @@ class Records:
     def __init__(self, data: bytes) -> None:
         """Read the first line; raise ``BadInput``."""
         head = _head(data)
+        self._start = data.index(b"{", data.index(b"\n"))
         self.trouble = ""
         self.ttl = _ttl(head.get("ttl"))
         self.domains = _domains(head.get("domains"))
@@ -61,7 +62,7 @@ class Records:
 
     def _search(self, name: str) -> Types | None:
         key = f"\n{json.dumps(name)}:".encode()
-        at = self._data.find(key)
+        at = self._data.find(key, self._start)
         if at < 0:
             return None
         end = self._data.find(b"\n", at + 1)

@@ -1,6 +1,6 @@
 """The surroundings of an examination: a bus, a folder, facts of a host, and a fake systemd."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,8 +53,14 @@ async def systemd(
     active: str,
     version: str = "257.1",
     unit_name: str = "koi-runtime.service",
+    others: Mapping[str, str] = {},
 ) -> AsyncIterator[None]:
-    """Run a fake systemd with these states of one unit; "" means that there is no unit."""
+    """Run a fake systemd with these states of one unit; "" means that there is no unit.
+
+    ``others`` are the active states of further units by name.
+    """
+    loaded = {name: state for name, state in ({unit_name: active} | {**others}).items() if state}
+    paths = {name: f"{UNIT_PATH}{number}" for number, name in enumerate(loaded)}
 
     def file_state(_call: object, unit: str) -> Sequence[Any]:
         if not file or unit != unit_name:
@@ -62,9 +68,9 @@ async def systemd(
         return (file,)
 
     def path_of(_call: object, unit: str) -> Sequence[Any]:
-        if not active or unit != unit_name:
+        if unit not in paths:
             raise ErrorReply("org.freedesktop.systemd1.NoSuchUnit", f"{unit} not loaded")
-        return (UNIT_PATH,)
+        return (paths[unit],)
 
     name = (("name", "s"),)
     manager = interface(
@@ -73,8 +79,12 @@ async def systemd(
         Method(name="GetUnit", handle=path_of, takes=name, returns=(("unit", "o"),)),
         Property("Version", "s", Emits.CONST, lambda _: version),
     )
-    state = Property("ActiveState", "s", Emits.TRUE, lambda _: active)
-    unit = interface("org.freedesktop.systemd1.Unit", state)
-    objects: dict[str, Interface] = {units.MANAGER[1]: manager, UNIT_PATH: unit}
+    objects: dict[str, Interface] = {units.MANAGER[1]: manager}
+    objects |= {path: _unit(loaded[name]) for name, path in paths.items()}
     async with playing(setup.bus.address, units.SYSTEMD, objects):
         yield
+
+
+def _unit(active: str) -> Interface:
+    state = Property("ActiveState", "s", Emits.TRUE, lambda _: active)
+    return interface("org.freedesktop.systemd1.Unit", state)

@@ -130,17 +130,26 @@ async def test_a_hook_that_is_configured_and_impossible_is_a_problem(setup: Setu
             ),
         ),
         (
+            {"file": "enabled", "active": "active", "service": "inactive"},
+            (
+                "warn",
+                "this host finds no names: koi-runtime-hook.service is not active",
+                "systemctl start koi-runtime-hook.service",
+            ),
+        ),
+        (
             {"file": "enabled", "active": "active"},
             ("ok", "this host finds names by the hook of systemd-resolved", ""),
         ),
     ],
 )
-async def test_the_hook_needs_its_socket(
+async def test_the_hook_needs_its_socket_and_its_service(
     setup: Setup, states: dict[str, str], expected: tuple[str, str, str]
 ) -> None:
     install(setup, 259)
     (setup.folder / "resolv.conf").write_text("nameserver 127.0.0.53\n")
-    async with systemd(setup, unit_name="koi-runtime-hook.socket", **states):
+    others = {"koi-runtime-hook.service": states.pop("service", "active")}
+    async with systemd(setup, unit_name="koi-runtime-hook.socket", others=others, **states):
         assert "systemd-resolved is not running" in (await hook_finding(setup)).text
         async with playing(setup.bus.address, RESOLVED, resolved()):
             found = await hook_finding(setup)

@@ -41,6 +41,13 @@ def test_what_is_not_there_is_denied_in_our_domains_only() -> None:
         assert ask(name) == {}
 
 
+def test_no_word_of_the_file_is_a_name() -> None:
+    text = FILE.replace('"internal"', '"names"').replace(".internal", ".names")
+    records = Records(text.encode())
+    assert ask("names", records=records) == {"rcode": 0, "answer": []}
+    assert ask("wiki.names", records=records)["rcode"] == 0
+
+
 def test_any_has_all_types_and_another_class_none() -> None:
     assert len(ask("wiki.internal", 255)["answer"]) == 1
     key = {"class": 3, "type": 1, "name": "wiki.internal"}

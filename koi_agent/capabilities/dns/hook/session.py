@@ -1,10 +1,10 @@
 """One session of the hook: it ends when systemd-resolved leaves the bus, or with the socket."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final, Never
+from typing import Final, Never, Self
 
 from koi_agent.bus.jobs import is_restarted
 from koi_agent.bus.presence import Presence
@@ -27,11 +27,11 @@ async def following(settings: HookSettings, report: Report) -> AsyncIterator[Pro
 
     Raises ``ProviderLost``.
     """
-    async with arrival(settings.address) as presence:
-        await _arrival_of(settings.socket)
-        with _withdrawn(settings):
+    with _Withdrawal(settings) as withdrawal:
+        async with arrival(settings.address) as presence:
+            await _arrival_of(settings.socket)
             file = HookFile(settings.file, HookNames(settings.domains, settings.ttl), report)
-            yield _Session(file, presence, settings.socket)
+            yield _Session(file, presence, settings.socket, withdrawal)
 
 
 async def _arrival_of(socket: Path) -> None:
@@ -47,40 +47,46 @@ def _is_there(socket: Path) -> bool:
     return socket.exists()
 
 
-@contextmanager
-def _withdrawn(settings: HookSettings) -> Iterator[None]:
-    """Withdraw all names at the end of the block, unless the agent starts again at once.
+class _Withdrawal:
+    """Withdraws all names at the end of a block, also those of a killed agent.
 
-    The file stays also when systemd-resolved or the socket is lost: both may be back soon.
+    They stay if the agent starts again at once, or if ``is_replaced`` is set. They also stay when
+    systemd-resolved or the socket is lost: both may be back soon.
     """
-    try:
-        yield
-    except ProviderLost:
-        raise
-    except BaseException:
-        _withdraw(settings)
-        raise
-    _withdraw(settings)
 
+    def __init__(self, settings: HookSettings) -> None:
+        self.is_replaced = False
+        self._settings = settings
 
-def _withdraw(settings: HookSettings) -> None:
-    if not is_restarted(AGENT, settings.address):
-        clear(settings.file)
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        is_lost = kind is not None and issubclass(kind, ProviderLost)
+        if is_lost or self.is_replaced or is_restarted(AGENT, self._settings.address):
+            return
+        clear(self._settings.file)
 
 
 class _Session:
     """A session that ends with systemd-resolved, and with the socket of the hook."""
 
-    def __init__(self, file: HookFile, presence: Presence, socket: Path) -> None:
+    def __init__(
+        self, file: HookFile, presence: Presence, socket: Path, withdrawal: _Withdrawal
+    ) -> None:
         self._file = file
         self._presence = presence
         self._socket = socket
+        self._withdrawal = withdrawal
 
     async def put(self, owner: Key, records: Sequence[Name]) -> None:
         await self._file.put(owner, records)
 
     def complete(self) -> None:
         self._file.complete()
+
+    def replace(self) -> None:
+        self._withdrawal.is_replaced = True
 
     async def run(self) -> Never:
         with ungrouped(ProviderLost):

@@ -1,0 +1,113 @@
+"""The outlet of the hook follows systemd-resolved on the bus, and keeps names for what follows."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from koi_agent.announce.feed import Feed
+from koi_agent.bus.interfaces import Emits, Interface, Property, interface
+from koi_agent.capabilities.dns.hook.names import NO_NAMES
+from koi_agent.capabilities.dns.hook.settings import NO_SOCKET, HookSettings
+from koi_agent.capabilities.dns.names import Domains
+from koi_agent.capabilities.dns.providers import Hook
+from koi_agent.host.resolver import RESOLVED
+from tests.bus.tables import playing
+from tests.unit.dns_zones import DOMAINS, named
+from tests.world.bus import PrivateBus
+
+WIKI = named("a", "wiki.internal", "192.0.2.1")
+OTHER = Domains(main="internal", extra=("lab.example",))
+
+
+@pytest.fixture
+def settings(bus: PrivateBus, tmp_path: Path) -> HookSettings:
+    """Settings with a socket, and with a file of an earlier run."""
+    file, socket = tmp_path / "hook.json", tmp_path / "hook.sock"
+    file.write_text("of an earlier run")
+    socket.touch()
+    return HookSettings(address=bus.address, file=file, socket=socket, domains=DOMAINS, ttl=30)
+
+
+def resolved() -> Mapping[str, Interface]:
+    return {"/": interface(f"{RESOLVED}.Manager", Property("A", "s", Emits.FALSE, lambda _: ""))}
+
+
+@asynccontextmanager
+async def feeding(settings: HookSettings) -> AsyncIterator[Feed]:
+    """Feed the hook with one name, all of which is known."""
+    feed = Feed("hook", Hook(settings), lambda _: None)
+    feed.want(WIKI.owner, (WIKI,))
+    feed.complete()
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(feed.run())
+        yield feed
+        task.cancel()
+
+
+async def written(settings: HookSettings, text: str) -> None:
+    """Wait until a text is in the file; what was there before must have the name."""
+    async with asyncio.timeout(30):
+        while text not in (content := settings.file.read_text()):
+            assert "wiki.internal" in content or content == "of an earlier run"
+            await asyncio.sleep(0.001)
+
+
+async def waits(feed: Feed, reason: str) -> None:
+    """Wait until the name waits for a reason."""
+    async with asyncio.timeout(30):
+        while [one.reason for one in feed.status(WIKI.owner)] != [reason]:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def test_names_are_withdrawn_at_the_end(settings: HookSettings) -> None:
+    async with playing(settings.address, RESOLVED, resolved()):
+        async with feeding(settings):
+            await written(settings, "wiki.internal")
+        assert settings.file.read_text() == NO_NAMES
+
+
+async def test_other_settings_take_no_name_away(settings: HookSettings) -> None:
+    async with playing(settings.address, RESOLVED, resolved()), feeding(settings) as feed:
+        await written(settings, "wiki.internal")
+        feed.renew(Hook(replace(settings, domains=OTHER)))
+        for _ in range(100):  # the names are complete only later
+            await asyncio.sleep(0.001)
+            assert "wiki.internal" in settings.file.read_text()
+        feed.complete()
+        await written(settings, "lab.example")
+        assert "wiki.internal" in settings.file.read_text()
+    assert settings.file.read_text() == NO_NAMES
+
+
+async def test_a_systemd_resolved_that_goes_takes_no_name_away(settings: HookSettings) -> None:
+    async with AsyncExitStack() as played:
+        await played.enter_async_context(playing(settings.address, RESOLVED, resolved()))
+        async with feeding(settings) as feed:
+            await written(settings, "wiki.internal")
+            await played.aclose()
+            await waits(feed, "systemd-resolved left the bus")
+            assert "wiki.internal" in settings.file.read_text()
+
+
+async def test_without_systemd_resolved_names_are_withdrawn_at_the_end(
+    settings: HookSettings,
+) -> None:
+    async with feeding(settings):
+        await asyncio.sleep(0.5)
+        assert settings.file.read_text() == "of an earlier run"
+    assert settings.file.read_text() == NO_NAMES
+
+
+async def test_without_a_socket_the_status_names_it(settings: HookSettings) -> None:
+    settings.socket.unlink()
+    async with playing(settings.address, RESOLVED, resolved()), feeding(settings) as feed:
+        await waits(feed, NO_SOCKET)
+        settings.socket.touch()
+        await written(settings, "wiki.internal")
+        settings.socket.unlink()
+        await waits(feed, NO_SOCKET)
+        assert "wiki.internal" in settings.file.read_text()
