@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 LINK: Final = "link"
 """The name of the connections that the service manager keeps."""
 MOST_LINKS: Final = 256
-MOST_KEPT: Final = 60
-"""Connections that the service manager keeps: FileDescriptorStoreMax= is greater."""
+"""Connections, all of which the service manager keeps. FileDescriptorStoreMax= is greater, because
+the service manager removes closed connections a little later."""
 MOST_AT_ONCE: Final = 64
 """Connections that are accepted, and requests of one, before others are served."""
 RESOLVED: Final = Path("/run/systemd/resolve")
@@ -140,7 +140,7 @@ class Server:
     def _keep(self, descriptor: int) -> None:
         """Store a connection in the service manager, or note that it does not read now."""
         self._unkept.discard(descriptor)
-        if descriptor in self._kept or len(self._kept) >= MOST_KEPT:
+        if descriptor in self._kept:
             return
         if self._manager.store(LINK, descriptor):
             self._kept.add(descriptor)
