@@ -17,12 +17,13 @@ from koi_agent.hook.file import RecordsFile
 from koi_agent.hook.link import Gone, Link
 from koi_agent.hook.messages import HOOK, SERVICE, Call
 from koi_agent.hook.rate import RateLog
-from koi_agent.hook.store import Store
+from koi_agent.hook.store import MOST, Store
 from koi_agent.host.descriptors import Manager
 
 log = logging.getLogger(__name__)
 
-MOST_LINKS: Final = 256
+MOST_LINKS: Final = MOST
+"""Connections, all of which the service manager keeps."""
 MOST_AT_ONCE: Final = 64
 """Connections that are accepted, and requests of one, before others are served."""
 RESOLVED: Final = Path("/run/systemd/resolve")

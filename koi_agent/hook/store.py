@@ -7,8 +7,8 @@ from koi_agent.host.descriptors import Manager
 
 LINK: Final = "link"
 """The name of the connections that the service manager keeps."""
-MOST: Final = 32
-"""Connections that are kept at a time. systemd-resolved has some for questions that wait, and five
+MOST: Final = 256
+"""Connections that are kept: systemd-resolved has one for each question that waits, and some
 others. FileDescriptorStoreMax= is far greater: the service manager learns late of an end."""
 MOST_PER_INTERVAL: Final = 32
 PAUSE: Final = 0.01

@@ -170,6 +170,23 @@ def test_no_question_is_lost_when_the_process_is_killed(manager: Manager, stack:
     assert filters.filter() == []
 
 
+def test_all_connections_are_kept_however_many_there_are(
+    manager: Manager, stack: ExitStack
+) -> None:
+    process = manager.start()
+    links = [connect(manager, stack) for _ in range(100)]
+    for link in links:
+        assert link.find("wiki.internal")
+    manager.await_kept(100)
+    process.kill()
+    process.wait()
+    for link in links:
+        link.put("wiki.internal")
+    manager.start()
+    for link in links:
+        assert link.answer()["rcode"] == 0
+
+
 def test_a_question_that_was_answered_is_not_answered_again(
     manager: Manager, stack: ExitStack
 ) -> None:

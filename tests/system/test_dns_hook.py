@@ -268,6 +268,28 @@ def test_a_killed_or_restarted_agent_takes_no_name_away(hooked: Machine, service
     assert leaks(hooked) == []
 
 
+def test_a_reload_with_other_settings_takes_no_name_away(hooked: Machine, service: Service) -> None:
+    def reload() -> None:
+        for text in ("TTL=7\n", "ExtraDomains=lab.example\n"):
+            service.configure(f"[Capabilities]\nDNS=hook\n[DNS]\n{text}")
+            service.systemctl("reload")
+        wait_until(lambda: "lab.example" in hooked.path(FILE).read_text(), "the new domain")
+
+    result = disturbed(hooked, reload)
+    assert set(result["own"]["answers"]) == {BOX}
+    assert leaks(hooked) == []
+
+
+def test_an_agent_that_stops_without_systemd_resolved_leaves_no_name(
+    hooked: Machine, service: Service
+) -> None:
+    hooked.systemctl("stop", "systemd-resolved.service")
+    service.systemctl("stop")
+    hooked.systemctl("start", "systemd-resolved.service")
+    await_found(hooked, ADDRESS)
+    assert '"domains":[]' in hooked.path(FILE).read_text()
+
+
 def test_a_restarted_systemd_resolved_finds_all_names_again(hooked: Machine) -> None:
     with load(hooked) as result:
         for _ in range(3):
@@ -289,6 +311,8 @@ def test_a_stopped_hook_or_agent_leaves_the_host_as_it_was(
     def stop() -> None:
         hooked.systemctl("stop", HOOK)
         await_found(hooked, ADDRESS)
+        doctor = hooked.run("koi-runtime", "--system", "doctor", check=False).stdout
+        assert f"systemctl start {HOOK}" in doctor
         hooked.systemctl("start", HOOK)
         await_found(hooked)
         service.systemctl("stop")
