@@ -91,6 +91,8 @@ def test_the_host_finds_names_by_static_records(service: Service, web: Machine) 
     assert BOX in web.run("resolvectl", "query", "web.internal").stdout
     web.systemctl("restart", "systemd-resolved.service")
     wait_until(lambda: found(web, "web.internal") == BOX, "it finds the name after a restart")
+    service.systemctl("restart")
+    assert found(web, "web.internal") == BOX  # a restart takes no name away
     web.systemctl("kill", "--signal=KILL", "koi-runtime.service")
     assert found(web, "web.internal") == BOX  # a killed agent takes no name away
     wait_until(lambda: service.show("ActiveState") == "active", "the agent is back")

@@ -4,21 +4,19 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final, Never, Self
+from typing import Never
 
-from koi_agent.bus.jobs import is_restarted
 from koi_agent.bus.presence import Presence
 from koi_agent.capabilities.dns.hook.file import HookFile, clear
 from koi_agent.capabilities.dns.hook.names import HookNames
 from koi_agent.capabilities.dns.hook.settings import NO_SOCKET, HookSettings
 from koi_agent.capabilities.dns.records import Name
 from koi_agent.capabilities.dns.resolved import arrival, departure
+from koi_agent.capabilities.dns.withdrawal import Withdrawal
 from koi_agent.core.contracts import ProviderSession, Report
 from koi_agent.core.errors import ProviderLost, ungrouped
 from koi_agent.core.key import Key
 from koi_agent.host.path_watch import path_states, wait_for_change
-
-AGENT: Final = "koi-runtime.service"
 
 
 @asynccontextmanager
@@ -27,7 +25,7 @@ async def following(settings: HookSettings, report: Report) -> AsyncIterator[Pro
 
     Raises ``ProviderLost``.
     """
-    with _Withdrawal(settings) as withdrawal:
+    with Withdrawal(settings.file, clear, settings.address) as withdrawal:
         async with arrival(settings.address) as presence:
             await _arrival_of(settings.socket)
             file = HookFile(settings.file, HookNames(settings.domains, settings.ttl), report)
@@ -47,32 +45,11 @@ def _is_there(socket: Path) -> bool:
     return socket.exists()
 
 
-class _Withdrawal:
-    """Withdraws all names at the end of a block, also those of a killed agent.
-
-    They stay if the agent starts again at once, or if ``is_replaced`` is set. They also stay when
-    systemd-resolved or the socket is lost: both may be back soon.
-    """
-
-    def __init__(self, settings: HookSettings) -> None:
-        self.is_replaced = False
-        self._settings = settings
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        is_lost = kind is not None and issubclass(kind, ProviderLost)
-        if is_lost or self.is_replaced or is_restarted(AGENT, self._settings.address):
-            return
-        clear(self._settings.file)
-
-
 class _Session:
     """A session that ends with systemd-resolved, and with the socket of the hook."""
 
     def __init__(
-        self, file: HookFile, presence: Presence, socket: Path, withdrawal: _Withdrawal
+        self, file: HookFile, presence: Presence, socket: Path, withdrawal: Withdrawal
     ) -> None:
         self._file = file
         self._presence = presence

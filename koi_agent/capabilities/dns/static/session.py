@@ -1,8 +1,8 @@
 """One session of static records: it ends when systemd-resolved leaves the system bus."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Never
 
@@ -10,6 +10,7 @@ from koi_agent.bus.presence import Presence
 from koi_agent.capabilities.dns.records import Name
 from koi_agent.capabilities.dns.resolved import arrival, departure
 from koi_agent.capabilities.dns.static.file import StaticFile, clear
+from koi_agent.capabilities.dns.withdrawal import Withdrawal
 from koi_agent.core.contracts import ProviderSession, Report
 from koi_agent.core.errors import ProviderLost, ungrouped
 from koi_agent.core.key import Key
@@ -23,9 +24,9 @@ async def following(
 
     Raises ``ProviderLost``, also if ``link`` does not lead to ``file``.
     """
-    async with arrival(address) as presence:
-        _check(link, file)
-        with _withdrawn(file):
+    with Withdrawal(file, clear, address):
+        async with arrival(address) as presence:
+            _check(link, file)
             yield _Session(StaticFile(file, report), presence)
 
 
@@ -33,22 +34,6 @@ def _check(link: Path, file: Path) -> None:
     """Raise ``ProviderLost`` if systemd-resolved would not read the file."""
     if link.resolve() != file.resolve():
         raise ProviderLost(f"{link}: no link to {file}; install the package again")
-
-
-@contextmanager
-def _withdrawn(file: Path) -> Iterator[None]:
-    """Withdraw all records at the end of the block.
-
-    The file stays when systemd-resolved is lost: it reads the file again when it is back.
-    """
-    try:
-        yield
-    except ProviderLost:
-        raise
-    except BaseException:
-        clear(file)
-        raise
-    clear(file)
 
 
 class _Session:
