@@ -89,9 +89,9 @@ class Updates:
         """True if the server may have names of an earlier run."""
         if not self._is_usable:
             return False
-        from koi_agent.capabilities.dns.update.claims import claims_file  # noqa: PLC0415 - as above
+        from koi_agent.capabilities.dns.update.claims import node_claims_file  # noqa: PLC0415 - as above
 
-        return claims_file(self.settings, os.environ).exists()
+        return node_claims_file(self.settings, os.environ).exists()
 
     @property
     def _is_usable(self) -> bool:
