@@ -100,7 +100,7 @@ class CapabilitiesConfig:
     dns: tuple[str, ...] = key(
         "DNS",
         "auto",
-        readers.outlets("static", "server", "hosts", "update"),
+        readers.outlets("static", "server", "hosts", "update", "webhook"),
         "Outlets of DNS names: static, server, hosts, update, several, off, or auto: static where"
         " systemd-resolved has it, and those that [DNS] configures.",
     )

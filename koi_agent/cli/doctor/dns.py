@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from ipaddress import ip_address
 from pathlib import Path
 from shlex import quote
 from typing import Final
@@ -10,7 +11,13 @@ from koi_agent.bus.client import CallError
 from koi_agent.cli.doctor.findings import Bus, Case, Finding, Host, ok, warning
 from koi_agent.cli.doctor.units import SYSTEMD, active_state, file_state
 from koi_agent.config import Config, Flags, Listen, load
-from koi_agent.config.dns import DNSConfig, Server
+from koi_agent.config.dns import (
+    WEBHOOK_MEDIA_TYPE,
+    DNSConfig,
+    Server,
+    is_webhook_media_type,
+    webhook_host,
+)
 from koi_agent.core.text import printable
 from koi_agent.host.resolver import RESOLVED, static_obstacle
 
@@ -44,6 +51,8 @@ async def dns(case: Case, reached: Bus) -> Sequence[Finding]:
         found += await _passed(reached)
     if config.dns.update and {"auto", "update"} & {*words}:
         found.append(await _updated(config.dns.update, config.dns))
+    if config.dns.webhook and {"auto", "webhook"} & {*words}:
+        found += await _webhook(config.dns.webhook)
     return found or [ok("no outlet is configured")]
 
 
@@ -136,6 +145,43 @@ async def _updated(server: Server, dns: DNSConfig) -> Finding:
         check = f"dig +tcp @{server.host} -p {server.port} {zone} SOA"
         return warning(f"{shown}: {trouble}", check)
     return ok(f"{shown} answers")
+
+
+async def _webhook(url: str) -> Sequence[Finding]:
+    """Check that a webhook negotiates, and that others can't read or change what is sent."""
+    shown = f"[DNS] Webhook={printable(url)}"
+    check = f"curl -i -H {quote(f'Accept: {WEBHOOK_MEDIA_TYPE}')} {quote(url)}"
+    trouble = await _refusal(url)
+    found = [warning(f"{shown}: {trouble}", check) if trouble else ok(f"{shown} negotiates")]
+    if url.startswith("http:") and not _is_loopback(webhook_host(url)):
+        text = "not encrypted on its path to another host; use https, or a webhook on this host"
+        found.append(warning(f"{shown}: {text}", "man koi-runtime.conf"))
+    return found
+
+
+async def _refusal(url: str) -> str:
+    """Return the reason why a webhook can't be used, "" for none."""
+    # aiohttp takes long to load, and few hosts have a webhook.
+    from koi_agent.host.http_client import Limits, RequestFailed, client  # noqa: PLC0415
+
+    limits = Limits(seconds=CONNECT, body=2**16)
+    try:
+        async with client(url) as opened:
+            headers = {"Accept": WEBHOOK_MEDIA_TYPE}
+            response = await opened.request("GET", "", limits, headers=headers)
+    except RequestFailed as failed:
+        return str(failed)
+    if response.status != 200:
+        return f"it responds {response.status} to the negotiation"
+    is_right = is_webhook_media_type(response.headers.get("content-type", ""))
+    return "" if is_right else "it is not a webhook of external-dns in version 1"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower().rstrip(".") == "localhost"
 
 
 async def _trouble(host: str, port: int) -> str:
