@@ -15,6 +15,7 @@ PARTS: Final = (
     "growth",
     "announce",
     "dns",
+    "dns_host",
     "peers",
 )
 """The modules that measure, in the order of the table."""
@@ -51,6 +52,14 @@ def resident(configuration: str, budget: float | None) -> Mapping[str, Measureme
     what = f"resident memory, {configuration}"
     row = Measurement(part="start", what=what, unit="MB", floor="empty Python", budget=budget)
     return {name: row}
+
+
+def found_on_host(name: str, outlet: str, floor: str) -> Mapping[str, Measurement]:
+    """Return the rows of names that this host finds through an outlet."""
+    what = f"unit start until this host finds its name: {outlet}"
+    row = Measurement(part="dns_host", what=what, unit="ms", floor=floor)
+    query = Measurement(part="dns_host", what=f"one question to this host: {outlet}", unit="ms")
+    return {f"dns_host.{name}": row, f"dns_host.{name}.query": query}
 
 
 def command(name: str, what: str, floor: str, budget: float | None) -> Mapping[str, Measurement]:
@@ -221,6 +230,9 @@ MEASUREMENTS: Final[Mapping[str, Measurement]] = {
         budget=1.5,
         bounds="ratio",
     ),
+    **found_on_host("static", "static", "a file of static records"),
+    **found_on_host("hook", "hook", ""),
+    **found_on_host("server", "server, link", ""),
     "peers.node_exporter.resident": Measurement(
         part="peers",
         what="resident memory, 200 units",

@@ -15,6 +15,7 @@ PROBED = (
     "cli/table.py",
     "follow/follower.py",
     "gate/requests.py",
+    "hook/server.py",
     "host/cgroups.py",
     "publishers/journal.py",
 )

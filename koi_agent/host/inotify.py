@@ -1,10 +1,9 @@
 """Wraps inotify(7), which the standard library lacks, by calling the C library.
 
 ``ctypes`` is imported with the first instance: it costs time and memory that an agent without a
-watch can save.
+watch can save. ``asyncio`` is imported by the method that needs it: the hook has none.
 """
 
-import asyncio
 import os
 import struct
 from typing import TYPE_CHECKING, Final, Self
@@ -49,6 +48,8 @@ class Inotify:
 
     async def readable(self) -> None:
         """Wait until there are events to read."""
+        import asyncio  # noqa: PLC0415 - the hook does without
+
         loop = asyncio.get_running_loop()
         ready = asyncio.Event()
         loop.add_reader(self._descriptor, ready.set)

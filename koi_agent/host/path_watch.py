@@ -4,7 +4,6 @@ Every directory on the way to a path is watched, as far as it exists: anything i
 created, deleted, renamed or gets other permissions wakes the agent up, which then compares.
 """
 
-import asyncio
 import logging
 import os
 import stat
@@ -42,17 +41,19 @@ async def wait_for_change(paths: Sequence[str], since: PathStates) -> None:
     try:
         watches = Inotify()
     except OSError as error:
+        import asyncio  # noqa: PLC0415 - the hook does without
+
         log.warning("inotify: %s; sockets that appear are only found by trying", error)
         await asyncio.Event().wait()
         return
     with watches:
-        while _watch(watches, paths) == since:
+        while watch(watches, paths) == since:
             await watches.readable()
             while watches.read():
                 pass
 
 
-def _watch(watches: Inotify, paths: Sequence[str]) -> PathStates:
+def watch(watches: Inotify, paths: Sequence[str]) -> PathStates:
     """Watch all that exists of some paths, and then return their states: no change is missed."""
     for path in paths:
         for part in _parts(path):

@@ -8,6 +8,10 @@ from typing import Final
 RESOLVED: Final = "org.freedesktop.resolve1"
 STATIC_SINCE: Final = 261
 """The first version that has static records."""
+HOOK_SINCE: Final = 259
+"""The first version that asks hooks."""
+HOOK_SOCKET: Final = Path("/run/systemd/resolve.hook/org.sylin.koi.Hook")
+"""The socket of koi-runtime-hook.socket, where systemd-resolved looks for hooks."""
 ROOT: Final = Path("/usr/lib")
 _LIBRARY: Final = re.compile(r"libsystemd-shared-([0-9]{3,})(?:[.~-].*)?\.so")
 
@@ -27,11 +31,21 @@ def static_obstacle(scope: str, root: Path = ROOT) -> str:
     """Return why the agent of a scope can't write static records, "" if it can."""
     if scope != "system":
         return "only the system's agent writes static records"
+    return _age(STATIC_SINCE, root)
+
+
+def hook_obstacle(scope: str, root: Path = ROOT) -> str:
+    """Return why the agent of a scope can't answer systemd-resolved, "" if it can."""
+    return _age(HOOK_SINCE, root) if scope == "system" else "only the system's agent has a hook"
+
+
+def _age(since: int, root: Path) -> str:
+    """Return why the installed version is too old, "" if it is not."""
     version = resolved_version(root)
-    if version >= STATIC_SINCE:
+    if version >= since:
         return ""
     has = f"version {version} is installed" if version else "it is not installed"
-    return f"systemd-resolved {STATIC_SINCE} or later is needed, and {has}"
+    return f"systemd-resolved {since} or later is needed, and {has}"
 
 
 def _shared(root: Path) -> Iterator[Path]:

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from koi_agent.bus.interfaces import Emits, Interface, Property, interface
-from koi_agent.cli.doctor.findings import Host
+from koi_agent.cli.async_client import bus as client
+from koi_agent.cli.doctor.findings import DRIVER, Bus, Case, Finding, Host, Verdict
+from koi_agent.cli.doctor.hook import JOURNAL, RETRY, hook
 from koi_agent.host.resolver import RESOLVED
 from tests.bus.doctor_setup import Setup, systemd
 from tests.bus.tables import playing
@@ -93,6 +95,68 @@ async def test_static_records_that_are_configured_and_impossible_are_a_problem(
 async def test_without_outlets_nothing_is_wrong(setup: Setup, text: str, expected: str) -> None:
     configure(setup, text)
     assert (await setup.findings())["dns"] == [("ok", expected, "")]
+
+
+async def test_a_hook_that_is_configured_and_impossible_is_a_problem(setup: Setup) -> None:
+    configure(setup, "[Capabilities]\nDNS=hook\n")
+    ((verdict, text, _),) = (await setup.findings())["dns"]
+    assert (verdict, "only the system's agent has a hook" in text) == ("warn", True)
+
+
+@pytest.mark.parametrize(
+    ("states", "expected"),
+    [
+        (
+            {"file": "disabled", "active": "inactive"},
+            (
+                "warn",
+                "this host finds no names: koi-runtime-hook.socket is not active",
+                "systemctl enable --now koi-runtime-hook.socket",
+            ),
+        ),
+        (
+            {"file": "disabled", "active": "active"},
+            (
+                "warn",
+                "koi-runtime-hook.socket is not enabled; it is not active after a boot",
+                "systemctl enable --now koi-runtime-hook.socket",
+            ),
+        ),
+        (
+            {"file": "enabled", "active": "failed"},
+            (
+                "warn",
+                f"this host finds no names: koi-runtime-hook.socket has failed; see {JOURNAL}",
+                RETRY,
+            ),
+        ),
+        (
+            {"file": "enabled", "active": "active"},
+            ("ok", "this host finds names by the hook of systemd-resolved", ""),
+        ),
+    ],
+)
+async def test_the_hook_needs_its_socket(
+    setup: Setup, states: dict[str, str], expected: tuple[str, str, str]
+) -> None:
+    install(setup, 259)
+    (setup.folder / "resolv.conf").write_text("nameserver 127.0.0.53\n")
+    async with systemd(setup, unit_name="koi-runtime-hook.socket", **states):
+        assert "systemd-resolved is not running" in (await hook_finding(setup)).text
+        async with playing(setup.bus.address, RESOLVED, resolved()):
+            found = await hook_finding(setup)
+            assert (str(found.verdict), found.text, found.advice) == expected
+            (setup.folder / "resolv.conf").unlink()
+            assert (await hook_finding(setup)).verdict is Verdict.WARNING
+
+
+async def hook_finding(setup: Setup) -> Finding:
+    """Check the hook of the system's agent, whose configuration is not read here."""
+    case = Case(scope="system", environment=setup.environment, host=setup.host)
+    async with client("system") as link:
+        (names,) = await link.call(DRIVER, "ListNames")
+        reached = Bus(link=link, owner="", names=frozenset(names), activatable=frozenset())
+        return await hook(case, reached)
 
 
 async def test_a_directory_must_be_there(setup: Setup) -> None:

@@ -53,6 +53,8 @@ class Service:
         self.machine.systemctl("stop", WORKER, check=False)
         for path in (DROP_INS, CONFIGURATION, RULES):
             self.machine.remove(path)
+        # The many starts of a test must not make the next one too many, of whatever follows.
+        self.machine.systemctl("reset-failed", UNIT, check=False)
 
     # The unit
 

@@ -63,7 +63,13 @@ def test_units_are_verified_without_a_word(machine: Machine) -> None:
         units = [f"/usr/lib/systemd/{folder}/{file.name}" for file in files]
         command = ("systemd-analyze", manager, "--man=no", "verify", *units)
         done = machine.run(*command, env={"XDG_RUNTIME_DIR": "/run"})
-        assert not done.stdout + done.stderr
+        said = (done.stdout + done.stderr).splitlines()
+        assert not [line for line in said if not is_of_later_systemd(line)]
+
+
+def is_of_later_systemd(line: str) -> bool:
+    """Return True for a setting of the hook: no systemd-resolved that is so old has hooks."""
+    return "FileDescriptorStorePreserve" in line and "koi-runtime-hook.service" in line
 
 
 def test_the_service_is_little_exposed(service: Service) -> None:

@@ -44,6 +44,8 @@ while [ ! -e /srv/enough ]; do
 done
 """
 DNS_SOCKET = "koi-runtime-dns.socket"
+HOOK = "koi-runtime-hook.service"
+HOOK_SOCKET = "koi-runtime-hook.socket"
 ASK_DNS = """
 import os, socket, time
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
@@ -151,6 +153,21 @@ def test_no_dns_request_starts_the_service_during_its_removal(installed: Machine
     for unit in (UNIT, SOCKET_UNIT, DNS_SOCKET):
         assert installed.show(unit, "ActiveState") == "inactive"
     installed.remove(f"/etc/systemd/system/{DNS_SOCKET}.d")
+
+
+def test_an_enabled_hook_is_of_the_installed_version_and_gone_with_it(installed: Machine) -> None:
+    installed.run("sh", "-ec", REPACK)
+    apt(installed, "install", "--allow-downgrades", OLD)
+    installed.systemctl("enable", "--now", HOOK_SOCKET)
+    wait_until(lambda: installed.show(HOOK, "ActiveState") == "active", "the hook runs")
+    before, since = (installed.show(HOOK, "MainPID"), installed.show(HOOK_SOCKET, "InvocationID"))
+    apt(installed, "install", PLACE)
+    assert installed.show(HOOK, "MainPID") not in (before, "0")
+    assert installed.show(HOOK_SOCKET, "InvocationID") == since  # open all the time
+    apt(installed, "remove", "koi-runtime")
+    for unit in (HOOK, HOOK_SOCKET):
+        assert installed.show(unit, "ActiveState") == "inactive"
+    assert not installed.path("/run/systemd/resolve.hook/org.sylin.koi.Hook").exists()
 
 
 def narrow(machine: Machine) -> None:

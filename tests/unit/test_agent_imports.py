@@ -15,6 +15,7 @@ UNNEEDED = (
     "xml",
     "koi_agent.backends.docker",
     "koi_agent.backends.systemd",
+    "koi_agent.capabilities.dns.hook.session",
     "koi_agent.capabilities.dns.hosts",
     "koi_agent.capabilities.dns.responder.session",
     "koi_agent.capabilities.dns.static.session",
@@ -23,6 +24,7 @@ UNNEEDED = (
     "koi_agent.capabilities.health.prober",
     "koi_agent.capabilities.mdns.avahi",
     "koi_agent.capabilities.mdns.resolved",
+    "koi_agent.hook",
 )
 """What an agent loads only when it follows a backend, or when a first record is wanted."""
 PROGRAM = """

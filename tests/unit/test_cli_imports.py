@@ -42,6 +42,7 @@ AGENT = (
     "capabilities",
     "follow",
     "gate",
+    "hook",
     "host",
     "process",
     "publishers",

@@ -185,8 +185,6 @@ async def test_errors_far_apart_do_not_add_up(tmp_path: Path) -> None:
         Answer(200, b"x" * 2**17, {"Content-Type": MEDIA_TYPE}),
         Answer(200, b"[]", {"Content-Type": MEDIA_TYPE}),
         Answer(200, b'{"include": 5}', {"Content-Type": MEDIA_TYPE}),
-        Answer(200, b'{"include":["a"],"regexInclude":"b"}', {"Content-Type": MEDIA_TYPE}),
-        Answer(200, b'{"regexInclude":"(?=b)"}', {"Content-Type": MEDIA_TYPE}),
         Answer(200, b"{}", {"Content-Type": "text/html\x1b[31m"}),
         Answer(200, b"{}"),
         Answer(404),

@@ -2,8 +2,9 @@
 
 ``rules``, ``requests`` and ``names`` decide which names instances get. ``zone`` is pure: it has the
 resource records of all names. An outlet is a provider: ``static`` has records for systemd-resolved
-on this host, ``responder`` is a DNS server, ``hosts`` writes files for dnsmasq, ``update`` sends
-updates to a DNS server of the network, and ``webhook`` sends names to a provider of external-dns.
+on this host, ``hook`` has answers for it, ``responder`` is a DNS server, ``hosts`` writes files for
+dnsmasq, ``update`` sends updates to a DNS server of the network, and ``webhook`` sends names to a
+provider of external-dns.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,8 +14,10 @@ from socket import socket
 from typing import Any, Final
 
 from koi_agent.bus.address import address
+from koi_agent.capabilities.dns.hook.settings import HookSettings
 from koi_agent.capabilities.dns.names import Domains
 from koi_agent.capabilities.dns.providers import (
+    Hook,
     HostsDirectory,
     Responder,
     StaticRecords,
@@ -28,9 +31,10 @@ from koi_agent.capabilities.dns.webhook.settings import WebhookSettings
 from koi_agent.config import Config
 from koi_agent.core.contracts import Apply, Capability, Provider
 from koi_agent.core.plan.requests import Policy
-from koi_agent.host.resolver import static_obstacle
+from koi_agent.host.resolver import HOOK_SOCKET, hook_obstacle, static_obstacle
 
 STATIC_FILE: Final = Path("/run/koi-runtime/dns/static.rr")
+HOOK_FILE: Final = Path("/run/koi-runtime/dns/hook.json")
 STATIC_LINK: Final = Path("/usr/lib/systemd/resolve/static.d/koi-runtime.rr")
 """The link that the package installs, where systemd-resolved looks for files."""
 
@@ -77,11 +81,31 @@ def _is_for_this_host(config: Config) -> bool:
 
 
 async def _recover(config: Config) -> None:
-    """Withdraw the static records of a killed agent, unless they are written again."""
-    if config.scope == "system" and "static" not in _outlets((), config):
+    """Withdraw the names that a killed agent gave to this host, unless they are written again."""
+    if config.scope != "system":
+        return
+    outlets = _outlets((), config)
+    if "static" not in outlets and STATIC_FILE.exists():
         from koi_agent.capabilities.dns.static.file import clear  # noqa: PLC0415 - rarely needed
 
         clear(STATIC_FILE)
+    if "hook" not in outlets and HOOK_FILE.exists():
+        from koi_agent.capabilities.dns.hook import file  # noqa: PLC0415 - rarely needed
+
+        file.clear(HOOK_FILE)
+
+
+def _hook(config: Config) -> Hook:
+    return Hook(
+        HookSettings(
+            address=address("system"),
+            file=HOOK_FILE,
+            socket=HOOK_SOCKET,
+            domains=_domains(config),
+            ttl=int(config.dns.ttl),
+            obstacle=hook_obstacle(config.scope),
+        )
+    )
 
 
 def _providers(
@@ -95,6 +119,7 @@ def _providers(
             link=STATIC_LINK,
             obstacle=static_obstacle(config.scope),
         ),
+        "hook": _hook(config),
         "server": Responder(
             ResponderSettings(
                 scope=config.scope,
@@ -108,22 +133,25 @@ def _providers(
             )
         ),
         "hosts": HostsDirectory(config.scope, dns.hosts_directory),
-        "update": Updates(
-            UpdateSettings(
-                scope=config.scope,
-                domains=_domains(config),
-                ttl=int(dns.ttl),
-                server=dns.update,
-                zone=dns.update_zone or dns.domain,
-                key=dns.update_key,
-                key_file=dns.update_key_file,
-                release_on_stop=dns.release_on_stop,
-            )
-        ),
+        "update": Updates(_update_settings(config)),
         "webhook": Webhook(_webhook_settings(config)),
     }
     # The names of feeds appear in logs, beside those of other capabilities.
     return {f"dns {name}": known[name] for name in _outlets(passed, config)}
+
+
+def _update_settings(config: Config) -> UpdateSettings:
+    dns = config.dns
+    return UpdateSettings(
+        scope=config.scope,
+        domains=_domains(config),
+        ttl=int(dns.ttl),
+        server=dns.update,
+        zone=dns.update_zone or dns.domain,
+        key=dns.update_key,
+        key_file=dns.update_key_file,
+        release_on_stop=dns.release_on_stop,
+    )
 
 
 def _webhook_settings(config: Config) -> WebhookSettings:

@@ -188,6 +188,12 @@ def key(name: str, text: str) -> tuple[dns.name.Name, dns.tsig.Key]:
     return parsed.name, parsed
 
 
+def rdata(kind: str, text: str) -> tuple[int, bytes]:
+    """Return the number of a type, and the data of a record in the form of a message."""
+    found = dns.rdata.from_text(dns.rdataclass.IN, kind, text)
+    return int(found.rdtype), found.to_wire() or b""
+
+
 def _parts(records: Iterable[Rr]) -> Iterator[Sequence[Rr]]:
     part: list[Rr] = []
     size = 0

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+from koi_agent.capabilities.dns.hook.settings import NO_SOCKET, HookSettings
 from koi_agent.capabilities.dns.records import Name
 from koi_agent.capabilities.dns.responder.settings import ResponderSettings
 from koi_agent.capabilities.dns.update.settings import UpdateSettings
@@ -173,4 +174,33 @@ class StaticRecords:
         from koi_agent.capabilities.dns.static.session import following  # noqa: PLC0415 - as above
 
         async with following(self.address, self.file, self.link, report) as session:
+            yield session
+
+
+@frozen()
+class Hook:
+    """The file of the process that answers systemd-resolved."""
+
+    settings: HookSettings
+
+    @property
+    def absence(self) -> str:
+        """The reason why no name is written."""
+        if self.settings.obstacle:
+            return self.settings.obstacle
+        return "systemd-resolved does not run" if self.settings.socket.exists() else NO_SOCKET
+
+    @property
+    def is_always_open(self) -> bool:
+        """True if there is a hook: it must learn the domains, and that a name does not exist."""
+        return not self.settings.obstacle
+
+    @asynccontextmanager
+    async def session(self, report: Report) -> AsyncIterator[ProviderSession[Name]]:
+        """Wait for systemd-resolved; write until the context is left; raise ``ProviderLost``."""
+        if self.settings.obstacle:
+            await asyncio.Event().wait()
+        from koi_agent.capabilities.dns.hook.session import following  # noqa: PLC0415 - as above
+
+        async with following(self.settings, report) as session:
             yield session

@@ -7,8 +7,17 @@ from pathlib import Path
 from shlex import quote
 from typing import Final
 
-from koi_agent.bus.client import CallError
-from koi_agent.cli.doctor.findings import Bus, Case, Finding, Host, ok, warning
+from koi_agent.cli.doctor.findings import Bus, Case, Finding, ok, warning
+from koi_agent.cli.doctor.hook import hook
+from koi_agent.cli.doctor.link import LINK_UNIT, link
+from koi_agent.cli.doctor.resolver import (
+    NO_NAMES,
+    NOT_ASKED,
+    NOT_RUNNING,
+    START,
+    USE_STUB,
+    is_asked_by_programs,
+)
 from koi_agent.cli.doctor.units import SYSTEMD, active_state, file_state
 from koi_agent.config import Config, Flags, Listen, load
 from koi_agent.config.dns import (
@@ -21,15 +30,9 @@ from koi_agent.config.dns import (
 from koi_agent.core.text import printable
 from koi_agent.host.resolver import RESOLVED, static_obstacle
 
-USE_STUB: Final = "ln -sf ../run/systemd/resolve/stub-resolv.conf /etc/resolv.conf"
-STUB: Final = "127.0.0.53"
 CONNECT: Final = 3.0
 """Seconds for a connection."""
 SOCKET_UNIT: Final = "koi-runtime-dns.socket"
-LINK_UNIT: Final = "koi-runtime-dns-link.service"
-MANAGER: Final = f"{RESOLVED}.Manager"
-START_RESOLVED: Final = "systemctl enable --now systemd-resolved"
-NO_NAMES: Final = "this host finds no names"
 
 
 async def dns(case: Case, reached: Bus) -> Sequence[Finding]:
@@ -38,17 +41,10 @@ async def dns(case: Case, reached: Bus) -> Sequence[Finding]:
     words = config.capabilities.dns
     if words == ("off",):
         return [ok("turned off by [Capabilities] DNS=")]
-    found = []
-    if routed := await _routed(case, reached, config.dns):
-        found.append(routed)
-    elif "static" in words or (words == ("auto",) and case.scope == "system"):
-        problem = warning if "static" in words else _no_problem
-        found.append(_static(case, problem, runs=RESOLVED in reached.names))
+    found = await _on_this_host(case, reached, config)
     found += _directories(config, case.scope)
-    if reached.owner and {"auto", "server"} & {*words}:
-        found += [await _listener(one) for one in config.dns.listen]
-    if case.scope == "system" and SYSTEMD in reached.names and {"auto", "server"} & {*words}:
-        found += await _passed(reached)
+    if {"auto", "server"} & {*words}:
+        found += await _served(case, reached, config.dns)
     if config.dns.update and {"auto", "update"} & {*words}:
         found.append(await _updated(config.dns.update, config.dns))
     if config.dns.webhook and {"auto", "webhook"} & {*words}:
@@ -56,22 +52,26 @@ async def dns(case: Case, reached: Bus) -> Sequence[Finding]:
     return found or [ok("no outlet is configured")]
 
 
-async def _routed(case: Case, bus: Bus, dns: DNSConfig) -> Finding | None:
-    """Check that systemd-resolved asks a DNS server for the domains if the link for it is there."""
-    if case.scope != "system" or SYSTEMD not in bus.names:
-        return None
-    if await active_state(bus, LINK_UNIT) != "active":
-        return None
-    try:
-        found = await bus.link.get(RESOLVED, "/org/freedesktop/resolve1", MANAGER, "Domains")
-    except CallError as error:
-        return warning(f"{NO_NAMES}: systemd-resolved: {error}", START_RESOLVED)
-    routes = {domain for index, domain, _ in found if index}
-    domains = dict.fromkeys((dns.domain, *dns.extra_domains))
-    if missing := [one for one in domains if one not in routes]:
-        text = f"{NO_NAMES} in {', '.join(missing)} by {LINK_UNIT}: set DOMAINS in its unit"
-        return warning(text, f"systemctl edit {LINK_UNIT} && systemctl restart {LINK_UNIT}")
-    return ok(f"systemd-resolved sends questions about {', '.join(domains)} to {LINK_UNIT}")
+async def _on_this_host(case: Case, bus: Bus, config: Config) -> list[Finding]:
+    """Check the outlets by which this host finds names."""
+    words = config.capabilities.dns
+    found = []
+    if routed := await link(case, bus, config.dns):
+        found.append(routed)
+    elif "static" in words or (words == ("auto",) and case.scope == "system"):
+        problem = warning if "static" in words else _no_problem
+        found.append(_static(case, problem, runs=RESOLVED in bus.names))
+    if "hook" in words:
+        found.append(await hook(case, bus))
+    return found
+
+
+async def _served(case: Case, bus: Bus, dns: DNSConfig) -> Sequence[Finding]:
+    """Check the addresses of the DNS server."""
+    found = [await _listener(one) for one in dns.listen] if bus.owner else []
+    if case.scope == "system" and SYSTEMD in bus.names:
+        found += await _passed(bus)
+    return found
 
 
 def _no_problem(text: str, _advice: str) -> Finding:
@@ -85,25 +85,10 @@ def _static(case: Case, problem: Callable[[str, str], Finding], *, runs: bool) -
         text = f"{NO_NAMES} by static records: {obstacle}; use [DNS] Listen=5354 with {LINK_UNIT}"
         return problem(text, f"systemctl enable --now {LINK_UNIT}")
     if not runs:
-        text = f"{NO_NAMES} by static records: systemd-resolved is not running"
-        return problem(text, START_RESOLVED)
-    if not _is_asked_by_programs(case.host):
-        return problem(f"{NO_NAMES}: its programs do not ask systemd-resolved", USE_STUB)
+        return problem(f"{NO_NAMES} by static records: {NOT_RUNNING}", START)
+    if not is_asked_by_programs(case.host):
+        return problem(f"{NO_NAMES}: {NOT_ASKED}", USE_STUB)
     return ok("this host finds names by static records of systemd-resolved")
-
-
-def _is_asked_by_programs(host: Host) -> bool:
-    """Return True if libc asks systemd-resolved: by its stub, or by nss-resolve(8)."""
-    servers = [line.split()[1:2] for line in _lines(host.resolver) if line.startswith("nameserver")]
-    services = [line for line in _lines(host.name_services) if line.startswith("hosts:")]
-    return [STUB] in servers or any("resolve" in line.split() for line in services)
-
-
-def _lines(path: Path) -> Sequence[str]:
-    try:
-        return path.read_text("utf-8", "replace").splitlines()
-    except OSError:
-        return ()
 
 
 def _directories(config: Config, scope: str) -> Iterator[Finding]:

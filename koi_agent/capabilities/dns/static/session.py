@@ -2,19 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Never
 
-from koi_agent.bus.client import connected
-from koi_agent.bus.errors import BusLost, CallError
 from koi_agent.bus.presence import Presence
 from koi_agent.capabilities.dns.records import Name
+from koi_agent.capabilities.dns.resolved import arrival, departure
 from koi_agent.capabilities.dns.static.file import StaticFile, clear
 from koi_agent.core.contracts import ProviderSession, Report
 from koi_agent.core.errors import ProviderLost, ungrouped
 from koi_agent.core.key import Key
-from koi_agent.host.resolver import RESOLVED
 
 
 @asynccontextmanager
@@ -25,14 +23,7 @@ async def following(
 
     Raises ``ProviderLost``, also if ``link`` does not lead to ``file``.
     """
-    async with AsyncExitStack() as stack:
-        try:
-            presence = Presence(await stack.enter_async_context(connected(address)))
-            await presence.watch(stack, RESOLVED)
-            while not presence.owners[RESOLVED]:
-                await presence.change()
-        except (BusLost, CallError, OSError) as error:  # a TimeoutError is one, too
-            raise ProviderLost(f"bus at {address}: {str(error) or 'no answer'}") from error
+    async with arrival(address) as presence:
         _check(link, file)
         with _withdrawn(file):
             yield _Session(StaticFile(file, report), presence)
@@ -76,16 +67,6 @@ class _Session:
     async def run(self) -> Never:
         with ungrouped(ProviderLost):
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._departure(), name="dns: systemd-resolved")
+                group.create_task(departure(self._presence), name="dns: systemd-resolved")
                 await self._file.run()
         raise AssertionError("a file is written until the task is cancelled")
-
-    async def _departure(self) -> Never:
-        """Raise ``ProviderLost`` when systemd-resolved goes or starts again."""
-        first = self._presence.owners[RESOLVED]
-        while self._presence.owners[RESOLVED] == first:
-            try:
-                await self._presence.change()
-            except BusLost as lost:
-                raise ProviderLost(f"bus: {lost}") from lost
-        raise ProviderLost("systemd-resolved left the bus")

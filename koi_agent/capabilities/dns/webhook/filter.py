@@ -3,20 +3,22 @@
 from collections.abc import Mapping
 from typing import Final
 
-from koi_agent.capabilities.dns.webhook.patterns import Pattern
-from koi_agent.capabilities.dns.webhook.spelling import same_name, unicode_name
+from koi_agent.capabilities.dns.webhook.spelling import same_name
 from koi_agent.core.errors import BadInput
 from koi_agent.core.text import printable
 
 _SHOWN: Final = 3
-_MOST_KNOWN: Final = 20_000
-"""Names whose result is kept: a regular expression takes long."""
+_EXPRESSIONS: Final = "regexInclude", "regexExclude"
+_NOT_EVALUATED: Final = (
+    "the domain filter of the webhook is a regular expression; configure a list of domains there"
+)
 
 
 class DomainFilter:
     """The names that external-dns' DomainFilter permits. Raises ``BadInput`` if it can't be read.
 
-    A regular expression replaces the lists of domains. An exclusion wins over an inclusion.
+    An exclusion wins over an inclusion. A regular expression permits no name: those of Go are not
+    those of Python, and a webhook could choose one that takes forever.
     """
 
     def __init__(self, answer: object) -> None:
@@ -26,34 +28,16 @@ class DomainFilter:
         # The OpenAPI document has "filters", the source code of external-dns "include".
         self._included = _domains(fields, "include") or _domains(fields, "filters")
         self._excluded = _domains(fields, "exclude")
-        self._pattern = _pattern(fields, "regexInclude")
-        self._exclusion = _pattern(fields, "regexExclude")
-        self._known: dict[str, str] = {}
-        if (self._pattern or self._exclusion) and (self._included or self._excluded):
-            raise BadInput("its domain filter has domains and regular expressions")
+        self._is_expression = any(fields.get(key) for key in _EXPRESSIONS)
 
     def refusal(self, name: str) -> str:
         """Return the reason why a name is outside, "" for a name that may be sent."""
-        if name not in self._known:
-            if len(self._known) >= _MOST_KNOWN:
-                self._known.clear()
-            self._known[name] = self._refusal(name)
-        return self._known[name]
-
-    def _refusal(self, name: str) -> str:
-        try:
-            return "" if self._has(name) else f"the webhook does not serve it: {self._description}"
-        except BadInput as error:
-            return f"the domain filter of the webhook does not work: {error}"
-
-    def _has(self, name: str) -> bool:
-        if self._pattern or self._exclusion:
-            text = unicode_name(name)
-            if self._exclusion and self._exclusion.search(text):
-                return False
-            return not self._pattern or self._pattern.search(text)
+        if self._is_expression:
+            return _NOT_EVALUATED
         is_included = not self._included or any(_is_in(name, one) for one in self._included)
-        return is_included and not any(_is_in(name, one) for one in self._excluded)
+        if is_included and not any(_is_in(name, one) for one in self._excluded):
+            return ""
+        return f"the webhook does not serve it: {self._description}"
 
     @property
     def _description(self) -> str:
@@ -78,10 +62,3 @@ def _domains(fields: Mapping[str, object], key: str) -> tuple[str, ...]:
     if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
         raise BadInput(f"{key} in its domain filter is not a list of texts")
     return tuple(name for one in found if (name := same_name(one)))
-
-
-def _pattern(fields: Mapping[str, object], key: str) -> Pattern | None:
-    found = fields.get(key)
-    if found is not None and not isinstance(found, str):
-        raise BadInput(f"{key} in its domain filter is not a text")
-    return Pattern(found) if found else None

@@ -37,6 +37,7 @@ FINISH: Final = 10.0
 """Seconds in which the last request must end when the session is closed."""
 RELEASE: Final = 15.0
 """Seconds in which all names are removed at the end."""
+NO_SERVICES: Final = "a webhook gets its addresses, not its services"
 ONLY_HERE: Final = Outcome(RecordState.HELD, "only this host reaches it")
 
 
@@ -179,6 +180,9 @@ class WebhookSession:
         outcome = ONLY_HERE
         if name.addresses:
             outcome = self._writer.outcomes.get(name.name, PENDING)
+        if name.services and outcome.state is RecordState.ANNOUNCED:
+            reason = f"{outcome.reason}; {NO_SERVICES}" if outcome.reason else NO_SERVICES
+            outcome = outcome._replace(reason=reason)
         return RecordStatus(name=name.title, provider=NAME, **outcome._asdict())
 
 

@@ -50,19 +50,6 @@ def is_plain(name: str) -> bool:
     return bool(_PLAIN.fullmatch(name))
 
 
-def unicode_name(name: str) -> str:
-    """Return the Unicode form of a name that ``same_name`` has returned."""
-    return ".".join(map(_unicode_label, name.split(".")))
-
-
-def _unicode_label(label: str) -> str:
-    try:
-        encoded = label.removeprefix(_PREFIX)
-        return label if encoded == label else encoded.encode("ascii").decode("punycode")
-    except (UnicodeError, OverflowError):
-        return label
-
-
 def same_address(kind: str, text: str) -> str:
     """Return an address of a record of type A or AAAA as other providers write it.
 

@@ -1,0 +1,10 @@
+"""The hook of systemd-resolved: a process of its own that answers for the names of instances.
+
+systemd-resolved 259 and later asks the programs behind the sockets in /run/systemd/resolve.hook
+before it asks any DNS server (``io.systemd.Resolve.Hook``, over Varlink). All names of the host
+wait for a hook that hangs. So this process starts fast, uses the standard library only, and never
+waits. The agent writes the records into a file, and may stop or hang as it likes.
+
+``records`` has the content of the file, ``messages`` those of Varlink, and ``answers`` the rules
+from one to the other: all are pure. ``link`` is one connection, ``server`` serves all.
+"""
