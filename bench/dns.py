@@ -1,16 +1,21 @@
 """Measures DNS names: ``python -m bench.dns``.
 
 From the event of a container until its name is resolved through each outlet. The peer is the same
-record without the agent: a file that is written for dnsmasq, and nsupdate for Knot. The zone is
-built in this process. It needs dnsmasq, Knot and nsupdate, and no root.
+record without the agent: a file that is written for dnsmasq, nsupdate for Knot, and one request to
+external-dns. The zone is built in this process. It needs dnsmasq, Knot and nsupdate, and no root.
 """
 
+import json
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from string import Template
 from typing import Final
@@ -38,6 +43,8 @@ PAUSE: Final = 1.0
 CHANGES: Final = 2_000
 NAMES: Final = 10_000
 HERE: Final = "127.0.0.1"
+WEBHOOK: Final = f"http://{HERE}:8888"
+MEDIA_TYPE: Final = "application/external.dns.webhook+json;version=1"
 DOMAINS: Final = Domains(main="internal")
 
 
@@ -46,8 +53,12 @@ def measure(run: Run) -> None:
         if checkout.path == CHECKOUT:
             of_zone(run, checkout)
     with private_bus() as bus:
+        outlets = {"server": responder, "hosts": dnsmasq, "update": knot, "webhook": external_dns}
+        if shutil.which("external-dns") is None:
+            run.figures.absent["dns.webhook"] = "external-dns: not installed"
+            del outlets["webhook"]
         for checkout in run.turns(ROUNDS):
-            for outlet, serving in {"server": responder, "hosts": dnsmasq, "update": knot}.items():
+            for outlet, serving in outlets.items():
                 with tempfile.TemporaryDirectory() as folder:
                     through(run, checkout, outlet, serving, Path(folder), bus.address)
 
@@ -81,17 +92,27 @@ def change(zones: Zones) -> float:
     return 1000 * (time.process_time() - began) / CHANGES
 
 
-Add = Callable[[str], None]
-"""Adds a name without the agent."""
-Serving = Callable[[Path, int, ExitStack], tuple[str, Add | None]]
-"""Starts a DNS server on a port; returns the settings for it, and the peer."""
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server that has names: the settings for it, and whether it has a name.
+
+    ``add`` adds a name without the agent.
+    """
+
+    settings: str
+    has: Callable[[str], bool]
+    add: Callable[[str], None] | None = None
 
 
-def responder(_folder: Path, port: int, _stack: ExitStack) -> tuple[str, None]:
-    return f"Listen={HERE}:{port}\n", None
+Serving = Callable[[Path, int, ExitStack], Server]
+"""Starts a server on a port."""
 
 
-def dnsmasq(folder: Path, port: int, stack: ExitStack) -> tuple[str, Add]:
+def responder(_folder: Path, port: int, _stack: ExitStack) -> Server:
+    return Server(f"Listen={HERE}:{port}\n", partial(resolves, port))
+
+
+def dnsmasq(folder: Path, port: int, stack: ExitStack) -> Server:
     hosts = folder / "hosts"
     hosts.mkdir()
     options = ("--no-hosts", "--no-resolv", "--cache-size=0", "--pid-file", "--bind-interfaces")
@@ -107,10 +128,10 @@ def dnsmasq(folder: Path, port: int, stack: ExitStack) -> tuple[str, Add]:
         written.write_text(f"192.0.2.1 {added}\n")
         written.rename(hosts / added)
 
-    return f"HostsDirectory={hosts}\n", add
+    return Server(f"HostsDirectory={hosts}\n", partial(resolves, port), add)
 
 
-def knot(folder: Path, port: int, stack: ExitStack) -> tuple[str, Add]:
+def knot(folder: Path, port: int, stack: ExitStack) -> Server:
     kind = PRIMARIES["knot"]
     (folder / "db").mkdir()
     (folder / "internal.zone").write_text(ZONE)
@@ -131,15 +152,41 @@ def knot(folder: Path, port: int, stack: ExitStack) -> tuple[str, Add]:
         subprocess.run(command, input="\n".join(lines), text=True, check=True)
 
     key = folder / "update.key"
-    return f"Update={HERE}:{port}\nUpdateKey=peer\nUpdateKeyFile={key}\n", add
+    text = f"Update={HERE}:{port}\nUpdateKey=peer\nUpdateKeyFile={key}\n"
+    return Server(text, partial(resolves, port), add)
+
+
+def external_dns(_folder: Path, _port: int, stack: ExitStack) -> Server:
+    """Start external-dns, whose port can't be chosen; its provider keeps records in memory."""
+    options = ("--provider=inmemory", "--inmemory-zone=internal", "--source=fake")
+    stack.enter_context(running("external-dns", "--webhook-server", *options, is_killed=True))
+
+    def add(added: str) -> None:
+        endpoint = {"dnsName": added, "recordType": "A", "targets": ["192.0.2.1"]}
+        webhook(json.dumps({"create": [endpoint]}).encode())
+
+    def has(wanted: str) -> bool:
+        return any(one["dnsName"] == wanted for one in json.loads(webhook() or "[]"))
+
+    return Server(f"Webhook={WEBHOOK}\n", has, add)
+
+
+def webhook(body: bytes | None = None) -> bytes:
+    """Request the records of external-dns, or change them."""
+    fields = {"Accept": MEDIA_TYPE, "Content-Type": MEDIA_TYPE}
+    request = urllib.request.Request(f"{WEBHOOK}/records", body, fields)
+    with urllib.request.urlopen(request, timeout=10) as response:
+        return bytes(response.read())
 
 
 @contextmanager
-def running(*command: str) -> Iterator[None]:
+def running(*command: str, is_killed: bool = False) -> Iterator[None]:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         yield
     finally:
+        if is_killed:  # it ignores SIGTERM
+            process.kill()
         process.terminate()
         process.wait(60)
 
@@ -150,39 +197,41 @@ def through(
     """Measure one outlet, and its peer."""
     with ExitStack() as stack:
         port = free_port()
-        of_outlet, add = serving(folder, port, stack)
+        server = serving(folder, port, stack)
         engine = stack.enter_context(FakeEngine(folder / "docker.sock"))
         common = settings(backends="docker", docker=folder / "docker.sock")
-        text = f"{common}MDNS=off\nDNS={outlet}\n[DNS]\n{of_outlet}"
+        text = f"{common}MDNS=off\nDNS={outlet}\n[DNS]\n{server.settings}"
         agent = stack.enter_context(on_bus(checkout, folder, address, text))
         engine.run_each([{**OPTS_IN, "koi.name": "first"}])
-        until_resolved("first.internal", port)
+        until_there("first.internal", server)
         wait_until_calm(agent.pid)
         for number in range(CYCLES):
             began = time.perf_counter()
             engine.run_each([{**OPTS_IN, "koi.name": f"ours{number}"}])
-            ours = until_resolved(f"ours{number}.internal", port) - began
+            ours = until_there(f"ours{number}.internal", server) - began
             floor = []
-            if add:
+            if server.add:
                 began = time.perf_counter()
-                add(f"theirs{number}.internal")
-                floor = [1000 * (until_resolved(f"theirs{number}.internal", port) - began)]
+                server.add(f"theirs{number}.internal")
+                floor = [1000 * (until_there(f"theirs{number}.internal", server) - began)]
             run.add(f"dns.{outlet}", checkout, [1000 * ours], floor)
             time.sleep(PAUSE)
 
 
-def until_resolved(wanted: str, port: int) -> float:
-    """Return the time at which a name has an address."""
+def until_there(wanted: str, server: Server) -> float:
+    """Return the time at which a server has a name."""
     deadline = time.perf_counter() + 60
     while time.perf_counter() < deadline:
-        try:
-            query = dns.message.make_query(wanted, "A")
-            if dns.query.udp(query, HERE, timeout=1, port=port).answer:
+        with suppress(OSError, dns.exception.DNSException):  # the server is starting
+            if server.has(wanted):
                 return time.perf_counter()
-        except (OSError, dns.exception.DNSException):
-            pass  # the server is starting
         time.sleep(0.001)
-    sys.exit(f"{wanted} was not resolved within 60 s")
+    sys.exit(f"{wanted} was not there within 60 s")
+
+
+def resolves(port: int, wanted: str) -> bool:
+    query = dns.message.make_query(wanted, "A")
+    return bool(dns.query.udp(query, HERE, timeout=1, port=port).answer)
 
 
 if __name__ == "__main__":

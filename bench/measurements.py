@@ -219,6 +219,12 @@ MEASUREMENTS: Final[Mapping[str, Measurement]] = {
         unit="ms",
         floor="nsupdate",
     ),
+    "dns.webhook": Measurement(
+        part="dns",
+        what="container start until the provider has its name: webhook, external-dns",
+        unit="ms",
+        floor="one request to external-dns",
+    ),
     "dns.zone": Measurement(
         part="dns", what="CPU of a zone of 10 000 names", unit="ms", budget=2000
     ),

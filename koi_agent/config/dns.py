@@ -28,6 +28,9 @@ _RESERVED: Final = ("local", "localhost", "invalid", "arpa", "onion")
 _ALLOWED: Final = ".home.arpa"
 _SERVER: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+))(?::([0-9]+))?|([0-9A-Fa-f:.]+)")
 _KEY: Final = "key:"
+_URL: Final = re.compile(r"https?://(?P<place>[^\s/?#]+)(?:/[^\s?#]*)?")
+_PLACE: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9A-Za-z.-]+))(?::([0-9]+))?")
+WEBHOOK_MEDIA_TYPE: Final = "application/external.dns.webhook+json;version=1"
 
 
 class Server(NamedTuple):
@@ -155,6 +158,43 @@ def path(value: str) -> str:
     return found.rstrip("/") or "/"
 
 
+def webhook(value: str) -> str:
+    """Parse the URL of a webhook, or the empty text; return it without a final slash."""
+    if not value:
+        return ""
+    text = filled_text(value)
+    if "@" in text:  # what may be a password is not shown
+        raise BadInput("the URL has a user or a password; write http://127.0.0.1:8888")
+    match = _URL.fullmatch(text)
+    if not match or not text.isascii():
+        raise BadInput(f"{shown(text)} is not a URL; write http://127.0.0.1:8888")
+    place = _PLACE.fullmatch(match["place"])
+    if not place or (place[1] and not _is_ipv6(place[1])):
+        raise BadInput(f"{shown(text)} has no valid host; write http://127.0.0.1:8888")
+    if place[3]:
+        port(place[3])
+    return text.rstrip("/")
+
+
+def webhook_host(url: str) -> str:
+    """Return the host in a URL that ``webhook`` has returned."""
+    place = url.split("/")[2]
+    found = _PLACE.fullmatch(place)
+    return (found[1] or found[2]) if found else place
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        return ip_address(text).version == 6
+    except ValueError:
+        return False
+
+
+def is_webhook_media_type(text: str) -> bool:
+    """Return True for the media type of external-dns' webhook protocol in version 1."""
+    return text.replace(" ", "").lower() == WEBHOOK_MEDIA_TYPE
+
+
 @frozen(kw_only=True)
 class DNSConfig:
     """Settings of DNS. ``ttl`` is seconds. ``hosts_directory`` is a path, or "" for none."""
@@ -239,9 +279,16 @@ class DNSConfig:
         path,
         "File with the secret of UpdateKey=, instead of the credential.",
     )
+    webhook: str = key(
+        "Webhook",
+        "",
+        webhook,
+        "URL of a webhook of external-dns, whose provider gets the names: http://127.0.0.1:8888.",
+    )
     release_on_stop: bool = key(
         "ReleaseOnStop",
         "no",
         unit_boolean,
-        "Whether names are removed from the server of Update= when the agent stops.",
+        "Whether names are removed from the server of Update= and from the provider of Webhook="
+        " when the agent stops.",
     )

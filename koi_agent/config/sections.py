@@ -100,9 +100,9 @@ class CapabilitiesConfig:
     dns: tuple[str, ...] = key(
         "DNS",
         "auto",
-        readers.outlets("static", "hook", "server", "hosts", "update"),
-        "Outlets of DNS names: static, hook, server, hosts, update, several, off, or auto: static"
-        " where systemd-resolved has it, and those that [DNS] configures.",
+        readers.outlets("static", "hook", "server", "hosts", "update", "webhook"),
+        "Outlets of DNS names: static, hook, server, hosts, update, webhook, several, off, or auto:"
+        " static where systemd-resolved has it, and those that [DNS] configures.",
     )
     health: str = key(
         "Health",

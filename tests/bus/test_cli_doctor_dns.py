@@ -14,6 +14,7 @@ from koi_agent.host.resolver import RESOLVED
 from tests.bus.doctor_setup import Setup, systemd
 from tests.bus.tables import playing
 from tests.ports import free_port
+from tests.unit.webhook_provider import Answer, Provider, served
 from tests.world.bus import PrivateBus
 
 LINK = "koi-runtime-dns-link.service"
@@ -254,3 +255,29 @@ async def test_a_link_needs_a_systemd_resolved_that_answers(setup: Setup) -> Non
 async def test_a_host_that_can_have_a_link_is_told_so(setup: Setup) -> None:
     install(setup, 257)
     assert f"use [DNS] Listen=5354 with {LINK}" in (await static(setup))[1]
+
+
+async def test_a_webhook_must_negotiate(setup: Setup) -> None:
+    port = free_port()
+    configure(setup, f"[DNS]\nWebhook=http://127.0.0.1:{port}\n")
+    ((verdict, text, advice),) = (await setup.findings())["dns"]
+    assert verdict == "warn"
+    assert f"[DNS] Webhook=http://127.0.0.1:{port}: Connect" in text
+    assert advice.startswith("curl -i -H 'Accept: application/external.dns.webhook+json;version=1'")
+    provider = Provider()
+    async with served(provider, port):
+        ((verdict, text, _),) = (await setup.findings())["dns"]
+        assert (verdict, text) == ("ok", f"[DNS] Webhook=http://127.0.0.1:{port} negotiates")
+        for answer, reason in ((Answer(503), "responds 503"), (Answer(200), "not a webhook")):
+            provider.answers["GET", "/"] = [answer]
+            ((verdict, text, _),) = (await setup.findings())["dns"]
+            assert (verdict, reason in text) == ("warn", True)
+
+
+async def test_a_webhook_on_another_host_must_be_encrypted(setup: Setup) -> None:
+    port = free_port()
+    configure(setup, f"[DNS]\nWebhook=http://0.0.0.0:{port}\n")  # not a loopback address
+    async with served(Provider(), port):
+        found = (await setup.findings())["dns"]
+    assert [verdict for verdict, _, _ in found] == ["ok", "warn"]
+    assert "not encrypted" in found[1][1]

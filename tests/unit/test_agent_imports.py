@@ -19,6 +19,8 @@ UNNEEDED = (
     "koi_agent.capabilities.dns.hosts",
     "koi_agent.capabilities.dns.responder.session",
     "koi_agent.capabilities.dns.static.session",
+    "koi_agent.capabilities.dns.update.session",
+    "koi_agent.capabilities.dns.webhook.session",
     "koi_agent.capabilities.health.prober",
     "koi_agent.capabilities.mdns.avahi",
     "koi_agent.capabilities.mdns.resolved",

@@ -36,6 +36,7 @@ VALUES = {
     "Hosts": ["www.example.org", "nas [2001:db8::1]"],
     "HTTP.Listen": ["8080", "*:80", "'/run/a b.sock' [::1]:81", r"/run/\x41"],
     "Domain": ["example.org", "Home.Arpa"],
+    "Webhook": ["http://127.0.0.1:8888", "https://dns.example/a"],
     "ExtraDomains": ["a.example", "b.example c.example"],
     "TTL": ["1", "5min"],
     "DNS.Listen": ["5354", "*:53 [::1]:5354", "192.0.2.1:53"],
@@ -200,6 +201,8 @@ UpdateZone=
 UpdateKey=
 # default
 UpdateKeyFile=
+# default
+Webhook=
 # default
 ReleaseOnStop=no
 """

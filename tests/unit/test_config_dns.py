@@ -13,6 +13,8 @@ from koi_agent.config.dns import (
     reverse_networks,
     servers,
     transfers,
+    webhook,
+    webhook_host,
 )
 from koi_agent.config.readers import Listen, outlets
 from koi_agent.core.errors import BadInput
@@ -130,3 +132,44 @@ def test_networks_have_zones_for_reverse_names() -> None:
 def test_a_network_without_a_zone_of_its_own_is_refused(value: str) -> None:
     with pytest.raises(BadInput):
         reverse_networks(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "url", "host"),
+    [
+        ("", "", ""),
+        ("http://127.0.0.1:8888", "http://127.0.0.1:8888", "127.0.0.1"),
+        ("https://[2001:db8::1]:443/", "https://[2001:db8::1]:443", "2001:db8::1"),
+        ("https://dns.example/a/b/", "https://dns.example/a/b", "dns.example"),
+    ],
+)
+def test_a_webhook_is_a_url(value: str, url: str, host: str) -> None:
+    assert webhook(value) == url
+    assert not url or webhook_host(url) == host
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("dns.example", "ftp://dns.example", "http://", "http:///x", "http://a b", "http://[x]"),
+        *(
+            "http://a:0",
+            "http://a:99999",
+            "http://a:b",
+            "http://a/?b",
+            "http://a/#b",
+            "http://\u00fc",
+        ),
+        *("http://a/\ud800", "http://[192.0.2.1]", "http://a/\x00", " "),
+    ],
+)
+def test_what_is_not_the_url_of_a_webhook_is_refused(value: str) -> None:
+    with pytest.raises(BadInput):
+        webhook(value)
+
+
+def test_a_password_in_the_url_of_a_webhook_is_refused_and_not_shown() -> None:
+    for value in ("http://me:secret@a", "http://me:secret@a?b"):
+        with pytest.raises(BadInput, match="password") as caught:
+            webhook(value)
+        assert "secret" not in str(caught.value)

@@ -57,6 +57,7 @@ BAD = {
     "DNS.UpdateZone": "local",
     "DNS.UpdateKey": "a key",
     "DNS.UpdateKeyFile": "update.key",
+    "DNS.Webhook": "127.0.0.1:8888",
     "DNS.ReleaseOnStop": "maybe",
 }
 GOOD = {
@@ -95,6 +96,7 @@ GOOD = {
     "DNS.UpdateZone": "example.org",
     "DNS.UpdateKey": "agent.example",
     "DNS.UpdateKeyFile": "/etc/koi-runtime/update.key",
+    "DNS.Webhook": "https://dns.example/webhook",
     "DNS.ReleaseOnStop": "yes",
 }
 

@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from koi_agent.capabilities.dns.update.claims import Claims
+from koi_agent.capabilities.dns.update.claims import node_claims
 from koi_agent.capabilities.dns.update.primary import Primary
 from koi_agent.capabilities.dns.update.session import ASSERT, LOOK, UpdateSession
 from koi_agent.capabilities.dns.update.settings import UpdateSettings
@@ -38,7 +38,7 @@ class Opened:
             key_file="",
             release_on_stop=releases,
         )
-        claims = Claims(folder / "claims", "internal")
+        claims = node_claims(folder / "claims", "internal")
         self.session = UpdateSession(
             settings, cast("Primary", primary), claims, "0" * 16, self.reported.__setitem__
         )

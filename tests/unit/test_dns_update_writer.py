@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from koi_agent.capabilities.dns.claims import SPARE
 from koi_agent.capabilities.dns.names import Domains
+from koi_agent.capabilities.dns.outcomes import ANNOUNCED, Outcome
 from koi_agent.capabilities.dns.records import Name, Service
-from koi_agent.capabilities.dns.update.claims import SPARE, Claims
+from koi_agent.capabilities.dns.update.claims import node_claims
 from koi_agent.capabilities.dns.update.nodes import Nodes
 from koi_agent.capabilities.dns.update.primary import Primary
-from koi_agent.capabilities.dns.update.writer import ANNOUNCED, GONE, NOT_KEPT, Outcome, Writer
+from koi_agent.capabilities.dns.update.writer import GONE, NOT_KEPT, Writer
 from koi_agent.core.errors import ProviderLost
 from koi_agent.core.instance import RecordState
 from tests.unit.dns_primary import MemoryPrimary
@@ -31,7 +33,7 @@ class Run:
 
     def __init__(self, primary: MemoryPrimary, file: Path, mark: str = "0" * 16) -> None:
         self.nodes = Nodes(DOMAINS, primary.zone, 30)
-        self.claims = Claims(file, primary.zone)
+        self.claims = node_claims(file, primary.zone)
         self.writer = Writer(cast("Primary", primary), self.nodes, self.claims, mark)
         self.dirty: set[str] = set(self.claims.all())
 
@@ -67,7 +69,7 @@ async def test_a_node_is_claimed_changed_and_dropped_with_its_mark(tmp_path: Pat
     run.put("a")
     await run.write()
     assert primary.records == {}
-    assert not list(Claims(tmp_path / "claims", "internal").all())
+    assert not list(node_claims(tmp_path / "claims", "internal").all())
 
 
 async def test_all_changes_of_a_moment_are_one_update(tmp_path: Path) -> None:
@@ -211,23 +213,23 @@ async def test_records_that_fill_more_than_one_message_are_sent_in_several(tmp_p
 @pytest.mark.parametrize("count", [1, 3 * SPARE])
 async def test_a_torn_line_costs_no_other_claim(tmp_path: Path, count: int) -> None:
     file = tmp_path / "claims"
-    claims = Claims(file, "internal")
+    claims = node_claims(file, "internal")
     for number in range(count):
         claims.claim(f"a{number}.internal.", ())
     claims.store()
     with file.open("a") as torn:
         torn.write("+ b.inter")
-    later = Claims(file, "internal")
+    later = node_claims(file, "internal")
     later.store()
     later.claim("c.internal.", ())
     later.store()
-    found = set(Claims(file, "internal").all())
+    found = set(node_claims(file, "internal").all())
     assert found == {*(f"a{number}.internal." for number in range(count)), "c.internal."}
 
 
 async def test_claims_that_could_not_be_stored_are_stored_later(tmp_path: Path) -> None:
     file = tmp_path / "claims"
-    claims = Claims(file, "internal")
+    claims = node_claims(file, "internal")
     claims.store()
     file.unlink()
     file.mkdir()  # not even root can write there
@@ -235,12 +237,12 @@ async def test_claims_that_could_not_be_stored_are_stored_later(tmp_path: Path) 
     claims.store()
     file.rmdir()
     claims.store()
-    assert list(Claims(file, "internal").all()) == ["a.internal."]
+    assert list(node_claims(file, "internal").all()) == ["a.internal."]
 
 
 async def test_the_file_of_claims_stays_short(tmp_path: Path) -> None:
     file = tmp_path / "claims"
-    claims = Claims(file, "internal")
+    claims = node_claims(file, "internal")
     for _ in range(2 * SPARE):
         claims.claim("a.internal.", ())
         claims.drop("a.internal.")
@@ -293,9 +295,9 @@ def test_claims_survive_lines_that_are_not_whole(tmp_path: Path) -> None:
         b"+ a.internal. x.internal. y.internal.\n+ b.internal.\n- b.internal.\n\nnonsense\n"
         b"+ d..internal.\n+ e\xff.internal.\n+ f.example.\n+ g.internal. x.\n+\n+ c.inter"
     )
-    claims = Claims(file, "internal")
+    claims = node_claims(file, "internal")
     assert list(claims.all()) == ["a.internal."]
-    assert claims.pointers("a.internal.") == {"x.internal.", "y.internal."}
+    assert claims.details("a.internal.") == {"x.internal.", "y.internal."}
 
 
 names = st.sampled_from(["wiki", "shop", "news", "printer"])

@@ -3,7 +3,8 @@
 ``rules``, ``requests`` and ``names`` decide which names instances get. ``zone`` is pure: it has the
 resource records of all names. An outlet is a provider: ``static`` has records for systemd-resolved
 on this host, ``hook`` has answers for it, ``responder`` is a DNS server, ``hosts`` writes files for
-dnsmasq, and ``update`` sends updates to a DNS server of the network.
+dnsmasq, ``update`` sends updates to a DNS server of the network, and ``webhook`` sends names to a
+provider of external-dns.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,10 +22,12 @@ from koi_agent.capabilities.dns.providers import (
     Responder,
     StaticRecords,
     Updates,
+    Webhook,
 )
 from koi_agent.capabilities.dns.responder.settings import ResponderSettings
 from koi_agent.capabilities.dns.rules import DnsRules
 from koi_agent.capabilities.dns.update.settings import UpdateSettings
+from koi_agent.capabilities.dns.webhook.settings import WebhookSettings
 from koi_agent.config import Config
 from koi_agent.core.contracts import Apply, Capability, Provider
 from koi_agent.core.plan.requests import Policy
@@ -65,6 +68,7 @@ def _outlets(passed: Sequence[socket], config: Config) -> tuple[str, ...]:
                 "server": passed or config.dns.listen,
                 "hosts": config.dns.hosts_directory,
                 "update": config.dns.update,
+                "webhook": config.dns.webhook,
             }
             return tuple(name for name, value in configured.items() if value)
         case names:
@@ -129,18 +133,31 @@ def _providers(
             )
         ),
         "hosts": HostsDirectory(config.scope, dns.hosts_directory),
-        "update": Updates(
-            UpdateSettings(
-                scope=config.scope,
-                domains=_domains(config),
-                ttl=int(dns.ttl),
-                server=dns.update,
-                zone=dns.update_zone or dns.domain,
-                key=dns.update_key,
-                key_file=dns.update_key_file,
-                release_on_stop=dns.release_on_stop,
-            )
-        ),
+        "update": Updates(_update_settings(config)),
+        "webhook": Webhook(_webhook_settings(config)),
     }
     # The names of feeds appear in logs, beside those of other capabilities.
     return {f"dns {name}": known[name] for name in _outlets(passed, config)}
+
+
+def _update_settings(config: Config) -> UpdateSettings:
+    dns = config.dns
+    return UpdateSettings(
+        scope=config.scope,
+        domains=_domains(config),
+        ttl=int(dns.ttl),
+        server=dns.update,
+        zone=dns.update_zone or dns.domain,
+        key=dns.update_key,
+        key_file=dns.update_key_file,
+        release_on_stop=dns.release_on_stop,
+    )
+
+
+def _webhook_settings(config: Config) -> WebhookSettings:
+    return WebhookSettings(
+        scope=config.scope,
+        url=config.dns.webhook,
+        ttl=int(config.dns.ttl),
+        release_on_stop=config.dns.release_on_stop,
+    )

@@ -14,13 +14,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, Never
 
+from koi_agent.capabilities.dns.marks import own_mark
 from koi_agent.capabilities.dns.records import Name
 from koi_agent.core.contracts import Report
 from koi_agent.core.errors import ProviderLost, ProviderRefused
 from koi_agent.core.instance import RecordState, RecordStatus
 from koi_agent.core.key import Key
 from koi_agent.core.text import printable
-from koi_agent.host.agent_mark import MACHINE_ID, agent_mark
 from koi_agent.host.files import replace
 
 log = logging.getLogger(__name__)
@@ -31,11 +31,7 @@ NAME: Final = "hosts"
 @asynccontextmanager
 async def writing(scope: str, path: str, report: Report) -> AsyncIterator["HostsSession"]:
     """Write files until the context is left, and then remove them; raise ``ProviderLost``."""
-    try:
-        mark = agent_mark(scope)
-    except (OSError, ValueError) as error:
-        raise ProviderLost(f"{MACHINE_ID}: {error}; use systemd-machine-id-setup(1)") from error
-    session = HostsSession(Path(path), mark, report)
+    session = HostsSession(Path(path), own_mark(scope), report)
     session.check()
     try:
         yield session

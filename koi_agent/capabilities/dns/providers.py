@@ -11,6 +11,7 @@ from koi_agent.capabilities.dns.hook.settings import NO_SOCKET, HookSettings
 from koi_agent.capabilities.dns.records import Name
 from koi_agent.capabilities.dns.responder.settings import ResponderSettings
 from koi_agent.capabilities.dns.update.settings import UpdateSettings
+from koi_agent.capabilities.dns.webhook.settings import WebhookSettings
 from koi_agent.core.contracts import ProviderSession, Report
 from koi_agent.core.frozen import frozen
 
@@ -90,9 +91,9 @@ class Updates:
         """True if the server may have names of an earlier run."""
         if not self._is_usable:
             return False
-        from koi_agent.capabilities.dns.update.claims import claims_file  # noqa: PLC0415 - as above
+        from koi_agent.capabilities.dns.update.claims import node_claims_file  # noqa: PLC0415 - as above
 
-        return claims_file(self.settings, os.environ).exists()
+        return node_claims_file(self.settings, os.environ).exists()
 
     @property
     def _is_usable(self) -> bool:
@@ -106,6 +107,39 @@ class Updates:
         from koi_agent.capabilities.dns.update.opening import updating  # noqa: PLC0415 - as above
 
         async with updating(self.settings, report) as session:
+            yield session
+
+
+@frozen()
+class Webhook:
+    """A webhook of external-dns, whose provider gets the names."""
+
+    settings: WebhookSettings
+
+    @property
+    def absence(self) -> str:
+        """The reason why no name is sent."""
+        is_set = self.settings.url
+        return "the webhook was not reached yet" if is_set else "[DNS] Webhook= is not set"
+
+    @property
+    def is_always_open(self) -> bool:
+        """True if the provider may have names of an earlier run."""
+        if not self.settings.url:
+            return False
+        from koi_agent.capabilities.dns.webhook.claimed import name_claims_file  # noqa: PLC0415
+
+        return name_claims_file(self.settings, os.environ).exists()
+
+    @asynccontextmanager
+    async def session(self, report: Report) -> AsyncIterator[ProviderSession[Name]]:
+        """Send names until the context is left; raise ``ProviderLost``."""
+        if not self.settings.url:
+            await asyncio.Event().wait()
+        # aiohttp takes some MB: an agent without a webhook does not import it.
+        from koi_agent.capabilities.dns.webhook.opening import sending  # noqa: PLC0415
+
+        async with sending(self.settings, report) as session:
             yield session
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from ipaddress import ip_address
 from pathlib import Path
 from shlex import quote
 from typing import Final
@@ -19,7 +20,13 @@ from koi_agent.cli.doctor.resolver import (
 )
 from koi_agent.cli.doctor.units import SYSTEMD, active_state, file_state
 from koi_agent.config import Config, Flags, Listen, load
-from koi_agent.config.dns import DNSConfig, Server
+from koi_agent.config.dns import (
+    WEBHOOK_MEDIA_TYPE,
+    DNSConfig,
+    Server,
+    is_webhook_media_type,
+    webhook_host,
+)
 from koi_agent.core.text import printable
 from koi_agent.host.resolver import RESOLVED, static_obstacle
 
@@ -34,22 +41,37 @@ async def dns(case: Case, reached: Bus) -> Sequence[Finding]:
     words = config.capabilities.dns
     if words == ("off",):
         return [ok("turned off by [Capabilities] DNS=")]
+    found = await _on_this_host(case, reached, config)
+    found += _directories(config, case.scope)
+    if {"auto", "server"} & {*words}:
+        found += await _served(case, reached, config.dns)
+    if config.dns.update and {"auto", "update"} & {*words}:
+        found.append(await _updated(config.dns.update, config.dns))
+    if config.dns.webhook and {"auto", "webhook"} & {*words}:
+        found += await _webhook(config.dns.webhook)
+    return found or [ok("no outlet is configured")]
+
+
+async def _on_this_host(case: Case, bus: Bus, config: Config) -> list[Finding]:
+    """Check the outlets by which this host finds names."""
+    words = config.capabilities.dns
     found = []
-    if routed := await link(case, reached, config.dns):
+    if routed := await link(case, bus, config.dns):
         found.append(routed)
     elif "static" in words or (words == ("auto",) and case.scope == "system"):
         problem = warning if "static" in words else _no_problem
-        found.append(_static(case, problem, runs=RESOLVED in reached.names))
+        found.append(_static(case, problem, runs=RESOLVED in bus.names))
     if "hook" in words:
-        found.append(await hook(case, reached))
-    found += _directories(config, case.scope)
-    if reached.owner and {"auto", "server"} & {*words}:
-        found += [await _listener(one) for one in config.dns.listen]
-    if case.scope == "system" and SYSTEMD in reached.names and {"auto", "server"} & {*words}:
-        found += await _passed(reached)
-    if config.dns.update and {"auto", "update"} & {*words}:
-        found.append(await _updated(config.dns.update, config.dns))
-    return found or [ok("no outlet is configured")]
+        found.append(await hook(case, bus))
+    return found
+
+
+async def _served(case: Case, bus: Bus, dns: DNSConfig) -> Sequence[Finding]:
+    """Check the addresses of the DNS server."""
+    found = [await _listener(one) for one in dns.listen] if bus.owner else []
+    if case.scope == "system" and SYSTEMD in bus.names:
+        found += await _passed(bus)
+    return found
 
 
 def _no_problem(text: str, _advice: str) -> Finding:
@@ -108,6 +130,43 @@ async def _updated(server: Server, dns: DNSConfig) -> Finding:
         check = f"dig +tcp @{server.host} -p {server.port} {zone} SOA"
         return warning(f"{shown}: {trouble}", check)
     return ok(f"{shown} answers")
+
+
+async def _webhook(url: str) -> Sequence[Finding]:
+    """Check that a webhook negotiates, and that others can't read or change what is sent."""
+    shown = f"[DNS] Webhook={printable(url)}"
+    check = f"curl -i -H {quote(f'Accept: {WEBHOOK_MEDIA_TYPE}')} {quote(url)}"
+    trouble = await _refusal(url)
+    found = [warning(f"{shown}: {trouble}", check) if trouble else ok(f"{shown} negotiates")]
+    if url.startswith("http:") and not _is_loopback(webhook_host(url)):
+        text = "not encrypted on its path to another host; use https, or a webhook on this host"
+        found.append(warning(f"{shown}: {text}", "man koi-runtime.conf"))
+    return found
+
+
+async def _refusal(url: str) -> str:
+    """Return the reason why a webhook can't be used, "" for none."""
+    # aiohttp takes long to load, and few hosts have a webhook.
+    from koi_agent.host.http_client import Limits, RequestFailed, client  # noqa: PLC0415
+
+    limits = Limits(seconds=CONNECT, body=2**16)
+    try:
+        async with client(url) as opened:
+            headers = {"Accept": WEBHOOK_MEDIA_TYPE}
+            response = await opened.request("GET", "", limits, headers=headers)
+    except RequestFailed as failed:
+        return str(failed)
+    if response.status != 200:
+        return f"it responds {response.status} to the negotiation"
+    is_right = is_webhook_media_type(response.headers.get("content-type", ""))
+    return "" if is_right else "it is not a webhook of external-dns in version 1"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower().rstrip(".") == "localhost"
 
 
 async def _trouble(host: str, port: int) -> str:

@@ -6,8 +6,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from koi_agent.capabilities.dns.keys import credential, read_key
+from koi_agent.capabilities.dns.marks import own_mark
 from koi_agent.capabilities.dns.messages import Keyring
-from koi_agent.capabilities.dns.update.claims import Claims, claims_file
+from koi_agent.capabilities.dns.update.claims import node_claims, node_claims_file
 from koi_agent.capabilities.dns.update.primary import Primary
 from koi_agent.capabilities.dns.update.session import UpdateSession
 from koi_agent.capabilities.dns.update.settings import UpdateSettings
@@ -15,15 +16,14 @@ from koi_agent.config.dns import Server
 from koi_agent.core.contracts import Report
 from koi_agent.core.errors import BadInput, ProviderLost
 from koi_agent.core.text import printable
-from koi_agent.host.agent_mark import MACHINE_ID, agent_mark
 
 
 @asynccontextmanager
 async def updating(settings: UpdateSettings, report: Report) -> AsyncIterator[UpdateSession]:
     """Send updates until the context is left; raise ``ProviderLost``."""
     primary = Primary(_server(settings), settings.zone, _key(settings))
-    claims = Claims(claims_file(settings, os.environ), settings.zone)
-    session = UpdateSession(settings, primary, claims, _mark(settings.scope), report)
+    claims = node_claims(node_claims_file(settings, os.environ), settings.zone)
+    session = UpdateSession(settings, primary, claims, own_mark(settings.scope), report)
     await session.open()
     is_reached = True
     try:
@@ -56,10 +56,3 @@ def _key(settings: UpdateSettings) -> Keyring:
         raise ProviderLost(
             f"[DNS] UpdateKey={name}: {printable(where)}: {error}; {advice}"
         ) from error
-
-
-def _mark(scope: str) -> str:
-    try:
-        return agent_mark(scope)
-    except (OSError, ValueError) as error:
-        raise ProviderLost(f"{MACHINE_ID}: {error}; use systemd-machine-id-setup(1)") from error

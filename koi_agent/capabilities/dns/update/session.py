@@ -8,12 +8,13 @@ from itertools import islice
 from random import uniform
 from typing import Final, Never
 
+from koi_agent.capabilities.dns.claims import Claims
+from koi_agent.capabilities.dns.outcomes import ANNOUNCED, Outcome
 from koi_agent.capabilities.dns.records import Name
-from koi_agent.capabilities.dns.update.claims import Claims
 from koi_agent.capabilities.dns.update.nodes import Nodes, Part
 from koi_agent.capabilities.dns.update.primary import Primary
 from koi_agent.capabilities.dns.update.settings import UpdateSettings
-from koi_agent.capabilities.dns.update.writer import ANNOUNCED, Outcome, Writer
+from koi_agent.capabilities.dns.update.writer import Writer
 from koi_agent.core.contracts import Report
 from koi_agent.core.errors import ProviderLost, ungrouped
 from koi_agent.core.instance import RecordState, RecordStatus

@@ -7,6 +7,7 @@ A server makes all changes of a transaction, or none if one of its conditions do
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
+from koi_agent.capabilities.dns.marks import mark_name, mark_text
 from koi_agent.capabilities.dns.update.nodes import Node
 from koi_agent.capabilities.dns.zone import SERVICE_TYPES, Rr
 
@@ -40,14 +41,9 @@ class Transaction(NamedTuple):
     added: tuple[Rr, ...] = ()
 
 
-def mark_name(node: str) -> str:
-    """Return the name of the mark of a node."""
-    return f"_koi.{node}"
-
-
 def mark_record(node: str, mark: str) -> Rr:
     """Return the mark of a node: the same length for each owner."""
-    return Rr(mark_name(node), MARK_TTL, "TXT", f'"koi-runtime {mark}"')
+    return Rr(mark_name(node), MARK_TTL, "TXT", f'"{mark_text(mark)}"')
 
 
 def types_of(node: str) -> tuple[str, ...]:

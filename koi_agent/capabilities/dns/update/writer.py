@@ -5,10 +5,12 @@ keep it. The conditions of each transaction hold for changes that come in betwee
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
+from koi_agent.capabilities.dns.claims import Claims
+from koi_agent.capabilities.dns.marks import MARKED, mark_name
 from koi_agent.capabilities.dns.messages import NOERROR, NOTAUTH, NOTIMP, REFUSED, SERVFAIL
-from koi_agent.capabilities.dns.update.claims import Claims
+from koi_agent.capabilities.dns.outcomes import ANNOUNCED, Outcome
 from koi_agent.capabilities.dns.update.messages import TooLong, same_text
 from koi_agent.capabilities.dns.update.nodes import Node, Nodes
 from koi_agent.capabilities.dns.update.primary import Found, Primary
@@ -20,7 +22,6 @@ from koi_agent.capabilities.dns.update.transactions import (
     drop,
     is_kind,
     links,
-    mark_name,
     mark_record,
     types_of,
     unlist,
@@ -28,7 +29,6 @@ from koi_agent.capabilities.dns.update.transactions import (
 from koi_agent.capabilities.dns.zone import Rr
 from koi_agent.core.instance import RecordState
 
-MARKED: Final = '"koi-runtime '
 NXRRSET: Final = "NXRRSET"
 YXRRSET: Final = "YXRRSET"
 YXDOMAIN: Final = "YXDOMAIN"
@@ -37,14 +37,6 @@ _UNUSABLE: Final = (NOTIMP, NOTAUTH)
 """Responses that concern all updates."""
 
 
-class Outcome(NamedTuple):
-    """The state of a node, and its reason."""
-
-    state: RecordState
-    reason: str = ""
-
-
-ANNOUNCED: Final = Outcome(RecordState.ANNOUNCED)
 GONE: Final = Outcome(RecordState.WANTED, "it is on the server no longer")
 NOT_KEPT: Final = Outcome(
     RecordState.FAILED, "the server accepted the records and does not have them"
@@ -93,14 +85,14 @@ class Writer:
         The server is not asked before: the condition of each transaction decides.
         """
         claimed = [node for node in nodes if self._claims.has(node)]
-        todo = [drop(node, self._claims.pointers(node), self._mark) for node in claimed]
+        todo = [drop(node, self._claims.details(node), self._mark) for node in claimed]
         codes = await self._make(todo)
         gone = [node for node, code in codes.items() if code in (NOERROR, NXRRSET)]
-        listed = await self._unlist(name for node in gone for name in self._claims.pointers(node))
+        listed = await self._unlist(name for node in gone for name in self._claims.details(node))
         for node in nodes:
             self._written.pop(node, None)
         for node in gone:
-            if not self._claims.pointers(node) & listed:
+            if not self._claims.details(node) & listed:
                 self._claims.drop(node)
         failed = {one.node: _failure(one, codes[one.node]) for one in todo}
         return dict.fromkeys(nodes, GONE) | {
@@ -130,7 +122,7 @@ class Writer:
                 text = f"the server responds {trouble} to questions about {one.name}"
                 return Outcome(RecordState.FAILED, text)
         marks = read[Set(mark_name(node), "TXT")].texts
-        before = self._claims.pointers(node)
+        before = self._claims.details(node)
         after = {rr.name for rr in wanted.pointers}
         if marks == {same_text(mark_record(node, self._mark))}:
             if self._written.get(node) == wanted and _agrees(node, wanted, read):
@@ -138,7 +130,7 @@ class Writer:
             self._claims.claim(node, before | after)
             return change(node, wanted, before, self._mark)
         self._written.pop(node, None)
-        if any(text.startswith(MARKED) for text in marks):
+        if any(text.startswith(f'"{MARKED}') for text in marks):
             return Outcome(RecordState.REFUSED, "another agent has this name on the server")
         self._claims.claim(node, before | after)
         return claim(node, wanted, self._mark)
@@ -176,7 +168,7 @@ class Writer:
                 continue
             outcomes[node] = NOT_KEPT
             if not read[Set(mark_name(node), "TXT")].texts:
-                await self._make([drop(node, self._claims.pointers(node), self._mark)])
+                await self._make([drop(node, self._claims.details(node), self._mark)])
         return outcomes
 
 
