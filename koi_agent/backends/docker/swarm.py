@@ -11,8 +11,9 @@ from typing import Final
 import aiodocker
 
 from koi_agent.backends.http_engine.client import EngineClient
-from koi_agent.backends.http_engine.sessions import CLIENT_ERROR, URL, session
+from koi_agent.backends.http_engine.sessions import URL, session
 from koi_agent.core.errors import BackendLost
+from koi_agent.host.http_client import CLIENT_ERROR
 
 _NO_CONNECTION: Final = 900
 """aiodocker's own status for a request without a response."""
