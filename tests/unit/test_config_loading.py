@@ -36,6 +36,7 @@ BAD = {
     "HTTP.Hosts": "*.example.org",
     "Capabilities.MDNS": "bonjour",
     "Capabilities.DNS": "bind",
+    "Capabilities.Proxy": "nginx",
     "Capabilities.Health": "on",
     "Capabilities.PartnerLabels": "2",
     "Capabilities.ImageLabels": "some",
@@ -57,6 +58,10 @@ BAD = {
     "DNS.UpdateKey": "a key",
     "DNS.UpdateKeyFile": "update.key",
     "DNS.ReleaseOnStop": "maybe",
+    "Proxy.Ports": "https",
+    "Proxy.Caddy": "192.0.2.1:2019",
+    "Proxy.TraefikFile": "/etc/traefik/koi.json",
+    "Proxy.Issuer": "selfsigned",
 }
 GOOD = {
     "Runtime.Backends": "none",
@@ -73,6 +78,7 @@ GOOD = {
     "HTTP.Hosts": "www.example.org",
     "Capabilities.MDNS": "off",
     "Capabilities.DNS": "server hosts",
+    "Capabilities.Proxy": "caddy traefik",
     "Capabilities.Health": "off",
     "Capabilities.PartnerLabels": "no",
     "Capabilities.ImageLabels": "yes",
@@ -94,6 +100,10 @@ GOOD = {
     "DNS.UpdateKey": "agent.example",
     "DNS.UpdateKeyFile": "/etc/koi-runtime/update.key",
     "DNS.ReleaseOnStop": "yes",
+    "Proxy.Ports": "443 8443",
+    "Proxy.Caddy": "/run/caddy/admin.sock",
+    "Proxy.TraefikFile": "/etc/traefik/koi.yml",
+    "Proxy.Issuer": "acme",
 }
 
 

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from koi_agent.capabilities.dns.names import Domains
 from koi_agent.capabilities.dns.records import Name, Service
 from koi_agent.capabilities.dns.update.claims import SPARE, Claims
 from koi_agent.capabilities.dns.update.nodes import Nodes
@@ -17,6 +16,7 @@ from koi_agent.capabilities.dns.update.primary import Primary
 from koi_agent.capabilities.dns.update.writer import ANNOUNCED, GONE, NOT_KEPT, Outcome, Writer
 from koi_agent.core.errors import ProviderLost
 from koi_agent.core.instance import RecordState
+from koi_agent.core.plan.full_names import Domains
 from tests.unit.dns_primary import MemoryPrimary
 from tests.unit.dns_zones import DOMAINS, WEB, key, named
 

@@ -1,6 +1,6 @@
 """DNS: names of instances, for this host and for other hosts.
 
-``rules``, ``requests`` and ``names`` decide which names instances get. ``zone`` is pure: it has the
+``rules`` and ``requests`` decide which names instances get. ``zone`` is pure: it has the
 resource records of all names. An outlet is a provider: ``static`` has records for systemd-resolved
 on this host, ``responder`` is a DNS server, ``hosts`` writes files for dnsmasq, and ``update``
 sends updates to a DNS server of the network.
@@ -13,7 +13,6 @@ from socket import socket
 from typing import Any, Final
 
 from koi_agent.bus.address import address
-from koi_agent.capabilities.dns.names import Domains
 from koi_agent.capabilities.dns.providers import (
     HostsDirectory,
     Responder,
@@ -25,6 +24,7 @@ from koi_agent.capabilities.dns.rules import DnsRules
 from koi_agent.capabilities.dns.update.settings import UpdateSettings
 from koi_agent.config import Config
 from koi_agent.core.contracts import Apply, Capability, Provider
+from koi_agent.core.plan.full_names import Domains
 from koi_agent.core.plan.requests import Policy
 from koi_agent.host.resolver import static_obstacle
 
