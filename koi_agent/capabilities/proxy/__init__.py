@@ -1,14 +1,14 @@
 """The proxy: TLS in front of instances that name a port of it.
 
 ``rules``, ``requests`` and ``upstreams`` decide which routes instances get. ``sites`` is pure: it
-has the routes of all instances by host name. An outlet is a provider: ``traefik_file`` writes a
-file for Traefik.
+has the routes of all instances by host name. An outlet is a provider: ``caddy`` changes the
+configuration of a Caddy, and ``traefik_file`` writes a file for Traefik.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-from koi_agent.capabilities.proxy.providers import Traefik
+from koi_agent.capabilities.proxy.providers import Caddy, Traefik
 from koi_agent.capabilities.proxy.rules import ProxyRules
 from koi_agent.config import Config
 from koi_agent.core.contracts import Apply, Capability, Provider
@@ -40,10 +40,13 @@ def _outlets(config: Config) -> tuple[str, ...]:
 
 def _providers(config: Config, _apply: Apply) -> Mapping[str, Provider[Any]]:
     known: Mapping[str, Provider[Any]] = {
+        "caddy": Caddy(
+            config.scope, config.proxy.caddy, is_internal=config.proxy.issuer == "internal"
+        ),
         "traefik": Traefik(config.scope, config.proxy.traefik_file),
     }
     # The names of feeds appear in logs, beside those of other capabilities.
-    return {f"proxy {name}": known[name] for name in _outlets(config) if name in known}
+    return {f"proxy {name}": known[name] for name in _outlets(config)}
 
 
 PROXY = Capability(name="proxy", rules=_rules, providers=_providers)
