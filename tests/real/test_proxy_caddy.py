@@ -1,14 +1,19 @@
 """A real Caddy gets exactly the wanted routes, and keeps all of its own configuration."""
 
 import asyncio
+import json
+import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import Any, Final
 
 import pytest
 
+from koi_agent.announce.feed import Feed
 from koi_agent.capabilities.proxy import providers
 from koi_agent.capabilities.proxy.caddy.objects import ID, Names
 from koi_agent.capabilities.proxy.records import Route
@@ -19,6 +24,7 @@ from koi_agent.host.agent_mark import agent_mark
 from tests.ports import free_port
 from tests.real.agents import eventually
 from tests.real.caddy_server import Caddy, caddy, page
+from tests.real.proxy_process import Process
 from tests.unit.dns_zones import complete, key
 from tests.unit.proxy_routes import put, route
 
@@ -34,9 +40,9 @@ def proxy(tmp_path: Path) -> Iterator[Caddy]:
 
 @asynccontextmanager
 async def session(
-    proxy: Caddy, reported: Reported | None = None, *, internal: bool = True
+    proxy: Caddy, reported: Reported | None = None
 ) -> AsyncIterator[ProviderSession[Route]]:
-    provider = providers.Caddy("system", proxy.address, internal)
+    provider = providers.Caddy("system", proxy.address, is_internal=True)
     report = reported if reported is not None else {}
     async with provider.session(report.__setitem__) as opened, asyncio.TaskGroup() as group:
         running = group.create_task(opened.run())
@@ -106,18 +112,163 @@ async def test_a_page_is_served_with_tls_until_its_route_goes(proxy: Caddy) -> N
             await gets(proxy, "shop.internal", port, "shop")
             await gets(proxy, "others.internal", proxy.tls, "of others, with TLS")
             await eventually(lambda: states(reported) == {RecordState.ANNOUNCED}, "it is reported")
-            assert others(proxy.config()) == with_parents(before)
+            assert others(proxy.config()) == before
             await opened.put(key("a"), [])
             await has(proxy, two)
             await gets(proxy, "shop.internal", port, "shop")
-    assert own(proxy.config()) == []
-    assert others(proxy.config()) == with_parents(before)
-
-
-def with_parents(config: Any) -> Any:
-    """Return a configuration with the empty objects that the agent has made on the way."""
-    return config
+    assert proxy.config() == before
 
 
 def states(reported: Reported) -> set[RecordState]:
     return {one.state for of_owner in reported.values() for one in of_owner}
+
+
+async def test_routes_come_back_after_a_reload_and_a_restart(proxy: Caddy) -> None:
+    before = proxy.config()
+    one = route(port=free_port())
+    async with fed(proxy) as feed:
+        feed.want(one.owner, (one,))
+        feed.complete()
+        await has(proxy, one)
+        for number in range(3):
+            await asyncio.to_thread(proxy.reload)
+            await has(proxy, one)
+            proxy.kill()
+            await asyncio.to_thread(proxy.start, *((), ("--resume",))[number % 2])
+            await has(proxy, one)
+            await eventually(
+                lambda: [x.state for x in feed.status(one.owner)] == [RecordState.ANNOUNCED],
+                "the route is announced again",
+            )
+    assert others(proxy.config()) == before
+
+
+@asynccontextmanager
+async def fed(proxy: Caddy) -> AsyncIterator[Feed]:
+    """Feed Caddy as the agent does, also when it is lost."""
+    feed = Feed(
+        "proxy caddy", providers.Caddy("system", proxy.address, is_internal=True), lambda _: None
+    )
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(feed.run())
+        yield feed
+        running.cancel()
+
+
+async def test_a_killed_agent_leaves_no_orphan_and_no_duplicate(proxy: Caddy) -> None:
+    before = proxy.config()
+    ports = free_port(), free_port()
+    random = Random(7)
+    for _ in range(40):
+        wanted = [
+            route(f"{n}", f"n{n}.internal", port=random.choice(ports), to=random.randrange(1, 9999))
+            for n in range(random.randrange(4))
+        ]
+        killed = Process.start(proxy, wanted)
+        await asyncio.sleep(random.uniform(0.0, 0.6))
+        killed.kill()
+    async with session(proxy) as opened:
+        complete(opened)
+        one = route("x", "last.internal", port=ports[0])
+        await put(opened, one)
+        await has(proxy, one)
+        assert others(proxy.config()) == before
+    assert proxy.config() == before
+
+
+async def test_a_port_of_another_server_is_not_taken_from_it(proxy: Caddy) -> None:
+    before = proxy.config()
+    reported: Reported = {}
+    one, two = route("a", port=proxy.tls), route("b", "shop.internal", port=free_port())
+    async with session(proxy, reported) as opened:
+        complete(opened)
+        await put(opened, one, two)
+        await has(proxy, two)
+        await eventually(lambda: "of Caddy's own" in reported[key("a")][0].reason, "it is held")
+        assert reported[key("a")][0].state is RecordState.HELD
+        await gets(proxy, "others.internal", proxy.tls, "of others, with TLS")
+    assert proxy.config() == before
+
+
+async def test_a_port_of_another_program_is_reported_until_it_is_free(proxy: Caddy) -> None:
+    reported: Reported = {}
+    port = free_port()
+    async with session(proxy, reported) as opened:
+        complete(opened)
+        with socket.create_server(("0.0.0.0", port)):
+            await put(opened, route(port=port))
+            await eventually(lambda: states(reported) == {RecordState.FAILED}, "it fails")
+            assert "address already in use" in reported[key("a")][0].reason
+            await gets(proxy, "others.internal", proxy.tls, "of others, with TLS")
+        await eventually(lambda: states(reported) == {RecordState.ANNOUNCED}, "it is served")
+
+
+async def test_duplicates_and_lost_identifiers_are_repaired(proxy: Caddy) -> None:
+    before = proxy.config()
+    one = route(port=free_port())
+    path = f"/config/apps/http/servers/{NAMES.server(one.port)}"
+    async with session(proxy) as opened:
+        complete(opened)
+        await put(opened, one)
+        await has(proxy, one)
+        routes = proxy.ask("GET", f"{path}/routes")[1]
+        assert proxy.ask("POST", f"{path}/routes", routes[0])[0] == 200
+        await has(proxy, one)
+        assert proxy.ask("PATCH", f"/id/{NAMES.server(one.port)}", {"listen": []})[0] == 200
+        await has(proxy, one)
+    assert proxy.config() == before
+
+
+async def test_a_name_with_a_policy_of_others_is_served_by_it(proxy: Caddy) -> None:
+    port = free_port()
+    async with page("ours") as to, session(proxy) as opened:
+        one = route("a", "others.internal", port=port, to=to)
+        complete(opened)
+        await put(opened, one)
+        await gets(proxy, "others.internal", port, "ours")
+        await gets(proxy, "others.internal", proxy.tls, "of others, with TLS")
+
+
+@pytest.mark.parametrize("config", [None, {}, {"apps": {}}, {"apps": {"http": {}}}])
+async def test_a_caddy_without_a_configuration_gets_all_parents(
+    tmp_path: Path, config: Any
+) -> None:
+    with caddy(tmp_path / "caddy") as running:
+        running.kill()
+        start = running.folder / "start.json"
+        admin = {"admin": {"listen": f"unix/{running.socket}"}}
+        start.write_text(json.dumps(admin | trusted_by_nothing(running, config)))
+        await asyncio.to_thread(running.start, "--config", str(start))
+        one = route(port=free_port())
+        async with page("wiki") as to, session(running) as opened:
+            complete(opened)
+            await put(opened, replace(one, upstream=route(to=to).upstream))
+            await gets(running, "wiki.internal", one.port, "wiki")
+        assert own(running.config()) == []
+
+
+def trusted_by_nothing(running: Caddy, config: Any) -> Any:
+    """Return a configuration whose authority is not added to those that this host trusts."""
+    pki = {"certificate_authorities": {"local": {"install_trust": False}}}
+    storage = {"storage": {"module": "file_system", "root": str(running.storage)}}
+    return (config or {}) | storage | {"apps": {**(config or {}).get("apps", {}), "pki": pki}}
+
+
+async def test_nothing_is_sent_without_a_difference(proxy: Caddy) -> None:
+    one = route(port=free_port())
+    async with session(proxy) as opened:
+        complete(opened)
+        await put(opened, one)
+        await has(proxy, one)
+        await asyncio.sleep(2)
+        sent = changes(proxy)
+        await put(opened, one, one)
+        await asyncio.sleep(2)
+        assert changes(proxy) == sent
+
+
+def changes(proxy: Caddy) -> int:
+    """Return how many requests have changed the configuration, by the log of Caddy."""
+    lines = (proxy.folder / "caddy.log").read_text().splitlines()
+    requests = [json.loads(line) for line in lines if "received request" in line]
+    return sum(one["method"] != "GET" for one in requests)

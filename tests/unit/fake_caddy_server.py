@@ -73,20 +73,22 @@ class CaddyServer:
         status, value = self.caddy.request(method, path, body, match_)
         if method != "GET":
             self.seen.append((method, path))
-        writer.write(response(status, value, self.caddy.etag if self.caddy.has_etag else ""))
+        closes = "close" in fields.get("connection", "")
+        etag = self.caddy.etag if self.caddy.has_etag else ""
+        writer.write(response(status, value, etag, closes=closes))
         await writer.drain()
         if self.caddy.writes != before:
             self.change()
-        closes = "close" in fields.get("connection", "")
         if not closes:
             self._idle.add(writer)
         return not closes
 
 
-def response(status: int, value: Any, etag: str = "") -> bytes:
+def response(status: int, value: Any, etag: str = "", *, closes: bool = True) -> bytes:
     body = json.dumps(value).encode()
     tag = f"Etag: {etag}\r\n" if etag else ""
-    head = f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\n{tag}\r\n"
+    close = "Connection: close\r\n" if closes else ""
+    head = f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\n{tag}{close}\r\n"
     return head.encode() + body
 
 

@@ -159,6 +159,8 @@ MDNS=auto
 # default
 DNS=auto
 # default
+Proxy=auto
+# default
 Health=auto
 # default
 PartnerLabels=yes
@@ -204,6 +206,16 @@ UpdateKey=
 UpdateKeyFile=
 # default
 ReleaseOnStop=no
+
+[Proxy]
+# default
+Ports=443
+# default
+Caddy=
+# default
+TraefikFile=
+# default
+Issuer=internal
 """
     )
 

@@ -110,10 +110,8 @@ async def test_a_refusal_is_reported_and_sent_again(tmp_path: Path) -> None:
 
 
 async def test_a_port_of_another_server_is_reported_until_it_is_free(tmp_path: Path) -> None:
-    caddy, reported = (
-        FakeCaddy({"apps": {"http": {"servers": {"a\x1b": {"listen": [":443"]}}}}}),
-        {},
-    )
+    file = {"apps": {"http": {"servers": {"a\x1b": {"listen": [":443"]}}}}}
+    caddy, reported = FakeCaddy(file), Reported()
     async with served(caddy, tmp_path / "s") as server, session(server, reported) as opened:
         await put(opened, route())
         await reports(reported, RecordState.HELD, r"server a\x1b of Caddy's own configuration")
