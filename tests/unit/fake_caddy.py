@@ -143,6 +143,8 @@ def _changed(root: Any, keys: list[str], method: str, value: Any) -> Any:
 
 
 def _change_array(parent: list[Any], at: int, method: str, value: Any) -> None:
+    if at >= len(parent):
+        raise Refused(500, f"array index out of bounds: {at}")
     match method:
         case "PUT":
             parent.insert(at, value)

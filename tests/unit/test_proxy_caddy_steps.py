@@ -37,7 +37,9 @@ FILES: Final[Sequence[Any]] = (
     {},
     {"apps": {}},
     {"apps": None},
-    {"apps": {"http": {}}},
+    {"apps": {"tls": {}}},
+    {"apps": {"tls": {"automation": {"policies": []}}}},
+    {"apps": {"tls": {"automation": {"policies": None}}, "http": {"servers": None}}},
     None,
 )
 ROUTES: Final = st.builds(

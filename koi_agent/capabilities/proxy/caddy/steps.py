@@ -126,6 +126,8 @@ def _added_policy(found: Configuration, made: Json) -> Step:
     """Return the step that puts a policy before all others."""
     if found.at(POLICIES) is None:
         return _added(found, POLICIES, [made], EVERYTHING)
+    if not found.policies():  # Caddy inserts nothing into an empty array
+        return Step("POST", f"/config/{'/'.join(POLICIES)}", _json(made), EVERYTHING)
     return Step("PUT", f"/config/{'/'.join(POLICIES)}/0", _json(made), EVERYTHING)
 
 
