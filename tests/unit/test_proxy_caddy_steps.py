@@ -1,102 +1,33 @@
-"""Any interleaving of changes ends with exactly the wanted routes and all objects of others."""
+"""Each step that is sent to Caddy, and what stays as it is."""
 
 import copy
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from koi_agent.capabilities.proxy.caddy.configuration import Configuration
 from koi_agent.capabilities.proxy.caddy.objects import ID, Names
-from koi_agent.capabilities.proxy.caddy.steps import Step, Wanted, conflicts, steps
+from koi_agent.capabilities.proxy.caddy.steps import conflicts, steps
 from koi_agent.capabilities.proxy.records import Route
-from koi_agent.capabilities.proxy.sites import sites
 from koi_agent.core.errors import BadInput
+from tests.unit.caddy_configurations import (
+    FILE,
+    FILES,
+    NAMES,
+    ROUTES,
+    converge,
+    first,
+    found,
+    ids,
+    others,
+    own,
+    wanted,
+)
 from tests.unit.fake_caddy import FakeCaddy
 from tests.unit.proxy_routes import route
-
-NAMES: Final = Names("0123456789abcdef")
-OTHER: Final = {
-    "listen": [":80"],
-    "routes": [{"handle": [{"handler": "static_response", "body": "x"}]}],
-}
-FILE: Final = {
-    "admin": {"listen": "unix//run/caddy/admin.sock"},
-    "apps": {
-        "http": {"servers": {"srv0": OTHER}},
-        "tls": {"automation": {"policies": [{"subjects": ["x.example"]}, {"on_demand": True}]}},
-    },
-}
-FILES: Final[Sequence[Any]] = (
-    FILE,
-    {},
-    {"apps": {}},
-    {"apps": None},
-    {"apps": {"tls": {}}},
-    {"apps": {"tls": {"automation": {"policies": []}}}},
-    {"apps": {"tls": {"automation": {"policies": None}}, "http": {"servers": None}}},
-    None,
-)
-ROUTES: Final = st.builds(
-    route,
-    st.sampled_from("abc"),
-    st.sampled_from(["wiki.internal", "shop.internal", "a.home.example"]),
-    port=st.sampled_from([443, 8443]),
-    to=st.sampled_from([8080, 8081]),
-)
-
-
-def found(caddy: FakeCaddy) -> Configuration:
-    return Configuration(root=copy.deepcopy(caddy.root), names=NAMES)
-
-
-def wanted(routes: Iterable[Route], **more: bool) -> Wanted:
-    return Wanted(sites=tuple(sites(routes)), **more)
-
-
-def first(caddy: FakeCaddy, what: Wanted) -> Step | None:
-    return next(steps(found(caddy), what), None)
-
-
-def converge(caddy: FakeCaddy, what: Wanted) -> int:
-    """Send all steps, none of which may fail; return their number."""
-    for number in range(30):
-        step = first(caddy, what)
-        if step is None:
-            return number
-        assert caddy.apply(step) == 200, (step, caddy.request(*step[:3]))
-    raise AssertionError("steps have no end")
-
-
-def others(value: Any) -> Any:
-    """Return a configuration without objects of the agent, and without empty objects."""
-    if isinstance(value, dict):
-        inner = {key: others(one) for key, one in value.items() if not NAMES.has(one)}
-        return {key: one for key, one in inner.items() if one not in ({}, [], None)}
-    if isinstance(value, list):
-        return [others(one) for one in value if not NAMES.has(one)]
-    return value
-
-
-def own(value: Any) -> list[str]:
-    """Return the identifiers of all objects of the agent."""
-    if isinstance(value, dict):
-        inner = [id_ for one in value.values() for id_ in own(one)]
-        return sorted([value[ID], *inner] if NAMES.has(value) else inner)
-    if isinstance(value, list):
-        return sorted(id_ for one in value for id_ in own(one))
-    return []
-
-
-def ids(routes: Iterable[Route], *, policy: bool = True) -> list[str]:
-    all_sites = sites(routes)
-    made = {NAMES.server(one.port) for one in all_sites} | {NAMES.route(one) for one in all_sites}
-    return sorted(made | {NAMES.policy} if made and policy else made)
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -293,80 +224,3 @@ def test_any_content_is_compared_without_an_error(
     for complete in (True, False):
         what = wanted(routes, is_complete=complete)
         list(steps(Configuration(root=root, names=NAMES), what))
-
-
-class Interleaving(RuleBasedStateMachine):
-    """Changes of the agent's routes, of Caddy and of others, in any order."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.routes: Sequence[Route] = ()
-        self.is_complete = False
-        self.of_others: Any = None
-
-    @initialize(file=st.sampled_from(FILES))
-    def start(self, file: Any) -> None:
-        self.caddy = FakeCaddy(file)
-        self.of_others = others(file or {})
-
-    @rule(routes=st.lists(ROUTES, max_size=4))
-    def want(self, routes: list[Route]) -> None:
-        self.routes = routes
-
-    @rule(count=st.integers(1, 3))
-    def send_some(self, count: int) -> None:
-        """Send some steps; the agent may be killed after any of them."""
-        for _ in range(count):
-            if step := first(self.caddy, wanted(self.routes, is_complete=self.is_complete)):
-                assert self.caddy.apply(step) == 200
-
-    @rule()
-    def restart_agent(self) -> None:
-        self.is_complete = False
-
-    @rule()
-    def complete(self) -> None:
-        self.is_complete = True
-
-    @rule()
-    def load_file(self) -> None:
-        self.caddy.load()
-        self.of_others = others(self.caddy.file or {})
-
-    @rule(number=st.integers(0, 2))
-    def add_server_of_others(self, number: int) -> None:
-        value = {"listen": [f":{9000 + number}"]}
-        self.caddy.request("POST", "/config/apps", json.dumps(self._apps(number, value)).encode())
-        self.of_others = others(self.caddy.root)
-
-    def _apps(self, number: int, value: Any) -> Any:
-        apps = copy.deepcopy((self.caddy.root or {}).get("apps") or {})
-        http = apps.get("http") or {}
-        http["servers"] = {**(http.get("servers") or {}), f"other{number}": value}
-        return {**apps, "http": http}
-
-    @rule()
-    def duplicate_a_route(self) -> None:
-        for server in (found(self.caddy).own_servers()).values():
-            server["routes"] = [*server["routes"], *server["routes"][:1]]
-            path = f"/config/apps/http/servers/{server[ID]}"
-            self.caddy.request("PATCH", path, json.dumps(server).encode())
-
-    @invariant()
-    def others_are_untouched(self) -> None:
-        if self.of_others is not None:
-            assert others(self.caddy.root or {}) == self.of_others
-
-    def teardown(self) -> None:
-        if self.of_others is None:
-            return
-        converge(self.caddy, wanted(self.routes))
-        assert own(self.caddy.root) == ids(self.routes)
-        assert others(self.caddy.root or {}) == self.of_others
-        before = self.caddy.writes
-        converge(self.caddy, replace(wanted(self.routes), is_complete=False))
-        assert self.caddy.writes == before
-
-
-TestInterleaving = Interleaving.TestCase
-TestInterleaving.settings = settings(deadline=None)
