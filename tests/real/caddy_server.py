@@ -24,7 +24,7 @@ from tests.ports import free_port
 PROGRAM: Final = os.environ.get("CADDY", "caddy")
 CADDYFILE: Final = """\
 {{
-	admin unix/{socket}
+	admin {admin}
 	storage file_system {storage}
 	skip_install_trust
 	auto_https disable_redirects
@@ -40,35 +40,39 @@ https://others.internal:{tls} {{
 
 
 class AdminConnection(http.client.HTTPConnection):
-    """A connection to the admin API; its Host field is empty, as Caddy wants it."""
+    """A connection to the admin API; on a socket its Host field is empty, as Caddy wants it."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__("", timeout=30)
-        self._path = path
+    def __init__(self, address: AdminAddress) -> None:
+        super().__init__(address.host, address.port or None, timeout=30)
+        self._path = address.path
 
     def connect(self) -> None:
+        if not self._path:
+            super().connect()
+            return
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(30)
-        self.sock.connect(str(self._path))
+        self.sock.connect(self._path)
 
 
 class Caddy:
     """A Caddy that can be started, reloaded and killed any number of times."""
 
-    def __init__(self, folder: Path, text: str = CADDYFILE) -> None:
+    def __init__(self, folder: Path, address: AdminAddress | None = None) -> None:
         self.folder = folder
-        self.socket = folder / "admin.sock"
+        self.address = address or AdminAddress(path=f"{folder}/admin.sock")
         self.storage = folder / "storage"
         self.file = folder / "Caddyfile"
         self.port, self.tls = free_port(), free_port()
         self.process: subprocess.Popen[bytes] | None = None
         self.file.write_text(
-            text.format(socket=self.socket, storage=self.storage, port=self.port, tls=self.tls)
+            CADDYFILE.format(admin=self.admin, storage=self.storage, port=self.port, tls=self.tls)
         )
 
     @property
-    def address(self) -> AdminAddress:
-        return AdminAddress(path=str(self.socket))
+    def admin(self) -> str:
+        """The address of the admin API as Caddy spells it."""
+        return f"unix/{self.address.path}" if self.address.path else str(self.address)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -107,7 +111,7 @@ class Caddy:
         subprocess.run(
             [
                 *(PROGRAM, "reload", "--config", str(self.file), "--adapter", "caddyfile"),
-                *("--address", f"unix/{self.socket}"),
+                *("--address", self.admin),
             ],
             check=True,
             capture_output=True,
@@ -116,7 +120,7 @@ class Caddy:
 
     def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """Send a request to the admin API, and return the status and the body."""
-        connection = AdminConnection(self.socket)
+        connection = AdminConnection(self.address)
         try:
             text = None if body is None else json.dumps(body)
             connection.request(method, path, text, {"Content-Type": "application/json"})
@@ -143,12 +147,12 @@ class Caddy:
 
 
 @contextmanager
-def caddy(folder: Path, text: str = CADDYFILE) -> Iterator[Caddy]:
+def caddy(folder: Path, address: AdminAddress | None = None) -> Iterator[Caddy]:
     """Run Caddy while the block runs."""
     if not shutil.which(PROGRAM):
         require("caddy", f"{PROGRAM} is not installed")
     folder.mkdir(exist_ok=True)
-    running = Caddy(folder, text)
+    running = Caddy(folder, address)
     try:
         running.start()
         yield running

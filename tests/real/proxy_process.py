@@ -26,7 +26,7 @@ class Process:
     @classmethod
     def start(cls, proxy: caddy_server.Caddy, routes: Sequence[Route]) -> Self:
         wanted = [(r.owner.id, r.host, r.port, r.upstream.target.port) for r in routes]
-        argv = [sys.executable, "-m", __name__, str(proxy.socket), json.dumps(wanted)]
+        argv = [sys.executable, "-m", __name__, proxy.address.path, json.dumps(wanted)]
         return cls(subprocess.Popen(argv))
 
     def kill(self) -> None:

@@ -17,6 +17,7 @@ from koi_agent.announce.feed import Feed
 from koi_agent.capabilities.proxy import providers
 from koi_agent.capabilities.proxy.caddy.objects import ID, Names
 from koi_agent.capabilities.proxy.records import Route
+from koi_agent.config.proxy import AdminAddress
 from koi_agent.core.contracts import ProviderSession
 from koi_agent.core.instance import RecordState, RecordStatus
 from koi_agent.core.key import Key
@@ -236,7 +237,7 @@ async def test_a_caddy_without_a_configuration_gets_all_parents(
     with caddy(tmp_path / "caddy") as running:
         running.kill()
         start = running.folder / "start.json"
-        admin = {"admin": {"listen": f"unix/{running.socket}"}}
+        admin = {"admin": {"listen": running.admin}}
         start.write_text(json.dumps(admin | trusted_by_nothing(running, config)))
         await asyncio.to_thread(running.start, "--config", str(start))
         one = route(port=free_port())
@@ -252,6 +253,20 @@ def trusted_by_nothing(running: Caddy, config: Any) -> Any:
     pki = {"certificate_authorities": {"local": {"install_trust": False}}}
     storage = {"storage": {"module": "file_system", "root": str(running.storage)}}
     return (config or {}) | storage | {"apps": {**(config or {}).get("apps", {}), "pki": pki}}
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+async def test_the_admin_api_is_reached_at_a_loopback_address(tmp_path: Path, host: str) -> None:
+    one = route(port=free_port())
+    with caddy(tmp_path / "caddy", AdminAddress(host=host, port=free_port())) as running:
+        before = running.config()
+        async with session(running) as opened:
+            complete(opened)
+            await put(opened, one)
+            await has(running, one)
+            await asyncio.to_thread(running.reload)
+            await has(running, one)
+        assert running.config() == before
 
 
 async def test_nothing_is_sent_without_a_difference(proxy: Caddy) -> None:
