@@ -21,17 +21,22 @@ from tests.unit.proxy_routes import put, route
 class Process:
     """A process with a session that wants some routes."""
 
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[str]
 
     @classmethod
     def start(cls, proxy: caddy_server.Caddy, routes: Sequence[Route]) -> Self:
         wanted = [(r.owner.id, r.host, r.port, r.upstream.target.port) for r in routes]
         argv = [sys.executable, "-m", __name__, proxy.address.path, json.dumps(wanted)]
-        return cls(subprocess.Popen(argv))
+        return cls(subprocess.Popen(argv, stdout=subprocess.PIPE, text=True))
+
+    def until_open(self) -> None:
+        """Wait until the session begins to gather what it sends."""
+        assert self.process.stdout
+        assert self.process.stdout.readline() == "open\n"
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
-        self.process.wait(60)
+        self.process.communicate(timeout=60)
 
 
 async def main(path: str, text: str) -> None:
@@ -40,6 +45,8 @@ async def main(path: str, text: str) -> None:
     async with provider.session(lambda _key, _status: None) as session:
         await put(session, *routes)
         complete(session)
+        sys.stdout.write("open\n")
+        sys.stdout.flush()
         await session.run()
 
 

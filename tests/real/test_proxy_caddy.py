@@ -16,6 +16,7 @@ import pytest
 from koi_agent.announce.feed import Feed
 from koi_agent.capabilities.proxy import providers
 from koi_agent.capabilities.proxy.caddy.objects import ID, Names
+from koi_agent.capabilities.proxy.caddy.session import GATHER
 from koi_agent.capabilities.proxy.records import Route
 from koi_agent.config.proxy import AdminAddress
 from koi_agent.core.contracts import ProviderSession
@@ -160,14 +161,18 @@ async def test_a_killed_agent_leaves_no_orphan_and_no_duplicate(proxy: Caddy) ->
     before = proxy.config()
     ports = free_port(), free_port()
     random = Random(7)
+    unfinished = 0
     for _ in range(40):
         wanted = [
             route(f"{n}", f"n{n}.internal", port=random.choice(ports), to=random.randrange(1, 9999))
             for n in range(random.randrange(4))
         ]
         killed = Process.start(proxy, wanted)
-        await asyncio.sleep(random.uniform(0.0, 0.6))
+        await asyncio.to_thread(killed.until_open)
+        await asyncio.sleep(GATHER + random.uniform(-0.02, 0.06))
         killed.kill()
+        unfinished += own(proxy.config()) != ids(*wanted)
+    assert unfinished, "no agent was killed before it had sent all"
     async with session(proxy) as opened:
         complete(opened)
         one = route("x", "last.internal", port=ports[0])
