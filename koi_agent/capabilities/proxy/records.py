@@ -9,7 +9,7 @@ from koi_agent.core.reach.local import Target
 HTTPS: Final = 443
 
 
-@frozen(kw_only=True, order=True)
+@frozen(kw_only=True)
 class Upstream:
     """The place to which a proxy on this host sends requests; ``scheme`` is http or https."""
 
@@ -22,7 +22,7 @@ class Upstream:
         return f"{self.scheme}://{self.target.text}"
 
 
-@frozen(kw_only=True, order=True)
+@frozen(kw_only=True)
 class Route:
     """A route of one ``owner``; replicas share a host name, and each adds its upstream.
 
