@@ -30,7 +30,7 @@ PACKAGES = python3 python3-venv scdoc \
 		dbus dbus-daemon systemd util-linux mount iproute2) \
 	$(if $(filter test machine-test lint,$(GOALS)),curl fish man-db openssl shellcheck zsh) \
 	$(if $(filter test machine-test bench bench-check,$(GOALS)),$(DOCKER) $(AVAHI)) \
-	$(if $(filter test machine-test,$(GOALS)),$(DNS)) \
+	$(if $(filter test machine-test,$(GOALS)),$(DNS) caddy) \
 	$(if $(filter deb machine-test,$(GOALS)),dpkg-dev) \
 	$(if $(filter rpm arch machine-test,$(GOALS)),libarchive-tools makepkg rpm) \
 	$(if $(filter machine-test,$(GOALS)),lintian mmdebstrap systemd-container)

@@ -28,10 +28,10 @@ from bench.agents import on_bus, settings, wait_until_calm
 from bench.containers import private_bus
 from bench.fake_engine import OPTS_IN, FakeEngine
 from bench.parts import Checkout, Run, main
-from koi_agent.capabilities.dns.names import Domains
 from koi_agent.capabilities.dns.records import Name, Service
 from koi_agent.capabilities.dns.zone import Zones
 from koi_agent.core.key import Key
+from koi_agent.core.plan.full_names import Domains
 from tests.namespaces import CHECKOUT
 from tests.ports import free_port
 from tests.real.dns_servers import PRIMARIES, SECRET, ZONE

@@ -36,7 +36,7 @@ from koi_agent.host.watchdog import Watchdog, interval
 from koi_agent.publishers.dbus.configuration import ConfigurationStatus
 from koi_agent.publishers.dbus.manager import ManagerActions
 from koi_agent.publishers.dbus.publisher import DBusPublisher
-from koi_agent.publishers.http.agent_status import AgentStatus, ZoneRecord
+from koi_agent.publishers.http.agent_status import AgentStatus, ProxyRoutes, ZoneRecord
 from koi_agent.publishers.http.service import HTTPService
 from koi_agent.publishers.http.sockets import HTTPSockets
 from koi_agent.publishers.journal import JournalPublisher
@@ -121,6 +121,7 @@ class Agent:
             dropped={"dbus": self._publisher.dropped},
             network=self._network.current,
             zone=self._zone,
+            proxy=ProxyRoutes(sites=self._sites, traefik=self._traefik),
         )
 
     async def _zone(self) -> Sequence[ZoneRecord]:
@@ -128,6 +129,20 @@ class Agent:
         from koi_agent.capabilities.dns.printed import printed  # noqa: PLC0415 - rarely requested
 
         return await printed(self._controller.records("dns"), self._config.dns)
+
+    def _sites(self) -> Sequence[Mapping[str, Any]]:
+        """Return the routes of the proxy, for the HTTP pages."""
+        from koi_agent.capabilities.proxy.printed import printed  # noqa: PLC0415 - as above
+
+        return printed(self._controller.records("proxy"))
+
+    def _traefik(self) -> Mapping[str, Any]:
+        """Return the routes of the proxy as Traefik reads them, for the HTTP pages."""
+        from koi_agent.capabilities.proxy.printed import (  # noqa: PLC0415 - as above
+            traefik_document,
+        )
+
+        return traefik_document(self._controller.records("proxy"))
 
     def _backend(self, name: str, config: Config) -> Backend:
         return BACKENDS[name](self._bus, config, self._listeners)

@@ -145,7 +145,7 @@ def engine_socket(value: str) -> str:
         raise BadInput(
             f"{shown(value)} is not an absolute path; write a path like /run/docker.sock"
         )
-    return _socket_path(path)
+    return socket_path(path)
 
 
 def unit_patterns(value: str) -> tuple[str, ...]:
@@ -202,7 +202,7 @@ def listeners(value: str) -> tuple[Listen, ...]:
 def _listeners(word: str) -> Iterator[Listen]:
     text = filled_text(word)
     if text.startswith("/"):
-        yield Listen(path=_socket_path(text))
+        yield Listen(path=socket_path(text))
         return
     match = _ADDRESS.fullmatch(text)
     if not match:
@@ -247,7 +247,8 @@ def _host_name(word: str) -> str:
     return name
 
 
-def _socket_path(text: str) -> str:
+def socket_path(text: str) -> str:
+    """Accept the path of a Unix socket."""
     if len(text.encode()) > _LONGEST_SOCKET:
         raise BadInput(f"{shown(text)} is longer than a socket's path, {_LONGEST_SOCKET} bytes")
     if ".." in PurePosixPath(text).parts or text.endswith("/"):

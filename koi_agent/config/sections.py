@@ -85,8 +85,8 @@ class HTTPConfig:
 class CapabilitiesConfig:
     """Which capabilities are on.
 
-    ``mdns`` is auto, off or the name of the provider. ``dns`` is auto, off or the names of outlets.
-    ``health`` is auto or off.
+    ``mdns`` is auto, off or the name of the provider. ``dns`` and ``proxy`` are auto, off or the
+    names of outlets. ``health`` is auto or off.
     ``partner_labels`` is True if the labels of a reverse proxy opt in, ``image_labels`` if metadata
     of images counts. A name is given if ``allow_names`` has it and ``deny_names`` does not.
     """
@@ -103,6 +103,13 @@ class CapabilitiesConfig:
         readers.outlets("static", "hook", "server", "hosts", "update", "webhook"),
         "Outlets of DNS names: static, hook, server, hosts, update, webhook, several, off, or auto:"
         " static where systemd-resolved has it, and those that [DNS] configures.",
+    )
+    proxy: tuple[str, ...] = key(
+        "Proxy",
+        "auto",
+        readers.outlets("caddy", "traefik"),
+        "Proxies that serve instances with TLS: caddy, traefik, both, off, or auto for those that"
+        " [Proxy] configures.",
     )
     health: str = key(
         "Health",

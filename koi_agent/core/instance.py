@@ -202,6 +202,7 @@ class KoiMetadata:
     mdns_enable: bool | None = None
     dns_enable: bool | None = None
     health_enable: bool | None = None
+    proxy_enable: bool | None = None
     service_type: str | None = None
     subtypes: tuple[str, ...] | None = None
     name: str | None = None
@@ -215,6 +216,7 @@ class KoiMetadata:
     health_interval: int | None = None
     health_timeout: int | None = None
     proxy_port: int | None = None
+    proxy_scheme: str | None = None
     proxy_remote: bool | None = None
     certmesh: bool | None = None
     source: str | None = None
@@ -240,9 +242,7 @@ class Instance:
     empty and 0 for a single instance. A ``one_off`` is a run beside a service, such as that of
     ``compose run``: it ranks after all others. ``ending`` means that the instance is being
     stopped: a connection to it could start it again. ``address_filter`` is its firewall.
-
     ``socket_ports`` are those of ``ports`` that the service manager opened for the unit.
-
     ``announcements`` is the status of the records that the instance requests. ``checked`` means
     that ``health`` is the result of a check by the agent. ``key`` is the name of the instance among
     those of all backends.

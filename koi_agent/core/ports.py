@@ -1,9 +1,9 @@
-"""Rules for ports that all backends share: binds of one port, and ports that metadata declares."""
+"""Rules for ports: the binds of one port, declared ports, and the port that serves."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from koi_agent.core.instance import KoiMetadata, PortMapping, PortSource, Protocol
+from koi_agent.core.instance import Instance, KoiMetadata, PortMapping, PortSource, Protocol
 
 _V4, _V6 = "0.0.0.0", "::"  # noqa: S104 - compared, not bound
 
@@ -73,3 +73,26 @@ def declared(metadata: KoiMetadata, seen: set[tuple[int, Protocol]]) -> Iterator
             host_ip="",
             source=PortSource.DECLARED,
         )
+
+
+def serving_binds(instance: Instance) -> Sequence[PortMapping]:
+    """Return the binds of the TCP port that serves, the best first; none without such a port.
+
+    It is the port that metadata names, else the lowest open one, published ones first.
+    """
+    wanted = instance.metadata.port
+    tcp = [port for port in instance.ports if port.protocol is Protocol.TCP]
+    ports = [port for port in tcp if wanted in (None, port.container_port)]
+    if not ports:
+        return ()
+    first, *others = sorted(ports, key=_order)
+    service = first.container_port, first.source
+    return [first, *(one for one in others if (one.container_port, one.source) == service)]
+
+
+def _order(mapping: PortMapping) -> tuple[bool, bool, int, bool, str]:
+    """Rank ports: open ones first, then published, then the lowest, then IPv4."""
+    mapped = mapping.host_port
+    is_declared = mapping.source is PortSource.DECLARED
+    v6 = ":" in mapping.host_ip
+    return not mapped, is_declared, mapping.container_port, v6, mapping.host_ip

@@ -12,8 +12,8 @@ from koi_agent.announce.feed import Feed
 from koi_agent.bus.interfaces import Emits, Interface, Property, interface
 from koi_agent.capabilities.dns.hook.names import NO_NAMES
 from koi_agent.capabilities.dns.hook.settings import NO_SOCKET, HookSettings
-from koi_agent.capabilities.dns.names import Domains
 from koi_agent.capabilities.dns.providers import Hook
+from koi_agent.core.plan.full_names import Domains
 from koi_agent.host.resolver import RESOLVED
 from tests.bus.tables import playing
 from tests.unit.dns_zones import DOMAINS, named

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from koi_agent.capabilities.dns.names import Domains
 from koi_agent.capabilities.dns.records import Name, Service
 from koi_agent.capabilities.dns.zone import Zones
 from koi_agent.core.contracts import Completable
 from koi_agent.core.key import Key
+from koi_agent.core.plan.full_names import Domains
 
 DOMAINS = Domains(main="internal", extra=("home.example", "apps.home.example"))
 

@@ -24,6 +24,8 @@ UNNEEDED = (
     "koi_agent.capabilities.health.prober",
     "koi_agent.capabilities.mdns.avahi",
     "koi_agent.capabilities.mdns.resolved",
+    "koi_agent.capabilities.proxy.caddy",
+    "koi_agent.capabilities.proxy.traefik_file",
     "koi_agent.hook",
 )
 """What an agent loads only when it follows a backend, or when a first record is wanted."""

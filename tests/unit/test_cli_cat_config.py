@@ -49,6 +49,11 @@ VALUES = {
     "UpdateKey": ["agent.example"],
     "UpdateKeyFile": ["/etc/update.key", "/run/a b"],
     "ReleaseOnStop": ["yes", "0"],
+    "Capabilities.Proxy": ["off", "caddy Traefik"],
+    "Ports": ["443", "443 8443"],
+    "Caddy": ["/run/caddy/admin.sock", "127.0.0.1:2019"],
+    "TraefikFile": ["/etc/traefik/koi.yml"],
+    "Issuer": ["acme", "Internal"],
 }
 QUIET = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
@@ -156,6 +161,8 @@ MDNS=auto
 # default
 DNS=auto
 # default
+Proxy=auto
+# default
 Health=auto
 # default
 PartnerLabels=yes
@@ -205,6 +212,16 @@ UpdateKeyFile=
 Webhook=
 # default
 ReleaseOnStop=no
+
+[Proxy]
+# default
+Ports=443
+# default
+Caddy=
+# default
+TraefikFile=
+# default
+Issuer=internal
 """
     )
 

@@ -36,6 +36,7 @@ BAD = {
     "HTTP.Hosts": "*.example.org",
     "Capabilities.MDNS": "bonjour",
     "Capabilities.DNS": "bind",
+    "Capabilities.Proxy": "nginx",
     "Capabilities.Health": "on",
     "Capabilities.PartnerLabels": "2",
     "Capabilities.ImageLabels": "some",
@@ -59,6 +60,10 @@ BAD = {
     "DNS.UpdateKeyFile": "update.key",
     "DNS.Webhook": "127.0.0.1:8888",
     "DNS.ReleaseOnStop": "maybe",
+    "Proxy.Ports": "https",
+    "Proxy.Caddy": "192.0.2.1:2019",
+    "Proxy.TraefikFile": "/etc/traefik/koi.json",
+    "Proxy.Issuer": "selfsigned",
 }
 GOOD = {
     "Runtime.Backends": "none",
@@ -75,6 +80,7 @@ GOOD = {
     "HTTP.Hosts": "www.example.org",
     "Capabilities.MDNS": "off",
     "Capabilities.DNS": "server hosts",
+    "Capabilities.Proxy": "caddy traefik",
     "Capabilities.Health": "off",
     "Capabilities.PartnerLabels": "no",
     "Capabilities.ImageLabels": "yes",
@@ -98,6 +104,10 @@ GOOD = {
     "DNS.UpdateKeyFile": "/etc/koi-runtime/update.key",
     "DNS.Webhook": "https://dns.example/webhook",
     "DNS.ReleaseOnStop": "yes",
+    "Proxy.Ports": "443 8443",
+    "Proxy.Caddy": "/run/caddy/admin.sock",
+    "Proxy.TraefikFile": "/etc/traefik/koi.yml",
+    "Proxy.Issuer": "acme",
 }
 
 

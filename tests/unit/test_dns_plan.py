@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from koi_agent.capabilities.dns.names import Domains, full_name
 from koi_agent.capabilities.dns.records import Name, Service
 from koi_agent.capabilities.dns.rules import DnsRules
 from koi_agent.core.errors import BadInput
@@ -20,6 +19,7 @@ from koi_agent.core.instance import (
     Protocol,
     RecordState,
 )
+from koi_agent.core.plan.full_names import Domains, full_name
 from koi_agent.core.plan.name_rules import NameRules
 from koi_agent.core.plan.planner import Planner
 from koi_agent.core.plan.requests import Policy

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from koi_agent.capabilities.dns.claims import SPARE
-from koi_agent.capabilities.dns.names import Domains
 from koi_agent.capabilities.dns.outcomes import ANNOUNCED, Outcome
 from koi_agent.capabilities.dns.records import Name, Service
 from koi_agent.capabilities.dns.update.claims import node_claims
@@ -19,6 +18,7 @@ from koi_agent.capabilities.dns.update.primary import Primary
 from koi_agent.capabilities.dns.update.writer import GONE, NOT_KEPT, Writer
 from koi_agent.core.errors import ProviderLost
 from koi_agent.core.instance import RecordState
+from koi_agent.core.plan.full_names import Domains
 from tests.unit.dns_primary import MemoryPrimary
 from tests.unit.dns_zones import DOMAINS, WEB, key, named
 

@@ -8,7 +8,6 @@ import pytest
 from koi_agent.backends.docker.images import Image, own_labels
 from koi_agent.backends.docker.kinds import KINDS
 from koi_agent.backends.docker.labels import parse_labels
-from koi_agent.capabilities.dns.names import Domains
 from koi_agent.capabilities.dns.rules import DnsRules
 from koi_agent.capabilities.health.rules import HealthRules
 from koi_agent.capabilities.mdns.rules import MdnsRules
@@ -21,6 +20,7 @@ from koi_agent.core.metadata.parser import (
     from_unit_keys,
     merge,
 )
+from koi_agent.core.plan.full_names import Domains
 from koi_agent.core.plan.requests import Rules
 from koi_agent.host.engines import is_used_label
 from tests.unit.test_mdns_plan import POLICY, made

@@ -1,6 +1,6 @@
 """DNS: names of instances, for this host and for other hosts.
 
-``rules``, ``requests`` and ``names`` decide which names instances get. ``zone`` is pure: it has the
+``rules`` and ``requests`` decide which names instances get. ``zone`` is pure: it has the
 resource records of all names. An outlet is a provider: ``static`` has records for systemd-resolved
 on this host, ``hook`` has answers for it, ``responder`` is a DNS server, ``hosts`` writes files for
 dnsmasq, ``update`` sends updates to a DNS server of the network, and ``webhook`` sends names to a
@@ -15,7 +15,6 @@ from typing import Any, Final
 
 from koi_agent.bus.address import address
 from koi_agent.capabilities.dns.hook.settings import HookSettings
-from koi_agent.capabilities.dns.names import Domains
 from koi_agent.capabilities.dns.providers import (
     Hook,
     HostsDirectory,
@@ -30,6 +29,7 @@ from koi_agent.capabilities.dns.update.settings import UpdateSettings
 from koi_agent.capabilities.dns.webhook.settings import WebhookSettings
 from koi_agent.config import Config
 from koi_agent.core.contracts import Apply, Capability, Provider
+from koi_agent.core.plan.full_names import Domains
 from koi_agent.core.plan.requests import Policy
 from koi_agent.host.resolver import HOOK_SOCKET, hook_obstacle, static_obstacle
 

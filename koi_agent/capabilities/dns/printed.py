@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from koi_agent.capabilities.dns.names import Domains
 from koi_agent.capabilities.dns.records import Name
 from koi_agent.capabilities.dns.zone import Rr, Zones
 from koi_agent.config.dns import DNSConfig
+from koi_agent.core.plan.full_names import Domains
 from koi_agent.core.plan.records import Record
 
 _NAMES: Final = 100

@@ -4,7 +4,6 @@ from collections.abc import Hashable, Iterator, Sequence
 from contextlib import suppress
 from typing import Final
 
-from koi_agent.capabilities.dns.names import Domains, full_name
 from koi_agent.capabilities.dns.records import Name, Service, service_label
 from koi_agent.core.errors import BadInput
 from koi_agent.core.frozen import frozen
@@ -12,6 +11,8 @@ from koi_agent.core.instance import Instance, PortMetadata, RecordState
 from koi_agent.core.key import Key
 from koi_agent.core.metadata import service_types
 from koi_agent.core.metadata.txt import merge_txt
+from koi_agent.core.plan.families import family_of
+from koi_agent.core.plan.full_names import Domains, full_name
 from koi_agent.core.plan.records import Decision, Subject
 from koi_agent.core.plan.requests import Award, Policy, Requests
 from koi_agent.core.reach.addresses import parse
@@ -77,7 +78,7 @@ def requests_of(instance: Instance, policy: Policy, domains: Domains) -> Request
     too_long = {one for one in services if _is_too_long(one, name, domains)}
     request = NameRequest(
         name=name,
-        family=_family(instance),
+        family=family_of(instance),
         addresses=addresses,
         local_addresses=local,
         own_addresses=_own(addresses or local, policy.network),
@@ -117,12 +118,6 @@ def _nowhere(reach: Reachability, network: HostNetwork) -> Decision:
         if held is RecordState.HELD:
             break
     return _decision(held, reason)
-
-
-def _family(instance: Instance) -> tuple[str, ...]:
-    """Return what the replicas of one service of a project have in common."""
-    replicas = (instance.backend, instance.project, instance.name)
-    return replicas if instance.project else instance.key
 
 
 def _kept(endpoints: Sequence[Endpoint]) -> Sequence[Endpoint]:

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 
-from koi_agent.capabilities.dns.names import Domains
-from koi_agent.capabilities.dns.requests import NameRequest, requests_of
+from koi_agent.capabilities.dns.requests import requests_of
 from koi_agent.core.frozen import frozen
 from koi_agent.core.instance import Instance
-from koi_agent.core.key import Key
+from koi_agent.core.plan.families import awards
+from koi_agent.core.plan.full_names import Domains
 from koi_agent.core.plan.requests import (
     NO_REQUESTS,
     Award,
@@ -39,12 +39,4 @@ class DnsRules:
 
     def award(self, contenders: Sequence[Contender]) -> Iterable[Award]:
         """Assign a name to the first contender and to the replicas of the same project."""
-        first: tuple[Key, tuple[str, ...]] | None = None
-        for owner, request in contenders:
-            if not isinstance(request, NameRequest):
-                raise TypeError(f"DNS has no request of type {type(request)}")
-            first = first or (owner, request.family)
-            if first[1] == request.family:
-                yield Award(request.name)
-            else:
-                yield Award("", f"{request.name} is {first[0]}'s, which was there before")
+        return awards(contenders)

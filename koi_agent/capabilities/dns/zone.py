@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Final, NamedTuple
 
-from koi_agent.capabilities.dns.names import Domains
 from koi_agent.capabilities.dns.records import Name, Service, service_label
 from koi_agent.capabilities.dns.reverse import Pointers, reverse_name, zone_name
 from koi_agent.core.frozen import frozen
 from koi_agent.core.key import Key
+from koi_agent.core.plan.full_names import Domains
 from koi_agent.core.reach.addresses import Network
 
 ANY: Final = "ANY"

@@ -15,13 +15,13 @@ from koi_agent.core.instance import (
     CheckKind,
     Instance,
     PortMapping,
-    PortSource,
     Protocol,
     RecordState,
 )
 from koi_agent.core.key import Key
 from koi_agent.core.plan.records import Decision, Subject
 from koi_agent.core.plan.requests import Award
+from koi_agent.core.ports import serving_binds
 from koi_agent.core.reach.local import NotFromHere, Target, targets
 from koi_agent.core.reach.network import UNKNOWN, HostNetwork
 
@@ -119,7 +119,9 @@ def check_of(
     http = metadata.health_kind == "http" or (not metadata.health_kind and metadata.health_path)
     if (metadata.health_scheme or metadata.health_host) and not http:
         raise BadInput("a scheme or a host needs a check by HTTP: set the kind, or a path")
-    mappings = _mappings(instance)
+    mappings = serving_binds(instance)
+    if not mappings:
+        raise BadInput("there is no TCP port to check")
     found, obstacle = _targets(instance, mappings, network, past_proxy=not http)
     interval = min(float(metadata.health_interval or defaults.interval), LONGEST_INTERVAL)
     timeout = float(metadata.health_timeout or defaults.timeout)
@@ -145,29 +147,9 @@ def _needs_check(instance: Instance) -> bool:
     return instance.traits.is_checked and any(_is_published(port) for port in instance.ports)
 
 
-def _mappings(instance: Instance) -> list[PortMapping]:
-    """Return the binds of the port to check, the best first; raise ``BadInput`` without one."""
-    wanted = instance.metadata.port
-    tcp = [port for port in instance.ports if port.protocol is Protocol.TCP]
-    ports = [port for port in tcp if wanted in (None, port.container_port)]
-    if not ports:
-        raise BadInput("there is no TCP port to check")
-    first, *others = sorted(ports, key=_order)
-    service = first.container_port, first.source
-    return [first, *(one for one in others if (one.container_port, one.source) == service)]
-
-
 def _is_published(port: PortMapping) -> bool:
     """Return True for a port of this host; an image may also expose ports without publishing."""
     return port.protocol is Protocol.TCP and port.host_port != 0
-
-
-def _order(mapping: PortMapping) -> tuple[bool, bool, int, bool, str]:
-    """Rank ports: open ones first, then published, then the lowest, then IPv4."""
-    mapped = mapping.host_port
-    is_declared = mapping.source is PortSource.DECLARED
-    v6 = ":" in mapping.host_ip
-    return not mapped, is_declared, mapping.container_port, v6, mapping.host_ip
 
 
 def _targets(

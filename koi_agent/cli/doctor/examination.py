@@ -6,7 +6,16 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 
 from koi_agent.cli.async_client import bus
-from koi_agent.cli.doctor import agent, dns, gates, installation, libraries, local, network
+from koi_agent.cli.doctor import (
+    agent,
+    dns,
+    gates,
+    installation,
+    libraries,
+    local,
+    network,
+    proxy,
+)
 from koi_agent.cli.doctor.findings import DRIVER, Bus, Case, Finding, failure, ok
 from koi_agent.cli.doctor.units import SYSTEMD
 from koi_agent.core.dbus_names import NAME
@@ -31,6 +40,7 @@ ON_BUS: Sequence[BusCheck] = (
     ("gates", gates.gates),
     ("mdns", network.mdns),
     ("dns", dns.dns),
+    ("proxy", proxy.proxy),
 )
 AGENT: Sequence[BusCheck] = (
     ("agent", agent.identity),

@@ -54,6 +54,7 @@ KEYS = (
     KeyRow("mdns.enable", MDNS, "mdns_enable", "Opt out of mDNS alone", *_BOOLEAN),
     KeyRow("dns.enable", _DNS, "dns_enable", "Opt out of DNS alone", *_BOOLEAN),
     KeyRow("health.enable", _HEALTH, "health_enable", "Opt out of checks alone", *_BOOLEAN),
+    KeyRow("proxy.enable", _PROXY, "proxy_enable", "Opt out of the proxy alone", *_BOOLEAN),
     KeyRow("announce", _COMMON, "announce", "Opt in under this name", names.filled_text),
     KeyRow("type", MDNS, "service_type", "DNS-SD service type, as _http._tcp", names.service_type),
     KeyRow("subtypes", MDNS, "subtypes", "Subtypes of that type, as _printer", names.subtypes),
@@ -64,12 +65,13 @@ KEYS = (
     KeyRow("health.path", _HEALTH, "health_path", "Path of an HTTP check", values.path),
     KeyRow("health.host", _HEALTH, "health_host", "Host of an HTTP check", names.host_header),
     KeyRow("health.kind", _HEALTH, "health_kind", "Kind of check: http or tcp", values.health_kind),
-    KeyRow("health.scheme", _HEALTH, "health_scheme", "http or https", values.health_scheme),
+    KeyRow("health.scheme", _HEALTH, "health_scheme", "http or https", values.scheme),
     KeyRow("health.interval", _HEALTH, "health_interval", "Time between checks", *_SECONDS),
     KeyRow(
         "health.timeout", _HEALTH, "health_timeout", "Time after which a check fails", *_SECONDS
     ),
     KeyRow("proxy.port", _PROXY, "proxy_port", "TLS port of the reverse proxy", values.port),
+    KeyRow("proxy.scheme", _PROXY, "proxy_scheme", "Scheme behind the proxy", values.scheme),
     KeyRow(
         "proxy.remote",
         _PROXY,

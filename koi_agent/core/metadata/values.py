@@ -124,8 +124,8 @@ def health_kind(value: str) -> str:
     return choice(value, ("http", "tcp"))
 
 
-def health_scheme(value: str) -> str:
-    """Parse the scheme of an HTTP check."""
+def scheme(value: str) -> str:
+    """Parse the scheme of an HTTP check, or of the upstream of a proxy."""
     return choice(value, ("http", "https"))
 
 

@@ -24,6 +24,7 @@ class Subject(StrEnum):
     TXT = "txt"
     HOST_NAME = "host-name"
     CHECK = "check"
+    ROUTE = "route"
 
 
 @frozen(kw_only=True)

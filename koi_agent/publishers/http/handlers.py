@@ -12,7 +12,7 @@ from koi_agent.core.instance import Health, Instance
 from koi_agent.core.plan.linger import RestartGrace
 from koi_agent.core.registry import Registry
 from koi_agent.core.schema.types import rfc3339
-from koi_agent.publishers.http import dns_zone, metrics, prometheus_sd
+from koi_agent.publishers.http import dns_zone, metrics, prometheus_sd, proxy_routes
 from koi_agent.publishers.http.agent_status import AgentStatus
 from koi_agent.publishers.http.instances import Encoder, backend_record, encode_array, named
 from koi_agent.publishers.http.limits import Limits
@@ -105,6 +105,12 @@ class Handlers:
 
     async def dns_zone(self, request: Request) -> Response:
         return await dns_zone.response(request, await self._status().zone())
+
+    async def proxy_routes(self, _request: Request) -> Response:
+        return await proxy_routes.routes(self._status().proxy)
+
+    async def traefik(self, request: Request) -> Response:
+        return proxy_routes.traefik(request, self._status().proxy)
 
     async def health(self, _request: Request) -> Response:
         state = self._status().state

@@ -204,6 +204,7 @@ def _parsed(request: web.BaseRequest, id_: str, host: Address | None, client: Cl
         query=request.query,
         accept=request.headers.get("Accept", ""),
         last_event_id=request.headers.get("Last-Event-ID", ""),
+        if_none_match=",".join(request.headers.getall("If-None-Match", [])),
         host=str(host or "127.0.0.1"),
         local=host is None or host.is_loopback,
     )

@@ -36,6 +36,7 @@ class Request:
     query: Mapping[str, str]
     accept: str
     last_event_id: str
+    if_none_match: str = ""
     host: str
     local: bool
 

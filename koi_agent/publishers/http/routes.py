@@ -145,6 +145,7 @@ def _agent(handlers: Handlers) -> Sequence[Route]:
             query={"format": "'zone' (the default) or 'hosts' for lines of text, or 'json'."},
             errors={400: "There is no such format."},
         ),
+        *_proxy(handlers),
         Route(
             path="/metrics",
             handler=handlers.agent_metrics,
@@ -157,5 +158,25 @@ def _agent(handlers: Handlers) -> Sequence[Route]:
             summary="Whether the agent serves.",
             content={JSON: reference("Health")},
             errors={503: "The agent starts or stops."},
+        ),
+    )
+
+
+def _proxy(handlers: Handlers) -> Sequence[Route]:
+    """Return the routes for the reverse proxy."""
+    return (
+        _json(
+            "/v1/proxy/routes",
+            handlers.proxy_routes,
+            "The routes of the proxy: each host name with its upstreams.",
+            array_of("ProxyRoute"),
+        ),
+        Route(
+            path="/v1/proxy/traefik",
+            handler=handlers.traefik,
+            summary="The routes as Traefik's HTTP provider reads them.",
+            content={JSON: {"type": "object"}},
+            headers={"If-None-Match": "The ETag that the client has."},
+            errors={304: "The configuration has this ETag."},
         ),
     )

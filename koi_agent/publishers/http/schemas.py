@@ -82,6 +82,8 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
     "Capability": _object(name=TEXT, summary=TEXT, healthy=BOOLEAN),
     "TargetGroup": _object(targets=TEXTS, labels=PAIRS),
     "ZoneRecord": _object(name=TEXT, ttl=NUMBER, type=TEXT, data=TEXT),
+    "ProxyRoute": _object(url=TEXT, host=TEXT, port=NUMBER, upstreams=array_of("Upstream")),
+    "Upstream": _object(key=TEXT, url=TEXT),
     "Health": _object(status=_enumeration(("ok", "degraded"))),
     "Error": _object(error=TEXT, message=TEXT),
 }

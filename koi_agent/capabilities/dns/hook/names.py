@@ -9,12 +9,12 @@ from functools import lru_cache
 from typing import Final
 
 from koi_agent.capabilities.dns.messages import rdata
-from koi_agent.capabilities.dns.names import Domains
 from koi_agent.capabilities.dns.records import Name
 from koi_agent.capabilities.dns.reverse import Pointers, reverse_name
 from koi_agent.capabilities.dns.zone import Rr, records_of
 from koi_agent.core.domain_names import canonical, parse, upwards
 from koi_agent.core.key import Key
+from koi_agent.core.plan.full_names import Domains
 
 VERSION: Final = 1
 LONGEST_TTL: Final = 10

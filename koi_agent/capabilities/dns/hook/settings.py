@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Final
 
-from koi_agent.capabilities.dns.names import Domains
 from koi_agent.core.frozen import frozen
+from koi_agent.core.plan.full_names import Domains
 
 UNIT: Final = "koi-runtime-hook.socket"
 NO_SOCKET: Final = f"{UNIT} is not active; use systemctl enable --now {UNIT}"

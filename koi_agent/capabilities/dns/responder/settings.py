@@ -2,10 +2,10 @@
 
 from socket import socket
 
-from koi_agent.capabilities.dns.names import Domains
 from koi_agent.config import Listen
 from koi_agent.config.dns import Server, Transfers
 from koi_agent.core.frozen import frozen
+from koi_agent.core.plan.full_names import Domains
 from koi_agent.core.reach.addresses import Network
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from koi_agent.capabilities.dns.names import Domains
 from koi_agent.capabilities.dns.records import Name
 from koi_agent.capabilities.dns.zone import SERVICE_TYPES, Rr, records_of
 from koi_agent.core.key import Key
+from koi_agent.core.plan.full_names import Domains
 
 
 class Node(NamedTuple):

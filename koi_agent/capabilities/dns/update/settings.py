@@ -1,8 +1,8 @@
 """The settings of updates, as a value: an equal outlet is not restarted."""
 
-from koi_agent.capabilities.dns.names import Domains
 from koi_agent.config.dns import Server
 from koi_agent.core.frozen import frozen
+from koi_agent.core.plan.full_names import Domains
 
 
 @frozen(kw_only=True)

@@ -1,4 +1,4 @@
-"""The full DNS name that an instance requests."""
+"""The full DNS name that an instance requests. DNS and the proxy follow the same rule."""
 
 from typing import Final
 

@@ -1,0 +1,102 @@
+"""Requests to Caddy's admin API, each on a connection of its own: Caddy closes old ones."""
+
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from koi_agent.capabilities.proxy.caddy.configuration import Configuration
+from koi_agent.capabilities.proxy.caddy.objects import Names
+from koi_agent.capabilities.proxy.caddy.steps import Step
+from koi_agent.config.proxy import AdminAddress
+from koi_agent.core.errors import ProviderLost
+from koi_agent.core.text import printable
+from koi_agent.host.http_client import Client, Limits, RequestFailed, client
+
+READ: Final = Limits(seconds=5.0, body=16 * 2**20)
+WRITE: Final = Limits(seconds=8.0, body=2**16)
+"""Caddy answers a change when it serves: that takes longer with many sites."""
+CHANGED: Final = 412
+"""The status of a change whose ``If-Match`` does not hold (RFC 9110 section 13.1.1)."""
+_LONGEST: Final = 300
+"""Characters of a reason, from its end: Caddy names the modules on the way first."""
+
+
+class StepRefused(Exception):
+    """Caddy did not make a change. Its configuration is as before."""
+
+
+class ChangedMeanwhile(Exception):
+    """Others changed the configuration since it was read."""
+
+
+class AdminAPI:
+    """The admin API of a Caddy."""
+
+    def __init__(self, sender: Client, address: AdminAddress) -> None:
+        self._sender = sender
+        self._address = address
+        self._headers = {"Connection": "close"}
+        if address.path:
+            self._headers["Host"] = ""  # Caddy 2.6 admits no other one on a Unix socket
+
+    async def read(self, names: Names) -> Configuration:
+        """Read the whole configuration; raise ``ProviderLost``."""
+        try:
+            found = await self._sender.request("GET", "/config/", READ, headers=self._headers)
+            root = found.json()
+        except RequestFailed as failed:
+            raise self.lost(str(failed)) from failed
+        if found.status != 200:
+            raise self.lost(_reason(found.status, found.body))
+        return Configuration(
+            root=root,
+            names=names,
+            digest=hashlib.sha256(found.body).digest(),
+            etag=found.headers.get("etag", ""),
+        )
+
+    async def send(self, step: Step, etag: str) -> None:
+        """Make a change, if the configuration still has the ``etag``.
+
+        Raises ``StepRefused``, ``ChangedMeanwhile`` and ``ProviderLost``.
+        """
+        headers = dict(self._headers)
+        if step.body is not None:
+            headers["Content-Type"] = "application/json"
+        if etag:
+            headers["If-Match"] = etag
+        try:
+            found = await self._sender.request(
+                step.method, step.path, WRITE, headers=headers, body=step.body
+            )
+        except RequestFailed as failed:
+            raise self.lost(str(failed)) from failed
+        if found.status == CHANGED:
+            raise ChangedMeanwhile
+        if found.status != 200:
+            raise StepRefused(_reason(found.status, found.body))
+
+    def lost(self, reason: str) -> ProviderLost:
+        """Return the error for a Caddy that does not answer as it should."""
+        return ProviderLost(f"[Proxy] Caddy={printable(str(self._address))}: {reason}")
+
+
+@asynccontextmanager
+async def admin_api(address: AdminAddress) -> AsyncIterator[AdminAPI]:
+    """Yield the admin API at an address; nothing is sent yet."""
+    url = "http://localhost" if address.path else f"http://{address}"
+    async with client(url, socket=address.path) as sender:
+        yield AdminAPI(sender, address)
+
+
+def _reason(status: int, body: bytes) -> str:
+    """Return the error text of a response, or its status."""
+    try:
+        found: Any = json.loads(body)
+    except (ValueError, RecursionError):
+        found = None
+    text = found.get("error") if isinstance(found, dict) else None
+    reason = text if isinstance(text, str) and text.strip() else f"HTTP status {status}"
+    return f"Caddy refuses it: {printable(reason[-_LONGEST:])}"

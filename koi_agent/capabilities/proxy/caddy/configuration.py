@@ -1,0 +1,107 @@
+"""Reads Caddy's configuration: the objects of the agent, and what of others concerns them."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from koi_agent.capabilities.proxy.caddy.objects import ID, Json, Names
+from koi_agent.core.errors import BadInput
+from koi_agent.core.frozen import frozen
+
+SERVERS: Final = ("apps", "http", "servers")
+POLICIES: Final = ("apps", "tls", "automation", "policies")
+_PORTS: Final = re.compile(r":([0-9]{1,5})(?:-([0-9]{1,5}))?$")
+
+
+@frozen(kw_only=True)
+class Configuration:
+    """A configuration as Caddy has it.
+
+    Equal configurations have the same ``digest``. ``etag`` is "" where the version sends none.
+    """
+
+    root: Any
+    names: Names
+    digest: bytes = b""
+    etag: str = ""
+
+    def servers(self) -> Mapping[str, Any]:
+        """Return all servers by name; raise ``BadInput``."""
+        found = self.at(SERVERS)
+        if found is None:
+            return {}
+        if not isinstance(found, dict):
+            raise BadInput(f"{'/'.join(SERVERS)} of its configuration is not an object")
+        return found
+
+    def own_servers(self) -> Mapping[int, Json]:
+        """Return the servers of the agent by port."""
+        ports = {name: self.names.port(name) for name in self.servers()}
+        return {
+            ports[name]: value
+            for name, value in self.servers().items()
+            if ports[name] and isinstance(value, dict)
+        }
+
+    def listener(self, port: int) -> str:
+        """Return the name of a server of others that listens on a port, "" for none."""
+        others = ((name, one) for name, one in self.servers().items() if not self.names.port(name))
+        return next((name for name, one in others if port in _ports(one)), "")
+
+    def policies(self) -> Sequence[Any]:
+        """Return all policies for certificates; raise ``BadInput``."""
+        found = self.at(POLICIES)
+        if found is None:
+            return ()
+        if not isinstance(found, list):
+            raise BadInput(f"{'/'.join(POLICIES)} of its configuration is not an array")
+        return found
+
+    def own_policies(self) -> Sequence[int]:
+        """Return the positions of the agent's policy: one, unless something went wrong."""
+        id_ = self.names.policy
+        return [n for n, one in enumerate(self.policies()) if _fields(one).get(ID) == id_]
+
+    def has_wide_policy_before(self, position: int) -> bool:
+        """Return True if a policy of others comes first for names that it does not spell out."""
+        before = (_subjects(one) for one in self.policies()[:position])
+        return any(not names or any("*" in name for name in names) for names in before)
+
+    def hosts_of_others(self) -> frozenset[str]:
+        """Return the names for which others have a policy: Caddy refuses a second one."""
+        others = (one for one in self.policies() if not self.names.has(one))
+        return frozenset(name for one in others for name in _subjects(one))
+
+    def at(self, path: Sequence[str]) -> Any:
+        """Return the value at a path, None without one; raise ``BadInput``."""
+        value = self.root
+        for position, key in enumerate(path):
+            if value is None:
+                return None
+            if not isinstance(value, dict):
+                where = "/".join(path[:position])
+                raise BadInput(f"{where or 'the root'} of its configuration is not an object")
+            value = value.get(key)
+        return value
+
+
+def _fields(value: object) -> Json:
+    return value if isinstance(value, dict) else {}
+
+
+def _subjects(policy: object) -> Sequence[str]:
+    found = _fields(policy).get("subjects")
+    return [one.lower() for one in found if isinstance(one, str)] if isinstance(found, list) else ()
+
+
+def _ports(server: object) -> frozenset[int]:
+    """Return the ports on which a server listens, at any address."""
+    found = _fields(server).get("listen")
+    listed = found if isinstance(found, list) else []
+    return frozenset(port for one in listed if isinstance(one, str) for port in _range(one))
+
+
+def _range(address: str) -> Iterator[int]:
+    if match := _PORTS.search(address):
+        first = int(match[1])
+        yield from range(first, min(int(match[2] or first), 65535) + 1)

@@ -1,0 +1,65 @@
+"""Opens a session: waits for Caddy, and removes all objects of the agent at the end."""
+
+import asyncio
+import errno
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+from koi_agent.capabilities.proxy.caddy.admin_api import AdminAPI, admin_api
+from koi_agent.capabilities.proxy.caddy.objects import Names
+from koi_agent.capabilities.proxy.caddy.session import CaddySession
+from koi_agent.capabilities.proxy.caddy.watch import watching
+from koi_agent.config.proxy import AdminAddress
+from koi_agent.core.backoff import pauses
+from koi_agent.core.contracts import Report
+from koi_agent.core.errors import ProviderLost
+from koi_agent.host.agent_mark import MACHINE_ID, agent_mark
+from koi_agent.host.path_watch import path_states, wait_for_change
+
+_ABSENT: Final = frozenset({errno.ENOENT, errno.ECONNREFUSED, errno.ECONNRESET})
+"""Errors of a Caddy that does not run, or is about to."""
+_FIRST, _OF_ADDRESS, _OF_PATH = 0.1, 2.0, 30.0
+"""Seconds between attempts to connect: a change of a path is seen at once."""
+
+
+@asynccontextmanager
+async def serving(
+    scope: str, address: AdminAddress, report: Report, *, is_internal: bool
+) -> AsyncIterator[CaddySession]:
+    """Serve routes until the context is left, and then remove them; raise ``ProviderLost``."""
+    try:
+        names = Names(agent_mark(scope))
+    except (OSError, ValueError) as error:
+        raise ProviderLost(f"{MACHINE_ID}: {error}; use systemd-machine-id-setup(1)") from error
+    async with admin_api(address) as api:
+        await _reached(api, address)
+        session = CaddySession(api, address, names, report, is_internal=is_internal)
+        is_lost = False
+        try:
+            yield session
+        except ProviderLost:
+            is_lost = True
+            raise
+        finally:
+            if not is_lost:
+                await session.close()
+
+
+async def _reached(api: AdminAPI, address: AdminAddress) -> None:
+    """Wait for a Caddy that answers; raise ``ProviderLost`` if this agent may not connect."""
+    paths = [address.path] if address.path else []
+    longest = _OF_PATH if paths else _OF_ADDRESS
+    waits = pauses(_FIRST, longest)
+    while True:
+        since = path_states(paths)
+        try:
+            async with watching(address):
+                return
+        except OSError as error:  # a TimeoutError is one, too
+            if error.errno not in (None, *_ABSENT):
+                raise api.lost(error.strerror or str(error)) from error
+        with suppress(TimeoutError):
+            async with asyncio.timeout(next(waits)):
+                await wait_for_change(paths, since)
+                waits = pauses(_FIRST, longest)

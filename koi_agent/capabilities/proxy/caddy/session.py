@@ -1,0 +1,191 @@
+"""One session with Caddy: it ends when Caddy does not answer as it should."""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import Final, NamedTuple, Never
+
+from koi_agent.capabilities.proxy.caddy.admin_api import AdminAPI
+from koi_agent.capabilities.proxy.caddy.convergence import Convergence, Result
+from koi_agent.capabilities.proxy.caddy.objects import Names
+from koi_agent.capabilities.proxy.caddy.steps import EVERYTHING, Wanted
+from koi_agent.capabilities.proxy.caddy.watch import watching
+from koi_agent.capabilities.proxy.records import Route
+from koi_agent.capabilities.proxy.sites import sites
+from koi_agent.config.proxy import AdminAddress
+from koi_agent.core.backoff import pauses
+from koi_agent.core.contracts import Report
+from koi_agent.core.errors import ProviderLost, ungrouped
+from koi_agent.core.instance import RecordState, RecordStatus
+from koi_agent.core.key import Key
+from koi_agent.core.text import printable
+
+log = logging.getLogger(__name__)
+
+NAME: Final = "caddy"
+GATHER: Final = 0.2
+"""Seconds from a change to the requests: later changes are sent with it."""
+CALM: Final = 1.0
+"""Seconds between two looks that follow changes of Caddy's configuration."""
+FIRST_RETRY, LONGEST_RETRY = 1.0, 60.0
+"""Seconds until what Caddy refused is sent again."""
+RETURN: Final = 2.0
+"""Seconds in which a Caddy that is reloaded accepts a connection again."""
+RELEASE: Final = 5.0
+"""Seconds in which all objects are removed at the end."""
+
+
+class Outcome(NamedTuple):
+    """The state of the routes on a port, and the reason for a person."""
+
+    state: RecordState
+    reason: str = ""
+
+
+PENDING: Final = Outcome(RecordState.WANTED, "it is sent to Caddy")
+
+
+class CaddySession:
+    """The routes of a session, and the outcome of each port.
+
+    ``is_internal`` is True if Caddy's own authority issues the certificates.
+    """
+
+    def __init__(
+        self,
+        api: AdminAPI,
+        address: AdminAddress,
+        names: Names,
+        report: Report,
+        *,
+        is_internal: bool,
+    ) -> None:
+        self._api = api
+        self._address = address
+        self._report = report
+        self._is_internal = is_internal
+        self._convergence = Convergence(api, names)
+        self._routes: dict[Key, Sequence[Route]] = {}
+        self._outcomes: Mapping[int, Outcome] = {}
+        self._pending: dict[Key, None] = {}
+        self._woken = asyncio.Event()
+        self._is_complete = False
+
+    async def put(self, owner: Key, records: Sequence[Route]) -> None:
+        """Set the routes of an owner; they are sent within ``GATHER``."""
+        if self._routes.get(owner, ()) != records:
+            self._pending[owner] = None
+            self._woken.set()
+        if records:
+            self._routes[owner] = records
+        else:
+            self._routes.pop(owner, None)
+        self._report_on([owner])
+
+    def complete(self) -> None:
+        """Remove the routes of an earlier run that are no longer wanted."""
+        self._is_complete = True
+        self._woken.set()
+
+    async def run(self) -> Never:
+        """Send what changes here or at Caddy, until cancelled; raise ``ProviderLost``."""
+        with ungrouped(ProviderLost):
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._send(), name="Caddy routes")
+                group.create_task(self._look(), name="Caddy changes")
+        raise AssertionError("routes are sent until the task is cancelled")
+
+    async def _look(self) -> Never:
+        """Compare after each change of the configuration; raise ``ProviderLost``."""
+        while True:
+            await self._watch(asyncio.get_running_loop().time() + RETURN)
+            await asyncio.sleep(CALM)
+
+    async def _watch(self, until: float) -> None:
+        """Wait for one change, with a connection that is there ``until`` then."""
+        while True:
+            try:
+                async with watching(self._address) as watch:
+                    self._woken.set()  # there may have been a change before the connection
+                    await watch.end()
+                    return
+            except OSError as error:  # a TimeoutError is one, too
+                if asyncio.get_running_loop().time() > until:
+                    raise self._api.lost(error.strerror or "no answer") from error
+                await asyncio.sleep(GATHER)
+
+    async def _send(self) -> Never:
+        retries = pauses(FIRST_RETRY, LONGEST_RETRY)
+        retry_at: float | None = None
+        while True:
+            is_due = await self._is_due(retry_at)
+            await asyncio.sleep(GATHER)
+            self._woken.clear()
+            result = await self._converge(again=is_due)
+            if not result.failed:
+                retries, retry_at = pauses(FIRST_RETRY, LONGEST_RETRY), None
+            elif not result.is_old:
+                retry_at = asyncio.get_running_loop().time() + next(retries)
+
+    async def _is_due(self, retry_at: float | None) -> bool:
+        """Wait for a change; return True if what failed is to be sent again before one."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(retry_at):
+                await self._woken.wait()
+                return False
+        return True
+
+    async def _converge(self, *, again: bool) -> Result:
+        """Send what differs, and report."""
+        sent, self._pending = self._pending, {}
+        routes = (one for of_owner in self._routes.values() for one in of_owner)
+        wanted = Wanted(
+            sites=tuple(sites(routes)),
+            is_complete=self._is_complete,
+            is_internal=self._is_internal,
+        )
+        result = await self._convergence.run(wanted, again=again)
+        before, self._outcomes = self._outcomes, _outcomes(wanted, result)
+        changed = [port for port, one in self._outcomes.items() if before.get(port) != one]
+        self._report_on(self._on(changed) if changed else sent)
+        return result
+
+    def _on(self, ports: Sequence[int]) -> Sequence[Key]:
+        """Return the owners of routes on some ports."""
+        return [key for key, routes in self._routes.items() if any(r.port in ports for r in routes)]
+
+    async def close(self) -> None:
+        """Remove all objects of this agent."""
+        reason = ""
+        try:
+            async with asyncio.timeout(RELEASE):
+                result = await self._convergence.run(Wanted(sites=()), again=True)
+            reason = next(iter(result.failed.values()), "")
+        except (ProviderLost, TimeoutError) as error:
+            reason = str(error) or "it is too slow"
+        if reason:
+            log.warning("routes stay at Caddy: %s; remove them from its configuration", reason)
+
+    def _report_on(self, owners: Iterable[Key]) -> None:
+        for owner in owners:
+            if routes := self._routes.get(owner):
+                self._report(owner, [self._status(owner, one) for one in routes])
+
+    def _status(self, owner: Key, route: Route) -> RecordStatus:
+        outcome = PENDING if owner in self._pending else self._outcomes.get(route.port, PENDING)
+        return RecordStatus(name=route.title, provider=NAME, **outcome._asdict())
+
+
+def _outcomes(wanted: Wanted, result: Result) -> Mapping[int, Outcome]:
+    """Return the outcome of each port that has a site."""
+    return {port: _outcome(port, result) for port in sorted({one.port for one in wanted.sites})}
+
+
+def _outcome(port: int, result: Result) -> Outcome:
+    if server := result.held.get(port):
+        text = f"server {printable(server, 80)} of Caddy's own configuration has port {port}"
+        return Outcome(RecordState.HELD, text)
+    if reason := result.failed.get(EVERYTHING) or result.failed.get(port):
+        return Outcome(RecordState.FAILED, reason)
+    return Outcome(RecordState.ANNOUNCED)

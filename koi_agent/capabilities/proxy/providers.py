@@ -1,0 +1,77 @@
+"""The proxies that get routes, as values. A proxy is loaded with its first session."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from koi_agent.capabilities.proxy.records import Route
+from koi_agent.config.proxy import AdminAddress
+from koi_agent.core.contracts import ProviderSession, Report
+from koi_agent.core.frozen import frozen
+
+
+@frozen()
+class Traefik:
+    """Traefik, which reads the file at ``path``, or requests the routes without one.
+
+    ``scope`` is that of the agent.
+    """
+
+    scope: str
+    path: str
+    absence = "the file is not open yet"
+
+    @property
+    def is_always_open(self) -> bool:
+        """True with a file: it may have routes of an earlier run."""
+        return bool(self.path)
+
+    @asynccontextmanager
+    async def session(self, report: Report) -> AsyncIterator[ProviderSession[Route]]:
+        """Write the file until the context is left, and then empty it; raise ``ProviderLost``."""
+        from koi_agent.capabilities.proxy.traefik_file import (  # noqa: PLC0415 - see above
+            Polled,
+            writing,
+        )
+
+        if not self.path:
+            yield Polled(report)
+            return
+        async with writing(self.scope, self.path, report) as session:
+            yield session
+
+
+@frozen()
+class Caddy:
+    """The Caddy whose admin API is at ``address``.
+
+    ``scope`` is that of the agent. ``is_internal`` is True if Caddy's own authority issues the
+    certificates.
+    """
+
+    scope: str
+    address: AdminAddress | None
+    is_internal: bool
+
+    @property
+    def absence(self) -> str:
+        """The reason why no route is served."""
+        return f"Caddy is not at {self.address}" if self.address else "[Proxy] Caddy= is not set"
+
+    @property
+    def is_always_open(self) -> bool:
+        """True with an address: Caddy may have routes of an earlier run."""
+        return self.address is not None
+
+    @asynccontextmanager
+    async def session(self, report: Report) -> AsyncIterator[ProviderSession[Route]]:
+        """Serve routes until the context is left, and then remove them; raise ``ProviderLost``."""
+        if not self.address:
+            await asyncio.Event().wait()
+            raise AssertionError("nothing ends the wait")
+        # aiohttp takes some MB: an agent without Caddy does not import it.
+        from koi_agent.capabilities.proxy.caddy.opening import serving  # noqa: PLC0415
+
+        opening = serving(self.scope, self.address, report, is_internal=self.is_internal)
+        async with opening as session:
+            yield session

@@ -1,0 +1,155 @@
+"""The outlet for Traefik's file provider: one file, which is replaced as a whole.
+
+The first line is a comment with the mark of this agent. A file without it is of others, and is
+never changed. JSON is YAML, which Traefik reads.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final, Never
+
+from koi_agent.capabilities.proxy.records import Route
+from koi_agent.capabilities.proxy.sites import sites
+from koi_agent.capabilities.proxy.traefik import document
+from koi_agent.core.contracts import Report
+from koi_agent.core.errors import ProviderLost
+from koi_agent.core.instance import RecordState, RecordStatus
+from koi_agent.core.key import Key
+from koi_agent.core.text import printable
+from koi_agent.host.agent_mark import MACHINE_ID, agent_mark
+from koi_agent.host.files import replace
+
+log = logging.getLogger(__name__)
+
+NAME: Final = "traefik"
+PAGE: Final = "/v1/proxy/traefik"
+PERIOD: Final = 0.5
+"""Seconds between two writes. Traefik waits 2 s between two configurations."""
+
+
+@asynccontextmanager
+async def writing(scope: str, path: str, report: Report) -> AsyncIterator["TraefikFile"]:
+    """Write the file until the context is left, and then empty it; raise ``ProviderLost``."""
+    try:
+        mark = agent_mark(scope)
+    except (OSError, ValueError) as error:
+        raise ProviderLost(f"{MACHINE_ID}: {error}; use systemd-machine-id-setup(1)") from error
+    file = TraefikFile(Path(path), mark, report)
+    file.check()
+    try:
+        yield file
+    except ProviderLost:
+        raise
+    except BaseException:
+        file.clear()
+        raise
+    file.clear()
+
+
+class TraefikFile:
+    """The routes in the file at ``path``; ``mark`` is in its first line."""
+
+    def __init__(self, path: Path, mark: str, report: Report) -> None:
+        self._path = path
+        self._head = f"# Written by koi-runtime, agent {mark}. Changes are lost.\n"
+        self._report = report
+        self._routes: dict[Key, Sequence[Route]] = {}
+        self._waiting: dict[Key, None] = {}
+        self._changed = asyncio.Event()
+        self._changed.set()  # the file of an earlier run may have other routes
+        self._completed = asyncio.Event()
+
+    def check(self) -> None:
+        """Raise ``ProviderLost`` if the file is of others, or can't be read."""
+        try:
+            with self._path.open(encoding="utf-8", errors="replace") as file:
+                first = file.readline(1000)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise self._lost(error.strerror or "it can't be read") from error
+        if first and first != self._head:
+            raise self._lost("this agent did not write it; remove it, or name another file")
+
+    def _lost(self, reason: str) -> ProviderLost:
+        return ProviderLost(f"[Proxy] TraefikFile={printable(str(self._path))}: {reason}")
+
+    async def put(self, owner: Key, records: Sequence[Route]) -> None:
+        """Set the routes of an owner; they are written within ``PERIOD``."""
+        if self._routes.get(owner, ()) != records:
+            self._routes[owner] = records
+            self._waiting[owner] = None
+            self._changed.set()
+        self._report_on(owner)
+
+    def complete(self) -> None:
+        """Mark the routes as complete: the file can be written.
+
+        The file of an earlier run stays until then, so that a restart takes no route away.
+        """
+        self._completed.set()
+
+    async def run(self) -> Never:
+        """Write what changes until cancelled; raise ``ProviderLost``."""
+        await self._completed.wait()
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            self._routes = {owner: routes for owner, routes in self._routes.items() if routes}
+            self._write(self._routes)
+            written, self._waiting = self._waiting, {}
+            for owner in written:
+                self._report_on(owner)
+            await asyncio.sleep(PERIOD)
+
+    def _write(self, routes: dict[Key, Sequence[Route]]) -> None:
+        """Replace the file; raise ``ProviderLost``."""
+        self.check()
+        found = sites(route for of_owner in routes.values() for route in of_owner)
+        text = json.dumps(document(found), indent=2)
+        try:
+            replace(self._path, f"{self._head}{text}\n")
+        except OSError as error:
+            raise self._lost(error.strerror or "it can't be written") from error
+
+    def clear(self) -> None:
+        """Remove all routes from the file. An error is logged.
+
+        The file stays: Traefik keeps the routes of a file that is removed.
+        """
+        try:
+            self._write({})
+        except ProviderLost as error:
+            log.warning("%s; remove its routes", error)
+
+    def _report_on(self, owner: Key) -> None:
+        if routes := self._routes.get(owner):
+            is_written = owner not in self._waiting
+            state = RecordState.ANNOUNCED if is_written else RecordState.WANTED
+            reason = "" if is_written else "it is written to the file soon"
+            self._report(owner, [_status(one, state, reason) for one in routes])
+
+
+class Polled:
+    """Routes without a file: Traefik requests them, and this agent can't see that it does."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+
+    async def put(self, owner: Key, records: Sequence[Route]) -> None:
+        """Report the routes of an owner: they are at ``PAGE``."""
+        reason = f"Traefik gets it from {PAGE}"
+        self._report(owner, [_status(one, RecordState.WANTED, reason) for one in records])
+
+    async def run(self) -> Never:
+        """Wait until cancelled."""
+        await asyncio.Event().wait()
+        raise AssertionError("nothing ends the wait")
+
+
+def _status(route: Route, state: RecordState, reason: str) -> RecordStatus:
+    return RecordStatus(name=route.title, state=state, provider=NAME, reason=reason)

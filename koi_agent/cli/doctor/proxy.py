@@ -1,0 +1,57 @@
+"""The reverse proxies that serve instances."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from shlex import quote
+from typing import Final
+
+from koi_agent.cli.doctor.findings import Bus, Case, Finding, ok, warning
+from koi_agent.config import Flags, load
+from koi_agent.config.proxy import AdminAddress
+from koi_agent.core.text import printable
+
+CONNECT: Final = 3.0
+"""Seconds for a connection."""
+
+
+async def proxy(case: Case, _reached: Bus) -> Sequence[Finding]:
+    """Check each proxy that is configured."""
+    config = load(Flags(scope=case.scope), case.environment).config
+    words = {*config.capabilities.proxy}
+    if words == {"off"}:
+        return [ok("turned off by [Capabilities] Proxy=")]
+    found = []
+    if config.proxy.caddy and words & {"auto", "caddy"}:
+        found.append(await _caddy(config.proxy.caddy))
+    elif "caddy" in words:
+        found.append(warning("[Proxy] Caddy= is not set", "man koi-runtime.conf"))
+    if config.proxy.traefik_file and words & {"auto", "traefik"}:
+        found.append(_file(Path(config.proxy.traefik_file)))
+    return found or [ok("no proxy is configured")]
+
+
+async def _caddy(address: AdminAddress) -> Finding:
+    """Check that Caddy's admin API can be connected to."""
+    shown = f"[Proxy] Caddy={printable(str(address))}"
+    try:
+        async with asyncio.timeout(CONNECT):
+            if address.path:
+                _, writer = await asyncio.open_unix_connection(address.path)
+            else:
+                _, writer = await asyncio.open_connection(address.host, address.port)
+    except OSError as error:  # a TimeoutError is one, too
+        reason = error.strerror or f"no answer within {CONNECT:g} s"
+        return warning(f"{shown}: {reason}", "systemctl status caddy")
+    writer.transport.abort()
+    return ok(f"{shown} answers")
+
+
+def _file(path: Path) -> Finding:
+    """Check that the directory of the file for Traefik is there."""
+    shown = f"[Proxy] TraefikFile={printable(str(path))}"
+    if not path.parent.is_dir():
+        return warning(
+            f"{shown}: its directory does not exist", f"install -d {quote(str(path.parent))}"
+        )
+    return ok(f"{shown} is {'there' if path.exists() else 'not written yet'}")
