@@ -118,11 +118,11 @@ def test_every_command_of_the_table_answers_a_plain_user(service: Service) -> No
 
 
 def test_interfaces_answer_as_described(service: Service) -> None:
-    (curl,) = [block for block in blocks("## Interfaces") if "curl" in block]
     text = README.read_text()
-    introspect, journal = (
+    curl, introspect, journal = (
         " ".join(found[1].split())
         for found in (
+            re.search(r"`(curl --unix-socket [^`]+)`", text),
             re.search(r"`(busctl introspect [^`]+)`", text),
             re.search(r"`(journalctl -x [^`]+)`", text),
         )
@@ -130,7 +130,7 @@ def test_interfaces_answer_as_described(service: Service) -> None:
     )
     with service.worker() as worker:
         wait_until(lambda: worker in service.listed(), "the worker is listed")
-        listed = json.loads(service.machine.run("sh", "-ec", curl.strip()).stdout)
+        listed = json.loads(service.machine.run("sh", "-ec", curl).stdout)
         assert worker in {one["id"] for one in listed}
         assert "ListInstances" in service.machine.run("sh", "-ec", introspect).stdout
         name = worker.removesuffix(".service")
