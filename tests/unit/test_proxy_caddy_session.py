@@ -71,6 +71,15 @@ async def test_changes_that_come_together_are_sent_together(tmp_path: Path) -> N
         assert server.hosts == {""}
 
 
+async def test_a_route_is_announced_beside_the_first_one_of_another_port(tmp_path: Path) -> None:
+    caddy, reported = FakeCaddy(FILE), Reported()
+    async with served(caddy, tmp_path / "s") as server, session(server, reported) as opened:
+        await put(opened, route())
+        await reports(reported, RecordState.ANNOUNCED)
+        await put(opened, route("b", "b.internal"), route("c", "c.internal", port=8443))
+        await reports(reported, RecordState.ANNOUNCED)
+
+
 async def test_a_version_without_the_delay_for_streams_is_served(tmp_path: Path) -> None:
     caddy, reported = FakeCaddy(FILE, knows_streams=False), Reported()
     async with served(caddy, tmp_path / "s") as server, session(server, reported) as opened:
