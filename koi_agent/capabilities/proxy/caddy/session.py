@@ -159,6 +159,7 @@ class CaddySession:
         reason = ""
         try:
             async with asyncio.timeout(RELEASE):
+                await self._api.settle()
                 result = await self._convergence.run(Wanted(sites=()), again=True)
             reason = next(iter(result.failed.values()), "")
         except (ProviderLost, TimeoutError) as error:
