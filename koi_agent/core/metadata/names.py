@@ -134,7 +134,7 @@ def _is_idna(label: str) -> bool:
     encoded = label.removeprefix("xn--")
     try:
         text = encoded.encode("ascii").decode("punycode")
-        text.encode()  # a surrogate is no text
+        text.encode()  # fails for a surrogate
         return not text.isascii() and text.encode("punycode").decode("ascii") == encoded
     except UnicodeError:
         return False

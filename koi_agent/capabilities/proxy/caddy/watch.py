@@ -19,7 +19,7 @@ MOST: Final = 2**16
 LONGEST: Final = 600.0
 """Seconds that a connection is waited for: a network can lose its end."""
 _PAGE: Final = "/config/admin"
-"""A short page. Caddy logs an error for one whose parent is absent."""
+"""A short page. Caddy logs an error for a page below an absent object."""
 
 
 class Watch:
