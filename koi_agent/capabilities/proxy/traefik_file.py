@@ -89,7 +89,7 @@ class TraefikFile:
     def complete(self) -> None:
         """Mark the routes as complete: the file can be written.
 
-        The file of an earlier run stays until then, so that a restart takes no route away.
+        The file of an earlier run that was killed stays until then: its routes are still served.
         """
         self._completed.set()
 
