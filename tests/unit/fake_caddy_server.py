@@ -14,7 +14,11 @@ Answer = Callable[[str, str], bytes | None]
 
 
 class CaddyServer:
-    """Serves ``caddy``; ``answer`` replaces responses. ``seen`` has all requests that change."""
+    """Serves ``caddy``; ``answer`` replaces responses. ``seen`` has all requests that change.
+
+    ``delay`` is the time in seconds from a change that is received to the change. ``unread`` has
+    the requests to read that were refused.
+    """
 
     def __init__(self, caddy: FakeCaddy, path: Path) -> None:
         self.caddy = caddy
@@ -22,6 +26,9 @@ class CaddyServer:
         self.answer: Answer = lambda _method, _path: None
         self.seen: list[tuple[str, str]] = []
         self.hosts: set[str] = set()
+        self.delay = 0.0
+        self.received = False
+        self.unread: list[str] = []
         self._idle: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
 
@@ -68,11 +75,16 @@ class CaddyServer:
             writer.write(made)
             await writer.drain()
             return False
+        if method != "GET" and self.delay:
+            self.received = True
+            await asyncio.sleep(self.delay)
         before = self.caddy.writes
         match_ = fields.get("if-match", "").strip()
         status, value = self.caddy.request(method, path, body, match_)
         if method != "GET":
             self.seen.append((method, path))
+        elif status != 200:
+            self.unread.append(path)
         closes = "close" in fields.get("connection", "")
         etag = self.caddy.etag if self.caddy.has_etag else ""
         writer.write(response(status, value, etag, closes=closes))

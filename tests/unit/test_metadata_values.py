@@ -215,6 +215,8 @@ def test_a_dns_name_becomes_lower_case_without_a_final_dot(text: str, accepted: 
         "localhost",
         "Localhost.",
         "\u212ai.lan",
+        "xn--99999999.lan",
+        "a.xn---0",
     ],
 )
 def test_an_invalid_dns_name_is_refused(text: str) -> None:

@@ -71,6 +71,34 @@ async def test_changes_that_come_together_are_sent_together(tmp_path: Path) -> N
         assert server.hosts == {""}
 
 
+async def test_a_route_is_announced_beside_the_first_one_of_another_port(tmp_path: Path) -> None:
+    caddy, reported = FakeCaddy(FILE), Reported()
+    async with served(caddy, tmp_path / "s") as server, session(server, reported) as opened:
+        await put(opened, route())
+        await reports(reported, RecordState.ANNOUNCED)
+        await put(opened, route("b", "b.internal"), route("c", "c.internal", port=8443))
+        await reports(reported, RecordState.ANNOUNCED)
+
+
+async def test_a_change_that_is_under_way_at_the_end_is_removed(tmp_path: Path) -> None:
+    caddy = FakeCaddy(FILE)
+    async with served(caddy, tmp_path / "s") as server:
+        server.delay = 0.5
+        async with session(server) as opened:
+            await put(opened, route())
+            await eventually(lambda: server.received, "a change is received")
+        await eventually(lambda: len(server.seen) > 1, "it is made, and undone")
+        assert "@id" not in json.dumps(caddy.root)
+
+
+async def test_caddy_has_no_error_to_log(tmp_path: Path) -> None:
+    caddy, reported = FakeCaddy(FILE), Reported()
+    async with served(caddy, tmp_path / "s") as server, session(server, reported) as opened:
+        await put(opened, route())
+        await reports(reported, RecordState.ANNOUNCED)
+        assert server.unread == []
+
+
 async def test_a_version_without_the_delay_for_streams_is_served(tmp_path: Path) -> None:
     caddy, reported = FakeCaddy(FILE, knows_streams=False), Reported()
     async with served(caddy, tmp_path / "s") as server, session(server, reported) as opened:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from koi_agent.capabilities.proxy.caddy.configuration import Configuration
 from koi_agent.capabilities.proxy.caddy.objects import ID, Names
-from koi_agent.capabilities.proxy.caddy.steps import conflicts, steps
+from koi_agent.capabilities.proxy.caddy.steps import obstacles, steps
 from koi_agent.capabilities.proxy.records import Route
 from koi_agent.core.errors import BadInput
 from tests.unit.caddy_configurations import (
@@ -111,7 +111,9 @@ def test_a_port_of_another_server_is_left_to_it(listen: str) -> None:
     routes = [route("a"), route("b", "shop.internal", port=8443)]
     converge(caddy, wanted(routes))
     caddy.root["apps"]["http"]["servers"]["srv1"] = {"listen": [listen]}
-    assert dict(conflicts(found(caddy), [443, 8443])) == {443: "srv1"}
+    assert dict(obstacles(found(caddy), [443, 8443])) == {
+        443: "server srv1 of Caddy's own configuration has port 443"
+    }
     for what in (wanted(routes, is_complete=False), wanted(routes)):
         while step := first(caddy, what):
             value = caddy.root["apps"]["http"]["servers"].pop("srv1")
@@ -224,3 +226,15 @@ def test_any_content_is_compared_without_an_error(
     for complete in (True, False):
         what = wanted(routes, is_complete=complete)
         list(steps(Configuration(root=root, names=NAMES), what))
+
+
+@pytest.mark.parametrize(("http", "port"), [({}, 80), ({"http_port": 8080}, 8080)])
+def test_a_port_on_which_caddy_has_no_tls_gets_no_route(http: Any, port: int) -> None:
+    caddy = FakeCaddy({"apps": {"http": http}})
+    assert list(obstacles(found(caddy), [port, 443])) == [port]
+    converge(caddy, wanted([route(port=port)]))
+    assert own(caddy.root) == []
+    converge(caddy, wanted([route()]))
+    caddy.root["apps"]["http"]["http_port"] = 443
+    converge(caddy, wanted([route()]))
+    assert own(caddy.root) == []

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -257,3 +258,21 @@ def test_replicas_share_a_host_name_and_a_scheme() -> None:
         "http://127.0.0.1:8082",
     ]
     assert planner.planned(with_tls.key).records == ()
+
+
+@pytest.mark.parametrize(
+    "koi", [{}, {"proxy_port": 443, "proxy_enable": False}, {"proxy_port": 444}]
+)
+def test_the_dns_name_of_an_instance_without_a_route_leads_to_no_other(koi: Any) -> None:
+    first = made("a", port(80, 8080), dns_name="wiki", **koi)
+    second = made("b", port(80, 9090), dns_name="wiki", proxy_port=443)
+    planner = planned(first, second)
+    assert planner.planned(second.key).records == ()
+    assert [one.reason for one in planner.planned(second.key).decisions] == [
+        "wiki.internal is docker:a's, which was there before"
+    ]
+    planner.drop(first.key)
+    planner.settle()
+    assert len(planner.planned(second.key).records) == 1
+    without = replace(first, metadata=replace(first.metadata, dns_enable=False))
+    assert len(planned(without, second).planned(second.key).records) == 1

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -213,6 +214,14 @@ async def test_the_file_of_a_killed_agent_stays_until_the_routes_are_complete(
         complete(opened)
         await asyncio.sleep(1)
         assert content(path) == document(sites([SHOP]))
+
+
+async def test_a_pipe_in_the_place_of_the_file_does_not_block(tmp_path: Path) -> None:
+    path = tmp_path / "koi.yml"
+    os.mkfifo(path)
+    with pytest.raises(ProviderLost, match="not a regular file"):
+        async with session(path):
+            pass
 
 
 @in_virtual_time

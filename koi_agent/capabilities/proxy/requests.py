@@ -1,10 +1,11 @@
-"""The request of an instance to the proxy: its host name on the port that its metadata names."""
+"""The requests of an instance to the proxy: a route on the port that it names, or only its name."""
 
 from collections.abc import Hashable
+from dataclasses import replace
 from typing import Final
 
 from koi_agent.capabilities.proxy.records import Route, Upstream, url_of
-from koi_agent.capabilities.proxy.upstreams import upstream_of
+from koi_agent.capabilities.proxy.upstreams import scheme_of, upstream_of
 from koi_agent.core.errors import BadInput
 from koi_agent.core.frozen import frozen
 from koi_agent.core.instance import Instance, RecordState
@@ -12,7 +13,7 @@ from koi_agent.core.key import Key
 from koi_agent.core.plan.families import family_of
 from koi_agent.core.plan.full_names import Domains, full_name
 from koi_agent.core.plan.records import Decision, Subject
-from koi_agent.core.plan.requests import Award, Policy, Requests
+from koi_agent.core.plan.requests import NO_REQUESTS, Award, Policy, Requests
 from koi_agent.core.reach.bounds import NotNow
 
 ABOUT: Final = "route"
@@ -44,6 +45,37 @@ class RouteRequest:
         return _decision(RecordState.WANTED, f"{url} to {self.upstream.url}")
 
 
+@frozen(kw_only=True)
+class Reservation:
+    """The DNS name of an instance without a route: no instance that comes later has one for it."""
+
+    name: str
+    family: tuple[str, ...]
+
+    @property
+    def contest(self) -> Hashable:
+        """The name competes with those of routes."""
+        return self.name
+
+    def record(self, _owner: Key, _award: Award) -> None:
+        """Return nothing: there is no route."""
+
+    def decision(self, _award: Award) -> None:
+        """Return nothing: the instance has not requested a route."""
+
+
+def reserved(instance: Instance, policy: Policy, domains: Domains) -> Requests:
+    """Return the request that keeps the DNS name of an instance from routes to others."""
+    if instance.metadata.dns_enable is False:
+        return NO_REQUESTS
+    try:
+        name = full_name(instance, domains, policy)
+    except BadInput:
+        return NO_REQUESTS
+    family = (*family_of(instance), scheme_of(instance))
+    return Requests(requests=(Reservation(name=name, family=family),))
+
+
 def requests_of(
     instance: Instance, policy: Policy, domains: Domains, ports: frozenset[int]
 ) -> Requests:
@@ -59,10 +91,12 @@ def requests_of(
             family=(*family_of(instance), upstream.scheme),
         )
     except NotNow as obstacle:
-        return refused(RecordState.HELD, str(obstacle))
+        decided = refused(RecordState.HELD, str(obstacle))
     except BadInput as bad:
-        return refused(RecordState.REFUSED, str(bad))
-    return Requests(requests=(request,))
+        decided = refused(RecordState.REFUSED, str(bad))
+    else:
+        return Requests(requests=(request,))
+    return replace(decided, requests=reserved(instance, policy, domains).requests)
 
 
 def refused(state: RecordState, reason: str) -> Requests:

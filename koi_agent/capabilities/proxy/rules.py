@@ -1,8 +1,11 @@
-"""The rules of the proxy: a host name leads to one instance, or to the replicas of one project."""
+"""The rules of the proxy: a host name leads to one instance, or to the replicas of one project.
+
+The names of instances without a route compete, too: DNS gives them to these instances.
+"""
 
 from collections.abc import Iterable, Sequence
 
-from koi_agent.capabilities.proxy.requests import refused, requests_of
+from koi_agent.capabilities.proxy.requests import refused, requests_of, reserved
 from koi_agent.core.frozen import frozen
 from koi_agent.core.instance import Instance, RecordState
 from koi_agent.core.plan.families import awards
@@ -37,14 +40,18 @@ class ProxyRules:
     has_outlet: bool = True
 
     def requests(self, instance: Instance) -> Requests:
-        """Return the request of an instance; none if it names no port, or has not opted in."""
+        """Return the request of an instance; none if it has not opted in.
+
+        An instance that names no port requests that its name leads to no other instance.
+        """
         metadata = instance.metadata
-        if not self.enabled or metadata.proxy_port is None or metadata.proxy_enable is False:
+        if not self.enabled or not self.policy.admits(instance):
             return NO_REQUESTS
-        if not self.policy.admits(instance):
-            return NO_REQUESTS
+        has_route = metadata.proxy_port is not None and metadata.proxy_enable is not False
         if not self.has_outlet:
-            return _NO_OUTLET
+            return _NO_OUTLET if has_route else NO_REQUESTS
+        if not has_route:
+            return reserved(instance, self.policy, self.domains)
         return requests_of(instance, self.policy, self.domains, self.ports)
 
     def hold(self, instance: Instance) -> Hold | None:

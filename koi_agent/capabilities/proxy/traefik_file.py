@@ -10,6 +10,7 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from stat import S_ISREG
 from typing import Final, Never
 
 from koi_agent.capabilities.proxy.records import Route
@@ -66,6 +67,8 @@ class TraefikFile:
     def check(self) -> None:
         """Raise ``ProviderLost`` if the file is of others, or can't be read."""
         try:
+            if not S_ISREG(self._path.stat().st_mode):  # reading a pipe could wait for a writer
+                raise self._lost("it is not a regular file")
             with self._path.open(encoding="utf-8", errors="replace") as file:
                 first = file.readline(1000)
         except FileNotFoundError:
@@ -89,7 +92,7 @@ class TraefikFile:
     def complete(self) -> None:
         """Mark the routes as complete: the file can be written.
 
-        The file of an earlier run stays until then, so that a restart takes no route away.
+        The file of an earlier run that was killed stays until then: its routes are still served.
         """
         self._completed.set()
 

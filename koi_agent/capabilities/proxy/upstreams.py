@@ -23,7 +23,7 @@ def upstream_of(instance: Instance, network: HostNetwork) -> Upstream:
         if instance.ports:
             raise BadInput("there is no TCP port to forward to")
         raise NotNow("no port of it is known")
-    scheme, obstacle = _scheme(instance, binds[0].container_port), ""
+    scheme, obstacle = scheme_of(instance), ""
     for bind in binds:
         try:
             return Upstream(scheme=scheme, target=_target(instance, bind, network))
@@ -32,11 +32,15 @@ def upstream_of(instance: Instance, network: HostNetwork) -> Upstream:
     raise NotNow(obstacle)
 
 
-def _scheme(instance: Instance, port: int) -> str:
-    """Return the scheme that metadata names, or that of the type of the port."""
+def scheme_of(instance: Instance) -> str:
+    """Return the scheme that metadata names, or that of the type of the port that serves."""
     if instance.metadata.proxy_scheme:
         return instance.metadata.proxy_scheme
+    binds = serving_binds(instance)
+    if not binds:
+        return "http"
     http = service_types.http_port(instance.ports, instance.metadata)
+    port = binds[0].container_port
     kind = service_types.resolve(port, Protocol.TCP, instance.metadata, http)
     return "https" if kind == _HTTPS else "http"
 

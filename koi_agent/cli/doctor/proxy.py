@@ -32,7 +32,7 @@ async def proxy(case: Case, _reached: Bus) -> Sequence[Finding]:
 
 
 async def _caddy(address: AdminAddress) -> Finding:
-    """Check that Caddy's admin API can be connected to."""
+    """Check that something accepts connections where Caddy's admin API is to be."""
     shown = f"[Proxy] Caddy={printable(str(address))}"
     try:
         async with asyncio.timeout(CONNECT):
@@ -44,7 +44,7 @@ async def _caddy(address: AdminAddress) -> Finding:
         reason = error.strerror or f"no answer within {CONNECT:g} s"
         return warning(f"{shown}: {reason}", "systemctl status caddy")
     writer.transport.abort()
-    return ok(f"{shown} answers")
+    return ok(f"{shown} accepts connections")
 
 
 def _file(path: Path) -> Finding:

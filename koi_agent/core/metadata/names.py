@@ -119,7 +119,25 @@ def dns_name(value: str) -> str:
     name = host_header(value)
     if name == "localhost":
         raise BadInput("localhost is reserved for each host itself; use another name")
+    if wrong := next((one for one in name.split(".") if not _is_idna(one)), ""):
+        raise BadInput(f"{shown(wrong)} is not valid Punycode (RFC 3492); use another name")
     return name
+
+
+def _is_idna(label: str) -> bool:
+    """Return False for a label that begins with xn-- and stands for no text beyond ASCII.
+
+    Programs that decode names refuse it, and with it a configuration that has other names, too.
+    """
+    if not label.startswith("xn--"):
+        return True
+    encoded = label.removeprefix("xn--")
+    try:
+        text = encoded.encode("ascii").decode("punycode")
+        text.encode()  # fails for a surrogate
+        return not text.isascii() and text.encode("punycode").decode("ascii") == encoded
+    except UnicodeError:
+        return False
 
 
 def host_header(value: str) -> str:

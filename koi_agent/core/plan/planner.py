@@ -216,13 +216,14 @@ class _Entry:
         """Build records and decisions from the awards."""
         hold = self.hold
         pairs = [(r, award) for r, award in zip(self.requests, self.awards, strict=True) if award]
-        decided = [r.decision(award) for r, award in pairs]
+        decided = [(d, award) for r, award in pairs if (d := r.decision(award))]
         if hold is None:
-            records = tuple(r.record(self.key, award) for r, award in pairs if award.name)
-            return Planned(records=records, decisions=(*self._made.decisions, *decided))
-        reasons = [hold.beside(award.reason, self.name) for _, award in pairs]
+            made = (r.record(self.key, award) for r, award in pairs if award.name)
+            records = tuple(one for one in made if one is not None)
+            explained = (decision for decision, _ in decided)
+            return Planned(records=records, decisions=(*self._made.decisions, *explained))
         final = [_held(decision, hold.reason) for decision in self._made.decisions]
-        held = [_held(decision, why) for decision, why in zip(decided, reasons, strict=True)]
+        held = [_held(d, hold.beside(award.reason, self.name)) for d, award in decided]
         return Planned(decisions=(*final, *held))
 
 

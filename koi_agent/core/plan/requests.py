@@ -106,11 +106,11 @@ class Request(Protocol):
     def name(self) -> str:
         """The requested name, which an uncontested request gets."""
 
-    def record(self, owner: Key, award: Award) -> Record:
-        """Build the record for the name of the award."""
+    def record(self, owner: Key, award: Award) -> Record | None:
+        """Build the record for the name of the award; None for a name that is only reserved."""
 
-    def decision(self, award: Award) -> Decision:
-        """Build the decision that explains the award."""
+    def decision(self, award: Award) -> Decision | None:
+        """Build the decision that explains the award; None if there is nothing to explain."""
 
 
 @frozen(kw_only=True)

@@ -1,8 +1,9 @@
 """Requests to Caddy's admin API, each on a connection of its own: Caddy closes old ones."""
 
+import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -10,9 +11,9 @@ from koi_agent.capabilities.proxy.caddy.configuration import Configuration
 from koi_agent.capabilities.proxy.caddy.objects import Names
 from koi_agent.capabilities.proxy.caddy.steps import Step
 from koi_agent.config.proxy import AdminAddress
-from koi_agent.core.errors import ProviderLost
+from koi_agent.core.errors import ProviderLost, ungrouped
 from koi_agent.core.text import printable
-from koi_agent.host.http_client import Client, Limits, RequestFailed, client
+from koi_agent.host.http_client import Client, Limits, RequestFailed, Response, client
 
 READ: Final = Limits(seconds=5.0, body=16 * 2**20)
 WRITE: Final = Limits(seconds=8.0, body=2**16)
@@ -32,11 +33,13 @@ class ChangedMeanwhile(Exception):
 
 
 class AdminAPI:
-    """The admin API of a Caddy."""
+    """The admin API of a Caddy. ``group`` owns the tasks of changes."""
 
-    def __init__(self, sender: Client, address: AdminAddress) -> None:
+    def __init__(self, sender: Client, address: AdminAddress, group: asyncio.TaskGroup) -> None:
         self._sender = sender
         self._address = address
+        self._group = group
+        self._sending: asyncio.Task[Response | RequestFailed] | None = None
         self._headers = {"Connection": "close"}
         if address.path:
             self._headers["Host"] = ""  # Caddy 2.6 admits no other one on a Unix socket
@@ -60,23 +63,43 @@ class AdminAPI:
     async def send(self, step: Step, etag: str) -> None:
         """Make a change, if the configuration still has the ``etag``.
 
-        Raises ``StepRefused``, ``ChangedMeanwhile`` and ``ProviderLost``.
+        Caddy makes a change that it has received, also if nothing waits for its answer: so the
+        request goes on when this is cancelled, see ``settle``. Raises ``StepRefused``,
+        ``ChangedMeanwhile`` and ``ProviderLost``.
         """
         headers = dict(self._headers)
         if step.body is not None:
             headers["Content-Type"] = "application/json"
         if etag:
             headers["If-Match"] = etag
-        try:
-            found = await self._sender.request(
-                step.method, step.path, WRITE, headers=headers, body=step.body
-            )
-        except RequestFailed as failed:
-            raise self.lost(str(failed)) from failed
+        request = self._answered(step, headers)
+        self._sending = self._group.create_task(request, name="Caddy change")
+        found = await asyncio.shield(self._sending)
+        if isinstance(found, RequestFailed):
+            raise self.lost(str(found)) from found
         if found.status == CHANGED:
             raise ChangedMeanwhile
         if found.status != 200:
             raise StepRefused(_reason(found.status, found.body))
+
+    async def _answered(self, step: Step, headers: Mapping[str, str]) -> Response | RequestFailed:
+        """Send a change, and return the response, or the error without one."""
+        try:
+            return await self._sender.request(
+                step.method, step.path, WRITE, headers=headers, body=step.body
+            )
+        except RequestFailed as failed:
+            return failed
+
+    async def settle(self) -> None:
+        """Wait for the change whose sender was cancelled; then it can be read."""
+        if self._sending:
+            await asyncio.wait({self._sending})
+
+    def abandon(self) -> None:
+        """Cancel the change whose sender was cancelled."""
+        if self._sending:
+            self._sending.cancel()
 
     def lost(self, reason: str) -> ProviderLost:
         """Return the error for a Caddy that does not answer as it should."""
@@ -87,8 +110,11 @@ class AdminAPI:
 async def admin_api(address: AdminAddress) -> AsyncIterator[AdminAPI]:
     """Yield the admin API at an address; nothing is sent yet."""
     url = "http://localhost" if address.path else f"http://{address}"
-    async with client(url, socket=address.path) as sender:
-        yield AdminAPI(sender, address)
+    with ungrouped(ProviderLost):
+        async with client(url, socket=address.path) as sender, asyncio.TaskGroup() as group:
+            api = AdminAPI(sender, address, group)
+            yield api
+            api.abandon()
 
 
 def _reason(status: int, body: bytes) -> str:

@@ -7,9 +7,12 @@ from typing import Any, Final
 from koi_agent.capabilities.proxy.caddy.objects import ID, Json, Names
 from koi_agent.core.errors import BadInput
 from koi_agent.core.frozen import frozen
+from koi_agent.core.text import printable
 
 SERVERS: Final = ("apps", "http", "servers")
 POLICIES: Final = ("apps", "tls", "automation", "policies")
+_HTTP_PORT: Final = ("apps", "http", "http_port")
+_USUAL_HTTP_PORT: Final = 80
 _PORTS: Final = re.compile(r":([0-9]{1,5})(?:-([0-9]{1,5}))?$")
 
 
@@ -47,6 +50,19 @@ class Configuration:
         """Return the name of a server of others that listens on a port, "" for none."""
         others = ((name, one) for name, one in self.servers().items() if not self.names.port(name))
         return next((name for name, one in others if port in _ports(one)), "")
+
+    def obstacle(self, port: int) -> str:
+        """Return the reason why no route can be served on a port with TLS, "" for none."""
+        if server := self.listener(port):
+            return f"server {printable(server, 80)} of Caddy's own configuration has port {port}"
+        if port == self._http_port():
+            return f"Caddy serves its http_port {port} without TLS"
+        return ""
+
+    def _http_port(self) -> int:
+        """Return the port on which no server of Caddy has TLS, whatever its own settings are."""
+        found = self.at(_HTTP_PORT)
+        return found if isinstance(found, int) and found else _USUAL_HTTP_PORT
 
     def policies(self) -> Sequence[Any]:
         """Return all policies for certificates; raise ``BadInput``."""

@@ -7,7 +7,7 @@ from typing import Final
 from koi_agent.capabilities.proxy.caddy.admin_api import AdminAPI, ChangedMeanwhile, StepRefused
 from koi_agent.capabilities.proxy.caddy.configuration import Configuration
 from koi_agent.capabilities.proxy.caddy.objects import STREAMS, Names
-from koi_agent.capabilities.proxy.caddy.steps import EVERYTHING, Step, Wanted, conflicts, steps
+from koi_agent.capabilities.proxy.caddy.steps import EVERYTHING, Step, Wanted, obstacles, steps
 from koi_agent.core.errors import BadInput
 from koi_agent.core.frozen import frozen
 
@@ -19,7 +19,7 @@ MOST_STEPS: Final = 100
 class Result:
     """The ports whose routes are not served; all others are in neither mapping.
 
-    ``held`` has the server of others that listens on a port. ``failed`` has the reason of Caddy.
+    ``held`` has the reason why a port can't be served. ``failed`` has the reason of Caddy.
     ``is_old`` is True if nothing was sent, because nothing has changed since it failed.
     """
 
@@ -58,7 +58,7 @@ class Convergence:
 
     def _held(self, found: Configuration, wanted: Wanted) -> Mapping[int, str]:
         try:
-            return conflicts(found, {one.port for one in wanted.sites})
+            return obstacles(found, {one.port for one in wanted.sites})
         except BadInput:  # this has failed already
             return {}
 

@@ -19,7 +19,6 @@ from koi_agent.core.contracts import Report
 from koi_agent.core.errors import ProviderLost, ungrouped
 from koi_agent.core.instance import RecordState, RecordStatus
 from koi_agent.core.key import Key
-from koi_agent.core.text import printable
 
 log = logging.getLogger(__name__)
 
@@ -148,7 +147,7 @@ class CaddySession:
         result = await self._convergence.run(wanted, again=again)
         before, self._outcomes = self._outcomes, _outcomes(wanted, result)
         changed = [port for port, one in self._outcomes.items() if before.get(port) != one]
-        self._report_on(self._on(changed) if changed else sent)
+        self._report_on(dict.fromkeys([*sent, *self._on(changed)]))
         return result
 
     def _on(self, ports: Sequence[int]) -> Sequence[Key]:
@@ -160,6 +159,7 @@ class CaddySession:
         reason = ""
         try:
             async with asyncio.timeout(RELEASE):
+                await self._api.settle()
                 result = await self._convergence.run(Wanted(sites=()), again=True)
             reason = next(iter(result.failed.values()), "")
         except (ProviderLost, TimeoutError) as error:
@@ -183,9 +183,8 @@ def _outcomes(wanted: Wanted, result: Result) -> Mapping[int, Outcome]:
 
 
 def _outcome(port: int, result: Result) -> Outcome:
-    if server := result.held.get(port):
-        text = f"server {printable(server, 80)} of Caddy's own configuration has port {port}"
-        return Outcome(RecordState.HELD, text)
+    if reason := result.held.get(port):
+        return Outcome(RecordState.HELD, reason)
     if reason := result.failed.get(EVERYTHING) or result.failed.get(port):
         return Outcome(RecordState.FAILED, reason)
     return Outcome(RecordState.ANNOUNCED)

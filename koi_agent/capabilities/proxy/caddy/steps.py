@@ -48,8 +48,8 @@ def steps(found: Configuration, wanted: Wanted) -> Iterator[Step]:
     A step that fails does not change Caddy: the next one of another port can follow. Raises
     ``BadInput`` for a configuration that is not understood.
     """
-    served = {one.port: found.listener(one.port) for one in wanted.sites}
-    sites = [one for one in wanted.sites if not served[one.port]]
+    held = obstacles(found, {one.port for one in wanted.sites})
+    sites = [one for one in wanted.sites if one.port not in held]
     routes = _routes(found, wanted, sites)
     hosts = {host for of_port in routes.values() for one in of_port for host in _hosts(one)}
     if not wanted.is_internal:
@@ -68,7 +68,7 @@ def _routes(
     routes: dict[int, dict[str, Json]] = {port: {} for port in found.own_servers()}
     if not wanted.is_complete:
         for port, server in found.own_servers().items():
-            if not found.listener(port):
+            if not found.obstacle(port):
                 routes[port] = {one[ID]: one for one in _listed(server) if names.has(one)}
     for site in sites:
         made = objects.route(names, site, keeps_streams=wanted.keeps_streams)
@@ -166,7 +166,7 @@ def _json(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
 
 
-def conflicts(found: Configuration, ports: Iterable[int]) -> Mapping[int, str]:
-    """Return the server of others that listens on each port."""
-    listeners = {port: found.listener(port) for port in ports}
-    return {port: name for port, name in listeners.items() if name}
+def obstacles(found: Configuration, ports: Iterable[int]) -> Mapping[int, str]:
+    """Return the reason for each port that can't be served."""
+    reasons = {port: found.obstacle(port) for port in ports}
+    return {port: reason for port, reason in reasons.items() if reason}

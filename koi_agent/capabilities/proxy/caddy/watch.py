@@ -18,7 +18,8 @@ MOST: Final = 2**16
 """Bytes that are read: the answer to the request is shorter."""
 LONGEST: Final = 600.0
 """Seconds that a connection is waited for: a network can lose its end."""
-_PAGE: Final = "/config/admin/listen"
+_PAGE: Final = "/config/admin"
+"""A short page. Caddy logs an error for a page below an absent object."""
 
 
 class Watch:
