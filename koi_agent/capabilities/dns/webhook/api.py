@@ -166,7 +166,10 @@ async def _elements(incoming: Incoming, longest: int) -> AsyncIterator[object]:
 
 
 def _encoded(document: object) -> bytes:
-    return json.dumps(document).encode("ascii")
+    try:
+        return json.dumps(document).encode("ascii")
+    except RecursionError as error:
+        raise Refused("an endpoint of the provider is nested too deep to be returned") from error
 
 
 def _wait(text: str) -> float:
