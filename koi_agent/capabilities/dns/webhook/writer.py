@@ -91,7 +91,8 @@ class Writer:
         self._accepted.clear()
         left = MOST_FAILURES
         for _ in range(ROUNDS):
-            left -= await self._adjuster.adjust(left, self._fail)
+            # The other half is for changes: of names that can be adjusted, and of those that go.
+            left -= await self._adjuster.adjust(left // 2, self._fail)
             if not await self._pace.turn():
                 break
             steps = await self._read(is_complete=is_complete)
@@ -103,7 +104,7 @@ class Writer:
                 await self._pace.sleep(1.0)
             elif not self._adjuster.pending():
                 return True
-            if left <= 0 or self._pace.is_stopped:
+            if left <= 1 or self._pace.is_stopped:
                 break
         after_round()
         return False
