@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
 
 from koi_agent.core.errors import KoiError
 from koi_agent.core.frozen import frozen
@@ -137,7 +138,7 @@ class Client:
                 yield Incoming(response, limits.body)
         except TimeoutError:
             raise RequestFailed(f"no response within {limits.seconds:g} s") from None
-        except (aiohttp.ClientError, OSError) as error:
+        except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
             has_connected = not isinstance(error, aiohttp.ClientConnectorError)
             raise RequestFailed(_reason(error), was_sent=has_connected) from error
 
@@ -191,7 +192,8 @@ def _reason(error: Exception) -> str:
             return "it closed the connection"
         case aiohttp.ClientPayloadError():
             return "its response is incomplete"
-        case aiohttp.ClientResponseError():
+        # The second comes from aiohttp's parser in Python, for the body of a response.
+        case aiohttp.ClientResponseError() | HttpProcessingError():
             return f"its response is not HTTP: {error.message}"
         case OSError(strerror=str(text)) if text:
             return text

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from koi_agent.capabilities.dns.webhook.api import Refused, Webhook
 from koi_agent.core.instance import RecordState
+from koi_agent.host.http_client import client
 from tests.unit.dns_zones import complete
 from tests.unit.virtual_time import in_virtual_time
 from tests.unit.webhook_provider import Provider, endpoint
@@ -128,3 +130,29 @@ async def test_a_marked_name_with_control_characters_makes_no_claim(tmp_path: Pa
             await asyncio.sleep(5)
     assert provider.targets("printer.internal") == ["192.0.2.77"]
     assert "printer" not in (tmp_path / "claims").read_text()
+
+
+@pytest.mark.parametrize("zone", ["é", "x\n+ printer.internal a=192.0.2.77 proof\n"])
+@in_virtual_time
+async def test_a_marked_address_with_a_zone_makes_no_claim(tmp_path: Path, zone: str) -> None:
+    provider = Provider()
+    provider.add("printer.internal", "A", "192.0.2.77")
+    provider.add("_koi.old.internal", "TXT", f"koi-runtime {MARK}")
+    provider.add("old.internal", "AAAA", f"fe80::1%{zone}")
+    for _ in range(2):
+        async with running(provider, tmp_path) as made:
+            complete(made.session)
+            await made.put("web", "192.0.2.1")
+            await asyncio.sleep(5)
+            assert made.status("web") == ANNOUNCED
+    assert provider.targets("printer.internal") == ["192.0.2.77"]
+    assert "printer" not in (tmp_path / "claims").read_text()
+
+
+async def test_an_endpoint_that_is_too_deep_to_be_returned_is_refused() -> None:
+    deep: list[object] = []
+    for _ in range(100_000):
+        deep = [deep]
+    async with client("http://127.0.0.1:1") as made:
+        with pytest.raises(Refused, match="too deep"):
+            await Webhook(made, "http://127.0.0.1:1").apply({"create": deep})

@@ -8,6 +8,7 @@ import pytest
 from koi_agent.capabilities.dns.webhook.session import LOOK
 from koi_agent.capabilities.dns.webhook.trials import BURST, RATE
 from koi_agent.core.instance import RecordState
+from tests.unit.dns_zones import complete
 from tests.unit.virtual_time import in_virtual_time
 from tests.unit.webhook_provider import Answer, Provider, Request
 from tests.unit.webhook_sessions import TEXT, Opened, running
@@ -160,3 +161,21 @@ async def test_a_wait_that_the_webhook_asks_for_is_bounded(tmp_path: Path) -> No
             await made.put("web", "192.0.2.1")
             await asyncio.sleep(400)
             assert made.status("web") == ANNOUNCED
+
+
+@in_virtual_time
+async def test_names_that_can_not_be_adjusted_hold_up_no_other_name(tmp_path: Path) -> None:
+    provider = Provider()
+    number = 150
+    async with running(provider, tmp_path) as made:
+        complete(made.session)
+        await made.put("old", "192.0.2.1")
+        await asyncio.sleep(5)
+        provider.adjust_refused = {f"n{at}.internal": 500 for at in range(number)}
+        await put(made, number)
+        await asyncio.sleep(900)
+        await made.put("web", "192.0.2.1")
+        await made.put("old")
+        await asyncio.sleep(600)
+        assert made.status("web") == ANNOUNCED
+        assert {name for name, _ in provider.held} == {"web.internal", "_koi.web.internal"}

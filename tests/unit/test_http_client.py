@@ -2,7 +2,10 @@
 
 import asyncio
 import contextlib
+import os
 import ssl
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -184,6 +187,16 @@ async def test_a_server_that_does_not_speak_http_is_described(sent: bytes, reaso
         failed = await failure(url)
     assert reason in str(failed)
     assert str(failed).isprintable()
+
+
+def test_a_chunk_that_is_not_one_is_described_by_either_parser() -> None:
+    """aiohttp has a parser in C and one in Python, which raise other errors."""
+    environment = {**os.environ, "AIOHTTP_NO_EXTENSIONS": "1"}
+    command = [sys.executable, "-m", "tests.unit.http_bad_chunk"]
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, "not HTTP" in done.stdout) == (0, True), done.stderr
 
 
 async def test_a_port_without_a_server_has_not_received_the_request() -> None:

@@ -31,6 +31,8 @@ TRIES: Final = 3
 _SHORTEST_WAIT, _WAIT, _LONGEST_WAIT = 1.0, 30.0, 300.0
 """Seconds until a busy webhook is asked again: bounds of Retry-After, and the default."""
 _BUSY: Final = (429, 503)
+_FROM_GATEWAY: Final = (502, 504)
+"""Statuses of a proxy, which does not know what becomes of a request."""
 _UNUSABLE: Final = (401, 405, 406, 415)
 """Statuses that concern all requests."""
 _READS: Final = {"Accept": WEBHOOK_MEDIA_TYPE}
@@ -52,7 +54,7 @@ class Refused(KoiError):
         super().__init__(reason)
         self.is_certain = 400 <= status < 500
         """True if it has done nothing. Otherwise it may have done some of it."""
-        self.is_over = bool(status)
+        self.is_over = bool(status) and status not in _FROM_GATEWAY
         """False if it may do some of it later."""
 
 
@@ -164,7 +166,10 @@ async def _elements(incoming: Incoming, longest: int) -> AsyncIterator[object]:
 
 
 def _encoded(document: object) -> bytes:
-    return json.dumps(document).encode("ascii")
+    try:
+        return json.dumps(document).encode("ascii")
+    except RecursionError as error:
+        raise Refused("an endpoint of the provider is nested too deep to be returned") from error
 
 
 def _wait(text: str) -> float:

@@ -76,13 +76,13 @@ def decide(
     proves = is_marked or (claim is not None and claim.is_proof)
     mine = found.present & claim.sent if claim and proves else frozenset[Data]()
     if not wanted:
-        return _withdrawal(GONE, claim, mine, is_marked=is_marked)
+        return _withdrawal(GONE, found, claim, mine, is_marked=is_marked)
     if others and (not is_marked or min(found.texts) != own):
-        return _withdrawal(OTHER_AGENT, claim, mine, is_marked=is_marked)
+        return _withdrawal(OTHER_AGENT, found, claim, mine, is_marked=is_marked)
     if not claim or not proves:
-        return _claiming(found, wanted, keeps_marks=keeps_marks)
+        return _claiming(found, wanted, claim, keeps_marks=keeps_marks)
     if not mine and (found.present or found.is_foreign):
-        return _withdrawal(NOT_OURS, claim, mine, is_marked=is_marked)
+        return _withdrawal(NOT_OURS, found, claim, mine, is_marked=is_marked)
     if others and not mine:
         return Decision(CONTESTED, claim)
     if not is_marked and keeps_marks and not found.is_mark_foreign:
@@ -91,24 +91,29 @@ def decide(
 
 
 def _withdrawal(
-    outcome: Outcome, claim: Claim | None, mine: frozenset[Data], *, is_marked: bool
+    outcome: Outcome, found: Found, claim: Claim | None, mine: frozenset[Data], *, is_marked: bool
 ) -> Decision:
     """Remove what is the agent's: the addresses first, then the mark."""
     if mine:
         return Decision(outcome, claim, Act.WRITE, removed=mine)
+    if claim and claim.sent - found.present:
+        return Decision(outcome, claim)  # what was sent may appear, and needs its mark until then
     if is_marked:
         return Decision(outcome, claim and claim._replace(sent=frozenset()), Act.REMOVE_MARK)
     return Decision(outcome, None)
 
 
-def _claiming(found: Found, wanted: frozenset[Data], *, keeps_marks: bool) -> Decision:
+def _claiming(
+    found: Found, wanted: frozenset[Data], claim: Claim | None, *, keeps_marks: bool
+) -> Decision:
     """Begin to own a name without records."""
     if found.present or found.is_foreign:
         return Decision(NOT_OURS, None)
     if found.is_mark_foreign:
         return Decision(TEXT_IS_FOREIGN, None)
     if keeps_marks:
-        return Decision(PENDING, Claim(), Act.ADD_MARK)
+        # A list may lack the whole name for a while.
+        return Decision(PENDING, claim or Claim(), Act.ADD_MARK)
     return Decision(PENDING, Claim(wanted, is_proof=True), Act.WRITE, added=wanted)
 
 

@@ -59,6 +59,8 @@ def same_address(kind: str, text: str) -> str:
         address = ip_address(text)
     except ValueError as error:
         raise BadInput("not an IP address") from error
+    if "%" in text:  # records have no zone, and Python permits any text there
+        raise BadInput("not an address without a zone")
     if address.version != _VERSIONS[kind]:
         raise BadInput(f"not an address of type {kind}")
     return str(address)

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from koi_agent.capabilities.dns.claims import Claims
 from koi_agent.capabilities.dns.outcomes import ANNOUNCED, Outcome
 from koi_agent.capabilities.dns.webhook.adjuster import Adjuster, Owner
-from koi_agent.capabilities.dns.webhook.api import Busy, Refused, Webhook
+from koi_agent.capabilities.dns.webhook.api import Refused, Webhook
 from koi_agent.capabilities.dns.webhook.changes import Adjusted, changes, document
 from koi_agent.capabilities.dns.webhook.claimed import claim_of, set_claim
 from koi_agent.capabilities.dns.webhook.decisions import PENDING, Act, Claim, Decision, decide
@@ -21,6 +21,7 @@ from koi_agent.capabilities.dns.webhook.evidence import Evidence
 from koi_agent.capabilities.dns.webhook.filter import DomainFilter
 from koi_agent.capabilities.dns.webhook.listing import Found
 from koi_agent.capabilities.dns.webhook.reader import Reader
+from koi_agent.capabilities.dns.webhook.settling import Settling
 from koi_agent.capabilities.dns.webhook.trials import Pace, Trials
 from koi_agent.core.instance import RecordState
 from koi_agent.core.text import printable
@@ -31,8 +32,6 @@ ROUNDS: Final = 60
 """Rounds of one pass; another pass follows if they were not enough."""
 MOST_FAILURES: Final = 16
 """Requests of one pass that may fail before it ends."""
-SETTLED: Final = 60.0
-"""Seconds after which a record that was accepted and is not there is no longer the agent's."""
 _AT_ONCE: Final = 200
 """Names that are compared before other work of the agent continues."""
 NONE_TAKEN: Final = Outcome(
@@ -69,7 +68,7 @@ class Writer:
         self._pace = pace
         known = [claim_of(claims, name) for name in claims.all()]
         self._evidence = Evidence(keeps=not any(one and one.is_proof for one in known))
-        self._settles = dict.fromkeys(claims.all(), _now() + SETTLED)
+        self._settling = Settling()
         self._reader = Reader(webhook, owner.mark, self._is_known)
         self._adjuster = Adjuster(webhook, owner, wanted, self.trials, pace)
         self._accepted: dict[str, Decision] = {}
@@ -92,7 +91,8 @@ class Writer:
         self._accepted.clear()
         left = MOST_FAILURES
         for _ in range(ROUNDS):
-            left -= await self._adjuster.adjust(left, self._fail)
+            # The other half is for changes: of names that can be adjusted, and of those that go.
+            left -= await self._adjuster.adjust(left // 2, self._fail)
             if not await self._pace.turn():
                 break
             steps = await self._read(is_complete=is_complete)
@@ -104,7 +104,7 @@ class Writer:
                 await self._pace.sleep(1.0)
             elif not self._adjuster.pending():
                 return True
-            if left <= 0 or self._pace.is_stopped:
+            if left <= 1 or self._pace.is_stopped:
                 break
         after_round()
         return False
@@ -151,9 +151,8 @@ class Writer:
     def _settled(self, name: str, found: Found) -> Claim | None:
         """Return the claim of a name, without what the provider does not have."""
         claim = claim_of(self._claims, name)
-        if claim and self._settles.get(name, 0.0) <= _now():
-            self._settles.pop(name, None)
-            claim = claim._replace(sent=claim.sent & found.present)
+        if claim and (gone := self._settling.gone(name, claim.sent, found.present)):
+            claim = claim._replace(sent=claim.sent - gone)
             set_claim(self._claims, name, claim)
         return claim
 
@@ -174,7 +173,7 @@ class Writer:
             self.trials.forget(name)
             self._note(name, decision.outcome)
             if decision.claim is None:
-                self._settles.pop(name, None)
+                self._settling.forget(name)
                 self._reader.unknown.discard(name)
             return None
         if self.trials.waits(name) or self._evidence.awaits(name):
@@ -214,16 +213,14 @@ class Writer:
         for group in self.trials.groups(steps):
             if failed >= most or not await self._pace.turn():
                 break
-            self._settles.update(dict.fromkeys(group, _now() + SETTLED))
+            for name in group:
+                self._settling.expect(name, steps[name].decision.added)
             try:
                 await self._webhook.apply(self._document(group, steps))
             except Refused as refused:
                 failed += 1
                 self._fail(group, str(refused))
                 self._roll_back(group, steps, refused)
-            except Busy:
-                self._forget_settling(group)
-                raise
             else:
                 self._accept(group, steps)
         return failed
@@ -236,7 +233,9 @@ class Writer:
 
     def _accept(self, group: Sequence[str], steps: Mapping[str, Step]) -> None:
         self.trials.accept(group)
-        self._accepted.update((name, steps[name].decision) for name in group)
+        for name in group:
+            self._accepted[name] = steps[name].decision
+            self._settling.give_up(name, steps[name].decision.removed)
         self._evidence.send(name for name in group if steps[name].decision.act is Act.ADD_MARK)
 
     def _fail(self, group: Sequence[str], reason: str) -> None:
@@ -253,15 +252,16 @@ class Writer:
 
     def _roll_back(self, group: Sequence[str], steps: Mapping[str, Step], refused: Refused) -> None:
         """Drop claims on what was not made: others may make it later."""
-        if refused.is_over:
-            self._forget_settling(group)
+        for name in group if refused.is_over else ():
+            before = steps[name].before
+            added = steps[name].decision.added
+            self._settling.give_up(name, added - before.sent if before else added)
         if refused.is_certain and len(group) == 1:
-            set_claim(self._claims, group[0], steps[group[0]].before)
+            before = steps[group[0]].before
+            set_claim(self._claims, group[0], before)
             self._claims.store()
-
-    def _forget_settling(self, group: Iterable[str]) -> None:
-        for name in group:
-            self._settles.pop(name, None)
+            if before is None:
+                self._settling.forget(group[0])
 
 
 def _outcome(decision: Decision, one: Adjusted, refusal: str) -> Outcome:
@@ -275,7 +275,3 @@ def _outcome(decision: Decision, one: Adjusted, refusal: str) -> Outcome:
         reason = decision.outcome.reason
         return decision.outcome._replace(reason=f"{reason}; {text}" if reason else text)
     return decision.outcome
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
