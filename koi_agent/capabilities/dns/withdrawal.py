@@ -2,12 +2,10 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Self
+from typing import Self
 
-from koi_agent.bus.jobs import is_restarted
+from koi_agent.bus.jobs import AGENT, is_restarted
 from koi_agent.core.errors import ProviderLost
-
-AGENT: Final = "koi-runtime.service"
 
 
 class Withdrawal:

@@ -1,4 +1,7 @@
-"""Opens a session: waits for Caddy, and removes all objects of the agent at the end."""
+"""Opens a session: waits for Caddy, and removes all objects of the agent at the end.
+
+They stay if the agent starts again at once: a restart interrupts no connection through Caddy.
+"""
 
 import asyncio
 import errno
@@ -6,6 +9,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
+from koi_agent.bus.address import address as bus_address
+from koi_agent.bus.jobs import AGENT, is_restarted
 from koi_agent.capabilities.proxy.caddy.admin_api import AdminAPI, admin_api
 from koi_agent.capabilities.proxy.caddy.objects import Names
 from koi_agent.capabilities.proxy.caddy.session import CaddySession
@@ -42,7 +47,7 @@ async def serving(
             is_lost = True
             raise
         finally:
-            if not is_lost:
+            if not (is_lost or is_restarted(AGENT, bus_address(scope))):
                 await session.close()
 
 
