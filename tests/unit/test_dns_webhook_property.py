@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple, cast
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -53,6 +54,7 @@ def events(*acts: str) -> st.SearchStrategy[list[Event]]:
     return st.lists(one, max_size=20)
 
 
+ODD = ("hide all", "hide", "give up")
 DELAYS = st.lists(st.floats(0, 2), min_size=1, max_size=12)
 
 
@@ -144,6 +146,31 @@ class Agent:
         await self.start()
 
 
+class Unsteady(Provider):
+    """A provider whose lists lack ``hidden`` until a time, and that a proxy answers for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden = frozenset[str]()
+        self.until = 0.0
+        self.shown = lambda one: [] if one["recordType"] in self.hidden and self.is_odd else [one]
+
+    @property
+    def is_odd(self) -> bool:
+        return asyncio.get_running_loop().time() < self.until
+
+    def handle(self, method: str, path: str, fields: Mapping[str, str], body: bytes) -> Answer:
+        answer = super().handle(method, path, fields, body)
+        is_given_up = self.is_odd and not self.hidden and (method, path) == ("POST", "/records")
+        return Answer(504) if is_given_up else answer
+
+    def act(self, event: Event) -> None:
+        self.hidden = {"hide all": frozenset({"A", "TXT"}), "hide": frozenset({"A"})}.get(
+            event.act, frozenset()
+        )
+        self.until = asyncio.get_running_loop().time() + event.number * 10
+
+
 class Person:
     """Adds and changes addresses by hand, and removes all that is at a name."""
 
@@ -180,7 +207,9 @@ async def happen(provider: Provider, happening: list[Event], delays: list[float]
         for event in sorted(happening):
             await asyncio.sleep(event.at - now)
             now = event.at
-            if event.by == 2:
+            if event.act in ODD:
+                cast("Unsteady", provider).act(event)
+            elif event.by == 2:
                 person.act(event)
             elif event.act == "kill":
                 await agents[event.by].restart()
@@ -247,3 +276,16 @@ def test_a_provider_without_marks_has_the_same_in_the_end(
     provider = Provider()
     provider.drops = {"TXT"}
     ends_well(happening, delays, provider)
+
+
+@pytest.mark.parametrize("merges", [True, False])
+@settings(max_examples=60)
+@given(happening=events("kill", *ODD), delays=DELAYS)
+def test_lists_that_lack_records_and_proxies_that_give_up_change_nothing_in_the_end(
+    *, merges: bool, happening: list[Event], delays: list[float]
+) -> None:
+    provider = Unsteady()
+    provider.merges = merges
+    # Names are announced for a while before they are not listed.
+    seldom = [one._replace(at=10 * one.at) for one in happening if one.by != 2 or one.act in ODD]
+    ends_well(seldom, delays, provider)

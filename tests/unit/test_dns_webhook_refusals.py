@@ -179,3 +179,13 @@ async def test_names_that_can_not_be_adjusted_hold_up_no_other_name(tmp_path: Pa
         await asyncio.sleep(600)
         assert made.status("web") == ANNOUNCED
         assert {name for name, _ in provider.held} == {"web.internal", "_koi.web.internal"}
+
+
+@in_virtual_time
+async def test_a_busy_webhook_that_asks_for_no_pause_is_not_flooded(tmp_path: Path) -> None:
+    provider = Provider()
+    async with running(provider, tmp_path) as made:
+        provider.answers["GET", "/records"] = [Answer(503, b"", {"Retry-After": "0"})] * 1000
+        await made.put("web", "192.0.2.1")
+        await asyncio.sleep(600)
+        assert len(provider.requests) <= 600 / 4

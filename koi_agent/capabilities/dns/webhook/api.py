@@ -28,7 +28,7 @@ _AT_ONCE: Final = 200
 """Endpoints that are read before other work of the agent continues."""
 TRIES: Final = 3
 """Attempts to list the records."""
-_SHORTEST_WAIT, _WAIT, _LONGEST_WAIT = 1.0, 30.0, 300.0
+_SHORTEST_WAIT, _WAIT, _LONGEST_WAIT = 5.0, 30.0, 300.0
 """Seconds until a busy webhook is asked again: bounds of Retry-After, and the default."""
 _BUSY: Final = (429, 503)
 _FROM_GATEWAY: Final = (502, 504)
