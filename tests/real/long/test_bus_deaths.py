@@ -16,7 +16,7 @@ async def test_the_bus_may_be_killed_any_number_of_times(world: World, tmp_path:
         for number in range(20):
             await asyncio.to_thread(world.kill_bus)
             await on_manager(world, "stop", names[number])
-            await eventually(lambda: agrees(world), "back, and true", seconds=15)
+            await eventually(lambda: agrees(world), "back, and true")
         assert set(await published(world)) >= set(names[20:])
         pid = running_agent.process.pid
         await eventually(lambda: open_files(pid) <= files, "no file is left open")
