@@ -54,7 +54,7 @@ def events(*acts: str) -> st.SearchStrategy[list[Event]]:
     return st.lists(one, max_size=20)
 
 
-ODD = ("hide all", "hide", "give up")
+ODD = ("hide", "give up")
 DELAYS = st.lists(st.floats(0, 2), min_size=1, max_size=12)
 
 
@@ -165,9 +165,8 @@ class Unsteady(Provider):
         return Answer(504) if is_given_up else answer
 
     def act(self, event: Event) -> None:
-        self.hidden = {"hide all": frozenset({"A", "TXT"}), "hide": frozenset({"A"})}.get(
-            event.act, frozenset()
-        )
+        # A list without the mark, too, is that of a person who has removed the name.
+        self.hidden = frozenset({"A"}) if event.act == "hide" else frozenset()
         self.until = asyncio.get_running_loop().time() + event.number * 10
 
 
