@@ -15,6 +15,7 @@ from koi_agent.core.contracts import (
     AlwaysOpen,
     Completable,
     Interruptible,
+    Lasting,
     Provider,
     ProviderSession,
     Replaceable,
@@ -151,6 +152,11 @@ class Feed:
                 await self._renewed.wait()
         except TimeoutError:
             return
+        except asyncio.CancelledError:
+            provider: object = self.provider
+            if isinstance(provider, Lasting):
+                provider.withdraw()
+            raise
 
     def _log_loss(self, reason: str) -> None:
         """Log a loss; the same reason again is logged at debug level."""

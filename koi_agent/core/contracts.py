@@ -121,6 +121,16 @@ class AlwaysOpen(Protocol):
     def is_always_open(self) -> bool: ...
 
 
+@runtime_checkable
+class Lasting(Protocol):
+    """A provider whose records outlive a session that is lost, because others may read them again.
+
+    If the agent ends before the next session, they are withdrawn by ``withdraw``.
+    """
+
+    def withdraw(self) -> None: ...
+
+
 async def _nothing(_config: Any) -> None:
     """Do nothing."""
 

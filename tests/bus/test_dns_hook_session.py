@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from koi_agent.announce.feed import Feed
 from koi_agent.bus.interfaces import Emits, Interface, Property, interface
 from koi_agent.capabilities.dns.hook.names import NO_NAMES
 from koi_agent.capabilities.dns.hook.settings import NO_SOCKET, HookSettings
-from koi_agent.capabilities.dns.providers import Hook
+from koi_agent.capabilities.dns.providers import Hook, StaticRecords
 from koi_agent.core.plan.full_names import Domains
 from koi_agent.host.resolver import RESOLVED
 from tests.bus.tables import playing
@@ -37,9 +37,9 @@ def resolved() -> Mapping[str, Interface]:
 
 
 @asynccontextmanager
-async def feeding(settings: HookSettings) -> AsyncIterator[Feed]:
-    """Feed the hook with one name, all of which is known."""
-    feed = Feed("hook", Hook(settings), lambda _: None)
+async def feeding(provider: Hook | StaticRecords) -> AsyncIterator[Feed]:
+    """Feed an outlet with one name, all of which is known."""
+    feed = Feed("dns", provider, lambda _: None)
     feed.want(WIKI.owner, (WIKI,))
     feed.complete()
     async with asyncio.TaskGroup() as group:
@@ -64,7 +64,7 @@ async def waits(feed: Feed, reason: str) -> None:
 
 
 async def test_other_settings_take_no_name_away(settings: HookSettings) -> None:
-    async with playing(settings.address, RESOLVED, resolved()), feeding(settings) as feed:
+    async with playing(settings.address, RESOLVED, resolved()), feeding(Hook(settings)) as feed:
         await written(settings, "wiki.internal")
         feed.renew(Hook(replace(settings, domains=OTHER)))
         for _ in range(100):  # the names are complete only later
@@ -76,10 +76,27 @@ async def test_other_settings_take_no_name_away(settings: HookSettings) -> None:
     assert settings.file.read_text() == NO_NAMES
 
 
+@pytest.mark.parametrize("kind", ["hook", "static"])
+async def test_names_go_with_an_agent_that_ends_at_once_after_a_loss(
+    settings: HookSettings, kind: str
+) -> None:
+    link = settings.file.with_name("link.rr")
+    link.symlink_to(settings.file)
+    static = StaticRecords(settings.address, settings.file, link)
+    async with AsyncExitStack() as played:
+        await played.enter_async_context(playing(settings.address, RESOLVED, resolved()))
+        async with feeding(Hook(settings) if kind == "hook" else static) as feed:
+            await written(settings, "wiki.internal")
+            await played.aclose()
+            await waits(feed, "systemd-resolved left the bus")
+            assert "wiki.internal" in settings.file.read_text()
+    assert "wiki.internal" not in settings.file.read_text()
+
+
 async def test_without_systemd_resolved_names_are_withdrawn_at_the_end(
     settings: HookSettings,
 ) -> None:
-    async with feeding(settings):
+    async with feeding(Hook(settings)):
         await asyncio.sleep(0.5)
         assert settings.file.read_text() == "of an earlier run"
     assert settings.file.read_text() == NO_NAMES
@@ -87,7 +104,7 @@ async def test_without_systemd_resolved_names_are_withdrawn_at_the_end(
 
 async def test_without_a_socket_the_status_names_it(settings: HookSettings) -> None:
     settings.socket.unlink()
-    async with playing(settings.address, RESOLVED, resolved()), feeding(settings) as feed:
+    async with playing(settings.address, RESOLVED, resolved()), feeding(Hook(settings)) as feed:
         await waits(feed, NO_SOCKET)
         settings.socket.touch()
         await written(settings, "wiki.internal")

@@ -27,5 +27,10 @@ class Withdrawal:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         is_lost = kind is not None and issubclass(kind, ProviderLost)
-        if not (is_lost or self.is_replaced or is_restarted(AGENT, self._address)):
+        if not (is_lost or self.is_replaced):
+            self.end()
+
+    def end(self) -> None:
+        """Withdraw all names, unless the agent starts again at once."""
+        if not is_restarted(AGENT, self._address):
             self._clear(self._file)

@@ -25,11 +25,16 @@ async def following(settings: HookSettings, report: Report) -> AsyncIterator[Pro
 
     Raises ``ProviderLost``.
     """
-    with Withdrawal(settings.file, clear, settings.address) as withdrawal:
+    with withdrawal(settings) as at_end:
         async with arrival(settings.address) as presence:
             await _arrival_of(settings.socket)
             file = HookFile(settings.file, HookNames(settings.domains, settings.ttl), report)
-            yield _Session(file, presence, settings.socket, withdrawal)
+            yield _Session(file, presence, settings.socket, at_end)
+
+
+def withdrawal(settings: HookSettings) -> Withdrawal:
+    """Return what withdraws the names at the end of the agent."""
+    return Withdrawal(settings.file, clear, settings.address)
 
 
 async def _arrival_of(socket: Path) -> None:

@@ -24,10 +24,15 @@ async def following(
 
     Raises ``ProviderLost``, also if ``link`` does not lead to ``file``.
     """
-    with Withdrawal(file, clear, address):
+    with withdrawal(address, file):
         async with arrival(address) as presence:
             _check(link, file)
             yield _Session(StaticFile(file, report), presence)
+
+
+def withdrawal(address: str, file: Path) -> Withdrawal:
+    """Return what withdraws the names at the end of the agent."""
+    return Withdrawal(file, clear, address)
 
 
 def _check(link: Path, file: Path) -> None:
