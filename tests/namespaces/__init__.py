@@ -82,6 +82,16 @@ def leader_of(script: Path, argument: str) -> int:
 
 # Programs in namespaces
 
+_spawned: set[subprocess.Popen[str]] = set()
+"""Those that have not ended."""
+
+
+def _reap() -> None:
+    """Forget the programs that have ended."""
+    for process in [*_spawned]:
+        if process.poll() is not None:
+            _spawned.discard(process)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Namespaces:
@@ -108,7 +118,10 @@ class Namespaces:
         """
         popen.setdefault("text", True)
         with _children_born_into(f"/proc/{self.leader}/ns/pid"):
-            return subprocess.Popen([*self._enter(), *argv], **popen)
+            process = subprocess.Popen([*self._enter(), *argv], **popen)
+        _reap()
+        _spawned.add(process)
+        return process
 
     def run(
         self, *argv: str | Path, check: bool = True, timeout: float = 60, **popen: Any
@@ -198,4 +211,8 @@ def kept(
         finally:
             assert process.stdin is not None
             process.stdin.close()
-            process.wait(timeout=KEEPER_TIMEOUT)
+            deadline = time.monotonic() + KEEPER_TIMEOUT
+            while process.poll() is None and time.monotonic() < deadline:
+                _reap()  # the namespaces end after all programs that a failed test has left
+                time.sleep(0.01)
+            process.wait(timeout=1)

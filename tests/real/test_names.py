@@ -74,15 +74,17 @@ async def test_no_instance_gets_the_name_that_avahi_took_after_a_conflict(
 ) -> None:
     settings(world, "[Runtime]\nBackends=systemd\n")
     with lan.peer.spawn("avahi-publish", "-a", "-R", "box.local", "192.0.2.2") as other:
-        await eventually(lambda: lan.peer.resolve("box.local"), "the peer has the name")
-        lan.box.start_avahi()
-        async with agent(world, tmp_path):
-            for port, name in ((8081, "box-2"), (8082, "wiki")):
-                world.unit(f"{name}.service", PLAIN.format(name=name, port=port))
-                await on_manager(world, "start", f"{name}.service")
-            await found(lan, {("box-2", 8081), ("wiki", 8082)})
-            shown = await announcements(world, "box-2")
-            assert shown["box-2.local"] == "refused"
-            assert (await announcements(world, "wiki"))["wiki.local"] == "announced"
-            assert lan.peer.resolve("box-2.local") == "192.0.2.1"
-        other.kill()
+        try:
+            await eventually(lambda: lan.peer.resolve("box.local"), "the peer has the name")
+            lan.box.start_avahi()
+            async with agent(world, tmp_path):
+                for port, name in ((8081, "box-2"), (8082, "wiki")):
+                    world.unit(f"{name}.service", PLAIN.format(name=name, port=port))
+                    await on_manager(world, "start", f"{name}.service")
+                await found(lan, {("box-2", 8081), ("wiki", 8082)})
+                shown = await announcements(world, "box-2")
+                assert shown["box-2.local"] == "refused"
+                assert (await announcements(world, "wiki"))["wiki.local"] == "announced"
+                assert lan.peer.resolve("box-2.local") == "192.0.2.1"
+        finally:
+            other.kill()
