@@ -155,7 +155,7 @@ class Feed:
         except asyncio.CancelledError:
             provider: object = self.provider
             if isinstance(provider, Lasting):
-                provider.withdraw()
+                await provider.withdraw()
             raise
 
     def _log_loss(self, reason: str) -> None:

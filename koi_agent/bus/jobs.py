@@ -9,7 +9,6 @@ from koi_agent.core.text import printable
 
 log = logging.getLogger(__name__)
 
-AGENT: Final = "koi-runtime.service"
 PATIENCE: Final = 2.0
 """Seconds for the bus, and for the answer of the service manager."""
 _MANAGER: Final = (

@@ -128,7 +128,7 @@ class Lasting(Protocol):
     If the agent ends before the next session, they are withdrawn by ``withdraw``.
     """
 
-    def withdraw(self) -> None: ...
+    async def withdraw(self) -> None: ...
 
 
 async def _nothing(_config: Any) -> None:

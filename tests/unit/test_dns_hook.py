@@ -11,8 +11,9 @@ import dns.rdata
 import dns.rdatatype
 import pytest
 
-from koi_agent.capabilities.dns.hook.file import HookFile, clear
+from koi_agent.capabilities.dns.hook.file import HOOK
 from koi_agent.capabilities.dns.hook.names import MOST_DOMAINS_TEXT, NO_NAMES, HookNames
+from koi_agent.capabilities.dns.names_file import NamesFile, clear
 from koi_agent.capabilities.dns.records import Name
 from koi_agent.core.errors import ProviderLost
 from koi_agent.core.instance import RecordState, RecordStatus
@@ -144,7 +145,7 @@ async def test_names_are_written_once_complete_and_then_at_once(tmp_path: Path) 
     path = tmp_path / "hook.json"
     path.write_text("of an earlier run")
     reported: dict[Key, Sequence[RecordStatus]] = {}
-    file = HookFile(path, names(), reported.__setitem__)
+    file = NamesFile(path, HOOK, names(), reported.__setitem__)
     async with asyncio.TaskGroup() as group:
         running = group.create_task(file.run())
         await file.put(key("a"), [WIKI])
@@ -160,7 +161,7 @@ async def test_names_are_written_once_complete_and_then_at_once(tmp_path: Path) 
         await asyncio.sleep(0.001)
         assert Records(path.read_bytes()).find("shop.home.example")
         running.cancel()
-    clear(path)
+    clear(path, HOOK)
     assert path.read_text() == NO_NAMES
 
 
@@ -168,7 +169,7 @@ async def test_writing_takes_a_small_part_of_the_time(tmp_path: Path) -> None:
     path = tmp_path / "hook.json"
     many = names(*(named(f"n{one}", f"n{one}.internal", "192.0.2.1") for one in range(3000)))
     cost = best(lambda: replace_file(path, many.text()))
-    file, seen = HookFile(path, many, lambda *_: None), {0}
+    file, seen = NamesFile(path, HOOK, many, lambda *_: None), {0}
     file.complete()
     async with asyncio.TaskGroup() as group:
         running = group.create_task(file.run())
@@ -183,7 +184,7 @@ async def test_writing_takes_a_small_part_of_the_time(tmp_path: Path) -> None:
 
 
 async def test_a_file_that_cannot_be_written_is_lost_and_named(tmp_path: Path) -> None:
-    file = HookFile(tmp_path / "none/hook.json", names(), lambda *_: None)
+    file = NamesFile(tmp_path / "none/hook.json", HOOK, names(), lambda *_: None)
     file.complete()
     with pytest.raises(ProviderLost, match=r"none/hook\.json: No such file"):
         await file.run()
@@ -193,17 +194,17 @@ def test_only_a_file_with_names_is_emptied(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "hook.json"
-    clear(path)
+    clear(path, HOOK)
     assert not path.exists()
     path.write_text(names(WIKI).text())
-    clear(path)
+    clear(path, HOOK)
     assert path.read_bytes() == EMPTY
     before = path.stat().st_ino
-    clear(path)
+    clear(path, HOOK)
     assert path.stat().st_ino == before
     path.unlink()
     path.mkdir()
-    clear(path)
+    clear(path, HOOK)
     assert "DNS names can't be withdrawn" in caplog.text
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from koi_agent.capabilities.dns.names_file import NamesFile, clear
 from koi_agent.capabilities.dns.records import Name
-from koi_agent.capabilities.dns.static.file import PERIOD, StaticFile, clear
+from koi_agent.capabilities.dns.static.file import PERIOD, STATIC
 from koi_agent.capabilities.dns.static.items import Items
 from koi_agent.core.errors import ProviderLost
 from koi_agent.core.instance import RecordState, RecordStatus
@@ -93,7 +94,7 @@ async def test_names_are_written_together_and_reported_then(tmp_path: Path) -> N
     path = tmp_path / "static.rr"
     path.write_text("of an earlier run")
     reported: dict[Key, Sequence[RecordStatus]] = {}
-    file = StaticFile(path, reported.__setitem__)
+    file = NamesFile(path, STATIC, Items(), reported.__setitem__)
     async with asyncio.TaskGroup() as group:
         running = group.create_task(file.run())
         await file.put(key("a"), [WIKI])
@@ -112,7 +113,7 @@ async def test_names_are_written_together_and_reported_then(tmp_path: Path) -> N
         await asyncio.sleep(PERIOD)
         assert names(path) == {"shop.internal"}
         running.cancel()
-    clear(path)
+    clear(path, STATIC)
     assert names(path) == set()
 
 
@@ -124,7 +125,7 @@ def names(path: Path) -> set[str]:
 async def test_without_names_the_file_of_an_earlier_run_is_emptied(tmp_path: Path) -> None:
     path = tmp_path / "static.rr"
     path.write_text("of an earlier run")
-    file = StaticFile(path, lambda *_: None)
+    file = NamesFile(path, STATIC, Items(), lambda *_: None)
     file.complete()
     async with asyncio.TaskGroup() as group:
         running = group.create_task(file.run())
@@ -135,7 +136,7 @@ async def test_without_names_the_file_of_an_earlier_run_is_emptied(tmp_path: Pat
 
 @in_virtual_time
 async def test_a_file_that_cannot_be_written_is_lost_and_named(tmp_path: Path) -> None:
-    file = StaticFile(tmp_path / "none/static.rr", lambda *_: None)
+    file = NamesFile(tmp_path / "none/static.rr", STATIC, Items(), lambda *_: None)
     file.complete()
     with pytest.raises(ProviderLost, match=r"none/static\.rr: No such file"):
         await file.run()
@@ -144,10 +145,10 @@ async def test_a_file_that_cannot_be_written_is_lost_and_named(tmp_path: Path) -
 def test_a_file_that_cannot_be_emptied_is_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    clear(tmp_path / "none")
+    clear(tmp_path / "none", STATIC)
     assert caplog.text == ""
     (tmp_path / "static.rr").mkdir()
-    clear(tmp_path / "static.rr")
+    clear(tmp_path / "static.rr", STATIC)
     assert "DNS names can't be withdrawn" in caplog.text
 
 

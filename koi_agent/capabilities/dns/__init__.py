@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from koi_agent.bus.address import address
 from koi_agent.capabilities.dns.hook.settings import HookSettings
+from koi_agent.capabilities.dns.names_file import clear
 from koi_agent.capabilities.dns.providers import (
     Hook,
     HostsDirectory,
@@ -86,13 +87,13 @@ async def _recover(config: Config) -> None:
         return
     outlets = _outlets((), config)
     if "static" not in outlets and STATIC_FILE.exists():
-        from koi_agent.capabilities.dns.static.file import clear  # noqa: PLC0415 - rarely needed
+        from koi_agent.capabilities.dns.static.file import STATIC  # noqa: PLC0415 - rarely needed
 
-        clear(STATIC_FILE)
+        clear(STATIC_FILE, STATIC)
     if "hook" not in outlets and HOOK_FILE.exists():
-        from koi_agent.capabilities.dns.hook import file  # noqa: PLC0415 - rarely needed
+        from koi_agent.capabilities.dns.hook.file import HOOK  # noqa: PLC0415 - rarely needed
 
-        file.clear(HOOK_FILE)
+        clear(HOOK_FILE, HOOK)
 
 
 def _hook(config: Config) -> Hook:

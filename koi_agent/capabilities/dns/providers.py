@@ -176,11 +176,11 @@ class StaticRecords:
         async with following(self.address, self.file, self.link, report) as session:
             yield session
 
-    def withdraw(self) -> None:
+    async def withdraw(self) -> None:
         """Remove the names that were left when systemd-resolved was lost."""
         from koi_agent.capabilities.dns.static.session import withdrawal  # noqa: PLC0415 - as above
 
-        withdrawal(self.address, self.file).end()
+        await withdrawal(self.address, self.file).end()
 
 
 @frozen()
@@ -211,8 +211,8 @@ class Hook:
         async with following(self.settings, report) as session:
             yield session
 
-    def withdraw(self) -> None:
+    async def withdraw(self) -> None:
         """Remove the names that were left when systemd-resolved or the socket was lost."""
         from koi_agent.capabilities.dns.hook.session import withdrawal  # noqa: PLC0415 - as above
 
-        withdrawal(self.settings).end()
+        await withdrawal(self.settings).end()

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Never
 
 from koi_agent.bus.presence import Presence
-from koi_agent.capabilities.dns.hook.file import HookFile, clear
+from koi_agent.capabilities.dns.hook.file import HOOK
 from koi_agent.capabilities.dns.hook.names import HookNames
 from koi_agent.capabilities.dns.hook.settings import NO_SOCKET, HookSettings
+from koi_agent.capabilities.dns.names_file import NamesFile
 from koi_agent.capabilities.dns.records import Name
 from koi_agent.capabilities.dns.resolved import arrival, departure
 from koi_agent.capabilities.dns.withdrawal import Withdrawal
@@ -25,16 +26,16 @@ async def following(settings: HookSettings, report: Report) -> AsyncIterator[Pro
 
     Raises ``ProviderLost``.
     """
-    with withdrawal(settings) as at_end:
-        async with arrival(settings.address) as presence:
-            await _arrival_of(settings.socket)
-            file = HookFile(settings.file, HookNames(settings.domains, settings.ttl), report)
-            yield _Session(file, presence, settings.socket, at_end)
+    async with withdrawal(settings) as at_end, arrival(settings.address) as presence:
+        await _arrival_of(settings.socket)
+        names = HookNames(settings.domains, settings.ttl)
+        file = NamesFile(settings.file, HOOK, names, report)
+        yield _Session(file, presence, settings.socket, at_end)
 
 
 def withdrawal(settings: HookSettings) -> Withdrawal:
     """Return what withdraws the names at the end of the agent."""
-    return Withdrawal(settings.file, clear, settings.address)
+    return Withdrawal(settings.file, HOOK, settings.address)
 
 
 async def _arrival_of(socket: Path) -> None:
@@ -54,7 +55,7 @@ class _Session:
     """A session that ends with systemd-resolved, and with the socket of the hook."""
 
     def __init__(
-        self, file: HookFile, presence: Presence, socket: Path, withdrawal: Withdrawal
+        self, file: NamesFile, presence: Presence, socket: Path, withdrawal: Withdrawal
     ) -> None:
         self._file = file
         self._presence = presence

@@ -17,6 +17,8 @@ from koi_agent.core.key import Key
 A: Final = 1
 PTR: Final = 12
 AAAA: Final = 28
+NO_NAMES: Final = "[]\n"
+"""A file without records. systemd-resolved complains about one that is not there."""
 
 
 class Items:
@@ -58,7 +60,7 @@ class Items:
 
 def _array(items: Iterable[str]) -> str:
     lines = ",\n".join(items)
-    return f"[\n{lines}\n]\n" if lines else "[]\n"
+    return f"[\n{lines}\n]\n" if lines else NO_NAMES
 
 
 def _address(name: str, text: str) -> str:

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Never
 
 from koi_agent.bus.presence import Presence
+from koi_agent.capabilities.dns.names_file import NamesFile
 from koi_agent.capabilities.dns.records import Name
 from koi_agent.capabilities.dns.resolved import arrival, departure
-from koi_agent.capabilities.dns.static.file import StaticFile, clear
+from koi_agent.capabilities.dns.static.file import STATIC
+from koi_agent.capabilities.dns.static.items import Items
 from koi_agent.capabilities.dns.withdrawal import Withdrawal
 from koi_agent.core.contracts import ProviderSession, Report
 from koi_agent.core.errors import ProviderLost, ungrouped
@@ -24,15 +26,14 @@ async def following(
 
     Raises ``ProviderLost``, also if ``link`` does not lead to ``file``.
     """
-    with withdrawal(address, file):
-        async with arrival(address) as presence:
-            _check(link, file)
-            yield _Session(StaticFile(file, report), presence)
+    async with withdrawal(address, file), arrival(address) as presence:
+        _check(link, file)
+        yield _Session(NamesFile(file, STATIC, Items(), report), presence)
 
 
 def withdrawal(address: str, file: Path) -> Withdrawal:
     """Return what withdraws the names at the end of the agent."""
-    return Withdrawal(file, clear, address)
+    return Withdrawal(file, STATIC, address)
 
 
 def _check(link: Path, file: Path) -> None:
@@ -44,7 +45,7 @@ def _check(link: Path, file: Path) -> None:
 class _Session:
     """A session that ends with systemd-resolved."""
 
-    def __init__(self, file: StaticFile, presence: Presence) -> None:
+    def __init__(self, file: NamesFile, presence: Presence) -> None:
         self._file = file
         self._presence = presence
 

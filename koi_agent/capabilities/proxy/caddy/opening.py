@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from koi_agent.bus.address import address as bus_address
-from koi_agent.bus.jobs import AGENT, is_restarted
+from koi_agent.bus.end import ends_for_good
 from koi_agent.capabilities.proxy.caddy.admin_api import AdminAPI, admin_api
 from koi_agent.capabilities.proxy.caddy.objects import Names
 from koi_agent.capabilities.proxy.caddy.session import CaddySession
@@ -47,7 +47,7 @@ async def serving(
             is_lost = True
             raise
         finally:
-            if not (is_lost or is_restarted(AGENT, bus_address(scope))):
+            if not is_lost and await ends_for_good(bus_address(scope)):
                 await session.close()
 
 
