@@ -167,9 +167,9 @@ async def _elements(incoming: Incoming, longest: int) -> AsyncIterator[object]:
 
 def _encoded(document: object) -> bytes:
     try:
-        return json.dumps(document).encode("ascii")
-    except RecursionError as error:
-        raise Refused("an endpoint of the provider is nested too deep to be returned") from error
+        return json.dumps(document, allow_nan=False).encode("ascii")
+    except (RecursionError, ValueError) as error:  # nested too deep, or NaN
+        raise Refused("an endpoint of the provider can't be returned to it") from error
 
 
 def _wait(text: str) -> float:
