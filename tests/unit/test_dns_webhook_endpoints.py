@@ -154,5 +154,12 @@ async def test_an_endpoint_that_is_too_deep_to_be_returned_is_refused() -> None:
     for _ in range(100_000):
         deep = [deep]
     async with client("http://127.0.0.1:1") as made:
-        with pytest.raises(Refused, match="too deep"):
+        with pytest.raises(Refused, match="can't be returned"):
             await Webhook(made, "http://127.0.0.1:1").apply({"create": deep})
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+async def test_a_number_that_json_does_not_have_is_refused(number: float) -> None:
+    async with client("http://127.0.0.1:1") as made:
+        with pytest.raises(Refused, match="can't be returned"):
+            await Webhook(made, "http://127.0.0.1:1").apply({"create": [{"recordTTL": number}]})
