@@ -10,6 +10,7 @@ from typing import Any, Final
 import pytest
 
 from koi_agent.capabilities.proxy.caddy.objects import Names
+from koi_agent.capabilities.proxy.caddy.session import PERIOD
 from koi_agent.capabilities.proxy.providers import Caddy
 from koi_agent.capabilities.proxy.records import Route
 from koi_agent.config.proxy import AdminAddress
@@ -273,3 +274,18 @@ async def test_routes_of_a_killed_agent_go_once_all_are_known(tmp_path: Path) ->
             assert caddy.root == killed
             complete(opened)
             await eventually(lambda: servers(caddy) == {"srv0"}, "the old route is gone")
+
+
+async def test_a_route_that_changes_all_the_time_makes_few_changes(tmp_path: Path) -> None:
+    caddy, reported = FakeCaddy(FILE), Reported()
+    async with served(caddy, tmp_path / "s") as server, session(server, reported) as opened:
+        complete(opened)
+        await put(opened, route())
+        await reports(reported, RecordState.ANNOUNCED)
+        before, loop = caddy.writes, asyncio.get_running_loop()
+        began = loop.time()
+        for number in range(40):
+            await put(opened, route(to=9000 + number))
+            await asyncio.sleep(PERIOD / 20)
+        assert caddy.writes - before <= (loop.time() - began) / PERIOD + 1
+        await reports(reported, RecordState.ANNOUNCED)

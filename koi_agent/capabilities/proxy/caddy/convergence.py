@@ -21,11 +21,13 @@ class Result:
 
     ``held`` has the reason why a port can't be served. ``failed`` has the reason of Caddy.
     ``is_old`` is True if nothing was sent, because nothing has changed since it failed.
+    ``has_changed`` is True if Caddy got a change.
     """
 
     held: Mapping[int, str]
     failed: Mapping[int, str]
     is_old: bool = False
+    has_changed: bool = False
 
 
 class Convergence:
@@ -42,9 +44,9 @@ class Convergence:
 
         What has failed is sent ``again``, or when Caddy has another configuration.
         """
-        found = await self._api.read(self._names)
+        first = found = await self._api.read(self._names)
         if self._stuck and not again and self._stuck[:2] == (found.digest, wanted):
-            return replace(self._stuck[2], is_old=True)
+            return replace(self._stuck[2], is_old=True, has_changed=False)
         failed: dict[int, str] = {}
         for _ in range(MOST_STEPS):
             if not await self._step(found, wanted, failed):
@@ -52,7 +54,8 @@ class Convergence:
             found = await self._api.read(self._names)
         else:
             failed[EVERYTHING] = "others change the same objects of its configuration"
-        result = Result(held=self._held(found, wanted), failed=failed)
+        has_changed = found.digest != first.digest
+        result = Result(held=self._held(found, wanted), failed=failed, has_changed=has_changed)
         self._stuck = (found.digest, wanted, result) if failed else None
         return result
 

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 NAME: Final = "caddy"
 GATHER: Final = 0.2
 """Seconds from a change to the requests: later changes are sent with it."""
+PERIOD: Final = 2.0
+"""Seconds between two changes of Caddy's configuration: each one may cut connections of others."""
 CALM: Final = 1.0
 """Seconds between two looks that follow changes of Caddy's configuration."""
 FIRST_RETRY, LONGEST_RETRY = 1.0, 60.0
@@ -126,6 +128,8 @@ class CaddySession:
                 retries, retry_at = pauses(FIRST_RETRY, LONGEST_RETRY), None
             elif not result.is_old:
                 retry_at = asyncio.get_running_loop().time() + next(retries)
+            if result.has_changed:
+                await asyncio.sleep(PERIOD)
 
     async def _is_due(self, retry_at: float | None) -> bool:
         """Wait for a change; return True if what failed is to be sent again before one."""
