@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from koi_agent.capabilities.dns.webhook.api import Refused, Webhook
+from koi_agent.capabilities.dns.webhook.listing import MOST_CHARACTERS, Listing
 from koi_agent.core.instance import RecordState
 from koi_agent.host.http_client import client
 from tests.unit.dns_zones import complete
@@ -163,3 +164,17 @@ async def test_a_number_that_json_does_not_have_is_refused(number: float) -> Non
     async with client("http://127.0.0.1:1") as made:
         with pytest.raises(Refused, match="can't be returned"):
             await Webhook(made, "http://127.0.0.1:1").apply({"create": [{"recordTTL": number}]})
+
+
+def test_endpoints_are_kept_within_a_bound() -> None:
+    listing = Listing(lambda name: name.endswith(".internal"), "0" * 16)
+    long = "x" * 60_000
+    count = MOST_CHARACTERS // len(long) + 10
+    for number in range(count):
+        made = endpoint(f"n{number}.internal", "A", "192.0.2.1", providerSpecific=[long])
+        listing.add(made)
+        listing.add({**made, "dnsName": f"n{number}.other"})  # concerns no name of the agent
+    foreign = [listing.at(f"n{number}.internal").is_foreign for number in range(count)]
+    assert foreign == sorted(foreign)
+    assert foreign[0] is False
+    assert foreign[-1] is True

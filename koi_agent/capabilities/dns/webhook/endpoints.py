@@ -26,12 +26,13 @@ class Data(NamedTuple):
 class Endpoint(NamedTuple):
     """An endpoint that can be read. ``data`` has one item for each target of ``raw``.
 
-    ``raw`` is as the provider sent it.
+    ``raw`` is as the provider sent it, of ``size`` characters as JSON.
     """
 
     type: str
     data: tuple[Data, ...]
     raw: Json
+    size: int
 
 
 def name_of(element: object) -> str:
@@ -54,10 +55,12 @@ def read(element: object) -> Endpoint:
         raise BadInput("a record of another type")
     if not isinstance(targets, list) or not all(isinstance(one, str) for one in targets):
         raise BadInput("an endpoint without targets")
-    if not targets or _size(element) > LARGEST:
+    size = _size(element)
+    if not targets or size > LARGEST:
         raise BadInput("an endpoint without targets, or a very long one")
     kind = kind.upper()
-    return Endpoint(kind, tuple(Data(kind, _same_target(kind, one)) for one in targets), element)
+    data = tuple(Data(kind, _same_target(kind, one)) for one in targets)
+    return Endpoint(kind, data, element, size)
 
 
 def _size(element: Json) -> int:

@@ -17,6 +17,8 @@ from koi_agent.core.errors import BadInput
 
 MOST_ENDPOINTS: Final = 64
 """Endpoints that are kept of one name."""
+MOST_CHARACTERS: Final = 16 * 2**20
+"""Characters of all endpoints that are kept; names with further ones count as foreign."""
 MOST_UNKNOWN: Final = 10_000
 """Names with our mark, and unknown to this agent, that are kept."""
 _MARK_LABEL: Final = "_koi."
@@ -62,6 +64,7 @@ class Listing:
         self._concerns = concerns
         self._own = mark_text(mark)
         self._found: dict[str, Found] = {}
+        self._room = MOST_CHARACTERS
 
     def add(self, element: object) -> None:
         """Add an endpoint of the provider, whatever it is."""
@@ -79,10 +82,19 @@ class Listing:
         """Return what was found at a name."""
         return self._found.get(name, NOTHING)
 
+    def _read(self, name: str, element: object) -> Endpoint:
+        """Read an endpoint; raise ``BadInput``, also for one that there is no room for."""
+        endpoint = read(element)
+        if self._concerns(name):
+            if endpoint.size > self._room:
+                raise BadInput("the endpoints at names of the agent are too long together")
+            self._room -= endpoint.size
+        return endpoint
+
     def _add_address(self, name: str, element: object) -> None:
         found = self.at(name)
         try:
-            endpoint = read(element)
+            endpoint = self._read(name, element)
         except BadInput:
             self._found[name] = found._replace(is_foreign=True)
             return
@@ -94,7 +106,7 @@ class Listing:
     def _add_mark(self, name: str, element: object) -> None:
         found = self.at(name)
         try:
-            endpoint = read(element)
+            endpoint = self._read(name, element)
         except BadInput:
             endpoint = None
         texts = [data.text for data in endpoint.data] if endpoint else []
