@@ -1,17 +1,18 @@
 """The doctor's check of the outlets of DNS names."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from koi_agent.bus.interfaces import Emits, Interface, Property, interface
+from koi_agent.bus.interfaces import Emits, Property, interface
 from koi_agent.cli.async_client import bus as client
 from koi_agent.cli.doctor.findings import DRIVER, Bus, Case, Finding, Host, Verdict
 from koi_agent.cli.doctor.hook import JOURNAL, RETRY, hook
 from koi_agent.host.resolver import RESOLVED
 from tests.bus.doctor_setup import Setup, systemd
+from tests.bus.host_names import resolved
 from tests.bus.tables import playing
 from tests.ports import free_port
 from tests.unit.webhook_provider import Answer, Provider, served
@@ -46,10 +47,6 @@ def configure(setup: Setup, text: str) -> None:
     file = setup.folder / ".config/koi-runtime/koi-runtime.conf"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text)
-
-
-def resolved() -> Mapping[str, Interface]:
-    return {"/": interface(f"{RESOLVED}.Manager", Property("A", "s", Emits.FALSE, lambda _: ""))}
 
 
 async def static(setup: Setup) -> tuple[str, str, str]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -10,19 +10,17 @@ from typing import Any
 
 import pytest
 
-from koi_agent.bus.interfaces import Emits, Interface, Method, Property, interface
+from koi_agent.bus.interfaces import Method, interface
 from koi_agent.capabilities.dns.hook.names import NO_NAMES
 from koi_agent.capabilities.dns.hook.settings import NO_SOCKET, HookSettings
 from koi_agent.capabilities.dns.providers import Hook
-from koi_agent.capabilities.dns.records import Name
-from koi_agent.core.contracts import ProviderSession
-from koi_agent.core.errors import ProviderLost, ungrouped
+from koi_agent.core.errors import ProviderLost
 from koi_agent.host.resolver import RESOLVED
+from tests.bus.host_names import WIKI, resolved, running, written
 from tests.bus.tables import playing
-from tests.unit.dns_zones import DOMAINS, complete, key, named
+from tests.unit.dns_zones import DOMAINS, key
 from tests.world.bus import PrivateBus
 
-WIKI = named("a", "wiki.internal", "192.0.2.1")
 SYSTEMD = "org.freedesktop.systemd1"
 
 
@@ -47,37 +45,15 @@ def listen(settings: HookSettings) -> None:
         listener.bind(str(settings.socket))
 
 
-def resolved() -> Mapping[str, Interface]:
-    return {"/": interface(f"{RESOLVED}.Manager", Property("A", "s", Emits.FALSE, lambda _: ""))}
-
-
-@asynccontextmanager
-async def running(hook: Hook) -> AsyncIterator[ProviderSession[Name]]:
-    """Run a session as a feed does; the error that ends it is raised by the block."""
-    async with hook.session(lambda *_: None) as session:
-        complete(session)
-        with ungrouped(ProviderLost):
-            async with asyncio.TaskGroup() as group:
-                task = group.create_task(session.run())
-                yield session
-                task.cancel()
-
-
 def content(hook: Hook) -> str:
     return hook.settings.file.read_text()
-
-
-async def written(hook: Hook) -> None:
-    async with asyncio.timeout(30):
-        while "wiki.internal" not in content(hook):  # noqa: ASYNC110 - nothing reports a write
-            await asyncio.sleep(0.05)
 
 
 async def put(hook: Hook) -> None:
     """Write a name, and wait for the end of the session."""
     async with running(hook) as session:
         await session.put(key("a"), [WIKI])
-        await written(hook)
+        await written(hook.settings.file)
 
 
 async def test_names_are_withdrawn_at_the_end(hook: Hook) -> None:
@@ -144,7 +120,7 @@ async def until_lost(hook: Hook, lose: Any) -> None:
     """Run a session, lose what it follows, and wait for its end."""
     async with running(hook) as session:
         await session.put(key("a"), [WIKI])
-        await written(hook)
+        await written(hook.settings.file)
         await lose()
         await asyncio.sleep(60)
 

@@ -1,7 +1,7 @@
 """The outlet of the hook keeps its names for what follows: a reload, a return, another agent."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -9,17 +9,16 @@ from pathlib import Path
 import pytest
 
 from koi_agent.announce.feed import Feed
-from koi_agent.bus.interfaces import Emits, Interface, Property, interface
 from koi_agent.capabilities.dns.hook.names import NO_NAMES
 from koi_agent.capabilities.dns.hook.settings import NO_SOCKET, HookSettings
 from koi_agent.capabilities.dns.providers import Hook, StaticRecords
 from koi_agent.core.plan.full_names import Domains
 from koi_agent.host.resolver import RESOLVED
+from tests.bus.host_names import WIKI, resolved
 from tests.bus.tables import playing
-from tests.unit.dns_zones import DOMAINS, named
+from tests.unit.dns_zones import DOMAINS
 from tests.world.bus import PrivateBus
 
-WIKI = named("a", "wiki.internal", "192.0.2.1")
 OTHER = Domains(main="internal", extra=("lab.example",))
 
 
@@ -30,10 +29,6 @@ def settings(bus: PrivateBus, tmp_path: Path) -> HookSettings:
     file.write_text("of an earlier run")
     socket.touch()
     return HookSettings(address=bus.address, file=file, socket=socket, domains=DOMAINS, ttl=30)
-
-
-def resolved() -> Mapping[str, Interface]:
-    return {"/": interface(f"{RESOLVED}.Manager", Property("A", "s", Emits.FALSE, lambda _: ""))}
 
 
 @asynccontextmanager

@@ -2,23 +2,18 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
-from koi_agent.bus.interfaces import Emits, Interface, Property, interface
 from koi_agent.capabilities.dns.providers import StaticRecords
-from koi_agent.capabilities.dns.records import Name
-from koi_agent.core.contracts import ProviderSession
-from koi_agent.core.errors import ProviderLost, ungrouped
+from koi_agent.core.errors import ProviderLost
 from koi_agent.host.resolver import RESOLVED
+from tests.bus.host_names import WIKI, resolved, running, written
 from tests.bus.tables import playing
-from tests.unit.dns_zones import complete, key, named
+from tests.unit.dns_zones import key
 from tests.world.bus import PrivateBus
-
-WIKI = named("a", "wiki.internal", "192.0.2.1")
 
 
 @pytest.fixture
@@ -29,37 +24,15 @@ def records(bus: PrivateBus, tmp_path: Path) -> StaticRecords:
     return StaticRecords(bus.address, file, link)
 
 
-def resolved() -> Mapping[str, Interface]:
-    return {"/": interface(f"{RESOLVED}.Manager", Property("A", "s", Emits.FALSE, lambda _: ""))}
-
-
-@asynccontextmanager
-async def running(records: StaticRecords) -> AsyncIterator[ProviderSession[Name]]:
-    """Run a session as a feed does; the error that ends it is raised by the block."""
-    async with records.session(lambda *_: None) as session:
-        complete(session)
-        with ungrouped(ProviderLost):
-            async with asyncio.TaskGroup() as group:
-                task = group.create_task(session.run())
-                yield session
-                task.cancel()
-
-
 def content(records: StaticRecords) -> str:
     return records.file.read_text()
-
-
-async def written(records: StaticRecords) -> None:
-    async with asyncio.timeout(30):
-        while "wiki.internal" not in content(records):  # noqa: ASYNC110 - nothing reports a write
-            await asyncio.sleep(0.05)
 
 
 async def test_names_are_withdrawn_at_the_end(records: StaticRecords) -> None:
     async with playing(records.address, RESOLVED, resolved()):
         async with running(records) as session:
             await session.put(key("a"), [WIKI])
-            await written(records)
+            await written(records.file)
         assert json.loads(content(records)) == []
 
 
@@ -75,7 +48,7 @@ async def until_lost(records: StaticRecords, played: AsyncExitStack) -> None:
     """Run a session, end systemd-resolved, and wait for the end of the session."""
     async with running(records) as session:
         await session.put(key("a"), [WIKI])
-        await written(records)
+        await written(records.file)
         await played.aclose()
         await asyncio.sleep(60)
 
