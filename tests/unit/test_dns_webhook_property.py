@@ -249,7 +249,7 @@ def ends_well(happening: list[Event], delays: list[float], provider: Provider) -
         run(happen(provider, happening, delays, Path(folder)))
 
 
-@settings(max_examples=120, derandomize=True)
+@settings(max_examples=120)
 @given(events("kill"), DELAYS, st.sampled_from((400, 500)))
 def test_agents_that_are_killed_leave_what_is_wanted_and_what_is_foreign(
     happening: list[Event], delays: list[float], exists: int
@@ -259,7 +259,7 @@ def test_agents_that_are_killed_leave_what_is_wanted_and_what_is_foreign(
     ends_well(happening, delays, provider)
 
 
-@settings(max_examples=60, derandomize=True)
+@settings(max_examples=60)
 @given(events("lose"), DELAYS)
 def test_marks_that_are_lost_with_their_names_come_back(
     happening: list[Event], delays: list[float]
@@ -267,7 +267,7 @@ def test_marks_that_are_lost_with_their_names_come_back(
     ends_well(happening, delays, Provider())
 
 
-@settings(max_examples=60, derandomize=True)
+@settings(max_examples=60)
 @given(events("kill"), DELAYS)
 def test_a_provider_without_marks_has_the_same_in_the_end(
     happening: list[Event], delays: list[float]
@@ -278,7 +278,7 @@ def test_a_provider_without_marks_has_the_same_in_the_end(
 
 
 @pytest.mark.parametrize("merges", [True, False])
-@settings(max_examples=60, derandomize=True)
+@settings(max_examples=60)
 @given(happening=events("kill", *ODD), delays=DELAYS)
 def test_lists_that_lack_records_and_proxies_that_give_up_change_nothing_in_the_end(
     *, merges: bool, happening: list[Event], delays: list[float]
