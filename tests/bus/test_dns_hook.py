@@ -92,9 +92,11 @@ async def restarting(bus: PrivateBus) -> AsyncIterator[None]:
     async with asyncio.TaskGroup() as group:
         group.create_task(asyncio.to_thread(lambda: asyncio.run(serve(asyncio.Event(), stop))))
         await ready.wait()
-        yield
-        ((other, stopped),) = stop
-        other.call_soon_threadsafe(stopped.set)
+        try:
+            yield
+        finally:
+            ((other, stopped),) = stop
+            other.call_soon_threadsafe(stopped.set)
 
 
 async def test_a_systemd_resolved_that_goes_takes_no_name_away(hook: Hook) -> None:

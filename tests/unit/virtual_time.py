@@ -1,7 +1,8 @@
 """Virtual time: when all tasks wait, the clock of the event loop jumps to the next timeout.
 
 Sockets work if both ends are in this process: what one end has sent is ready for the other. Time
-must not depend on another process or thread.
+must not depend on another process or thread; a thread is waited for only if nothing else has a
+timeout.
 """
 
 import asyncio
@@ -14,6 +15,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+_THREAD = 20.0
+"""How long a thread may take, in seconds of the real clock."""
+
+
 class Jump(selectors.SelectSelector):
     """A selector that adds its timeout to ``now`` instead of waiting."""
 
@@ -22,7 +27,7 @@ class Jump(selectors.SelectSelector):
         self.now = 1000.0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        ready = super().select(0)
+        ready = super().select(_THREAD if timeout is None else 0)
         if not ready:
             assert timeout is not None, "all tasks wait, and there is no timeout"
             self.now += timeout

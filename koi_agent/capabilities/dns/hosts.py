@@ -14,13 +14,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, Never
 
-from koi_agent.capabilities.dns.marks import own_mark
+from koi_agent.bus.address import address as bus_address
+from koi_agent.bus.end import ends_for_good
 from koi_agent.capabilities.dns.records import Name
 from koi_agent.core.contracts import Report
 from koi_agent.core.errors import ProviderLost, ProviderRefused
 from koi_agent.core.instance import RecordState, RecordStatus
 from koi_agent.core.key import Key
 from koi_agent.core.text import printable
+from koi_agent.host.agent_mark import own_mark
 from koi_agent.host.files import replace
 
 log = logging.getLogger(__name__)
@@ -30,13 +32,17 @@ NAME: Final = "hosts"
 
 @asynccontextmanager
 async def writing(scope: str, path: str, report: Report) -> AsyncIterator["HostsSession"]:
-    """Write files until the context is left, and then remove them; raise ``ProviderLost``."""
+    """Write files until the context is left; raise ``ProviderLost``.
+
+    The files are then removed, unless the agent starts again at once.
+    """
     session = HostsSession(Path(path), own_mark(scope), report)
     session.check()
     try:
         yield session
     finally:
-        session.remove_all()
+        if await ends_for_good(bus_address(scope)):
+            session.remove_all()
 
 
 class HostsSession:

@@ -13,6 +13,8 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import Final, Never
 
+from koi_agent.bus.address import address as bus_address
+from koi_agent.bus.end import ends_for_good
 from koi_agent.capabilities.proxy.records import Route
 from koi_agent.capabilities.proxy.sites import sites
 from koi_agent.capabilities.proxy.traefik import document
@@ -21,7 +23,7 @@ from koi_agent.core.errors import ProviderLost
 from koi_agent.core.instance import RecordState, RecordStatus
 from koi_agent.core.key import Key
 from koi_agent.core.text import printable
-from koi_agent.host.agent_mark import MACHINE_ID, agent_mark
+from koi_agent.host.agent_mark import own_mark
 from koi_agent.host.files import replace
 
 log = logging.getLogger(__name__)
@@ -34,21 +36,21 @@ PERIOD: Final = 0.5
 
 @asynccontextmanager
 async def writing(scope: str, path: str, report: Report) -> AsyncIterator["TraefikFile"]:
-    """Write the file until the context is left, and then empty it; raise ``ProviderLost``."""
-    try:
-        mark = agent_mark(scope)
-    except (OSError, ValueError) as error:
-        raise ProviderLost(f"{MACHINE_ID}: {error}; use systemd-machine-id-setup(1)") from error
-    file = TraefikFile(Path(path), mark, report)
+    """Write the file until the context is left; raise ``ProviderLost``.
+
+    The file is then emptied, unless the agent starts again at once.
+    """
+    file = TraefikFile(Path(path), own_mark(scope), report)
     file.check()
+    is_lost = False
     try:
         yield file
     except ProviderLost:
+        is_lost = True
         raise
-    except BaseException:
-        file.clear()
-        raise
-    file.clear()
+    finally:
+        if not is_lost and await ends_for_good(bus_address(scope)):
+            file.clear()
 
 
 class TraefikFile:

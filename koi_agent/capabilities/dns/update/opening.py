@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from koi_agent.capabilities.dns.keys import credential, read_key
-from koi_agent.capabilities.dns.marks import own_mark
 from koi_agent.capabilities.dns.messages import Keyring
 from koi_agent.capabilities.dns.update.claims import node_claims, node_claims_file
 from koi_agent.capabilities.dns.update.primary import Primary
@@ -16,6 +15,7 @@ from koi_agent.config.dns import Server
 from koi_agent.core.contracts import Report
 from koi_agent.core.errors import BadInput, ProviderLost
 from koi_agent.core.text import printable
+from koi_agent.host.agent_mark import own_mark
 
 
 @asynccontextmanager

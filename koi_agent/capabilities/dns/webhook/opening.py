@@ -5,7 +5,6 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from koi_agent.capabilities.dns.marks import own_mark
 from koi_agent.capabilities.dns.webhook.adjuster import Owner
 from koi_agent.capabilities.dns.webhook.api import Webhook
 from koi_agent.capabilities.dns.webhook.claimed import name_claims, name_claims_file
@@ -13,6 +12,7 @@ from koi_agent.capabilities.dns.webhook.session import FINISH, WebhookSession
 from koi_agent.capabilities.dns.webhook.settings import WebhookSettings
 from koi_agent.core.contracts import Report
 from koi_agent.core.errors import ProviderLost, ungrouped
+from koi_agent.host.agent_mark import own_mark
 from koi_agent.host.http_client import client
 
 

@@ -19,7 +19,7 @@ from koi_agent.config.proxy import AdminAddress
 from koi_agent.core.backoff import pauses
 from koi_agent.core.contracts import Report
 from koi_agent.core.errors import ProviderLost
-from koi_agent.host.agent_mark import MACHINE_ID, agent_mark
+from koi_agent.host.agent_mark import own_mark
 from koi_agent.host.path_watch import path_states, wait_for_change
 
 _ABSENT: Final = frozenset({errno.ENOENT, errno.ECONNREFUSED, errno.ECONNRESET})
@@ -33,10 +33,7 @@ async def serving(
     scope: str, address: AdminAddress, report: Report, *, is_internal: bool
 ) -> AsyncIterator[CaddySession]:
     """Serve routes until the context is left, and then remove them; raise ``ProviderLost``."""
-    try:
-        names = Names(agent_mark(scope))
-    except (OSError, ValueError) as error:
-        raise ProviderLost(f"{MACHINE_ID}: {error}; use systemd-machine-id-setup(1)") from error
+    names = Names(own_mark(scope))
     async with admin_api(address) as api:
         await _reached(api, address)
         session = CaddySession(api, address, names, report, is_internal=is_internal)
