@@ -7,7 +7,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, MutableMapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +15,7 @@ from koi_agent.core.errors import ConfigError
 from koi_agent.hook.file import RecordsFile
 from koi_agent.hook.output import logging_to_stderr
 from koi_agent.hook.server import Server
-from koi_agent.hook.store import LINK
+from koi_agent.hook.store import QUEUE, Store
 from koi_agent.host.descriptors import Manager, received
 
 log = logging.getLogger(__name__)
@@ -34,19 +34,19 @@ The socket to serve on comes from systemd: koi-runtime-hook.socket.
 
 
 def _sockets(environment: MutableMapping[str, str]) -> tuple[socket.socket, list[socket.socket]]:
-    """Return the socket to listen on, and the connections of the process before."""
+    """Return the socket to listen on, and the queue of the process before."""
     listening: list[socket.socket] = []
-    links: list[socket.socket] = []
+    queue: list[socket.socket] = []
     for name, descriptor in received(environment):
-        if name in (LISTENER, LINK):
-            kept = listening if name == LISTENER else links
+        if name in (LISTENER, QUEUE):
+            kept = listening if name == LISTENER else queue
             kept.append(socket.socket(fileno=descriptor))
         else:
             os.close(descriptor)
     if len(listening) != 1:
         raise ConfigError("no socket from systemd; start koi-runtime-hook.socket instead")
     listening[0].settimeout(0)
-    return listening[0], links
+    return listening[0], queue
 
 
 def _period(environment: MutableMapping[str, str]) -> float:
@@ -76,11 +76,11 @@ def _serve(path: str) -> None:
     """Serve until SIGTERM or SIGINT."""
     environment = os.environ
     manager, period = Manager(environment), _period(environment)
-    listener, links = _sockets(environment)
+    listener, queue = _sockets(environment)
     file = RecordsFile(Path(path))
-    server = Server(listener, file, manager)
-    with _signals() as stop:
-        server.start(links, [stop])
+    with _signals() as stop, closing(Store(manager, queue)) as store:
+        server = Server(listener, file, manager, store)
+        server.start([stop])
         due = time.monotonic()
         while not _is_readable(stop):
             if (now := time.monotonic()) >= due:
@@ -88,9 +88,7 @@ def _serve(path: str) -> None:
                 due = now + period
             server.step(due - now if due > now else 0)
         manager.send({"STOPPING": "1"})
-        if _is_restarted():
-            server.hand_over()
-        else:
+        if not _is_restarted():
             server.release()
 
 

@@ -2,10 +2,11 @@
 
 A request stays in the kernel until it is answered: it is looked at first, and taken out last. So
 the next process finds it if this one is killed, and systemd-resolved sees no end of a connection,
-because the service manager keeps all of them. The request for the filter is never taken out.
+because all of them are kept (``store``). The request for the filter is never taken out.
 """
 
 import socket
+import struct
 from contextlib import suppress
 from typing import Final
 
@@ -13,6 +14,7 @@ from koi_agent.hook.messages import END
 
 LONGEST: Final = 64 * 1024
 """Bytes of a request."""
+_CREDENTIALS: Final = struct.Struct("=iII")  # struct ucred: process, user, group
 
 
 class Gone(Exception):
@@ -33,6 +35,14 @@ class Link:
     def fileno(self) -> int:
         """Return the descriptor."""
         return self._socket.fileno()
+
+    @property
+    def user(self) -> int:
+        """The user of the peer."""
+        size = _CREDENTIALS.size
+        credentials = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+        user: int = _CREDENTIALS.unpack(credentials)[1]
+        return user
 
     @property
     def is_behind(self) -> bool:
@@ -87,7 +97,7 @@ class Link:
         self._unsent = self._unsent[sent:]
 
     def close(self) -> None:
-        """Close the connection, also that of the service manager."""
+        """Close the connection, also where it is kept."""
         with suppress(OSError):  # the peer has closed it
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()

@@ -4,7 +4,6 @@ import logging
 import select
 import socket
 import stat
-import struct
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,19 +16,19 @@ from koi_agent.hook.file import RecordsFile
 from koi_agent.hook.link import Gone, Link
 from koi_agent.hook.messages import HOOK, SERVICE, Call
 from koi_agent.hook.rate import RateLog
-from koi_agent.hook.store import MOST, Store
+from koi_agent.hook.store import Store
 from koi_agent.host.descriptors import Manager
 
 log = logging.getLogger(__name__)
 
-MOST_LINKS: Final = MOST
-"""Connections, all of which the service manager keeps."""
+MOST_LINKS: Final = 256
+"""Connections: systemd-resolved has one for each question that waits, and some others."""
 MOST_AT_ONCE: Final = 64
 """Connections that are accepted, and requests of one, before others are served."""
 RESOLVED: Final = Path("/run/systemd/resolve")
 """The directory of systemd-resolved; its owner is the user of systemd-resolved."""
 PATIENCE: Final = 1.0
-"""Seconds at the end for systemd-resolved or the service manager to read."""
+"""Seconds at the end for systemd-resolved to read."""
 PAUSE: Final = 0.01
 """Seconds between two attempts to send it."""
 RETRY: Final = 0.1
@@ -38,19 +37,20 @@ ACCEPT_PAUSE: Final = 1.0
 """Seconds until a connection is accepted again after the kernel could not."""
 _EVENTS: Final = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
 _OVER: Final = select.EPOLLHUP | select.EPOLLERR
-_CREDENTIALS: Final = struct.Struct("=iII")  # struct ucred: process, user, group
 
 
 class Server:
     """The connections, and the filter on which they agree."""
 
-    def __init__(self, listener: socket.socket, file: RecordsFile, manager: Manager) -> None:
+    def __init__(
+        self, listener: socket.socket, file: RecordsFile, manager: Manager, store: Store
+    ) -> None:
         self._listener = listener
         self._file = file
         self._manager = manager
+        self._store = store
         self._poll = select.epoll()
         self._links: dict[int, Link] = {}
-        self._store = Store(manager)
         self._unfinished: set[int] = set()  # links with more requests than are answered at once
         self._foreign = RateLog("question for a name outside the domains: %s")
         self._refused = RateLog("connection refused: user %s is not systemd-resolved")
@@ -58,11 +58,11 @@ class Server:
         self._listens = False
         self._status = ""
 
-    def start(self, links: Iterable[socket.socket], others: Iterable[int]) -> None:
+    def start(self, others: Iterable[int]) -> None:
         """Continue the connections of the process before; ``others`` wake up ``step``."""
         self._file.refresh()
-        for one in links:
-            self._add(one, is_adopted=True)
+        for one in self._store.left():
+            self._add(Link(one, is_adopted=True))
         for descriptor in (*others, self._file.descriptor):
             if descriptor is not None:
                 self._poll.register(descriptor, select.EPOLLIN)
@@ -83,7 +83,7 @@ class Server:
                 self._serve(link, event)
         self._accept()
         self._manager.flush()
-        self._store.fill()
+        self._store.keep()
 
     def _refresh(self) -> None:
         """Read the file again if it has changed, and send a filter that has changed."""
@@ -115,19 +115,17 @@ class Server:
                 log.warning("can't accept a connection: %s; trying again", error.strerror)
                 self._pause_until = time.monotonic() + ACCEPT_PAUSE
             else:
-                self._add(connection, is_adopted=False)
+                self._store.add(connection.fileno())  # first: this process may be killed
+                self._add(Link(connection))
             self._listen()
 
-    def _add(self, connection: socket.socket, *, is_adopted: bool) -> None:
+    def _add(self, link: Link) -> None:
         """Serve a connection of systemd-resolved or root, and close any other."""
-        user = _user(connection)
-        link = Link(connection, is_adopted=is_adopted)
-        if user not in _allowed():
-            self._refused.add(str(user))
+        if link.user not in _allowed():
+            self._refused.add(str(link.user))
+            self._store.forget(link.fileno())
             link.close()
             return
-        keep = self._store.adopt if is_adopted else self._store.add
-        keep(link.fileno())
         self._links[link.fileno()] = link
         self._poll.register(link.fileno(), _EVENTS)
         self._serve(link, select.EPOLLIN)
@@ -136,7 +134,7 @@ class Server:
         self._store.forget(link.fileno())
         self._unfinished.discard(link.fileno())
         del self._links[link.fileno()]
-        # The kernel does not forget it by itself: the service manager has it open, too.
+        # The kernel does not forget it by itself: it may still be in the store.
         self._poll.unregister(link.fileno())
         link.close()
 
@@ -173,7 +171,6 @@ class Server:
             call = Call("", {})
         if call.method == f"{HOOK}.QueryFilter" and call.more:
             link.follows = True
-            self._store.prefer(link.fileno())
             return
         if not call.oneway:
             link.send(self._reply(call))
@@ -214,10 +211,6 @@ class Server:
             link.filter = domains
             link.send(messages.reply({"filterDomains": [*domains]}, continues=True))
 
-    def hand_over(self) -> None:
-        """Leave all connections to the next process."""
-        self._store.give_all(PATIENCE)
-
     def release(self) -> None:
         """Send an empty filter, and close all other connections: DNS servers are asked."""
         self._file.withdraw()
@@ -234,13 +227,6 @@ class Server:
         records = self._file.records
         status = records.trouble or f"domains and reverse names: {len(records.domains)}"
         self._manager.send({"STATUS": status, **variables})
-
-
-def _user(connection: socket.socket) -> int:
-    size = _CREDENTIALS.size
-    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
-    user: int = _CREDENTIALS.unpack(credentials)[1]
-    return user
 
 
 def _allowed() -> Sequence[int]:

@@ -1,79 +1,134 @@
-"""The connections that the service manager keeps, so that none ends with the process."""
+"""The connections, kept so that none ends with the process.
 
-import time
+A descriptor that is sent over a Unix socket stays open until it is received. So all connections are
+sent into a socket pair, the queue, whose two ends the service manager keeps. The next process finds
+them in there, in the order in which they were added. This costs the service manager nothing for a
+connection, of which users can make systemd-resolved open thousands in a second.
+"""
+
+import logging
+import os
+import socket
+from array import array
+from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
 from koi_agent.host.descriptors import Manager
 
-LINK: Final = "link"
-"""The name of the connections that the service manager keeps."""
-MOST: Final = 256
-"""Connections that are kept: systemd-resolved has one for each question that waits, and some
-others. FileDescriptorStoreMax= is far greater: the service manager learns late of an end."""
-MOST_PER_INTERVAL: Final = 32
-PAUSE: Final = 0.01
-"""Seconds between two attempts at the end of the process."""
-INTERVAL: Final = 1.0
-"""Seconds in which so many are given to the service manager at most: each costs it time, and users
-can make systemd-resolved open thousands in a second. Those that last get their turn."""
+log = logging.getLogger(__name__)
+
+QUEUE: Final = "links"
+"""The name of both ends of the queue in the service manager."""
+SLACK: Final = 16
+"""Connections that are over and stay in the queue, besides as many as are open."""
+_BUFFER: Final = 212992
+"""Bytes for the queue: the most that Linux allows by default. A connection takes 768 of 425984."""
+_MARK: Final = 16
+"""Bytes of the mark of a process in the queue."""
+_RIGHTS: Final = socket.CMSG_SPACE(array("i").itemsize)
+"""Bytes for a descriptor in a message."""
 
 
 class Store:
-    """The connections that are kept, and those that wait for this, by their descriptors."""
+    """The queue, and which connections are in there, by their descriptors."""
 
-    def __init__(self, manager: Manager) -> None:
+    def __init__(self, manager: Manager, ends: Sequence[socket.socket]) -> None:
+        """Use the two ends from the process before; without these, make a queue."""
         self._manager = manager
-        self._kept: set[int] = set()
-        self._waiting: dict[int, None] = {}
-        self._given = 0
-        self._began = 0.0
+        self._is_kept = len(ends) == 2
+        if not self._is_kept:
+            for one in ends:
+                one.close()
+            ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        for one in ends:
+            one.settimeout(0)
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
+        first, second = ends
+        self._reading, self._writing = (first, second) if _has_data(first) else (second, first)
+        self._mark = os.urandom(_MARK)
+        self._queue: deque[tuple[int, int]] = deque()  # descriptors, each with a number
+        self._numbers: dict[int, int] = {}  # of the open connections, by descriptor
+        self._last = 0
+        self.keep()
 
     @property
     def is_behind(self) -> bool:
-        """True if there is work for ``fill`` without any other event."""
-        return bool(self._waiting) and len(self._kept) < MOST
+        """True if the service manager does not have the queue yet: call ``keep`` later."""
+        return not self._is_kept
 
-    def adopt(self, descriptor: int) -> None:
-        """Add a connection that the service manager has kept from the process before."""
-        self._kept.add(descriptor)
+    def keep(self) -> None:
+        """Send the queue to the service manager, unless it has it."""
+        if not self._is_kept:
+            ends = (self._reading.fileno(), self._writing.fileno())
+            self._is_kept = self._manager.store(QUEUE, *ends)
+
+    def close(self) -> None:
+        """Close the ends of this process."""
+        self._reading.close()
+        self._writing.close()
+
+    def left(self) -> Sequence[socket.socket]:
+        """Add all connections that the process before has left, and return them.
+
+        Each is added first and removed from the beginning of the queue then. So a process that is
+        killed in between leaves it twice.
+        """
+        found: dict[int, socket.socket] = {}
+        while (connections := self._first()) is not None:
+            for one in connections:
+                inode = os.fstat(one.fileno()).st_ino
+                if inode in found:
+                    one.close()
+                else:
+                    found[inode] = one
+                    self.add(one.fileno())
+            self._reading.recv(_MARK)
+        return [*found.values()]
 
     def add(self, descriptor: int) -> None:
         """Add a connection."""
-        self._waiting[descriptor] = None
-        self.fill()
-
-    def prefer(self, descriptor: int) -> None:
-        """Move a connection before all others that wait."""
-        if descriptor in self._waiting:
-            del self._waiting[descriptor]
-            self._waiting = {descriptor: None, **self._waiting}
-            self.fill()
+        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [descriptor]))
+        try:
+            self._writing.sendmsg([self._mark], [rights])
+        except OSError as error:
+            log.warning("a connection would end with this process: %s", error.strerror)
+            return
+        self._last += 1
+        self._numbers[descriptor] = self._last
+        self._queue.append((descriptor, self._last))
 
     def forget(self, descriptor: int) -> None:
         """Forget a connection that is about to be closed."""
-        self._kept.discard(descriptor)
-        self._waiting.pop(descriptor, None)
+        self._numbers.pop(descriptor, None)
+        while self._queue:
+            first, number = self._queue[0]
+            if self._numbers.get(first) == number:
+                if len(self._queue) <= 2 * len(self._numbers) + SLACK:
+                    return
+                self.add(first)  # at the end, too: those behind it can be removed
+                if self._numbers[first] == number:
+                    return
+            self._queue.popleft()
+            self._reading.recv(_MARK)  # without its descriptor, which the kernel closes
 
-    def fill(self) -> None:
-        """Send connections that wait to the service manager, within the bounds."""
-        now = time.monotonic()
-        if now >= self._began + INTERVAL:
-            self._began, self._given = now, 0
-        while self.is_behind and self._given < MOST_PER_INTERVAL and self._give_first():
-            self._given += 1
+    def _first(self) -> Sequence[socket.socket] | None:
+        """Return the connection of the first message, None if it is not of another process."""
+        try:
+            # socket.recv_fds() ignores its flags.
+            mark, rights, _, _ = self._reading.recvmsg(_MARK, _RIGHTS, socket.MSG_PEEK)
+        except BlockingIOError:
+            return None
+        found = [socket.socket(fileno=array("i", data)[0]) for _, _, data in rights]
+        if mark != self._mark:
+            return found
+        for one in found:
+            one.close()
+        return None
 
-    def give_all(self, patience: float) -> None:
-        """Send all connections to the service manager, which has ``patience`` seconds to read."""
-        deadline = time.monotonic() + patience
-        while self._waiting and time.monotonic() < deadline:
-            if not self._give_first():
-                time.sleep(PAUSE)
 
-    def _give_first(self) -> bool:
-        """Send one connection; return False if the service manager does not read now."""
-        descriptor = next(iter(self._waiting))
-        if not self._manager.store(LINK, descriptor):
-            return False
-        del self._waiting[descriptor]
-        self._kept.add(descriptor)
-        return True
+def _has_data(end: socket.socket) -> bool:
+    try:
+        return bool(end.recv(_MARK, socket.MSG_PEEK))
+    except BlockingIOError:
+        return False

@@ -56,12 +56,12 @@ class Manager:
         if self._pending and self._sent(self._pending, ()):
             self._pending = {}
 
-    def store(self, name: str, descriptor: int) -> bool:
-        """Store a descriptor in the manager; return False if it does not read.
+    def store(self, name: str, *descriptors: int) -> bool:
+        """Store descriptors in the manager, all or none; return False if it does not read.
 
-        It is kept until the peer of the socket closes it.
+        Each is kept until the peer of the socket closes it.
         """
-        return self._sent({"FDSTORE": "1", "FDNAME": name}, (descriptor,))
+        return self._sent({"FDSTORE": "1", "FDNAME": name}, descriptors)
 
     def close(self) -> None:
         """Close the socket."""

@@ -198,7 +198,7 @@ async def test_flood_of_one_sender_does_not_stop_another(bus: PrivateBus) -> Non
         async with stalls() as seen, asyncio.timeout(60):
             for _ in range(20):
                 assert await ask(calm, ITEM_0, PROPERTIES, "Get", "ss", ITEM, "State")
-        assert seen.share < 0.2
+        assert seen.share < 0.5
 
 
 async def test_large_replies_wait_for_the_bus(bus: PrivateBus) -> None:

@@ -62,7 +62,7 @@ class Manager:
         numbers = [one.fileno() for one in given]
         environment = {
             "LISTEN_FDS": str(len(given)),
-            "LISTEN_FDNAMES": ":".join(["hook", *["link"] * len(self.kept)]),
+            "LISTEN_FDNAMES": ":".join(["hook", *["links"] * len(self.kept)]),
             "NOTIFY_SOCKET": str(self._folder / "notify"),
             "WATCHDOG_USEC": "200000",
             "DBUS_SYSTEM_BUS_ADDRESS": NO_BUS,
@@ -79,9 +79,15 @@ class Manager:
         return process
 
     def forget(self) -> None:
-        """Close all connections that are kept."""
+        """Close all that is kept."""
         for one in self.kept:
             one.close()
+
+    def leave(self, connection: socket.socket) -> None:
+        """Keep a connection as a process before has left it."""
+        if not self.kept:
+            self.kept += socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        socket.send_fds(self.kept[0], [b"of another process"[:16]], [connection.fileno()])
 
     @property
     def log(self) -> Path:
@@ -96,10 +102,6 @@ class Manager:
                 self.variables |= dict(line.split("=", 1) for line in data.decode().splitlines())
                 self.kept += [socket.socket(fileno=one) for one in descriptors]
         return self.variables
-
-    def await_kept(self, number: int) -> None:
-        """Wait until as many connections are kept."""
-        wait_until(lambda: self.receive() and len(self.kept) >= number, f"{number} are kept")
 
     def write(self, text: str) -> None:
         """Replace the file, as the agent does."""
