@@ -7,7 +7,7 @@ import json
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
 import pytest
@@ -40,6 +40,8 @@ rm /etc/resolv.conf
 DELEGATE: Final = "internal.dns-delegate"
 PERIOD: Final = 0.005
 """Seconds between two questions of the load."""
+MANY: Final = 15
+"""Loads at once, of two clients each."""
 FACTOR: Final = 10
 """The longest time of a foreign name, by that of an undisturbed machine."""
 LEAST: Final = 0.1
@@ -103,12 +105,12 @@ def forget(machine: Machine) -> None:
 
 
 @contextmanager
-def load(machine: Machine) -> Iterator[dict[str, Any]]:
+def load(machine: Machine, period: float = PERIOD) -> Iterator[dict[str, Any]]:
     """Send questions for foreign names and for an instance; yield the result, set at the end."""
     result: dict[str, Any] = {}
     program = ("python3", f"{COPY}/tests/system/stub_load.py", "foreign.example", "web.internal")
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    process = machine.spawn(*program, str(PERIOD), **pipes)
+    process = machine.spawn(*program, str(period), **pipes)
     try:
         time.sleep(1)
         yield result
@@ -230,6 +232,18 @@ def test_a_killed_hook_loses_no_question(hooked: Machine) -> None:
     result = disturbed(hooked, kill)
     assert set(result["own"]["answers"]) == {BOX}
     assert leaks(hooked) == []
+
+
+def test_a_kill_costs_at_most_one_of_many_questions(hooked: Machine) -> None:
+    kills = 10
+    with ExitStack() as stack:
+        results = [stack.enter_context(load(hooked, 0)) for _ in range(MANY)]
+        for _ in range(kills):
+            hooked.systemctl("kill", "--signal=KILL", HOOK)
+            time.sleep(0.5)
+    assert sum(one["own"]["answers"][BOX] for one in results) > 100 * kills
+    assert len(leaks(hooked)) <= kills
+    assert {answer for one in results for answer in one["own"]["answers"]} <= {BOX, ADDRESS}
 
 
 def test_a_restarted_hook_loses_no_question(hooked: Machine) -> None:
