@@ -31,6 +31,7 @@ def hook(bus: PrivateBus, tmp_path: Path) -> Hook:
         address=bus.address,
         file=tmp_path / "hook.json",
         socket=tmp_path / "hook.sock",
+        service=tmp_path,
         domains=DOMAINS,
         ttl=30,
     )

@@ -10,8 +10,9 @@ import pytest
 
 from koi_agent.announce.feed import Feed
 from koi_agent.capabilities.dns.hook.names import NO_NAMES
-from koi_agent.capabilities.dns.hook.settings import NO_SOCKET, HookSettings
+from koi_agent.capabilities.dns.hook.settings import NO_SERVICE, NO_SOCKET, HookSettings
 from koi_agent.capabilities.dns.providers import Hook, StaticRecords
+from koi_agent.core.instance import RecordState
 from koi_agent.core.plan.full_names import Domains
 from koi_agent.host.resolver import RESOLVED
 from tests.bus.host_names import WIKI, resolved
@@ -25,10 +26,13 @@ OTHER = Domains(main="internal", extra=("lab.example",))
 @pytest.fixture
 def settings(bus: PrivateBus, tmp_path: Path) -> HookSettings:
     """Settings with a socket, and with a file of an earlier run."""
-    file, socket = tmp_path / "hook.json", tmp_path / "hook.sock"
+    file, socket, service = (tmp_path / name for name in ("hook.json", "hook.sock", "hook"))
     file.write_text("of an earlier run")
     socket.touch()
-    return HookSettings(address=bus.address, file=file, socket=socket, domains=DOMAINS, ttl=30)
+    service.mkdir()
+    return HookSettings(
+        address=bus.address, file=file, socket=socket, service=service, domains=DOMAINS, ttl=30
+    )
 
 
 @asynccontextmanager
@@ -52,7 +56,7 @@ async def written(settings: HookSettings, text: str) -> None:
 
 
 async def waits(feed: Feed, reason: str) -> None:
-    """Wait until the name waits for a reason."""
+    """Wait until the name has a reason, "" for none."""
     async with asyncio.timeout(30):
         while [one.reason for one in feed.status(WIKI.owner)] != [reason]:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
@@ -106,3 +110,15 @@ async def test_without_a_socket_the_status_names_it(settings: HookSettings) -> N
         settings.socket.unlink()
         await waits(feed, NO_SOCKET)
         assert "wiki.internal" in settings.file.read_text()
+
+
+async def test_without_the_service_the_status_names_it(settings: HookSettings) -> None:
+    """systemd-resolved asks nothing of a hook that an administrator has stopped."""
+    async with playing(settings.address, RESOLVED, resolved()), feeding(Hook(settings)) as feed:
+        await written(settings, "wiki.internal")
+        settings.service.rmdir()
+        await waits(feed, NO_SERVICE)
+        assert "wiki.internal" in settings.file.read_text()
+        settings.service.mkdir()
+        await waits(feed, "")
+        assert [one.state for one in feed.status(WIKI.owner)] == [RecordState.ANNOUNCED]

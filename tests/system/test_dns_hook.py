@@ -327,6 +327,7 @@ def test_a_stopped_hook_or_agent_leaves_the_host_as_it_was(
         await_found(hooked, ADDRESS)
         doctor = hooked.run("koi-runtime", "--system", "doctor", check=False).stdout
         assert f"systemctl start {HOOK}" in doctor
+        wait_until(lambda: f"{HOOK} is not active" in outlets(hooked), "the status names it")
         hooked.systemctl("start", HOOK)
         await_found(hooked)
         service.systemctl("stop")

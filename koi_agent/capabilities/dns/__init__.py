@@ -32,7 +32,7 @@ from koi_agent.config import Config
 from koi_agent.core.contracts import Apply, Capability, Provider
 from koi_agent.core.plan.full_names import Domains
 from koi_agent.core.plan.requests import Policy
-from koi_agent.host.resolver import HOOK_SOCKET, hook_obstacle, static_obstacle
+from koi_agent.host.resolver import HOOK_DIRECTORY, HOOK_SOCKET, hook_obstacle, static_obstacle
 
 STATIC_FILE: Final = Path("/run/koi-runtime/dns/static.rr")
 HOOK_FILE: Final = Path("/run/koi-runtime/dns/hook.json")
@@ -102,6 +102,7 @@ def _hook(config: Config) -> Hook:
             address=address("system"),
             file=HOOK_FILE,
             socket=HOOK_SOCKET,
+            service=HOOK_DIRECTORY,
             domains=_domains(config),
             ttl=int(config.dns.ttl),
             obstacle=hook_obstacle(config.scope),

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from koi_agent.capabilities.dns.hook.settings import NO_SOCKET, HookSettings
+from koi_agent.capabilities.dns.hook.settings import HookSettings
 from koi_agent.capabilities.dns.records import Name
 from koi_agent.capabilities.dns.responder.settings import ResponderSettings
 from koi_agent.capabilities.dns.update.settings import UpdateSettings
@@ -194,7 +194,7 @@ class Hook:
         """The reason why no name is written."""
         if self.settings.obstacle:
             return self.settings.obstacle
-        return "systemd-resolved does not run" if self.settings.socket.exists() else NO_SOCKET
+        return self.settings.missing() or "systemd-resolved does not run"
 
     @property
     def is_always_open(self) -> bool:
@@ -212,7 +212,7 @@ class Hook:
             yield session
 
     async def withdraw(self) -> None:
-        """Remove the names that were left when systemd-resolved or the socket was lost."""
+        """Remove the names that were left when systemd-resolved or the hook was lost."""
         from koi_agent.capabilities.dns.hook.session import withdrawal  # noqa: PLC0415 - as above
 
         await withdrawal(self.settings).end()

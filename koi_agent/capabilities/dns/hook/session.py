@@ -1,15 +1,14 @@
-"""One session of the hook: it ends when systemd-resolved leaves the bus, or with the socket."""
+"""One session of the hook: it ends when systemd-resolved leaves the bus, or with the hook."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Never
 
 from koi_agent.bus.presence import Presence
 from koi_agent.capabilities.dns.hook.file import HOOK
 from koi_agent.capabilities.dns.hook.names import HookNames
-from koi_agent.capabilities.dns.hook.settings import NO_SOCKET, HookSettings
+from koi_agent.capabilities.dns.hook.settings import HookSettings
 from koi_agent.capabilities.dns.names_file import NamesFile
 from koi_agent.capabilities.dns.records import Name
 from koi_agent.capabilities.dns.resolved import arrival, departure
@@ -22,15 +21,15 @@ from koi_agent.host.path_watch import path_states, wait_for_change
 
 @asynccontextmanager
 async def following(settings: HookSettings, report: Report) -> AsyncIterator[ProviderSession[Name]]:
-    """Wait for systemd-resolved and for the socket, and write until the context is left.
+    """Wait for systemd-resolved and for the hook, and write until the context is left.
 
     Raises ``ProviderLost``.
     """
     async with withdrawal(settings) as at_end, arrival(settings.address) as presence:
-        await _arrival_of(settings.socket)
+        await _arrival_of(settings)
         names = HookNames(settings.domains, settings.ttl)
         file = NamesFile(settings.file, HOOK, names, report)
-        yield _Session(file, presence, settings.socket, at_end)
+        yield _Session(file, presence, settings, at_end)
 
 
 def withdrawal(settings: HookSettings) -> Withdrawal:
@@ -38,28 +37,41 @@ def withdrawal(settings: HookSettings) -> Withdrawal:
     return Withdrawal(settings.file, HOOK, settings.address)
 
 
-async def _arrival_of(socket: Path) -> None:
-    path = [str(socket)]
+async def _arrival_of(settings: HookSettings) -> None:
+    paths = _paths(settings)
     while True:
-        state = path_states(path)
-        if _is_there(socket):
+        state = path_states(paths)
+        if not settings.missing():
             return
-        await wait_for_change(path, state)
+        await wait_for_change(paths, state)
 
 
-def _is_there(socket: Path) -> bool:
-    return socket.exists()
+async def _end_of(settings: HookSettings) -> Never:
+    paths = _paths(settings)
+    while True:
+        state = path_states(paths)
+        if missing := settings.missing():
+            raise ProviderLost(missing)
+        await wait_for_change(paths, state)
+
+
+def _paths(settings: HookSettings) -> Sequence[str]:
+    return [str(settings.socket), str(settings.service)]
 
 
 class _Session:
-    """A session that ends with systemd-resolved, and with the socket of the hook."""
+    """A session that ends with systemd-resolved, and with the hook."""
 
     def __init__(
-        self, file: NamesFile, presence: Presence, socket: Path, withdrawal: Withdrawal
+        self,
+        file: NamesFile,
+        presence: Presence,
+        settings: HookSettings,
+        withdrawal: Withdrawal,
     ) -> None:
         self._file = file
         self._presence = presence
-        self._socket = socket
+        self._settings = settings
         self._withdrawal = withdrawal
 
     async def put(self, owner: Key, records: Sequence[Name]) -> None:
@@ -75,14 +87,6 @@ class _Session:
         with ungrouped(ProviderLost):
             async with asyncio.TaskGroup() as group:
                 group.create_task(departure(self._presence), name="dns: systemd-resolved")
-                group.create_task(self._end_of_socket(), name="dns: socket of the hook")
+                group.create_task(_end_of(self._settings), name="dns: hook")
                 await self._file.run()
         raise AssertionError("a file is written until the task is cancelled")
-
-    async def _end_of_socket(self) -> Never:
-        path = [str(self._socket)]
-        while True:
-            state = path_states(path)
-            if not _is_there(self._socket):
-                raise ProviderLost(NO_SOCKET)
-            await wait_for_change(path, state)
