@@ -119,8 +119,8 @@ MEASUREMENTS: Final[Mapping[str, Measurement]] = {
     **resident("100 containers and 200 units", None),
     **command("version", "`--version`", "empty Python", 50),
     **command("version_systemctl", "`--version` again", "`systemctl --version`", None),
-    **command("list_300", "`list`, 300 instances", "busctl, the same call", 80),
-    **command("list_5000", "`list`, 5 000 instances", "busctl, the same call", 400),
+    **command("list_300", "`list`, 300 instances", "busctl, GetManagedObjects", 80),
+    **command("list_5000", "`list`, 5 000 instances", "busctl, GetManagedObjects", 400),
     "http.next": Measurement(
         part="http_list", what="HTTP list of 5 000", unit="ms", floor="`json.dumps` of it"
     ),

@@ -7,9 +7,9 @@ from typing import Any
 from koi_agent.bus.address import address
 from koi_agent.bus.calls import PROPERTIES, Call
 from koi_agent.bus.client import Connection, connected
-from koi_agent.bus.selection import MANAGED_OBJECTS
 from koi_agent.cli.client import (
     BACKEND_ROWS,
+    MANAGED_OBJECTS,
     OBJECT_MANAGER,
     Properties,
     failures,

@@ -8,11 +8,10 @@ from typing import Any, NamedTuple
 
 from koi_agent.bus.address import address
 from koi_agent.bus.blocking import BlockingConnection, connected
-from koi_agent.bus.calls import PROPERTIES, UNREADABLE_REPLY, Call, values_of
+from koi_agent.bus.calls import PROPERTIES, Call
 from koi_agent.bus.errors import BusLost, CallError
-from koi_agent.bus.messages import Flag, MessageType
+from koi_agent.bus.messages import Flag
 from koi_agent.bus.object_paths import decode
-from koi_agent.bus.selection import MANAGED_OBJECTS, Selection, managed_objects
 from koi_agent.core.dbus_names import INSTANCE, MANAGER, NAME, ROOT
 from koi_agent.core.errors import BadInput, KoiError
 
@@ -35,8 +34,11 @@ OTHER_BUS = {
 }
 """What to do if a bus does not answer, by scope."""
 GONE = (BUS_ERROR + "UnknownObject", f"{NAME}.NoSuchInstance")
+LACKING = (BUS_ERROR + "UnknownMethod", BUS_ERROR + "InvalidArgs")
 AMBIGUOUS = f"{NAME}.AmbiguousName"
 
+MANAGED_OBJECTS = "a{oa{sa{sv}}}"
+"""The signature of the reply to GetManagedObjects."""
 OBJECT_MANAGER = "org.freedesktop.DBus.ObjectManager"
 ROWS = "a(ssssso)"
 """The signature of the reply to ListInstances, whose rows are ``Row``."""
@@ -48,6 +50,10 @@ Properties = Mapping[str, Any]
 
 class NoAnswer(KoiError):
     """The agent cannot be reached, or it returned an error."""
+
+
+class OtherVersion(KoiError):
+    """The agent is of another version and cannot do what is asked."""
 
 
 class Refused(KoiError):
@@ -102,19 +108,16 @@ class Client:
             self._call(ROOT, OBJECT_MANAGER, "GetManagedObjects", returns=MANAGED_OBJECTS)
         )
 
-    def selected(self, selection: Selection) -> list[dict[str, Any]]:
-        """Return some properties of all instances; the others are not read.
-
-        A value that is missing or of another type has the default that ``selection`` gives.
-        """
-        call = Call((NAME, ROOT, OBJECT_MANAGER), "GetManagedObjects")
-        reply = self._link.ask(call)
-        if reply.header.kind == MessageType.ERROR or reply.header.signature != MANAGED_OBJECTS:
-            values_of(reply, MANAGED_OBJECTS)
+    def columns(self, names: Sequence[str]) -> dict[str, Any]:
+        """Return columns of all instances by name; raise ``OtherVersion`` if one is unknown."""
+        call = Call((NAME, ROOT, MANAGER), "GetColumns", "as", (names,), "a{sv}")
         try:
-            return managed_objects(reply.body, reply.endian, INSTANCE, selection)
-        except BadInput as error:
-            raise CallError(UNREADABLE_REPLY, str(error)) from error
+            (columns,) = self._link.values(call)
+        except CallError as error:
+            if error.name in LACKING:
+                raise OtherVersion(text_of(error)) from error
+            raise
+        return dict(columns)
 
     def rows(self) -> list[Row]:
         """Return the short list of all instances."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from koi_agent.cli import resolve
-from koi_agent.cli.client import agent
+from koi_agent.cli.client import Client, agent
 from koi_agent.core import lookup
 from koi_agent.core.schema.instance import INSTANCE_PROPERTIES
 
@@ -14,8 +14,13 @@ Record = dict[str, Any]
 def read(scope: str) -> list[Record]:
     """Return the records of all instances, sorted by name."""
     with agent(scope) as client:
-        records = [INSTANCE_PROPERTIES.record(values) for values in client.instances()]
+        records = of(client)
     return sorted(records, key=lambda record: (record["name"], record["backend"], record["id"]))
+
+
+def of(client: Client) -> list[Record]:
+    """Return the records of all instances."""
+    return [INSTANCE_PROPERTIES.record(values) for values in client.instances()]
 
 
 def named(records: Sequence[Record], names: Sequence[str]) -> tuple[list[Record], list[str]]:

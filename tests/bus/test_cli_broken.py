@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,9 +12,9 @@ from koi_agent.core.dbus_names import INSTANCE
 from tests.bus.broken_buses import FAILING, OPENING, reply
 from tests.bus.clients import Result, finished, start
 from tests.bus.far_ends import Behaviour, answer, far_end, greet, next_serial, silence
-from tests.bus.wire import body_of
+from tests.bus.wire import body_of, frame
 
-MANAGED = "a{oa{sa{sv}}}"
+COLUMNS, MANAGED = "a{sv}", "a{oa{sa{sv}}}"
 COMMANDS = ("list", "list web", "status", "show web", "announced", "reload", "resync")
 # A call may take 25 s, and a call that needs a password 180 s.
 QUICK = {name: row for name, row in FAILING.items() if row[1] is not TimeoutError}
@@ -67,21 +68,21 @@ def agent_answering(*replies: Callable[[int], bytes]) -> Behaviour:
     return behave
 
 
-def managed(data: bytes) -> Callable[[int], bytes]:
-    return lambda serial: reply(serial, MANAGED, data)
+def columns(data: bytes) -> Callable[[int], bytes]:
+    return lambda serial: reply(serial, COLUMNS, data)
 
 
-GOOD = body_of(MANAGED, [{"/i": {INSTANCE: {"Name": Variant("s", "web")}}}])
+GOOD = body_of(COLUMNS, [{"Name": Variant("as", ["web"])}])
 
 
 @pytest.mark.parametrize(
     ("answers", "text"),
     [
-        (managed(GOOD[:-1]), "call failed: body is not 'a{oa{sa{sv}}}'"),
-        (managed(GOOD + bytes(8)), "call failed: body is not"),
-        (managed(GOOD.replace(b"web", b"\xffeb")), "call failed: body is not"),
-        (managed(b"\xff" * 64), "call failed: body is not"),
-        (managed(GOOD.replace(b"\1s\0", b"\1(\0")), "call failed: body is not"),
+        (columns(GOOD[:-1]), "call failed: body is not 'a{sv}'"),
+        (columns(GOOD + bytes(8)), "call failed: body is not"),
+        (columns(GOOD.replace(b"web", b"\xffeb")), "call failed: body is not"),
+        (columns(b"\xff" * 64), "call failed: body is not"),
+        (columns(GOOD.replace(b"\2as\0", b"\2a(\0")), "call failed: body is not"),
         (lambda serial: answer(serial, "s", ["web"]), "call failed: the reply is of type"),
         (lambda serial: answer(serial, "", []), "call failed: the reply is of type"),
     ],
@@ -95,9 +96,67 @@ async def test_list_that_is_not_readable_is_an_error(
     assert text in result.err
 
 
+ALIKE: dict[str, Any] = {
+    "Id": ["1"],
+    "Name": ["web"],
+    "Backend": ["docker"],
+    "State": ["running"],
+    "Stale": [False],
+    "Health": ["none"],
+    "ShortPorts": [[[8080, 80, "tcp"]]],
+    "Addresses": [["10.0.0.1"]],
+    "Announced": [["web.local"]],
+}
+SIGNATURES = {"Stale": "b", "ShortPorts": "a(qqs)", "Addresses": "as", "Announced": "as"}
+
+
+def all_columns(**changed: Variant | None) -> Callable[[int], bytes]:
+    """Return the reply of one instance; columns that are ``None`` are left out."""
+    good = {name: Variant(f"a{SIGNATURES.get(name, 's')}", value) for name, value in ALIKE.items()}
+    sent = {name: value for name, value in (good | changed).items() if value}
+    return columns(body_of(COLUMNS, [sent]))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"Id": None},
+        {"Name": Variant("as", ["web", "shop"])},
+        {"Name": Variant("au", [7])},
+        {"Name": Variant("u", 7)},
+        {"Stale": Variant("au", [1])},
+        {"ShortPorts": Variant("a(s)", [["http"]])},
+        {"ShortPorts": Variant("aau", [[80]])},
+        {"Addresses": Variant("aau", [[80]])},
+        {"Announced": Variant("a(ss)", [["a", "b"]]), "State": Variant("s", "running")},
+    ],
+    ids=str,
+)
+async def test_columns_of_other_types_or_lengths_are_an_error(
+    changed: dict[str, Variant | None], tmp_path: Path
+) -> None:
+    result = await run(tmp_path, agent_answering(all_columns(**changed)), "list")
+    assert_one_line(result)
+    assert "malformed reply to GetColumns" in result.err
+
+
+async def test_columns_that_are_not_known_are_left_out(tmp_path: Path) -> None:
+    answers = agent_answering(all_columns(New=Variant("u", 7)))
+    result = await run(tmp_path, answers, "list", "--no-legend")
+    assert (result.code, result.err) == (0, "")
+    assert result.out.split() == [
+        *("web", "docker", "running", "none", "8080->80/tcp", "10.0.0.1", "web.local")
+    ]
+
+
 async def listed(folder: Path, objects: object, *arguments: str) -> Sequence[str]:
-    answers = managed(body_of(MANAGED, [objects]))
-    result = await run(folder, agent_answering(answers), "list", *arguments)
+    """List with an agent that has no columns."""
+    refused = {4: ("s", "org.freedesktop.DBus.Error.UnknownMethod")}
+    answers = agent_answering(
+        lambda serial: frame(3, {**refused, 5: ("u", serial)}, "s", ["no method GetColumns"]),
+        lambda serial: reply(serial, MANAGED, body_of(MANAGED, [objects])),
+    )
+    result = await run(folder, answers, "list", *arguments)
     assert (result.code, result.err) == (0, "")
     return result.out.splitlines()
 

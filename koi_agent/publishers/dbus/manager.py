@@ -25,6 +25,7 @@ from koi_agent.core.key import Key
 from koi_agent.core.plan.records import Decision
 from koi_agent.core.reach.network import HostNetwork
 from koi_agent.core.schema.explanation import explanation_of
+from koi_agent.publishers.dbus.columns import INVALID, Columns
 from koi_agent.publishers.dbus.configuration import ConfigurationStatus
 from koi_agent.publishers.dbus.manager_properties import PROPERTIES
 from koi_agent.publishers.dbus.names import backend_path, instance_path
@@ -36,7 +37,6 @@ SYSTEMD = (
     "/org/freedesktop/systemd1",
     "org.freedesktop.systemd1.Manager",
 )
-INVALID = "org.freedesktop.DBus.Error.InvalidArgs"
 LIST = "a(ssssso)"
 """The signature of ListInstances' reply."""
 FILTERS: dict[str, Callable[[Instance], str]] = {
@@ -85,6 +85,7 @@ class Manager:
         self._of_unit = of_unit
         self._actions = actions
         self._list: tuple[int, bytes] = (-1, b"")
+        self._columns = Columns(queue)
 
     def interface(self) -> Interface:
         """Return the interface: methods, properties and signals."""
@@ -97,6 +98,13 @@ class Manager:
                 name="ListInstances",
                 handle=self._list_instances,
                 returns=(("instances", LIST),),
+            ),
+            Method(
+                name="GetColumns",
+                handle=self._columns.answer,
+                takes=(("names", "as"),),
+                returns=(("columns", "a{sv}"),),
+                large=True,
             ),
             Method(
                 name="FindInstances",
