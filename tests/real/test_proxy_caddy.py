@@ -15,7 +15,6 @@ import pytest
 
 from koi_agent.announce.feed import Feed
 from koi_agent.capabilities.proxy import providers
-from koi_agent.capabilities.proxy.caddy.objects import ID, Names
 from koi_agent.capabilities.proxy.caddy.session import GATHER
 from koi_agent.capabilities.proxy.records import Route
 from koi_agent.config.proxy import AdminAddress
@@ -23,6 +22,7 @@ from koi_agent.core.contracts import ProviderSession
 from koi_agent.core.instance import RecordState, RecordStatus
 from koi_agent.core.key import Key
 from koi_agent.host.agent_mark import agent_mark
+from koi_agent.host.caddy.objects import ID, Names
 from tests.ports import free_port
 from tests.real.agents import eventually
 from tests.real.caddy_server import Caddy, caddy, page

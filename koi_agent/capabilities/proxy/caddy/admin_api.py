@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from koi_agent.capabilities.proxy.caddy.configuration import Configuration
-from koi_agent.capabilities.proxy.caddy.objects import Names
 from koi_agent.capabilities.proxy.caddy.steps import Step
 from koi_agent.config.proxy import AdminAddress
 from koi_agent.core.errors import ProviderLost, ungrouped
 from koi_agent.core.text import printable
+from koi_agent.host.caddy.configuration import Configuration
+from koi_agent.host.caddy.objects import Names
 from koi_agent.host.http_client import Client, Limits, RequestFailed, Response, client
 
 READ: Final = Limits(seconds=5.0, body=16 * 2**20)

@@ -12,7 +12,6 @@ from typing import Final
 from koi_agent.bus.address import address as bus_address
 from koi_agent.bus.end import ends_for_good
 from koi_agent.capabilities.proxy.caddy.admin_api import AdminAPI, admin_api
-from koi_agent.capabilities.proxy.caddy.objects import Names
 from koi_agent.capabilities.proxy.caddy.session import CaddySession
 from koi_agent.capabilities.proxy.caddy.watch import watching
 from koi_agent.config.proxy import AdminAddress
@@ -20,6 +19,7 @@ from koi_agent.core.backoff import pauses
 from koi_agent.core.contracts import Report
 from koi_agent.core.errors import ProviderLost
 from koi_agent.host.agent_mark import own_mark
+from koi_agent.host.caddy.objects import Names
 from koi_agent.host.path_watch import path_states, wait_for_change
 
 _ABSENT: Final = frozenset({errno.ENOENT, errno.ECONNREFUSED, errno.ECONNRESET})
