@@ -22,6 +22,11 @@ class Exchange:
     limits: Limits
     whole_responses: asyncio.Semaphore
 
+    async def read_body(self, length: int) -> bytes:
+        """Return the body of the request; raise ``TimeoutError`` if the client is too slow."""
+        async with asyncio.timeout(self.limits.body):
+            return await self.client.readexactly(length)
+
 
 Respond = Callable[[Exchange], Awaitable[None]]
 """Answers one request; raises ``Forbidden`` or ``UpstreamError``."""
@@ -40,7 +45,7 @@ class Profile:
     admit: Callable[[Head], Respond]
 
 
-_MODULES: Final = {"docker": "engine", "podman": "engine"}
+_MODULES: Final = {"docker": "engine", "podman": "engine", "caddy": "caddy"}
 """The folder of each profile: only that of the gate's own upstream is loaded."""
 
 

@@ -30,9 +30,17 @@ class ResponseWriter:
         self._write_head(status, f"Content-Length: {len(body)}\r\n{close}")
         await self._write(body)
 
-    async def send(self, body: bytes) -> None:
-        """Send a whole response."""
-        self._write_head(HTTPStatus.OK, f"Content-Length: {len(body)}\r\n")
+    async def send_reason(self, status: int, reason: str) -> None:
+        """Send an error with a reason of the upstream; the connection ends."""
+        self.is_last = True
+        body = json.dumps({self._error_key: reason}).encode()
+        self._write_head(status, f"Content-Length: {len(body)}\r\nConnection: close\r\n")
+        await self._write(body)
+
+    async def send(self, body: bytes, *, tag: str = "") -> None:
+        """Send a whole response; ``tag`` is that of its content."""
+        fields = f"Etag: {tag}\r\n" if tag else ""
+        self._write_head(HTTPStatus.OK, f"Content-Length: {len(body)}\r\n{fields}")
         await self._write(body)
 
     async def send_list(self, elements: AsyncIterator[bytes]) -> None:
