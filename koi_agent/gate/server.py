@@ -93,6 +93,7 @@ class Server:
 
     async def _respond(self, reader: asyncio.StreamReader, response: ResponseWriter) -> bool:
         head = parse_head(await self._read_head(reader), self._profile.fields)
+        response.is_last = not head.keep_alive
         respond = self._profile.admit(head)
         exchange = Exchange(
             upstream=self._upstream,
@@ -102,7 +103,7 @@ class Server:
             whole_responses=self._whole_responses,
         )
         await respond(exchange)
-        return head.keep_alive and not response.is_last
+        return not response.is_last
 
     async def _read_head(self, reader: asyncio.StreamReader) -> bytes:
         """Read the head of a request. It may begin late, but must then arrive soon."""

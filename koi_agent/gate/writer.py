@@ -11,7 +11,7 @@ from koi_agent.gate.limits import PIECE
 class ResponseWriter:
     """Writes one response; a client that reads nothing for ``timeout`` seconds is left.
 
-    ``has_begun`` is set once a part is sent, ``is_last`` if the connection ends with the response.
+    ``has_begun`` is set once a part is sent, ``is_last`` before if the connection ends with it.
     ``error_key`` is the key of an error's text, as the upstream has it.
     """
 
@@ -24,17 +24,16 @@ class ResponseWriter:
 
     async def send_error(self, status: int, reason: str) -> None:
         """Send an error as the upstream does; after any but 404 the connection ends."""
-        self.is_last = status != HTTPStatus.NOT_FOUND
+        self.is_last |= status != HTTPStatus.NOT_FOUND
         body = json.dumps({self._error_key: f"koi-runtime-gate: {reason}"}).encode()
-        close = "Connection: close\r\n" if self.is_last else ""
-        self._write_head(status, f"Content-Length: {len(body)}\r\n{close}")
+        self._write_head(status, f"Content-Length: {len(body)}\r\n")
         await self._write(body)
 
     async def send_reason(self, status: int, reason: str) -> None:
         """Send an error with a reason of the upstream; the connection ends."""
         self.is_last = True
         body = json.dumps({self._error_key: reason}).encode()
-        self._write_head(status, f"Content-Length: {len(body)}\r\nConnection: close\r\n")
+        self._write_head(status, f"Content-Length: {len(body)}\r\n")
         await self._write(body)
 
     async def send(self, body: bytes, *, tag: str = "") -> None:
@@ -69,6 +68,8 @@ class ResponseWriter:
 
     def _write_head(self, status: int, fields: str) -> None:
         self.has_begun = True
+        if self.is_last:  # otherwise clients may send a further request on the connection
+            fields += "Connection: close\r\n"
         reason = HTTPStatus(status).phrase
         head = f"HTTP/1.1 {int(status)} {reason}\r\nContent-Type: application/json\r\n{fields}\r\n"
         self._writer.write(head.encode())

@@ -134,6 +134,15 @@ async def test_an_attack_is_refused_once_and_nothing_of_it_reaches_the_engine(
         assert b"200 OK" in await send(path, LAST)
 
 
+async def test_the_end_of_a_connection_is_in_its_last_response(
+    tmp_path: Path, engine: Engine
+) -> None:
+    async with gate(tmp_path, engine) as path:
+        first, last = (await send(path, ASK + ONCE)).split(b"HTTP/1.1 200 OK")[1:]
+    assert b"\r\nConnection: close\r\n" not in first
+    assert b"\r\nConnection: close\r\n" in last
+
+
 def refusals(caplog: pytest.LogCaptureFixture) -> list[str]:
     texts = [record.getMessage() for record in caplog.records]
     return [text.removeprefix("request refused: ") for text in texts if "refused" in text]

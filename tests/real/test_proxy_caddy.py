@@ -167,7 +167,7 @@ async def test_a_killed_agent_leaves_no_orphan_and_no_duplicate(proxy: Caddy) ->
             route(f"{n}", f"n{n}.internal", port=random.choice(ports), to=random.randrange(1, 9999))
             for n in range(random.randrange(4))
         ]
-        killed = Process.start(proxy, wanted)
+        killed = Process.start(proxy.address.path, wanted)
         await asyncio.to_thread(killed.until_open)
         await asyncio.sleep(GATHER + random.uniform(-0.02, 0.06))
         killed.kill()
