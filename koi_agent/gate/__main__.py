@@ -1,4 +1,4 @@
-"""``koi-runtime-gate ENGINE``: the gate of one engine, on the socket that systemd passes."""
+"""``koi-runtime-gate UPSTREAM``: the gate of one upstream, on the socket that systemd passes."""
 
 import asyncio
 import logging
@@ -10,43 +10,46 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from koi_agent.core.errors import ConfigError
+from koi_agent.gate.profiles import profile
 from koi_agent.gate.server import Server
 from koi_agent.gate.upstream import Upstream
+from koi_agent.host.caddy.sockets import ADMIN_SOCKET, CADDY
 from koi_agent.host.engines import SOCKETS
 from koi_agent.host.logs import LogOutput
 from koi_agent.host.sockets import STREAMS, passed
 
 log = logging.getLogger(__name__)
 
+UPSTREAMS: Final = {**SOCKETS, CADDY: ADMIN_SOCKET}
 USAGE: Final = f"""\
-usage: koi-runtime-gate ENGINE [SOCKET]
+usage: koi-runtime-gate UPSTREAM [SOCKET]
 
-Let koi-runtime read the containers of an engine, and nothing else.
-ENGINE is {" or ".join(SOCKETS)}. SOCKET is the engine's socket, if it is not the usual one.
-The socket to serve on comes from systemd: koi-runtime-gate@ENGINE.socket.
+Let koi-runtime read the containers of an engine, or change its own objects of Caddy, and nothing
+else. UPSTREAM is {", ".join(UPSTREAMS)}. SOCKET is its socket, if it is not the usual one.
+The socket to serve on comes from systemd: koi-runtime-gate@UPSTREAM.socket.
 """
 
 
-async def _serve(path: str) -> None:
+async def _serve(name: str, path: str) -> None:
     listening = passed(os.environ, {"gate": STREAMS}).get("gate", [])
     if len(listening) != 1:
-        raise ConfigError("no socket from systemd; start koi-runtime-gate@ENGINE.socket instead")
+        raise ConfigError("no socket from systemd; start koi-runtime-gate@UPSTREAM.socket instead")
     if running := asyncio.current_task():
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
-    log.info("engine: %s", path)
-    await Server(Upstream(path)).run(listening[0])
+    log.info("upstream: %s", path)
+    await Server(profile(name), Upstream(path)).run(listening[0])
 
 
 def execute(argv: Sequence[str]) -> int:
     """Serve until SIGTERM; return the exit code."""
-    engine, *paths = argv or [""]
-    path = paths[0] if len(paths) == 1 else SOCKETS.get(engine, "")
-    if engine not in SOCKETS or len(paths) > 1 or not PurePosixPath(path).is_absolute():
+    name, *paths = argv or [""]
+    path = paths[0] if len(paths) == 1 else UPSTREAMS.get(name, "")
+    if name not in UPSTREAMS or len(paths) > 1 or not PurePosixPath(path).is_absolute():
         sys.stderr.write(USAGE)
         return 2
     with LogOutput(logging.INFO, "auto", os.environ):
         try:
-            asyncio.run(_serve(path))
+            asyncio.run(_serve(name, path))
         except asyncio.CancelledError:
             log.info("stopped")
         except ConfigError as error:

@@ -16,6 +16,8 @@ class Limits:
 
     head: float = 5.0
     """Time from the first byte of a request's head to its last."""
+    body: float = 30.0
+    """Time of a request's body."""
     idle: float = 60.0
     """Time a connection may stay open without a request."""
     write: float = 30.0
@@ -32,9 +34,11 @@ class Limits:
     """Refused requests that are logged in one interval; of the others the number is logged."""
     refusal_interval: float = 60.0
     """Time of such an interval, from the first refusal in it."""
+    watch: float = 900.0
+    """Time that a connection is kept until Caddy ends it. The agent ends it before."""
     engine: float = 60.0
-    """Time until the engine's response begins. A list of thousands of containers takes some."""
+    """Time until a response from upstream begins. A list of thousands of containers takes some."""
     engine_pause: float = 15.0
-    """Time the engine may pause within a response, except for events."""
+    """Time the upstream may pause within a response, except for events."""
     record: int = 16 * 2**20
     """Size of a response held whole, of one element of a list, and of an event."""

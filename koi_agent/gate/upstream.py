@@ -1,4 +1,4 @@
-"""The engine behind the gate: one HTTP/1.0 request on each connection, which its response ends."""
+"""The upstream of a gate: one request on each connection, which its response ends."""
 
 import asyncio
 import os
@@ -10,15 +10,15 @@ from typing import Final
 
 from koi_agent.core.json_stream import ArrayDecoder, LineSplitter, StreamError
 from koi_agent.gate.limits import MAX_HEAD, PIECE, Limits
-from koi_agent.gate.requests import Request
 
+_ETAG: Final = re.compile(rb'\r\netag:[ \t]*("[ -~]{0,300}")[ \t]*\r\n', re.IGNORECASE)
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})(?: |\r)")
 
 
 class UpstreamError(Exception):
-    """The engine is absent, or its response is unusable and no part of it is in the text.
+    """The upstream is absent, or its response is unusable and no part of it is in the text.
 
-    ``status`` is what the client gets: 502 if there is no engine, 504 otherwise.
+    ``status`` is what the client gets: 502 if nothing is upstream, 504 otherwise.
     """
 
     def __init__(self, text: str, status: HTTPStatus = HTTPStatus.GATEWAY_TIMEOUT) -> None:
@@ -27,10 +27,12 @@ class UpstreamError(Exception):
 
 
 class Response:
-    """A response of the engine; its body can be read once."""
+    """A response from upstream; its body can be read once. ``etag`` is "" if it has none."""
 
-    def __init__(self, status: int, body: asyncio.StreamReader, limits: Limits) -> None:
-        self.status = status
+    def __init__(self, head: bytes, body: asyncio.StreamReader, limits: Limits) -> None:
+        self.status = _parse_status(head)
+        tag = _ETAG.search(head)
+        self.etag = tag[1].decode() if tag else ""
         self._body = body
         self._limits = limits
 
@@ -69,28 +71,34 @@ class Response:
         except StreamError as error:
             raise UpstreamError(f"events: {error}") from error
 
+    async def ended(self) -> None:
+        """Wait until the connection ends, whatever comes on it."""
+        async with asyncio.timeout(self._limits.watch):
+            while await self._body.read(PIECE):
+                pass
+
     async def _read_piece(self) -> bytes:
         async with asyncio.timeout(self._limits.engine_pause):
             return await self._body.read(PIECE)
 
 
 class Upstream:
-    """The engine on the socket at ``path``."""
+    """The engine, or Caddy, on the socket at ``path``."""
 
     def __init__(self, path: str, limits: Limits | None = None) -> None:
         self.path = path
         self._limits = limits or Limits()
 
     @asynccontextmanager
-    async def request(self, request: Request) -> AsyncIterator[Response]:
+    async def request(self, request: bytes) -> AsyncIterator[Response]:
         """Send a request, and yield its response; raise ``UpstreamError``."""
         reader, writer = await self._connect()
         try:
             async with asyncio.timeout(self._limits.engine):
-                writer.write(request.head)
+                writer.write(request)
                 await writer.drain()
                 head = await reader.readuntil(b"\r\n\r\n")
-            yield Response(_parse_status(head), reader, self._limits)
+            yield Response(head, reader, self._limits)
         except (asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
             raise UpstreamError(f"{self.path}: incomplete response") from error
         except TimeoutError as error:

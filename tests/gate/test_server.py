@@ -17,6 +17,7 @@ from koi_agent.backends.http_engine.limits import RequestLimits
 from koi_agent.backends.http_engine.socket_errors import UnixSocket
 from koi_agent.core.errors import BackendAbsent, BackendLost
 from koi_agent.gate.limits import Limits
+from koi_agent.gate.profiles import profile
 from koi_agent.gate.server import Server
 from koi_agent.gate.upstream import Upstream
 from koi_agent.host.listeners import ListenerTable
@@ -68,7 +69,7 @@ async def gate(
     behind = await asyncio.start_unix_server(engine.serve, engine_path) if engine else None
     try:
         async with asyncio.TaskGroup() as group:
-            server = Server(Upstream(str(engine_path), limits), limits)
+            server = Server(profile("docker"), Upstream(str(engine_path), limits), limits)
             serving = group.create_task(server.run(listener))
             try:
                 yield path
@@ -131,6 +132,15 @@ async def test_an_attack_is_refused_once_and_nothing_of_it_reaches_the_engine(
         assert received.count(b"HTTP/1.1") == 1
         assert engine.requests == []
         assert b"200 OK" in await send(path, LAST)
+
+
+async def test_the_end_of_a_connection_is_in_its_last_response(
+    tmp_path: Path, engine: Engine
+) -> None:
+    async with gate(tmp_path, engine) as path:
+        first, last = (await send(path, ASK + ONCE)).split(b"HTTP/1.1 200 OK")[1:]
+    assert b"\r\nConnection: close\r\n" not in first
+    assert b"\r\nConnection: close\r\n" in last
 
 
 def refusals(caplog: pytest.LogCaptureFixture) -> list[str]:

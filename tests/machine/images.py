@@ -37,17 +37,19 @@ ENGINES: Final = (
     *("podman", "crun", "netavark", "aardvark-dns", "nftables", "iptables", "busybox-static"),
     "docker.io",
 )
+PROXIES: Final = ("caddy",)
 ANNOUNCERS: Final = ("avahi-daemon", "avahi-utils", "iproute2", "systemd-resolved")
 ENABLED: Final = (
     *("avahi-daemon.service", "avahi-daemon.socket", "systemd-resolved.service"),
+    "caddy.service",
     *("docker.service", "docker.socket", "containerd.service", "podman.socket", "podman.service"),
     *("podman-auto-update.timer", "podman-auto-update.service", "podman-restart.service"),
     *("podman-clean-transient.service", "netavark-dhcp-proxy.socket", "nftables.service"),
 )
 PACKAGES: Final = {
-    "bookworm": SYSTEM + AGENT + ENGINES + ANNOUNCERS,
-    "trixie": (*SYSTEM, *AGENT, *ENGINES, *ANNOUNCERS, "docker-cli"),
-    "forky": (*SYSTEM, *AGENT, *ENGINES, *ANNOUNCERS, "docker-cli", *TESTS),
+    "bookworm": SYSTEM + AGENT + ENGINES + ANNOUNCERS + PROXIES,
+    "trixie": (*SYSTEM, *AGENT, *ENGINES, *ANNOUNCERS, *PROXIES, "docker-cli"),
+    "forky": (*SYSTEM, *AGENT, *ENGINES, *ANNOUNCERS, *PROXIES, "docker-cli", *TESTS),
 }
 """The packages of each suite's machine."""
 

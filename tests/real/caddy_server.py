@@ -161,8 +161,8 @@ def caddy(folder: Path, address: AdminAddress | None = None) -> Iterator[Caddy]:
 
 
 @asynccontextmanager
-async def page(text: str) -> AsyncIterator[int]:
-    """Serve a page over HTTP while the block runs; yield the port."""
+async def page(text: str, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+    """Serve a page over HTTP, or with TLS, while the block runs; yield the port."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -175,6 +175,6 @@ async def page(text: str) -> AsyncIterator[int]:
         finally:
             writer.close()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=tls)
     async with server:
         yield server.sockets[0].getsockname()[1]

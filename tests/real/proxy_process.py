@@ -12,7 +12,6 @@ from typing import Self
 from koi_agent.capabilities.proxy.providers import Caddy
 from koi_agent.capabilities.proxy.records import Route
 from koi_agent.config.proxy import AdminAddress
-from tests.real import caddy_server
 from tests.unit.dns_zones import complete
 from tests.unit.proxy_routes import put, route
 
@@ -24,9 +23,9 @@ class Process:
     process: subprocess.Popen[str]
 
     @classmethod
-    def start(cls, proxy: caddy_server.Caddy, routes: Sequence[Route]) -> Self:
+    def start(cls, path: str, routes: Sequence[Route]) -> Self:
         wanted = [(r.owner.id, r.host, r.port, r.upstream.target.port) for r in routes]
-        argv = [sys.executable, "-m", __name__, proxy.address.path, json.dumps(wanted)]
+        argv = [sys.executable, "-m", __name__, path, json.dumps(wanted)]
         return cls(subprocess.Popen(argv, stdout=subprocess.PIPE, text=True))
 
     def until_open(self) -> None:

@@ -15,7 +15,6 @@ import pytest
 
 from koi_agent.announce.feed import Feed
 from koi_agent.capabilities.proxy import providers
-from koi_agent.capabilities.proxy.caddy.objects import ID, Names
 from koi_agent.capabilities.proxy.caddy.session import GATHER
 from koi_agent.capabilities.proxy.records import Route
 from koi_agent.config.proxy import AdminAddress
@@ -23,6 +22,7 @@ from koi_agent.core.contracts import ProviderSession
 from koi_agent.core.instance import RecordState, RecordStatus
 from koi_agent.core.key import Key
 from koi_agent.host.agent_mark import agent_mark
+from koi_agent.host.caddy.objects import ID, Names
 from tests.ports import free_port
 from tests.real.agents import eventually
 from tests.real.caddy_server import Caddy, caddy, page
@@ -167,7 +167,7 @@ async def test_a_killed_agent_leaves_no_orphan_and_no_duplicate(proxy: Caddy) ->
             route(f"{n}", f"n{n}.internal", port=random.choice(ports), to=random.randrange(1, 9999))
             for n in range(random.randrange(4))
         ]
-        killed = Process.start(proxy, wanted)
+        killed = Process.start(proxy.address.path, wanted)
         await asyncio.to_thread(killed.until_open)
         await asyncio.sleep(GATHER + random.uniform(-0.02, 0.06))
         killed.kill()

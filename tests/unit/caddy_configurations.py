@@ -6,11 +6,11 @@ from typing import Any, Final
 
 from hypothesis import strategies as st
 
-from koi_agent.capabilities.proxy.caddy.configuration import Configuration
-from koi_agent.capabilities.proxy.caddy.objects import ID, Names
 from koi_agent.capabilities.proxy.caddy.steps import Step, Wanted, steps
 from koi_agent.capabilities.proxy.records import Route
 from koi_agent.capabilities.proxy.sites import sites
+from koi_agent.host.caddy.configuration import Configuration
+from koi_agent.host.caddy.objects import ID, Names
 from tests.unit.fake_caddy import FakeCaddy
 from tests.unit.proxy_routes import route
 
@@ -89,5 +89,7 @@ def own(value: Any) -> list[str]:
 
 def ids(routes: Iterable[Route], *, policy: bool = True) -> list[str]:
     all_sites = sites(routes)
-    made = {NAMES.server(one.port) for one in all_sites} | {NAMES.route(one) for one in all_sites}
+    made = {NAMES.server(one.port) for one in all_sites} | {
+        NAMES.route(one.port, one.host) for one in all_sites
+    }
     return sorted(made | {NAMES.policy} if made and policy else made)

@@ -17,7 +17,7 @@ class CaddyServer:
     """Serves ``caddy``; ``answer`` replaces responses. ``seen`` has all requests that change.
 
     ``delay`` is the time in seconds from a change that is received to the change. ``unread`` has
-    the requests to read that were refused.
+    the requests to read that were refused. ``open`` has the connections.
     """
 
     def __init__(self, caddy: FakeCaddy, path: Path) -> None:
@@ -29,6 +29,7 @@ class CaddyServer:
         self.delay = 0.0
         self.received = False
         self.unread: list[str] = []
+        self.open: set[asyncio.StreamWriter] = set()
         self._idle: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
 
@@ -49,16 +50,20 @@ class CaddyServer:
         self._idle.clear()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.open.add(writer)
         with suppress(OSError, asyncio.IncompleteReadError):
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode()
                 first, *lines = head.split("\r\n")
-                method, path, _ = first.split(" ")
+                method, path, version = first.split(" ")
                 fields = dict(line.lower().split(":", 1) for line in lines if line)
                 body = await reader.readexactly(int(fields.get("content-length", "0")))
                 self.hosts.add(fields["host"].strip())
+                if version == "HTTP/1.0":
+                    fields["connection"] = "close"
                 if not await self._respond(writer, method, path, fields, body):
                     break
+        self.open.remove(writer)
         writer.close()
 
     async def _respond(

@@ -10,8 +10,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from koi_agent.capabilities.proxy.caddy.objects import ID
 from koi_agent.capabilities.proxy.records import Route
+from koi_agent.host.caddy.objects import ID
 from tests.unit.caddy_configurations import (
     FILES,
     ROUTES,

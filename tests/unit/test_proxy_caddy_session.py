@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import pytest
 
-from koi_agent.capabilities.proxy.caddy.objects import Names
 from koi_agent.capabilities.proxy.caddy.session import PERIOD
 from koi_agent.capabilities.proxy.providers import Caddy
 from koi_agent.capabilities.proxy.records import Route
@@ -19,6 +18,7 @@ from koi_agent.core.errors import ProviderLost, ungrouped
 from koi_agent.core.instance import RecordState, RecordStatus
 from koi_agent.core.key import Key
 from koi_agent.host.agent_mark import agent_mark
+from koi_agent.host.caddy.objects import Names
 from tests.real.agents import eventually
 from tests.unit.dns_zones import complete, key
 from tests.unit.fake_caddy import FakeCaddy

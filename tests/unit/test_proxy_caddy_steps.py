@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from koi_agent.capabilities.proxy.caddy.configuration import Configuration
-from koi_agent.capabilities.proxy.caddy.objects import ID, Names
 from koi_agent.capabilities.proxy.caddy.steps import obstacles, steps
 from koi_agent.capabilities.proxy.records import Route
 from koi_agent.core.errors import BadInput
+from koi_agent.host.caddy.configuration import Configuration
+from koi_agent.host.caddy.objects import ID, Names
 from tests.unit.caddy_configurations import (
     FILE,
     FILES,

@@ -10,7 +10,7 @@ from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from koi_agent.capabilities.proxy.providers import Traefik
@@ -21,6 +21,7 @@ from koi_agent.core.contracts import ProviderSession
 from koi_agent.core.errors import ProviderLost
 from koi_agent.core.instance import RecordState, RecordStatus
 from koi_agent.core.key import Key
+from tests.conftest import require
 from tests.unit.dns_zones import complete, key
 from tests.unit.proxy_routes import put, route
 from tests.unit.virtual_time import in_virtual_time
@@ -92,11 +93,13 @@ SCHEMA = {
         }
     },
 }
+PUBLISHED = os.environ.get("TRAEFIK_SCHEMA", "")
 ROUTES = st.builds(
     route,
     st.sampled_from("abcdef"),
     st.sampled_from(["wiki.internal", "shop.internal", "a.b.internal", "a-b.internal"]),
     port=st.sampled_from([443, 8443]),
+    scheme=st.sampled_from(["http", "https"]),
     address=st.sampled_from(["127.0.0.1", "::1", "172.17.0.5"]),
     to=st.integers(1, 65535),
 )
@@ -156,6 +159,28 @@ def test_the_configuration_is_valid_and_its_order_is_stable(
     jsonschema.validate(found, SCHEMA)
     for router in found.get("http", {}).get("routers", {}).values():
         assert router["service"] in found["http"]["services"]
+
+
+@pytest.fixture(scope="module")
+def published() -> Any:
+    """The JSON schema of Traefik's file provider, which SchemaStore publishes."""
+    if not PUBLISHED:
+        require("traefik-schema", "TRAEFIK_SCHEMA does not name traefik-v3-file-provider.json")
+    return json.loads(Path(PUBLISHED).read_text())
+
+
+@given(st.lists(ROUTES))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_the_configuration_is_valid_by_the_published_schema(
+    published: Any, routes: list[Route]
+) -> None:
+    found = document(sites(routes))
+    jsonschema.validate(found, published)
+    for part in found.get("http", {}).values():
+        for one in part.values():
+            one["unknown"] = 1
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(found or {"unknown": 1}, published)
 
 
 @asynccontextmanager

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Sequence
+from errno import EACCES
+from os import strerror
 from pathlib import Path
 from shlex import quote
 from typing import Final
@@ -10,6 +12,7 @@ from koi_agent.cli.doctor.findings import Bus, Case, Finding, ok, warning
 from koi_agent.config import Flags, load
 from koi_agent.config.proxy import AdminAddress
 from koi_agent.core.text import printable
+from koi_agent.host.caddy.sockets import ADMIN_SOCKET
 
 CONNECT: Final = 3.0
 """Seconds for a connection."""
@@ -40,11 +43,16 @@ async def _caddy(address: AdminAddress) -> Finding:
                 _, writer = await asyncio.open_unix_connection(address.path)
             else:
                 _, writer = await asyncio.open_connection(address.host, address.port)
+    except PermissionError:
+        if address.path == ADMIN_SOCKET:  # the check of gates has what matters
+            return ok(f"{shown} is there; run this as root to check that it accepts connections")
+        return warning(f"{shown}: {strerror(EACCES)}", "man koi-runtime.conf")
     except OSError as error:  # a TimeoutError is one, too
         reason = error.strerror or f"no answer within {CONNECT:g} s"
         return warning(f"{shown}: {reason}", "systemctl status caddy")
     writer.transport.abort()
-    return ok(f"{shown} accepts connections")
+    whose = "" if address.path else ", from all users of this host"
+    return ok(f"{shown} accepts connections{whose}")
 
 
 def _file(path: Path) -> Finding:

@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from koi_agent.capabilities.proxy.caddy.configuration import Configuration
-from koi_agent.capabilities.proxy.caddy.objects import Names
+from koi_agent.capabilities.proxy.caddy.entrance import Entrance
 from koi_agent.capabilities.proxy.caddy.steps import Step
-from koi_agent.config.proxy import AdminAddress
 from koi_agent.core.errors import ProviderLost, ungrouped
 from koi_agent.core.text import printable
+from koi_agent.host.caddy.configuration import Configuration
+from koi_agent.host.caddy.objects import Names
 from koi_agent.host.http_client import Client, Limits, RequestFailed, Response, client
 
 READ: Final = Limits(seconds=5.0, body=16 * 2**20)
@@ -22,6 +22,9 @@ CHANGED: Final = 412
 """The status of a change whose ``If-Match`` does not hold (RFC 9110 section 13.1.1)."""
 _LONGEST: Final = 300
 """Characters of a reason, from its end: Caddy names the modules on the way first."""
+
+_GATE: Final = "koi-runtime-gate: "
+"""The begin of the reasons of a gate in front of Caddy."""
 
 
 class StepRefused(Exception):
@@ -33,15 +36,15 @@ class ChangedMeanwhile(Exception):
 
 
 class AdminAPI:
-    """The admin API of a Caddy. ``group`` owns the tasks of changes."""
+    """The admin API of the Caddy at ``entrance``. ``group`` owns the tasks of changes."""
 
-    def __init__(self, sender: Client, address: AdminAddress, group: asyncio.TaskGroup) -> None:
+    def __init__(self, sender: Client, entrance: Entrance, group: asyncio.TaskGroup) -> None:
         self._sender = sender
-        self._address = address
+        self._entrance = entrance
         self._group = group
         self._sending: asyncio.Task[Response | RequestFailed] | None = None
         self._headers = {"Connection": "close"}
-        if address.path:
+        if entrance.address.path:
             self._headers["Host"] = ""  # Caddy 2.6 admits no other one on a Unix socket
 
     async def read(self, names: Names) -> Configuration:
@@ -53,11 +56,13 @@ class AdminAPI:
             raise self.lost(str(failed)) from failed
         if found.status != 200:
             raise self.lost(_reason(found.status, found.body))
+        # Behind a gate, the tag also differs where the agent sees no difference.
+        etag = found.headers.get("etag", "")
         return Configuration(
             root=root,
             names=names,
-            digest=hashlib.sha256(found.body).digest(),
-            etag=found.headers.get("etag", ""),
+            digest=hashlib.sha256(found.body + etag.encode()).digest(),
+            etag=etag,
         )
 
     async def send(self, step: Step, etag: str) -> None:
@@ -103,16 +108,17 @@ class AdminAPI:
 
     def lost(self, reason: str) -> ProviderLost:
         """Return the error for a Caddy that does not answer as it should."""
-        return ProviderLost(f"[Proxy] Caddy={printable(str(self._address))}: {reason}")
+        return ProviderLost(f"{self._entrance.title}: {reason}")
 
 
 @asynccontextmanager
-async def admin_api(address: AdminAddress) -> AsyncIterator[AdminAPI]:
-    """Yield the admin API at an address; nothing is sent yet."""
+async def admin_api(entrance: Entrance) -> AsyncIterator[AdminAPI]:
+    """Yield the admin API at an entrance; nothing is sent yet."""
+    address = entrance.address
     url = "http://localhost" if address.path else f"http://{address}"
     with ungrouped(ProviderLost):
         async with client(url, socket=address.path) as sender, asyncio.TaskGroup() as group:
-            api = AdminAPI(sender, address, group)
+            api = AdminAPI(sender, entrance, group)
             yield api
             api.abandon()
 
@@ -125,4 +131,5 @@ def _reason(status: int, body: bytes) -> str:
         found = None
     text = found.get("error") if isinstance(found, dict) else None
     reason = text if isinstance(text, str) and text.strip() else f"HTTP status {status}"
-    return f"Caddy refuses it: {printable(reason[-_LONGEST:])}"
+    shown = printable(reason[-_LONGEST:])
+    return shown if shown.startswith(_GATE) else f"Caddy refuses it: {shown}"

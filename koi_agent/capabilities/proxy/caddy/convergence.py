@@ -5,11 +5,11 @@ from dataclasses import replace
 from typing import Final
 
 from koi_agent.capabilities.proxy.caddy.admin_api import AdminAPI, ChangedMeanwhile, StepRefused
-from koi_agent.capabilities.proxy.caddy.configuration import Configuration
-from koi_agent.capabilities.proxy.caddy.objects import STREAMS, Names
 from koi_agent.capabilities.proxy.caddy.steps import EVERYTHING, Step, Wanted, obstacles, steps
 from koi_agent.core.errors import BadInput
 from koi_agent.core.frozen import frozen
+from koi_agent.host.caddy.configuration import Configuration
+from koi_agent.host.caddy.objects import STREAMS, Names
 
 MOST_STEPS: Final = 100
 """Requests in one go: more are needed only if others change the same objects."""

@@ -12,7 +12,7 @@ from typing import Final
 from koi_agent.bus.address import address as bus_address
 from koi_agent.bus.end import ends_for_good
 from koi_agent.capabilities.proxy.caddy.admin_api import AdminAPI, admin_api
-from koi_agent.capabilities.proxy.caddy.objects import Names
+from koi_agent.capabilities.proxy.caddy.entrance import Entrance, entrance
 from koi_agent.capabilities.proxy.caddy.session import CaddySession
 from koi_agent.capabilities.proxy.caddy.watch import watching
 from koi_agent.config.proxy import AdminAddress
@@ -20,6 +20,7 @@ from koi_agent.core.backoff import pauses
 from koi_agent.core.contracts import Report
 from koi_agent.core.errors import ProviderLost
 from koi_agent.host.agent_mark import own_mark
+from koi_agent.host.caddy.objects import Names
 from koi_agent.host.path_watch import path_states, wait_for_change
 
 _ABSENT: Final = frozenset({errno.ENOENT, errno.ECONNREFUSED, errno.ECONNRESET})
@@ -34,9 +35,10 @@ async def serving(
 ) -> AsyncIterator[CaddySession]:
     """Serve routes until the context is left, and then remove them; raise ``ProviderLost``."""
     names = Names(own_mark(scope))
-    async with admin_api(address) as api:
-        await _reached(api, address)
-        session = CaddySession(api, address, names, report, is_internal=is_internal)
+    way = entrance(scope, address)
+    async with admin_api(way) as api:
+        await _reached(api, way)
+        session = CaddySession(api, way.address, names, report, is_internal=is_internal)
         is_lost = False
         try:
             yield session
@@ -48,20 +50,27 @@ async def serving(
                 await session.close()
 
 
-async def _reached(api: AdminAPI, address: AdminAddress) -> None:
+async def _reached(api: AdminAPI, way: Entrance) -> None:
     """Wait for a Caddy that answers; raise ``ProviderLost`` if this agent may not connect."""
-    paths = [address.path] if address.path else []
+    paths = way.paths
     longest = _OF_PATH if paths else _OF_ADDRESS
     waits = pauses(_FIRST, longest)
     while True:
         since = path_states(paths)
         try:
-            async with watching(address):
+            async with watching(way.address):
                 return
         except OSError as error:  # a TimeoutError is one, too
             if error.errno not in (None, *_ABSENT):
-                raise api.lost(error.strerror or str(error)) from error
+                raise api.lost(_advised(error, way)) from error
         with suppress(TimeoutError):
             async with asyncio.timeout(next(waits)):
                 await wait_for_change(paths, since)
                 waits = pauses(_FIRST, longest)
+
+
+def _advised(error: OSError, way: Entrance) -> str:
+    """Return the reason of an error, and what opens the gate if only the gate may connect."""
+    reason = error.strerror or str(error)
+    is_closed = isinstance(error, PermissionError) and way.address == way.configured
+    return f"{reason}; systemctl start {way.gate_unit}" if is_closed and way.gate_unit else reason

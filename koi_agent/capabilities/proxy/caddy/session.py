@@ -8,7 +8,6 @@ from typing import Final, NamedTuple, Never
 
 from koi_agent.capabilities.proxy.caddy.admin_api import AdminAPI
 from koi_agent.capabilities.proxy.caddy.convergence import Convergence, Result
-from koi_agent.capabilities.proxy.caddy.objects import Names
 from koi_agent.capabilities.proxy.caddy.steps import EVERYTHING, Wanted
 from koi_agent.capabilities.proxy.caddy.watch import watching
 from koi_agent.capabilities.proxy.records import Route
@@ -19,6 +18,7 @@ from koi_agent.core.contracts import Report
 from koi_agent.core.errors import ProviderLost, ungrouped
 from koi_agent.core.instance import RecordState, RecordStatus
 from koi_agent.core.key import Key
+from koi_agent.host.caddy.objects import Names
 
 log = logging.getLogger(__name__)
 

@@ -8,11 +8,11 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from koi_agent.capabilities.proxy.caddy import objects
-from koi_agent.capabilities.proxy.caddy.configuration import POLICIES, SERVERS, Configuration
-from koi_agent.capabilities.proxy.caddy.objects import ID, Json
 from koi_agent.capabilities.proxy.sites import Site
 from koi_agent.core.frozen import frozen
+from koi_agent.host.caddy import objects
+from koi_agent.host.caddy.configuration import POLICIES, SERVERS, Configuration
+from koi_agent.host.caddy.objects import ID, Forwarding, Json
 
 EVERYTHING: Final = 0
 """The ``port`` of a step on which all ports depend."""
@@ -71,9 +71,20 @@ def _routes(
             if not found.obstacle(port):
                 routes[port] = {one[ID]: one for one in _listed(server) if names.has(one)}
     for site in sites:
-        made = objects.route(names, site, keeps_streams=wanted.keeps_streams)
+        made = objects.route(names, _forwarding(site, keeps_streams=wanted.keeps_streams))
         routes.setdefault(site.port, {})[made[ID]] = made
     return {port: [of_port[id_] for id_ in sorted(of_port)] for port, of_port in routes.items()}
+
+
+def _forwarding(site: Site, *, keeps_streams: bool) -> Forwarding:
+    dials = dict.fromkeys(upstream.target.text for _, upstream in site.upstreams)
+    return Forwarding(
+        port=site.port,
+        host=site.host,
+        dials=tuple(dials),
+        is_https=site.scheme == "https",
+        keeps_streams=keeps_streams,
+    )
 
 
 def _listed(server: Mapping[str, Any]) -> Sequence[Any]:

@@ -2,10 +2,12 @@
 
 With each change, also one of others, Caddy begins a new admin API and closes the idle connections
 of the one before. So the end of an idle connection means that there was a change, or that Caddy has
-ended. Caddy also closes a connection that has been idle for long: then there is one look more.
+ended. A gate in between ends its own connection then. Caddy also closes a connection that has been
+idle for long: then there is one look more.
 """
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -18,6 +20,8 @@ MOST: Final = 2**16
 """Bytes that are read: the answer to the request is shorter."""
 LONGEST: Final = 600.0
 """Seconds that a connection is waited for: a network can lose its end."""
+_ABSENT: Final = b"HTTP/1.1 502"
+"""The begin of the response of a gate without Caddy."""
 _PAGE: Final = "/config/admin"
 """A short page. Caddy logs an error for a page below an absent object."""
 
@@ -49,11 +53,18 @@ async def watching(address: AdminAddress) -> AsyncIterator[Watch]:
         writer.write(f"GET {_PAGE} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
         async with asyncio.timeout(CONNECT):
             await writer.drain()
-            if not await reader.read(1):
-                raise ConnectionResetError("it closed the connection")
+            _check_status(await reader.read(len(_ABSENT)))
         yield Watch(reader)
     finally:
         writer.transport.abort()
+
+
+def _check_status(begin: bytes) -> None:
+    """Raise ``OSError`` for the begin of a response if there is no Caddy behind the gate."""
+    if not begin:
+        raise ConnectionResetError("it closed the connection")
+    if begin == _ABSENT:
+        raise ConnectionRefusedError(errno.ECONNREFUSED, "no Caddy is behind its gate")
 
 
 async def _connected(address: AdminAddress) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -4,10 +4,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from koi_agent.capabilities.proxy.caddy.objects import ID, Json, Names
 from koi_agent.core.errors import BadInput
 from koi_agent.core.frozen import frozen
 from koi_agent.core.text import printable
+from koi_agent.host.caddy.objects import ID, Json, Names
 
 SERVERS: Final = ("apps", "http", "servers")
 POLICIES: Final = ("apps", "tls", "automation", "policies")

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from koi_agent.capabilities.proxy.sites import Site
 from koi_agent.core.frozen import frozen
 
 ID: Final = "@id"
@@ -33,9 +32,9 @@ class Names:
         """Return the name and the identifier of the server on a port."""
         return f"{self.prefix}{port}"
 
-    def route(self, site: Site) -> str:
-        """Return the identifier of the route of a site."""
-        return f"{self.prefix}{site.port}-{site.host}"
+    def route(self, port: int, host: str) -> str:
+        """Return the identifier of the route of a host name on a port."""
+        return f"{self.prefix}{port}-{host}"
 
     def port(self, server: str) -> int:
         """Return the port of a server by its name; 0 for a server of others."""
@@ -52,20 +51,34 @@ def _is_port(digits: str) -> bool:
     return digits.isascii() and digits.isdecimal() and len(digits) <= 5
 
 
-def route(names: Names, site: Site, *, keeps_streams: bool) -> Json:
-    """Return the route of a site."""
-    dials = dict.fromkeys(upstream.target.text for _, upstream in site.upstreams)
+@frozen(kw_only=True)
+class Forwarding:
+    """The way of requests for a host name on a port to its upstreams.
+
+    ``dials`` are the addresses and ports of its upstreams. ``keeps_streams`` is True if the version
+    of Caddy can keep websockets over a change.
+    """
+
+    port: int
+    host: str
+    dials: tuple[str, ...]
+    is_https: bool = False
+    keeps_streams: bool = True
+
+
+def route(names: Names, forwarding: Forwarding) -> Json:
+    """Return the route of a host name."""
     handler: Json = {
         "handler": "reverse_proxy",
-        "upstreams": [{"dial": dial} for dial in dials],
+        "upstreams": [{"dial": dial} for dial in forwarding.dials],
     }
-    if keeps_streams:
+    if forwarding.keeps_streams:
         handler[STREAMS] = _KEPT
-    if site.scheme == "https":  # no certificate is valid for a numeric address
+    if forwarding.is_https:  # no certificate is valid for a numeric address
         handler["transport"] = {"protocol": "http", "tls": {"insecure_skip_verify": True}}
     return {
-        ID: names.route(site),
-        "match": [{"host": [site.host]}],
+        ID: names.route(forwarding.port, forwarding.host),
+        "match": [{"host": [forwarding.host]}],
         "handle": [handler],
         "terminal": True,
     }

@@ -1,0 +1,146 @@
+"""The policies and parents that pass the gate of Caddy, and plain JSON."""
+
+from typing import Any
+
+import pytest
+
+from koi_agent.gate.caddy.bodies import Changed, parse_body
+from koi_agent.gate.head import Forbidden
+from tests.gate.caddy_requests import POLICIES, POLICY, SERVER, own, pass_gate, served
+from tests.unit.caddy_configurations import FILE, NAMES
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        {"subjects": []},
+        {"subjects": ["*"]},
+        {"subjects": ["bank.example"]},
+        {"subjects": ["wiki.internal", "bank.example"]},
+        {"subjects": ["wiki.internal", "wiki.internal"]},
+        {"subjects": ["wiki.internal", "shop.internal"]},
+        {"subjects": "wiki.internal"},
+        {"subjects": None},
+        {"subjects": [1]},
+        {"issuers": [{"module": "acme", "ca": "http://127.0.0.1/"}]},
+        {"issuers": [{"module": "internal", "ca": "other"}]},
+        {"issuers": []},
+        {"storage": {"module": "file_system", "root": "/etc"}},
+        {"on_demand": True},
+        {"get_certificate": [{"via": "http", "url": "http://127.0.0.1/"}]},
+        {"@id": "x"},
+    ],
+)
+def test_no_other_policy_passes(policy: Any) -> None:
+    made = {
+        "@id": NAMES.policy,
+        "subjects": ["wiki.internal"],
+        "issuers": [{"module": "internal"}],
+    }
+    root, _ = served()
+    assert pass_gate("PATCH", POLICY, made, root) == made
+    assert pass_gate("PUT", f"{POLICIES}/0", made, FILE) == made
+    for method, path, known in (("PATCH", POLICY, root), ("PUT", f"{POLICIES}/0", FILE)):
+        with pytest.raises(Forbidden):
+            pass_gate(method, path, made | policy, known)
+    nothings: list[Any] = [None, [], [made], "x", {}]
+    for nothing in nothings:
+        with pytest.raises(Forbidden):
+            pass_gate("PATCH", POLICY, nothing, root)
+
+
+def test_names_that_caddy_has_in_the_policy_may_stay() -> None:
+    root, _ = served()
+    policy = root["apps"]["tls"]["automation"]["policies"][0]
+    policy["subjects"].append("wiki.old.example")
+    assert pass_gate("PATCH", POLICY, policy, root) == policy
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "at"),
+    [
+        ("POST", "/config/", ()),
+        ("POST", "/config/apps", ("apps",)),
+        ("PUT", "/config/apps", ("apps",)),
+        ("POST", "/config/apps/http", ("apps", "http")),
+        ("POST", "/config/apps/http/servers", ("apps", "http", "servers")),
+        ("POST", SERVER, ("apps", "http", "servers", NAMES.server(443))),
+    ],
+)
+def test_a_parent_that_exists_is_never_replaced(
+    method: str, path: str, at: tuple[str, ...]
+) -> None:
+    root, _ = served()
+    value: Any = own(root)
+    for key in reversed(("apps", "http", "servers", NAMES.server(443))[len(at) :]):
+        value = {key: value}
+    with pytest.raises(Changed):
+        pass_gate(method, path, value, root)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"apps": {"http": {"servers": {"x": {"listen": [":1"]}}}}},
+        {"apps": {}},
+        {"apps": {"http": {"servers": {}}}},
+        {"apps": {"http": {"servers": {"srv0": {"listen": [":1"]}}}}},
+        {"apps": {"pki": {}}},
+        {"apps": {"tls": {"certificates": {}}}},
+        {"apps": {"tls": {"automation": {"policies": []}}}},
+        {"apps": {"tls": {"automation": {"policies": [{"on_demand": True}]}}}},
+        {"apps": {"tls": {"automation": {"policies": {}}}}},
+        {"admin": {"disabled": True}},
+        {"storage": {}},
+        {},
+        [],
+        None,
+        "x",
+    ],
+)
+def test_a_parent_is_made_for_an_object_of_the_agent_only(body: Any) -> None:
+    with pytest.raises(Forbidden):
+        pass_gate("POST", "/config/", body, None)
+    full, _ = served()
+    two = {"http": {"servers": {NAMES.server(443): own(full)}}, "tls": {}}
+    for more in ({"apps": two}, {"apps": {"http": two["http"]}, "admin": {}}):
+        with pytest.raises(Forbidden):
+            pass_gate("POST", "/config/", more, None)
+    assert pass_gate("POST", "/config/", {"apps": {"http": two["http"]}}, None)
+
+
+def test_what_others_have_in_a_server_is_neither_removed_nor_moved() -> None:
+    root, body = served()
+    own(root)["routes"].insert(0, {"handle": [{"handler": "file_server"}]})
+    for routes in (body["routes"], [*body["routes"], {}, {}], []):
+        with pytest.raises(Changed):
+            pass_gate("PATCH", SERVER, body | {"routes": routes}, root)
+    with pytest.raises(Changed):
+        pass_gate("DELETE", SERVER, None, root)
+    made = pass_gate("PATCH", SERVER, body | {"routes": [{}]}, root)
+    assert made["routes"] == own(root)["routes"][:1]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"a":1,"a":2}',
+        b'[{"b":{"a":1,"a":1}}]',
+        b'{"a":NaN}',
+        b"[Infinity]",
+        b"[-Infinity]",
+        b"{} {}",
+        b"{}x",
+        b"{'a':1}",
+        b"\xff\xfe{}",
+        b'"\xff"',
+        b"\xef\xbb\xbf{}",
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b"",
+        b"1" * 10_000,
+    ],
+)
+def test_a_body_that_is_not_plain_json_is_refused(text: bytes) -> None:
+    with pytest.raises(Forbidden):
+        parse_body(text)
