@@ -37,6 +37,7 @@ ENGINES: Final = (
     *("podman", "crun", "netavark", "aardvark-dns", "nftables", "iptables", "busybox-static"),
     "docker.io",
 )
+MACHINES: Final = ("systemd-container",)
 ANNOUNCERS: Final = ("avahi-daemon", "avahi-utils", "iproute2", "systemd-resolved")
 ENABLED: Final = (
     *("avahi-daemon.service", "avahi-daemon.socket", "systemd-resolved.service"),
@@ -45,9 +46,9 @@ ENABLED: Final = (
     *("podman-clean-transient.service", "netavark-dhcp-proxy.socket", "nftables.service"),
 )
 PACKAGES: Final = {
-    "bookworm": SYSTEM + AGENT + ENGINES + ANNOUNCERS,
-    "trixie": (*SYSTEM, *AGENT, *ENGINES, *ANNOUNCERS, "docker-cli"),
-    "forky": (*SYSTEM, *AGENT, *ENGINES, *ANNOUNCERS, "docker-cli", *TESTS),
+    "bookworm": SYSTEM + AGENT + ENGINES + MACHINES + ANNOUNCERS,
+    "trixie": (*SYSTEM, *AGENT, *ENGINES, *MACHINES, *ANNOUNCERS, "docker-cli"),
+    "forky": (*SYSTEM, *AGENT, *ENGINES, *MACHINES, *ANNOUNCERS, "docker-cli", *TESTS),
 }
 """The packages of each suite's machine."""
 
