@@ -11,7 +11,7 @@ from typing import Final
 
 from koi_agent.bus.client import ReconnectingBus
 from koi_agent.config import BACKENDS as SETTINGS
-from koi_agent.config import Config, EngineConfig, SystemdConfig
+from koi_agent.config import Config, EngineConfig, MachinedConfig, SystemdConfig
 from koi_agent.core.contracts import Backend
 from koi_agent.host.identity import specifiers
 from koi_agent.host.listeners import ListenerTable
@@ -39,8 +39,17 @@ def _systemd(_kind: str, bus: ReconnectingBus, config: Config, listeners: Listen
     return Systemd(bus, config.systemd, files, listeners, has_started_us=has_started_us)
 
 
+def _machined(
+    _kind: str, bus: ReconnectingBus, config: Config, listeners: ListenerTable
+) -> Backend:
+    from koi_agent.backends.machined import Machined  # noqa: PLC0415
+
+    return Machined(bus, config.machined, listeners)
+
+
 _BY_SETTINGS: Final[Mapping[type, Callable[..., Backend]]] = {
     EngineConfig: _engine,
+    MachinedConfig: _machined,
     SystemdConfig: _systemd,
 }
 """How a backend is created, by the type of its settings: a new type is a new row."""

@@ -29,6 +29,7 @@ class Flag(IntEnum):
     """The specification's message flags, as far as they are used."""
 
     NO_REPLY_EXPECTED = 1
+    NO_AUTO_START = 2
     ALLOW_INTERACTIVE_AUTHORIZATION = 4
 
 

@@ -170,6 +170,17 @@ def _pattern(word: str) -> str:
     return word
 
 
+def machine_patterns(value: str) -> tuple[str, ...]:
+    """Parse a list of names of machines and glob patterns."""
+    patterns = tuple(dict.fromkeys(map(filled_text, words(value))))
+    if len(patterns) > MOST_PATTERNS:
+        raise BadInput(f"{len(patterns)} patterns are too many; write at most {MOST_PATTERNS}")
+    for pattern in patterns:
+        if len(pattern) > _LONGEST_UNIT or "/" in pattern:
+            raise BadInput(f"{shown(pattern)} is not the name of a machine, or a pattern of names")
+    return patterns
+
+
 def name_patterns(value: str) -> tuple[str, ...]:
     """Parse a list of glob patterns for names, which are compared without regard to case."""
     patterns = tuple(dict.fromkeys(filled_text(word).lower() for word in words(value)))

@@ -57,6 +57,27 @@ class SystemdConfig:
 
 
 @frozen(kw_only=True)
+class MachinedConfig:
+    """Settings of the machined backend: patterns of the names of machines, and of exceptions."""
+
+    machines: tuple[str, ...] = key(
+        "Machines",
+        "*",
+        readers.machine_patterns,
+        "Machines to follow: names and glob patterns. Assignments are combined; the first one"
+        " replaces the default.",
+        assignments=Assignments.LIST,
+    )
+    exclude_machines: tuple[str, ...] = key(
+        "ExcludeMachines",
+        "",
+        readers.machine_patterns,
+        "Machines not to follow. Assignments are combined; an empty one excludes nothing.",
+        assignments=Assignments.EMPTIABLE_LIST,
+    )
+
+
+@frozen(kw_only=True)
 class HTTPConfig:
     """Settings of HTTP.
 

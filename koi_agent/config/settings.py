@@ -18,6 +18,7 @@ from koi_agent.config.sections import (
     EngineConfig,
     HealthConfig,
     HTTPConfig,
+    MachinedConfig,
     SystemdConfig,
 )
 from koi_agent.core.errors import ConfigError
@@ -89,6 +90,7 @@ class Config:
     docker: EngineConfig = section("Docker", EngineConfig, backend=True)
     podman: EngineConfig = section("Podman", EngineConfig, backend=True)
     systemd: SystemdConfig = section("Systemd", SystemdConfig, backend=True)
+    machined: MachinedConfig = section("Machined", MachinedConfig, backend=True)
     http: HTTPConfig = section("HTTP", HTTPConfig)
     capabilities: CapabilitiesConfig = section(
         "Capabilities",

@@ -12,6 +12,7 @@ from koi_agent.core.copies import Copier
 from koi_agent.core.frozen import frozen
 from koi_agent.core.key import Key
 from koi_agent.core.reach.filters import OPEN, AddressFilter
+from koi_agent.core.traits import CONTAINER, Traits
 
 
 class InstanceState(StrEnum):
@@ -154,39 +155,6 @@ class RecordStatus:
 
 copied_status: Final = Copier(RecordStatus)
 """Returns a copy of a status with some fields changed."""
-
-
-@frozen(kw_only=True)
-class Traits:
-    """How the instances of a backend behave.
-
-    The core decides by these values. It does not know the names of backends.
-    """
-
-    is_unit: bool = False
-    """The id is a unit's name. A workload of another backend can be the same thing as the unit."""
-    has_creation_time: bool = True
-    """``created_at`` ranks instances that request the same name."""
-    is_routable: bool = False
-    """Other hosts reach an unpublished port at the instance's own addresses."""
-    is_checked: bool = True
-    """A published TCP port is checked without any metadata."""
-    has_final_health: bool = True
-    """The health that the runtime reports takes precedence over a check by the agent."""
-    opt_in: str = "the label koi.enable=true"
-    """The metadata that opts an instance in, for a person."""
-
-
-CONTAINER = Traits()
-"""Traits of an engine's containers."""
-UNIT = Traits(
-    is_unit=True,
-    has_creation_time=False,
-    is_checked=False,
-    has_final_health=False,
-    opt_in="X-Koi-Enable=yes in its unit file",
-)
-"""Traits of a service manager's units. A unit's health is its readiness, which is reported once."""
 
 
 @frozen(kw_only=True)

@@ -1,8 +1,8 @@
 """Which units are containers: one workload that two backends report is one instance.
 
-A container claims the unit that it names (``PODMAN_SYSTEMD_UNIT``) and the unit whose control
-group it runs in. A claimed unit has no object of its own. The scope that an engine makes for a
-container is not an instance: its name is another name of the container.
+A container, or a machine, claims the unit that it names (``PODMAN_SYSTEMD_UNIT``) and the unit
+whose control group it runs in. A claimed unit has no object of its own. The scope that an engine
+makes for a container is not an instance: its name is another name of the container.
 """
 
 import re
@@ -14,7 +14,7 @@ from koi_agent.core.frozen import frozen
 from koi_agent.core.instance import Instance
 from koi_agent.core.key import Key
 from koi_agent.core.metadata.parser import merge
-from koi_agent.core.ports import with_sockets
+from koi_agent.core.ports import with_declared, with_sockets
 
 _NO_KEYS: Final[frozenset[Key]] = frozenset()
 _USER_MANAGER: Final = re.compile(r"user@[0-9]+\.service")
@@ -130,7 +130,9 @@ class Ownership:
         return set(self._by_scope.get(unit, _NO_KEYS))
 
     def is_claimed(self, instance: Instance) -> bool:
-        """Return True if a container takes the place of this instance."""
+        """Return True if a container takes the place of this instance, or only one could."""
+        if not instance.traits.is_shown:
+            return True
         return instance.traits.is_unit and bool(self.claimants(instance.id))
 
     def unit_of(self, instance: Instance) -> Key | None:
@@ -162,14 +164,13 @@ def in_place_of(unit: Instance, container: Instance) -> Instance:
 
     It has the unit's aliases, the ports of the unit's socket units, and the metadata of both.
     """
-    return replace(
-        container,
-        metadata=merge(container.metadata, unit.metadata),
-        aliases=unit.aliases,
-        ports=with_sockets(container.ports, unit.socket_ports)
-        if unit.socket_ports
-        else container.ports,
-    )
+    metadata = merge(container.metadata, unit.metadata)
+    ports = container.ports
+    if container.traits.has_unit_ports:
+        ports = with_declared(ports, metadata, is_routable=container.traits.is_routable)
+    if unit.socket_ports:
+        ports = with_sockets(ports, unit.socket_ports)
+    return replace(container, metadata=metadata, aliases=unit.aliases, ports=ports)
 
 
 def _ancestors(group: str) -> tuple[str, ...]:

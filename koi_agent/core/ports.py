@@ -55,6 +55,20 @@ def with_sockets(
     return tuple(sorted({*open_, *passed}))
 
 
+def with_declared(
+    ports: Sequence[PortMapping], metadata: KoiMetadata, *, is_routable: bool
+) -> tuple[PortMapping, ...]:
+    """Return the sorted ports of an instance and those that its metadata names besides.
+
+    If it ``is_routable``, it serves these at its own addresses.
+    """
+    seen = {(port.container_port, port.protocol) for port in ports}
+    named = declared(metadata, seen)
+    return tuple(
+        sorted([*ports, *(replace(port, host_port=0) if is_routable else port for port in named)])
+    )
+
+
 def declared(metadata: KoiMetadata, seen: set[tuple[int, Protocol]]) -> Iterator[PortMapping]:
     """Yield the ports that metadata names and that are not in ``seen``.
 

@@ -15,7 +15,6 @@ from koi_agent.capabilities.mdns.rules import MdnsRules
 from koi_agent.core.errors import BackendLost, ConfigError
 from koi_agent.core.events import Change, Gone, Listing, Seen
 from koi_agent.core.instance import (
-    UNIT,
     Instance,
     InstanceState,
     KoiMetadata,
@@ -30,6 +29,7 @@ from koi_agent.core.plan.records import Decision
 from koi_agent.core.plan.requests import Policy
 from koi_agent.core.reach.network import HostNetwork
 from koi_agent.core.registry import Registry
+from koi_agent.core.traits import UNIT
 from koi_agent.publishers.dbus.configuration import ConfigurationStatus
 from koi_agent.publishers.dbus.manager import ManagerActions
 from koi_agent.publishers.dbus.publisher import DBusPublisher

@@ -37,7 +37,7 @@ ENGINES: Final = (
     *("podman", "crun", "netavark", "aardvark-dns", "nftables", "iptables", "busybox-static"),
     "docker.io",
 )
-PROXIES: Final = ("caddy",)
+OTHERS: Final = ("caddy", "systemd-container")
 ANNOUNCERS: Final = ("avahi-daemon", "avahi-utils", "iproute2", "systemd-resolved")
 ENABLED: Final = (
     *("avahi-daemon.service", "avahi-daemon.socket", "systemd-resolved.service"),
@@ -47,9 +47,9 @@ ENABLED: Final = (
     *("podman-clean-transient.service", "netavark-dhcp-proxy.socket", "nftables.service"),
 )
 PACKAGES: Final = {
-    "bookworm": SYSTEM + AGENT + ENGINES + ANNOUNCERS + PROXIES,
-    "trixie": (*SYSTEM, *AGENT, *ENGINES, *ANNOUNCERS, *PROXIES, "docker-cli"),
-    "forky": (*SYSTEM, *AGENT, *ENGINES, *ANNOUNCERS, *PROXIES, "docker-cli", *TESTS),
+    "bookworm": SYSTEM + AGENT + ENGINES + OTHERS + ANNOUNCERS,
+    "trixie": (*SYSTEM, *AGENT, *ENGINES, *OTHERS, *ANNOUNCERS, "docker-cli"),
+    "forky": (*SYSTEM, *AGENT, *ENGINES, *OTHERS, *ANNOUNCERS, "docker-cli", *TESTS),
 }
 """The packages of each suite's machine."""
 

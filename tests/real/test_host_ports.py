@@ -20,7 +20,7 @@ time.sleep(1000)
 
 FOLLOWER = """
 import asyncio, json, os, subprocess, sys
-from koi_agent.backends.docker.listeners import HostPorts
+from koi_agent.host.owner_ports import HostPorts
 from koi_agent.core.instance import KoiMetadata
 from koi_agent.host.listeners import ListenerTable
 own = open("/proc/self/cgroup").read().rpartition(":")[2].strip().rstrip("/")

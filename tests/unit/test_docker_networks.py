@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from koi_agent.backends.docker.containers import Container, Inspected
 from koi_agent.backends.docker.kinds import DOCKER
-from koi_agent.backends.docker.listeners import HostPorts
 from koi_agent.backends.docker.networks import MAX_CHAIN, Networks
 from koi_agent.backends.docker.table import ContainerTable
 from koi_agent.backends.http_engine.json_fields import nanoseconds
 from koi_agent.core.events import Gone, Seen
 from koi_agent.core.instance import InstanceState
 from koi_agent.host.listeners import ListenerTable
+from koi_agent.host.owner_ports import HostPorts
 from tests.unit.engine_records import port
 
 PORTS = (port(8071, 18071),)

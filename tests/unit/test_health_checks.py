@@ -7,8 +7,6 @@ import pytest
 from koi_agent.capabilities.health.checks import Defaults, HealthCheck, check_of
 from koi_agent.core.errors import BadInput
 from koi_agent.core.instance import (
-    CONTAINER,
-    UNIT,
     CheckKind,
     Health,
     Instance,
@@ -18,6 +16,7 @@ from koi_agent.core.instance import (
     PortSource,
     Protocol,
 )
+from koi_agent.core.traits import CONTAINER, UNIT
 
 
 def port(

@@ -6,16 +6,10 @@ import pytest
 
 from koi_agent.capabilities.health.checks import HealthCheck
 from koi_agent.capabilities.health.rules import HealthRules
-from koi_agent.core.instance import (
-    CONTAINER,
-    EnabledBy,
-    Instance,
-    KoiMetadata,
-    PortMapping,
-    PortSource,
-)
+from koi_agent.core.instance import EnabledBy, Instance, KoiMetadata, PortMapping, PortSource
 from koi_agent.core.plan.planner import Planner
 from koi_agent.core.plan.requests import Policy
+from koi_agent.core.traits import CONTAINER
 from tests.unit.networks import HOST
 from tests.unit.test_health_checks import made, port
 

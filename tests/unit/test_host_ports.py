@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from koi_agent.backends.docker.listeners import HostPorts
 from koi_agent.core.instance import KoiMetadata
 from koi_agent.host.listeners import FRESH, ListenerTable
+from koi_agent.host.owner_ports import HostPorts
 
 # One test binds more sockets than a dump of one control group lists.
 pytestmark = pytest.mark.one_at_a_time

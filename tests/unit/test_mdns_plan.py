@@ -13,8 +13,6 @@ from koi_agent.capabilities.mdns.records import HostName, Service
 from koi_agent.capabilities.mdns.rules import MdnsRules
 from koi_agent.capabilities.mdns.service_names import unnumbered
 from koi_agent.core.instance import (
-    CONTAINER,
-    UNIT,
     EnabledBy,
     Health,
     Instance,
@@ -25,12 +23,12 @@ from koi_agent.core.instance import (
     PortSource,
     Protocol,
     RecordState,
-    Traits,
 )
 from koi_agent.core.key import Key
 from koi_agent.core.plan.planner import Planner
 from koi_agent.core.plan.records import Decision, Record
 from koi_agent.core.plan.requests import Policy
+from koi_agent.core.traits import CONTAINER, UNIT, Traits
 from koi_agent.host.own_names import with_short_forms
 
 POLICY = Policy(host_names=frozenset({"box"}))

@@ -8,21 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from koi_agent.core.instance import (
-    CONTAINER,
-    UNIT,
     Instance,
     InstanceState,
     KoiMetadata,
     PortMapping,
     PortSource,
     Protocol,
-    Traits,
 )
 from koi_agent.core.reach.addresses import Family, family_set
 from koi_agent.core.reach.filters import AddressFilter
 from koi_agent.core.reach.local import NotFromHere, Target, targets
 from koi_agent.core.reach.model import Endpoint, Reachability, places, reachability
 from koi_agent.core.reach.network import UNKNOWN, HostNetwork
+from koi_agent.core.traits import CONTAINER, UNIT, Traits
 from koi_agent.core.unit_file.filters import FilterSettings
 from tests.unit.networks import DOCKER, HOST, LAN, LO, LO4, OFFICE, USB, VPN, link
 

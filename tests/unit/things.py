@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Mapping
 
 from koi_agent.core.events import Event, Gone, Listing, Started, Stopped, Updated
-from koi_agent.core.instance import UNIT, Instance, InstanceState, KoiMetadata
+from koi_agent.core.instance import Instance, InstanceState, KoiMetadata
 from koi_agent.core.key import Key
+from koi_agent.core.traits import UNIT
 
 
 def unit(

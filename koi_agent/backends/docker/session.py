@@ -14,7 +14,6 @@ from koi_agent.backends.docker.events import SERVICE_CHANGED, Event, EventHistor
 from koi_agent.backends.docker.images import Images
 from koi_agent.backends.docker.inspect_queue import InspectQueue
 from koi_agent.backends.docker.inspector import Inspector
-from koi_agent.backends.docker.listeners import HostPorts
 from koi_agent.backends.docker.table import ContainerTable
 from koi_agent.backends.docker.tracker import Tracker
 from koi_agent.backends.docker.tunables import Tunables
@@ -25,6 +24,7 @@ from koi_agent.core.events import Listing
 from koi_agent.core.frozen import frozen
 from koi_agent.core.instance import Instance, InstanceState
 from koi_agent.host.listeners import ListenerTable
+from koi_agent.host.owner_ports import HostPorts
 
 log = logging.getLogger(__name__)
 

@@ -5,11 +5,11 @@ from collections.abc import Iterable
 from koi_agent.backends.docker.containers import Container, Inspected, copied
 from koi_agent.backends.docker.images import without_metadata
 from koi_agent.backends.docker.instances import instance_of
-from koi_agent.backends.docker.listeners import HostPorts
 from koi_agent.backends.docker.networks import Networks
 from koi_agent.core.contracts import Deliver
 from koi_agent.core.events import Gone, Seen
 from koi_agent.core.instance import Instance
+from koi_agent.host.owner_ports import HostPorts
 
 
 class ContainerTable:

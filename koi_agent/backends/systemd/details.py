@@ -9,7 +9,8 @@ from typing import Any
 from koi_agent.backends.systemd.manager import CONTROL_GROUP_INTERFACES, UNIT, Manager
 from koi_agent.backends.systemd.ports import PRIVATE_NETWORK_NOTE
 from koi_agent.backends.systemd.unit_files import UnitFileReader
-from koi_agent.backends.systemd.units import UnitDetails
+from koi_agent.backends.systemd.units import UnitDetails, is_selected
+from koi_agent.config import SystemdConfig
 from koi_agent.core.frozen import frozen
 from koi_agent.core.metadata.parser import from_unit_keys
 from koi_agent.core.text import MOST_REASONS, bounded, printable
@@ -40,7 +41,8 @@ class UnitRecord:
 class DetailsReader:
     """Reads the details of units of one manager."""
 
-    def __init__(self, manager: Manager, files: UnitFileReader) -> None:
+    def __init__(self, config: SystemdConfig, manager: Manager, files: UnitFileReader) -> None:
+        self._config = config
         self._manager = manager
         self._files = files
 
@@ -69,6 +71,7 @@ class DetailsReader:
             address_filter=file.address_filter,
             notes=(*file.problems, *private),
             problems=file.problems,
+            is_shown=is_selected(name, self._config),
             aliases=tuple(sorted(set(properties.get("Names", ())) - {name})),
         )
         paths = (fragment, *drop_ins)

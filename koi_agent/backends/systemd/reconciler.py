@@ -17,6 +17,7 @@ from koi_agent.backends.systemd.queries import (
 from koi_agent.backends.systemd.sockets import SOCKET_PROPERTIES
 from koi_agent.backends.systemd.unit_files import UnitFileReader
 from koi_agent.backends.systemd.unit_table import UnitTable
+from koi_agent.backends.systemd.units import MACHINE_PATTERNS
 from koi_agent.config import SystemdConfig
 from koi_agent.core.instance import Instance
 from koi_agent.host.listeners import ListenerTable
@@ -44,9 +45,9 @@ class Reconciler:
         files: UnitFileReader,
         listeners: ListenerTable,
     ) -> None:
-        self._patterns = [*config.units, "*.socket"]
+        self._patterns = [*config.units, *MACHINE_PATTERNS, "*.socket"]
         self._manager = manager
-        self._details = DetailsReader(manager, files)
+        self._details = DetailsReader(config, manager, files)
         self._table = table
         self._listeners = listeners
         self._listing = asyncio.Lock()

@@ -11,8 +11,9 @@ from koi_agent.backends.systemd.manager import UnitStatus
 from koi_agent.bus.object_paths import decode
 from koi_agent.config import SystemdConfig
 from koi_agent.core.frozen import frozen
-from koi_agent.core.instance import UNIT, Health, Instance, InstanceState, KoiMetadata, PortMapping
+from koi_agent.core.instance import Health, Instance, InstanceState, KoiMetadata, PortMapping
 from koi_agent.core.reach.filters import OPEN, AddressFilter
+from koi_agent.core.traits import MACHINE_UNIT, UNIT
 
 ROOT = "/org/freedesktop/systemd1/unit/"
 BACKEND = "systemd"
@@ -23,6 +24,8 @@ READY_STATES = frozenset({"active", "reloading", "refreshing"})
 FROZEN_STATES = frozenset({"frozen", "frozen-by-parent"})
 PODMAN_HEALTH_CHECK = re.compile(r"[0-9a-f]{64}(?:-[0-9a-f]+)?\.service")
 """Transient units that Podman starts for every health check of a container."""
+MACHINE_PATTERNS = ("systemd-nspawn@*.service", "systemd-vmspawn@*.service", "machine-*.scope")
+"""Units of machines. They are followed for their metadata, also if the settings leave them out."""
 NAMES_CACHED = 1024
 """Unit names whose match is cached: one event asks several times."""
 
@@ -34,7 +37,8 @@ class UnitDetails:
     ``awaits`` is the kind of the backend that may claim the unit: "podman" for Quadlet's units.
     ``may_restart`` is true where Restart= or an unreadable file lets systemd start the unit
     again by itself. ``notifies_ready`` is true where the service reports READY=1 or a bus name.
-    ``address_filter`` is the unit's firewall.
+    ``address_filter`` is the unit's firewall. ``is_shown`` is false for a unit that the settings
+    leave out, and that is followed for the metadata of the machine in it.
     """
 
     fragment_path: str = ""
@@ -47,6 +51,7 @@ class UnitDetails:
     notes: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    is_shown: bool = True
 
 
 @dataclass(slots=True, eq=False)
@@ -196,7 +201,7 @@ class Unit:
             ending=self.active_state == "deactivating",
             address_filter=details.address_filter,
             socket_ports=sockets,
-            traits=UNIT,
+            traits=UNIT if details.is_shown else MACHINE_UNIT,
         )
 
 
@@ -230,9 +235,14 @@ class UnitFilter:
         return unit.is_running(track_exited=self._config.track_exited)
 
     def _match_patterns(self, name: str) -> bool:
-        if _matches_any(name, self._config.exclude_units) or PODMAN_HEALTH_CHECK.fullmatch(name):
-            return False
-        return _matches_any(name, self._config.units)
+        return is_selected(name, self._config) or _matches_any(name, MACHINE_PATTERNS)
+
+
+def is_selected(name: str, config: SystemdConfig) -> bool:
+    """Return True if the settings select a unit of this name."""
+    if _matches_any(name, config.exclude_units) or PODMAN_HEALTH_CHECK.fullmatch(name):
+        return False
+    return _matches_any(name, config.units)
 
 
 def _matches_any(name: str, patterns: Iterable[str]) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from koi_agent import __version__
 from koi_agent.cli import formatting, in_force, records, times
 from koi_agent.cli.async_client import AsyncClient
+from koi_agent.cli.doctor import machines
 from koi_agent.cli.doctor.findings import Bus, Case, Finding, failure, ok, warning
 from koi_agent.config import Flags, load
 from koi_agent.core.dbus_names import BACKEND, MANAGER, NAME, ROOT
@@ -76,6 +77,7 @@ async def unit_files(case: Case, bus: Bus) -> Sequence[Finding]:
     texts = [
         f"{records.text(values, 'Backend')}:{records.text(values, 'Id')}: {problem}"
         for values in instances
+        if records.text(values, "Backend") != machines.BACKEND
         for problem in records.items(values, "Problems")
     ]
     found = [warning(text, f"correct it, then run {case.reload_units}") for text in texts]

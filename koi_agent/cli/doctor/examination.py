@@ -13,6 +13,7 @@ from koi_agent.cli.doctor import (
     installation,
     libraries,
     local,
+    machines,
     network,
     proxy,
 )
@@ -48,6 +49,7 @@ AGENT: Sequence[BusCheck] = (
     ("reload", agent.reload),
     ("unit-files", agent.unit_files),
     ("backends", agent.backends),
+    ("machines", machines.machines),
 )
 """The checks that need no bus, a bus, and a running agent; a new check is a new row."""
 

@@ -1,4 +1,4 @@
-"""The listening sockets of containers on the host's network, found by their control groups.
+"""The listening sockets of containers and machines on the host's network, by their control groups.
 
 Such a container publishes no port: its ports are what it listens on, as with a unit.
 """

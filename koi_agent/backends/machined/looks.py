@@ -1,0 +1,72 @@
+"""When the addresses of each machine are asked for: soon after its start, then less often."""
+
+import asyncio
+from typing import Final
+
+FIRST: Final = 0.1
+LONGEST: Final = 6.4
+"""Seconds between two looks: doubling from the first to the longest."""
+LAST: Final = 120.0
+"""Seconds after a start from which only lists ask: a machine may never have an address."""
+SETTLED: Final = 5.0
+"""Seconds from the first address to the last look. IPv6 may have one later than IPv4."""
+
+
+class Looks:
+    """Names of machines, each with the loop time of its next look."""
+
+    def __init__(self) -> None:
+        self._due: dict[str, float] = {}
+        self._pauses: dict[str, float] = {}
+        self._ends: dict[str, float] = {}
+        self._changed = asyncio.Event()
+
+    def start(self, name: str) -> None:
+        """Schedule looks at a machine, as after its start."""
+        now = asyncio.get_running_loop().time()
+        self._pauses[name] = FIRST
+        self._ends[name] = now + LAST
+        self._set(name, now + FIRST)
+
+    def again(self, name: str) -> None:
+        """Schedule one more look after the next pause, until ``LAST`` has passed."""
+        now = asyncio.get_running_loop().time()
+        if now < self._ends.get(name, 0.0):
+            self._set(name, now + self._pauses[name])
+            self._pauses[name] = min(2 * self._pauses[name], LONGEST)
+
+    def finish(self, name: str) -> None:
+        """Schedule the last look, when addresses have settled."""
+        now = asyncio.get_running_loop().time()
+        if name in self._ends:
+            del self._ends[name]
+            self._set(name, now + SETTLED)
+
+    def forget(self, name: str) -> None:
+        """Remove the looks at a machine."""
+        for times in (self._due, self._pauses, self._ends):
+            times.pop(name, None)
+
+    async def due(self) -> list[str]:
+        """Wait until machines are due; return their names. Without any, nothing wakes up."""
+        while True:
+            now = asyncio.get_running_loop().time()
+            names = [name for name, at in self._due.items() if at <= now]
+            if names:
+                for name in names:
+                    del self._due[name]
+                return names
+            await self._wait(now)
+
+    async def _wait(self, now: float) -> None:
+        self._changed.clear()
+        delay = min(self._due.values()) - now if self._due else None
+        try:
+            async with asyncio.timeout(delay):
+                await self._changed.wait()
+        except TimeoutError:
+            return
+
+    def _set(self, name: str, at: float) -> None:
+        self._due[name] = at
+        self._changed.set()

@@ -1,0 +1,152 @@
+"""Reads machines from systemd-machined: their properties, control groups and addresses."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+from koi_agent.backends.machined.looks import Looks
+from koi_agent.backends.machined.machines import Machine, machine_from, with_group
+from koi_agent.backends.machined.manager import Manager, batches
+from koi_agent.backends.machined.read_queue import ReadQueue
+from koi_agent.backends.machined.table import MachineTable
+from koi_agent.core.errors import BadInput
+
+log = logging.getLogger(__name__)
+
+MAX_COMPLAINTS: Final = 100
+"""Kinds of bad records that are logged over one connection."""
+LIST_PATIENCE: Final = 15.0
+"""Seconds that a list waits for addresses. Those of other machines are asked for later."""
+
+Outcome = Machine | BadInput | None
+"""A machine, the reason why its properties can't be used, or None if it is gone."""
+
+
+class Reader:
+    """Reads what the ``queue`` and the ``looks`` request into the table; raises ``BackendLost``."""
+
+    def __init__(
+        self, manager: Manager, table: MachineTable, queue: ReadQueue, looks: Looks
+    ) -> None:
+        self._manager = manager
+        self._table = table
+        self._queue = queue
+        self._looks = looks
+        self._complaints: set[str] = set()
+
+    def complain(self, text: str) -> None:
+        """Log what is wrong with a record, once."""
+        if text not in self._complaints and len(self._complaints) < MAX_COMPLAINTS:
+            self._complaints.add(text)
+            log.warning("machined: ignored %s", text)
+
+    async def read_changed(self) -> None:
+        """Wait for machines that have changed, and read them."""
+        taken = await self._queue.next()
+        for name, outcome in (await self.read(taken)).items():
+            if self._queue.is_current(name):
+                self._apply(name, outcome)
+
+    def _apply(self, name: str, outcome: Outcome) -> None:
+        match outcome:
+            case Machine():
+                self._table.put(outcome)
+            case BadInput():
+                self.complain(f"machine {name}: {outcome}")
+            case None:
+                self._looks.forget(name)
+                self._table.remove(name, "removed")
+
+    async def read(self, paths: dict[str, str]) -> dict[str, Outcome]:
+        """Return some machines by name; ``paths`` are those of their objects."""
+        found: dict[str, Outcome] = {}
+        for batch in batches(list(paths.items())):
+            answers = await self._manager.read([path for _, path in batch])
+            outcomes = {
+                name: _parsed(name, path, answer)
+                for (name, path), answer in zip(batch, answers, strict=True)
+            }
+            found |= await self._with_groups(outcomes)
+        return found
+
+    async def _with_groups(self, outcomes: dict[str, Outcome]) -> dict[str, Outcome]:
+        """Return machines with the control groups of their units, which are read once."""
+        machines = [one for one in outcomes.values() if isinstance(one, Machine) and one.unit]
+        groups = {one.name: self._known_group(one) for one in machines}
+        unknown = [one for one in machines if not groups[one.name]]
+        if unknown:
+            read = await self._manager.control_groups([one.unit for one in unknown])
+            groups |= {one.name: group for one, group in zip(unknown, read, strict=True)}
+        return outcomes | {one.name: with_group(one, groups[one.name]) for one in machines}
+
+    def _known_group(self, machine: Machine) -> str:
+        known = self._table.get(machine.name)
+        return known.control_group if known and known.run == machine.run else ""
+
+    async def look(self) -> None:
+        """Wait for machines whose addresses are due, and read them."""
+        due = await self._looks.due()
+        machines = [machine for machine in map(self._table.get, due) if machine]
+        for name in due:
+            if name not in self._table:  # it is being read
+                self._looks.again(name)
+        for batch in batches(machines):
+            await self._look_at(batch)
+
+    async def _look_at(self, machines: Sequence[Machine]) -> None:
+        networks = await self._manager.networks(machines)
+        for machine, network in zip(machines, networks, strict=True):
+            if network is None:
+                continue  # a signal will report its end
+            self._table.set_network(machine, network)
+            if not machine.is_settled:
+                self._queue.put(machine.name, machine.path)
+                self._looks.again(machine.name)
+            elif network.ips:
+                self._looks.finish(machine.name)
+            elif not network.is_final:
+                self._looks.again(machine.name)
+
+    async def read_listed(self, paths: dict[str, str], touched: set[str]) -> None:
+        """Read all machines of a list; those that signals have ``touched`` are left out."""
+        new: set[str] = set()
+        for name, outcome in (await self.read(paths)).items():
+            if name not in touched and self._add_listed(name, outcome):
+                new.add(name)
+        until = asyncio.get_running_loop().time() + LIST_PATIENCE
+        listed = [self._table.get(name) for name in paths]
+        for batch in batches([one for one in listed if one and one.name not in touched]):
+            if asyncio.get_running_loop().time() < until:
+                await self._read_listed_networks(batch, new)
+        for name in new - touched:
+            self._looks.start(name)
+
+    def _add_listed(self, name: str, outcome: Outcome) -> bool:
+        """Store a machine of a list; return True if it is new."""
+        match outcome:
+            case Machine():
+                if not self._table.is_other_run(outcome):
+                    return self._table.add_listed(outcome)
+                # Its end and its start are reported after the list.
+                self._queue.put(name, outcome.path)
+            case BadInput():
+                self.complain(f"machine {name}: {outcome}")
+            case None:
+                self._table.discard(name)
+        return False
+
+    async def _read_listed_networks(self, machines: Sequence[Machine], new: set[str]) -> None:
+        networks = await self._manager.networks(machines)
+        for machine, network in zip(machines, networks, strict=True):
+            if network:
+                self._table.set_network(machine, network, delivers=machine.name not in new)
+
+
+def _parsed(name: str, path: str, answer: dict[str, object] | BadInput | None) -> Outcome:
+    if not isinstance(answer, dict):
+        return answer
+    try:
+        return machine_from(name, path, answer)
+    except BadInput as bad:
+        return bad

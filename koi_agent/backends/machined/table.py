@@ -1,0 +1,128 @@
+"""The machines that run, and what is published of them."""
+
+from collections.abc import Iterable
+
+from koi_agent.backends.machined.machines import BACKEND, UNKNOWN, Machine, Network, instance_of
+from koi_agent.core.contracts import Deliver
+from koi_agent.core.events import Gone, Seen
+from koi_agent.core.frozen import frozen
+from koi_agent.core.instance import Instance, KoiMetadata
+from koi_agent.host.owner_ports import HostPorts
+
+
+@frozen()
+class Known:
+    """A machine, its network, and its instance as it was reported last."""
+
+    machine: Machine
+    network: Network
+    instance: Instance
+
+
+class MachineTable:
+    """Machines by name; ``deliver`` gets each change.
+
+    ``machines`` outlives a connection: after the next one it shows which machines are others of
+    the same name.
+    """
+
+    def __init__(self, machines: dict[str, Known], deliver: Deliver, ports: HostPorts) -> None:
+        self._machines = machines
+        self._deliver = deliver
+        self._ports = ports
+        self._scanned: dict[str, Machine] = {}
+        for known in machines.values():
+            self._follow_ports(known.machine, known.network)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._machines
+
+    def __len__(self) -> int:
+        return len(self._machines)
+
+    def get(self, name: str) -> Machine | None:
+        """Return a machine, None if it is not known."""
+        known = self._machines.get(name)
+        return known.machine if known else None
+
+    def at(self, path: str) -> str:
+        """Return the name of the machine with an object path, or ""."""
+        machines = (known.machine for known in self._machines.values())
+        return next((machine.name for machine in machines if machine.path == path), "")
+
+    def instances(self) -> list[Instance]:
+        """Return the instances of all machines."""
+        return [known.instance for known in self._machines.values()]
+
+    def is_other_run(self, machine: Machine) -> bool:
+        """Return True if another machine is known by the name of this one."""
+        before = self.get(machine.name)
+        return before is not None and before.run != machine.run
+
+    def put(self, machine: Machine) -> None:
+        """Store a machine and deliver it, and before that the end of another of its name."""
+        if self.is_other_run(machine):
+            self.remove(machine.name, "restarted")
+        self._store(machine, self._network(machine.name))
+
+    def add_listed(self, machine: Machine) -> bool:
+        """Store a machine of a list; return True for a new one, which the list itself reports."""
+        is_new = machine.name not in self
+        self._store(machine, self._network(machine.name), delivers=not is_new)
+        return is_new
+
+    def set_network(self, machine: Machine, network: Network, *, delivers: bool = True) -> None:
+        """Store the network of a machine, unless it is another machine than the known one.
+
+        An answer that may be another one next time does not replace known addresses.
+        """
+        now = self._machines.get(machine.name)
+        if now is None or now.machine.run != machine.run:
+            return
+        is_known = now.network.ips or now.network.is_host
+        if not (network.problem and not network.is_final and is_known):
+            self._store(now.machine, network, delivers=delivers)
+
+    def republish(self, name: str) -> None:
+        """Deliver a machine again if its ports have changed."""
+        if known := self._machines.get(name):
+            self._store(known.machine, known.network)
+
+    def remove(self, name: str, reason: str) -> None:
+        """Remove a machine and deliver that; the registry may have it from before a loss."""
+        self.discard(name)
+        self._deliver(Gone(backend=BACKEND, id=name, reason=reason))
+
+    def discard(self, name: str) -> None:
+        """Remove a machine without delivering that."""
+        self._machines.pop(name, None)
+        self._forget_ports(name)
+
+    def keep(self, names: Iterable[str]) -> None:
+        """Remove all other machines without delivering that: a list does not have them."""
+        for name in self._machines.keys() - set(names):
+            self.discard(name)
+
+    def _network(self, name: str) -> Network:
+        known = self._machines.get(name)
+        return known.network if known else UNKNOWN
+
+    def _store(self, machine: Machine, network: Network, *, delivers: bool = True) -> None:
+        self._follow_ports(machine, network)
+        before = self._machines.get(machine.name)
+        instance = instance_of(machine, network, self._ports.ports_of(machine.name))
+        self._machines[machine.name] = Known(machine, network, instance)
+        if delivers and (before is None or before.instance != instance):
+            self._deliver(Seen(instance))
+
+    def _follow_ports(self, machine: Machine, network: Network) -> None:
+        """Scan for the listeners of a machine on the host's network, again for another run."""
+        if not (network.is_host and machine.control_group):
+            self._forget_ports(machine.name)
+        elif self._scanned.get(machine.name) != machine:
+            self._scanned[machine.name] = machine
+            self._ports.follow(machine.name, machine.control_group, KoiMetadata())
+
+    def _forget_ports(self, name: str) -> None:
+        if self._scanned.pop(name, None):
+            self._ports.forget(name)

@@ -1,0 +1,201 @@
+"""Real machines of systemd-nspawn, followed by the installed service."""
+
+import subprocess
+from collections.abc import Iterator
+from typing import Any, Final
+
+import pytest
+
+from tests.machine import Machine
+from tests.namespaces import wait_until
+from tests.system.engines import await_state, instances
+from tests.system.service import Service
+
+ROOT: Final = "/var/lib/machines/web"
+TEMPLATE: Final = "systemd-nspawn@web.service"
+DROP_IN: Final = f"/etc/systemd/system/{TEMPLATE}.d/koi.conf"
+SETTINGS: Final = "/etc/systemd/nspawn/web.nspawn"
+INIT: Final = """\
+#!/bin/sh
+ip addr add 10.77.0.2/24 dev host0 2>/dev/null
+ip link set lo up; ip link set host0 up
+httpd -p 8081
+exec sleep 1000
+"""
+COMMAND: Final = ("systemd-nspawn", "--quiet", "--register=yes", "--volatile=no")
+
+
+class Machines:
+    """Machines of systemd-nspawn in a booted machine."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+
+    def make_root(self, root: str = ROOT) -> str:
+        """Make a root file system of busybox."""
+        script = (
+            f"set -e; mkdir -p {root}; cd {root}; mkdir -p bin sbin etc usr proc sys dev run tmp;"
+            "cp /bin/busybox bin/;"
+            "for name in sh sleep httpd ip; do ln -sf busybox bin/$name; done;"
+            "echo ID=busybox > etc/os-release"
+        )
+        self.machine.run("sh", "-c", script)
+        self.machine.write(f"{root}/sbin/init", INIT)
+        self.machine.run("chmod", "755", f"{root}/sbin/init")
+        return root
+
+    def run(self, name: str, *options: str) -> None:
+        """Start a machine with a scope of its own, as an administrator does on a terminal."""
+        root = self.make_root(f"/srv/machines/{name}")
+        command = (*COMMAND, f"--directory={root}", f"--machine={name}", *options)
+        unit = f"koi-runs-{name}"
+        self.machine.run("systemd-run", "--quiet", "--collect", f"--unit={unit}", *command)
+        wait_until(lambda: name in self.running(), f"{name} is registered")
+
+    def call(self, *arguments: str) -> str:
+        return self.machine.run("machinectl", "--no-pager", *arguments).stdout
+
+    def running(self) -> set[str]:
+        """Return the names of all machines, without starting systemd-machined."""
+        listed = self.machine.run("machinectl", "list", "--no-legend", "--no-pager", check=False)
+        return {line.split()[0] for line in listed.stdout.splitlines() if line.split()}
+
+    def stop_all(self) -> None:
+        self.machine.systemctl("stop", TEMPLATE, "koi-runs-*", check=False)
+        for name in self.running():
+            self.machine.run("machinectl", "terminate", name, check=False)
+        wait_until(lambda: not self.running(), "no machine runs")
+
+
+@pytest.fixture
+def machines(machine: Machine, service: Service) -> Iterator[Machines]:
+    machines = Machines(machine)
+    yield machines
+    machines.stop_all()
+    for path in (DROP_IN, SETTINGS, ROOT, "/srv/machines"):
+        machine.remove(path)
+    machine.systemctl("daemon-reload")
+
+
+def known(service: Service) -> dict[str, Any]:
+    return dict(instances(service, "machined"))
+
+
+def await_machine(service: Service, name: str) -> dict[str, Any]:
+    wait_until(lambda: name in known(service), lambda: f"{name} is known: {known(service)}")
+    return dict(known(service)[name])
+
+
+def test_an_unused_systemd_machined_is_absent_and_is_not_started(
+    machine: Machine, service: Service
+) -> None:
+    machine.systemctl("stop", "systemd-machined", check=False)
+    service.systemctl("restart")
+    await_state(service, "machined", "absent")
+    service.resync()
+    assert machine.show("systemd-machined", "ActiveState") == "inactive"
+
+
+def test_a_machine_and_its_unit_are_one_instance_with_its_metadata(
+    machines: Machines, service: Service
+) -> None:
+    machines.make_root()
+    machines.machine.write(DROP_IN, "[X-Koi]\nEnable=yes\nName=wiki\nPort=8081\n")
+    machines.machine.systemctl("daemon-reload")
+    machines.machine.systemctl("start", TEMPLATE)
+    await_machine(service, "web")
+    wait_until(
+        lambda: known(service)["web"]["ips"] == ["10.77.0.2"],
+        lambda: f"it has an address: {known(service)}, {machines.call('status', 'web')}",
+    )
+    web = known(service)["web"]
+    assert (web["unit"], web["health"], web["state"]) == (TEMPLATE, "healthy", "running")
+    assert web["metadata"]["enable"] is True
+    assert [(port["host_port"], port["container_port"]) for port in web["ports"]] == [(0, 8081)]
+    assert TEMPLATE not in instances(service, "systemd")
+    by_unit = service.call("GetInstanceByUnit", "s", TEMPLATE).stdout
+    by_pid = service.call("GetInstanceByPID", "u", str(web["main_pid"])).stdout
+    assert "machined_3aweb" in by_unit
+    assert by_pid == by_unit
+    explained = machines.machine.run("koi-runtime", "--system", "explain", "web").stdout
+    assert "10.77.0.2" in explained
+    machines.machine.systemctl("stop", TEMPLATE)
+    wait_until(lambda: "web" not in known(service), "it is gone")
+
+
+def test_twenty_machines_live_and_the_set_is_that_of_machinectl(
+    machines: Machines, service: Service
+) -> None:
+    names = {f"koi-{number}" for number in range(20)}
+    for name in sorted(names):
+        machines.run(name, "--private-network", "--", "/bin/sleep", "1000")
+    wait_until(lambda: known(service).keys() == names, lambda: f"all: {sorted(known(service))}")
+    for name in sorted(names)[:10]:
+        machines.machine.run("machinectl", "terminate", name)
+    wait_until(
+        lambda: known(service).keys() == machines.running(),
+        lambda: f"{sorted(known(service))}, not {sorted(machines.running())}",
+    )
+    assert len(known(service)) == 10
+    service.resync()
+    assert known(service).keys() == machines.running()
+    assert backend(service)["drift"] == 0
+
+
+def backend(service: Service) -> dict[str, Any]:
+    rows = service.get("/v1/runtime/backends")
+    return next(dict(row) for row in rows if row["name"] == "machined")
+
+
+def test_restarts_of_systemd_machined_and_of_the_agent_lose_no_machine(
+    machines: Machines, service: Service
+) -> None:
+    for name in ("koi-a", "koi-b"):
+        machines.run(name, "--private-network", "--", "/bin/sleep", "1000")
+    wait_until(lambda: known(service).keys() == {"koi-a", "koi-b"}, "both are known")
+    for _ in range(3):
+        machines.machine.systemctl("restart", "systemd-machined")
+    machines.machine.systemctl("kill", "--signal=KILL", "systemd-machined")
+    wait_until(lambda: machined_state(machines) == "failed", "systemd-machined is killed")
+    machines.machine.systemctl("reset-failed", "systemd-machined")
+    machines.machine.systemctl("start", "systemd-machined")
+    machines.machine.systemctl("kill", "--signal=KILL", "koi-runtime")
+    machines.run("koi-c", "--private-network", "--", "/bin/sleep", "1000")
+    machines.machine.run("machinectl", "terminate", "koi-a")
+    wait_until(
+        lambda: fetched(service) == {"koi-b", "koi-c"}, lambda: f"the two: {fetched(service)}"
+    )
+    assert backend(service)["drift"] == 0
+    assert "Traceback" not in service.journal()
+
+
+def machined_state(machines: Machines) -> str:
+    return machines.machine.show("systemd-machined", "ActiveState")
+
+
+def fetched(service: Service) -> set[str] | None:
+    """Return the names of known machines, None while the agent starts again."""
+    try:
+        return set(known(service))
+    except (subprocess.CalledProcessError, AssertionError, RuntimeError):
+        return None
+
+
+def test_a_machine_on_the_host_network_has_the_ports_that_it_listens_on(
+    machines: Machines, service: Service
+) -> None:
+    machines.run("koi-near", "--", "/bin/httpd", "-f", "-p", "18085")
+    await_machine(service, "koi-near")
+    wait_until(
+        lambda: [port["host_port"] for port in known(service)["koi-near"]["ports"]] == [18085],
+        lambda: f"it has the port: {known(service)}",
+    )
+    assert known(service)["koi-near"]["ips"] == []
+
+
+def test_doctor_finds_no_fault(machines: Machines, service: Service) -> None:
+    machines.run("koi-a", "--private-network", "--", "/bin/sleep", "1000")
+    await_machine(service, "koi-a")
+    shown = machines.machine.run("koi-runtime", "--system", "doctor", check=False).stdout
+    (line,) = [line for line in shown.splitlines() if "machined: " in line]
+    assert "1 instance" in line

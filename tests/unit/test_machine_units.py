@@ -1,0 +1,129 @@
+"""A machine and its unit are one instance: the systemd backend reads the unit for the machine."""
+
+from dataclasses import replace
+
+import pytest
+
+from koi_agent.backends.systemd.units import UnitFilter, is_selected
+from koi_agent.config import SystemdConfig
+from koi_agent.core.events import Change, Listing, Seen
+from koi_agent.core.instance import (
+    EnabledBy,
+    Instance,
+    InstanceState,
+    KoiMetadata,
+    PortMapping,
+    PortSource,
+    Protocol,
+)
+from koi_agent.core.key import Key
+from koi_agent.core.ownership import in_place_of
+from koi_agent.core.registry import Registry
+from koi_agent.core.traits import HOST_MACHINE, MACHINE, MACHINE_UNIT, Traits
+from tests.unit.things import gone, unit
+from tests.unit.unit_table_harness import Harness, changed
+
+NSPAWN = "systemd-nspawn@web.service"
+WEB = Key("machined", "web")
+UNIT_KEY = Key("systemd", NSPAWN)
+
+
+def hidden_unit(**metadata: object) -> Instance:
+    named = KoiMetadata(**metadata)  # type: ignore[arg-type]  # whatever the test names
+    group = f"/machine.slice/{NSPAWN}"
+    return replace(unit(NSPAWN, group=group), metadata=named, traits=MACHINE_UNIT)
+
+
+def machine(traits: Traits = MACHINE, **more: object) -> Instance:
+    base = Instance(
+        id="web",
+        name="web",
+        backend="machined",
+        state=InstanceState.RUNNING,
+        unit=NSPAWN,
+        traits=traits,
+    )
+    return replace(base, **more)  # type: ignore[arg-type]  # whatever the test names
+
+
+def registry(*changes: Change) -> Registry:
+    made = Registry({"systemd": "systemd", "machined": "machined"})
+    for change in changes:
+        made.apply(change, 1)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("name", "followed", "shown"),
+    [
+        (NSPAWN, True, False),
+        ("systemd-vmspawn@vm.service", True, False),
+        ("machine-web.scope", True, False),
+        ("machine-qemu\\x2d1\\x2dvm.scope", True, False),
+        ("session-3.scope", False, False),
+        ("systemd-udevd.service", False, False),
+        ("web.service", True, True),
+    ],
+)
+def test_units_of_machines_are_followed_and_not_shown(
+    name: str, *, followed: bool, shown: bool
+) -> None:
+    config = SystemdConfig()
+    assert UnitFilter(config, set()).matches(name) is followed
+    assert is_selected(name, config) is shown
+
+
+def test_a_unit_that_the_settings_name_is_shown() -> None:
+    assert is_selected(NSPAWN, SystemdConfig(units=("*.service",), exclude_units=()))
+
+
+async def test_the_backend_reports_a_unit_that_is_not_shown() -> None:
+    harness = Harness()
+    harness.receive(*changed("active/running", name="machine-web.scope"))
+    for query in await harness.queries():
+        await harness.reconciler.answer(query)
+    assert harness.last["machine-web.scope"].traits == MACHINE_UNIT
+
+
+@pytest.mark.parametrize("machine_first", [True, False])
+def test_the_machine_is_visible_and_has_the_metadata_of_its_unit(*, machine_first: bool) -> None:
+    changes = [
+        Seen(hidden_unit(enable=True, enabled_by=EnabledBy.EXPLICIT, name="wiki")),
+        Seen(machine()),
+    ]
+    made = registry(*(reversed(changes) if machine_first else changes))
+    assert made.visible.keys() == {WEB}
+    assert (made.visible[WEB].metadata.enable, made.visible[WEB].metadata.name) == (True, "wiki")
+    assert [one.key for one in made.of_unit(NSPAWN)] == [WEB]
+
+
+def test_the_unit_of_a_machine_is_never_visible_itself() -> None:
+    made = registry(
+        Listing(backend="systemd", instances=[hidden_unit()]), Seen(machine()), gone(machine())
+    )
+    assert not made.visible
+    assert made.of_unit(NSPAWN) == []
+    assert made.backends["systemd"].instances == 0
+    assert not made.contradiction()
+
+
+def test_ports_that_the_unit_names_are_at_the_addresses_of_the_machine() -> None:
+    (port,) = in_place_of(hidden_unit(port=8080), machine()).ports
+    assert (port.host_port, port.container_port, port.source) == (0, 8080, PortSource.DECLARED)
+
+
+def test_on_the_host_network_they_are_ports_of_the_host() -> None:
+    near = in_place_of(hidden_unit(port=8080), machine(HOST_MACHINE))
+    assert [port.host_port for port in near.ports] == [8080]
+
+
+def test_a_port_that_it_listens_on_is_not_declared_again() -> None:
+    listening = PortMapping(
+        container_port=8080,
+        protocol=Protocol.TCP,
+        host_port=8080,
+        host_ip="::",
+        source=PortSource.LISTENING,
+    )
+    near = machine(HOST_MACHINE, ports=(listening,))
+    assert in_place_of(hidden_unit(port=8080), near).ports == (listening,)
