@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
+from koi_agent.bus.address import address
 from koi_agent.bus.client import ReconnectingBus
 from koi_agent.config import BACKENDS as SETTINGS
-from koi_agent.config import Config, EngineConfig, SystemdConfig
+from koi_agent.config import Config, EngineConfig, IncusConfig, SystemdConfig
 from koi_agent.core.contracts import Backend
 from koi_agent.host.identity import specifiers
 from koi_agent.host.listeners import ListenerTable
@@ -30,6 +31,23 @@ def _engine(kind: str, _bus: ReconnectingBus, config: Config, listeners: Listene
     return Docker(kind, KINDS[kind], candidates, listeners, image_labels=image_labels)
 
 
+def _incus(kind: str, _bus: ReconnectingBus, config: Config, _listeners: ListenerTable) -> Backend:
+    from koi_agent.backends.incus import Incus  # noqa: PLC0415
+    from koi_agent.backends.incus.activation import Activation  # noqa: PLC0415
+    from koi_agent.backends.incus.kinds import KINDS  # noqa: PLC0415
+    from koi_agent.backends.incus.projects import Projects  # noqa: PLC0415
+    from koi_agent.backends.incus.sockets import find_sockets  # noqa: PLC0415
+
+    settings = config.backend(kind, IncusConfig)
+    return Incus(
+        kind,
+        KINDS[kind],
+        find_sockets(KINDS[kind], settings.socket, config.scope),
+        Projects(settings.projects),
+        Activation(address("system"), KINDS[kind].socket_units),
+    )
+
+
 def _systemd(_kind: str, bus: ReconnectingBus, config: Config, listeners: ListenerTable) -> Backend:
     from koi_agent.backends.systemd import Systemd  # noqa: PLC0415
     from koi_agent.backends.systemd.unit_files import UnitFileReader  # noqa: PLC0415
@@ -41,6 +59,7 @@ def _systemd(_kind: str, bus: ReconnectingBus, config: Config, listeners: Listen
 
 _BY_SETTINGS: Final[Mapping[type, Callable[..., Backend]]] = {
     EngineConfig: _engine,
+    IncusConfig: _incus,
     SystemdConfig: _systemd,
 }
 """How a backend is created, by the type of its settings: a new type is a new row."""

@@ -8,7 +8,7 @@ each value. ``template`` prints the koi-runtime.conf that is shipped.
 from koi_agent.config.keys import Key
 from koi_agent.config.loading import Loaded, load
 from koi_agent.config.readers import Listen
-from koi_agent.config.sections import EngineConfig, HTTPConfig, SystemdConfig
+from koi_agent.config.sections import EngineConfig, HTTPConfig, IncusConfig, SystemdConfig
 from koi_agent.config.settings import (
     ACCEPTED,
     BACKENDS,
@@ -30,6 +30,7 @@ __all__ = [
     "FlagError",
     "Flags",
     "HTTPConfig",
+    "IncusConfig",
     "Key",
     "Listen",
     "Loaded",

@@ -18,6 +18,7 @@ from koi_agent.config.sections import (
     EngineConfig,
     HealthConfig,
     HTTPConfig,
+    IncusConfig,
     SystemdConfig,
 )
 from koi_agent.core.errors import ConfigError
@@ -88,6 +89,8 @@ class Config:
     )
     docker: EngineConfig = section("Docker", EngineConfig, backend=True)
     podman: EngineConfig = section("Podman", EngineConfig, backend=True)
+    incus: IncusConfig = section("Incus", IncusConfig, backend=True)
+    lxd: IncusConfig = section("LXD", IncusConfig, backend=True)
     systemd: SystemdConfig = section("Systemd", SystemdConfig, backend=True)
     http: HTTPConfig = section("HTTP", HTTPConfig)
     capabilities: CapabilitiesConfig = section(
