@@ -14,7 +14,7 @@ PROBED = (
     "announce/feed.py",
     "cli/table.py",
     "follow/follower.py",
-    "gate/requests.py",
+    "gate/engine/requests.py",
     "hook/server.py",
     "host/cgroups.py",
     "publishers/journal.py",

@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from koi_agent.core.errors import ConfigError
+from koi_agent.gate.profiles import profile
 from koi_agent.gate.server import Server
 from koi_agent.gate.upstream import Upstream
 from koi_agent.host.engines import SOCKETS
@@ -27,14 +28,14 @@ The socket to serve on comes from systemd: koi-runtime-gate@ENGINE.socket.
 """
 
 
-async def _serve(path: str) -> None:
+async def _serve(engine: str, path: str) -> None:
     listening = passed(os.environ, {"gate": STREAMS}).get("gate", [])
     if len(listening) != 1:
         raise ConfigError("no socket from systemd; start koi-runtime-gate@ENGINE.socket instead")
     if running := asyncio.current_task():
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
     log.info("engine: %s", path)
-    await Server(Upstream(path)).run(listening[0])
+    await Server(profile(engine), Upstream(path)).run(listening[0])
 
 
 def execute(argv: Sequence[str]) -> int:
@@ -46,7 +47,7 @@ def execute(argv: Sequence[str]) -> int:
         return 2
     with LogOutput(logging.INFO, "auto", os.environ):
         try:
-            asyncio.run(_serve(path))
+            asyncio.run(_serve(engine, path))
         except asyncio.CancelledError:
             log.info("stopped")
         except ConfigError as error:

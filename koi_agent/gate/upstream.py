@@ -10,7 +10,6 @@ from typing import Final
 
 from koi_agent.core.json_stream import ArrayDecoder, LineSplitter, StreamError
 from koi_agent.gate.limits import MAX_HEAD, PIECE, Limits
-from koi_agent.gate.requests import Request
 
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})(?: |\r)")
 
@@ -82,12 +81,12 @@ class Upstream:
         self._limits = limits or Limits()
 
     @asynccontextmanager
-    async def request(self, request: Request) -> AsyncIterator[Response]:
+    async def request(self, request: bytes) -> AsyncIterator[Response]:
         """Send a request, and yield its response; raise ``UpstreamError``."""
         reader, writer = await self._connect()
         try:
             async with asyncio.timeout(self._limits.engine):
-                writer.write(request.head)
+                writer.write(request)
                 await writer.drain()
                 head = await reader.readuntil(b"\r\n\r\n")
             yield Response(_parse_status(head), reader, self._limits)

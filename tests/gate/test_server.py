@@ -17,6 +17,7 @@ from koi_agent.backends.http_engine.limits import RequestLimits
 from koi_agent.backends.http_engine.socket_errors import UnixSocket
 from koi_agent.core.errors import BackendAbsent, BackendLost
 from koi_agent.gate.limits import Limits
+from koi_agent.gate.profiles import profile
 from koi_agent.gate.server import Server
 from koi_agent.gate.upstream import Upstream
 from koi_agent.host.listeners import ListenerTable
@@ -68,7 +69,7 @@ async def gate(
     behind = await asyncio.start_unix_server(engine.serve, engine_path) if engine else None
     try:
         async with asyncio.TaskGroup() as group:
-            server = Server(Upstream(str(engine_path), limits), limits)
+            server = Server(profile("docker"), Upstream(str(engine_path), limits), limits)
             serving = group.create_task(server.run(listener))
             try:
                 yield path

@@ -1,4 +1,4 @@
-"""The requests that may pass the gate.
+"""The requests that may pass the gate of a container engine.
 
 A request is never forwarded. If it is one of those below, the gate writes its own to the engine,
 so that what was checked here and what the engine reads can't differ. A request that is not spelled
@@ -13,15 +13,9 @@ from typing import Final
 from urllib.parse import parse_qsl, urlencode
 
 from koi_agent.core.frozen import frozen
+from koi_agent.gate.head import Forbidden, Head
 from koi_agent.host.engines import EVENTS, IMAGE_ID
 
-_REQUEST_LINE: Final = re.compile(r"GET (/[A-Za-z0-9/._-]{0,400})(?:\?([!-~]{1,4000}))? HTTP/1\.1")
-_FIELD: Final = re.compile(r"([A-Za-z0-9-]{1,64}):([ \t!-~]{0,1000})")
-_FIELDS: Final = frozenset(
-    {"host", "accept", "accept-encoding", "user-agent", "connection", "content-type"}
-)
-"""Header fields that are allowed. None of them changes what the request means."""
-_CONNECTION: Final = frozenset({"close", "keep-alive"})
 _VERSION: Final = r"(?:/v1\.[0-9]{1,2})?"
 _ID: Final = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}"
 _SINCE: Final = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,9})?")
@@ -58,17 +52,12 @@ _QUERY_KEYS: Final[Mapping[Endpoint, frozenset[str]]] = {
 }
 
 
-class Forbidden(Exception):
-    """A request may not pass. The text is the reason, without any text of the request."""
-
-
 @frozen(kw_only=True)
 class Request:
-    """A request that may pass. ``target`` is built here, ``keep_alive`` is the client's."""
+    """A request that may pass. ``target`` is built here."""
 
     endpoint: Endpoint
     target: str
-    keep_alive: bool
 
     @property
     def head(self) -> bytes:
@@ -76,41 +65,13 @@ class Request:
         return f"GET {self.target} HTTP/1.0\r\nHost: gate\r\n\r\n".encode()
 
 
-def parse_request(head: bytes) -> Request:
-    """Parse the head of a request, up to and with its empty line; raise ``Forbidden``."""
-    try:
-        first, *lines = head.removesuffix(b"\r\n\r\n").decode("ascii").split("\r\n")
-    except UnicodeDecodeError as error:
-        raise Forbidden("request is not ASCII") from error
-    found = _REQUEST_LINE.fullmatch(first)
-    if not found:
-        raise Forbidden("request line not allowed")
-    fields = _parse_fields(lines)
-    endpoint, path = _match_path(found[1])
-    query = _parse_query(endpoint, found[2] or "")
-    return Request(
-        endpoint=endpoint,
-        target=f"{path}?{urlencode(query)}" if query else path,
-        keep_alive=fields.get("connection", "").lower() != "close",
-    )
-
-
-def _parse_fields(lines: list[str]) -> Mapping[str, str]:
-    """Parse the header fields, each of which may stand once."""
-    fields: dict[str, str] = {}
-    for line in lines:
-        found = _FIELD.fullmatch(line)
-        name = found[1].lower() if found else ""
-        if not found or name not in _FIELDS:
-            raise Forbidden("header field not allowed")
-        if name in fields:
-            raise Forbidden(f"header field {name} stands twice")
-        fields[name] = found[2].strip(" \t")
-    if "host" not in fields:
-        raise Forbidden("header field host is missing")
-    if fields.get("connection", "close").lower() not in _CONNECTION:
-        raise Forbidden("header field connection must be close or keep-alive")
-    return fields
+def parse_request(head: Head) -> Request:
+    """Return the request to the engine for the head of a client's; raise ``Forbidden``."""
+    if head.method != "GET":
+        raise Forbidden("method not allowed")
+    endpoint, path = _match_path(head.path)
+    query = _parse_query(endpoint, head.query)
+    return Request(endpoint=endpoint, target=f"{path}?{urlencode(query)}" if query else path)
 
 
 def _match_path(path: str) -> tuple[Endpoint, str]:

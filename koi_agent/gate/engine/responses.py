@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from koi_agent.gate.requests import Endpoint
+from koi_agent.gate.engine.requests import Endpoint
 from koi_agent.host.engines import EVENTS, is_metadata_label, is_used_label
 
 VARIABLE: Final = "KOI_MDNS_ANNOUNCE="
