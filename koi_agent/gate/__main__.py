@@ -14,16 +14,19 @@ from koi_agent.gate.profiles import profile
 from koi_agent.gate.server import Server
 from koi_agent.gate.upstream import Upstream
 from koi_agent.host.engines import SOCKETS
+from koi_agent.host.incus import SERVERS
 from koi_agent.host.logs import LogOutput
 from koi_agent.host.sockets import STREAMS, passed
 
 log = logging.getLogger(__name__)
 
+UPSTREAMS: Final = {**{name: (path,) for name, path in SOCKETS.items()}, **SERVERS}
+"""The usual sockets of each upstream."""
 USAGE: Final = f"""\
 usage: koi-runtime-gate ENGINE [SOCKET]
 
 Let koi-runtime read the containers of an engine, and nothing else.
-ENGINE is {" or ".join(SOCKETS)}. SOCKET is the engine's socket, if it is not the usual one.
+ENGINE is {", ".join(UPSTREAMS)}. SOCKET is the engine's socket, if it is not the usual one.
 The socket to serve on comes from systemd: koi-runtime-gate@ENGINE.socket.
 """
 
@@ -38,11 +41,17 @@ async def _serve(engine: str, path: str) -> None:
     await Server(profile(engine), Upstream(path)).run(listening[0])
 
 
+def _usual_socket(name: str) -> str:
+    """Return the usual socket of an upstream that exists, else the first one, or ""."""
+    paths = UPSTREAMS.get(name, ("",))
+    return next((path for path in paths if os.path.lexists(path)), paths[0])
+
+
 def execute(argv: Sequence[str]) -> int:
     """Serve until SIGTERM; return the exit code."""
     engine, *paths = argv or [""]
-    path = paths[0] if len(paths) == 1 else SOCKETS.get(engine, "")
-    if engine not in SOCKETS or len(paths) > 1 or not PurePosixPath(path).is_absolute():
+    path = paths[0] if len(paths) == 1 else _usual_socket(engine)
+    if engine not in UPSTREAMS or len(paths) > 1 or not PurePosixPath(path).is_absolute():
         sys.stderr.write(USAGE)
         return 2
     with LogOutput(logging.INFO, "auto", os.environ):

@@ -40,7 +40,7 @@ class Profile:
     admit: Callable[[Head], Respond]
 
 
-_MODULES: Final = {"docker": "engine", "podman": "engine"}
+_MODULES: Final = {"docker": "engine", "podman": "engine", "incus": "incus", "lxd": "incus"}
 """The folder of each profile: only that of the gate's own upstream is loaded."""
 
 

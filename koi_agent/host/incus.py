@@ -8,6 +8,7 @@ import re
 from typing import Final
 from urllib.parse import quote
 
+from koi_agent.core.metadata.keys import INCUS
 from koi_agent.core.text import UNSAFE
 
 SERVERS: Final = {
@@ -29,8 +30,22 @@ INSTANCE_ACTIONS: Final = frozenset(
 )
 """Events after which an instance is not as before. Others, as ``instance-exec``, come often."""
 
+VARIABLE: Final = "environment.KOI_MDNS_ANNOUNCE"
+"""The key of the one variable that is for the agent."""
+_IMAGE: Final = frozenset({"image.description", "image.os", "image.release"})
+_HARDWARE_ADDRESS: Final = re.compile(r"volatile\.[^.]+\.hwaddr")
 _NAME: Final = re.compile("[A-Za-z0-9-]{1,63}")
 _PROJECT: Final = re.compile(r"[^\s/]{1,100}")
+
+
+def is_used_key(key: str) -> bool:
+    """Return True if the agent reads a key of an instance's expanded configuration."""
+    return (
+        key[: len(INCUS.prefix)].lower() == INCUS.prefix
+        or key == VARIABLE
+        or key in _IMAGE
+        or bool(_HARDWARE_ADDRESS.fullmatch(key))
+    )
 
 
 def is_instance_name(name: str) -> bool:

@@ -128,6 +128,8 @@ class FakeIncus:
                 if writer in self._streams:
                     await reader.read()
                     break
+                if "HTTP/1.0" in head:
+                    break
         self._streams.discard(writer)
         self._writers.discard(writer)
         writer.close()

@@ -9,7 +9,12 @@ from koi_agent.cli.async_client import AsyncClient
 from koi_agent.cli.doctor.findings import Bus, Case, Finding, failure, ok, warning
 from koi_agent.cli.doctor.units import SYSTEMD, active_state, file_state
 from koi_agent.core.dbus_names import BACKEND
-from koi_agent.host.engines import SOCKETS, SocketUnit, gate_socket, gate_unit
+from koi_agent.host.engines import SOCKETS as ENGINES
+from koi_agent.host.engines import SocketUnit, gate_socket, gate_unit
+from koi_agent.host.incus import SERVERS
+
+SOCKETS = {**ENGINES, **{name: paths[0] for name, paths in SERVERS.items()}}
+"""The usual socket of each backend that has a gate."""
 
 
 async def gates(case: Case, bus: Bus) -> Sequence[Finding]:
