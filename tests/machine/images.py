@@ -37,16 +37,18 @@ ENGINES: Final = (
     *("podman", "crun", "netavark", "aardvark-dns", "nftables", "iptables", "busybox-static"),
     "docker.io",
 )
+INCUS: Final = ("incus", "incus-client", "dnsmasq-base", "xz-utils")
 ANNOUNCERS: Final = ("avahi-daemon", "avahi-utils", "iproute2", "systemd-resolved")
 ENABLED: Final = (
     *("avahi-daemon.service", "avahi-daemon.socket", "systemd-resolved.service"),
     *("docker.service", "docker.socket", "containerd.service", "podman.socket", "podman.service"),
     *("podman-auto-update.timer", "podman-auto-update.service", "podman-restart.service"),
     *("podman-clean-transient.service", "netavark-dhcp-proxy.socket", "nftables.service"),
+    *("incus.socket", "incus.service", "incus-user.socket", "incus-startup.service"),
 )
 PACKAGES: Final = {
     "bookworm": SYSTEM + AGENT + ENGINES + ANNOUNCERS,
-    "trixie": (*SYSTEM, *AGENT, *ENGINES, *ANNOUNCERS, "docker-cli"),
+    "trixie": (*SYSTEM, *AGENT, *ENGINES, *INCUS, *ANNOUNCERS, "docker-cli"),
     "forky": (*SYSTEM, *AGENT, *ENGINES, *ANNOUNCERS, "docker-cli", *TESTS),
 }
 """The packages of each suite's machine."""
