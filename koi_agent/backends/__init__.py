@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
+from koi_agent.bus.address import address
 from koi_agent.bus.client import ReconnectingBus
 from koi_agent.config import BACKENDS as SETTINGS
-from koi_agent.config import Config, EngineConfig, MachinedConfig, SystemdConfig
+from koi_agent.config import Config, EngineConfig, IncusConfig, MachinedConfig, SystemdConfig
 from koi_agent.core.contracts import Backend
 from koi_agent.host.identity import specifiers
 from koi_agent.host.listeners import ListenerTable
@@ -28,6 +29,23 @@ def _engine(kind: str, _bus: ReconnectingBus, config: Config, listeners: Listene
     candidates = find_candidates(KINDS[kind], socket, config.scope, os.environ)
     image_labels = config.capabilities.image_labels
     return Docker(kind, KINDS[kind], candidates, listeners, image_labels=image_labels)
+
+
+def _incus(kind: str, _bus: ReconnectingBus, config: Config, _listeners: ListenerTable) -> Backend:
+    from koi_agent.backends.incus import Incus  # noqa: PLC0415
+    from koi_agent.backends.incus.activation import Activation  # noqa: PLC0415
+    from koi_agent.backends.incus.kinds import KINDS  # noqa: PLC0415
+    from koi_agent.backends.incus.projects import Projects  # noqa: PLC0415
+    from koi_agent.backends.incus.sockets import find_sockets  # noqa: PLC0415
+
+    settings = config.backend(kind, IncusConfig)
+    return Incus(
+        kind,
+        KINDS[kind],
+        find_sockets(KINDS[kind], settings.socket, config.scope),
+        Projects(settings.projects),
+        Activation(address("system"), KINDS[kind].socket_units),
+    )
 
 
 def _systemd(_kind: str, bus: ReconnectingBus, config: Config, listeners: ListenerTable) -> Backend:
@@ -49,6 +67,7 @@ def _machined(
 
 _BY_SETTINGS: Final[Mapping[type, Callable[..., Backend]]] = {
     EngineConfig: _engine,
+    IncusConfig: _incus,
     MachinedConfig: _machined,
     SystemdConfig: _systemd,
 }

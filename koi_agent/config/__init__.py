@@ -8,7 +8,13 @@ each value. ``template`` prints the koi-runtime.conf that is shipped.
 from koi_agent.config.keys import Key
 from koi_agent.config.loading import Loaded, load
 from koi_agent.config.readers import Listen
-from koi_agent.config.sections import EngineConfig, HTTPConfig, MachinedConfig, SystemdConfig
+from koi_agent.config.sections import (
+    EngineConfig,
+    HTTPConfig,
+    IncusConfig,
+    MachinedConfig,
+    SystemdConfig,
+)
 from koi_agent.config.settings import (
     ACCEPTED,
     BACKENDS,
@@ -30,6 +36,7 @@ __all__ = [
     "FlagError",
     "Flags",
     "HTTPConfig",
+    "IncusConfig",
     "Key",
     "Listen",
     "Loaded",

@@ -25,9 +25,9 @@ NONE: Final = "none"
 """The word in ``Backends=`` that stands for no backend."""
 OFF: Final = "off"
 """The word that turns a capability off."""
-PLANNED: Final = ("incus", "kubernetes")
+PLANNED: Final = ("kubernetes",)
 """Names of backends of later versions; this version refuses them with a reason."""
-ALIASES: Final = {"lxc": "incus", "lxd": "incus", "k8s": "kubernetes"}
+ALIASES: Final = {"lxc": "incus", "k8s": "kubernetes"}
 
 MOST_PATTERNS: Final = 256
 MOST_LISTENERS: Final = 16
@@ -191,6 +191,17 @@ def name_patterns(value: str) -> tuple[str, ...]:
             raise BadInput(f"{shown(pattern)} is longer than {_LONGEST_UNIT} characters")
         if "." in pattern:
             raise BadInput(f"{shown(pattern)} matches no name: no name has dots; write web*")
+    return patterns
+
+
+def project_patterns(value: str) -> tuple[str, ...]:
+    """Parse a list of names of projects and glob patterns."""
+    patterns = tuple(dict.fromkeys(filled_text(word) for word in words(value)))
+    if len(patterns) > MOST_PATTERNS:
+        raise BadInput(f"{len(patterns)} patterns are too many; write at most {MOST_PATTERNS}")
+    for pattern in patterns:
+        if "/" in pattern or len(pattern) > _LONGEST_UNIT:
+            raise BadInput(f"{shown(pattern)} is not the name of a project; write web or web*")
     return patterns
 
 

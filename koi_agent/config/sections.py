@@ -26,6 +26,30 @@ class EngineConfig:
 
 
 @frozen(kw_only=True)
+class IncusConfig:
+    """Settings of Incus or LXD; ``socket`` is a path, or "" for the usual sockets.
+
+    Instances of a project are followed if a pattern of ``projects`` matches its name.
+    """
+
+    socket: str = key(
+        "Socket",
+        "",
+        readers.engine_socket,
+        "Path of the server's socket. If empty, the usual sockets are tried: that of the gate, and"
+        " that of the server.",
+    )
+    projects: tuple[str, ...] = key(
+        "Projects",
+        "*",
+        readers.project_patterns,
+        "Projects to follow: names and glob patterns. Assignments are combined; the first one"
+        " replaces the default.",
+        assignments=Assignments.LIST,
+    )
+
+
+@frozen(kw_only=True)
 class SystemdConfig:
     """Settings of the systemd backend.
 

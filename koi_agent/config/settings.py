@@ -18,6 +18,7 @@ from koi_agent.config.sections import (
     EngineConfig,
     HealthConfig,
     HTTPConfig,
+    IncusConfig,
     MachinedConfig,
     SystemdConfig,
 )
@@ -89,6 +90,8 @@ class Config:
     )
     docker: EngineConfig = section("Docker", EngineConfig, backend=True)
     podman: EngineConfig = section("Podman", EngineConfig, backend=True)
+    incus: IncusConfig = section("Incus", IncusConfig, backend=True)
+    lxd: IncusConfig = section("LXD", IncusConfig, backend=True)
     systemd: SystemdConfig = section("Systemd", SystemdConfig, backend=True)
     machined: MachinedConfig = section("Machined", MachinedConfig, backend=True)
     http: HTTPConfig = section("HTTP", HTTPConfig)

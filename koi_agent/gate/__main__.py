@@ -15,12 +15,18 @@ from koi_agent.gate.server import Server
 from koi_agent.gate.upstream import Upstream
 from koi_agent.host.caddy.sockets import ADMIN_SOCKET, CADDY
 from koi_agent.host.engines import SOCKETS
+from koi_agent.host.incus import SERVERS
 from koi_agent.host.logs import LogOutput
 from koi_agent.host.sockets import STREAMS, passed
 
 log = logging.getLogger(__name__)
 
-UPSTREAMS: Final = {**SOCKETS, CADDY: ADMIN_SOCKET}
+UPSTREAMS: Final = {
+    **{name: (path,) for name, path in SOCKETS.items()},
+    **SERVERS,
+    CADDY: (ADMIN_SOCKET,),
+}
+"""The usual sockets of each upstream."""
 USAGE: Final = f"""\
 usage: koi-runtime-gate UPSTREAM [SOCKET]
 
@@ -40,10 +46,16 @@ async def _serve(name: str, path: str) -> None:
     await Server(profile(name), Upstream(path)).run(listening[0])
 
 
+def _usual_socket(name: str) -> str:
+    """Return the usual socket of an upstream that exists, else the first one, or ""."""
+    paths = UPSTREAMS.get(name, ("",))
+    return next((path for path in paths if os.path.lexists(path)), paths[0])
+
+
 def execute(argv: Sequence[str]) -> int:
     """Serve until SIGTERM; return the exit code."""
     name, *paths = argv or [""]
-    path = paths[0] if len(paths) == 1 else UPSTREAMS.get(name, "")
+    path = paths[0] if len(paths) == 1 else _usual_socket(name)
     if name not in UPSTREAMS or len(paths) > 1 or not PurePosixPath(path).is_absolute():
         sys.stderr.write(USAGE)
         return 2

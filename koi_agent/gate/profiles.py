@@ -45,7 +45,13 @@ class Profile:
     admit: Callable[[Head], Respond]
 
 
-_MODULES: Final = {"docker": "engine", "podman": "engine", "caddy": "caddy"}
+_MODULES: Final = {
+    "docker": "engine",
+    "podman": "engine",
+    "incus": "incus",
+    "lxd": "incus",
+    "caddy": "caddy",
+}
 """The folder of each profile: only that of the gate's own upstream is loaded."""
 
 

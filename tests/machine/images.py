@@ -38,6 +38,7 @@ ENGINES: Final = (
     "docker.io",
 )
 OTHERS: Final = ("caddy", "systemd-container")
+INCUS: Final = ("incus", "incus-client", "dnsmasq-base", "xz-utils")
 ANNOUNCERS: Final = ("avahi-daemon", "avahi-utils", "iproute2", "systemd-resolved")
 ENABLED: Final = (
     *("avahi-daemon.service", "avahi-daemon.socket", "systemd-resolved.service"),
@@ -45,10 +46,11 @@ ENABLED: Final = (
     *("docker.service", "docker.socket", "containerd.service", "podman.socket", "podman.service"),
     *("podman-auto-update.timer", "podman-auto-update.service", "podman-restart.service"),
     *("podman-clean-transient.service", "netavark-dhcp-proxy.socket", "nftables.service"),
+    *("incus.socket", "incus.service", "incus-user.socket", "incus-startup.service"),
 )
 PACKAGES: Final = {
     "bookworm": SYSTEM + AGENT + ENGINES + OTHERS + ANNOUNCERS,
-    "trixie": (*SYSTEM, *AGENT, *ENGINES, *OTHERS, *ANNOUNCERS, "docker-cli"),
+    "trixie": (*SYSTEM, *AGENT, *ENGINES, *INCUS, *OTHERS, *ANNOUNCERS, "docker-cli"),
     "forky": (*SYSTEM, *AGENT, *ENGINES, *OTHERS, *ANNOUNCERS, "docker-cli", *TESTS),
 }
 """The packages of each suite's machine."""

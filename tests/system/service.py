@@ -19,7 +19,9 @@ NAME: Final = "org.sylin.koi.Runtime1"
 ROOT: Final = "/org/sylin/koi/Runtime1"
 MANAGER: Final = f"{NAME}.Manager"
 UNITS: Final = "/run/systemd/system"
-GATES: Final = ("koi-runtime-gate@docker.path", "koi-runtime-gate@podman.path")
+GATES: Final = tuple(
+    f"koi-runtime-gate@{name}.path" for name in ("docker", "podman", "incus", "lxd")
+)
 DROP_INS: Final = f"{UNITS}/{UNIT}.d"
 CONFIGURATION: Final = "/etc/koi-runtime"
 RULES: Final = "/etc/polkit-1/rules.d/10-koi-test.rules"

@@ -31,6 +31,7 @@ VALUES = {
     "Units": ["*", "a.service", "'b.service' c*", r"d-\x2d.service"],
     "RestartGrace": ["0", "500ms", "1min"],
     "Socket": ["/run/docker.sock", "unix:///run/user/1000/docker.sock"],
+    "Projects": ["*", "default shop-*"],
     "ExcludeUnits": ["*", "a.service\t'b.service'"],
     "TrackExited": ["yes", "off", "1"],
     "Hosts": ["www.example.org", "nas [2001:db8::1]"],
@@ -138,6 +139,18 @@ Socket=
 [Podman]
 # default
 Socket=
+
+[Incus]
+# default
+Socket=
+# default
+Projects=*
+
+[LXD]
+# default
+Socket=
+# default
+Projects=*
 
 [Systemd]
 # {home.main}:2

@@ -13,6 +13,7 @@ from koi_agent.config import (
     EngineConfig,
     FlagError,
     Flags,
+    IncusConfig,
     Key,
     Origin,
     SystemdConfig,
@@ -29,6 +30,10 @@ BAD = {
     "Runtime.LogLevel": "loud",
     "Docker.Socket": "run/docker.sock",
     "Podman.Socket": "tcp://127.0.0.1:2375",
+    "Incus.Socket": "https://127.0.0.1:8443",
+    "Incus.Projects": "default/web",
+    "LXD.Socket": "unix.socket",
+    "LXD.Projects": "a/*",
     "Systemd.Units": "web",
     "Systemd.ExcludeUnits": "/etc/*.service",
     "Systemd.TrackExited": "perhaps",
@@ -73,6 +78,10 @@ GOOD = {
     "Runtime.LogLevel": "debug",
     "Docker.Socket": "unix:///run/user/1000/docker.sock",
     "Podman.Socket": "/srv/podman.sock",
+    "Incus.Socket": "/srv/incus.socket",
+    "Incus.Projects": "default shop-*",
+    "LXD.Socket": "unix:///srv/lxd.socket",
+    "LXD.Projects": "p?",
     "Systemd.Units": "web*.service",
     "Systemd.ExcludeUnits": "db.service",
     "Systemd.TrackExited": "yes",
@@ -279,7 +288,7 @@ def test_unknown_keys_are_warned_about_and_those_with_x_are_not(home: Home) -> N
         "Backend=auto",
         "X-Note=ours",
         "nonsense",
-        "[Incus]",
+        "[Rkt]",
         "Socket=/run/docker.sock",
         "Other=1",
         "[X-Local]",
@@ -289,7 +298,7 @@ def test_unknown_keys_are_warned_about_and_those_with_x_are_not(home: Home) -> N
         f"{home.main}:1: 'LogLevel=debug' stands before the first section, ignored",
         f"{home.main}:3: unknown key 'Backend' in [Runtime], ignored; did you mean Backends=?",
         f"{home.main}:5: 'nonsense' has no =, ignored",
-        f"{home.main}:7: unknown section [Incus], ignored",
+        f"{home.main}:7: unknown section [Rkt], ignored",
     )
 
 
@@ -298,7 +307,7 @@ def test_unknown_keys_are_warned_about_and_those_with_x_are_not(home: Home) -> N
     [
         ("Health", "ResyncInterval", "it belongs to [Runtime]"),
         ("Runtime", "unhealthyafter", "it belongs to [Health]"),
-        ("HTTP", "Socket", "it belongs to [Docker] or [Podman]"),
+        ("HTTP", "Socket", "it belongs to [Docker] or [Podman] or [Incus] or [LXD]"),
         ("Runtime", "ResyncIntervals", "did you mean ResyncInterval=?"),
         ("Runtime", "resyncinterval", "did you mean ResyncInterval=?"),
         ("Health", "Intervals", "did you mean Interval=?"),
@@ -338,7 +347,13 @@ def test_warnings_are_limited_and_printable(home: Home) -> None:
 
 
 def test_each_backend_has_settings_and_a_row_in_the_table_of_backends() -> None:
-    assert {"docker": EngineConfig, "podman": EngineConfig, "systemd": SystemdConfig} == BACKENDS
+    assert {
+        "docker": EngineConfig,
+        "podman": EngineConfig,
+        "incus": IncusConfig,
+        "lxd": IncusConfig,
+        "systemd": SystemdConfig,
+    } == BACKENDS
     assert list(backends.BACKENDS) == list(BACKENDS)
     assert DEFAULTS.backends == tuple(BACKENDS)
 

@@ -13,11 +13,11 @@ from koi_agent.backends.docker.containers import (
     container_from_list,
 )
 from koi_agent.backends.docker.events import Event
-from koi_agent.backends.docker.inspect_queue import InspectQueue
 from koi_agent.backends.docker.kinds import DOCKER, PODMAN, Kind
 from koi_agent.backends.docker.table import ContainerTable
 from koi_agent.backends.docker.tracker import Tracker
 from koi_agent.backends.docker.tunables import Tunables
+from koi_agent.backends.http_engine.inspect_queue import InspectQueue
 from koi_agent.core.events import Gone, Seen
 from koi_agent.core.instance import Health, Instance, InstanceState
 from koi_agent.host.listeners import ListenerTable

@@ -14,11 +14,11 @@ from koi_agent.backends.docker.containers import (
     copied,
 )
 from koi_agent.backends.docker.images import Images, own_labels
-from koi_agent.backends.docker.inspect_queue import InspectQueue
 from koi_agent.backends.docker.labels import ContainerLabels, shorthand
 from koi_agent.backends.docker.services import Services
 from koi_agent.backends.docker.tracker import Tracker
 from koi_agent.backends.docker.tunables import Tunables
+from koi_agent.backends.http_engine.inspect_queue import InspectQueue
 from koi_agent.backends.http_engine.json_fields import as_object, get_object, get_strs
 from koi_agent.core.errors import BackendLost, BadInput
 from koi_agent.core.instance import InstanceState, PortMapping

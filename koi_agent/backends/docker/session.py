@@ -12,12 +12,12 @@ from koi_agent.backends.docker.containers import Container, container_from_list
 from koi_agent.backends.docker.event_listener import EventListener
 from koi_agent.backends.docker.events import SERVICE_CHANGED, Event, EventHistory
 from koi_agent.backends.docker.images import Images
-from koi_agent.backends.docker.inspect_queue import InspectQueue
 from koi_agent.backends.docker.inspector import Inspector
 from koi_agent.backends.docker.table import ContainerTable
 from koi_agent.backends.docker.tracker import Tracker
 from koi_agent.backends.docker.tunables import Tunables
 from koi_agent.backends.http_engine.client import SLICE
+from koi_agent.backends.http_engine.inspect_queue import InspectQueue
 from koi_agent.core.contracts import Deliver
 from koi_agent.core.errors import BackendLost, BadInput, ungrouped
 from koi_agent.core.events import Listing

@@ -16,10 +16,10 @@ from koi_agent.backends.docker.containers import (
     with_last_run,
 )
 from koi_agent.backends.docker.events import Event
-from koi_agent.backends.docker.inspect_queue import InspectQueue
 from koi_agent.backends.docker.kinds import Kind
 from koi_agent.backends.docker.table import ContainerTable
 from koi_agent.backends.docker.tunables import Tunables
+from koi_agent.backends.http_engine.inspect_queue import InspectQueue
 from koi_agent.core.events import GoneReason
 from koi_agent.core.instance import Health, InstanceState
 

@@ -21,10 +21,17 @@ from koi_agent.backends.http_engine.socket_errors import (
     UnixSocket,
     backend_error,
 )
-from koi_agent.backends.http_engine.streams import MAX_BODY, UNBOUNDED, LineStream, ResponseStream
+from koi_agent.backends.http_engine.streams import (
+    MAX_BODY,
+    UNBOUNDED,
+    LineStream,
+    MessageStream,
+    ResponseStream,
+)
 from koi_agent.core.errors import BackendLost
 from koi_agent.core.json_stream import ArrayDecoder, StreamError
 from koi_agent.core.text import printable
+from koi_agent.host.websocket import UpgradeRefused, open_websocket
 
 OK: Final = 200
 BAD_GATEWAY: Final = 502
@@ -52,7 +59,7 @@ class EngineClient:
         self.socket = socket
         self.limits = limits
         self._connections = Connections(socket.path, MAX_BODY)
-        self._streams: WeakSet[ResponseStream] = WeakSet()
+        self._streams: WeakSet[ResponseStream | MessageStream] = WeakSet()
         self._has_ended = False
 
     async def __aenter__(self) -> Self:
@@ -64,12 +71,15 @@ class EngineClient:
         for stream in list(self._streams):
             stream.close()
 
-    async def get_json(self, path: str) -> Any:
-        """Return a whole response, decoded; raise ``BackendLost`` if it is not complete in time."""
+    async def get_json(self, path: str, *, within: float = 0) -> Any:
+        """Return a whole response, decoded; raise ``BackendLost`` if it is not complete in time.
+
+        ``within`` is the time in seconds, 0 for that of the limits.
+        """
         request = f"GET /{path}"
         with self.translated(request):
             self._check_open()
-            async with asyncio.timeout(self.limits.response):
+            async with asyncio.timeout(within or self.limits.response):
                 status, body = await self._connections.get(f"/{path}")
             if status != OK:
                 raise self.refusal(request, status, _message(body))
@@ -113,6 +123,22 @@ class EngineClient:
             async with asyncio.timeout(self.limits.stream):
                 response = await self._open(path, query, UNBOUNDED)
         return LineStream(response, self.limits.max_line, partial(self.translated, request))
+
+    async def open_messages(self, path: str) -> MessageStream:
+        """Return the stream of a WebSocket's messages once it is open; raise ``BackendLost``."""
+        request = f"GET /{path}"
+        with self.translated(request):
+            self._check_open()
+            try:
+                async with asyncio.timeout(self.limits.stream):
+                    opened = await open_websocket(
+                        self.socket.path, f"/{path}", self.limits.max_line
+                    )
+            except UpgradeRefused as refused:
+                raise self.refusal(request, refused.status, "") from refused
+            stream = MessageStream(opened, partial(self.translated, request))
+            self._streams.add(stream)
+            return stream
 
     async def _open(self, path: str, query: Mapping[str, str], limit: int) -> ResponseStream:
         """Return a response whose head is there; raise ``RequestRefused`` for a refusal."""

@@ -5,12 +5,13 @@ Each has a connection of its own, which is read only as fast as its pieces are t
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, aclosing
 from typing import Final
 
 from koi_agent.backends.http_engine.requests import request_head
 from koi_agent.backends.http_engine.response_parser import ResponseParser
 from koi_agent.core.json_stream import LineSplitter, StreamError
+from koi_agent.host.websocket import WebSocket
 
 MAX_BODY: Final = 16 * 2**20
 """Bytes of a response that is held whole. A container's inspection has some kilobytes."""
@@ -104,3 +105,30 @@ class LineStream:
             while piece := await self._response.piece():
                 if lines := splitter.feed(piece):
                     yield lines
+
+
+class MessageStream:
+    """The messages of a WebSocket, such as events; close it after use.
+
+    ``translated`` is the context in which errors of the connection become the backend's.
+    """
+
+    def __init__(
+        self, opened: WebSocket, translated: Callable[[], AbstractContextManager[None]]
+    ) -> None:
+        self._opened = opened
+        self._translated = translated
+
+    def close(self) -> None:
+        """Close the connection, which ends the stream for the engine too."""
+        self._opened.close()
+
+    async def batches(self) -> AsyncIterator[Sequence[bytes]]:
+        """Yield messages as they arrive, until the engine ends the stream.
+
+        A message that is longer than allowed comes as an empty one.
+        """
+        with self._translated():
+            async with aclosing(self._opened.batches()) as batches:
+                async for messages in batches:
+                    yield messages

@@ -12,7 +12,12 @@ from koi_agent.config import Flags, load
 from koi_agent.core.dbus_names import BACKEND
 from koi_agent.core.errors import ConfigError
 from koi_agent.host.caddy.sockets import ADMIN_SOCKET, CADDY
-from koi_agent.host.engines import SOCKETS, SocketUnit, gate_socket, gate_unit
+from koi_agent.host.engines import SOCKETS as ENGINES
+from koi_agent.host.engines import SocketUnit, gate_socket, gate_unit
+from koi_agent.host.incus import SERVERS
+
+SOCKETS = {**ENGINES, **{name: paths[0] for name, paths in SERVERS.items()}}
+"""The usual socket of each backend that has a gate."""
 
 
 async def gates(case: Case, bus: Bus) -> Sequence[Finding]:

@@ -6,10 +6,20 @@ behind the gate.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from koi_agent.gate.engine.requests import Endpoint
+from koi_agent.gate.fields import (
+    Filter,
+    copy_fields,
+    encode,
+    list_of,
+    map_of,
+    object_of,
+    scalar,
+    strings,
+)
 from koi_agent.host.engines import EVENTS, is_metadata_label, is_used_label
 
 VARIABLE: Final = "KOI_MDNS_ANNOUNCE="
@@ -19,27 +29,25 @@ _TYPES: Final = tuple(EVENTS["type"])
 _ACTIONS: Final = tuple(EVENTS["event"])
 _HEALTH_STATES: Final = ("starting", "healthy", "unhealthy")
 
-Filter = Callable[[Any], Any]
-
 
 def filter_response(endpoint: Endpoint, body: bytes) -> bytes:
     """Return what passes of a whole response; raise ``ValueError`` if it is not JSON."""
     match endpoint:
         case Endpoint.INSPECT:
-            return _encode(_copy_fields(json.loads(body), _INSPECTION))
+            return encode(copy_fields(json.loads(body), _INSPECTION))
         case Endpoint.SERVICE:
-            return _encode(_copy_fields(json.loads(body), _SERVICE))
+            return encode(copy_fields(json.loads(body), _SERVICE))
         case Endpoint.IMAGE:
-            return _encode(_copy_fields(json.loads(body), _IMAGE))
+            return encode(copy_fields(json.loads(body), _IMAGE))
         case Endpoint.VERSION:
-            return _encode(_copy_fields(json.loads(body), _VERSION))
+            return encode(copy_fields(json.loads(body), _VERSION))
         case _:
             return b'"OK"'
 
 
 def filter_listed(container: object) -> bytes:
     """Return what passes of one element of a list."""
-    return _encode(_copy_fields(container, _LISTED))
+    return encode(copy_fields(container, _LISTED))
 
 
 def filter_event(line: bytes) -> bytes:
@@ -56,7 +64,7 @@ def filter_event(line: bytes) -> bytes:
     action = _filter_action(event.get("Action") or event.get("status"))
     if not action:
         return b""
-    return _encode(_copy_fields(event, _EVENT) | {"Action": action}) + b"\n"
+    return encode(copy_fields(event, _EVENT) | {"Action": action}) + b"\n"
 
 
 def _filter_action(action: Any) -> str:
@@ -67,46 +75,6 @@ def _filter_action(action: Any) -> str:
     return f"{word}: {detail.strip()}" if detail.strip() in _HEALTH_STATES else str(word)
 
 
-def _encode(value: Any) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode()
-
-
-def _copy_fields(value: Any, fields: Mapping[str, Filter]) -> Any:
-    """Copy the named fields of an object that are there; anything else becomes None."""
-    if not isinstance(value, dict):
-        return None
-    return {name: filter_(value[name]) for name, filter_ in fields.items() if name in value}
-
-
-# Filters: each returns what passes of a value, and None for a value of another shape.
-
-
-def _scalar(value: Any) -> Any:
-    return value if isinstance(value, str | int | float | bool) else None
-
-
-def _strings(value: Any) -> Any:
-    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else None
-
-
-def _object(**fields: Filter) -> Filter:
-    return lambda value: _copy_fields(value, fields)
-
-
-def _list_of(**fields: Filter) -> Filter:
-    """Return a filter for a list of objects."""
-    return lambda value: (
-        [_copy_fields(item, fields) for item in value] if isinstance(value, list) else None
-    )
-
-
-def _map_of(filter_: Filter) -> Filter:
-    """Return a filter for an object whose keys are names of networks or ports."""
-    return lambda value: (
-        {key: filter_(item) for key, item in value.items()} if isinstance(value, dict) else None
-    )
-
-
 def _empty(_value: Any) -> Any:
     return {}
 
@@ -115,7 +83,7 @@ def _labels(value: Any) -> Any:
     """Copy the labels that the agent reads, whatever their values are."""
     if not isinstance(value, dict):
         return None
-    return {key: _scalar(label) for key, label in value.items() if is_used_label(key)}
+    return {key: scalar(label) for key, label in value.items() if is_used_label(key)}
 
 
 def _metadata_labels(value: Any) -> Any:
@@ -129,14 +97,14 @@ def _health_state(value: Any) -> Any:
 
 
 def _environment(value: Any) -> Any:
-    return [item for item in _strings(value) or [] if item.startswith(VARIABLE)]
+    return [item for item in strings(value) or [] if item.startswith(VARIABLE)]
 
 
 def _attributes(value: Any) -> Any:
     """Copy an event's attributes, among which are the container's labels."""
     if not isinstance(value, dict):
         return None
-    return {k: _scalar(item) for k, item in value.items() if k in _ATTRIBUTES or is_used_label(k)}
+    return {k: scalar(item) for k, item in value.items() if k in _ATTRIBUTES or is_used_label(k)}
 
 
 _ATTRIBUTES: Final = frozenset(
@@ -145,70 +113,68 @@ _ATTRIBUTES: Final = frozenset(
         *("container", "network", "type"),
     }
 )
-_ADDRESSES: Final = _map_of(_object(IPAddress=_scalar, GlobalIPv6Address=_scalar))
-_BINDS: Final = _map_of(_list_of(HostIp=_scalar, HostPort=_scalar))
+_ADDRESSES: Final = map_of(object_of(IPAddress=scalar, GlobalIPv6Address=scalar))
+_BINDS: Final = map_of(list_of(HostIp=scalar, HostPort=scalar))
 _VERSION: Final[Mapping[str, Filter]] = {
-    "Version": _scalar,
-    "ApiVersion": _scalar,
-    "MinAPIVersion": _scalar,
-    "Components": _list_of(Name=_scalar),
+    "Version": scalar,
+    "ApiVersion": scalar,
+    "MinAPIVersion": scalar,
+    "Components": list_of(Name=scalar),
 }
 _LISTED: Final[Mapping[str, Filter]] = {
-    "Id": _scalar,
-    "Names": _strings,
-    "Image": _scalar,
-    "Created": _scalar,
-    "State": _scalar,
-    "Status": _scalar,
-    "Ports": _list_of(IP=_scalar, PrivatePort=_scalar, PublicPort=_scalar, Type=_scalar),
+    "Id": scalar,
+    "Names": strings,
+    "Image": scalar,
+    "Created": scalar,
+    "State": scalar,
+    "Status": scalar,
+    "Ports": list_of(IP=scalar, PrivatePort=scalar, PublicPort=scalar, Type=scalar),
     "Labels": _labels,
-    "HostConfig": _object(NetworkMode=_scalar),
-    "NetworkSettings": _object(Networks=_ADDRESSES),
+    "HostConfig": object_of(NetworkMode=scalar),
+    "NetworkSettings": object_of(Networks=_ADDRESSES),
 }
-_HEALTH: Final = _object(Status=_scalar, Log=_list_of(ExitCode=_scalar))
+_HEALTH: Final = object_of(Status=scalar, Log=list_of(ExitCode=scalar))
 _INSPECTION: Final[Mapping[str, Filter]] = {
-    "Id": _scalar,
-    "Name": _scalar,
-    "Created": _scalar,
-    "Image": _scalar,
-    "ImageName": _scalar,
-    "RestartCount": _scalar,
-    "State": _object(
-        Status=_scalar,
-        Pid=_scalar,
-        StartedAt=_scalar,
-        ExitCode=_scalar,
-        CgroupPath=_scalar,
+    "Id": scalar,
+    "Name": scalar,
+    "Created": scalar,
+    "Image": scalar,
+    "ImageName": scalar,
+    "RestartCount": scalar,
+    "State": object_of(
+        Status=scalar,
+        Pid=scalar,
+        StartedAt=scalar,
+        ExitCode=scalar,
+        CgroupPath=scalar,
         Health=_HEALTH,
         Healthcheck=_HEALTH,
     ),
-    "Config": _object(
-        Image=_scalar,
+    "Config": object_of(
+        Image=scalar,
         Labels=_labels,
         Env=_environment,
-        ExposedPorts=_map_of(_empty),
-        StopSignal=_scalar,
+        ExposedPorts=map_of(_empty),
+        StopSignal=scalar,
     ),
-    "HostConfig": _object(
-        NetworkMode=_scalar, RestartPolicy=_object(Name=_scalar), PortBindings=_BINDS
+    "HostConfig": object_of(
+        NetworkMode=scalar, RestartPolicy=object_of(Name=scalar), PortBindings=_BINDS
     ),
-    "NetworkSettings": _object(Ports=_BINDS, Networks=_ADDRESSES),
+    "NetworkSettings": object_of(Ports=_BINDS, Networks=_ADDRESSES),
 }
 _SERVICE: Final[Mapping[str, Filter]] = {
-    "ID": _scalar,
-    "Endpoint": _object(
-        Ports=_list_of(
-            Protocol=_scalar, TargetPort=_scalar, PublishedPort=_scalar, PublishMode=_scalar
-        )
+    "ID": scalar,
+    "Endpoint": object_of(
+        Ports=list_of(Protocol=scalar, TargetPort=scalar, PublishedPort=scalar, PublishMode=scalar)
     ),
 }
 _IMAGE: Final[Mapping[str, Filter]] = {
-    "Config": _object(Labels=_metadata_labels, Env=_environment),
+    "Config": object_of(Labels=_metadata_labels, Env=_environment),
 }
 _EVENT: Final[Mapping[str, Filter]] = {
-    "Type": _scalar,
-    "timeNano": _scalar,
+    "Type": scalar,
+    "timeNano": scalar,
     "HealthStatus": _health_state,
     "health_status": _health_state,
-    "Actor": _object(ID=_scalar, Attributes=_attributes),
+    "Actor": object_of(ID=scalar, Attributes=_attributes),
 }

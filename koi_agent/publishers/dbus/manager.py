@@ -32,6 +32,7 @@ from koi_agent.publishers.dbus.names import backend_path, instance_path
 from koi_agent.publishers.dbus.processes import with_process
 from koi_agent.publishers.dbus.signals import SIGNALS
 
+ROOT_SLICE = "-.slice"
 SYSTEMD = (
     "org.freedesktop.systemd1",
     "/org/freedesktop/systemd1",
@@ -207,8 +208,8 @@ class Manager:
             unit = await call.connection.get(
                 SYSTEMD[0], path, "org.freedesktop.systemd1.Unit", "Id"
             )
-        except CallError as error:
-            raise missing from error
+        except CallError:
+            unit = ROOT_SLICE  # LXC makes control groups that belong to no unit
         except (BusLost, TimeoutError) as error:
             text = "systemd does not answer"
             raise ErrorReply(f"{NAME}.BackendUnavailable", text) from error

@@ -1,4 +1,4 @@
-"""The queue of containers to inspect, which knows when a running inspection is outdated."""
+"""The queue of records to inspect, which knows when a running inspection is outdated."""
 
 import asyncio
 from collections import deque
@@ -6,7 +6,7 @@ from collections.abc import Callable, Set
 
 
 class InspectQueue:
-    """Ids of the containers to inspect: urgent ones first, each by one worker at a time.
+    """Ids of the records to inspect: urgent ones first, each by one worker at a time.
 
     An inspection is outdated if an event, a list or another request for it came after it began.
     ``finish`` then returns False and queues the id again.
@@ -24,6 +24,10 @@ class InspectQueue:
         """Cancel what ``put_after`` has scheduled."""
         for timer in self._timers:
             timer.cancel()
+
+    def ids(self) -> Set[str]:
+        """Return the ids that are queued or being inspected."""
+        return self._pending.keys() | self._running.keys()
 
     def put_after(
         self, seconds: float, id_: str, is_wanted: Callable[[str], bool] | None = None
@@ -59,12 +63,12 @@ class InspectQueue:
                 return
 
     def outdate(self, id_: str) -> None:
-        """Mark a running inspection of this container, if there is one, as outdated."""
+        """Mark a running inspection of this id, if there is one, as outdated."""
         if id_ in self._running:
             self._running[id_] = True
 
     def outdate_unlisted(self, listed: Set[str]) -> None:
-        """Mark the running inspections of all but the listed containers as outdated."""
+        """Mark the running inspections of all but the listed ids as outdated."""
         for id_ in self._running.keys() - listed:
             self._running[id_] = True
 

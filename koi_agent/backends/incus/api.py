@@ -1,0 +1,94 @@
+"""The API of an Incus or LXD server: the requests that the backend sends."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from koi_agent.backends.http_engine.client import EngineClient, RequestRefused
+from koi_agent.backends.http_engine.json_fields import JSONObject, get_object, get_str
+from koi_agent.backends.http_engine.socket_errors import UnixSocket
+from koi_agent.backends.http_engine.streams import LineStream, MessageStream
+from koi_agent.backends.incus.kinds import INCUS, LXD, Kind
+from koi_agent.backends.incus.tunables import Tunables
+from koi_agent.core.errors import BackendLost
+from koi_agent.core.frozen import frozen
+from koi_agent.core.text import printable
+from koi_agent.host.engines import is_gate
+from koi_agent.host.incus import EVENTS, LIST, instance_path
+
+_NOT_FOUND = 404
+
+
+@frozen(kw_only=True)
+class Server:
+    """The server that answers on a socket; ``member`` is its name in a cluster, or ""."""
+
+    kind: Kind
+    version: str
+    member: str
+
+
+@asynccontextmanager
+async def connected(socket: UnixSocket, tunables: Tunables) -> AsyncIterator["IncusAPI"]:
+    """Connect to the server on a socket, and yield its API; raise ``BackendLost``."""
+    async with EngineClient(socket, tunables.requests) as client:
+        environment = get_object(
+            _object(socket, await client.get_json("1.0"), "1.0"), "environment"
+        )
+        is_member = environment.get("server_clustered") is True
+        server = Server(
+            kind=LXD if get_str(environment, "server") == LXD.name else INCUS,
+            version=printable(get_str(environment, "server_version"), 100),
+            member=get_str(environment, "server_name") if is_member else "",
+        )
+        yield IncusAPI(client, server)
+
+
+class IncusAPI:
+    """The requests to one server."""
+
+    def __init__(self, client: EngineClient, server: Server) -> None:
+        self.server = server
+        self._client = client
+
+    @property
+    def socket(self) -> str:
+        """Return the path of the server's socket."""
+        return self._client.socket.path
+
+    async def list_instances(self) -> Sequence[object]:
+        """Return all instances with their state; raise ``BackendLost``."""
+        body = await self._client.get_json(LIST.lstrip("/"), within=self._client.limits.array)
+        return _list(self._client.socket, body, LIST)
+
+    async def instance(self, project: str, name: str) -> object | None:
+        """Return an instance with its state, or None if it is gone; raise ``BackendLost``."""
+        path = instance_path(project, name).lstrip("/")
+        try:
+            return _object(self._client.socket, await self._client.get_json(path), path)
+        except RequestRefused as refused:
+            if refused.status == _NOT_FOUND:
+                return None
+            raise
+
+    async def open_events(self) -> LineStream | MessageStream:
+        """Return the event stream once it has begun; raise ``BackendLost``."""
+        path = EVENTS.lstrip("/")
+        if is_gate(self.socket):  # it sends lines
+            return await self._client.open_lines(path)
+        return await self._client.open_messages(path)
+
+
+def _object(socket: UnixSocket, body: object, path: str) -> JSONObject:
+    """Return the object in a response; raise ``BackendLost`` if it has none."""
+    found = body.get("metadata") if isinstance(body, dict) else None
+    if not isinstance(found, dict):
+        raise BackendLost(f"{socket}: GET /{path}: no JSON object in the response")
+    return found
+
+
+def _list(socket: UnixSocket, body: object, path: str) -> Sequence[object]:
+    """Return the list in a response; raise ``BackendLost`` if it has none."""
+    found = body.get("metadata") if isinstance(body, dict) else None
+    if not isinstance(found, list):
+        raise BackendLost(f"{socket}: GET {path}: no list in the response")
+    return found

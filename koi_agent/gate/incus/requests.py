@@ -1,0 +1,77 @@
+"""The requests that may pass the gate of Incus or LXD.
+
+A request is never forwarded. If it is one of those below, the gate writes its own to the server. A
+request that is not spelled as the agent spells it is refused: the gate has no other client.
+"""
+
+import re
+from enum import Enum, auto
+from typing import Final
+from urllib.parse import unquote
+
+from koi_agent.core.frozen import frozen
+from koi_agent.gate.head import Forbidden, Head
+from koi_agent.host.incus import (
+    EVENTS,
+    LIST,
+    instance_path,
+    is_instance_name,
+    is_project_name,
+)
+
+_INSTANCE: Final = re.compile(r"/1\.0/instances/([A-Za-z0-9-]{1,63})")
+_INSTANCE_QUERY: Final = re.compile(r"recursion=1&project=([A-Za-z0-9%._~-]{1,1000})")
+
+
+class Endpoint(Enum):
+    """A part of the server's API that may be read."""
+
+    SERVER = auto()
+    LIST = auto()
+    INSTANCE = auto()
+    EVENTS = auto()
+
+
+_WHOLE: Final = {"/1.0": Endpoint.SERVER, LIST: Endpoint.LIST, EVENTS: Endpoint.EVENTS}
+"""The requests without a name in them."""
+
+
+@frozen(kw_only=True)
+class Request:
+    """A request that may pass. ``target`` is built here."""
+
+    endpoint: Endpoint
+    target: str
+
+    @property
+    def head(self) -> bytes:
+        """Return the request to the server: HTTP/1.0, so its response ends with the connection."""
+        return f"GET {self.target} HTTP/1.0\r\nHost: gate\r\n\r\n".encode()
+
+
+def parse_request(head: Head) -> Request:
+    """Return the request to the server for the head of a client's; raise ``Forbidden``."""
+    if head.method != "GET":
+        raise Forbidden("method not allowed")
+    target = f"{head.path}?{head.query}" if head.query else head.path
+    for whole, endpoint in _WHOLE.items():
+        if target == whole:
+            return Request(endpoint=endpoint, target=whole)
+    path, query = _INSTANCE.fullmatch(head.path), _INSTANCE_QUERY.fullmatch(head.query)
+    if not path:
+        raise Forbidden("path or query not allowed")
+    project = unquote(query[1], errors="strict") if query and _is_encoded(query[1]) else ""
+    if not is_instance_name(path[1]) or not is_project_name(project):
+        raise Forbidden("query of an instance not allowed")
+    return Request(endpoint=Endpoint.INSTANCE, target=instance_path(project, path[1]))
+
+
+def _is_encoded(text: str) -> bool:
+    """Return True if a text is well-formed percent-encoding of UTF-8."""
+    if re.search("%(?![0-9A-Fa-f]{2})", text):
+        return False
+    try:
+        unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -1,0 +1,111 @@
+"""Incus in a booted machine: Debian's own, with an image made on the spot."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from tests.machine import Machine
+from tests.system.service import Service
+
+GATE: Final = "koi-runtime-gate@incus.path"
+STORAGE: Final = "/var/lib/incus"
+UNITS: Final = ("incus.socket", "incus.service", "incus-user.socket", "incus-startup.service")
+IMAGE: Final = "bb"
+COMMANDS: Final = ("sh", "init", "ip", "udhcpc", "httpd", "sleep", "poweroff", "reboot", "kill")
+MAKE_IMAGE: Final = f"""
+mkdir -p /srv/i/rootfs/bin /srv/i/rootfs/sbin /srv/i/rootfs/etc /srv/i/rootfs/proc
+mkdir -p /srv/i/rootfs/sys /srv/i/rootfs/dev
+cp /usr/bin/busybox /srv/i/rootfs/bin/
+for name in {" ".join(COMMANDS)}; do ln -sf busybox /srv/i/rootfs/bin/$name; done
+ln -sf ../bin/busybox /srv/i/rootfs/sbin/init
+cd /srv/i/rootfs/etc
+cat > inittab <<'END'
+::sysinit:/bin/sh /etc/rc
+::respawn:/bin/sleep 100000
+::shutdown:/bin/true
+END
+cat > rc <<'END'
+ip link set lo up
+ip link set eth0 up
+udhcpc -i eth0 -b -s /etc/lease
+httpd -p 80 -h /etc
+END
+cat > lease <<'END'
+#!/bin/sh
+case $1 in bound|renew)
+  ip addr flush dev eth0; ip addr add $ip/$mask dev eth0; ip route add default via $router;;
+esac
+END
+chmod +x lease
+cd /srv/i
+cat > metadata.yaml <<'END'
+architecture: x86_64
+creation_date: 1700000000
+properties: {{description: busybox, os: busybox, release: "1"}}
+END
+tar cJf /srv/image.tar.xz metadata.yaml rootfs
+"""
+
+
+class IncusServer:
+    """The server of a machine; it is stopped, and its gate is closed."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+
+    def prepare(self) -> None:
+        """Prepare a file system for the server, a network and an image."""
+        self.machine.systemctl("stop", *UNITS)
+        # The machine's own is an overlay, on which a storage pool can't be.
+        self.machine.run("sh", "-c", f"rm -rf {STORAGE}/*; mkdir -p {STORAGE}")
+        self.machine.run("mount", "-t", "tmpfs", "-o", "mode=0711", "tmpfs", STORAGE)
+        self.machine.run("sh", "-ec", MAKE_IMAGE)
+        self.machine.systemctl("start", "incus.socket")
+        self.call("admin", "init", "--minimal")
+        self.call("image", "import", "/srv/image.tar.xz", f"--alias={IMAGE}")
+
+    def open_gate(self, service: Service) -> None:
+        """Grant the agent access through the gate."""
+        self.machine.systemctl("unmask", GATE)
+        service.systemctl("restart")
+
+    def stop(self) -> None:
+        """Remove all instances, and stop the server and its gate."""
+        for record in self.listed():
+            self.call("delete", "--force", f"--project={record['project']}", record["name"])
+        self.machine.systemctl("mask", "--now", GATE)
+        self.machine.systemctl("stop", *UNITS)
+
+    def call(self, *arguments: str) -> str:
+        return self.machine.run("incus", *arguments, timeout=120).stdout
+
+    def launch(self, name: str, *arguments: str, project: str = "default") -> None:
+        self.call("launch", f"--project={project}", IMAGE, name, *arguments)
+
+    def listed(self) -> list[Mapping[str, Any]]:
+        """Return all instances of all projects."""
+        found = json.loads(self.call("list", "--all-projects", "--format=json"))
+        return list(found)
+
+    def running(self) -> dict[str, Any]:
+        """Return what should be published, by id."""
+        return {
+            f"{one['project']}/{one['name']}": {
+                "state": {"Running": "running", "Frozen": "paused"}[one["status"]],
+                "main_pid": one["state"]["pid"],
+                "ips": sorted(_addresses(one)),
+            }
+            for one in self.listed()
+            if one["status"] != "Stopped"
+        }
+
+
+def _addresses(record: Mapping[str, Any]) -> list[str]:
+    """Return the global addresses of an instance."""
+    networks = record["state"]["network"] or {}
+    return [
+        address["address"]
+        for one in networks.values()
+        for address in one["addresses"]
+        if address["scope"] == "global"
+    ]
