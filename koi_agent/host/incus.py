@@ -21,6 +21,10 @@ LIST: Final = "/1.0/instances?recursion=2&all-projects=true"
 EVENTS: Final = "/1.0/events?type=lifecycle&all-projects=true"
 """The requests for all instances with their state, and for what happens to them."""
 
+NETWORKS: Final = "/1.0/networks?recursion=1&all-projects=true"
+FORWARDS, BALANCERS = "forwards", "load-balancers"
+"""The last part of the request for the forwards of a network, and for its load balancers."""
+
 INSTANCE_ACTIONS: Final = frozenset(
     f"instance-{action}"
     for action in (
@@ -29,12 +33,19 @@ INSTANCE_ACTIONS: Final = frozenset(
     )
 )
 """Events after which an instance is not as before. Others, as ``instance-exec``, come often."""
+NETWORK_ACTIONS: Final = frozenset(
+    f"network-{kind}-{action}"
+    for kind in ("forward", "load-balancer")
+    for action in ("created", "updated", "deleted")
+)
+"""Events after which the ports of instances may be others."""
 
 VARIABLE: Final = "environment.KOI_MDNS_ANNOUNCE"
 """The key of the one variable that is for the agent."""
 _IMAGE: Final = frozenset({"image.description", "image.os", "image.release"})
 _HARDWARE_ADDRESS: Final = re.compile(r"volatile\.[^.]+\.hwaddr")
 _NAME: Final = re.compile("[A-Za-z0-9-]{1,63}")
+_NETWORK: Final = re.compile("[A-Za-z0-9._-]{1,63}")
 _PROJECT: Final = re.compile(r"[^\s/]{1,100}")
 
 
@@ -56,6 +67,16 @@ def is_instance_name(name: str) -> bool:
 def is_project_name(project: str) -> bool:
     """Return True for a name that a server may give a project."""
     return bool(_PROJECT.fullmatch(project)) and not UNSAFE.search(project)
+
+
+def is_network_name(name: str) -> bool:
+    """Return True for a name that a server may give a network."""
+    return bool(_NETWORK.fullmatch(name)) and name not in (".", "..")
+
+
+def network_path(project: str, name: str, part: str) -> str:
+    """Return the request for ``FORWARDS`` or ``BALANCERS`` of a network."""
+    return f"/1.0/networks/{name}/{part}?recursion=1&project={quote(project, safe='')}"
 
 
 def instance_path(project: str, name: str) -> str:

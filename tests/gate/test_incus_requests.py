@@ -6,7 +6,16 @@ from hypothesis import strategies as st
 
 from koi_agent.gate.head import USUAL_FIELDS, Forbidden, parse_head
 from koi_agent.gate.incus.requests import Endpoint, Request, parse_request
-from koi_agent.host.incus import EVENTS, LIST, instance_path, is_project_name
+from koi_agent.host.incus import (
+    BALANCERS,
+    EVENTS,
+    FORWARDS,
+    LIST,
+    NETWORKS,
+    instance_path,
+    is_project_name,
+    network_path,
+)
 
 FIELDS = "Host: engine\r\nAccept: application/json\r\n"
 
@@ -111,3 +120,32 @@ def test_any_text_is_refused_or_built_from_what_is_known(text: str) -> None:
     except (Forbidden, UnicodeEncodeError):
         return
     assert made.target.startswith("/1.0")
+
+
+@pytest.mark.parametrize(
+    ("target", "endpoint"),
+    [
+        (NETWORKS, Endpoint.NETWORKS),
+        (network_path("default", "incusbr0", FORWARDS), Endpoint.FORWARDS),
+        (network_path("p+2", "my-net.1", BALANCERS), Endpoint.BALANCERS),
+    ],
+)
+def test_the_forwards_of_networks_may_be_read(target: str, endpoint: Endpoint) -> None:
+    made = parsed(target)
+    assert (made.endpoint, made.target) == (endpoint, target)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/1.0/networks",
+        "/1.0/networks/incusbr0?recursion=1&project=default",
+        "/1.0/networks/incusbr0/leases?recursion=1&project=default",
+        "/1.0/networks/../forwards?recursion=1&project=default",
+        "/1.0/networks/a/forwards?project=default",
+        "/1.0/network-acls?recursion=1&project=default",
+    ],
+)
+def test_nothing_else_of_networks_may_be_read(target: str) -> None:
+    with pytest.raises(Forbidden):
+        parsed(target)

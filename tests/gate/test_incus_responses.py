@@ -115,3 +115,27 @@ def test_a_message_that_is_not_json_becomes_an_empty_line(message: bytes) -> Non
 def test_another_shape_passes_nothing(metadata: Any) -> None:
     for endpoint in (Endpoint.SERVER, Endpoint.LIST, Endpoint.INSTANCE):
         assert SECRET not in json.dumps(filtered(endpoint, metadata))
+
+
+def test_only_the_ports_of_networks_pass() -> None:
+    network = {"name": "n", "project": "p", "managed": True, "type": "ovn", "config": SECRET}
+    port = {"listen_port": "80", "protocol": "tcp", "target_port": "1", "description": SECRET}
+    forward = {
+        "listen_address": "192.0.2.1",
+        "config": {"target_address": "10.0.0.2", "user.x": SECRET},
+        "ports": [port | {"target_address": "10.0.0.2"}],
+        "description": SECRET,
+    }
+    balancer = {
+        "listen_address": "192.0.2.1",
+        "ports": [port | {"target_backend": ["a", {"b": SECRET}]}],
+        "backends": [{"name": "a", "target_address": "10.0.0.2", "description": SECRET}],
+    }
+    for endpoint, record in (
+        (Endpoint.NETWORKS, network),
+        (Endpoint.FORWARDS, forward),
+        (Endpoint.BALANCERS, balancer),
+    ):
+        passed = filtered(endpoint, [record])
+        assert SECRET not in json.dumps(passed)
+        assert passed[0].keys() <= record.keys()

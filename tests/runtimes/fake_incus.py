@@ -14,6 +14,11 @@ from urllib.parse import parse_qs, urlsplit
 from koi_agent.core.websocket import accepted
 from tests.runtimes.fake_guests import FakeGuests, Record
 
+NETWORKS: Final = [
+    {"name": "br0", "project": "default", "managed": True, "type": "bridge"},
+    {"name": "eth0", "managed": False, "type": "physical"},
+    {"name": "ovn", "project": "p 2", "managed": True, "type": "ovn"},
+]
 _KEY: Final = re.compile(r"Sec-WebSocket-Key: (\S+)", re.IGNORECASE)
 
 
@@ -41,6 +46,7 @@ class FakeIncus:
         self.faults = Faults()
         self.guests = FakeGuests(self._emit)
         self.requests: list[str] = []
+        self.forwards: list[Record] = []
         self._environment = {"server": server, "server_version": "6.0.4"}
         if member:
             self._environment |= {"server_clustered": True, "server_name": member}  # type: ignore[dict-item]
@@ -145,6 +151,10 @@ class FakeIncus:
             case ["1.0", "instances", name]:
                 id_ = f"{query.get('project', ['default'])[0]}/{name}"
                 await self._send_json(writer, "instance", lambda: self._instance(id_))
+            case ["1.0", "networks"]:
+                await self._send_json(writer, "networks", lambda: NETWORKS)
+            case ["1.0", "networks", "br0", "forwards"]:
+                await self._send_json(writer, "forwards", lambda: self.forwards)
             case ["1.0", "events"]:
                 await self._stream(writer, head)
             case _:

@@ -194,6 +194,29 @@ async def test_a_server_of_another_kind_is_left_to_its_own_backend(tmp_path: Pat
             assert server.status.state is BackendState.SYNCED
 
 
+async def test_a_changed_forward_of_a_network_is_published(tmp_path: Path) -> None:
+    port = {"listen_port": "80", "protocol": "tcp", "target_address": "10.0.0.2"}
+    async with followed_incus(tmp_path, tunables=QUICK) as server:
+        web = server.guests.launch("web1")
+        web.addresses = ("10.0.0.2",)
+        await agreed(server)
+        server.fake.forwards.append({"listen_address": "192.0.2.1", "ports": [port]})
+        server.fake.send(b'{"type":"lifecycle","metadata":{"action":"network-forward-created"}}')
+        await eventually(
+            lambda: [one.host_ip for one in server.known(web).ports] == ["192.0.2.1"],
+            lambda: str(server.known(web)),
+        )
+        assert server.status.drift == 0
+
+
+@pytest.mark.parametrize("status", [403, 404, 500])
+async def test_a_server_without_forwards_is_followed(tmp_path: Path, status: int) -> None:
+    async with followed_incus(tmp_path, settled=False, tunables=QUICK) as server:
+        server.faults.statuses["networks"] = deque([status] * 10)
+        server.guests.launch("web1")
+        await agreed(server)
+
+
 async def test_a_refused_event_stream_is_opened_again(tmp_path: Path) -> None:
     async with followed_incus(tmp_path, settled=False, tunables=QUICK) as server:
         server.faults.statuses["events"] = deque([503])

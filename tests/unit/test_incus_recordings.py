@@ -32,7 +32,7 @@ def guests(server: str, name: str) -> dict[str, Guest]:
 
 def events(server: str) -> list[Event]:
     parsed = [parse_event(json.dumps(one).encode()) for one in recorded(server, "events-lifecycle")]
-    return [event for event in parsed if event]
+    return [event for event in parsed if isinstance(event, Event)]
 
 
 @BOTH

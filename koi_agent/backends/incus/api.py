@@ -1,21 +1,39 @@
 """The API of an Incus or LXD server: the requests that the backend sends."""
 
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Final
 
 from koi_agent.backends.http_engine.client import EngineClient, RequestRefused
 from koi_agent.backends.http_engine.json_fields import JSONObject, get_object, get_str
 from koi_agent.backends.http_engine.socket_errors import UnixSocket
 from koi_agent.backends.http_engine.streams import LineStream, MessageStream
+from koi_agent.backends.incus.forwards import Forwards, ForwardsBuilder
 from koi_agent.backends.incus.kinds import INCUS, LXD, Kind
 from koi_agent.backends.incus.tunables import Tunables
 from koi_agent.core.errors import BackendLost
 from koi_agent.core.frozen import frozen
 from koi_agent.core.text import printable
 from koi_agent.host.engines import is_gate
-from koi_agent.host.incus import EVENTS, LIST, instance_path
+from koi_agent.host.incus import (
+    BALANCERS,
+    EVENTS,
+    FORWARDS,
+    LIST,
+    NETWORKS,
+    instance_path,
+    is_network_name,
+    is_project_name,
+    network_path,
+)
 
-_NOT_FOUND = 404
+log = logging.getLogger(__name__)
+
+MAX_NETWORKS: Final = 256
+"""Networks whose forwards are read."""
+_OVN: Final = "ovn"
+_NOT_FOUND: Final = 404
 
 
 @frozen(kw_only=True)
@@ -69,6 +87,41 @@ class IncusAPI:
             if refused.status == _NOT_FOUND:
                 return None
             raise
+
+    async def forwards(self) -> Forwards:
+        """Return the forwards and load balancers of all networks; raise ``BackendLost``.
+
+        A server, or the kind of a network, may not have any. That costs these only.
+        """
+        builder = ForwardsBuilder()
+        for project, name, is_ovn in await self._networks():
+            for record in await self._records(network_path(project, name, FORWARDS)):
+                builder.add_forward(record)
+            for record in (
+                await self._records(network_path(project, name, BALANCERS)) if is_ovn else ()
+            ):
+                builder.add_load_balancer(record)
+        return builder.built()
+
+    async def _networks(self) -> list[tuple[str, str, bool]]:
+        """Return the managed networks: project, name, and True for one of OVN."""
+        found = []
+        for record in await self._records(NETWORKS):
+            project, name = get_str(record, "project") or "default", get_str(record, "name")
+            is_usable = is_network_name(name) and is_project_name(project)
+            if record.get("managed") is True and is_usable:
+                found.append((project, name, get_str(record, "type") == _OVN))
+        return found[:MAX_NETWORKS]
+
+    async def _records(self, path: str) -> Sequence[JSONObject]:
+        """Return the objects of a list, none if the server refuses the request."""
+        try:
+            body = await self._client.get_json(path.lstrip("/"))
+        except RequestRefused as refused:
+            log.debug("%s", refused)
+            return ()
+        found = _list(self._client.socket, body, path)
+        return [one for one in found if isinstance(one, dict)]
 
     async def open_events(self) -> LineStream | MessageStream:
         """Return the event stream once it has begun; raise ``BackendLost``."""

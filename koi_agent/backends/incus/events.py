@@ -8,7 +8,12 @@ from urllib.parse import parse_qs, unquote
 from koi_agent.backends.http_engine.json_fields import as_object, get_object, get_str
 from koi_agent.core.errors import BadInput
 from koi_agent.core.frozen import frozen
-from koi_agent.host.incus import INSTANCE_ACTIONS, is_instance_name, is_project_name
+from koi_agent.host.incus import (
+    INSTANCE_ACTIONS,
+    NETWORK_ACTIONS,
+    is_instance_name,
+    is_project_name,
+)
 
 _SOURCE: Final = re.compile(r"/1\.0/(?:instances|containers|virtual-machines)/([^/?]+)(?:\?(.*))?")
 
@@ -33,7 +38,14 @@ class Event:
         return f"{self.project}/{self.old_name}" if self.old_name else ""
 
 
-def parse_event(message: bytes) -> Event | None:
+class NetworkChanged:
+    """An event of a network: the ports of any instance may be others."""
+
+
+NETWORK_CHANGED: Final = NetworkChanged()
+
+
+def parse_event(message: bytes) -> Event | NetworkChanged | None:
     """Parse an event; return None for one that is not used. Raises ``BadInput``."""
     try:
         record = as_object(json.loads(message))
@@ -41,7 +53,11 @@ def parse_event(message: bytes) -> Event | None:
         raise BadInput("not JSON") from error
     metadata = get_object(record, "metadata")
     action = get_str(metadata, "action")
-    if get_str(record, "type") != "lifecycle" or action not in INSTANCE_ACTIONS:
+    if get_str(record, "type") != "lifecycle":
+        return None
+    if action in NETWORK_ACTIONS:
+        return NETWORK_CHANGED
+    if action not in INSTANCE_ACTIONS:
         return None
     name, project = _parse_source(get_str(metadata, "source"))
     # LXD and older versions of Incus name the project in the source, and only if it is not default.

@@ -157,7 +157,8 @@ def _ports(
     record: JSONObject, metadata: KoiMetadata, ips: tuple[str, ...], forwards: Forwards
 ) -> tuple[PortMapping, ...]:
     """Return all ports, sorted."""
-    published = list(merge_binds([*proxy_ports(record), *forwards.ports_to(ips)]))
+    forwarded = forwards.ports_to(ips, declared(metadata, set()))
+    published = list(merge_binds([*proxy_ports(record), *forwarded]))
     return tuple(sorted([*published, *_unpublished(published, metadata)]))
 
 

@@ -9,7 +9,7 @@ from typing import Final, Never
 from koi_agent.backends.http_engine.inspect_queue import InspectQueue
 from koi_agent.backends.http_engine.streams import LineStream, MessageStream
 from koi_agent.backends.incus.api import IncusAPI
-from koi_agent.backends.incus.events import Event, parse_event
+from koi_agent.backends.incus.events import NETWORK_CHANGED, Event, parse_event
 from koi_agent.backends.incus.forwards import Forwards
 from koi_agent.backends.incus.guests import Guest, Place, guest_id, parse_guest
 from koi_agent.backends.incus.projects import Projects
@@ -106,7 +106,9 @@ class Session:
             self._complain("an event", bad)
             self._doubt("an event could not be parsed")
             return
-        if isinstance(event, Event) and self._projects.include(event.project):
+        if event is NETWORK_CHANGED:
+            self._doubt("the forwards of a network have changed")
+        elif isinstance(event, Event) and self._projects.include(event.project):
             self._tracker.apply_event(event)
 
     # Inspections
@@ -151,6 +153,7 @@ class Session:
         """List what runs; raise ``BackendLost``."""
         self._tracker.begin_list()
         try:
+            self._forwards = await self._api.forwards()
             records = await self._api.list_instances()
             listed: dict[str, Guest | None] = {}
             for number, record in enumerate(records, start=1):

@@ -12,15 +12,21 @@ from urllib.parse import unquote
 from koi_agent.core.frozen import frozen
 from koi_agent.gate.head import Forbidden, Head
 from koi_agent.host.incus import (
+    BALANCERS,
     EVENTS,
+    FORWARDS,
     LIST,
+    NETWORKS,
     instance_path,
     is_instance_name,
+    is_network_name,
     is_project_name,
+    network_path,
 )
 
 _INSTANCE: Final = re.compile(r"/1\.0/instances/([A-Za-z0-9-]{1,63})")
-_INSTANCE_QUERY: Final = re.compile(r"recursion=1&project=([A-Za-z0-9%._~-]{1,1000})")
+_NETWORK: Final = re.compile(r"/1\.0/networks/([A-Za-z0-9._-]{1,63})/([a-z-]{1,20})")
+_QUERY: Final = re.compile(r"recursion=1&project=([A-Za-z0-9%._~-]{1,1000})")
 
 
 class Endpoint(Enum):
@@ -29,11 +35,21 @@ class Endpoint(Enum):
     SERVER = auto()
     LIST = auto()
     INSTANCE = auto()
+    NETWORKS = auto()
+    FORWARDS = auto()
+    BALANCERS = auto()
     EVENTS = auto()
 
 
-_WHOLE: Final = {"/1.0": Endpoint.SERVER, LIST: Endpoint.LIST, EVENTS: Endpoint.EVENTS}
+_WHOLE: Final = {
+    "/1.0": Endpoint.SERVER,
+    LIST: Endpoint.LIST,
+    NETWORKS: Endpoint.NETWORKS,
+    EVENTS: Endpoint.EVENTS,
+}
 """The requests without a name in them."""
+_PARTS: Final = {FORWARDS: Endpoint.FORWARDS, BALANCERS: Endpoint.BALANCERS}
+"""The parts of a network that may be read."""
 
 
 @frozen(kw_only=True)
@@ -57,13 +73,31 @@ def parse_request(head: Head) -> Request:
     for whole, endpoint in _WHOLE.items():
         if target == whole:
             return Request(endpoint=endpoint, target=whole)
-    path, query = _INSTANCE.fullmatch(head.path), _INSTANCE_QUERY.fullmatch(head.query)
-    if not path:
-        raise Forbidden("path or query not allowed")
-    project = unquote(query[1], errors="strict") if query and _is_encoded(query[1]) else ""
-    if not is_instance_name(path[1]) or not is_project_name(project):
-        raise Forbidden("query of an instance not allowed")
-    return Request(endpoint=Endpoint.INSTANCE, target=instance_path(project, path[1]))
+    return _named(head)
+
+
+def _named(head: Head) -> Request:
+    """Return the request for an instance or for a part of a network; raise ``Forbidden``."""
+    if found := _INSTANCE.fullmatch(head.path):
+        name = found[1]
+        if is_instance_name(name):
+            target = instance_path(_project(head.query), name)
+            return Request(endpoint=Endpoint.INSTANCE, target=target)
+    elif (found := _NETWORK.fullmatch(head.path)) and found[2] in _PARTS:
+        name, part = found[1], found[2]
+        if is_network_name(name):
+            target = network_path(_project(head.query), name, part)
+            return Request(endpoint=_PARTS[part], target=target)
+    raise Forbidden("path or query not allowed")
+
+
+def _project(query: str) -> str:
+    """Return the project in a query; raise ``Forbidden``."""
+    found = _QUERY.fullmatch(query)
+    project = unquote(found[1]) if found and _is_encoded(found[1]) else ""
+    if not is_project_name(project):
+        raise Forbidden("query not allowed")
+    return project
 
 
 def _is_encoded(text: str) -> bool:

@@ -9,25 +9,31 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from koi_agent.gate.fields import Filter, copy_fields, encode, list_of, map_of, object_of, scalar
+from koi_agent.gate.fields import (
+    Filter,
+    copy_fields,
+    encode,
+    list_of,
+    map_of,
+    object_of,
+    scalar,
+    strings,
+)
 from koi_agent.gate.incus.requests import Endpoint
-from koi_agent.host.incus import INSTANCE_ACTIONS, is_used_key
+from koi_agent.host.incus import INSTANCE_ACTIONS, NETWORK_ACTIONS, is_used_key
 
 _LIFECYCLE: Final = "lifecycle"
-_ACTIONS: Final = tuple(INSTANCE_ACTIONS)  # a foreign value may be a list, which has no hash
+_ACTIONS: Final = (
+    *INSTANCE_ACTIONS,
+    *NETWORK_ACTIONS,
+)  # a foreign value may be a list
 _PROXY: Final = "proxy"
 
 
 def filter_response(endpoint: Endpoint, body: bytes) -> bytes:
     """Return what passes of a whole response; raise ``ValueError`` if it is not JSON."""
-    match endpoint:
-        case Endpoint.LIST:
-            metadata = list_of(**_INSTANCE)
-        case Endpoint.INSTANCE:
-            metadata = object_of(**_INSTANCE)
-        case _:
-            metadata = _SERVER
-    return encode(copy_fields(json.loads(body), {"type": scalar, "metadata": metadata}))
+    fields = {"type": scalar, "metadata": _METADATA[endpoint]}
+    return encode(copy_fields(json.loads(body), fields))
 
 
 def filter_event(message: bytes) -> bytes:
@@ -93,4 +99,22 @@ _EVENT: Final[Mapping[str, Filter]] = {
     "type": scalar,
     "project": scalar,
     "metadata": object_of(action=scalar, source=scalar, context=object_of(old_name=scalar)),
+}
+_METADATA: Final[Mapping[Endpoint, Filter]] = {
+    Endpoint.SERVER: _SERVER,
+    Endpoint.LIST: list_of(**_INSTANCE),
+    Endpoint.INSTANCE: object_of(**_INSTANCE),
+    Endpoint.NETWORKS: list_of(name=scalar, project=scalar, managed=scalar, type=scalar),
+    Endpoint.FORWARDS: list_of(
+        listen_address=scalar,
+        config=object_of(target_address=scalar),
+        ports=list_of(
+            listen_port=scalar, protocol=scalar, target_address=scalar, target_port=scalar
+        ),
+    ),
+    Endpoint.BALANCERS: list_of(
+        listen_address=scalar,
+        ports=list_of(listen_port=scalar, protocol=scalar, target_backend=strings),
+        backends=list_of(name=scalar, target_address=scalar, target_port=scalar),
+    ),
 }
