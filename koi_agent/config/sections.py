@@ -100,16 +100,16 @@ class CapabilitiesConfig:
     dns: tuple[str, ...] = key(
         "DNS",
         "auto",
-        readers.outlets("static", "hook", "server", "hosts", "update", "webhook"),
-        "Outlets of DNS names: static, hook, server, hosts, update, webhook, several, off, or auto:"
-        " static where systemd-resolved has it, and those that [DNS] configures.",
+        readers.outlets("static", "hook", "server", "hosts", "update", "webhook", "koi"),
+        "Outlets of DNS names: static, hook, server, hosts, update, webhook, koi, several, off, or"
+        " auto: static where systemd-resolved has it, and those that [DNS] and [Koi] configure.",
     )
     proxy: tuple[str, ...] = key(
         "Proxy",
         "auto",
-        readers.outlets("caddy", "traefik"),
-        "Proxies that serve instances with TLS: caddy, traefik, both, off, or auto for those that"
-        " [Proxy] configures.",
+        readers.outlets("caddy", "traefik", "koi"),
+        "Proxies that serve instances with TLS: caddy, traefik, koi, several, off, or auto for"
+        " those that [Proxy] and [Koi] configure.",
     )
     health: str = key(
         "Health",
