@@ -94,8 +94,9 @@ class CapabilitiesConfig:
     mdns: str = key(
         "MDNS",
         "auto",
-        readers.one_of("auto", "off", "avahi", "resolved"),
-        "Provider of mDNS announcements: avahi, resolved (services only), auto or off.",
+        readers.one_of("auto", "off", "avahi", "resolved", "koi"),
+        "Provider of mDNS announcements: avahi, resolved (services only), koi (a Koi daemon, or one"
+        " of the others while it does not run), auto or off.",
     )
     dns: tuple[str, ...] = key(
         "DNS",

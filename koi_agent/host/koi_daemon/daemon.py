@@ -19,6 +19,8 @@ REQUEST: Final = Limits(seconds=10.0, body=2**20)
 LISTING: Final = Limits(seconds=30.0, body=32 * 2**20)
 PROBE: Final = Limits(seconds=5.0, body=2**16)
 _LONGEST_REASON: Final = 200
+_UNAVAILABLE: Final = 503
+"""The status of a capability that is turned off, and of a daemon that ends."""
 _NO_REGISTRATION: Final = "/v1/mdns/heartbeat/none"
 """A request that changes nothing: no registration has this identifier."""
 
@@ -60,7 +62,12 @@ class Daemon:
         response = await self._request(method, path, REQUEST, body)
         if response.status == 401:
             raise self.lost(self._reason_for_401())
-        return _checked(response)
+        try:
+            return _checked(response)
+        except Refused as refused:
+            if refused.status == _UNAVAILABLE:
+                raise self.lost(str(refused)) from refused
+            raise
 
     async def check(self) -> None:
         """Check that the daemon answers and that the token is valid."""

@@ -179,3 +179,5 @@ MDNS: Final = Kind(
     handle="id",
     extra={"lease_secs": LEASE},
 )
+KINDS: Final = {one.name: one for one in (DNS, PROXY, HEALTH, MDNS)}
+"""All kinds by name."""

@@ -15,7 +15,7 @@ from koi_agent.core.errors import ProviderLost, ungrouped
 from koi_agent.host.http_client import Client, RequestFailed, client
 from koi_agent.host.koi_daemon.credential import Credential, NoCredential, Source
 from koi_agent.host.koi_daemon.daemon import PROBE, Daemon
-from koi_agent.host.path_watch import path_states, wait_for_change
+from koi_agent.host.path_watch import PathStates, path_states, wait_for_change
 
 _FIRST, _LONGEST = 0.1, 30.0
 """Seconds between attempts to reach a daemon; a new breadcrumb is seen at once."""
@@ -28,9 +28,12 @@ _IDLE: Final = 3600.0
 
 
 @asynccontextmanager
-async def reached(source: Source) -> AsyncIterator[Daemon]:
-    """Wait for a daemon that answers; raise ``ProviderLost`` for a wrong credential."""
-    waits = pauses(_FIRST, _LONGEST)
+async def reached(source: Source, *, waits: bool) -> AsyncIterator[Daemon]:
+    """Yield a daemon that answers; raise ``ProviderLost`` for a wrong credential.
+
+    ``waits`` is True if a daemon that does not answer is waited for.
+    """
+    pause = pauses(_FIRST, _LONGEST)
     while True:
         since = path_states(source.paths)
         if credential := _present(source):
@@ -39,10 +42,42 @@ async def reached(source: Source) -> AsyncIterator[Daemon]:
                 if await _answers(opened, daemon):
                     yield daemon
                     return
-        with suppress(TimeoutError):
-            async with asyncio.timeout(next(waits)):
-                await wait_for_change(source.paths, since)
-                waits = pauses(_FIRST, _LONGEST)
+        if not waits:
+            raise ProviderLost(f"{source.name}: it does not answer")
+        if await _has_changed(source, since, next(pause)):
+            pause = pauses(_FIRST, _LONGEST)
+
+
+async def wait_until_usable(source: Source, listing: str) -> None:
+    """Wait for a daemon that accepts the token and returns a list."""
+    pause = pauses(_FIRST, _LONGEST)
+    while True:
+        since = path_states(source.paths)
+        if await is_usable(source, listing):
+            return
+        if await _has_changed(source, since, next(pause)):
+            pause = pauses(_FIRST, _LONGEST)
+
+
+async def is_usable(source: Source, listing: str) -> bool:
+    """Return True if a daemon accepts the token and returns a list."""
+    with suppress(NoCredential, ProviderLost):
+        credential = source.read()
+        async with client(credential.endpoint) as opened:
+            daemon = Daemon(opened, source, credential)
+            await daemon.check()
+            await daemon.get(listing)
+            return True
+    return False
+
+
+async def _has_changed(source: Source, since: PathStates, seconds: float) -> bool:
+    """Wait for a change of the files with the credential, for some seconds at most."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await wait_for_change(source.paths, since)
+            return True
+    return False
 
 
 def _present(source: Source) -> Credential | None:

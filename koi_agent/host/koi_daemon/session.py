@@ -86,6 +86,8 @@ class KoiSession(Generic[R]):
         self._records: dict[Key, Sequence[R]] = {}
         self._entries: dict[Key, Sequence[Entry]] = {}
         self._reported: dict[Key, Sequence[RecordStatus]] = {}
+        self.passed = asyncio.Event()
+        """Set after each comparison with the daemon; the one that waits for it clears it."""
         self._woken = asyncio.Event()
         self._is_complete = False
 
@@ -106,6 +108,10 @@ class KoiSession(Generic[R]):
         self._is_complete = True
         self._woken.set()
 
+    def wake(self) -> None:
+        """Compare with the daemon now."""
+        self._woken.set()
+
     async def run(self) -> Never:
         """Send what changes here or at the daemon, until cancelled; raise ``ProviderLost``."""
         with ungrouped(ProviderLost):
@@ -124,6 +130,7 @@ class KoiSession(Generic[R]):
         plan = await self._planner(self.daemon, records, self.keeper.recorded)
         self.keeper.set_wanted(plan.bodies)
         is_done = await self.keeper.converge(is_complete=self._is_complete)
+        self.passed.set()
         for owner, entries in plan.entries.items():
             if self._records.get(owner) is records[owner]:
                 self._entries[owner] = entries
@@ -194,7 +201,8 @@ async def keeping(
 
     They are removed if the agent ``ends_for_good``. After a restart, the next agent has them.
     """
-    async with reached(source_of(settings, os.environ)) as daemon:
+    source = source_of(settings, os.environ)
+    async with reached(source, waits=not settings.has_fallback) as daemon:
         keeper = Keeper(daemon, kind, Intents(settings.intents_file(kind.name, os.environ)))
         session = KoiSession(daemon, keeper, planner, report)
         is_lost = False

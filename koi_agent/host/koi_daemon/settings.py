@@ -14,11 +14,15 @@ _LOCAL: Final = "breadcrumb"
 
 @frozen(kw_only=True)
 class KoiSettings:
-    """The settings of ``[Koi]``, "" for none, and the ``scope`` of the agent."""
+    """The settings of ``[Koi]``, "" for none, and the ``scope`` of the agent.
+
+    With a fallback, a daemon that does not answer is not waited for.
+    """
 
     scope: str
     endpoint: str = ""
     token_file: str = ""
+    has_fallback: bool = False
 
     @property
     def absence(self) -> str:
