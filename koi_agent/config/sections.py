@@ -115,8 +115,9 @@ class CapabilitiesConfig:
     health: str = key(
         "Health",
         "auto",
-        readers.one_of("auto", "off"),
-        "Whether the agent checks health where the engine does not: auto or off.",
+        readers.one_of("auto", "off", "koi"),
+        "Whether the agent checks health where the engine does not: auto, off, or koi (by a Koi"
+        " daemon while it runs).",
     )
     partner_labels: bool = key(
         "PartnerLabels",

@@ -71,6 +71,8 @@ class Checks:
     def __init__(self) -> None:
         self.held: list[Json] = []
         self.results: dict[str, str] = {}
+        self.at = "2026-01-01T00:00:00.123456789Z"
+        """When all results were found."""
 
     def add(self, check: Json) -> None:
         kind = check["kind"].strip().lower()
@@ -111,7 +113,7 @@ class Checks:
 
     def _shown(self, check: Json) -> Json:
         result = self.results.get(check["name"], "unknown")
-        at = None if result == "unknown" else "2026-01-01T00:00:00.123456789Z"
+        at = None if result == "unknown" else self.at
         message = "tcp_error: Connection refused (os error 111)" if result == "down" else None
         last_ok = at if result == "up" else None
         return {

@@ -192,8 +192,6 @@ class World:
                 assert len(found) == 1 or found in ([*others, *own], [*own, *others])
                 continue
             assert found == (others or own)
-            if own and self.kind == "mdns":
-                assert f"{name}._http._tcp.local." in self.server.daemon.mdns.air
 
 
 @asynccontextmanager

@@ -84,6 +84,7 @@ def test_a_service_is_announced_again_when_another_of_its_name_ends() -> None:
         assert WEB not in world.server.daemon.mdns.air  # the end of one silences both
         await asyncio.sleep(3 * LEASE)
         world.check()
+        assert WEB in world.server.daemon.mdns.air
 
     run_with_agent("mdns", happening)
 
@@ -97,6 +98,7 @@ def test_a_service_waits_for_the_end_of_another_of_its_name() -> None:
         await world.act(event("remove"))
         await asyncio.sleep(3 * LEASE)
         world.check()
+        assert WEB in world.server.daemon.mdns.air
 
     run_with_agent("mdns", happening)
 

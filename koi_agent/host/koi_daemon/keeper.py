@@ -79,6 +79,7 @@ class Keeper:
         self._kind = kind
         self._intents = intents
         self._trials: dict[str, _Trial] = {}
+        self._used: set[str] = set()
         self._broken: set[str] = set()
         self._contested: set[str] = set()
         now = _now()
@@ -94,6 +95,7 @@ class Keeper:
                 self._broken.discard(key)
                 self._contested.discard(key)
         self.wanted = dict(wanted)
+        self._used.update(wanted)
 
     def outcome(self, key: str) -> Outcome:
         """Return what became of an entry."""
@@ -116,7 +118,8 @@ class Keeper:
     async def converge(self, *, is_complete: bool) -> bool:
         """Write all entries; return False if another pass must follow.
 
-        ``is_complete`` is True once all entries are wanted that will be: others are then removed.
+        ``is_complete`` is True once all entries are wanted that will be. Those of an earlier run
+        that are not wanted are then removed.
         Raises ``ProviderLost``.
         """
         left = MOST_FAILURES
@@ -172,7 +175,7 @@ class Keeper:
         known = dict.fromkeys((*self.wanted, *self._intents.keys()))
         self._before, self.present = self.present, {}
         for key in known:
-            if key in self.wanted or is_complete:
+            if is_complete or key in self._used:
                 yield self._step(key, listed.get(key, ()))
 
     def _step(self, key: str, seen: Sequence[Seen]) -> Step | None:

@@ -93,6 +93,10 @@ class KoiSession(Generic[R]):
 
     async def put(self, owner: Key, records: Sequence[R]) -> None:
         """Set the records of an owner; they are sent within ``GATHER``."""
+        self.set(owner, records)
+
+    def set(self, owner: Key, records: Sequence[R]) -> None:
+        """Set the records of an owner, as ``put`` does."""
         if self._records.get(owner, ()) != records:
             self._entries.pop(owner, None)
         if records:
