@@ -139,28 +139,30 @@ class CapabilitiesConfig:
     mdns: str = key(
         "MDNS",
         "auto",
-        readers.one_of("auto", "off", "avahi", "resolved"),
-        "Provider of mDNS announcements: avahi, resolved (services only), auto or off.",
+        readers.one_of("auto", "off", "avahi", "resolved", "koi"),
+        "Provider of mDNS announcements: avahi, resolved (services only), koi (a Koi daemon, or one"
+        " of the others while it does not run), auto or off.",
     )
     dns: tuple[str, ...] = key(
         "DNS",
         "auto",
-        readers.outlets("static", "hook", "server", "hosts", "update", "webhook"),
-        "Outlets of DNS names: static, hook, server, hosts, update, webhook, several, off, or auto:"
-        " static where systemd-resolved has it, and those that [DNS] configures.",
+        readers.outlets("static", "hook", "server", "hosts", "update", "webhook", "koi"),
+        "Outlets of DNS names: static, hook, server, hosts, update, webhook, koi, several, off, or"
+        " auto: static where systemd-resolved has it, and those that [DNS] and [Koi] configure.",
     )
     proxy: tuple[str, ...] = key(
         "Proxy",
         "auto",
-        readers.outlets("caddy", "traefik"),
-        "Proxies that serve instances with TLS: caddy, traefik, both, off, or auto for those that"
-        " [Proxy] configures.",
+        readers.outlets("caddy", "traefik", "koi"),
+        "Proxies that serve instances with TLS: caddy, traefik, koi, several, off, or auto for"
+        " those that [Proxy] and [Koi] configure.",
     )
     health: str = key(
         "Health",
         "auto",
-        readers.one_of("auto", "off"),
-        "Whether the agent checks health where the engine does not: auto or off.",
+        readers.one_of("auto", "off", "koi"),
+        "Whether the agent checks health where the engine does not: auto, off, or koi (by a Koi"
+        " daemon while it runs).",
     )
     partner_labels: bool = key(
         "PartnerLabels",

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 from koi_agent.config import readers
 from koi_agent.config.dns import DNSConfig
 from koi_agent.config.keys import Override, key, keys, section, sections
+from koi_agent.config.koi import KoiConfig
 from koi_agent.config.proxy import ProxyConfig
 from koi_agent.config.sections import (
     DAY,
@@ -103,6 +104,7 @@ class Config:
     health: HealthConfig = section("Health", HealthConfig)
     dns: DNSConfig = section("DNS", DNSConfig)
     proxy: ProxyConfig = section("Proxy", ProxyConfig)
+    koi: KoiConfig = section("Koi", KoiConfig)
 
     def backend(self, name: str, kind: type[T]) -> T:
         """Return the settings of a backend, whose type is ``kind``."""

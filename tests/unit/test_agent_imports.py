@@ -27,6 +27,7 @@ UNNEEDED = (
     "koi_agent.capabilities.proxy.caddy",
     "koi_agent.capabilities.proxy.traefik_file",
     "koi_agent.hook",
+    "koi_agent.host.koi_daemon.session",
 )
 """What an agent loads only when it follows a backend, or when a first record is wanted."""
 PROGRAM = """

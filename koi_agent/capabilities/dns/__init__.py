@@ -3,8 +3,8 @@
 ``rules`` and ``requests`` decide which names instances get. ``zone`` is pure: it has the
 resource records of all names. An outlet is a provider: ``static`` has records for systemd-resolved
 on this host, ``hook`` has answers for it, ``responder`` is a DNS server, ``hosts`` writes files for
-dnsmasq, ``update`` sends updates to a DNS server of the network, and ``webhook`` sends names to a
-provider of external-dns.
+dnsmasq, ``update`` sends updates to a DNS server of the network, ``webhook`` sends names to a
+provider of external-dns, and ``koi`` to a Koi daemon.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,6 +19,7 @@ from koi_agent.capabilities.dns.names_file import clear
 from koi_agent.capabilities.dns.providers import (
     Hook,
     HostsDirectory,
+    Koi,
     Responder,
     StaticRecords,
     Updates,
@@ -32,6 +33,7 @@ from koi_agent.config import Config
 from koi_agent.core.contracts import Apply, Capability, Provider
 from koi_agent.core.plan.full_names import Domains
 from koi_agent.core.plan.requests import Policy
+from koi_agent.host.koi_daemon.settings import koi_settings
 from koi_agent.host.resolver import HOOK_DIRECTORY, HOOK_SOCKET, hook_obstacle, static_obstacle
 
 STATIC_FILE: Final = Path("/run/koi-runtime/dns/static.rr")
@@ -70,6 +72,7 @@ def _outlets(passed: Sequence[socket], config: Config) -> tuple[str, ...]:
                 "hosts": config.dns.hosts_directory,
                 "update": config.dns.update,
                 "webhook": config.dns.webhook,
+                "koi": config.koi.endpoint,
             }
             return tuple(name for name, value in configured.items() if value)
         case names:
@@ -137,6 +140,7 @@ def _providers(
         "hosts": HostsDirectory(config.scope, dns.hosts_directory),
         "update": Updates(_update_settings(config)),
         "webhook": Webhook(_webhook_settings(config)),
+        "koi": Koi(koi_settings(config), int(dns.ttl)),
     }
     # The names of feeds appear in logs, beside those of other capabilities.
     return {f"dns {name}": known[name] for name in _outlets(passed, config)}

@@ -14,6 +14,7 @@ from koi_agent.capabilities.dns.update.settings import UpdateSettings
 from koi_agent.capabilities.dns.webhook.settings import WebhookSettings
 from koi_agent.core.contracts import ProviderSession, Report
 from koi_agent.core.frozen import frozen
+from koi_agent.host.koi_daemon.settings import KoiSettings
 
 NO_KEY: Final = "[DNS] UpdateKey= is not set; no update is sent without a signature"
 
@@ -216,3 +217,29 @@ class Hook:
         from koi_agent.capabilities.dns.hook.session import withdrawal  # noqa: PLC0415 - as above
 
         await withdrawal(self.settings).end()
+
+
+@frozen()
+class Koi:
+    """A Koi daemon, which gets the names; ``ttl`` is seconds."""
+
+    settings: KoiSettings
+    ttl: int
+
+    @property
+    def absence(self) -> str:
+        """The reason why no name is sent."""
+        return self.settings.absence
+
+    @property
+    def is_always_open(self) -> bool:
+        """True if the daemon may have names of an earlier run."""
+        return self.settings.has_intents("dns")
+
+    @asynccontextmanager
+    async def session(self, report: Report) -> AsyncIterator[ProviderSession[Name]]:
+        """Send names until the context is left; raise ``ProviderLost``."""
+        from koi_agent.capabilities.dns.koi import sending  # noqa: PLC0415 - as above
+
+        async with sending(self.settings, self.ttl, report) as session:
+            yield session

@@ -6,10 +6,8 @@ unhealthy.
 """
 
 import asyncio
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import count
 from random import uniform
@@ -17,8 +15,9 @@ from typing import Final, Never
 
 from koi_agent.capabilities.health.checks import HealthCheck
 from koi_agent.capabilities.health.probe import Unhealthy, probe
+from koi_agent.capabilities.health.subject import Subject
 from koi_agent.core.contracts import Apply
-from koi_agent.core.events import Checked, CheckStatus
+from koi_agent.core.events import Checked
 from koi_agent.core.instance import Health
 from koi_agent.core.key import Key
 
@@ -30,44 +29,13 @@ FIRST: Final = 1.0
 """Seconds within which a new check runs first, at a random moment, or its interval if shorter."""
 
 
-@dataclass(slots=True)
-class _Subject:
-    """An instance that is checked, and its last results.
-
-    ``turn`` is the number of its entry in the schedule, 0 while its check is due or runs.
-    """
-
-    key: Key
-    check: HealthCheck
-    health: Health = Health.STARTING
-    message: str = ""
-    failures: int = 0
-    last_checked: int = 0
-    last_ok: int = 0
-    turn: int = 0
-    probing: asyncio.Task[None] | None = None
-
-    def status(self) -> CheckStatus:
-        """Return the present status, for the registry."""
-        return CheckStatus(
-            kind=self.check.kind,
-            target=self.check.target,
-            interval=self.check.interval,
-            timeout=self.check.timeout,
-            health=self.health,
-            last_checked=self.last_checked,
-            last_ok=self.last_ok,
-            message=self.message,
-        )
-
-
 class ProberSession:
     """The checks of all instances; ``apply`` hands results to the registry."""
 
     def __init__(self, apply: Apply) -> None:
         self._apply = apply
-        self._subjects: dict[Key, _Subject] = {}
-        self._due: list[tuple[float, int, _Subject]] = []
+        self._subjects: dict[Key, Subject] = {}
+        self._due: list[tuple[float, int, Subject]] = []
         self._numbers = count(1)
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._rescheduled = asyncio.Event()
@@ -83,9 +51,9 @@ class ProberSession:
         else:
             self._start(owner, records[0], known)
 
-    def _start(self, owner: Key, check: HealthCheck, known: _Subject | None) -> None:
+    def _start(self, owner: Key, check: HealthCheck, known: Subject | None) -> None:
         """Start a check. The check of another target keeps the health until it has run."""
-        subject = _Subject(owner, check)
+        subject = Subject(owner, check)
         if known and not known.check.obstacle:
             subject.health, subject.message = known.health, known.message
         if known:
@@ -97,7 +65,7 @@ class ProberSession:
             self._schedule(subject, _first_wait(check))
         self._apply(Checked(owner, subject.status()))
 
-    def _adjust(self, subject: _Subject, check: HealthCheck) -> None:
+    def _adjust(self, subject: Subject, check: HealthCheck) -> None:
         """Apply other thresholds to a check that goes on; its results still count."""
         before, subject.check = subject.check, check
         if subject.failures >= check.unhealthy_after:
@@ -112,7 +80,7 @@ class ProberSession:
         if subject and subject.probing:
             subject.probing.cancel()
 
-    def _schedule(self, subject: _Subject, seconds: float) -> None:
+    def _schedule(self, subject: Subject, seconds: float) -> None:
         """Set when a check runs next; an earlier entry of it no longer counts."""
         due = asyncio.get_running_loop().time() + seconds
         subject.turn = next(self._numbers)
@@ -143,7 +111,7 @@ class ProberSession:
                 async with asyncio.timeout_at(self._due[0][0] if self._due else None):
                     await self._rescheduled.wait()
 
-    def _pop_due(self) -> Iterator[_Subject]:
+    def _pop_due(self) -> Iterator[Subject]:
         """Remove and yield the subjects that are due and still wanted."""
         now = asyncio.get_running_loop().time()
         while self._due and self._due[0][0] <= now:
@@ -152,7 +120,7 @@ class ProberSession:
                 subject.turn = 0
                 yield subject
 
-    async def _probe(self, subject: _Subject) -> None:
+    async def _probe(self, subject: Subject) -> None:
         try:
             message, passed = await probe(subject.check), True
         except Unhealthy as unhealthy:
@@ -160,7 +128,7 @@ class ProberSession:
         if self._subjects.get(subject.key) is not subject:  # interrupted in this turn of the loop
             return
         subject.probing = None
-        _count(subject, message, passed=passed)
+        subject.count(message, passed=passed)
         self._apply(Checked(subject.key, subject.status(), passed))
         interval = subject.check.interval
         self._schedule(subject, uniform(0.9, 1.1) * interval)  # noqa: S311 - jitter
@@ -169,17 +137,3 @@ class ProberSession:
 def _first_wait(check: HealthCheck) -> float:
     """Return the seconds until a new check runs: random, so that checks do not run all at once."""
     return uniform(0, min(FIRST, check.interval))  # noqa: S311 - jitter
-
-
-def _count(subject: _Subject, message: str, *, passed: bool) -> None:
-    """Store a result in a subject."""
-    subject.last_checked = time.time_ns() // 1000
-    subject.message = message
-    if passed:
-        subject.last_ok = subject.last_checked
-        subject.failures = 0
-        subject.health = Health.HEALTHY
-        return
-    subject.failures += 1
-    if subject.failures >= subject.check.unhealthy_after:
-        subject.health = Health.UNHEALTHY

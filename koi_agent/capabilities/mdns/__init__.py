@@ -2,23 +2,27 @@
 
 ``rules`` and ``requests`` decide what is announced. ``avahi`` publishes through avahi-daemon,
 ``resolved`` through systemd-resolved, which announces services only. ``failover`` uses the first
-of them that runs and changes over when a better one appears.
+of them that runs and changes over when a better one appears. ``koi`` publishes through a Koi
+daemon, which is preferred where one is configured.
 """
 
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final
 
 from koi_agent.bus.address import address
 from koi_agent.bus.client import BUS, BUS_PATH, CallError, connected
 from koi_agent.bus.writer import BusLost
 from koi_agent.capabilities.mdns.failover import Failover
-from koi_agent.capabilities.mdns.providers import Avahi, Resolved
+from koi_agent.capabilities.mdns.providers import Avahi, Koi, Resolved
 from koi_agent.capabilities.mdns.rules import MdnsRules
 from koi_agent.config import Config
 from koi_agent.core.contracts import Apply, Capability, Provider
 from koi_agent.core.plan.requests import Policy
+from koi_agent.host.koi_daemon.preferred import Preferred
+from koi_agent.host.koi_daemon.settings import koi_settings
 from koi_agent.host.resolver import RESOLVED
 
 RECOVERY_TIMEOUT: Final = 3.0
@@ -46,8 +50,9 @@ def _rules(policy: Policy, _config: Config) -> MdnsRules:
 
 
 def _providers(config: Config, _apply: Apply) -> Mapping[str, Provider[Any]]:
-    """Return the provider that ``MDNS=`` names. It is on the system bus, for users' agents too."""
+    """Return the provider that ``MDNS=`` names; users' agents use the system bus, too."""
     bus = address("system")
+    of_host = Failover(bus, (Avahi(bus), Resolved(bus)))
     match config.capabilities.mdns:
         case "off":
             return {}
@@ -55,8 +60,11 @@ def _providers(config: Config, _apply: Apply) -> Mapping[str, Provider[Any]]:
             return {"mdns": Failover(bus, (Avahi(bus),))}
         case "resolved":
             return {"mdns": Failover(bus, (Resolved(bus),))}
+        case word if word == "koi" or config.koi.endpoint:
+            settings = replace(koi_settings(config), has_fallback=True)
+            return {"mdns": Preferred("mdns", settings, Koi(settings), of_host)}
         case _:
-            return {"mdns": Failover(bus, (Avahi(bus), Resolved(bus)))}
+            return {"mdns": of_host}
 
 
 MDNS = Capability(name="mdns", rules=_rules, providers=_providers, recover=_recover)

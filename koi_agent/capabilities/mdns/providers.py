@@ -10,6 +10,7 @@ from koi_agent.capabilities.mdns.bus_names import AVAHI, RESOLVED_MANAGER
 from koi_agent.capabilities.mdns.records import MdnsRecord
 from koi_agent.core.contracts import ProviderSession, Report
 from koi_agent.core.frozen import frozen
+from koi_agent.host.koi_daemon.settings import KoiSettings
 from koi_agent.host.resolver import RESOLVED
 
 
@@ -66,3 +67,21 @@ class Resolved:
         from koi_agent.capabilities.mdns import resolved  # noqa: PLC0415 - see above
 
         return resolved.connected_session(self.address, report)
+
+
+@frozen()
+class Koi:
+    """A Koi daemon on this host."""
+
+    settings: KoiSettings
+
+    @property
+    def absence(self) -> str:
+        """The reason without a session."""
+        return self.settings.absence
+
+    def session(self, report: Report) -> AbstractAsyncContextManager[ProviderSession[MdnsRecord]]:
+        """Connect, and find what an earlier agent left; raise ``ProviderLost``."""
+        from koi_agent.capabilities.mdns import koi  # noqa: PLC0415 - see above
+
+        return koi.announcing(self.settings, report)

@@ -2,18 +2,20 @@
 
 ``rules``, ``requests`` and ``upstreams`` decide which routes instances get. ``sites`` is pure: it
 has the routes of all instances by host name. An outlet is a provider: ``caddy`` changes the
-configuration of a Caddy, and ``traefik_file`` writes a file for Traefik.
+configuration of a Caddy, ``traefik_file`` writes a file for Traefik, and ``koi`` sends routes to a
+Koi daemon.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-from koi_agent.capabilities.proxy.providers import Caddy, Traefik
+from koi_agent.capabilities.proxy.providers import Caddy, Koi, Traefik
 from koi_agent.capabilities.proxy.rules import ProxyRules
 from koi_agent.config import Config
 from koi_agent.core.contracts import Apply, Capability, Provider
 from koi_agent.core.plan.full_names import Domains
 from koi_agent.core.plan.requests import Policy
+from koi_agent.host.koi_daemon.settings import koi_settings
 
 
 def _rules(policy: Policy, config: Config) -> ProxyRules:
@@ -32,7 +34,11 @@ def _outlets(config: Config) -> tuple[str, ...]:
         case ("off",):
             return ()
         case ("auto",):
-            configured = {"caddy": config.proxy.caddy, "traefik": config.proxy.traefik_file}
+            configured = {
+                "caddy": config.proxy.caddy,
+                "traefik": config.proxy.traefik_file,
+                "koi": config.koi.endpoint,
+            }
             return tuple(name for name, value in configured.items() if value)
         case names:
             return names
@@ -44,6 +50,7 @@ def _providers(config: Config, _apply: Apply) -> Mapping[str, Provider[Any]]:
             config.scope, config.proxy.caddy, is_internal=config.proxy.issuer == "internal"
         ),
         "traefik": Traefik(config.scope, config.proxy.traefik_file),
+        "koi": Koi(koi_settings(config)),
     }
     # The names of feeds appear in logs, beside those of other capabilities.
     return {f"proxy {name}": known[name] for name in _outlets(config)}

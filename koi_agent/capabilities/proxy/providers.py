@@ -8,6 +8,7 @@ from koi_agent.capabilities.proxy.records import Route
 from koi_agent.config.proxy import AdminAddress
 from koi_agent.core.contracts import ProviderSession, Report
 from koi_agent.core.frozen import frozen
+from koi_agent.host.koi_daemon.settings import KoiSettings
 
 
 @frozen()
@@ -74,4 +75,29 @@ class Caddy:
 
         opening = serving(self.scope, self.address, report, is_internal=self.is_internal)
         async with opening as session:
+            yield session
+
+
+@frozen()
+class Koi:
+    """A Koi daemon, which gets the routes."""
+
+    settings: KoiSettings
+
+    @property
+    def absence(self) -> str:
+        """The reason why no route is served."""
+        return self.settings.absence
+
+    @property
+    def is_always_open(self) -> bool:
+        """True if the daemon may have routes of an earlier run."""
+        return self.settings.has_intents("proxy")
+
+    @asynccontextmanager
+    async def session(self, report: Report) -> AsyncIterator[ProviderSession[Route]]:
+        """Send routes until the context is left; raise ``ProviderLost``."""
+        from koi_agent.capabilities.proxy.koi import serving  # noqa: PLC0415 - as above
+
+        async with serving(self.settings, report) as session:
             yield session

@@ -11,6 +11,7 @@ from koi_agent.cli.doctor import (
     dns,
     gates,
     installation,
+    koi,
     libraries,
     local,
     machines,
@@ -42,6 +43,7 @@ ON_BUS: Sequence[BusCheck] = (
     ("mdns", network.mdns),
     ("dns", dns.dns),
     ("proxy", proxy.proxy),
+    ("koi", koi.koi),
 )
 AGENT: Sequence[BusCheck] = (
     ("agent", agent.identity),

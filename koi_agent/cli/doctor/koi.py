@@ -1,0 +1,66 @@
+"""The Koi daemon that gets names, routes, services and checks."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from shlex import quote
+from typing import Final
+
+from koi_agent.cli.doctor.findings import Bus, Case, Finding, ok, warning
+from koi_agent.config import Config, Flags, load
+from koi_agent.core.errors import ProviderLost
+from koi_agent.core.text import printable
+from koi_agent.host.koi_daemon.credential import HANDED_OVER, NoCredential, Source, source_of
+from koi_agent.host.koi_daemon.settings import koi_settings
+
+WORD: Final = "koi"
+BREADCRUMB: Final = Path("/run/koi.endpoint")
+"""The breadcrumb of a daemon that is a service of the system."""
+CREDENTIALS: Final = "/run/credentials/koi-runtime.service"
+"""Where systemd passes credentials to the agent; root may read them."""
+_HAND_OVER: Final = "systemctl restart koi-runtime-koi.service"
+
+
+async def koi(case: Case, _reached: Bus) -> Sequence[Finding]:
+    """Check that a daemon is reached, and that it accepts the token."""
+    config = load(Flags(scope=case.scope), case.environment).config
+    if not _is_used(config):
+        return [ok("no Koi daemon is configured")]
+    environment = dict(case.environment)
+    if case.scope == "system":
+        environment.setdefault("CREDENTIALS_DIRECTORY", CREDENTIALS)
+    return [await _checked(source_of(koi_settings(config), environment))]
+
+
+def _is_used(config: Config) -> bool:
+    words = config.capabilities
+    named = {words.mdns, words.health, *words.dns, *words.proxy}
+    return bool(config.koi.endpoint) or WORD in named
+
+
+async def _checked(source: Source) -> Finding:
+    try:
+        credential = source.read()
+    except NoCredential as missing:
+        return warning(f"{source.name}: {printable(str(missing))}", _advice(source))
+    # aiohttp takes long to load, and few hosts have a Koi daemon.
+    from koi_agent.host.http_client import client  # noqa: PLC0415
+    from koi_agent.host.koi_daemon.daemon import Daemon  # noqa: PLC0415
+
+    async with client(credential.endpoint) as opened:
+        daemon = Daemon(opened, source, credential)
+        try:
+            await daemon.check()
+        except ProviderLost as lost:
+            is_token = "token" in str(lost)
+            advice = _advice(source) if is_token else "systemctl status koi"
+            return warning(f"{lost} ({credential.endpoint})", advice)
+    return ok(f"the Koi daemon at {credential.endpoint} answers, and accepts the token")
+
+
+def _advice(source: Source) -> str:
+    """Return the command that makes a token readable."""
+    if source.token_file:
+        return f"koi token write {quote(source.token_file)}"
+    if source.breadcrumb == HANDED_OVER and BREADCRUMB.exists():
+        return _HAND_OVER
+    return "systemctl start koi"

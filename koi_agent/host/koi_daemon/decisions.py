@@ -1,0 +1,92 @@
+"""Decides what is done about one entry, given what the daemon lists: pure.
+
+Entries have no place for a mark of their owner. So an entry is the agent's if the agent has
+recorded its content before it was sent; all others belong to other clients and are left alone.
+"""
+
+from enum import Enum, auto
+from typing import NamedTuple
+
+Bodies = frozenset[str]
+"""The contents of entries at one key."""
+
+
+class Form(Enum):
+    """The rule of a daemon for an entry whose key is taken."""
+
+    REPLACED = auto()
+    """It replaces the entry before."""
+    UNIQUE = auto()
+    """It refuses the entry."""
+    SHARED = auto()
+    """It has both."""
+
+
+class Act(Enum):
+    """A change of the daemon. ``REMOVE`` concerns recorded entries only."""
+
+    ADD = auto()
+    REMOVE = auto()
+
+
+class Standing(Enum):
+    """The state of a key at the daemon."""
+
+    PENDING = auto()
+    """Nothing yet, or an entry that was wanted before."""
+    PRESENT = auto()
+    """The wanted entry."""
+    CONTESTED = auto()
+    """The wanted entry, and one of another client."""
+    FOREIGN = auto()
+    """An entry of another client."""
+
+
+class Decision(NamedTuple):
+    """The next act for a key, None if nothing is to do. ``recorded`` is stored before it."""
+
+    standing: Standing
+    recorded: Bodies
+    act: Act | None = None
+
+
+class Situation(NamedTuple):
+    """The facts about one key.
+
+    ``wanted`` is the content that is wanted, None for none. ``seen`` has a content for each entry
+    that the daemon lists. ``is_settled`` is False if an earlier request may still take effect.
+    """
+
+    wanted: str | None
+    recorded: Bodies
+    seen: tuple[str, ...]
+    is_settled: bool = True
+
+
+def decide(one: Situation, form: Form) -> Decision:
+    """Return what is done about a key."""
+    own = {body for body in one.seen if body in one.recorded}
+    if set(one.seen) - own:
+        return _decide_beside_others(one, form, own)
+    if one.wanted is None:
+        return Decision(Standing.PENDING, _kept(one), Act.REMOVE if own else None)
+    if own == {one.wanted}:
+        return Decision(Standing.PRESENT, _kept(one))
+    is_replaced = form is Form.REPLACED and len(one.seen) == 1
+    act = Act.ADD if not own or is_replaced else Act.REMOVE
+    return Decision(Standing.PENDING, one.recorded | {one.wanted}, act)
+
+
+def _decide_beside_others(one: Situation, form: Form, own: set[str]) -> Decision:
+    """Return what is done beside entries of other clients: only own entries are removed."""
+    if form is not Form.SHARED or not own:
+        return Decision(Standing.FOREIGN, _kept(one))
+    if own == {one.wanted}:
+        return Decision(Standing.CONTESTED, _kept(one))
+    return Decision(Standing.FOREIGN, _kept(one), Act.REMOVE)
+
+
+def _kept(one: Situation) -> Bodies:
+    """Return what stays recorded: contents that were sent and may still appear, or are there."""
+    needed = {one.wanted, *one.seen}
+    return frozenset(one.recorded & needed) if one.is_settled else one.recorded

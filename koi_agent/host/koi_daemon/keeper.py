@@ -1,0 +1,274 @@
+"""Brings the entries of one kind into agreement with what is wanted: reads, writes, reads again.
+
+What the daemon has is read before each round and after the last one: it may accept an entry and
+not keep it, and other clients may change it at any time. An entry is recorded before it is sent.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from koi_agent.core.backoff import pauses
+from koi_agent.core.errors import BadInput
+from koi_agent.core.instance import RecordState
+from koi_agent.core.text import printable
+from koi_agent.host.koi_daemon.daemon import Daemon, Refused, Uncertain, segment
+from koi_agent.host.koi_daemon.decisions import Act, Bodies, Situation, Standing, decide
+from koi_agent.host.koi_daemon.intents import Intents
+from koi_agent.host.koi_daemon.kinds import PRESENT, Kind, Listed, Outcome, Seen
+
+log = logging.getLogger(__name__)
+
+ROUNDS: Final = 10
+"""Rounds of one pass; another pass follows if they were not enough."""
+SETTLE: Final = 15.0
+"""Seconds in which a request without a response may still take effect."""
+FIRST_RETRY, LONGEST_RETRY = 1.0, 60.0
+"""Seconds until an entry that was refused is sent again."""
+MOST_FAILURES: Final = 16
+"""Requests of one pass that may fail before it ends."""
+_LONGEST_NAME: Final = 300
+_AT_ONCE: Final = 200
+"""Entries that are compared before other work of the agent continues."""
+
+
+PENDING: Final = Outcome(RecordState.WANTED, "it is sent to the Koi daemon")
+FOREIGN: Final = Outcome(
+    RecordState.HELD, "the Koi daemon has an entry of this name from another client"
+)
+CONTESTED: Final = Outcome(
+    RecordState.HELD, "another client of the Koi daemon has an entry of this name, too"
+)
+
+
+class Step(NamedTuple):
+    """An act for a key. ``is_new`` is True if its content was not recorded before."""
+
+    key: str
+    act: Act
+    is_new: bool
+
+
+class _Trial:
+    """A key that failed: when it is tried again."""
+
+    def __init__(self) -> None:
+        self.due = 0.0
+        self._waits = pauses(FIRST_RETRY, LONGEST_RETRY)
+
+    def fail(self) -> None:
+        """Set the next time, unless it is still to come."""
+        if self.due <= (now := _now()):
+            self.due = now + next(self._waits)
+
+
+class Keeper:
+    """The entries of one kind at one daemon. ``wanted`` has their bodies by key.
+
+    ``outcomes`` has what became of each entry, and ``present`` those that the daemon has.
+    """
+
+    def __init__(self, daemon: Daemon, kind: Kind, intents: Intents) -> None:
+        self.wanted: dict[str, str] = {}
+        self.outcomes: dict[str, Outcome] = {}
+        self.present: dict[str, Seen] = {}
+        self._before: Mapping[str, Seen] = {}
+        self._daemon = daemon
+        self._kind = kind
+        self._intents = intents
+        self._trials: dict[str, _Trial] = {}
+        self._used: set[str] = set()
+        self._broken: set[str] = set()
+        self._contested: set[str] = set()
+        now = _now()
+        self._open = dict.fromkeys(intents.keys(), now + SETTLE)
+        """When a request of a key is over; a killed agent may have sent the last one."""
+
+    def set_wanted(self, wanted: Mapping[str, str]) -> None:
+        """Set the bodies that are wanted from now on."""
+        for key in self.wanted.keys() | wanted.keys():
+            if self.wanted.get(key) != wanted.get(key):
+                self.outcomes.pop(key, None)
+                self._trials.pop(key, None)
+                self._broken.discard(key)
+                self._contested.discard(key)
+        self.wanted = dict(wanted)
+        self._used.update(wanted)
+
+    def outcome(self, key: str) -> Outcome:
+        """Return what became of an entry."""
+        return self.outcomes.get(key, PENDING)
+
+    def recorded(self, key: str) -> Bodies:
+        """Return the bodies that were sent for a key."""
+        return self._intents.of(key)
+
+    def is_empty(self) -> bool:
+        """Return True if nothing is wanted, and nothing is recorded."""
+        return not self.wanted and not [*self._intents.keys()]
+
+    def next_due(self) -> float | None:
+        """Return the seconds until something is to be done again, None for never."""
+        times = [one.due for one in self._trials.values()]
+        times += [at for key, at in self._open.items() if key not in self.wanted]
+        return max(min(times) - _now(), FIRST_RETRY) if times else None
+
+    async def converge(self, *, is_complete: bool) -> bool:
+        """Write all entries; return False if another pass must follow.
+
+        ``is_complete`` is True once all entries are wanted that will be. Those of an earlier run
+        that are not wanted are then removed.
+        Raises ``ProviderLost``.
+        """
+        left = MOST_FAILURES
+        for _ in range(ROUNDS):
+            listed = await self.listed()
+            steps = [one async for one in _paced(self._steps(listed, is_complete=is_complete))]
+            if trouble := self._intents.store():
+                for step in steps:
+                    self._fail(
+                        step.key, f"{trouble}; without the file, entries of the agent may stay"
+                    )
+                return True
+            if not steps:
+                await self._check()
+                return True
+            for step in steps:
+                left -= not await self._act(step, listed.get(step.key, ()))
+                if left <= 0:
+                    return False
+        return False
+
+    async def _check(self) -> None:
+        """Check what became of the entries that the daemon has."""
+        states = await self._states() if self.present else {}
+        for key in self.present:
+            usual = CONTESTED if key in self._contested else PRESENT
+            outcome = self.outcomes[key] = states.get(key, usual)
+            if outcome.state in (RecordState.WANTED, RecordState.FAILED):
+                self._trials.setdefault(key, _Trial()).fail()
+            else:
+                self._trials.pop(key, None)
+            if outcome.state is RecordState.FAILED:
+                self._broken.add(key)
+            else:
+                self._broken.discard(key)
+
+    async def _states(self) -> Mapping[str, Outcome]:
+        try:
+            return await self._kind.states(self._daemon)
+        except BadInput as bad:
+            raise self._daemon.lost(str(bad)) from bad
+
+    async def listed(self) -> Listed:
+        """Return the entries that the daemon has; raise ``ProviderLost``."""
+        try:
+            return self._kind.read(await self._daemon.get(self._kind.listing))
+        except BadInput as bad:
+            raise self._daemon.lost(str(bad)) from bad
+
+    def _steps(self, listed: Listed, *, is_complete: bool) -> Iterator[Step | None]:
+        """Decide about each key; yield what must be done, and None for nothing."""
+        self._close_settled()
+        known = dict.fromkeys((*self.wanted, *self._intents.keys()))
+        self._before, self.present = self.present, {}
+        for key in known:
+            if is_complete or key in self._used:
+                yield self._step(key, listed.get(key, ()))
+
+    def _step(self, key: str, seen: Sequence[Seen]) -> Step | None:
+        """Decide about a key, and store its outcome."""
+        recorded = self._intents.of(key)
+        bodies = tuple(one.body for one in seen)
+        situation = Situation(self.wanted.get(key), recorded, bodies, key not in self._open)
+        decision = decide(situation, self._kind.form)
+        self._intents.record(key, decision.recorded)
+        act = decision.act
+        if decision.standing in (Standing.PRESENT, Standing.CONTESTED):
+            act = self._add_present(key, seen)
+        elif act is None:
+            self._trials.pop(key, None)
+        if key in self.wanted and decision.standing is Standing.FOREIGN:
+            self.outcomes[key] = FOREIGN
+        is_due = key not in self._trials or self._trials[key].due <= _now()
+        is_new = decision.recorded != recorded
+        return Step(key, act, is_new) if act and is_due else None
+
+    def _add_present(self, key: str, seen: Sequence[Seen]) -> Act | None:
+        """Store an entry that the daemon has; return ``REMOVE`` if it must be added again."""
+        self.present[key] = self._own(key, seen)[0]
+        was_contested = key in self._contested
+        if len(seen) > 1:
+            self._contested.add(key)
+            return None
+        self._contested.discard(key)
+        # The end of one of two entries silences both, and a listener that failed is not started.
+        return Act.REMOVE if was_contested or key in self._broken else None
+
+    def _own(self, key: str, seen: Sequence[Seen]) -> Sequence[Seen]:
+        """Return the entries that are recorded, the one of the last round first."""
+        recorded, before = self._intents.of(key), self._before.get(key)
+        own = [one for one in seen if one.body in recorded]
+        return sorted(own, key=lambda one: one != before)
+
+    def _close_settled(self) -> None:
+        now = _now()
+        for key in [key for key, at in self._open.items() if at <= now]:
+            del self._open[key]
+
+    async def _act(self, step: Step, seen: Sequence[Seen]) -> bool:
+        """Do a step; return False if that failed."""
+        key, kind = step.key, self._kind
+        if step.act is Act.REMOVE:
+            self._broken.discard(key)
+            # Several of one content may be those of other clients: only one is the agent's.
+            own = self._own(key, seen)
+            return not own or await self._remove(key, own[0].handle)
+        body = {**json.loads(self.wanted[key]), **kind.extra}
+        # Also a request that is cancelled may take effect later.
+        was_open, self._open[key] = key in self._open, _now() + SETTLE
+        try:
+            await self._daemon.send("POST", kind.add, body)
+        except Uncertain as error:
+            return self._fail(key, str(error))
+        except Refused as refused:
+            del self._open[key]
+            if step.is_new and refused.status < 500 and not was_open:
+                # It was not made: an entry with this content is that of another client.
+                self._intents.record(key, self._intents.of(key) - {self.wanted[key]})
+            return self._fail(key, str(refused))
+        del self._open[key]
+        return True
+
+    async def _remove(self, key: str, handle: str) -> bool:
+        try:
+            await self._daemon.send("DELETE", f"{self._kind.remove}/{segment(handle)}")
+        except (Uncertain, Refused) as error:
+            is_gone = isinstance(error, Refused) and error.status == 404
+            return is_gone or self._fail(key, str(error))
+        return True
+
+    def _fail(self, key: str, reason: str) -> bool:
+        """Store why a request failed, and when it is sent again; return False."""
+        if key in self.wanted:
+            self.outcomes[key] = Outcome(RecordState.FAILED, reason)
+        elif key not in self._trials:
+            shown = printable(f"{self._kind.name} entry {key}", _LONGEST_NAME)
+            log.warning("%s stays at the Koi daemon: %s; trying again", shown, reason)
+        self._trials.setdefault(key, _Trial()).fail()
+        return False
+
+
+async def _paced(steps: Iterator[Step | None]) -> AsyncIterator[Step]:
+    """Yield the steps; other work of the agent goes on meanwhile."""
+    for number, step in enumerate(steps):
+        if number % _AT_ONCE == 0:
+            await asyncio.sleep(0)
+        if step:
+            yield step
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
