@@ -15,6 +15,7 @@ PROBED = (
     "cli/table.py",
     "follow/follower.py",
     "gate/engine/requests.py",
+    "handover/breadcrumb.py",
     "hook/server.py",
     "host/cgroups.py",
     "publishers/journal.py",

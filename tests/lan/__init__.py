@@ -6,6 +6,7 @@ its starter, also when that is killed. It needs root.
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -300,6 +301,5 @@ def _environment() -> dict[str, str]:
 
 
 def _plain(name: str) -> str:
-    r"""Undo what avahi-browse -p does to a name: ``\032`` is a space."""
-    parts = name.split("\\")
-    return parts[0] + "".join(chr(int(part[:3])) + part[3:] for part in parts[1:])
+    r"""Undo what avahi-browse -p does to a name: ``\032`` is a space, ``\.`` a dot."""
+    return re.sub(r"\\(\d{3}|.)", lambda it: chr(int(it[1])) if it[1].isdigit() else it[1], name)

@@ -46,6 +46,12 @@ done
 DNS_SOCKET = "koi-runtime-dns.socket"
 HOOK = "koi-runtime-hook.service"
 HOOK_SOCKET = "koi-runtime-hook.socket"
+HANDOVER = "koi-runtime-koi.service"
+HANDOVER_PATH = "koi-runtime-koi.path"
+BREADCRUMB = """
+umask 077
+printf '%s\\n' http://127.0.0.1:5641 dat:token >/run/koi.endpoint
+"""
 ASK_DNS = """
 import os, socket, time
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
@@ -168,6 +174,24 @@ def test_an_enabled_hook_is_of_the_installed_version_and_gone_with_it(installed:
     for unit in (HOOK, HOOK_SOCKET):
         assert installed.show(unit, "ActiveState") == "inactive"
     assert not installed.path("/run/systemd/resolve.hook/org.sylin.koi.Hook").exists()
+
+
+def test_an_enabled_handover_survives_an_upgrade_and_is_gone_with_it(installed: Machine) -> None:
+    installed.run("sh", "-ec", REPACK)
+    apt(installed, "install", "--allow-downgrades", OLD)
+    installed.run("sh", "-ec", BREADCRUMB)
+    installed.systemctl("enable", "--now", HANDOVER_PATH)
+    wait_until(lambda: installed.show(HANDOVER, "ActiveState") == "active", "it runs")
+    before = installed.show(HANDOVER, "MainPID")
+    apt(installed, "install", PLACE)
+    wait_until(lambda: installed.show(HANDOVER, "MainPID") not in (before, "0"), "the new one runs")
+    installed.systemctl("stop", UNIT)
+    installed.systemctl("start", HANDOVER_PATH)  # without the agent
+    wait_until(lambda: installed.show(HANDOVER, "ActiveState") == "active", "it runs")
+    apt(installed, "remove", "koi-runtime")
+    for unit in (HANDOVER, HANDOVER_PATH):
+        assert installed.show(unit, "ActiveState") == "inactive"
+    installed.remove("/run/koi.endpoint")
 
 
 def narrow(machine: Machine) -> None:

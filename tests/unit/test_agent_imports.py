@@ -26,6 +26,7 @@ UNNEEDED = (
     "koi_agent.capabilities.mdns.resolved",
     "koi_agent.capabilities.proxy.caddy",
     "koi_agent.capabilities.proxy.traefik_file",
+    "koi_agent.handover",
     "koi_agent.hook",
     "koi_agent.host.koi_daemon.session",
 )

@@ -1,0 +1,4 @@
+"""Hands over the breadcrumb of a Koi daemon, which only root may read, to the agent's user.
+
+A process of its own, as root, for ``koi-runtime-koi.service``. It uses only the standard library.
+"""
