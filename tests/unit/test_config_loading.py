@@ -15,6 +15,7 @@ from koi_agent.config import (
     Flags,
     IncusConfig,
     Key,
+    MachinedConfig,
     Origin,
     SystemdConfig,
 )
@@ -37,6 +38,8 @@ BAD = {
     "Systemd.Units": "web",
     "Systemd.ExcludeUnits": "/etc/*.service",
     "Systemd.TrackExited": "perhaps",
+    "Machined.Machines": "web/*",
+    "Machined.ExcludeMachines": "a/b",
     "HTTP.Listen": "localhost:http",
     "HTTP.Hosts": "*.example.org",
     "Capabilities.MDNS": "bonjour",
@@ -69,6 +72,8 @@ BAD = {
     "Proxy.Caddy": "192.0.2.1:2019",
     "Proxy.TraefikFile": "/etc/traefik/koi.json",
     "Proxy.Issuer": "selfsigned",
+    "Koi.Endpoint": "http://192.0.2.1:5641",
+    "Koi.TokenFile": "koi/token",
 }
 GOOD = {
     "Runtime.Backends": "none",
@@ -85,6 +90,8 @@ GOOD = {
     "Systemd.Units": "web*.service",
     "Systemd.ExcludeUnits": "db.service",
     "Systemd.TrackExited": "yes",
+    "Machined.Machines": "web*",
+    "Machined.ExcludeMachines": "test-?",
     "HTTP.Listen": "8080",
     "HTTP.Hosts": "www.example.org",
     "Capabilities.MDNS": "off",
@@ -117,6 +124,8 @@ GOOD = {
     "Proxy.Caddy": "/run/caddy/admin.sock",
     "Proxy.TraefikFile": "/etc/traefik/koi.yml",
     "Proxy.Issuer": "acme",
+    "Koi.Endpoint": "http://[::1]:5641",
+    "Koi.TokenFile": "/etc/koi/token",
 }
 
 
@@ -353,6 +362,7 @@ def test_each_backend_has_settings_and_a_row_in_the_table_of_backends() -> None:
         "incus": IncusConfig,
         "lxd": IncusConfig,
         "systemd": SystemdConfig,
+        "machined": MachinedConfig,
     } == BACKENDS
     assert list(backends.BACKENDS) == list(BACKENDS)
     assert DEFAULTS.backends == tuple(BACKENDS)
