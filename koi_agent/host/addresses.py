@@ -41,6 +41,8 @@ PATIENCE: Final = 0.2
 """Seconds that the kernel may take; the event loop is blocked meanwhile."""
 _VIRTUAL: Final = frozenset({"veth", "tun"})
 """Kinds of interfaces that connect containers and virtual machines to a bridge."""
+_OF_MACHINES: Final = ("ve-", "vt-")
+"""Beginnings of names: each links this host to one machine of systemd-nspawn or systemd-vmspawn."""
 
 
 @frozen(kw_only=True)
@@ -133,7 +135,7 @@ def links(
                 name=interface.name,
                 index=interface.index,
                 kind=_kind(interface, ports.get(interface.index, ())),
-                is_bridge=interface.kind == "bridge",
+                is_bridge=interface.kind == "bridge" or _leads_to_machine(interface),
                 has_multicast=bool(interface.flags & _MULTICAST),
                 addresses=tuple(sorted(by_index.get(interface.index, ()))),
             )
@@ -145,8 +147,14 @@ def _kind(interface: Interface, ports: Iterable[Interface]) -> LinkKind:
         return LinkKind.LOOPBACK
     if interface.kind == "bridge" and all(port.kind in _VIRTUAL for port in ports):
         return LinkKind.CONTAINERS
+    if _leads_to_machine(interface) and not interface.master:
+        return LinkKind.CONTAINERS
     is_up = interface.flags & (_UP | _RUNNING) == _UP | _RUNNING
     return LinkKind.NETWORK if is_up else LinkKind.DOWN
+
+
+def _leads_to_machine(interface: Interface) -> bool:
+    return interface.kind in _VIRTUAL and interface.name.startswith(_OF_MACHINES)
 
 
 def _dump(netlink: socket.socket, request: int, kind: int) -> Iterator[bytes]:

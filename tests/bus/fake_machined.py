@@ -60,7 +60,10 @@ class FakeMachine:
 
 
 class FakeMachined:
-    """A service inside its context; ``asked`` has the calls. Faults are used up one by one."""
+    """A service inside its context; ``asked`` has the calls. Faults are used up one by one.
+
+    While it ``holds``, calls wait for ``release``.
+    """
 
     def __init__(self, address: str) -> None:
         self.machines: dict[str, FakeMachine] = {}
@@ -68,6 +71,8 @@ class FakeMachined:
         self.flags: list[int] = []
         self.faults: defaultdict[str, deque[Fault]] = defaultdict(deque)
         self.lost_signals = 0
+        self.holds = False
+        self._held: deque[tuple[Connection, Header]] = deque()
         self.extra_rows: list[list[Any]] = []
         self._address = address
         self._numbers = itertools.count(1)
@@ -100,7 +105,9 @@ class FakeMachined:
 
     def add(self, name: str, **more: Any) -> FakeMachine:
         number = next(self._numbers)
-        machine = FakeMachine(name=name, timestamp=10**15 + number, leader=1000 + number, **more)
+        machine = FakeMachine(
+            name=name, timestamp=10**15 + number, leader=5_000_000 + number, **more
+        )
         self.machines[name] = machine
         self._signal("MachineNew", machine)
         return machine
@@ -143,9 +150,20 @@ class FakeMachined:
     # Answers
 
     def _on_call(self, link: Connection, message: Message) -> None:
-        asked = message.header
-        self.asked.append(asked.member)
-        self.flags.append(asked.flags)
+        self.asked.append(message.header.member)
+        self.flags.append(message.header.flags)
+        self._held.append((link, message.header))
+        if not self.holds:
+            self.release()
+
+    def release(self) -> None:
+        """Answer all calls that wait, in order."""
+        while self._held:
+            link, asked = self._held.popleft()
+            if not link.closed:
+                self._answer(link, asked)
+
+    def _answer(self, link: Connection, asked: Header) -> None:
         try:
             reply = self._reply(asked)
             if self.faults[asked.member]:

@@ -59,7 +59,7 @@ async def test_a_listed_machine_is_published_with_its_properties(
     web = machines.known("web")
     assert (web.id, web.name, web.state) == ("web", "web", InstanceState.RUNNING)
     assert (web.state_detail, web.health) == ("running", Health.HEALTHY)
-    assert (web.main_pid, web.unit) == (1001, "machine-web.scope")
+    assert (web.main_pid, web.unit) == (5_000_001, "machine-web.scope")
     assert (web.image, web.ips) == ("/var/lib/machines/web", ("10.0.0.2",))
     assert (web.created_at, web.traits) == (10**15 + 1, MACHINE)
     assert machines.status.state is BackendState.SYNCED

@@ -15,6 +15,9 @@ ROOT: Final = "/var/lib/machines/web"
 TEMPLATE: Final = "systemd-nspawn@web.service"
 DROP_IN: Final = f"/etc/systemd/system/{TEMPLATE}.d/koi.conf"
 SETTINGS: Final = "/etc/systemd/nspawn/web.nspawn"
+POLICY: Final = "/usr/share/polkit-1/actions/org.freedesktop.machine1.policy"
+RULES: Final = "/usr/share/polkit-1/rules.d/koi-runtime.rules"
+INSPECT: Final = "org.freedesktop.machine1.inspect-machines"
 INIT: Final = """\
 #!/bin/sh
 ip addr add 10.77.0.2/24 dev host0 2>/dev/null
@@ -193,9 +196,32 @@ def test_a_machine_on_the_host_network_has_the_ports_that_it_listens_on(
     assert known(service)["koi-near"]["ips"] == []
 
 
+def test_addresses_need_the_rule_of_polkit(machines: Machines, service: Service) -> None:
+    if INSPECT not in machines.machine.path(POLICY).read_text():
+        pytest.skip("this systemd-machined shows addresses to all users")
+    rules, away = machines.machine.path(RULES), machines.machine.path(f"{RULES}.away")
+    rules.rename(away)
+    try:
+        machines.run("koi-a", "--private-network", "--", "/bin/sleep", "1000")
+        await_machine(service, "koi-a")
+        wait_until(lambda: INSPECT in doctor(machines), lambda: f"a warning: {doctor(machines)}")
+    finally:
+        away.rename(rules)
+    service.resync()
+    wait_until(
+        lambda: "may read the addresses" in doctor(machines),
+        lambda: f"no warning: {doctor(machines)}",
+    )
+
+
+def doctor(machines: Machines) -> str:
+    return machines.machine.run("koi-runtime", "--system", "doctor", check=False).stdout
+
+
 def test_doctor_finds_no_fault(machines: Machines, service: Service) -> None:
     machines.run("koi-a", "--private-network", "--", "/bin/sleep", "1000")
     await_machine(service, "koi-a")
-    shown = machines.machine.run("koi-runtime", "--system", "doctor", check=False).stdout
+    shown = doctor(machines)
     (line,) = [line for line in shown.splitlines() if "machined: " in line]
     assert "1 instance" in line
+    assert "the agent may read the addresses of all machines" in shown

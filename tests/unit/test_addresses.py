@@ -81,6 +81,22 @@ def test_empty_bridge_does_not_count() -> None:
     assert found([interface(2, "bridge")], [at(2, "172.17.0.1")]) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "kind", "counts"),
+    [
+        ("ve-web", "veth", False),
+        ("vt-vm", "tun", False),
+        ("ve-web", "", True),
+        ("veth1", "veth", True),
+    ],
+)
+def test_a_link_to_one_machine_does_not_count(name: str, kind: str, *, counts: bool) -> None:
+    there = [interface(2, kind, name=name)]
+    assert bool(found(there, [at(2, "192.0.2.1")])) is counts
+    (link,) = links(there, ())
+    assert link.is_bridge is not counts
+
+
 def test_port_of_a_bridge_has_no_addresses_of_its_own() -> None:
     there = [interface(2, "bridge"), interface(3, master=2)]
     assert found(there, [at(2, "192.0.2.1"), at(3, "fe80::3", linklocal=True)]) == [

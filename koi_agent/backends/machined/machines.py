@@ -1,7 +1,7 @@
 """A machine as systemd-machined describes it, and the instance that it becomes: pure rules."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from ipaddress import ip_address
@@ -10,9 +10,11 @@ from typing import Final, TypeVar
 from koi_agent.config import MachinedConfig
 from koi_agent.core.errors import BadInput
 from koi_agent.core.frozen import frozen
-from koi_agent.core.instance import Health, Instance, InstanceState, PortMapping
+from koi_agent.core.instance import Health, Instance, InstanceState, KoiMetadata, PortMapping
 from koi_agent.core.text import UNSAFE, printable
 from koi_agent.core.traits import HOST_MACHINE, MACHINE
+from koi_agent.host.listeners import served
+from koi_agent.host.sock_diag import Listener
 
 T = TypeVar("T")
 
@@ -58,6 +60,11 @@ class Machine:
         return self.created_at, self.leader, self.unit
 
     @property
+    def is_container(self) -> bool:
+        """True if the leader is in the network of the machine, which a hypervisor is not."""
+        return self.kind == "container"
+
+    @property
     def is_settled(self) -> bool:
         """True if the state lasts; systemd-machined does not signal the end of another one."""
         return self.state == "running"
@@ -67,16 +74,23 @@ class Machine:
 class Network:
     """The addresses of a machine.
 
+    ``listening`` are the ports on which it listens at its own addresses, if they can be read.
     ``is_host`` is True on the host's network. ``problem`` is why addresses are not known; one
     that an administrator should repair ``is_denied``. ``is_final`` means that systemd-machined
     will give no other answer for this machine.
     """
 
     ips: tuple[str, ...] = ()
+    listening: tuple[PortMapping, ...] = ()
     is_host: bool = False
     problem: str = ""
     is_denied: bool = False
     is_final: bool = False
+
+    @property
+    def is_separate(self) -> bool:
+        """True if the machine certainly has a network of its own."""
+        return not self.is_host and not self.problem
 
 
 UNKNOWN: Final = Network()
@@ -113,6 +127,17 @@ def machine_from(name: str, path: str, properties: Mapping[str, object]) -> Mach
         root_directory=printable(_get(properties, "RootDirectory", "")),
         created_at=_get(properties, "Timestamp", 0),
     )
+
+
+def ports_from(listeners: Iterable[Listener], ephemeral: range) -> tuple[PortMapping, ...]:
+    """Return the sorted ports that a machine serves at its own addresses."""
+    ports = served(listeners, KoiMetadata(), ephemeral=ephemeral)
+    return tuple(sorted({replace(port, host_port=0, host_ip="") for port in ports}))
+
+
+def with_ports(network: Network, listening: tuple[PortMapping, ...]) -> Network:
+    """Return a network with the ports on which the machine listens."""
+    return replace(network, listening=listening)
 
 
 def with_group(machine: Machine, group: str) -> Machine:
@@ -158,7 +183,7 @@ def instance_of(
         state=InstanceState.RUNNING,
         state_detail=machine.state,
         image=machine.root_directory or machine.service,
-        ports=host_ports if network.is_host else (),
+        ports=host_ports if network.is_host else network.listening,
         ips=network.ips,
         health=STATES.get(machine.state, Health.UNKNOWN),
         unit=machine.unit,

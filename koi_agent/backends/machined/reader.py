@@ -6,11 +6,20 @@ from collections.abc import Sequence
 from typing import Final
 
 from koi_agent.backends.machined.looks import Looks
-from koi_agent.backends.machined.machines import Machine, machine_from, with_group
+from koi_agent.backends.machined.machines import (
+    Machine,
+    Network,
+    machine_from,
+    ports_from,
+    with_group,
+    with_ports,
+)
 from koi_agent.backends.machined.manager import Manager, batches
 from koi_agent.backends.machined.read_queue import ReadQueue
 from koi_agent.backends.machined.table import MachineTable
 from koi_agent.core.errors import BadInput
+from koi_agent.host.listeners import ephemeral_ports
+from koi_agent.host.namespace_listeners import listeners_of
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +42,7 @@ class Reader:
         self._table = table
         self._queue = queue
         self._looks = looks
+        self._ephemeral = ephemeral_ports()
         self._complaints: set[str] = set()
 
     def complain(self, text: str) -> None:
@@ -94,8 +104,23 @@ class Reader:
         for batch in batches(machines):
             await self._look_at(batch)
 
-    async def _look_at(self, machines: Sequence[Machine]) -> None:
+    async def _networks(self, machines: Sequence[Machine]) -> list[Network | None]:
+        """Return the networks of some machines, with the ports that they listen on."""
         networks = await self._manager.networks(machines)
+        pids = {
+            number: machine.leader
+            for number, (machine, network) in enumerate(zip(machines, networks, strict=True))
+            if machine.is_container and network and network.is_separate
+        }
+        found = await asyncio.to_thread(lambda: {n: listeners_of(pid) for n, pid in pids.items()})
+        ports = {number: ports_from(one, self._ephemeral) for number, one in found.items()}
+        return [
+            with_ports(one, ports.get(number, ())) if one else None
+            for number, one in enumerate(networks)
+        ]
+
+    async def _look_at(self, machines: Sequence[Machine]) -> None:
+        networks = await self._networks(machines)
         for machine, network in zip(machines, networks, strict=True):
             if network is None:
                 continue  # a signal will report its end
@@ -108,10 +133,14 @@ class Reader:
             elif not network.is_final:
                 self._looks.again(machine.name)
 
-    async def read_listed(self, paths: dict[str, str], touched: set[str]) -> None:
-        """Read all machines of a list; those that signals have ``touched`` are left out."""
+    async def read_listed(self, paths: dict[str, str], touched: set[str]) -> set[str]:
+        """Read all machines of a list; those that signals have ``touched`` are left out.
+
+        Returns the names of machines that are gone.
+        """
         new: set[str] = set()
-        for name, outcome in (await self.read(paths)).items():
+        outcomes = await self.read(paths)
+        for name, outcome in outcomes.items():
             if name not in touched and self._add_listed(name, outcome):
                 new.add(name)
         until = asyncio.get_running_loop().time() + LIST_PATIENCE
@@ -121,6 +150,7 @@ class Reader:
                 await self._read_listed_networks(batch, new)
         for name in new - touched:
             self._looks.start(name)
+        return {name for name, outcome in outcomes.items() if outcome is None}
 
     def _add_listed(self, name: str, outcome: Outcome) -> bool:
         """Store a machine of a list; return True if it is new."""
@@ -133,14 +163,14 @@ class Reader:
             case BadInput():
                 self.complain(f"machine {name}: {outcome}")
             case None:
-                self._table.discard(name)
+                pass
         return False
 
     async def _read_listed_networks(self, machines: Sequence[Machine], new: set[str]) -> None:
-        networks = await self._manager.networks(machines)
+        networks = await self._networks(machines)
         for machine, network in zip(machines, networks, strict=True):
             if network:
-                self._table.set_network(machine, network, delivers=machine.name not in new)
+                self._table.set_network(machine, network, is_listed=machine.name in new)
 
 
 def _parsed(name: str, path: str, answer: dict[str, object] | BadInput | None) -> Outcome:

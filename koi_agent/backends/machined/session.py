@@ -76,9 +76,10 @@ class Session:
     async def list(self) -> Listing:
         """Return all machines that run; raise ``BackendLost``."""
         touched = self._touched = set[str]()
+        self._table.list_requested()
         paths = dict(self._followed(await self._rows()))
-        await self._reader.read_listed(paths, touched)
-        self._table.keep(paths.keys() | touched)
+        gone = await self._reader.read_listed(paths, touched)
+        self._table.keep_listed((paths.keys() - gone) | touched)
         await self._ports.scan()
         self._has_listed.set()
         return Listing(

@@ -23,7 +23,8 @@ class MachineTable:
     """Machines by name; ``deliver`` gets each change.
 
     ``machines`` outlives a connection: after the next one it shows which machines are others of
-    the same name.
+    the same name. A list reports what it adds or removes, except for machines that were delivered
+    since ``list_requested``: the follower ignores the list for those.
     """
 
     def __init__(self, machines: dict[str, Known], deliver: Deliver, ports: HostPorts) -> None:
@@ -31,6 +32,7 @@ class MachineTable:
         self._deliver = deliver
         self._ports = ports
         self._scanned: dict[str, Machine] = {}
+        self._delivered: set[str] = set()
         for known in machines.values():
             self._follow_ports(known.machine, known.network)
 
@@ -64,56 +66,75 @@ class MachineTable:
         if self.is_other_run(machine):
             self.remove(machine.name, "restarted")
         self._store(machine, self._network(machine.name))
+        self._deliver_known(machine.name)
+
+    def list_requested(self) -> None:
+        """Remember from now on which machines are delivered."""
+        self._delivered.clear()
 
     def add_listed(self, machine: Machine) -> bool:
         """Store a machine of a list; return True for a new one, which the list itself reports."""
         is_new = machine.name not in self
-        self._store(machine, self._network(machine.name), delivers=not is_new)
+        has_changed = self._store(machine, self._network(machine.name))
+        if machine.name in self._delivered or (has_changed and not is_new):
+            self._deliver_known(machine.name)
         return is_new
 
-    def set_network(self, machine: Machine, network: Network, *, delivers: bool = True) -> None:
+    def set_network(self, machine: Machine, network: Network, *, is_listed: bool = False) -> None:
         """Store the network of a machine, unless it is another machine than the known one.
 
-        An answer that may be another one next time does not replace known addresses.
+        With ``is_listed``, the list reports the machine. An answer that may be another one next
+        time does not replace known addresses.
         """
         now = self._machines.get(machine.name)
         if now is None or now.machine.run != machine.run:
             return
         is_known = now.network.ips or now.network.is_host
-        if not (network.problem and not network.is_final and is_known):
-            self._store(now.machine, network, delivers=delivers)
+        if network.problem and not network.is_final and is_known:
+            return
+        is_reported = is_listed and machine.name not in self._delivered
+        if self._store(now.machine, network) and not is_reported:
+            self._deliver_known(machine.name)
 
     def republish(self, name: str) -> None:
         """Deliver a machine again if its ports have changed."""
-        if known := self._machines.get(name):
-            self._store(known.machine, known.network)
+        known = self._machines.get(name)
+        if known and self._store(known.machine, known.network):
+            self._deliver_known(name)
 
     def remove(self, name: str, reason: str) -> None:
         """Remove a machine and deliver that; the registry may have it from before a loss."""
-        self.discard(name)
+        self._discard(name)
+        self._delivered.add(name)
         self._deliver(Gone(backend=BACKEND, id=name, reason=reason))
 
-    def discard(self, name: str) -> None:
-        """Remove a machine without delivering that."""
+    def keep_listed(self, names: Iterable[str]) -> None:
+        """Remove all other machines: a list does not have them."""
+        for name in (self._machines.keys() | self._delivered) - set(names):
+            if name in self._delivered:
+                self.remove(name, "not listed")
+            else:
+                self._discard(name)
+
+    def _discard(self, name: str) -> None:
         self._machines.pop(name, None)
         self._forget_ports(name)
-
-    def keep(self, names: Iterable[str]) -> None:
-        """Remove all other machines without delivering that: a list does not have them."""
-        for name in self._machines.keys() - set(names):
-            self.discard(name)
 
     def _network(self, name: str) -> Network:
         known = self._machines.get(name)
         return known.network if known else UNKNOWN
 
-    def _store(self, machine: Machine, network: Network, *, delivers: bool = True) -> None:
+    def _store(self, machine: Machine, network: Network) -> bool:
+        """Store a machine; return True if its instance is new or has changed."""
         self._follow_ports(machine, network)
         before = self._machines.get(machine.name)
         instance = instance_of(machine, network, self._ports.ports_of(machine.name))
         self._machines[machine.name] = Known(machine, network, instance)
-        if delivers and (before is None or before.instance != instance):
-            self._deliver(Seen(instance))
+        return before is None or before.instance != instance
+
+    def _deliver_known(self, name: str) -> None:
+        self._delivered.add(name)
+        self._deliver(Seen(self._machines[name].instance))
 
     def _follow_ports(self, machine: Machine, network: Network) -> None:
         """Scan for the listeners of a machine on the host's network, again for another run."""

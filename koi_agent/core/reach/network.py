@@ -16,7 +16,7 @@ from koi_agent.core.reach.addresses import Address, Family, Network
 class LinkKind(StrEnum):
     """Kind of an interface by the hosts that are on its network.
 
-    ``CONTAINERS`` is a bridge that connects only containers and virtual machines of this host.
+    ``CONTAINERS`` is a bridge or a link to containers and virtual machines of this host only.
     ``DOWN`` has no network at present.
     """
 
