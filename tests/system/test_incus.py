@@ -175,6 +175,25 @@ def test_a_proxy_device_answers_from_outside(incus: IncusServer, service: Servic
         peer.close()
 
 
+def test_a_forward_of_a_network_is_a_published_port(incus: IncusServer, service: Service) -> None:
+    incus.launch("web")
+    await_agreement(incus, service, addresses=True)
+    address = instances(service, "incus")["default/web"]["ips"][0]
+    incus.call("network", "forward", "create", "incusbr0", BOX)
+    try:
+        incus.call(
+            "network", "forward", "port", "add", "incusbr0", BOX, "tcp", "90-91", address, "80"
+        )
+        wait_until(
+            lambda: ports(service, "default/web") == {(90, 80, BOX), (91, 80, BOX)},
+            lambda: f"the forward is published, not {ports(service, 'default/web')}",
+        )
+    finally:
+        incus.call("network", "forward", "delete", "incusbr0", BOX)
+    wait_until(lambda: not ports(service, "default/web"), "the forward is gone")
+    assert backend(service, "incus")["drift"] == 0
+
+
 def ports(service: Service, id_: str) -> set[tuple[int, int, str]]:
     shown = instances(service, "incus").get(id_, {}).get("ports", [])
     return {(one["host_port"], one["container_port"], one["host_ip"]) for one in shown}
