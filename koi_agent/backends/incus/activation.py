@@ -83,7 +83,7 @@ class Activation:
 
     async def _stopped_unit(self, link: Connection) -> str:
         for socket in self._sockets:
-            service = _service(socket)
+            service = service_of(socket)
             if await _property(link, socket, "SubState") == _WAITING:
                 return service
             # A connection that is made now waits, and starts the service again after its end.
@@ -99,7 +99,7 @@ class Activation:
         def deliver(_signals: Sequence[Signal | Changed]) -> None:
             changed.set()
 
-        paths = [_object(unit) for one in self._sockets for unit in (one, _service(one))]
+        paths = [_object(unit) for one in self._sockets for unit in (one, service_of(one))]
         rule = (
             "type='signal',interface='org.freedesktop.DBus.Properties',"
             f"member='PropertiesChanged',sender='{_SYSTEMD}',path='{{}}'"
@@ -139,7 +139,7 @@ async def _property(link: Connection, unit: str, name: str) -> str:
         return ""
 
 
-def _service(socket: str) -> str:
+def service_of(socket: str) -> str:
     """Return the service of a socket unit. That of the snap has another name."""
     return socket.removesuffix(".socket").removesuffix(".unix") + ".service"
 
