@@ -46,6 +46,13 @@ END
 tar cJf /srv/image.tar.xz metadata.yaml rootfs
 """
 
+MAKE_RESOLV_CONF: Final = """
+file=$(readlink -m /etc/resolv.conf)
+mkdir -p ${file%/*}
+test -e $file || : > $file
+"""
+"""Its dnsmasq does not start without this file. It may be a link to one of systemd-resolved."""
+
 
 class IncusServer:
     """The server of a machine; it is stopped, and its gate is closed."""
@@ -60,8 +67,7 @@ class IncusServer:
         self.machine.run("sh", "-c", f"rm -rf {STORAGE}/*; mkdir -p {STORAGE}")
         self.machine.run("mount", "-t", "tmpfs", "-o", "mode=0711", "tmpfs", STORAGE)
         self.machine.run("sh", "-ec", MAKE_IMAGE)
-        # Its dnsmasq does not start without this file, which machines do not have.
-        self.machine.run("sh", "-c", "test -e /etc/resolv.conf || : > /etc/resolv.conf")
+        self.machine.run("sh", "-ec", MAKE_RESOLV_CONF)
         self.machine.systemctl("start", "incus.socket")
         self.call("admin", "init", "--minimal")
         self.call("image", "import", "/srv/image.tar.xz", f"--alias={IMAGE}")

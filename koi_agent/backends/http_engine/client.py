@@ -31,7 +31,6 @@ from koi_agent.backends.http_engine.streams import (
 from koi_agent.core.errors import BackendLost
 from koi_agent.core.json_stream import ArrayDecoder, StreamError
 from koi_agent.core.text import printable
-from koi_agent.host.websocket import UpgradeRefused, open_websocket
 
 OK: Final = 200
 BAD_GATEWAY: Final = 502
@@ -126,6 +125,9 @@ class EngineClient:
 
     async def open_messages(self, path: str) -> MessageStream:
         """Return the stream of a WebSocket's messages once it is open; raise ``BackendLost``."""
+        # Engines without WebSockets do not need it, and the hashes that it loads.
+        from koi_agent.host.websocket import UpgradeRefused, open_websocket  # noqa: PLC0415
+
         request = f"GET /{path}"
         with self.translated(request):
             self._check_open()

@@ -6,12 +6,14 @@ Each has a connection of its own, which is read only as fast as its pieces are t
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager, aclosing
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from koi_agent.backends.http_engine.requests import request_head
 from koi_agent.backends.http_engine.response_parser import ResponseParser
 from koi_agent.core.json_stream import LineSplitter, StreamError
-from koi_agent.host.websocket import WebSocket
+
+if TYPE_CHECKING:
+    from koi_agent.host.websocket import WebSocket
 
 MAX_BODY: Final = 16 * 2**20
 """Bytes of a response that is held whole. A container's inspection has some kilobytes."""
@@ -114,7 +116,7 @@ class MessageStream:
     """
 
     def __init__(
-        self, opened: WebSocket, translated: Callable[[], AbstractContextManager[None]]
+        self, opened: "WebSocket", translated: Callable[[], AbstractContextManager[None]]
     ) -> None:
         self._opened = opened
         self._translated = translated

@@ -6,6 +6,7 @@ starts a daemon that is stopped: ``activation`` asks the service manager first. 
 ``addresses`` and ``proxies`` parse the responses; ``tracker`` applies them.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
@@ -55,6 +56,7 @@ class Incus:
         self._guests: dict[str, Guest] = {}
         self._paths_before: PathStates = path_states(self._paths)
         self._is_stopped = False
+        self._has_units = any(is_usual(kind, path) for path in self._paths)
 
     @asynccontextmanager
     async def session(self, deliver: Deliver) -> AsyncIterator[Session]:
@@ -69,8 +71,19 @@ class Incus:
         from koi_agent.backends.incus.session import Session  # noqa: PLC0415 - see ``_connected``
 
         return Session(
-            self.name, api, self._guests, deliver, projects=self._projects, tunables=self._tunables
-        ).opened()
+            self.name,
+            api,
+            self._guests,
+            deliver,
+            projects=self._projects,
+            tunables=self._tunables,
+        ).opened(self._stop)
+
+    async def _stop(self) -> str:
+        """Wait until a connection would start the server again; return its service."""
+        if not self._has_units:
+            await asyncio.Event().wait()
+        return await self._activation.stop()
 
     async def arrival(self) -> None:
         """Wait until a socket appears or is replaced, or until the stopped server is started."""
@@ -101,9 +114,7 @@ class Incus:
 
     async def _check_started(self) -> None:
         """Raise ``BackendAbsent`` if a connection would start a server that was stopped."""
-        if not any(is_usual(self._kind, path) for path in self._paths):
-            return
-        if unit := await self._activation.stopped_unit():
+        if self._has_units and (unit := await self._activation.stopped_unit()):
             self._is_stopped = True
             raise BackendAbsent(f"{unit} is stopped; systemctl start {unit}")
 

@@ -14,6 +14,7 @@ from koi_agent.bus.client import Connection, connected
 from koi_agent.bus.errors import BusLost, CallError
 from koi_agent.bus.object_paths import encode
 from koi_agent.bus.signals import Changed, PropertyFilter, Signal, Subscription
+from koi_agent.core.backoff import pauses
 from koi_agent.core.errors import ungrouped
 
 log = logging.getLogger(__name__)
@@ -25,6 +26,9 @@ _UNIT: Final = "org.freedesktop.systemd1.Unit"
 _STATES: Final = PropertyFilter(_UNIT, {"ActiveState": "s", "SubState": "s"})
 _PATIENCE: Final = 5.0
 """Seconds for each answer of the bus."""
+_ERRORS: Final = (BusLost, CallError, OSError)  # a TimeoutError is an OSError, too
+_FIRST_RETRY, _LONGEST_RETRY = 1.0, 60.0
+"""Seconds until a bus that was lost is connected to again."""
 _WAITING, _ENDING = "listening", "deactivating"
 """SubState of a socket unit whose service does not run, and ActiveState of one that stops."""
 
@@ -44,24 +48,42 @@ class Activation:
         try:
             async with asyncio.timeout(_PATIENCE), connected(self._address) as link:
                 return await self._stopped_unit(link)
-        except (BusLost, CallError, OSError) as error:  # a TimeoutError is one, too
+        except _ERRORS as error:
             log.debug("state of %s: %s", ", ".join(self._sockets), error)
             return ""
 
     async def start(self) -> None:
         """Wait until no connection would start a service, forever if the bus can't be asked."""
         try:
-            async with self._followed() as (link, changed):
-                while await self._stopped_unit(link):
-                    await _change(link, changed)
-                    changed.clear()
-        except (BusLost, CallError, OSError) as error:
+            await self._wait_for(is_stopped=False)
+        except _ERRORS as error:
             log.debug("state of %s: %s", ", ".join(self._sockets), error)
             await asyncio.Event().wait()
 
+    async def stop(self) -> str:
+        """Wait until a connection would start a service; return the service.
+
+        The service may be about to stop. Then it no longer takes connections.
+        """
+        delays = pauses(_FIRST_RETRY, _LONGEST_RETRY)
+        while True:
+            try:
+                return await self._wait_for(is_stopped=True)
+            except _ERRORS as error:
+                log.debug("state of %s: %s", ", ".join(self._sockets), error)
+                await asyncio.sleep(next(delays))
+
+    async def _wait_for(self, *, is_stopped: bool) -> str:
+        """Wait until there is a stopped service, or no longer one; raise an error of the bus."""
+        async with self._followed() as (link, changed):
+            while bool(unit := await self._stopped_unit(link)) is not is_stopped:
+                await _change(link, changed)
+                changed.clear()
+        return unit
+
     async def _stopped_unit(self, link: Connection) -> str:
         for socket in self._sockets:
-            service = _service(socket)
+            service = service_of(socket)
             if await _property(link, socket, "SubState") == _WAITING:
                 return service
             # A connection that is made now waits, and starts the service again after its end.
@@ -77,7 +99,7 @@ class Activation:
         def deliver(_signals: Sequence[Signal | Changed]) -> None:
             changed.set()
 
-        paths = [_object(unit) for one in self._sockets for unit in (one, _service(one))]
+        paths = [_object(unit) for one in self._sockets for unit in (one, service_of(one))]
         rule = (
             "type='signal',interface='org.freedesktop.DBus.Properties',"
             f"member='PropertiesChanged',sender='{_SYSTEMD}',path='{{}}'"
@@ -117,7 +139,7 @@ async def _property(link: Connection, unit: str, name: str) -> str:
         return ""
 
 
-def _service(socket: str) -> str:
+def service_of(socket: str) -> str:
     """Return the service of a socket unit. That of the snap has another name."""
     return socket.removesuffix(".socket").removesuffix(".unix") + ".service"
 

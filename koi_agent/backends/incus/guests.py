@@ -20,7 +20,14 @@ from koi_agent.backends.incus.forwards import Forwards
 from koi_agent.backends.incus.proxies import proxy_ports
 from koi_agent.core.errors import BadInput
 from koi_agent.core.frozen import frozen
-from koi_agent.core.instance import Instance, InstanceState, KoiMetadata, PortMapping, copied
+from koi_agent.core.instance import (
+    Instance,
+    InstanceState,
+    KoiMetadata,
+    PortMapping,
+    Traits,
+    copied,
+)
 from koi_agent.core.metadata.parser import from_incus_config
 from koi_agent.core.ports import declared, merge_binds
 from koi_agent.core.text import printable
@@ -38,6 +45,7 @@ _STATES: Final = {
     "Stopped": InstanceState.STOPPED,
     "Starting": InstanceState.STOPPED,  # the event comes when it runs
 }
+TRAITS: Final = Traits(opt_in="user.koi.enable=true in its configuration or in a profile")
 _PID_LIMIT: Final = 2**22 + 1  # the kernel's PID_MAX_LIMIT, and one
 _CONTAINER: Final = "container"
 _MAX_TEXT: Final = 253
@@ -119,6 +127,7 @@ def parse_guest(value: object, place: Place) -> Guest:
         control_group=payload_group(project, name, pid) if is_container else "",
         created_at=get_time(record, "created_at") * 1_000_000,
         project=project,
+        traits=TRAITS,
     )
     return Guest(
         instance=instance,
@@ -144,7 +153,7 @@ def is_new_run(before: Guest, now: Guest) -> bool:
 
 def _unknown(id_: str, backend: str, state: InstanceState) -> Instance:
     project, _, name = id_.partition("/")
-    return Instance(id=id_, name=name, backend=backend, state=state, project=project)
+    return Instance(id=id_, name=name, backend=backend, state=state, project=project, traits=TRAITS)
 
 
 def _image(config: Mapping[str, str]) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing
 from typing import Final, Never
 
@@ -25,6 +25,9 @@ MAX_COMPLAINTS: Final = 100
 """Kinds of bad records that are logged over one connection."""
 TURN: Final = 20
 """Records or events that are parsed before other tasks run."""
+
+Stop = Callable[[], Awaitable[str]]
+"""Waits until a request would start the server, and returns its service."""
 
 
 class Session:
@@ -53,10 +56,12 @@ class Session:
         self._stream: LineStream | MessageStream | None = None
         self._doubts: asyncio.Queue[str] = asyncio.Queue(maxsize=1)
         self._complaints: set[str] = set()
+        self._stop: Stop | None = None
 
     @asynccontextmanager
-    async def opened(self) -> AsyncIterator["Session"]:
+    async def opened(self, stop: Stop) -> AsyncIterator["Session"]:
         """Open the event stream, and close it at the end; raise ``BackendLost``."""
+        self._stop = stop
         self._stream = await self._api.open_events()
         with closing(self._stream), closing(self._queue):
             yield self
@@ -66,9 +71,16 @@ class Session:
         with ungrouped(BackendLost):
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._read_events(), name=f"{self._name}: events")
+                group.create_task(self._end_with_service(), name=f"{self._name}: service")
                 for number in range(self._tunables.inspect_workers):
                     group.create_task(self._inspect_all(), name=f"{self._name}: inspect {number}")
         raise AssertionError("a session ends by losing its server")
+
+    async def _end_with_service(self) -> Never:
+        """Raise ``BackendLost`` when the service stops: a later request would start it again."""
+        if self._stop is None:
+            raise AssertionError("a session is opened before it runs")
+        raise BackendLost(f"{await self._stop()} stops")
 
     async def doubt(self) -> str:
         """Wait until only a list can show what runs; return why."""
