@@ -27,7 +27,8 @@ class FakeCaddy:
     """The configuration; ``file`` is what a start and a reload load. ``writes`` counts changes.
 
     ``knows_streams`` is False for a version without ``stream_close_delay``. ``has_etag`` is True
-    for one that compares ``If-Match``. Servers on ``taken`` ports can't listen.
+    for one that compares ``If-Match``. Servers on ``taken`` ports can't listen. Words that are
+    ``refused`` make a configuration invalid.
     """
 
     def __init__(self, file: Any, *, knows_streams: bool = True, has_etag: bool = False) -> None:
@@ -37,6 +38,7 @@ class FakeCaddy:
         self.knows_streams = knows_streams
         self.has_etag = has_etag
         self.taken: set[int] = set()
+        self.refused: set[str] = set()
 
     def load(self) -> None:
         """Load the file, as a restart or a reload does."""
@@ -90,6 +92,7 @@ class FakeCaddy:
     def _check(self, root: Any) -> None:
         """Raise ``Refused`` for what Caddy does not load."""
         apps = (root or {}).get("apps") or {}
+        self._check_words(json.dumps(root))
         seen: dict[str, str] = {}
         for name, server in ((apps.get("http") or {}).get("servers") or {}).items():
             for address in server.get("listen", []):
@@ -105,7 +108,11 @@ class FakeCaddy:
             if double := names & set(subjects):
                 raise Refused(500, f"more than one automation policy to host: {double}")
             names |= set(subjects)
-        if not self.knows_streams and "stream_close_delay" in json.dumps(root):
+
+    def _check_words(self, text: str) -> None:
+        if wrong := next((word for word in self.refused if word in text), ""):
+            raise Refused(500, f"loading a module: {wrong} is not valid")
+        if not self.knows_streams and "stream_close_delay" in text:
             raise Refused(500, f'{"loading a module: " * 50}unknown field "stream_close_delay"')
 
 

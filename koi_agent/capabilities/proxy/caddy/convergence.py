@@ -1,11 +1,20 @@
 """Sends one step after the other until Caddy has what is wanted, and reads back after each."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
 from koi_agent.capabilities.proxy.caddy.admin_api import AdminAPI, ChangedMeanwhile, StepRefused
-from koi_agent.capabilities.proxy.caddy.steps import EVERYTHING, Step, Wanted, obstacles, steps
+from koi_agent.capabilities.proxy.caddy.steps import (
+    EVERYTHING,
+    Step,
+    Wanted,
+    obstacles,
+    steps,
+    unserved,
+)
+from koi_agent.capabilities.proxy.sites import Site
 from koi_agent.core.errors import BadInput
 from koi_agent.core.frozen import frozen
 from koi_agent.host.caddy.configuration import Configuration
@@ -14,20 +23,32 @@ from koi_agent.host.caddy.objects import STREAMS, Names
 MOST_STEPS: Final = 100
 """Requests in one go: more are needed only if others change the same objects."""
 
+MOST_TRIALS: Final = 16
+"""Refusals while single sites are sought. After these, all sites that are left have failed."""
+_OF_PORT: Final = re.compile("address already in use|permission denied|address repeated|Ports=")
+"""Reasons that do not depend on single sites."""
+
 
 @frozen(kw_only=True)
 class Result:
     """The ports whose routes are not served; all others are in neither mapping.
 
     ``held`` has the reason why a port can't be served. ``failed`` has the reason of Caddy.
-    ``is_old`` is True if nothing was sent, because nothing has changed since it failed.
+    ``refused`` has the reasons of single sites, by port and host name: others of these ports are
+    served. ``is_old`` is True if nothing was sent, because nothing has changed since it failed.
     ``has_changed`` is True if Caddy got a change.
     """
 
     held: Mapping[int, str]
     failed: Mapping[int, str]
+    refused: Mapping[tuple[int, str], str]
     is_old: bool = False
     has_changed: bool = False
+
+    @property
+    def is_clean(self) -> bool:
+        """True if nothing has to be sent again."""
+        return not self.failed and not self.refused
 
 
 class Convergence:
@@ -37,6 +58,7 @@ class Convergence:
         self._api = api
         self._names = names
         self._keeps_streams = True
+        self._refusal = ""
         self._stuck: tuple[bytes, Wanted, Result] | None = None
 
     async def run(self, wanted: Wanted, *, again: bool = False) -> Result:
@@ -47,17 +69,68 @@ class Convergence:
         first = found = await self._api.read(self._names)
         if self._stuck and not again and self._stuck[:2] == (found.digest, wanted):
             return replace(self._stuck[2], is_old=True, has_changed=False)
+        found, failed = await self._attempt(found, wanted)
+        refused: dict[Site, str] = {}
+        if self._refusal:
+            found = await self._isolate(found, wanted, refused)
+            others = tuple(one for one in wanted.sites if one not in refused)
+            found, failed = await self._attempt(found, replace(wanted, sites=others))
+        result = Result(
+            held=self._held(found, wanted),
+            failed=failed,
+            refused={(one.port, one.host): reason for one, reason in refused.items()},
+            has_changed=found.digest != first.digest,
+        )
+        self._stuck = None if result.is_clean else (found.digest, wanted, result)
+        return result
+
+    async def _attempt(
+        self, found: Configuration, wanted: Wanted
+    ) -> tuple[Configuration, dict[int, str]]:
+        """Send all steps; return what Caddy has then, and the reasons of the ports that failed."""
         failed: dict[int, str] = {}
+        self._refusal = ""
         for _ in range(MOST_STEPS):
             if not await self._step(found, wanted, failed):
                 break
             found = await self._api.read(self._names)
         else:
             failed[EVERYTHING] = "others change the same objects of its configuration"
-        has_changed = found.digest != first.digest
-        result = Result(held=self._held(found, wanted), failed=failed, has_changed=has_changed)
-        self._stuck = (found.digest, wanted, result) if failed else None
-        return result
+        return found, failed
+
+    async def _isolate(
+        self, found: Configuration, wanted: Wanted, refused: dict[Site, str]
+    ) -> Configuration:
+        """Add the sites that Caddy refuses to ``refused``, and serve the others.
+
+        Half of those that are not served yet are sent at a time. Returns what Caddy has then.
+        """
+        parts = halves(self._unserved(found, wanted))
+        waiting = {one for part in parts for one in part}
+        good = [one for one in wanted.sites if one not in waiting]
+        reason, trials = self._refusal, MOST_TRIALS
+        while parts:
+            part = parts.pop(0)
+            if not trials:
+                refused |= dict.fromkeys(part, reason)
+                continue
+            trial = replace(wanted, sites=(*good, *part), is_complete=False)
+            found, _ = await self._attempt(found, trial)
+            if not self._refusal:
+                good += part
+                continue
+            reason, trials = self._refusal, trials - 1
+            if len(part) == 1:
+                refused[part[0]] = reason
+            else:
+                parts[:0] = halves(part)
+        return found
+
+    def _unserved(self, found: Configuration, wanted: Wanted) -> Sequence[Site]:
+        try:
+            return unserved(found, replace(wanted, keeps_streams=self._keeps_streams))
+        except BadInput:  # others have changed it since
+            return ()
 
     def _held(self, found: Configuration, wanted: Wanted) -> Mapping[int, str]:
         try:
@@ -87,5 +160,13 @@ class Convergence:
         """Add a refusal, unless it is that of a field that this version does not know."""
         if STREAMS in reason and self._keeps_streams:
             self._keeps_streams = False
-        else:
-            failed[step.port] = reason
+            return
+        failed[step.port] = reason
+        if not _OF_PORT.search(reason):
+            self._refusal = reason
+
+
+def halves(part: Sequence[Site]) -> list[Sequence[Site]]:
+    """Return the two halves of some sites, without an empty one."""
+    middle = len(part) // 2
+    return [half for half in (part[:middle], part[middle:]) if half]

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from typing import Final, NamedTuple, Never
 
@@ -11,7 +11,7 @@ from koi_agent.capabilities.proxy.caddy.convergence import Convergence, Result
 from koi_agent.capabilities.proxy.caddy.steps import EVERYTHING, Wanted
 from koi_agent.capabilities.proxy.caddy.watch import watching
 from koi_agent.capabilities.proxy.records import Route
-from koi_agent.capabilities.proxy.sites import sites
+from koi_agent.capabilities.proxy.sites import Site, sites
 from koi_agent.config.proxy import AdminAddress
 from koi_agent.core.backoff import pauses
 from koi_agent.core.contracts import Report
@@ -47,8 +47,12 @@ class Outcome(NamedTuple):
 PENDING: Final = Outcome(RecordState.WANTED, "it is sent to Caddy")
 
 
+_Place = tuple[int, str]
+"""The port and the host name of a site."""
+
+
 class CaddySession:
-    """The routes of a session, and the outcome of each port.
+    """The routes of a session, and the outcome of each site.
 
     ``is_internal`` is True if Caddy's own authority issues the certificates.
     """
@@ -68,7 +72,7 @@ class CaddySession:
         self._is_internal = is_internal
         self._convergence = Convergence(api, names)
         self._routes: dict[Key, Sequence[Route]] = {}
-        self._outcomes: Mapping[int, Outcome] = {}
+        self._outcomes: Mapping[_Place, Outcome] = {}
         self._pending: dict[Key, None] = {}
         self._woken = asyncio.Event()
         self._is_complete = False
@@ -124,7 +128,7 @@ class CaddySession:
             await asyncio.sleep(GATHER)
             self._woken.clear()
             result = await self._converge(again=is_due)
-            if not result.failed:
+            if result.is_clean:
                 retries, retry_at = pauses(FIRST_RETRY, LONGEST_RETRY), None
             elif not result.is_old:
                 retry_at = asyncio.get_running_loop().time() + next(retries)
@@ -150,13 +154,14 @@ class CaddySession:
         )
         result = await self._convergence.run(wanted, again=again)
         before, self._outcomes = self._outcomes, _outcomes(wanted, result)
-        changed = [port for port, one in self._outcomes.items() if before.get(port) != one]
+        changed = {place for place, one in self._outcomes.items() if before.get(place) != one}
         self._report_on(dict.fromkeys([*sent, *self._on(changed)]))
         return result
 
-    def _on(self, ports: Sequence[int]) -> Sequence[Key]:
-        """Return the owners of routes on some ports."""
-        return [key for key, routes in self._routes.items() if any(r.port in ports for r in routes)]
+    def _on(self, places: Set[_Place]) -> Sequence[Key]:
+        """Return the owners of routes for some sites."""
+        owners = self._routes.items()
+        return [key for key, routes in owners if any(_place(one) in places for one in routes)]
 
     async def close(self) -> None:
         """Remove all objects of this agent."""
@@ -177,18 +182,24 @@ class CaddySession:
                 self._report(owner, [self._status(owner, one) for one in routes])
 
     def _status(self, owner: Key, route: Route) -> RecordStatus:
-        outcome = PENDING if owner in self._pending else self._outcomes.get(route.port, PENDING)
+        outcome = PENDING if owner in self._pending else self._outcomes.get(_place(route), PENDING)
         return RecordStatus(name=route.title, provider=NAME, **outcome._asdict())
 
 
-def _outcomes(wanted: Wanted, result: Result) -> Mapping[int, Outcome]:
-    """Return the outcome of each port that has a site."""
-    return {port: _outcome(port, result) for port in sorted({one.port for one in wanted.sites})}
+def _place(of: Route | Site) -> _Place:
+    return of.port, of.host
 
 
-def _outcome(port: int, result: Result) -> Outcome:
+def _outcomes(wanted: Wanted, result: Result) -> Mapping[_Place, Outcome]:
+    """Return the outcome of each site."""
+    return {place: _outcome(place, result) for place in map(_place, wanted.sites)}
+
+
+def _outcome(place: _Place, result: Result) -> Outcome:
+    port, _ = place
     if reason := result.held.get(port):
         return Outcome(RecordState.HELD, reason)
-    if reason := result.failed.get(EVERYTHING) or result.failed.get(port):
+    failed = result.failed.get(EVERYTHING) or result.failed.get(port)
+    if reason := failed or result.refused.get(place):
         return Outcome(RecordState.FAILED, reason)
     return Outcome(RecordState.ANNOUNCED)

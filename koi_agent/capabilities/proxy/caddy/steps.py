@@ -57,7 +57,8 @@ def steps(found: Configuration, wanted: Wanted) -> Iterator[Step]:
     hosts -= found.hosts_of_others()
     yield from _certified(found, hosts)
     yield from _served(found, routes)
-    yield from _certified_only(found, hosts)
+    if wanted.is_complete:  # each change cuts connections, and more may be wanted
+        yield from _certified_only(found, hosts)
 
 
 def _routes(
@@ -175,6 +176,24 @@ def _added(found: Configuration, path: Sequence[str], value: Any, port: int) -> 
 
 def _json(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
+
+
+def unserved(found: Configuration, wanted: Wanted) -> Sequence[Site]:
+    """Return the sites that Caddy does not serve as they are wanted; raise ``BadInput``."""
+    names = found.names
+    listed = (one for server in found.own_servers().values() for one in _listed(server))
+    has = {one[ID]: one for one in listed if names.has(one)}
+    own = (found.policies()[position] for position in found.own_policies())
+    known = (policy.get("subjects") for policy in own)
+    certified = {name for subjects in known if isinstance(subjects, list) for name in subjects}
+    certified |= found.hosts_of_others()
+
+    def is_served(site: Site) -> bool:
+        made = objects.route(names, _forwarding(site, keeps_streams=wanted.keeps_streams))
+        is_certified = site.host in certified or not wanted.is_internal
+        return is_certified and has.get(made[ID]) == made
+
+    return [one for one in wanted.sites if not is_served(one)]
 
 
 def obstacles(found: Configuration, ports: Iterable[int]) -> Mapping[int, str]:
