@@ -30,7 +30,8 @@ from tests.unit.fake_koi_wire import (
 )
 
 READS: Final = ("GET", "HEAD", "OPTIONS")
-"""Methods that need no token."""
+"""Methods that need no token, apart from these paths."""
+PROTECTED: Final = ("/v1/events", "/v1/mcp", "/v1/udp/")
 NOTHING: Final = Field(optional(text), has_default=True)
 SECONDS: Final = Field(optional(unsigned(64)), has_default=True)
 PORT: Final = Field(unsigned(16))
@@ -124,9 +125,8 @@ class FakeKoi:
 
     def _check_token(self, request: Request) -> None:
         given = request.fields.get("x-koi-token", "")
-        if request.method not in READS and not secrets.compare_digest(
-            given.encode(), self.token.encode()
-        ):
+        is_open = request.method in READS and not request.path.startswith(PROTECTED)
+        if not is_open and not secrets.compare_digest(given.encode(), self.token.encode()):
             raise Refused(401, "unauthorized", "Missing or invalid x-koi-token header")
 
     def _check_capability(self, path: str) -> None:
