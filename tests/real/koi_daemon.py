@@ -21,7 +21,7 @@ from tests.world import World
 PROGRAM: Final = os.environ.get("KOI_DAEMON", "")
 BREADCRUMB: Final = "/run/user/0/koi.endpoint"
 """The breadcrumb, in the world."""
-OPTIONS: Final = ("--daemon", "--no-runtime", "--no-udp", "--no-certmesh")
+OPTIONS: Final = ("--daemon", "--no-runtime", "--no-udp")
 CLIENT: Final = """\
 import json, sys, urllib.error, urllib.request
 opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))

@@ -140,13 +140,16 @@ class Registrations:
 
     def _publish(self, asked: Json, kind: str) -> None:
         """Announce a service on the network; the name has its dots escaped there."""
-        if asked.get("ip") is not None:
+        if asked.get("ip"):
             self.addresses.add(_address(asked["ip"]))
         for key, value in asked["txt"].items():
-            if not key.isascii() or "=" in key:
-                raise _failed(f"TXT property key {key} is not valid")
-            if len(key.encode()) + len(value.encode()) + 1 > LONGEST_TXT:
-                raise _failed(f"TXT property '{key}' exceeds the 255-byte limit")
+            if not key.isascii():
+                raise _failed(f"TXT property key {key} is not ASCII")
+            if "=" in key:
+                raise _failed(f"TXT property key {key} contains '='")
+            if (size := len(key) + 1 + len(value.encode())) > LONGEST_TXT:
+                text = f"TXT property '{key}' has length {size} bytes"
+                raise _failed(f"{text}, exceeding the {LONGEST_TXT}-byte limit")
         name = asked["name"].replace("\\", "\\\\").replace(".", "\\.")
         full = f"{name}.{kind}".lower()
         self.air[full] = asked
@@ -182,6 +185,8 @@ def canonical(spelled: str) -> str:
     """Return the type of a service as it is on the network, from one of its spellings."""
     short = spelled.strip().rstrip(".").removesuffix(".local")
     name, _, protocol = short.partition(".")
+    if "." in protocol:
+        raise _bad_type(short)
     name, protocol = name.removeprefix("_"), (protocol or "tcp").removeprefix("_")
     if protocol not in ("tcp", "udp"):
         raise _bad_type(f"protocol must be tcp or udp, got '{protocol}'")
@@ -198,7 +203,8 @@ def _address(written: str) -> str:
     try:
         return str(ipaddress.ip_address(written))
     except ValueError:
-        raise _failed(f"invalid IP address: {written}") from None
+        text = "parsing of ip addr failed, reason: invalid IP address syntax"
+        raise _failed(text) from None
 
 
 def _failed(reason: str) -> Refused:
