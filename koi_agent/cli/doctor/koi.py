@@ -52,8 +52,7 @@ async def _checked(source: Source) -> Finding:
             await daemon.check()
         except ProviderLost as lost:
             is_token = "token" in str(lost)
-            advice = _advice(source) if is_token else "systemctl status koi"
-            return warning(f"{lost} ({credential.endpoint})", advice)
+            return warning(str(lost), _advice(source) if is_token else _status(source))
     return ok(f"the Koi daemon at {credential.endpoint} answers, and accepts the token")
 
 
@@ -61,6 +60,11 @@ def _advice(source: Source) -> str:
     """Return the command that makes a token readable."""
     if source.token_file:
         return f"koi token write {quote(source.token_file)}"
-    if source.breadcrumb == HANDED_OVER and BREADCRUMB.exists():
-        return _HAND_OVER
-    return "systemctl start koi"
+    if source.breadcrumb != HANDED_OVER:
+        return "koi --daemon"
+    return _HAND_OVER if BREADCRUMB.exists() else "systemctl start koi"
+
+
+def _status(source: Source) -> str:
+    """Return the command that shows why a daemon does not answer."""
+    return "systemctl status koi" if source.breadcrumb == HANDED_OVER else "koi status"

@@ -49,6 +49,10 @@ class Daemon:
         """Return the error for a daemon that can't be used."""
         return ProviderLost(f"{self.source.name}: {reason}")
 
+    def not_running(self) -> ProviderLost:
+        """Return the error for a daemon that accepts no connection."""
+        return self.lost(f"nothing listens at {self.credential.endpoint}")
+
     async def get(self, path: str) -> Any:
         """Return the JSON at a path."""
         try:
@@ -74,7 +78,7 @@ class Daemon:
         try:
             health = await self._client.request("GET", "/healthz", PROBE)
         except RequestFailed as failed:
-            raise self.lost(str(failed)) from failed
+            raise (self.lost(str(failed)) if failed.was_sent else self.not_running()) from failed
         if health.status != 200:
             raise self.lost(f"it responds {health.status} at /healthz: not a Koi daemon")
         with suppress(Refused):
@@ -95,7 +99,7 @@ class Daemon:
             return await self._client.request(method, path, limits, headers=headers, body=data)
         except RequestFailed as failed:
             if not failed.was_sent:
-                raise self.lost(str(failed)) from failed
+                raise self.not_running() from failed
             raise Uncertain(f"no usable response: {failed}") from failed
 
     def _reason_for_401(self) -> str:

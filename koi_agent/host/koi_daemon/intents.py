@@ -2,7 +2,7 @@
 
 A line is appended before an entry is sent and after it has gone, so that a change costs the same
 for any number of entries. The whole file is written when it is opened, and when most of its lines
-no longer count.
+or all of them no longer count.
 """
 
 import json
@@ -34,7 +34,7 @@ class Intents:
         # False if the last line may not be whole, as after a kill: the next write is of all lines.
         self._is_sound = False
 
-    def keys(self) -> Iterable[str]:
+    def all(self) -> Iterable[str]:
         """Return the keys with a recorded content."""
         return [*self._recorded]
 
@@ -56,9 +56,9 @@ class Intents:
         """Write what has changed; return the reason why that is not possible, "" for none."""
         new, self._new = self._new, []
         self._lines += len(new)
-        is_short = self._lines <= 2 * len(self._recorded) + SPARE
-        if self._is_sound and is_short and not new:
+        if self._is_sound and not new:
             return ""
+        is_short = bool(self._recorded) and self._lines <= 2 * len(self._recorded) + SPARE
         try:
             if self._is_sound and is_short:
                 self._append("".join(new))

@@ -83,7 +83,7 @@ class Keeper:
         self._broken: set[str] = set()
         self._contested: set[str] = set()
         now = _now()
-        self._open = dict.fromkeys(intents.keys(), now + SETTLE)
+        self._open = dict.fromkeys(intents.all(), now + SETTLE)
         """When a request of a key is over; a killed agent may have sent the last one."""
 
     def set_wanted(self, wanted: Mapping[str, str]) -> None:
@@ -107,7 +107,7 @@ class Keeper:
 
     def is_empty(self) -> bool:
         """Return True if nothing is wanted, and nothing is recorded."""
-        return not self.wanted and not [*self._intents.keys()]
+        return not self.wanted and not [*self._intents.all()]
 
     def next_due(self) -> float | None:
         """Return the seconds until something is to be done again, None for never."""
@@ -172,7 +172,7 @@ class Keeper:
     def _steps(self, listed: Listed, *, is_complete: bool) -> Iterator[Step | None]:
         """Decide about each key; yield what must be done, and None for nothing."""
         self._close_settled()
-        known = dict.fromkeys((*self.wanted, *self._intents.keys()))
+        known = dict.fromkeys((*self.wanted, *self._intents.all()))
         self._before, self.present = self.present, {}
         for key in known:
             if is_complete or key in self._used:

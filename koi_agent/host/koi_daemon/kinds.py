@@ -91,7 +91,9 @@ class Kind:
 
 def elements(document: object, array: str) -> Iterator[Mapping[str, Any]]:
     """Yield the objects in an array of a response; raise ``BadInput``. Others are left out."""
-    found = document.get(array) if array and isinstance(document, dict) else document
+    found = document
+    if array:
+        found = document.get(array) if isinstance(document, dict) else None
     if not isinstance(found, list):
         raise BadInput(f"its response has no list{' ' if array else ''}{array}")
     yield from (one for one in found if isinstance(one, dict))
