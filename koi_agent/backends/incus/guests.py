@@ -25,12 +25,12 @@ from koi_agent.core.instance import (
     InstanceState,
     KoiMetadata,
     PortMapping,
-    Traits,
     copied,
 )
 from koi_agent.core.metadata.parser import from_incus_config
 from koi_agent.core.ports import declared, merge_binds
 from koi_agent.core.text import printable
+from koi_agent.core.traits import Traits
 from koi_agent.host.incus import is_instance_name, is_project_name
 from koi_agent.host.lxc_groups import payload_group
 
