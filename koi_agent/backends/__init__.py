@@ -12,7 +12,14 @@ from typing import Final
 from koi_agent.bus.address import address
 from koi_agent.bus.client import ReconnectingBus
 from koi_agent.config import BACKENDS as SETTINGS
-from koi_agent.config import Config, EngineConfig, IncusConfig, MachinedConfig, SystemdConfig
+from koi_agent.config import (
+    Config,
+    EngineConfig,
+    IncusConfig,
+    KubernetesConfig,
+    MachinedConfig,
+    SystemdConfig,
+)
 from koi_agent.core.contracts import Backend
 from koi_agent.host.identity import specifiers
 from koi_agent.host.listeners import ListenerTable
@@ -65,9 +72,21 @@ def _machined(
     return Machined(bus, config.machined, listeners)
 
 
+def _kubernetes(
+    kind: str, _bus: ReconnectingBus, config: Config, _listeners: ListenerTable
+) -> Backend:
+    from koi_agent.backends.kubernetes import Kubernetes  # noqa: PLC0415
+    from koi_agent.backends.kubernetes.credentials import find_credentials  # noqa: PLC0415
+
+    settings = config.kubernetes
+    credentials = find_credentials(settings.kubeconfig, os.environ)
+    return Kubernetes(kind, settings, credentials, os.uname().nodename.lower())
+
+
 _BY_SETTINGS: Final[Mapping[type, Callable[..., Backend]]] = {
     EngineConfig: _engine,
     IncusConfig: _incus,
+    KubernetesConfig: _kubernetes,
     MachinedConfig: _machined,
     SystemdConfig: _systemd,
 }

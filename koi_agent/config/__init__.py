@@ -6,6 +6,7 @@ each value. ``template`` prints the koi-runtime.conf that is shipped.
 """
 
 from koi_agent.config.keys import Key
+from koi_agent.config.kubernetes import KubernetesConfig
 from koi_agent.config.loading import Loaded, load
 from koi_agent.config.readers import Listen
 from koi_agent.config.sections import (
@@ -38,6 +39,7 @@ __all__ = [
     "HTTPConfig",
     "IncusConfig",
     "Key",
+    "KubernetesConfig",
     "Listen",
     "Loaded",
     "MachinedConfig",

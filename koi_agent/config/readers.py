@@ -25,8 +25,6 @@ NONE: Final = "none"
 """The word in ``Backends=`` that stands for no backend."""
 OFF: Final = "off"
 """The word that turns a capability off."""
-PLANNED: Final = ("kubernetes",)
-"""Names of backends of later versions; this version refuses them with a reason."""
 ALIASES: Final = {"lxc": "incus", "k8s": "kubernetes"}
 
 MOST_PATTERNS: Final = 256
@@ -82,8 +80,6 @@ def _backend(word: str, known: Collection[str]) -> str:
     name = ALIASES.get(word.lower(), word.lower())
     if name in (AUTO, *known):
         return name
-    if name in PLANNED:
-        raise BadInput(f"{name} is not supported by this version; write {', '.join(known)}")
     raise BadInput(f"{shown(word)} is not a backend; write {', '.join(accepted(known))}")
 
 

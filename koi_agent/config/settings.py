@@ -12,6 +12,7 @@ from koi_agent.config import readers
 from koi_agent.config.dns import DNSConfig
 from koi_agent.config.keys import Override, key, keys, section, sections
 from koi_agent.config.koi import KoiConfig
+from koi_agent.config.kubernetes import KubernetesConfig
 from koi_agent.config.proxy import ProxyConfig
 from koi_agent.config.sections import (
     DAY,
@@ -95,6 +96,7 @@ class Config:
     lxd: IncusConfig = section("LXD", IncusConfig, backend=True)
     systemd: SystemdConfig = section("Systemd", SystemdConfig, backend=True)
     machined: MachinedConfig = section("Machined", MachinedConfig, backend=True)
+    kubernetes: KubernetesConfig = section("Kubernetes", KubernetesConfig, backend=True)
     http: HTTPConfig = section("HTTP", HTTPConfig)
     capabilities: CapabilitiesConfig = section(
         "Capabilities",

@@ -42,6 +42,8 @@ UNIT = Traits(
 """Traits of a service manager's units. A unit's health is its readiness, which is reported once."""
 MACHINE_UNIT = replace(UNIT, is_shown=False)
 """Traits of a unit that is followed only for the metadata of the machine in it."""
+POD = Traits(opt_in='the annotation koi.sylin.org/enable: "true"')
+"""Traits of a pod. Its own addresses are those of the cluster's network."""
 MACHINE = Traits(
     is_routable=True,
     is_checked=False,

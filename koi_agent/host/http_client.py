@@ -8,7 +8,7 @@ import asyncio
 import codecs
 import json
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -74,7 +74,7 @@ class Incoming:
         self._response = response
         self._most = most
 
-    async def pieces(self) -> AsyncIterator[bytes]:
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
         """Yield the body as it arrives; raise ``RequestFailed`` if it is too long."""
         size = 0
         if self.headers.get("content-encoding", "identity").lower() != "identity":

@@ -15,6 +15,7 @@ from koi_agent.config import (
     Flags,
     IncusConfig,
     Key,
+    KubernetesConfig,
     MachinedConfig,
     Origin,
     SystemdConfig,
@@ -40,6 +41,10 @@ BAD = {
     "Systemd.TrackExited": "perhaps",
     "Machined.Machines": "web/*",
     "Machined.ExcludeMachines": "a/b",
+    "Kubernetes.Kubeconfig": "kubeconfig",
+    "Kubernetes.Context": '"home"',
+    "Kubernetes.Namespaces": "Shop",
+    "Kubernetes.Node": "Node_1",
     "HTTP.Listen": "localhost:http",
     "HTTP.Hosts": "*.example.org",
     "Capabilities.MDNS": "bonjour",
@@ -92,6 +97,10 @@ GOOD = {
     "Systemd.TrackExited": "yes",
     "Machined.Machines": "web*",
     "Machined.ExcludeMachines": "test-?",
+    "Kubernetes.Kubeconfig": "/etc/koi-runtime/kubeconfig",
+    "Kubernetes.Context": "home",
+    "Kubernetes.Namespaces": "default shop",
+    "Kubernetes.Node": "all",
     "HTTP.Listen": "8080",
     "HTTP.Hosts": "www.example.org",
     "Capabilities.MDNS": "off",
@@ -363,6 +372,7 @@ def test_each_backend_has_settings_and_a_row_in_the_table_of_backends() -> None:
         "lxd": IncusConfig,
         "systemd": SystemdConfig,
         "machined": MachinedConfig,
+        "kubernetes": KubernetesConfig,
     } == BACKENDS
     assert list(backends.BACKENDS) == list(BACKENDS)
     assert DEFAULTS.backends == tuple(BACKENDS)

@@ -5,10 +5,15 @@ docker.service, or directly into a slice. Then the control group of the process 
 """
 
 import asyncio
+import re
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from koi_agent.core.instance import Instance
 from koi_agent.host.container_groups import group_of_process, has_process
+
+_POD_SCOPE: Final = re.compile(r"(?:cri-containerd|crio|docker)-[0-9a-f]{64}\.scope")
+"""The scope of a container in a pod: the pod is the instance, and its slice is above."""
 
 
 async def with_process(
@@ -16,9 +21,10 @@ async def with_process(
 ) -> Sequence[Instance]:
     """Return the instances of a process; ``of_unit`` are those of its ``unit``.
 
-    Only a unit that several containers share, or a slice, leads to a look at control groups.
+    Only a unit that several containers share, a slice, or the scope of a container in a pod leads
+    to a look at control groups.
     """
-    if len(of_unit) < 2 and not (unit.endswith(".slice") and not of_unit):
+    if len(of_unit) < 2 and (of_unit or not _contains_others(unit)):
         return of_unit
     containers = of_unit or [one for one in instances if not one.traits.is_unit]
     if main := [one for one in containers if one.main_pid == pid]:
@@ -26,6 +32,11 @@ async def with_process(
     if group := group_of_process(pid):
         return _innermost([one for one in containers if _contains(one.control_group, group)])
     return await asyncio.to_thread(_search, pid, containers)
+
+
+def _contains_others(unit: str) -> bool:
+    """Return True if a unit without an instance may be part of one, or contain some."""
+    return unit.endswith(".slice") or bool(_POD_SCOPE.fullmatch(unit))
 
 
 def _search(pid: int, containers: Iterable[Instance]) -> Sequence[Instance]:

@@ -1,0 +1,74 @@
+"""Pods of Kubernetes, over the API of the cluster.
+
+``credentials`` finds out whether there is access to a cluster: without any, nothing else is
+loaded. ``kubeconfig`` and ``access`` read it, ``api`` sends requests. ``scope`` has what is
+followed. A ``collection`` is listed and watched; ``events``, ``records``, ``states`` and ``pods``
+parse what comes; ``table`` and ``numbers`` apply it. ``session`` joins these.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from koi_agent.backends.kubernetes.credentials import Credentials
+from koi_agent.backends.kubernetes.tunables import Tunables
+from koi_agent.config.kubernetes import KubernetesConfig
+from koi_agent.core.contracts import Deliver, Session
+from koi_agent.host.path_watch import PathStates, path_states, wait_for_change
+
+if TYPE_CHECKING:
+    from koi_agent.backends.kubernetes.numbers import Numbers
+
+
+class Kubernetes:
+    """A backend called ``name``, which follows the cluster that ``credentials`` lead to.
+
+    ``host`` is the name that this host has as a node, unless the settings name its node.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        settings: KubernetesConfig,
+        credentials: Credentials,
+        host: str,
+        tunables: Tunables | None = None,
+    ) -> None:
+        self.name = name
+        self._settings = settings
+        self._credentials = credentials
+        self._host = host
+        self._tunables = tunables or Tunables()
+        self._numbers: Numbers | None = None
+        self._paths_before: PathStates = path_states(credentials.paths)
+
+    @asynccontextmanager
+    async def session(self, deliver: Deliver) -> AsyncIterator[Session]:
+        """Connect; raise ``BackendLost`` or ``BackendAbsent``. The first list starts the watch."""
+        self._paths_before = path_states(self._credentials.paths)
+        self._credentials.check()
+        # A host without Kubernetes does not load the modules that speak with a cluster.
+        from koi_agent.backends.kubernetes.numbers import Numbers  # noqa: PLC0415
+        from koi_agent.backends.kubernetes.scope import Scope  # noqa: PLC0415
+        from koi_agent.backends.kubernetes.session import opened  # noqa: PLC0415
+
+        self._numbers = self._numbers or Numbers()
+        scope = Scope(
+            backend=self.name,
+            host=self._host,
+            context=self._settings.context,
+            namespaces=self._settings.namespaces,
+            node=self._settings.node,
+        )
+        async with opened(
+            self._credentials, scope, self._numbers, deliver, self._tunables
+        ) as session:
+            yield session
+
+    async def arrival(self) -> None:
+        """Wait until the files with the credentials change; without files, forever."""
+        if self._credentials.paths:
+            await wait_for_change(self._credentials.paths, self._paths_before)
+        else:
+            await asyncio.Event().wait()

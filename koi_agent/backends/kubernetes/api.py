@@ -1,0 +1,205 @@
+"""The API of a cluster: the requests that the backend sends, all of which only read.
+
+Every failure leaves here as ``BackendLost``, whose text names the server and the request.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from typing import Any, Final, TypeVar
+from urllib.parse import urlencode
+
+from koi_agent.backends.http_engine.json_fields import JSONObject, as_object, get_str
+from koi_agent.backends.kubernetes.access import Access
+from koi_agent.backends.kubernetes.tunables import Tunables
+from koi_agent.core.errors import BackendLost, BadInput
+from koi_agent.core.json_stream import LineSplitter
+from koi_agent.core.text import printable
+from koi_agent.host.http_client import Client, Incoming, Limits, RequestFailed, Response, client
+
+MAX_BODY: Final = 64 * 2**20
+"""Bytes of a page. etcd holds objects of up to 1.5 MB."""
+MAX_LINE: Final = 4 * 2**20
+"""Bytes of one event of a watch."""
+MAX_REFUSAL: Final = 64 * 1024
+MIN_PAUSE: Final = 0.05
+"""Seconds until a busy server is asked again, whatever it names."""
+_UNBOUNDED: Final = 2**63 - 1
+_MAX_MESSAGE: Final = 300
+_OK, _UNAUTHORIZED, _GONE, _BUSY = 200, 401, 410, 429
+_OVERLOADED: Final = (_BUSY, 503, 504)
+"""Statuses of a server that may answer if it is asked again: it is busy, or it starts."""
+
+Query = Mapping[str, str | int]
+T = TypeVar("T")
+
+
+class Refused(BackendLost):
+    """The server answered with an error; ``status`` is its HTTP status.
+
+    ``pause`` is the seconds after which a busy server may be asked again, and 0 for other errors.
+    """
+
+    def __init__(self, text: str, status: int, pause: float = 0.0) -> None:
+        super().__init__(text)
+        self.status = status
+        self.pause = pause
+
+
+class Expired(BackendLost):
+    """The server no longer has the events or the list that was asked for."""
+
+
+class Interrupted(BackendLost):
+    """A watch has ended before its time."""
+
+
+class API:
+    """Sends requests to one server; see ``connected``."""
+
+    def __init__(self, requests: Client, access: Access, tunables: Tunables) -> None:
+        self.server = access.server
+        self._client = requests
+        self._access = access
+        self._tunables = tunables
+
+    async def get(self, path: str, query: Query | None = None) -> JSONObject:
+        """Return an object; raise ``BackendLost``. A server that is busy is asked again."""
+        return await self.asked(lambda: self._get(path, query or {}))
+
+    async def asked(self, request: Callable[[], Awaitable[T]]) -> T:
+        """Return the result of a request, which is sent again while the server is busy."""
+        for _ in range(self._tunables.tries - 1):
+            try:
+                return await request()
+            except Refused as refused:
+                if not refused.pause:
+                    raise
+                await asyncio.sleep(refused.pause)
+        return await request()
+
+    async def _get(self, path: str, query: Query) -> JSONObject:
+        target = f"{path}?{urlencode(query)}" if query else path
+        limits = Limits(seconds=self._tunables.response, body=MAX_BODY)
+        with self._translated(target):
+            response = await self._client.request("GET", target, limits, headers=self._headers())
+            if response.status == _OK:
+                return as_object(response.json())
+        raise self._refusal(target, response)
+
+    async def pages(self, path: str, query: Query) -> AsyncGenerator[JSONObject, None]:
+        """Yield the pages of a list; raise ``Expired`` if it is too old to be continued."""
+        following = ""
+        while True:
+            more: Query = {"continue": following} if following else {}
+            page = await self.get(path, {**query, "limit": self._tunables.page, **more})
+            yield page
+            metadata = page.get("metadata")
+            following = get_str(metadata, "continue") if isinstance(metadata, dict) else ""
+            if not following:
+                return
+
+    @asynccontextmanager
+    async def watch(
+        self, path: str, query: Query
+    ) -> AsyncIterator[AsyncGenerator[list[bytes], None]]:
+        """Yield the lines of a watch as they come; raise ``BackendLost``.
+
+        They end when the server ends the watch, which it does after the time in ``Tunables``.
+        ``Interrupted`` is raised if it ends otherwise. A line that is too long comes as an empty
+        one.
+        """
+        seconds = self._tunables.watch
+        every: Query = {
+            **query,
+            "watch": 1,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": max(1, int(seconds)),
+        }
+        target = f"{path}?{urlencode(every)}"
+        limits = Limits(seconds=seconds + self._tunables.watch_grace, body=_UNBOUNDED)
+        has_begun = False
+        try:
+            with self._translated(target):
+                async with self._client.sent(
+                    "GET", target, limits, headers=self._headers()
+                ) as incoming:
+                    if incoming.status != _OK:
+                        raise self._refusal(target, await _short(incoming))
+                    has_begun = True
+                    yield _lines(incoming)
+        except (Refused, Expired):
+            raise
+        except BackendLost as lost:
+            raise (Interrupted(str(lost)) if has_begun else lost) from lost
+
+    def _headers(self) -> Mapping[str, str]:
+        return {"Accept": "application/json", **self._access.headers()}
+
+    @contextmanager
+    def _translated(self, target: str) -> Iterator[None]:
+        try:
+            yield
+        except (RequestFailed, BadInput) as error:
+            raise BackendLost(f"{self._subject(target)}: {error}") from error
+
+    def _subject(self, target: str) -> str:
+        return f"{self.server}: GET {target.partition('?')[0]}"
+
+    def _refusal(self, target: str, response: Response) -> BackendLost:
+        """Return what a status other than 200 means, with the server's own message."""
+        subject, message = self._subject(target), _message(response.body)
+        if response.status == _GONE:
+            return Expired(f"{subject}: {message or 'expired'}")
+        if response.status == _UNAUTHORIZED:
+            return Refused(
+                f"{subject}: the credentials of {self._access.origin} are not accepted",
+                response.status,
+            )
+        reason = f": {message}" if message else ""
+        text = f"{subject}: HTTP status {response.status}{reason}"
+        pause = self._pause(response) if response.status in _OVERLOADED else 0.0
+        return Refused(text, response.status, pause)
+
+    def _pause(self, response: Response) -> float:
+        """Return how long a busy server wants to be left alone."""
+        text = response.headers.get("retry-after", "")
+        seconds = float(text) if text.isascii() and text.isdigit() else self._tunables.retry_after
+        return min(max(seconds, MIN_PAUSE), self._tunables.longest_retry)
+
+
+@asynccontextmanager
+async def connected(access: Access, tunables: Tunables, *, connections: int) -> AsyncIterator[API]:
+    """Yield the API of a server, with a number of connections; raise ``BackendLost``."""
+    async with client(access.server, tls=access.tls(), connections=connections) as requests:
+        yield API(requests, access, tunables)
+
+
+async def _lines(incoming: Incoming) -> AsyncGenerator[list[bytes], None]:
+    splitter = LineSplitter(MAX_LINE)
+    async with aclosing(incoming.pieces()) as pieces:
+        async for piece in pieces:
+            if lines := splitter.feed(piece):
+                yield lines
+
+
+async def _short(incoming: Incoming) -> Response:
+    """Return a refusal, whose body counts only if it is short."""
+    body = bytearray()
+    async with aclosing(incoming.pieces()) as pieces:
+        async for piece in pieces:
+            body += piece
+            if len(body) > MAX_REFUSAL:
+                break
+    return Response(status=incoming.status, headers=incoming.headers, body=bytes(body))
+
+
+def _message(body: bytes) -> str:
+    """Return the message of an error response, or ""."""
+    try:
+        status: Any = json.loads(body)
+    except (ValueError, RecursionError):
+        return ""
+    message = get_str(status, "message") if isinstance(status, dict) else ""
+    return printable(message, _MAX_MESSAGE)

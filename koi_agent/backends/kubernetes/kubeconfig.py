@@ -1,0 +1,143 @@
+"""Reads a kubeconfig file: the door to PyYAML, which is loaded with the first file.
+
+The file names clusters, users and contexts, of which one is used. A field that
+changes where credentials go, and that is not supported, is refused with its name.
+"""
+
+import binascii
+import json
+from base64 import b64decode
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from koi_agent.backends.http_engine.json_fields import JSONObject, get_object, get_objects, get_str
+from koi_agent.backends.kubernetes.access import Access, is_token
+from koi_agent.core.errors import BackendAbsent, BackendLost, BadInput
+from koi_agent.core.metadata.names import shown
+
+MAX_FILE: Final = 2**20
+_UNSUPPORTED_BY_CLUSTER: Final = ("proxy-url", "tls-server-name")
+_UNSUPPORTED_BY_USER: Final = ("exec", "auth-provider", "username", "as")
+
+
+def read_kubeconfig(path: str, context: str) -> Access:
+    """Return the access that a file describes; raise ``BackendLost`` or ``BackendAbsent``.
+
+    ``context`` is the name of a context in it, or "" for the current one.
+    """
+    try:
+        return _access(_parsed(_text(Path(path))), Path(path), context)
+    except FileNotFoundError as error:
+        raise BackendAbsent(f"{path}: {error.strerror}") from error
+    except OSError as error:
+        raise BackendLost(f"{error.filename or path}: {error.strerror}") from error
+    except BadInput as bad:
+        raise BackendLost(f"{path}: {bad}") from bad
+
+
+def _text(path: Path) -> str:
+    """Return the text of a file; raise ``OSError`` or ``BadInput``."""
+    with path.open("rb") as file:
+        data = file.read(MAX_FILE + 1)
+    if len(data) > MAX_FILE:
+        raise BadInput(f"{path.name} is longer than {MAX_FILE} bytes")
+    try:
+        return data.decode()
+    except UnicodeError:
+        raise BadInput(f"{path.name} is not UTF-8") from None
+
+
+def _parsed(text: str) -> JSONObject:
+    """Parse YAML, or JSON, which is YAML too; raise ``BadInput``."""
+    try:
+        value = json.loads(text) if text.lstrip().startswith("{") else _yaml(text)
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"not valid: {error}") from error
+    if not isinstance(value, dict):
+        raise BadInput("not a kubeconfig file: it has no fields")
+    return value
+
+
+def _yaml(text: str) -> object:
+    """Parse YAML; raise ``ValueError`` with the place of an error."""
+    try:
+        import yaml  # type: ignore[import-untyped]  # noqa: PLC0415 - only for Kubernetes
+    except ImportError as error:
+        raise BadInput("PyYAML is not installed; install the package python3-yaml") from error
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        # The text of the error has a line of the file, which may be a secret.
+        mark = getattr(error, "problem_mark", None)
+        place = f"line {mark.line + 1}: " if mark else ""
+        raise ValueError(f"{place}{getattr(error, 'problem', None) or 'not YAML'}") from error
+
+
+def _access(config: JSONObject, path: Path, name: str) -> Access:
+    name = name or get_str(config, "current-context")
+    if not name:
+        raise BadInput("it has no current-context; set Context= of [Kubernetes]")
+    context = get_object(_named(config, "contexts", name), "context")
+    cluster_name, user_name = get_str(context, "cluster"), get_str(context, "user")
+    cluster = get_object(_named(config, "clusters", cluster_name), "cluster")
+    user = get_object(_named(config, "users", user_name), "user") if user_name else {}
+    _check_supported(f"cluster {shown(cluster_name)}", cluster, _UNSUPPORTED_BY_CLUSTER)
+    _check_supported(f"user {shown(user_name)}", user, _UNSUPPORTED_BY_USER)
+    token, token_file = get_str(user, "token"), get_str(user, "tokenFile")
+    if token and not is_token(token):
+        raise BadInput(f"user {shown(user_name)}: token: not a token")
+    certificate = _pem(user, "client-certificate", path)
+    certificate_key = _pem(user, "client-key", path)
+    if bool(certificate) is not bool(certificate_key):
+        raise BadInput(f"user {shown(user_name)}: client-certificate and client-key go together")
+    return Access(
+        origin=str(path),
+        server=_server(cluster, cluster_name),
+        authority=_pem(cluster, "certificate-authority", path),
+        is_insecure=cluster.get("insecure-skip-tls-verify") is True,
+        certificate=certificate,
+        certificate_key=certificate_key,
+        token=token,
+        token_file=str(path.parent / token_file) if token_file else "",
+    )
+
+
+def _named(config: JSONObject, kind: str, name: str) -> JSONObject:
+    """Return the entry of a list that has a name; raise ``BadInput`` without it."""
+    entries: Iterator[JSONObject] = get_objects(config, kind)
+    for entry in entries:
+        if get_str(entry, "name") == name:
+            return entry
+    raise BadInput(f"{kind}: {shown(name)} is missing")
+
+
+def _check_supported(subject: str, entry: JSONObject, unsupported: tuple[str, ...]) -> None:
+    for field in unsupported:
+        if entry.get(field):
+            advice = "; use the token of a service account" if subject.startswith("user") else ""
+            raise BadInput(f"{subject}: {field} is not supported{advice}")
+
+
+def _server(cluster: JSONObject, name: str) -> str:
+    server = get_str(cluster, "server")
+    try:
+        split = urlsplit(server)
+        is_usable = split.scheme in ("https", "http") and bool(split.hostname) and split.port != 0
+    except ValueError:
+        is_usable = False
+    if not is_usable or not server.isprintable() or "@" in server:
+        raise BadInput(f"cluster {shown(name)}: server: {shown(server)} is not a URL")
+    return server.rstrip("/")
+
+
+def _pem(entry: JSONObject, field: str, path: Path) -> str:
+    """Return PEM text: the data in a field, or the content of the file that it names."""
+    if data := get_str(entry, f"{field}-data"):
+        try:
+            return b64decode(data, validate=True).decode("ascii")
+        except (binascii.Error, ValueError):
+            raise BadInput(f"{field}-data is not PEM in base64") from None
+    file = get_str(entry, field)
+    return _text(path.parent / file) if file else ""

@@ -1,0 +1,200 @@
+"""Pods as values, parsed from the responses of the API. Only fields that matter are kept."""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import ip_address
+from typing import Final
+
+from koi_agent.backends.http_engine.json_fields import (
+    JSONObject,
+    as_object,
+    get_int,
+    get_ip,
+    get_object,
+    get_objects,
+    get_str,
+    get_time,
+)
+from koi_agent.backends.kubernetes.records import (
+    get_name,
+    get_owner,
+    get_texts,
+    get_uid,
+    get_version,
+)
+from koi_agent.backends.kubernetes.states import pod_state
+from koi_agent.core.frozen import frozen
+from koi_agent.core.instance import (
+    Instance,
+    InstanceState,
+    KoiMetadata,
+    PortMapping,
+    PortSource,
+    Protocol,
+)
+from koi_agent.core.metadata.parser import from_annotations
+from koi_agent.core.ports import declared
+from koi_agent.core.text import printable
+from koi_agent.core.traits import POD
+from koi_agent.host.pod_groups import pod_group
+
+PREFIX: Final = "koi.sylin.org/"
+_STATIC_UID: Final = "kubernetes.io/config.hash"
+"""The annotation with the UID by which the kubelet calls a pod of its own files."""
+_ORDINAL: Final = "apps.kubernetes.io/pod-index"
+_PROTOCOLS: Final = {"TCP": Protocol.TCP, "": Protocol.TCP, "UDP": Protocol.UDP}
+_PORT_LIMIT: Final = 2**16
+_MAX_TEXT: Final = 253
+_UNSUPPORTED: Final = "port {} is ignored: it is neither TCP nor UDP"
+
+
+@frozen(kw_only=True)
+class Place:
+    """The origin of a response: the name of the backend, and that of this host's node."""
+
+    backend: str
+    node: str
+
+
+@frozen(kw_only=True)
+class Pod:
+    """A pod as it is now.
+
+    ``version`` is greater after each change. ``owner`` is the UID of the object that controls it,
+    or "", and ``number`` is the one that its owner gave it, from 1, or 0.
+    """
+
+    instance: Instance
+    version: int
+    owner: str = ""
+    number: int = 0
+
+    @property
+    def is_here(self) -> bool:
+        """True if it runs, or is about to."""
+        return self.instance.state is not InstanceState.STOPPED
+
+
+def parse_pod(value: object, place: Place) -> Pod:
+    """Parse a record; raise ``BadInput`` if it is not that of a pod."""
+    record = as_object(value)
+    spec, status = get_object(record, "spec"), get_object(record, "status")
+    uid, node = get_uid(record), get_str(spec, "nodeName")
+    state = pod_state(record)
+    annotations = get_texts(record, "annotations")
+    metadata = from_annotations({k: v for k, v in annotations.items() if _is_ours(k)})
+    is_local = node == place.node
+    uses_host, ips = spec.get("hostNetwork") is True, _ips(status)
+    group = ""
+    if is_local and state.state is not InstanceState.STOPPED:
+        group = pod_group(annotations.get(_STATIC_UID, uid), get_str(status, "qosClass"))
+    instance = Instance(
+        id=uid,
+        name=get_name(record),
+        backend=place.backend,
+        state=state.state if node else InstanceState.STOPPED,
+        state_detail=sys.intern(state.detail),
+        image=_image(spec),
+        ports=_ports(spec, metadata, is_local=is_local, uses_host=uses_host),
+        ips=() if uses_host and is_local else ips,
+        metadata=metadata,
+        health=state.health,
+        health_detail=state.health_detail,
+        control_group=group,
+        created_at=get_time(get_object(record, "metadata"), "creationTimestamp") * 1_000_000,
+        project=sys.intern(get_name(record, "namespace")),
+        ending=bool(get_str(get_object(record, "metadata"), "deletionTimestamp")),
+        notes=tuple(_notes(spec)),
+        traits=POD,
+    )
+    return Pod(
+        instance=instance,
+        version=get_version(record),
+        owner=sys.intern(get_owner(record)),
+        number=_number(record),
+    )
+
+
+def _is_ours(key: str) -> bool:
+    return key[: len(PREFIX)].lower() == PREFIX
+
+
+def _ips(status: JSONObject) -> tuple[str, ...]:
+    """Return the addresses of a pod, of both families, the preferred one first."""
+    found = [get_ip(one, "ip") for one in get_objects(status, "podIPs")]
+    texts = [text for text in (*found, get_ip(status, "podIP")) if text]
+    return tuple(dict.fromkeys(str(ip_address(text)) for text in texts))
+
+
+def _image(spec: JSONObject) -> str:
+    first = next(get_objects(spec, "containers"), {})
+    return sys.intern(printable(get_str(first, "image"), _MAX_TEXT))
+
+
+def _number(record: JSONObject) -> int:
+    """Return the number of a pod of a StatefulSet, from 1, or 0 for any other pod."""
+    ordinal = get_texts(record, "labels").get(_ORDINAL, "")
+    return int(ordinal) + 1 if ordinal.isascii() and ordinal.isdigit() and len(ordinal) < 6 else 0
+
+
+def _container_ports(spec: JSONObject) -> Iterator[JSONObject]:
+    """Yield the ports of all containers that serve: also of sidecars, which never end."""
+    sidecars = (
+        one
+        for one in get_objects(spec, "initContainers")
+        if get_str(one, "restartPolicy") == "Always"
+    )
+    for container in (*get_objects(spec, "containers"), *sidecars):
+        yield from get_objects(container, "ports")
+
+
+def _notes(spec: JSONObject) -> Iterator[str]:
+    for port in _container_ports(spec):
+        if get_str(port, "protocol") not in _PROTOCOLS:
+            yield _UNSUPPORTED.format(get_int(port, "containerPort", _PORT_LIMIT))
+
+
+def _ports(
+    spec: JSONObject, metadata: KoiMetadata, *, is_local: bool, uses_host: bool
+) -> tuple[PortMapping, ...]:
+    """Return all ports, sorted.
+
+    A host port belongs to the host that the pod is on. On another one it is not reached here.
+    """
+    mapped = {one for one in map(_mapping, _container_ports(spec)) if one}
+    ports = {one if is_local and one.host_port else _unpublished(one) for one in mapped}
+    if uses_host and is_local:
+        ports = {_on_host(one) for one in ports}
+    published = {(one.container_port, one.protocol) for one in ports if one.host_port}
+    ports = {
+        one for one in ports if one.host_port or (one.container_port, one.protocol) not in published
+    }
+    seen = {(one.container_port, one.protocol) for one in ports}
+    named = declared(metadata, seen)
+    if not (uses_host and is_local):
+        named = (replace(one, host_port=0) for one in named)
+    return tuple(sorted([*ports, *named]))
+
+
+def _mapping(port: JSONObject) -> PortMapping | None:
+    number = get_int(port, "containerPort", _PORT_LIMIT)
+    protocol = _PROTOCOLS.get(get_str(port, "protocol"))
+    if not number or protocol is None:
+        return None
+    return PortMapping(
+        container_port=number,
+        protocol=protocol,
+        host_port=get_int(port, "hostPort", _PORT_LIMIT),
+        host_ip=get_ip(port, "hostIP"),
+        source=PortSource.PUBLISHED,
+    )
+
+
+def _unpublished(port: PortMapping) -> PortMapping:
+    return replace(port, host_port=0, host_ip="", source=PortSource.DECLARED)
+
+
+def _on_host(port: PortMapping) -> PortMapping:
+    """Return a port of a pod on the host's network, which reserves it there."""
+    return replace(port, host_port=port.container_port, source=PortSource.PUBLISHED)

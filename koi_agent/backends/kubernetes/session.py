@@ -1,0 +1,193 @@
+"""One connection to one cluster: its watches and its lists."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final, Never
+
+from koi_agent.backends.http_engine.json_fields import JSONObject, get_object, get_str
+from koi_agent.backends.kubernetes.access import Access, account_access
+from koi_agent.backends.kubernetes.api import API, Refused, connected
+from koi_agent.backends.kubernetes.collection import Collection
+from koi_agent.backends.kubernetes.credentials import Credentials
+from koi_agent.backends.kubernetes.events import Event, EventType
+from koi_agent.backends.kubernetes.kubeconfig import read_kubeconfig
+from koi_agent.backends.kubernetes.numbers import Numbers
+from koi_agent.backends.kubernetes.pods import Pod, parse_pod
+from koi_agent.backends.kubernetes.records import get_uid, get_version
+from koi_agent.backends.kubernetes.scope import Scope
+from koi_agent.backends.kubernetes.table import PodTable
+from koi_agent.backends.kubernetes.tunables import Tunables
+from koi_agent.core.contracts import Deliver
+from koi_agent.core.errors import BackendLost, BadInput, ungrouped
+from koi_agent.core.events import Listing
+from koi_agent.core.text import printable
+
+log = logging.getLogger(__name__)
+
+MAX_COMPLAINTS: Final = 100
+"""Kinds of bad records that are logged over one connection."""
+_IDENTITY: Final = "/api/v1/namespaces/kube-system"
+_FORBIDDEN, _NOT_FOUND = 403, 404
+_MAX_VERSION: Final = 64
+
+
+class Pods:
+    """The pods at one path: their collection and their table."""
+
+    def __init__(self, api: API, scope: Scope, path: str, table: PodTable) -> None:
+        self.table = table
+        self.collection = Collection(api, path, scope.query, self._apply)
+        self._place = scope.place
+
+    def _apply(self, event: Event) -> None:
+        """Apply an event; raise ``BadInput``."""
+        if event.type is EventType.DELETED:
+            self.table.remove(get_uid(event.record), get_version(event.record))
+        else:
+            self.table.apply(parse_pod(event.record, self._place))
+
+
+class Session:
+    """Follows the pods of one cluster in a scope until the connection is lost."""
+
+    def __init__(
+        self, api: API, scope: Scope, numbers: Numbers, deliver: Deliver, tunables: Tunables
+    ) -> None:
+        self._api = api
+        self._scope = scope
+        self._tunables = tunables
+        self._version = ""
+        self._identity = ""
+        self._doubts: asyncio.Queue[str] = asyncio.Queue(maxsize=1)
+        self._complaints: set[str] = set()
+        self._pods = [
+            Pods(api, scope, path, PodTable(scope.backend, numbers, deliver))
+            for path in scope.paths
+        ]
+
+    async def check(self) -> None:
+        """Read the server's version and identity, and check that it has this host's node.
+
+        Raises ``BackendLost``.
+        """
+        version = await self._api.get("/version")
+        self._version = printable(get_str(version, "gitVersion"), _MAX_VERSION)
+        self._identity = await self._read_identity()
+        if node := self._scope.watched_node:
+            await self._check_node(node)
+
+    async def _read_identity(self) -> str:
+        """Return the UID that a cluster has for its life, "" if this may not be read."""
+        try:
+            return get_str(get_object(await self._api.get(_IDENTITY), "metadata"), "uid")
+        except Refused as refused:
+            if refused.status not in (_FORBIDDEN, _NOT_FOUND):
+                raise
+            return ""
+
+    async def _check_node(self, node: str) -> None:
+        """Raise ``BackendLost`` if the cluster has no such node: a list would be empty."""
+        try:
+            await self._api.get(f"/api/v1/nodes/{node}")
+        except Refused as refused:
+            if refused.status == _NOT_FOUND:
+                raise BackendLost(
+                    f"{self._api.server}: no node is called {node}; set Node= of [Kubernetes]"
+                ) from refused
+            if refused.status != _FORBIDDEN:
+                raise
+
+    async def run(self) -> Never:
+        """Watch all collections; raise ``BackendLost`` when the server is lost."""
+        with ungrouped(BackendLost):
+            async with asyncio.TaskGroup() as group:
+                for pods in self._pods:
+                    group.create_task(
+                        pods.collection.run(self._complain, self._doubt),
+                        name=f"{self._scope.backend}: watch",
+                    )
+        raise AssertionError("a session ends by losing its server")
+
+    async def doubt(self) -> str:
+        """Wait until only a list can show what runs; return why."""
+        reason = await self._doubts.get()
+        await asyncio.sleep(self._tunables.list_delay)
+        return reason
+
+    def _doubt(self, reason: str) -> None:
+        if self._doubts.empty():
+            self._doubts.put_nowait(reason)
+
+    def _complain(self, subject: str, bad: BadInput) -> None:
+        """Log what is wrong with a record, once for each kind of error."""
+        text = f"{subject}: {bad}"
+        if text not in self._complaints and len(self._complaints) < MAX_COMPLAINTS:
+            self._complaints.add(text)
+            log.warning("%s: ignored %s", self._scope.backend, text)
+
+    # Lists
+
+    async def list(self) -> Listing:
+        """List what runs; raise ``BackendLost``."""
+        if self._identity and await self._read_identity() != self._identity:
+            raise BackendLost(f"{self._api.server}: another cluster answers")
+        newer: set[str] = set()
+        try:
+            async with asyncio.timeout(self._tunables.listing):
+                for pods in self._pods:
+                    newer |= await self._list(pods)
+        except TimeoutError:
+            raise BackendLost(f"{self._api.server}: no complete list in time") from None
+        return Listing(
+            backend=self._scope.backend,
+            instances=[one for pods in self._pods for one in pods.table.instances()],
+            endpoint=self._api.server,
+            runtime_version=self._version,
+            touched=frozenset(newer),
+        )
+
+    async def _list(self, pods: Pods) -> frozenset[str]:
+        """List one collection, and watch from there; return the ids that are newer."""
+        listed: dict[str, Pod | None] = {}
+        pods.table.begin_list()
+        try:
+            version = await pods.collection.list(lambda record: self._add(record, listed))
+            newer = pods.table.apply_list(listed, version)
+        finally:
+            pods.table.end_list()
+        pods.collection.follow(version)
+        return newer
+
+    def _add(self, record: JSONObject, listed: dict[str, Pod | None]) -> None:
+        """Parse one record of a list, and add it."""
+        try:
+            uid = get_uid(record)
+        except BadInput as bad:
+            self._complain("a listed pod", bad)
+            return
+        try:
+            listed[uid] = parse_pod(record, self._scope.place)
+        except BadInput as bad:
+            self._complain(f"pod {uid}", bad)
+            listed[uid] = None
+
+
+@asynccontextmanager
+async def opened(
+    credentials: Credentials, scope: Scope, numbers: Numbers, deliver: Deliver, tunables: Tunables
+) -> AsyncIterator[Session]:
+    """Read the credentials, and connect; raise ``BackendLost`` or ``BackendAbsent``."""
+    access = access_of(credentials, scope.context)
+    async with connected(access, tunables, connections=2 * len(scope.paths) + 2) as api:
+        session = Session(api, scope, numbers, deliver, tunables)
+        await session.check()
+        yield session
+
+
+def access_of(credentials: Credentials, context: str) -> Access:
+    """Return the access to a cluster; raise ``BackendLost`` or ``BackendAbsent``."""
+    if credentials.kubeconfig:
+        return read_kubeconfig(credentials.kubeconfig, context)
+    return account_access(credentials.server, credentials.account)

@@ -1,0 +1,114 @@
+"""How events and lists change the pods of one collection: of the cluster, or of a namespace.
+
+Objects, lists and deletions have versions, which grow with each change of the cluster. So it is
+known which of two is newer, an event or a list. Nothing here waits.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from koi_agent.backends.kubernetes.numbers import Numbers
+from koi_agent.backends.kubernetes.pods import Pod
+from koi_agent.core.contracts import Deliver
+from koi_agent.core.events import Gone, GoneReason, Seen
+from koi_agent.core.instance import Instance, copied
+
+_ENDED: Final = "ended"
+
+
+class PodTable:
+    """Keeps pods up to date; ``deliver`` gets each change as an instance of ``backend``.
+
+    ``numbers`` outlive the connection.
+    """
+
+    def __init__(self, backend: str, numbers: Numbers, deliver: Deliver) -> None:
+        self._backend = backend
+        self._numbers = numbers
+        self._deliver = deliver
+        self._pods: dict[str, Pod] = {}
+        self._listed = 0
+        self._named: dict[str, int] | None = None  # versions of events since ``begin_list``
+
+    def instances(self) -> list[Instance]:
+        """Return what is known to run."""
+        return [pod.instance for pod in self._pods.values()]
+
+    # Events
+
+    def apply(self, pod: Pod) -> None:
+        """Apply an event that a pod was added or changed.
+
+        An event that is older than the last list is known from that already.
+        """
+        id_ = pod.instance.id
+        self._note(id_, pod.version)
+        if pod.version > self._listed and self._is_newer(pod):
+            if pod.is_here:
+                self._put(pod)
+            else:
+                self._forget(id_)
+        self._publish(id_, _ENDED)
+
+    def remove(self, id_: str, version: int) -> None:
+        """Apply an event that a pod was deleted, or no longer matches what is watched.
+
+        This is final: no other pod gets its id, and none that has ended starts again.
+        """
+        self._note(id_, version)
+        self._forget(id_)
+        self._publish(id_, GoneReason.REMOVED)
+
+    def _is_newer(self, pod: Pod) -> bool:
+        """Return False for an event that came twice, or late."""
+        known = self._pods.get(pod.instance.id)
+        return known is None or pod.version > known.version
+
+    def _note(self, id_: str, version: int) -> None:
+        if self._named is not None:
+            self._named[id_] = max(version, self._named.get(id_, 0))
+
+    def _publish(self, id_: str, reason: str) -> None:
+        """Deliver a pod as it is known, also if an event changed nothing: it explains a list."""
+        if pod := self._pods.get(id_):
+            self._deliver(Seen(pod.instance))
+        else:
+            self._deliver(Gone(backend=self._backend, id=id_, reason=reason))
+
+    # Lists
+
+    def begin_list(self) -> None:
+        """Record the events that come from now on: some of them are newer than the list."""
+        self._named = {}
+
+    def end_list(self) -> None:
+        """Stop recording events."""
+        self._named = None
+
+    def apply_list(self, listed: Mapping[str, Pod | None], version: int) -> frozenset[str]:
+        """Apply a list of this version; return the ids for which it does not count.
+
+        None stands for a record that could not be parsed: what is known of it stays.
+        """
+        named, self._listed = self._named or {}, version
+        newer = frozenset(id_ for id_, of_event in named.items() if of_event > version)
+        found = [pod for id_, pod in listed.items() if pod and id_ not in newer]
+        for pod in sorted(found, key=lambda pod: (pod.instance.created_at, pod.instance.id)):
+            if pod.is_here:
+                self._put(pod)
+        here = {pod.instance.id for pod in found if pod.is_here}
+        unread = {id_ for id_, pod in listed.items() if pod is None}
+        for id_ in self._pods.keys() - here - unread - newer:
+            self._forget(id_)
+        for id_ in named.keys() - newer:
+            self._publish(id_, _ENDED)
+        return newer
+
+    def _put(self, pod: Pod) -> None:
+        number = self._numbers.number(pod)
+        instance = copied(pod.instance, replica=number)
+        self._pods[instance.id] = Pod(instance=instance, version=pod.version)
+
+    def _forget(self, id_: str) -> None:
+        self._pods.pop(id_, None)
+        self._numbers.release(id_)

@@ -1,0 +1,27 @@
+"""Times and limits of the backend that no setting changes."""
+
+from koi_agent.core.frozen import frozen
+
+
+@frozen(kw_only=True)
+class Tunables:
+    """Times in seconds, and numbers of things."""
+
+    response: float = 10.0
+    """Time for a response of one object, and for a page of a list."""
+    watch: float = 60.0
+    """Time after which the server ends a watch: a silent one is noticed soon after it."""
+    watch_grace: float = 15.0
+    """Time beyond ``watch`` after which a watch counts as lost."""
+    listing: float = 50.0
+    """Time for a whole list."""
+    page: int = 100
+    """Objects in a page of a list, which is decoded at once: about 10 ms."""
+    list_delay: float = 0.2
+    """Time from a doubt to the list, so that the doubts of one burst share it."""
+    retry_after: float = 1.0
+    """Time until a request is sent again if a busy server names none."""
+    longest_retry: float = 10.0
+    """Time that a busy server may name at most."""
+    tries: int = 4
+    """Times that a request is sent to a busy server."""

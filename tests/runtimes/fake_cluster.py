@@ -1,0 +1,175 @@
+"""The pods of a fake cluster, each change of which has a version, as in etcd."""
+
+import copy
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+Record = dict[str, Any]
+Matches = Callable[[Record], bool]
+NODE = "n1"
+
+
+class Change(NamedTuple):
+    """A change: its version, and the object before and after it."""
+
+    version: int
+    before: Record | None
+    after: Record | None
+
+    def event(self, matches: Matches) -> tuple[str, Record] | None:
+        """Return type and object of the event for a watch of objects that match."""
+        was = self.before is not None and matches(self.before)
+        if self.after is not None and matches(self.after):
+            return ("MODIFIED" if was else "ADDED"), self.after
+        if was and self.before is not None:
+            gone = copy.deepcopy(self.before)
+            gone["metadata"]["resourceVersion"] = str(self.version)
+            return "DELETED", gone
+        return None
+
+
+class FakeCluster:
+    """Pods by UID; ``on_change`` is called after each change."""
+
+    def __init__(self) -> None:
+        self.identity = str(uuid.uuid4())
+        self.version = 1000
+        self.compacted = 0
+        self.pods: dict[str, Record] = {}
+        self.history: list[Change] = []
+        self.on_change: Callable[[], None] = lambda: None
+        self._count = 0
+
+    # What a list and a watch show
+
+    def matching(self, matches: Matches) -> list[Record]:
+        """Return the objects that match, by namespace and name."""
+        found = [one for one in self.pods.values() if matches(one)]
+        return sorted(
+            found, key=lambda one: (one["metadata"]["namespace"], one["metadata"]["name"])
+        )
+
+    def since(self, version: int, matches: Matches) -> Iterator[tuple[int, str, Record]]:
+        """Yield version, type and object of all events after a version."""
+        for change in self.history:
+            if change.version > version and (event := change.event(matches)):
+                yield change.version, *event
+
+    def compact(self) -> None:
+        """Drop the history, as etcd does after some minutes."""
+        self.compacted = self.version
+        self.history.clear()
+
+    def replace(self) -> None:
+        """Replace the cluster by another one, which has nothing in it."""
+        self.identity = str(uuid.uuid4())
+        self.pods.clear()
+        self.history.clear()
+        self.version, self.compacted = 10, 0
+
+    # What happens to pods
+
+    def _commit(self, uid: str, after: Record | None) -> None:
+        before = self.pods.pop(uid, None)
+        self.version += 1
+        if after is not None:
+            after = copy.deepcopy(after)
+            after["metadata"]["resourceVersion"] = str(self.version)
+            self.pods[uid] = after
+        self.history.append(Change(self.version, before, after))
+        self.on_change()
+
+    def create(
+        self, name: str = "", *, namespace: str = "shop", node: str = NODE, owner: str = ""
+    ) -> str:
+        """Create a pod that a node has accepted; return its UID."""
+        self._count += 1
+        uid = str(uuid.UUID(int=self._count))
+        metadata: Record = {
+            "name": name or f"web-{self._count}",
+            "namespace": namespace,
+            "uid": uid,
+            "creationTimestamp": f"2026-11-28T21:00:{self._count % 60:02}Z",
+            "annotations": {"koi.sylin.org/enable": "true", "other": "x" * 50},
+            "managedFields": [{"manager": "kubelet"}],
+        }
+        if owner:
+            metadata["ownerReferences"] = [
+                {"kind": "ReplicaSet", "name": "web", "uid": owner, "controller": True}
+            ]
+        container = {"name": "c", "image": "web:1", "ports": [{"containerPort": 8080}]}
+        status = {"phase": "Pending", "qosClass": "BestEffort"}
+        spec = {"containers": [container], "nodeName": node}
+        self._commit(uid, {"metadata": metadata, "spec": spec, "status": status})
+        return uid
+
+    def change(self, uid: str, act: Callable[[Record], None]) -> None:
+        """Change a pod, if it is there."""
+        if record := copy.deepcopy(self.pods.get(uid)):
+            act(record)
+            self._commit(uid, record)
+
+    def run(self, uid: str) -> None:
+        """Start the containers of a pod, which gets an address."""
+
+        def act(record: Record) -> None:
+            if record["status"]["phase"] in ("Succeeded", "Failed"):
+                return
+            number = uuid.UUID(uid).int
+            record["status"] |= {
+                "phase": "Running",
+                "podIPs": [
+                    {"ip": f"10.1.{number // 250}.{number % 250}"},
+                    {"ip": f"fd00::{number:x}"},
+                ],
+                "containerStatuses": [
+                    {"name": "c", "ready": True, "restartCount": 0, "state": {"running": {}}}
+                ],
+                "conditions": [{"type": "Ready", "status": "True"}],
+            }
+
+        self.change(uid, act)
+
+    def crash(self, uid: str) -> None:
+        """Stop the container, which the kubelet starts again later."""
+
+        def act(record: Record) -> None:
+            for one in record["status"].get("containerStatuses", ()):
+                one["restartCount"] += 1
+                one["state"] = {"waiting": {"reason": "CrashLoopBackOff"}}
+
+        self.change(uid, act)
+
+    def annotate(self, uid: str, name: str) -> None:
+        """Set the service name of a pod."""
+
+        def act(record: Record) -> None:
+            record["metadata"]["annotations"]["koi.sylin.org/name"] = name
+
+        self.change(uid, act)
+
+    def end(self, uid: str) -> None:
+        """End a pod by itself."""
+
+        def act(record: Record) -> None:
+            record["status"]["phase"] = "Succeeded"
+
+        self.change(uid, act)
+
+    def terminate(self, uid: str) -> None:
+        """Mark a pod as one that its node has to end."""
+
+        def act(record: Record) -> None:
+            record["metadata"]["deletionTimestamp"] = "2026-11-28T22:00:00Z"
+
+        self.change(uid, act)
+
+    def remove(self, uid: str) -> None:
+        """Remove a pod, as its node does at the end."""
+        if uid in self.pods:
+            self._commit(uid, None)
+
+    def running(self) -> dict[str, Record]:
+        """Return the pods that run."""
+        return {uid: one for uid, one in self.pods.items() if one["status"]["phase"] == "Running"}

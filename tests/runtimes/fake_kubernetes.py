@@ -1,0 +1,309 @@
+"""The API server of a fake cluster, on a real TLS socket, which may misbehave."""
+
+import asyncio
+import json
+import ssl
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Final, Self
+from urllib.parse import parse_qs, urlsplit
+
+from tests.runtimes.fake_cluster import FakeCluster, Matches, Record
+
+TOKEN: Final = "a-good-token"
+_PARAMETERS: Final = {
+    *("limit", "continue", "fieldSelector", "watch", "allowWatchBookmarks", "timeoutSeconds"),
+    *("resourceVersion", "resourceVersionMatch", "sendInitialEvents"),
+}
+Answer = tuple[int, Mapping[str, str]]
+
+
+@dataclass
+class Faults:
+    """How a server misbehaves; endpoints are version, identity, node, list, watch and stream."""
+
+    silent: set[str] = field(default_factory=set)
+    """Endpoints that read a request and never respond. A watch begins, and has no event."""
+    answers: dict[str, deque[Answer]] = field(default_factory=dict)
+    """HTTP status and headers of the next responses."""
+    bodies: dict[str, deque[Callable[[bytes], bytes]]] = field(default_factory=dict)
+    """Functions for the bodies of the next responses. A shorter body is cut off in the middle."""
+    lines: deque[Callable[[bytes], list[bytes]]] = field(default_factory=deque)
+    """Functions for the next events of a watch."""
+    streams_lists: bool = True
+    """Whether the server can begin a watch with a list."""
+    expires_pages: int = 0
+    """How many lists are too old to be continued."""
+
+
+class FakeKubernetes:
+    """One server, used as a context manager."""
+
+    def __init__(self, tls: ssl.SSLContext) -> None:
+        self.cluster = FakeCluster()
+        self.cluster.on_change = self._wake
+        self.faults = Faults()
+        self.tokens = {TOKEN}
+        self.nodes = {"n1", "n2"}
+        self.requests: list[str] = []
+        self.port = 0
+        self._tls = tls
+        self._changed = asyncio.Event()
+        self._ends: set[asyncio.Event] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[object]] = set()
+        self._server: asyncio.Server | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def open(self) -> None:
+        """Listen, like a server that starts."""
+        self._server = await asyncio.start_server(
+            self._serve, "127.0.0.1", self.port, ssl=self._tls
+        )
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def close(self) -> None:
+        """Close all connections, like a server that is killed."""
+        if self._server:
+            self._server.close()
+        self.cut()
+        if tasks := list(self._tasks):
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+    def cut(self) -> None:
+        """Reset all connections."""
+        for writer in list(self._writers):
+            writer.transport.abort()
+
+    def end(self) -> None:
+        """End all watches properly."""
+        for one in self._ends:
+            one.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    # Requests
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        if task := asyncio.current_task():
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            while not writer.is_closing():
+                head = (await reader.readuntil(b"\r\n\r\n")).decode()
+                await self._respond(head, writer)
+        self._writers.discard(writer)
+        writer.transport.abort()
+
+    async def _respond(self, head: str, writer: asyncio.StreamWriter) -> None:
+        method, target, _ = head.split("\r\n", 1)[0].split(" ")
+        headers = {
+            name.lower(): value.strip()
+            for name, _, value in (line.partition(":") for line in head.split("\r\n")[1:])
+        }
+        split = urlsplit(target)
+        query = {name: values[0] for name, values in parse_qs(split.query).items()}
+        assert method == "GET", "the agent only reads"
+        assert set(query) <= _PARAMETERS, query
+        token = headers.get("authorization", "").removeprefix("Bearer ")
+        if token not in self.tokens:
+            await self._send(writer, 401, status(401, "Unauthorized"))
+            return
+        match split.path.strip("/").split("/"):
+            case ["version"]:
+                await self._send_json(writer, "version", lambda: {"gitVersion": "v1.36.3"})
+            case ["api", "v1", "namespaces", "kube-system"]:
+                identity = {"metadata": {"uid": self.cluster.identity}}
+                await self._send_json(writer, "identity", lambda: identity)
+            case ["api", "v1", "nodes", name]:
+                found = {"metadata": {"name": name}} if name in self.nodes else None
+                await self._send_json(writer, "node", lambda: found)
+            case ["api", "v1", "pods"]:
+                await self._pods(writer, query, "")
+            case ["api", "v1", "namespaces", namespace, "pods"]:
+                await self._pods(writer, query, namespace)
+            case _:
+                await self._send(writer, 404, status(404, "not found"))
+
+    async def _pods(
+        self, writer: asyncio.StreamWriter, query: Mapping[str, str], namespace: str
+    ) -> None:
+        matches = selector(query.get("fieldSelector", ""), namespace)
+        if query.get("watch") == "1":
+            await self._watch(writer, query, matches)
+        else:
+            await self._list(writer, query, matches)
+
+    async def _is_refused(self, writer: asyncio.StreamWriter, endpoint: str) -> bool:
+        self.requests.append(endpoint)
+        if endpoint in self.faults.silent and endpoint != "watch":
+            await asyncio.Event().wait()
+        if answers := self.faults.answers.get(endpoint):
+            code, headers = answers.popleft()
+            await self._send(writer, code, status(code, "broken"), headers)
+            return True
+        return False
+
+    # Lists
+
+    async def _list(
+        self, writer: asyncio.StreamWriter, query: Mapping[str, str], matches: Matches
+    ) -> None:
+        """Send a page. All pages of a list have the version of the first one."""
+        cluster = self.cluster
+        version, _, start = query.get("continue", f"{cluster.version}:0").partition(":")
+        assert "resourceVersion" not in query, "a list of any version may be old"
+        if query.get("continue") and (self.faults.expires_pages or int(version) != cluster.version):
+            self.faults.expires_pages = max(0, self.faults.expires_pages - 1)
+            await self._send(writer, 410, status(410, "The provided continue parameter is too old"))
+            return
+        found, first, limit = cluster.matching(matches), int(start), int(query["limit"])
+        metadata = {"resourceVersion": version}
+        if len(found) > first + limit:
+            metadata["continue"] = f"{version}:{first + limit}"
+        items = found[first : first + limit]
+        await self._send_json(writer, "list", lambda: {"metadata": metadata, "items": items})
+
+    async def _send_json(
+        self, writer: asyncio.StreamWriter, endpoint: str, make: Callable[[], Any]
+    ) -> None:
+        if await self._is_refused(writer, endpoint):
+            return
+        value = make()
+        if value is None:
+            await self._send(writer, 404, status(404, "not found"))
+            return
+        body = json.dumps(value).encode()
+        whole = len(body)
+        if bodies := self.faults.bodies.get(endpoint):
+            body = bodies.popleft()(body)
+            whole = max(whole, len(body))
+        await self._send(writer, 200, body, {}, whole)
+
+    async def _send(
+        self,
+        writer: asyncio.StreamWriter,
+        code: int,
+        body: bytes,
+        headers: Mapping[str, str] | None = None,
+        whole: int = 0,
+    ) -> None:
+        length = max(whole, len(body))
+        fields = {"Content-Type": "application/json", "Content-Length": length, **(headers or {})}
+        lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        writer.write(f"HTTP/1.1 {code} So\r\n{lines}\r\n".encode() + body)
+        await writer.drain()
+        if length > len(body):
+            writer.close()
+
+    # Watches
+
+    async def _watch(
+        self, writer: asyncio.StreamWriter, query: Mapping[str, str], matches: Matches
+    ) -> None:
+        is_stream = query.get("sendInitialEvents") == "true"
+        if await self._is_refused(writer, "stream" if is_stream else "watch"):
+            return
+        if is_stream and not self.faults.streams_lists:
+            message = "sendInitialEvents: Forbidden: not supported"
+            await self._send(writer, 422, status(422, message))
+            return
+        assert is_stream == ("resourceVersionMatch" in query), "the two go together"
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        ending = asyncio.Event()
+        self._ends.add(ending)
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(int(query["timeoutSeconds"])):
+                    await self._send_events(writer, query, matches, ending)
+            writer.write(b"0\r\n\r\n")
+        finally:
+            self._ends.discard(ending)
+
+    async def _send_events(
+        self,
+        writer: asyncio.StreamWriter,
+        query: Mapping[str, str],
+        matches: Matches,
+        ending: asyncio.Event,
+    ) -> None:
+        version = int(query.get("resourceVersion") or 0)
+        if "sendInitialEvents" in query:
+            version = self.cluster.version
+            for record in self.cluster.matching(matches):
+                self._send_line(writer, "ADDED", record, "stream")
+            annotations = {"k8s.io/initial-events-end": "true"}
+            self._send_bookmark(writer, version, annotations)
+        while not ending.is_set():
+            if version < self.cluster.compacted:
+                error = json.loads(status(410, "too old resource version"))
+                self._send_line(writer, "ERROR", error, "error")
+                return
+            changed = self._changed
+            if "watch" not in self.faults.silent:
+                for _, kind, record in list(self.cluster.since(version, matches)):
+                    self._send_line(writer, kind, record, "watch")
+                if version < self.cluster.version:
+                    version = self.cluster.version
+                    self._send_bookmark(writer, version, {})
+            await writer.drain()
+            await changed.wait()
+
+    def _send_bookmark(
+        self, writer: asyncio.StreamWriter, version: int, annotations: Record
+    ) -> None:
+        metadata = {"resourceVersion": str(version), "annotations": annotations}
+        record = {"kind": "Pod", "metadata": metadata, "spec": {"containers": None}}
+        self._send_line(writer, "BOOKMARK", record, "bookmark")
+
+    def _send_line(
+        self, writer: asyncio.StreamWriter, kind: str, record: Record, endpoint: str
+    ) -> None:
+        line = json.dumps({"type": kind, "object": record}).encode()
+        lines = [line]
+        if endpoint == "watch" and self.faults.lines:
+            lines = self.faults.lines.popleft()(line)
+        for one in lines:
+            data = one + b"\n"
+            writer.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+
+
+def selector(fields: str, namespace: str) -> Matches:
+    """Return the test of a field selector and a namespace."""
+    conditions = []
+    for text in filter(None, fields.split(",")):
+        name, sign, value = text.partition("!=" if "!=" in text else "=")
+        section, _, key = name.partition(".")
+        assert (section, key) in {("spec", "nodeName"), ("status", "phase")}, fields
+        conditions.append((section, key, sign == "!=", value))
+
+    def matches(record: Record) -> bool:
+        if namespace and record["metadata"]["namespace"] != namespace:
+            return False
+        return all(
+            (record[section].get(key, "") == value) is not negated
+            for section, key, negated, value in conditions
+        )
+
+    return matches
+
+
+def status(code: int, message: str) -> bytes:
+    """Return the body of an error response."""
+    return json.dumps(
+        {"kind": "Status", "apiVersion": "v1", "code": code, "message": message, "metadata": {}}
+    ).encode()
