@@ -207,7 +207,8 @@ class Instance:
     all such backends are absent or fail. ``notes`` are sentences for Explain;
     those of them that an administrator should repair are also ``problems``. ``project`` and
     ``replica`` identify one of several equal instances, as Compose numbers them, from 1; they are
-    empty and 0 for a single instance. A ``one_off`` is a run beside a service, such as that of
+    empty and 0 for a single instance. ``workload`` is the name that its replicas have
+    in common, "" if that is ``name``. A ``one_off`` is a run beside a service, such as that of
     ``compose run``: it ranks after all others. ``ending`` means that the instance is being
     stopped: a connection to it could start it again. ``address_filter`` is its firewall.
     ``socket_ports`` are those of ``ports`` that the service manager opened for the unit.
@@ -240,6 +241,7 @@ class Instance:
     problems: tuple[str, ...] = ()
     project: str = ""
     replica: int = 0
+    workload: str = ""
     one_off: bool = False
     ending: bool = False
     announcements: tuple[RecordStatus, ...] = ()
@@ -252,6 +254,11 @@ class Instance:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "key", Key(self.backend, self.id))
+
+    @property
+    def service_name(self) -> str:
+        """The name that its replicas have in common."""
+        return self.workload or self.name
 
     @property
     def is_unhealthy(self) -> bool:

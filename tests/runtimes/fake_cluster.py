@@ -1,19 +1,21 @@
-"""The pods of a fake cluster, each change of which has a version, as in etcd."""
+"""The objects of a fake cluster, each change of which has a version, as in etcd."""
 
 import copy
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 Record = dict[str, Any]
 Matches = Callable[[Record], bool]
 NODE = "n1"
+KINDS = ("pods", "services", "endpointslices")
 
 
 class Change(NamedTuple):
-    """A change: its version, and the object before and after it."""
+    """A change: its version and kind, and the object before and after it."""
 
     version: int
+    kind: str
     before: Record | None
     after: Record | None
 
@@ -30,31 +32,38 @@ class Change(NamedTuple):
 
 
 class FakeCluster:
-    """Pods by UID; ``on_change`` is called after each change."""
+    """Objects by kind and UID; ``on_change`` is called after each change."""
 
     def __init__(self) -> None:
         self.identity = str(uuid.uuid4())
         self.version = 1000
         self.compacted = 0
-        self.pods: dict[str, Record] = {}
+        self.objects: dict[str, dict[str, Record]] = {kind: {} for kind in KINDS}
         self.history: list[Change] = []
         self.on_change: Callable[[], None] = lambda: None
         self._count = 0
 
+    @property
+    def pods(self) -> dict[str, Record]:
+        """Return the pods."""
+        return self.objects["pods"]
+
     # What a list and a watch show
 
-    def matching(self, matches: Matches) -> list[Record]:
+    def matching(self, kind: str, matches: Matches) -> list[Record]:
         """Return the objects that match, by namespace and name."""
-        found = [one for one in self.pods.values() if matches(one)]
+        found = [one for one in self.objects[kind].values() if matches(one)]
         return sorted(
             found, key=lambda one: (one["metadata"]["namespace"], one["metadata"]["name"])
         )
 
-    def since(self, version: int, matches: Matches) -> Iterator[tuple[int, str, Record]]:
-        """Yield version, type and object of all events after a version."""
+    def since(self, kind: str, version: int, matches: Matches) -> Iterator[tuple[str, Record]]:
+        """Yield type and object of all events after a version."""
         for change in self.history:
-            if change.version > version and (event := change.event(matches)):
-                yield change.version, *event
+            if (change.kind, change.version > version) != (kind, True):
+                continue
+            if event := change.event(matches):
+                yield event
 
     def compact(self) -> None:
         """Drop the history, as etcd does after some minutes."""
@@ -64,20 +73,21 @@ class FakeCluster:
     def replace(self) -> None:
         """Replace the cluster by another one, which has nothing in it."""
         self.identity = str(uuid.uuid4())
-        self.pods.clear()
+        for objects in self.objects.values():
+            objects.clear()
         self.history.clear()
         self.version, self.compacted = 10, 0
 
     # What happens to pods
 
-    def _commit(self, uid: str, after: Record | None) -> None:
-        before = self.pods.pop(uid, None)
+    def _commit(self, uid: str, after: Record | None, kind: str = "pods") -> None:
+        before = self.objects[kind].pop(uid, None)
         self.version += 1
         if after is not None:
             after = copy.deepcopy(after)
             after["metadata"]["resourceVersion"] = str(self.version)
-            self.pods[uid] = after
-        self.history.append(Change(self.version, before, after))
+            self.objects[kind][uid] = after
+        self.history.append(Change(self.version, kind, before, after))
         self.on_change()
 
     def create(
@@ -173,3 +183,55 @@ class FakeCluster:
     def running(self) -> dict[str, Record]:
         """Return the pods that run."""
         return {uid: one for uid, one in self.pods.items() if one["status"]["phase"] == "Running"}
+
+    # Services
+
+    def serve(self, name: str, pods: Iterable[str], *, node_port: int = 0, **more: Any) -> None:
+        """Create or replace a Service of a name, and the slice with the pods behind it."""
+        annotations = {"koi.sylin.org/name": name.title(), **more.pop("annotations", {})}
+        metadata: Record = {"name": name, "namespace": "shop", "uid": f"s-{name}"}
+        port = {"name": "http", "port": 80, "targetPort": 8080, "nodePort": node_port}
+        spec = {"type": "NodePort", "ports": [port], **more}
+        self._commit(
+            f"s-{name}",
+            {"metadata": {**metadata, "annotations": annotations}, "spec": spec},
+            "services",
+        )
+        labels = {"kubernetes.io/service-name": name}
+        endpoints = [
+            {"targetRef": {"kind": "Pod", "uid": uid}, "conditions": {"ready": True}}
+            for uid in pods
+        ]
+        record = {
+            "metadata": {**metadata, "uid": f"e-{name}", "name": f"{name}-x", "labels": labels},
+            "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
+            "endpoints": endpoints,
+        }
+        self._commit(f"e-{name}", record, "endpointslices")
+
+    def withdraw(self, name: str) -> None:
+        """Remove a Service and its slice."""
+        if f"s-{name}" in self.objects["services"]:
+            self._commit(f"s-{name}", None, "services")
+            self._commit(f"e-{name}", None, "endpointslices")
+
+    def node_ports(self, uid: str) -> set[int]:
+        """Return the ports of the node that lead to a pod."""
+        found = set()
+        for key, record in self.objects["endpointslices"].items():
+            pods = {one["targetRef"]["uid"] for one in record["endpoints"]}
+            service = self.objects["services"].get(f"s-{key[2:]}")
+            if uid in pods and service:
+                found.add(service["spec"]["ports"][0]["nodePort"])
+        return found - {0}
+
+    def names(self, uid: str) -> list[str]:
+        """Return the service names of a pod, the one that counts first."""
+        own = self.pods[uid]["metadata"]["annotations"].get("koi.sylin.org/name")
+        given = [
+            self.objects["services"][f"s-{key[2:]}"]["metadata"]["annotations"]
+            for key, record in sorted(self.objects["endpointslices"].items())
+            if uid in {one["targetRef"]["uid"] for one in record["endpoints"]}
+            and f"s-{key[2:]}" in self.objects["services"]
+        ]
+        return [*filter(None, [own]), *(one["koi.sylin.org/name"] for one in given)]

@@ -17,6 +17,7 @@ _PARAMETERS: Final = {
     *("limit", "continue", "fieldSelector", "watch", "allowWatchBookmarks", "timeoutSeconds"),
     *("resourceVersion", "resourceVersionMatch", "sendInitialEvents"),
 }
+Query = Mapping[str, str]
 Answer = tuple[int, Mapping[str, str]]
 
 
@@ -47,6 +48,7 @@ class FakeKubernetes:
         self.faults = Faults()
         self.tokens = {TOKEN}
         self.nodes = {"n1", "n2"}
+        self.forbidden: set[str] = set()
         self.requests: list[str] = []
         self.port = 0
         self._tls = tls
@@ -132,21 +134,25 @@ class FakeKubernetes:
             case ["api", "v1", "nodes", name]:
                 found = {"metadata": {"name": name}} if name in self.nodes else None
                 await self._send_json(writer, "node", lambda: found)
-            case ["api", "v1", "pods"]:
-                await self._pods(writer, query, "")
-            case ["api", "v1", "namespaces", namespace, "pods"]:
-                await self._pods(writer, query, namespace)
+            case ["api", "v1", *rest, ("pods" | "services") as kind]:
+                await self._objects(writer, query, kind, rest)
+            case ["apis", "discovery.k8s.io", "v1", *rest, "endpointslices"]:
+                await self._objects(writer, query, "endpointslices", rest)
             case _:
                 await self._send(writer, 404, status(404, "not found"))
 
-    async def _pods(
-        self, writer: asyncio.StreamWriter, query: Mapping[str, str], namespace: str
+    async def _objects(
+        self, writer: asyncio.StreamWriter, query: Query, kind: str, rest: list[str]
     ) -> None:
-        matches = selector(query.get("fieldSelector", ""), namespace)
+        assert not rest or (rest[0], len(rest)) == ("namespaces", 2), rest
+        if kind in self.forbidden:
+            await self._send(writer, 403, status(403, f"{kind} is forbidden"))
+            return
+        matches = selector(query.get("fieldSelector", ""), rest[1] if rest else "")
         if query.get("watch") == "1":
-            await self._watch(writer, query, matches)
+            await self._watch(writer, query, kind, matches)
         else:
-            await self._list(writer, query, matches)
+            await self._list(writer, query, kind, matches)
 
     async def _is_refused(self, writer: asyncio.StreamWriter, endpoint: str) -> bool:
         self.requests.append(endpoint)
@@ -161,7 +167,7 @@ class FakeKubernetes:
     # Lists
 
     async def _list(
-        self, writer: asyncio.StreamWriter, query: Mapping[str, str], matches: Matches
+        self, writer: asyncio.StreamWriter, query: Query, kind: str, matches: Matches
     ) -> None:
         """Send a page. All pages of a list have the version of the first one."""
         cluster = self.cluster
@@ -171,7 +177,7 @@ class FakeKubernetes:
             self.faults.expires_pages = max(0, self.faults.expires_pages - 1)
             await self._send(writer, 410, status(410, "The provided continue parameter is too old"))
             return
-        found, first, limit = cluster.matching(matches), int(start), int(query["limit"])
+        found, first, limit = cluster.matching(kind, matches), int(start), int(query["limit"])
         metadata = {"resourceVersion": version}
         if len(found) > first + limit:
             metadata["continue"] = f"{version}:{first + limit}"
@@ -213,7 +219,7 @@ class FakeKubernetes:
     # Watches
 
     async def _watch(
-        self, writer: asyncio.StreamWriter, query: Mapping[str, str], matches: Matches
+        self, writer: asyncio.StreamWriter, query: Query, kind: str, matches: Matches
     ) -> None:
         is_stream = query.get("sendInitialEvents") == "true"
         if await self._is_refused(writer, "stream" if is_stream else "watch"):
@@ -229,7 +235,7 @@ class FakeKubernetes:
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout(int(query["timeoutSeconds"])):
-                    await self._send_events(writer, query, matches, ending)
+                    await self._send_events(writer, query, (kind, matches), ending)
             writer.write(b"0\r\n\r\n")
         finally:
             self._ends.discard(ending)
@@ -237,14 +243,14 @@ class FakeKubernetes:
     async def _send_events(
         self,
         writer: asyncio.StreamWriter,
-        query: Mapping[str, str],
-        matches: Matches,
+        query: Query,
+        wanted: tuple[str, Matches],
         ending: asyncio.Event,
     ) -> None:
         version = int(query.get("resourceVersion") or 0)
         if "sendInitialEvents" in query:
             version = self.cluster.version
-            for record in self.cluster.matching(matches):
+            for record in self.cluster.matching(*wanted):
                 self._send_line(writer, "ADDED", record, "stream")
             annotations = {"k8s.io/initial-events-end": "true"}
             self._send_bookmark(writer, version, annotations)
@@ -255,8 +261,8 @@ class FakeKubernetes:
                 return
             changed = self._changed
             if "watch" not in self.faults.silent:
-                for _, kind, record in list(self.cluster.since(version, matches)):
-                    self._send_line(writer, kind, record, "watch")
+                for type_, record in list(self.cluster.since(wanted[0], version, wanted[1])):
+                    self._send_line(writer, type_, record, "watch")
                 if version < self.cluster.version:
                     version = self.cluster.version
                     self._send_bookmark(writer, version, {})

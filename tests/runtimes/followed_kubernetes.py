@@ -18,7 +18,7 @@ from koi_agent.core.instance import Instance
 from koi_agent.core.key import Key
 from koi_agent.core.registry import Registry
 from koi_agent.follow.follower import Follower
-from tests.runtimes.fake_cluster import NODE, Record
+from tests.runtimes.fake_cluster import NODE, FakeCluster
 from tests.runtimes.fake_kubernetes import TOKEN, FakeKubernetes
 from tests.runtimes.followed import PATIENCE, eventually
 from tests.unit.certificates import authority
@@ -74,7 +74,7 @@ class FollowedKubernetes:
         """Return the differences between what is published and what runs, or ""."""
         published = {one.id: summary(one) for one in self.registry.visible.values()}
         real = {
-            uid: expected(one)
+            uid: expected(self.cluster, uid)
             for uid, one in self.cluster.running().items()
             if self.node in ("all", one["spec"]["nodeName"])
             and (not self.namespaces or one["metadata"]["namespace"] in self.namespaces)
@@ -107,18 +107,22 @@ def summary(instance: Instance) -> Any:
         instance.name,
         instance.project,
         instance.metadata.name,
+        {one.host_port for one in instance.ports if one.host_port},
         instance.ips,
         instance.ending,
     )
 
 
-def expected(pod: Record) -> Any:
+def expected(cluster: FakeCluster, uid: str) -> Any:
+    pod = cluster.pods[uid]
     metadata, container = pod["metadata"], pod["status"]["containerStatuses"][0]
+    is_local = pod["spec"]["nodeName"] == NODE
     return (
         "running" if "running" in container["state"] else "restarting",
         metadata["name"],
         metadata["namespace"],
-        metadata["annotations"].get("koi.sylin.org/name"),
+        next(iter(cluster.names(uid)), None),
+        cluster.node_ports(uid) if is_local else set(),
         tuple(one["ip"] for one in pod["status"]["podIPs"]),
         "deletionTimestamp" in metadata,
     )

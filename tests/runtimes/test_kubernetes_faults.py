@@ -7,11 +7,16 @@ from pathlib import Path
 import pytest
 
 from koi_agent.backends.kubernetes.tunables import Tunables
+from koi_agent.capabilities.mdns.requests import ServiceRequest
+from koi_agent.capabilities.mdns.rules import MdnsRules
 from koi_agent.core.events import BackendState, Started, Stopped
 from koi_agent.core.instance import InstanceState
+from koi_agent.core.key import Key
+from koi_agent.core.plan.requests import Contender, Policy
 from tests.runtimes.fake_cluster import FakeCluster
 from tests.runtimes.followed import eventually
 from tests.runtimes.followed_kubernetes import (
+    NAME,
     FollowedKubernetes,
     followed_kubernetes,
     write_kubeconfig,
@@ -72,7 +77,7 @@ async def test_a_server_without_streamed_lists_is_asked_for_pages(tmp_path: Path
             started(server.cluster)
         await is_synced(server)
         await server.agreed()
-        assert server.fake.requests.count("list") >= 3
+        assert server.fake.requests.count("list") >= 5
 
 
 async def test_only_the_pods_of_this_node_are_published(tmp_path: Path) -> None:
@@ -110,6 +115,56 @@ async def test_replicas_keep_the_lowest_free_number(tmp_path: Path) -> None:
         third = started(server.cluster, owner="rs-1")
         await server.agreed()
         assert [server.known(one).replica for one in (second, third)] == [2, 1]
+
+
+async def test_a_service_adds_ports_and_metadata_to_its_pods(tmp_path: Path) -> None:
+    async with followed_kubernetes(tmp_path) as server:
+        cluster = server.cluster
+        web, other = started(cluster), started(cluster)
+        cluster.serve("shop", [web], node_port=30080, externalIPs=["192.0.2.9"])
+        await eventually(
+            lambda: (
+                Key(NAME, web) in server.registry.visible
+                and server.known(web).metadata.name == "Shop"
+            ),
+            server.disagreement,
+        )
+        ports = {(one.host_ip, one.host_port) for one in server.known(web).ports}
+        assert ports == {("", 30080), ("192.0.2.9", 80)}, "the container port is one of these"
+        assert server.known(other).metadata.name is None
+        cluster.annotate(web, "Own")
+        cluster.serve("shop", [web, other], node_port=30081)
+        await server.agreed()
+        assert server.known(web).metadata.name == "Own"
+        cluster.withdraw("shop")
+        await server.agreed()
+        assert [one.host_port for one in server.known(web).ports] == [0]
+        assert server.status.drift == 0
+
+
+async def test_pods_are_followed_without_the_permission_to_list_services(tmp_path: Path) -> None:
+    async with followed_kubernetes(tmp_path, settled=False) as server:
+        server.fake.forbidden = {"services", "endpointslices"}
+        started(server.cluster)
+        await is_synced(server)
+        await server.agreed()
+
+
+async def test_replicas_of_a_service_are_one_announcement(tmp_path: Path) -> None:
+    async with followed_kubernetes(tmp_path) as server:
+        pods = [started(server.cluster, owner="rs-1") for _ in range(3)]
+        server.cluster.serve("shop", pods, node_port=30080)
+        await server.agreed()
+        rules = MdnsRules(Policy(host_names=frozenset()))
+        contenders = [
+            Contender(one.key, request)
+            for one in map(server.known, pods)
+            for request in rules.requests(one).requests
+            if isinstance(request, ServiceRequest)
+        ]
+        assert len(contenders) == 3
+        names = [award.name for award in rules.award(contenders)]
+        assert names == ["Shop", "", ""]
 
 
 @pytest.mark.parametrize("way", ["end", "cut"])

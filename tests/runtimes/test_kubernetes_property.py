@@ -36,6 +36,11 @@ def annotate(server: FollowedKubernetes, number: int) -> None:
         server.cluster.annotate(pods[number % len(pods)], f"Name {number}")
 
 
+def serve(server: FollowedKubernetes, number: int) -> None:
+    pods = list(server.cluster.pods)[number % 3 :: 2]
+    server.cluster.serve(f"svc{number % 2}", pods, node_port=30000 + number % 7)
+
+
 def mangled(into: Callable[[bytes], list[bytes]]) -> Step:
     def step(server: FollowedKubernetes, number: int) -> None:
         server.faults.lines.extend([into] * (number % 4 + 1))
@@ -85,6 +90,8 @@ def garbled(line: bytes) -> list[bytes]:
 STEPS: dict[str, Step] = {
     "create": create,
     "annotate": annotate,
+    "serve": serve,
+    "withdraw": lambda server, number: server.cluster.withdraw(f"svc{number % 2}"),
     **{name: act(name) for name in ("run", "crash", "end", "terminate", "remove")},
     "compact": lambda server, _number: server.cluster.compact(),
     "drop": mangled(lambda _line: []),

@@ -198,6 +198,17 @@ def test_number_of_a_stateful_pod_is_its_own() -> None:
     assert parse_pod(record, PLACE).number == 0
 
 
+def test_replicas_have_the_name_of_their_deployment_in_common() -> None:
+    record = pod()
+    assert instance(record).service_name == "web-1"
+    owner = {"kind": "ReplicaSet", "uid": "rs-1", "name": "web-5d9c", "controller": True}
+    record["metadata"] |= {"ownerReferences": [owner], "labels": {"pod-template-hash": "5d9c"}}
+    found = parse_pod(record, PLACE)
+    assert (found.owner, found.instance.service_name) == ("rs-1", "web")
+    owner["controller"] = False
+    assert parse_pod(record, PLACE).owner == ""
+
+
 def test_control_group_follows_from_the_class_of_service() -> None:
     assert pod_groups("a-b", "besteffort") == (
         "/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-poda_b.slice",

@@ -43,7 +43,7 @@ from tests.unit.strategies import BACKENDS, INSTANCES
 
 INTERNAL = {
     *("address_filter", "awaits", "checked", "ending", "notes", "one_off"),
-    *("socket_ports", "traits"),
+    *("socket_ports", "traits", "workload"),
 }
 """Fields of an instance that are not published as properties."""
 MAPPING = PortMapping(

@@ -2,8 +2,9 @@
 
 ``credentials`` finds out whether there is access to a cluster: without any, nothing else is
 loaded. ``kubeconfig`` and ``access`` read it, ``api`` sends requests. ``scope`` has what is
-followed. A ``collection`` is listed and watched; ``events``, ``records``, ``states`` and ``pods``
-parse what comes; ``table`` and ``numbers`` apply it. ``session`` joins these.
+followed. A ``collection`` is listed and watched; ``events``, ``records``, ``states``, ``pods`` and
+``services`` parse what comes. ``table`` and ``numbers`` apply it to pods, ``kept`` and
+``exposures`` to Services, which add to the pods. ``resources`` and ``session`` join these.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """Pods as values, parsed from the responses of the API. Only fields that matter are kept."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from ipaddress import ip_address
 from typing import Final
@@ -22,6 +22,7 @@ from koi_agent.backends.kubernetes.records import (
     get_texts,
     get_uid,
     get_version,
+    is_uid,
 )
 from koi_agent.backends.kubernetes.states import pod_state
 from koi_agent.core.frozen import frozen
@@ -42,9 +43,10 @@ from koi_agent.host.pod_groups import pod_group
 PREFIX: Final = "koi.sylin.org/"
 _STATIC_UID: Final = "kubernetes.io/config.hash"
 """The annotation with the UID by which the kubelet calls a pod of its own files."""
+_HASH: Final = "pod-template-hash"
 _ORDINAL: Final = "apps.kubernetes.io/pod-index"
-_PROTOCOLS: Final = {"TCP": Protocol.TCP, "": Protocol.TCP, "UDP": Protocol.UDP}
-_PORT_LIMIT: Final = 2**16
+PROTOCOLS: Final = {"TCP": Protocol.TCP, "": Protocol.TCP, "UDP": Protocol.UDP}
+PORT_LIMIT: Final = 2**16
 _MAX_TEXT: Final = 253
 _UNSUPPORTED: Final = "port {} is ignored: it is neither TCP nor UDP"
 
@@ -62,13 +64,15 @@ class Pod:
     """A pod as it is now.
 
     ``version`` is greater after each change. ``owner`` is the UID of the object that controls it,
-    or "", and ``number`` is the one that its owner gave it, from 1, or 0.
+    or "", and ``number`` is the one that its owner gave it, from 1, or 0. ``is_local`` is True for
+    a pod of this host.
     """
 
     instance: Instance
     version: int
     owner: str = ""
     number: int = 0
+    is_local: bool = False
 
     @property
     def is_here(self) -> bool:
@@ -79,45 +83,56 @@ class Pod:
 def parse_pod(value: object, place: Place) -> Pod:
     """Parse a record; raise ``BadInput`` if it is not that of a pod."""
     record = as_object(value)
+    labels = get_texts(record, "labels")
+    owner, owner_name = get_owner(record)
+    return Pod(
+        instance=_instance(record, place, _workload(owner_name, labels)),
+        version=get_version(record),
+        owner=sys.intern(owner),
+        number=_number(labels),
+        is_local=get_str(get_object(record, "spec"), "nodeName") == place.node,
+    )
+
+
+def _instance(record: JSONObject, place: Place, workload: str) -> Instance:
+    """Return the instance of a pod, without its number; raise ``BadInput``."""
     spec, status = get_object(record, "spec"), get_object(record, "status")
-    uid, node = get_uid(record), get_str(spec, "nodeName")
-    state = pod_state(record)
-    annotations = get_texts(record, "annotations")
-    metadata = from_annotations({k: v for k, v in annotations.items() if _is_ours(k)})
-    is_local = node == place.node
-    uses_host, ips = spec.get("hostNetwork") is True, _ips(status)
-    group = ""
-    if is_local and state.state is not InstanceState.STOPPED:
-        group = pod_group(annotations.get(_STATIC_UID, uid), get_str(status, "qosClass"))
-    instance = Instance(
-        id=uid,
+    node, state = get_str(spec, "nodeName"), pod_state(record)
+    metadata = from_annotations(koi_annotations(record))
+    is_local, uses_host = node == place.node, spec.get("hostNetwork") is True
+    return Instance(
+        id=get_uid(record),
         name=get_name(record),
         backend=place.backend,
         state=state.state if node else InstanceState.STOPPED,
         state_detail=sys.intern(state.detail),
         image=_image(spec),
         ports=_ports(spec, metadata, is_local=is_local, uses_host=uses_host),
-        ips=() if uses_host and is_local else ips,
+        ips=() if uses_host and is_local else _ips(status),
         metadata=metadata,
         health=state.health,
         health_detail=state.health_detail,
-        control_group=group,
+        control_group=_group(record) if is_local else "",
         created_at=get_time(get_object(record, "metadata"), "creationTimestamp") * 1_000_000,
         project=sys.intern(get_name(record, "namespace")),
+        workload=sys.intern(workload),
         ending=bool(get_str(get_object(record, "metadata"), "deletionTimestamp")),
         notes=tuple(_notes(spec)),
         traits=POD,
     )
-    return Pod(
-        instance=instance,
-        version=get_version(record),
-        owner=sys.intern(get_owner(record)),
-        number=_number(record),
-    )
 
 
-def _is_ours(key: str) -> bool:
-    return key[: len(PREFIX)].lower() == PREFIX
+def _group(record: JSONObject) -> str:
+    """Return the control group of a pod of this host, or ""."""
+    static = get_texts(record, "annotations").get(_STATIC_UID, "")
+    uid = static if is_uid(static) else get_uid(record)
+    return pod_group(uid, get_str(get_object(record, "status"), "qosClass"))
+
+
+def koi_annotations(record: JSONObject) -> dict[str, str]:
+    """Return the annotations of an object that are for the agent."""
+    texts = get_texts(record, "annotations")
+    return {key: text for key, text in texts.items() if key[: len(PREFIX)].lower() == PREFIX}
 
 
 def _ips(status: JSONObject) -> tuple[str, ...]:
@@ -132,9 +147,18 @@ def _image(spec: JSONObject) -> str:
     return sys.intern(printable(get_str(first, "image"), _MAX_TEXT))
 
 
-def _number(record: JSONObject) -> int:
+def _workload(owner: str, labels: Mapping[str, str]) -> str:
+    """Return the name of the workload of a pod: that of its owner, or of the owner's Deployment.
+
+    A Deployment adds a hash to the names of its ReplicaSets, and to the labels of their pods.
+    """
+    hashed = labels.get(_HASH)
+    return owner.removesuffix(f"-{hashed}") if hashed else owner
+
+
+def _number(labels: Mapping[str, str]) -> int:
     """Return the number of a pod of a StatefulSet, from 1, or 0 for any other pod."""
-    ordinal = get_texts(record, "labels").get(_ORDINAL, "")
+    ordinal = labels.get(_ORDINAL, "")
     return int(ordinal) + 1 if ordinal.isascii() and ordinal.isdigit() and len(ordinal) < 6 else 0
 
 
@@ -151,8 +175,8 @@ def _container_ports(spec: JSONObject) -> Iterator[JSONObject]:
 
 def _notes(spec: JSONObject) -> Iterator[str]:
     for port in _container_ports(spec):
-        if get_str(port, "protocol") not in _PROTOCOLS:
-            yield _UNSUPPORTED.format(get_int(port, "containerPort", _PORT_LIMIT))
+        if get_str(port, "protocol") not in PROTOCOLS:
+            yield _UNSUPPORTED.format(get_int(port, "containerPort", PORT_LIMIT))
 
 
 def _ports(
@@ -178,14 +202,14 @@ def _ports(
 
 
 def _mapping(port: JSONObject) -> PortMapping | None:
-    number = get_int(port, "containerPort", _PORT_LIMIT)
-    protocol = _PROTOCOLS.get(get_str(port, "protocol"))
+    number = get_int(port, "containerPort", PORT_LIMIT)
+    protocol = PROTOCOLS.get(get_str(port, "protocol"))
     if not number or protocol is None:
         return None
     return PortMapping(
         container_port=number,
         protocol=protocol,
-        host_port=get_int(port, "hostPort", _PORT_LIMIT),
+        host_port=get_int(port, "hostPort", PORT_LIMIT),
         host_ip=get_ip(port, "hostIP"),
         source=PortSource.PUBLISHED,
     )

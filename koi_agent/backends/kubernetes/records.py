@@ -11,10 +11,15 @@ _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
 _VERSION: Final = re.compile(r"[0-9]{1,20}", re.ASCII)
 
 
+def is_uid(text: str) -> bool:
+    """Return True for a text that can be a UID."""
+    return bool(_UID.fullmatch(text))
+
+
 def get_uid(record: JSONObject) -> str:
     """Return the UID of an object; raise ``BadInput``."""
     uid = get_str(get_object(record, "metadata"), "uid")
-    if not _UID.fullmatch(uid):
+    if not is_uid(uid):
         raise BadInput("metadata.uid: not an id")
     return uid
 
@@ -38,12 +43,13 @@ def get_version(record: JSONObject) -> int:
     return int(version)
 
 
-def get_owner(record: JSONObject) -> str:
-    """Return the UID of the object that controls another one, or ""."""
+def get_owner(record: JSONObject) -> tuple[str, str]:
+    """Return UID and name of the object that controls another one, or two empty texts."""
     for owner in get_objects(get_object(record, "metadata"), "ownerReferences"):
-        if owner.get("controller") is True and _UID.fullmatch(get_str(owner, "uid")):
-            return get_str(owner, "uid")
-    return ""
+        uid, name = get_str(owner, "uid"), get_str(owner, "name")
+        if owner.get("controller") is True and is_uid(uid) and _NAME.fullmatch(name):
+            return uid, name
+    return "", ""
 
 
 def get_texts(record: JSONObject, field: str) -> dict[str, str]:

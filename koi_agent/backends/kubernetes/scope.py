@@ -38,7 +38,6 @@ class Scope:
         return {"fieldSelector": f"spec.nodeName={node},{_NOT_ENDED}" if node else _NOT_ENDED}
 
     @property
-    def paths(self) -> tuple[str, ...]:
-        """Return the path of each collection of pods."""
-        named = tuple(f"/api/v1/namespaces/{name}/pods" for name in self.namespaces)
-        return named or ("/api/v1/pods",)
+    def namespaced(self) -> tuple[str, ...]:
+        """Return the part of a path for each namespace, or that for all."""
+        return tuple(f"/namespaces/{name}" for name in self.namespaces) or ("",)

@@ -2,51 +2,35 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Final, Never
+from typing import Any, Final, Never
 
 from koi_agent.backends.http_engine.json_fields import JSONObject, get_object, get_str
 from koi_agent.backends.kubernetes.access import Access, account_access
 from koi_agent.backends.kubernetes.api import API, Refused, connected
-from koi_agent.backends.kubernetes.collection import Collection
 from koi_agent.backends.kubernetes.credentials import Credentials
-from koi_agent.backends.kubernetes.events import Event, EventType
 from koi_agent.backends.kubernetes.kubeconfig import read_kubeconfig
 from koi_agent.backends.kubernetes.numbers import Numbers
-from koi_agent.backends.kubernetes.pods import Pod, parse_pod
-from koi_agent.backends.kubernetes.records import get_uid, get_version
+from koi_agent.backends.kubernetes.records import get_uid
+from koi_agent.backends.kubernetes.resources import Resource, Resources
 from koi_agent.backends.kubernetes.scope import Scope
-from koi_agent.backends.kubernetes.table import PodTable
 from koi_agent.backends.kubernetes.tunables import Tunables
 from koi_agent.core.contracts import Deliver
 from koi_agent.core.errors import BackendLost, BadInput, ungrouped
 from koi_agent.core.events import Listing
+from koi_agent.core.instance import Instance
 from koi_agent.core.text import printable
 
 log = logging.getLogger(__name__)
 
 MAX_COMPLAINTS: Final = 100
 """Kinds of bad records that are logged over one connection."""
+TURN: Final = 100
+"""Listed pods that get the ports of their Services before other tasks run."""
 _IDENTITY: Final = "/api/v1/namespaces/kube-system"
 _FORBIDDEN, _NOT_FOUND = 403, 404
 _MAX_VERSION: Final = 64
-
-
-class Pods:
-    """The pods at one path: their collection and their table."""
-
-    def __init__(self, api: API, scope: Scope, path: str, table: PodTable) -> None:
-        self.table = table
-        self.collection = Collection(api, path, scope.query, self._apply)
-        self._place = scope.place
-
-    def _apply(self, event: Event) -> None:
-        """Apply an event; raise ``BadInput``."""
-        if event.type is EventType.DELETED:
-            self.table.remove(get_uid(event.record), get_version(event.record))
-        else:
-            self.table.apply(parse_pod(event.record, self._place))
 
 
 class Session:
@@ -62,10 +46,8 @@ class Session:
         self._identity = ""
         self._doubts: asyncio.Queue[str] = asyncio.Queue(maxsize=1)
         self._complaints: set[str] = set()
-        self._pods = [
-            Pods(api, scope, path, PodTable(scope.backend, numbers, deliver))
-            for path in scope.paths
-        ]
+        self._resources = Resources(api, scope, numbers, deliver)
+        self._left_out: set[str] = set()
 
     async def check(self) -> None:
         """Read the server's version and identity, and check that it has this host's node.
@@ -103,10 +85,10 @@ class Session:
         """Watch all collections; raise ``BackendLost`` when the server is lost."""
         with ungrouped(BackendLost):
             async with asyncio.TaskGroup() as group:
-                for pods in self._pods:
+                for one in self._resources.all:
                     group.create_task(
-                        pods.collection.run(self._complain, self._doubt),
-                        name=f"{self._scope.backend}: watch",
+                        one.collection.run(self._complain, self._doubt),
+                        name=f"{self._scope.backend}: {one.path}",
                     )
         raise AssertionError("a session ends by losing its server")
 
@@ -136,41 +118,65 @@ class Session:
         newer: set[str] = set()
         try:
             async with asyncio.timeout(self._tunables.listing):
-                for pods in self._pods:
-                    newer |= await self._list(pods)
+                for one in self._resources.all:
+                    newer |= await self._list(one)
         except TimeoutError:
             raise BackendLost(f"{self._api.server}: no complete list in time") from None
         return Listing(
             backend=self._scope.backend,
-            instances=[one for pods in self._pods for one in pods.table.instances()],
+            instances=await self._instances(),
             endpoint=self._api.server,
             runtime_version=self._version,
             touched=frozenset(newer),
         )
 
-    async def _list(self, pods: Pods) -> frozenset[str]:
-        """List one collection, and watch from there; return the ids that are newer."""
-        listed: dict[str, Pod | None] = {}
-        pods.table.begin_list()
+    async def _instances(self) -> Sequence[Instance]:
+        found: list[Instance] = []
+        for table in self._resources.tables:
+            for instance in table.instances():
+                found.append(instance)
+                if len(found) % TURN == 0:
+                    await asyncio.sleep(0)
+        return found
+
+    async def _list(self, resource: Resource[Any]) -> frozenset[str]:
+        """List one collection, and watch from there; return the UIDs of pods that are newer.
+
+        Without the permission to list Services, pods are followed without them.
+        """
+        listed: dict[str, Any] = {}
+        resource.store.begin_list()
         try:
-            version = await pods.collection.list(lambda record: self._add(record, listed))
-            newer = pods.table.apply_list(listed, version)
+            version = await resource.collection.list(
+                lambda record: self._add(resource, record, listed)
+            )
+            newer = resource.store.apply_list(listed, version)
+        except Refused as refused:
+            if resource.is_required or refused.status not in (_FORBIDDEN, _NOT_FOUND):
+                raise
+            self._leave_out(resource, refused)
+            return frozenset()
         finally:
-            pods.table.end_list()
-        pods.collection.follow(version)
+            resource.store.end_list()
+        resource.collection.follow(version)
         return newer
 
-    def _add(self, record: JSONObject, listed: dict[str, Pod | None]) -> None:
+    def _leave_out(self, resource: Resource[Any], refused: Refused) -> None:
+        if resource.path not in self._left_out:
+            self._left_out.add(resource.path)
+            log.warning("%s: pods are followed without Services: %s", self._scope.backend, refused)
+
+    def _add(self, resource: Resource[Any], record: JSONObject, listed: dict[str, Any]) -> None:
         """Parse one record of a list, and add it."""
         try:
             uid = get_uid(record)
         except BadInput as bad:
-            self._complain("a listed pod", bad)
+            self._complain("a listed object", bad)
             return
         try:
-            listed[uid] = parse_pod(record, self._scope.place)
+            listed[uid] = resource.parse(record)
         except BadInput as bad:
-            self._complain(f"pod {uid}", bad)
+            self._complain(f"object {uid}", bad)
             listed[uid] = None
 
 
@@ -180,7 +186,7 @@ async def opened(
 ) -> AsyncIterator[Session]:
     """Read the credentials, and connect; raise ``BackendLost`` or ``BackendAbsent``."""
     access = access_of(credentials, scope.context)
-    async with connected(access, tunables, connections=2 * len(scope.paths) + 2) as api:
+    async with connected(access, tunables, connections=3 * len(scope.namespaced) + 2) as api:
         session = Session(api, scope, numbers, deliver, tunables)
         await session.check()
         yield session

@@ -4,7 +4,7 @@ Objects, lists and deletions have versions, which grow with each change of the c
 known which of two is newer, an event or a list. Nothing here waits.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from typing import Final
 
 from koi_agent.backends.kubernetes.numbers import Numbers
@@ -14,34 +14,42 @@ from koi_agent.core.events import Gone, GoneReason, Seen
 from koi_agent.core.instance import Instance, copied
 
 _ENDED: Final = "ended"
+Exposed = Callable[[Pod], Instance]
 
 
 class PodTable:
     """Keeps pods up to date; ``deliver`` gets each change as an instance of ``backend``.
 
-    ``numbers`` outlive the connection.
+    ``numbers`` outlive the connection. ``exposed`` adds to an instance what Services do.
     """
 
-    def __init__(self, backend: str, numbers: Numbers, deliver: Deliver) -> None:
+    def __init__(self, backend: str, numbers: Numbers, deliver: Deliver, exposed: Exposed) -> None:
         self._backend = backend
         self._numbers = numbers
         self._deliver = deliver
+        self._exposed = exposed
         self._pods: dict[str, Pod] = {}
         self._listed = 0
         self._named: dict[str, int] | None = None  # versions of events since ``begin_list``
 
-    def instances(self) -> list[Instance]:
-        """Return what is known to run."""
-        return [pod.instance for pod in self._pods.values()]
+    def instances(self) -> Iterator[Instance]:
+        """Yield what is known to run; other tasks may run in between."""
+        for id_ in list(self._pods):
+            if pod := self._pods.get(id_):
+                yield self._exposed(pod)
+
+    def refresh(self, ids: Set[str]) -> None:
+        """Deliver the pods among some ids again: their Services have changed."""
+        for id_ in ids & self._pods.keys():
+            self._publish(id_, _ENDED)
 
     # Events
 
-    def apply(self, pod: Pod) -> None:
+    def apply(self, id_: str, pod: Pod) -> None:
         """Apply an event that a pod was added or changed.
 
         An event that is older than the last list is known from that already.
         """
-        id_ = pod.instance.id
         self._note(id_, pod.version)
         if pod.version > self._listed and self._is_newer(pod):
             if pod.is_here:
@@ -50,14 +58,14 @@ class PodTable:
                 self._forget(id_)
         self._publish(id_, _ENDED)
 
-    def remove(self, id_: str, version: int) -> None:
+    def remove(self, uid: str, version: int) -> None:
         """Apply an event that a pod was deleted, or no longer matches what is watched.
 
         This is final: no other pod gets its id, and none that has ended starts again.
         """
-        self._note(id_, version)
-        self._forget(id_)
-        self._publish(id_, GoneReason.REMOVED)
+        self._note(uid, version)
+        self._forget(uid)
+        self._publish(uid, GoneReason.REMOVED)
 
     def _is_newer(self, pod: Pod) -> bool:
         """Return False for an event that came twice, or late."""
@@ -71,7 +79,7 @@ class PodTable:
     def _publish(self, id_: str, reason: str) -> None:
         """Deliver a pod as it is known, also if an event changed nothing: it explains a list."""
         if pod := self._pods.get(id_):
-            self._deliver(Seen(pod.instance))
+            self._deliver(Seen(self._exposed(pod)))
         else:
             self._deliver(Gone(backend=self._backend, id=id_, reason=reason))
 
@@ -107,7 +115,7 @@ class PodTable:
     def _put(self, pod: Pod) -> None:
         number = self._numbers.number(pod)
         instance = copied(pod.instance, replica=number)
-        self._pods[instance.id] = Pod(instance=instance, version=pod.version)
+        self._pods[instance.id] = Pod(instance=instance, version=pod.version, is_local=pod.is_local)
 
     def _forget(self, id_: str) -> None:
         self._pods.pop(id_, None)

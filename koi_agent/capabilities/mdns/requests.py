@@ -199,7 +199,7 @@ class _Reading:
                 return self._accepted(name)
             except BadInput as bad:
                 self._refuse(Subject.NAME, f"{about}, name", str(bad))
-        return self._accepted(self._instance.name)
+        return self._accepted(self._instance.service_name)
 
     def _accepted(self, name: str) -> str:
         """Return a service name that may be announced; raise ``BadInput`` otherwise."""
@@ -226,7 +226,7 @@ class _Reading:
 
 def _family(instance: Instance) -> tuple[str, ...]:
     """Return what the replicas of one service of a project have in common."""
-    replicas = (instance.backend, instance.project, instance.name)
+    replicas = (instance.backend, instance.project, instance.service_name)
     return replicas if instance.project else instance.key
 
 

@@ -20,7 +20,7 @@ class FamilyRequest(Protocol):
 
 def family_of(instance: Instance) -> tuple[str, ...]:
     """Return what the replicas of one service of a project have in common."""
-    replicas = (instance.backend, instance.project, instance.name)
+    replicas = (instance.backend, instance.project, instance.service_name)
     return replicas if instance.project else instance.key
 
 

@@ -37,7 +37,7 @@ def full_name(instance: Instance, domains: Domains, policy: Policy) -> str:
     It is ``koi.dns.name``, else the announced name, else the name of the instance.
     """
     metadata = instance.metadata
-    requested = metadata.dns_name or metadata.name or instance.name
+    requested = metadata.dns_name or metadata.name or instance.service_name
     if not requested.isascii():
         text = "has characters beyond ASCII; write its form that begins with xn--"
         raise BadInput(f"{shown(filled_text(requested))} {text}")

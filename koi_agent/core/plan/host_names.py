@@ -16,7 +16,7 @@ def host_name(instance: Instance, policy: Policy, *, is_reachable: bool) -> str:
     if not is_reachable:
         raise BadInput("nothing of it can be reached by others")
     metadata = instance.metadata
-    requested = metadata.dns_name or metadata.name or instance.name
+    requested = metadata.dns_name or metadata.name or instance.service_name
     name = names.dns_name(requested).removesuffix(DOMAIN)
     if "." in name:
         text = "mDNS host names have one label before .local: nss-mdns finds no others"

@@ -17,7 +17,7 @@ from koi_agent.core.plan.restarts import Restarts
 
 _FINAL: Final = frozenset(map(str, GoneReason))
 _Identity = tuple[str, str, str, int]
-"""Backend, project, name and replica of an instance."""
+"""Backend, project, service name and replica of an instance."""
 
 
 class RestartGrace:
@@ -131,4 +131,4 @@ class RestartGrace:
 
 def _identity(instance: Instance) -> _Identity:
     """Return what a recreated instance has in common with the one before: all but its id."""
-    return instance.backend, instance.project, instance.name, instance.replica
+    return instance.backend, instance.project, instance.service_name, instance.replica

@@ -152,7 +152,7 @@ class Rules(Protocol):
 
 _REQUESTED: Final = (
     *("name", "accepts_checks", "checked", "ports", "ips", "metadata", "ending"),
-    *("project", "replica", "one_off", "created_at", "address_filter"),
+    *("project", "replica", "workload", "one_off", "created_at", "address_filter"),
 )
 requested = attrgetter(*_REQUESTED)
 """The fields from which requests follow."""

@@ -1,0 +1,102 @@
+"""The collections that are followed, and where their objects are kept."""
+
+from collections.abc import Callable, Mapping, Set
+from dataclasses import field
+from functools import partial
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+from koi_agent.backends.http_engine.json_fields import JSONObject
+from koi_agent.backends.kubernetes.api import API, Query
+from koi_agent.backends.kubernetes.collection import Collection
+from koi_agent.backends.kubernetes.events import Event, EventType
+from koi_agent.backends.kubernetes.exposures import Exposures
+from koi_agent.backends.kubernetes.numbers import Numbers
+from koi_agent.backends.kubernetes.pods import parse_pod
+from koi_agent.backends.kubernetes.records import get_uid, get_version
+from koi_agent.backends.kubernetes.scope import Scope
+from koi_agent.backends.kubernetes.services import parse_service, parse_slice
+from koi_agent.backends.kubernetes.table import PodTable
+from koi_agent.core.contracts import Deliver
+from koi_agent.core.frozen import frozen
+
+_CORE: Final = "/api/v1"
+_DISCOVERY: Final = "/apis/discovery.k8s.io/v1"
+
+V = TypeVar("V")
+C_contra = TypeVar("C_contra", contravariant=True)
+
+
+class Store(Protocol[C_contra]):
+    """The objects of one collection; see ``Kept`` and ``PodTable``."""
+
+    def apply(self, uid: str, value: C_contra, /) -> None: ...
+    def remove(self, uid: str, version: int) -> None: ...
+    def begin_list(self) -> None: ...
+    def end_list(self) -> None: ...
+    def apply_list(self, listed: Mapping[str, C_contra | None], version: int) -> frozenset[str]: ...
+
+
+@frozen(kw_only=True)
+class Resource(Generic[V]):
+    """One collection, and what its records become; ``is_required`` is True for pods."""
+
+    path: str
+    collection: Collection
+    store: Store[V]
+    parse: Callable[[JSONObject], V]
+    is_required: bool = field(default=False)
+
+
+class Resources:
+    """All collections: Services and their slices before the pods, which get ports from them."""
+
+    def __init__(self, api: API, scope: Scope, numbers: Numbers, deliver: Deliver) -> None:
+        self.exposures = Exposures(self._refresh, scope.namespaced)
+        self.tables: list[PodTable] = []
+        self.all: list[Resource[Any]] = []
+        self._api = api
+        node = scope.watched_node
+        for part in scope.namespaced:
+            table = PodTable(scope.backend, numbers, deliver, self.exposures.exposed)
+            self.tables.append(table)
+            self._add(f"{_CORE}{part}/services", {}, self.exposures.services[part], parse_service)
+            self._add(
+                f"{_DISCOVERY}{part}/endpointslices",
+                {},
+                self.exposures.slices[part],
+                partial(parse_slice, node=node),
+            )
+            pods = partial(parse_pod, place=scope.place)
+            self._add(f"{_CORE}{part}/pods", scope.query, table, pods, is_required=True)
+
+    def _add(
+        self,
+        path: str,
+        query: Query,
+        store: Store[V],
+        parse: Callable[[JSONObject], V],
+        *,
+        is_required: bool = False,
+    ) -> None:
+        def apply(event: Event) -> None:
+            """Apply an event; raise ``BadInput``."""
+            uid = get_uid(event.record)
+            if event.type is EventType.DELETED:
+                store.remove(uid, get_version(event.record))
+            else:
+                store.apply(uid, parse(event.record))
+
+        collection = Collection(self._api, path, query, apply)
+        self.all.append(
+            Resource(
+                path=path,
+                collection=collection,
+                store=store,
+                parse=parse,
+                is_required=is_required,
+            )
+        )
+
+    def _refresh(self, ids: Set[str]) -> None:
+        for table in self.tables:
+            table.refresh(ids)
