@@ -9,8 +9,8 @@ from typing import Final
 
 from koi_agent.core.errors import BackendAbsent
 from koi_agent.core.frozen import frozen
+from koi_agent.host.kubernetes import CREDENTIAL
 
-CREDENTIAL: Final = "kubernetes.kubeconfig"
 SERVICE_ACCOUNT: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
 _NOTHING: Final = (
     "no kubeconfig: set Kubeconfig= of [Kubernetes], or"

@@ -12,6 +12,7 @@ from koi_agent.cli.doctor import (
     gates,
     installation,
     koi,
+    kubernetes,
     libraries,
     local,
     machines,
@@ -32,6 +33,7 @@ LOCAL: Sequence[Check] = (
     ("configuration", local.configuration),
     ("http", local.http),
     ("versions", libraries.versions),
+    ("kubernetes", kubernetes.kubernetes),
 )
 ON_BUS: Sequence[BusCheck] = (
     ("service", installation.service),

@@ -52,7 +52,8 @@ class Host:
 
     ``distributions`` are the distribution and those that it is derived from (ID and ID_LIKE of
     os-release(5)). ``environment`` is the virtual environment of this command, such as pipx
-    creates, or ``None``. ``policies`` are the folders of D-Bus policies (dbus-daemon(1)).
+    creates, or ``None``. ``policies`` are the folders of D-Bus policies (dbus-daemon(1)). The files
+    of Kubernetes are below ``root``.
     """
 
     distributions: Sequence[str] = ()
@@ -62,6 +63,7 @@ class Host:
     libraries: Path = Path("/usr/lib")
     resolver: Path = Path("/etc/resolv.conf")
     name_services: Path = Path("/etc/nsswitch.conf")
+    root: Path = Path("/")
 
     def choose(self, commands: Mapping[str, str], default: str) -> str:
         """Return the command of this distribution, or the default."""

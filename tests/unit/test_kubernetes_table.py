@@ -1,0 +1,118 @@
+"""Lists and events of pods: the newer one of two counts, whichever comes first."""
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from koi_agent.backends.kubernetes.numbers import Numbers
+from koi_agent.backends.kubernetes.pods import Place, Pod, parse_pod
+from koi_agent.backends.kubernetes.table import PodTable
+from koi_agent.core.events import Gone, Seen
+from koi_agent.core.instance import copied
+from tests.runtimes.fake_cluster import FakeCluster
+
+PLACE = Place(backend="kubernetes", node="n1")
+
+
+class World:
+    """A table, and what it has delivered."""
+
+    def __init__(self) -> None:
+        self.delivered: list[Seen | Gone] = []
+        self.table = PodTable(
+            "kubernetes", Numbers(), self.delivered.append, lambda pod: pod.instance
+        )
+
+    def names(self) -> dict[str, str]:
+        return {one.id: one.name for one in self.table.instances()}
+
+
+def pod(id_: str, version: int, name: str = "", *, owner: str = "") -> Pod:
+    cluster = FakeCluster()
+    uid = cluster.create()
+    cluster.run(uid)
+    parsed = parse_pod(cluster.pods[uid], PLACE)
+    instance = copied(parsed.instance, id=id_, name=name or f"v{version}")
+    object.__setattr__(instance, "key", replace(instance).key)
+    return replace(parsed, instance=instance, version=version, owner=owner)
+
+
+def test_event_that_is_newer_than_the_list_wins() -> None:
+    world = World()
+    table = world.table
+    table.begin_list()
+    table.apply("a", pod("a", 7))
+    table.remove("b", 8)
+    listed = {"a": pod("a", 3), "b": pod("b", 4), "c": pod("c", 5)}
+    assert table.apply_list(listed, 6) == {"a", "b"}
+    table.end_list()
+    assert world.names() == {"a": "v7", "c": "v5"}
+
+
+def test_list_that_is_newer_than_an_event_wins_and_is_delivered() -> None:
+    world = World()
+    table = world.table
+    table.begin_list()
+    table.apply("a", pod("a", 3))
+    table.apply("gone", pod("gone", 4))
+    world.delivered.clear()
+    assert table.apply_list({"a": pod("a", 5)}, 6) == frozenset()
+    table.end_list()
+    assert world.names() == {"a": "v5"}
+    names = {one.instance.name if isinstance(one, Seen) else one.id for one in world.delivered}
+    assert names == {"v5", "gone"}, "an event named both: a list alone does not count for them"
+
+
+def test_late_event_changes_nothing_and_explains_the_list() -> None:
+    world = World()
+    world.table.apply_list({"a": pod("a", 5)}, 6)
+    world.table.apply("a", pod("a", 4))
+    world.table.apply("b", pod("b", 6))
+    assert world.names() == {"a": "v5"}
+    first, second = world.delivered
+    assert isinstance(first, Seen)
+    assert first.instance.name == "v5"
+    assert isinstance(second, Gone)
+
+
+def test_record_that_can_not_be_read_stays_as_it_is_known() -> None:
+    world = World()
+    world.table.apply_list({"a": pod("a", 5), "b": pod("b", 5)}, 6)
+    world.table.apply_list({"a": None}, 8)
+    assert world.names() == {"a": "v5"}
+
+
+def test_numbers_of_a_first_list_follow_creation() -> None:
+    world = World()
+    late = pod("a", 5, owner="rs")
+    early = pod("b", 5, owner="rs")
+    early = replace(early, instance=copied(early.instance, created_at=1))
+    world.table.apply_list({"a": late, "b": early}, 6)
+    assert {one.id: one.replica for one in world.table.instances()} == {"a": 2, "b": 1}
+
+
+OWNERS = st.sampled_from(["rs-1", "rs-2", ""])
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), OWNERS, st.booleans()), max_size=60))
+def test_numbers_are_the_lowest_that_are_free(steps: list[tuple[int, str, bool]]) -> None:
+    numbers = Numbers()
+    held: dict[str, tuple[str, int]] = {}
+    for id_, chosen, ends in steps:
+        key = str(id_)
+        if ends:
+            numbers.release(key)
+            held.pop(key, None)
+            continue
+        owner = held[key][0] if key in held else chosen
+        number = numbers.number(pod(key, 1, owner=owner))
+        taken = {other[1] for name, other in held.items() if other[0] == owner and name != key}
+        if not owner:
+            assert number == 0
+            continue
+        if key in held:
+            assert number == held[key][1]
+        else:
+            assert number == min(set(range(1, 12)) - taken)
+        held[key] = owner, number
