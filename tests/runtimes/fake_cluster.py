@@ -70,13 +70,13 @@ class FakeCluster:
         self.compacted = self.version
         self.history.clear()
 
-    def replace(self) -> None:
+    def replace(self, version: int) -> None:
         """Replace the cluster by another one, which has nothing in it."""
         self.identity = str(uuid.uuid4())
         for objects in self.objects.values():
             objects.clear()
         self.history.clear()
-        self.version, self.compacted = 10, 0
+        self.version, self.compacted = version, 0
 
     # What happens to pods
 

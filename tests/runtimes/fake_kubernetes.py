@@ -33,6 +33,8 @@ class Faults:
     """Functions for the bodies of the next responses. A shorter body is cut off in the middle."""
     lines: deque[Callable[[bytes], list[bytes]]] = field(default_factory=deque)
     """Functions for the next events of a watch."""
+    in_streams: deque[Callable[[], None]] = field(default_factory=deque)
+    """Functions that are called within the lists with which the next watches begin."""
     streams_lists: bool = True
     """Whether the server can begin a watch with a list."""
     expires_pages: int = 0
@@ -249,11 +251,8 @@ class FakeKubernetes:
     ) -> None:
         version = int(query.get("resourceVersion") or 0)
         if "sendInitialEvents" in query:
-            version = self.cluster.version
-            for record in self.cluster.matching(*wanted):
-                self._send_line(writer, "ADDED", record, "stream")
-            annotations = {"k8s.io/initial-events-end": "true"}
-            self._send_bookmark(writer, version, annotations)
+            version = await self._send_initial(writer, wanted)
+            self._send_bookmark(writer, version, {"k8s.io/initial-events-end": "true"})
         while not ending.is_set():
             if version < self.cluster.compacted:
                 error = json.loads(status(410, "too old resource version"))
@@ -268,6 +267,18 @@ class FakeKubernetes:
                     self._send_bookmark(writer, version, {})
             await writer.drain()
             await changed.wait()
+
+    async def _send_initial(self, writer: asyncio.StreamWriter, wanted: tuple[str, Matches]) -> int:
+        """Send a list and the changes since it began; return the version of its end."""
+        version = self.cluster.version
+        for record in self.cluster.matching(*wanted):
+            self._send_line(writer, "ADDED", record, "stream")
+        if self.faults.in_streams:
+            await writer.drain()
+            self.faults.in_streams.popleft()()
+        for type_, record in self.cluster.since(wanted[0], version, wanted[1]):
+            self._send_line(writer, type_, record, "stream")
+        return self.cluster.version
 
     def _send_bookmark(
         self, writer: asyncio.StreamWriter, version: int, annotations: Record

@@ -80,6 +80,37 @@ async def test_a_server_without_streamed_lists_is_asked_for_pages(tmp_path: Path
         assert server.fake.requests.count("list") >= 5
 
 
+async def test_pods_of_a_list_that_was_not_complete_do_not_count(tmp_path: Path) -> None:
+    async with followed_kubernetes(tmp_path, settled=False) as server:
+        server.faults.streams_lists = False
+        pods = [started(server.cluster) for _ in range(8)]
+
+        def removing(body: bytes) -> bytes:
+            server.cluster.remove(pods[0])
+            return body
+
+        services, slices = [lambda body: body] * 2  # they are listed first
+        server.faults.bodies["list"] = deque([services, slices, removing])
+        await is_synced(server)
+        await server.agreed()
+        assert len(server.registry.visible) == 7
+
+
+async def test_changes_within_a_list_are_part_of_it(tmp_path: Path) -> None:
+    async with followed_kubernetes(tmp_path, settled=False) as server:
+        cluster, faults = server.cluster, server.faults
+        first, second = started(cluster), started(cluster)
+
+        def change() -> None:
+            cluster.remove(first)
+            cluster.annotate(second, "New")
+
+        faults.in_streams.extend([lambda: None, lambda: None, change])
+        await is_synced(server)
+        await server.agreed()
+        assert server.known(second).metadata.name == "New"
+
+
 async def test_only_the_pods_of_this_node_are_published(tmp_path: Path) -> None:
     async with followed_kubernetes(tmp_path) as server:
         started(server.cluster, node="n2")
@@ -244,15 +275,20 @@ async def test_a_server_that_is_away_keeps_its_instances_as_stale(tmp_path: Path
         assert not server.known(web).stale
 
 
-async def test_another_cluster_stops_all_instances_of_the_one_before(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [10, 5000])
+async def test_another_cluster_stops_all_instances_of_the_one_before(
+    tmp_path: Path, version: int
+) -> None:
     async with followed_kubernetes(tmp_path, interval=0.5) as server:
         started(server.cluster)
         await server.agreed()
-        server.cluster.replace()
+        server.cluster.replace(version)
         new = started(server.cluster)
         await eventually(
             lambda: [key.id for key in server.registry.visible] == [new], server.disagreement
         )
+        assert server.status.reconnects == 1
+        assert server.status.drift == 0
 
 
 async def test_a_cluster_that_goes_back_is_listed_again(tmp_path: Path) -> None:
@@ -266,6 +302,8 @@ async def test_a_cluster_that_goes_back_is_listed_again(tmp_path: Path) -> None:
         await eventually(
             lambda: [key.id for key in server.registry.visible] == [web], server.disagreement
         )
+        assert server.status.reconnects == 1
+        assert server.status.drift == 0
 
 
 async def test_a_node_that_the_cluster_does_not_have_is_an_error(tmp_path: Path) -> None:

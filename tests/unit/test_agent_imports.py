@@ -13,7 +13,9 @@ UNNEEDED = (
     "hashlib",
     "platform",
     "xml",
+    "yaml",
     "koi_agent.backends.docker",
+    "koi_agent.backends.kubernetes",
     "koi_agent.backends.systemd",
     "koi_agent.capabilities.dns.hook.session",
     "koi_agent.capabilities.dns.hosts",
@@ -65,3 +67,21 @@ def test_engine_is_followed_without_the_libraries_that_only_some_inspections_nee
     modules = loaded("from koi_agent.backends.docker import Docker, api, session")
     assert "koi_agent.backends.docker.tracker" in modules
     assert not modules & {"aiodocker", "aiohttp"}
+
+
+def test_host_without_a_cluster_loads_nothing_that_speaks_with_one() -> None:
+    use = (
+        "from koi_agent.backends.kubernetes import Kubernetes, credentials\n"
+        "from koi_agent.config import KubernetesConfig\n"
+        "found = credentials.find_credentials('', {})\n"
+        "settings = KubernetesConfig(kubeconfig='', context='', namespaces=(), node='')\n"
+        "import asyncio\n"
+        "async def attempt():\n"
+        "    async with Kubernetes('kubernetes', settings, found, 'host').session(print): pass\n"
+        "try: asyncio.run(attempt())\n"
+        "except Exception as error: assert type(error).__name__ == 'BackendAbsent', error\n"
+        "else: raise AssertionError('a session without credentials')\n"
+    )
+    modules = loaded(use)
+    assert "koi_agent.backends.kubernetes.credentials" in modules
+    assert not modules & {"aiohttp", "yaml", "koi_agent.backends.kubernetes.session"}

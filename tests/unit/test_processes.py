@@ -38,3 +38,9 @@ async def test_main_process_of_one_of_several_leads_to_it(
 async def test_unit_in_a_slice_is_not_meant_by_the_slice() -> None:
     around = replace(unit("around.service"), main_pid=8)
     assert await with_process(8, "-.slice", [], [around]) == []
+
+
+async def test_process_in_a_pod_leads_to_the_pod() -> None:
+    scope = f"cri-containerd-{'0a' * 32}.scope"
+    assert await with_process(8, scope, [], [ONE, TWO]) == [TWO]
+    assert await with_process(8, "session-1.scope", [], [ONE, TWO]) == []

@@ -7,7 +7,7 @@ opened again at the last version that it reported, with bookmarks also where not
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
-from typing import Final, Never
+from typing import Final, Never, Protocol
 
 from koi_agent.backends.http_engine.json_fields import JSONObject, get_objects
 from koi_agent.backends.kubernetes.api import API, Expired, Interrupted, Query, Refused
@@ -31,6 +31,19 @@ Complain = Callable[[str, BadInput], None]
 Apply = Callable[[Event], None]
 
 
+class Found(Protocol):
+    """Receives the objects of a list."""
+
+    def add(self, record: JSONObject) -> None:
+        """Add an object, or replace an earlier version of it."""
+
+    def discard(self, record: JSONObject) -> None:
+        """Remove an object that was deleted while the list was read."""
+
+    def clear(self) -> None:
+        """Remove all objects: the list begins once more."""
+
+
 class Collection:
     """The objects at ``path`` that match ``query``.
 
@@ -51,14 +64,14 @@ class Collection:
 
     # Lists
 
-    async def list(self, add: Callable[[JSONObject], None]) -> int:
-        """Pass all objects to ``add``, and return the version of the list; raise ``BackendLost``.
+    async def list(self, found: Found) -> int:
+        """Read all objects into ``found``, and return the version; raise ``BackendLost``.
 
         If the version is older than what was reported before, the cluster was restored or is
         another one.
         """
         before = self._newest
-        version = await self._api.asked(lambda: self._list_completely(add))
+        version = await self._api.asked(lambda: self._list_completely(found))
         if version < before:
             raise BackendLost(f"{self._api.server}: the cluster has gone back to an older state")
         self._newest = max(self._newest, version)
@@ -70,23 +83,24 @@ class Collection:
             self._version = version
             self._listed.set()
 
-    async def _list_completely(self, add: Callable[[JSONObject], None]) -> int:
+    async def _list_completely(self, found: Found) -> int:
         for _ in range(MAX_LISTS - 1):
             with suppress(Expired):
-                return await self._list(add)
-        return await self._list(add)
+                return await self._list(found)
+        return await self._list(found)
 
-    async def _list(self, add: Callable[[JSONObject], None]) -> int:
+    async def _list(self, found: Found) -> int:
+        found.clear()  # of an attempt that was not completed
         if self._streams_lists:
             try:
-                return await self._list_by_stream(add)
+                return await self._list_by_stream(found)
             except Refused as refused:
                 if refused.status not in _NOT_SUPPORTED:
                     raise
             self._streams_lists = False
-        return await self._list_by_pages(add)
+        return await self._list_by_pages(found)
 
-    async def _list_by_stream(self, add: Callable[[JSONObject], None]) -> int:
+    async def _list_by_stream(self, found: Found) -> int:
         query: Query = {
             **self._query,
             "sendInitialEvents": "true",
@@ -100,15 +114,17 @@ class Collection:
                     raise self._error(event)
                 if event.ends_list:
                     return _version_of(event.record)
-                if event.type is not EventType.BOOKMARK:
-                    add(event.record)
+                if event.type is EventType.DELETED:
+                    found.discard(event.record)
+                elif event.type is EventType.SEEN:
+                    found.add(event.record)
         raise BackendLost(f"{self._api.server}: a list has no end")
 
-    async def _list_by_pages(self, add: Callable[[JSONObject], None]) -> int:
+    async def _list_by_pages(self, found: Found) -> int:
         version = 0
         async for page in self._api.pages(self._path, self._query):
             for record in get_objects(page, "items"):
-                add(record)
+                found.add(record)
             version = version or _version_of(page)
             await asyncio.sleep(0)
         return version

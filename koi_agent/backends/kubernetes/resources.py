@@ -7,7 +7,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 from koi_agent.backends.http_engine.json_fields import JSONObject
 from koi_agent.backends.kubernetes.api import API, Query
-from koi_agent.backends.kubernetes.collection import Collection
+from koi_agent.backends.kubernetes.collection import Collection, Complain
 from koi_agent.backends.kubernetes.events import Event, EventType
 from koi_agent.backends.kubernetes.exposures import Exposures
 from koi_agent.backends.kubernetes.numbers import Numbers
@@ -17,6 +17,7 @@ from koi_agent.backends.kubernetes.scope import Scope
 from koi_agent.backends.kubernetes.services import parse_service, parse_slice
 from koi_agent.backends.kubernetes.table import PodTable
 from koi_agent.core.contracts import Deliver
+from koi_agent.core.errors import BadInput
 from koi_agent.core.frozen import frozen
 
 _CORE: Final = "/api/v1"
@@ -45,6 +46,39 @@ class Resource(Generic[V]):
     store: Store[V]
     parse: Callable[[JSONObject], V]
     is_required: bool = field(default=False)
+
+
+class Found(Generic[V]):
+    """The objects of a list, by UID; None stands for a record that could not be parsed."""
+
+    def __init__(self, parse: Callable[[JSONObject], V], complain: Complain) -> None:
+        self.objects: dict[str, V | None] = {}
+        self._parse = parse
+        self._complain = complain
+
+    def add(self, record: JSONObject) -> None:
+        """Parse a record; a bad one costs no other."""
+        try:
+            uid = get_uid(record)
+        except BadInput as bad:
+            self._complain("a listed object", bad)
+            return
+        try:
+            self.objects[uid] = self._parse(record)
+        except BadInput as bad:
+            self._complain(f"object {uid}", bad)
+            self.objects[uid] = None
+
+    def discard(self, record: JSONObject) -> None:
+        """Remove an object that was deleted while the list was read."""
+        try:
+            self.objects.pop(get_uid(record), None)
+        except BadInput as bad:
+            self._complain("a listed object", bad)
+
+    def clear(self) -> None:
+        """Remove all objects: the list begins once more."""
+        self.objects.clear()
 
 
 class Resources:

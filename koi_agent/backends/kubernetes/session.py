@@ -6,14 +6,13 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, Never
 
-from koi_agent.backends.http_engine.json_fields import JSONObject, get_object, get_str
+from koi_agent.backends.http_engine.json_fields import get_object, get_str
 from koi_agent.backends.kubernetes.access import Access, account_access
 from koi_agent.backends.kubernetes.api import API, Refused, connected
 from koi_agent.backends.kubernetes.credentials import Credentials
 from koi_agent.backends.kubernetes.kubeconfig import read_kubeconfig
 from koi_agent.backends.kubernetes.numbers import Numbers
-from koi_agent.backends.kubernetes.records import get_uid
-from koi_agent.backends.kubernetes.resources import Resource, Resources
+from koi_agent.backends.kubernetes.resources import Found, Resource, Resources
 from koi_agent.backends.kubernetes.scope import Scope
 from koi_agent.backends.kubernetes.tunables import Tunables
 from koi_agent.core.contracts import Deliver
@@ -144,13 +143,11 @@ class Session:
 
         Without the permission to list Services, pods are followed without them.
         """
-        listed: dict[str, Any] = {}
+        found = Found(resource.parse, self._complain)
         resource.store.begin_list()
         try:
-            version = await resource.collection.list(
-                lambda record: self._add(resource, record, listed)
-            )
-            newer = resource.store.apply_list(listed, version)
+            version = await resource.collection.list(found)
+            newer = resource.store.apply_list(found.objects, version)
         except Refused as refused:
             if resource.is_required or refused.status not in (_FORBIDDEN, _NOT_FOUND):
                 raise
@@ -165,19 +162,6 @@ class Session:
         if resource.path not in self._left_out:
             self._left_out.add(resource.path)
             log.warning("%s: pods are followed without Services: %s", self._scope.backend, refused)
-
-    def _add(self, resource: Resource[Any], record: JSONObject, listed: dict[str, Any]) -> None:
-        """Parse one record of a list, and add it."""
-        try:
-            uid = get_uid(record)
-        except BadInput as bad:
-            self._complain("a listed object", bad)
-            return
-        try:
-            listed[uid] = resource.parse(record)
-        except BadInput as bad:
-            self._complain(f"object {uid}", bad)
-            listed[uid] = None
 
 
 @asynccontextmanager
