@@ -38,7 +38,7 @@ for line in sys.stdin:
         found = 0, "", b""
     print(json.dumps([*found[:2], found[2].decode("latin-1")]), flush=True)
 """
-"""Sends requests in the world: one a line, and one response a line; a status of 0 is none."""
+"""Sends requests in the world, one a line. Each has a response; a status of 0 is a failure."""
 
 
 class RealKoi:
@@ -53,7 +53,7 @@ class RealKoi:
 
     def start(self, *options: str) -> None:
         """Start with another token, and wait until it answers."""
-        before = self._breadcrumb()
+        before = self.breadcrumb
         with self._log.open("a") as log:
             self._process = self._world.spawn(
                 *(PROGRAM, *OPTIONS, *options),
@@ -61,23 +61,25 @@ class RealKoi:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        wait_until(lambda: self._breadcrumb() not in ("", before), self._log.read_text, timeout=60)
+        wait_until(lambda: self.breadcrumb not in ("", before), self._log.read_text, timeout=60)
         wait_until(self._answers, self._log.read_text, timeout=60)
 
     def _answers(self) -> bool:
         return self.call("GET", "/healthz").status == 200
 
-    def _breadcrumb(self) -> str:
+    @property
+    def breadcrumb(self) -> str:
+        """The content of the breadcrumb, "" without one."""
         file = Path(f"/proc/{self._world.pid}/root{BREADCRUMB}")
         return file.read_text() if file.exists() else ""
 
     @property
     def endpoint(self) -> str:
-        return self._breadcrumb().split("\n")[0]
+        return self.breadcrumb.split("\n")[0]
 
     @property
     def token(self) -> str:
-        return self._breadcrumb().split("\n")[1].removeprefix("dat:")
+        return self.breadcrumb.split("\n")[1].removeprefix("dat:")
 
     def end(self, number: signal.Signals = signal.SIGKILL) -> None:
         """End the daemon: SIGINT stops it; SIGKILL and SIGTERM kill it."""

@@ -1,6 +1,7 @@
 """The fake Koi daemon and a real one answer the same to the same requests."""
 
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -130,7 +131,7 @@ RAW = [
 
 
 class Daemon(Protocol):
-    """What both daemons are for a test."""
+    """A real daemon or the fake."""
 
     def call(self, method: str, path: str, body: object = None) -> Answer:
         """Answer a request with a valid token."""
@@ -242,6 +243,29 @@ def test_documents_have_the_same_shape(world: World, tmp_path: Path) -> None:
         names = [daemon.call("GET", "/v1/dns/list").json()["names"] for daemon in (fake, real)]
         assert set(names[0]) <= set(names[1])  # a real one also has names from mDNS
         assert real.call("GET", "/healthz").body == fake.call("GET", "/healthz").body
+
+
+def test_a_lease_ends_as_with_the_real_daemon(world: World, tmp_path: Path) -> None:
+    fake = FakeKoi(time.monotonic)
+    with koi_daemon(world, tmp_path) as real:
+        real.start()
+        for daemon in (real, fake):
+            assert daemon.call("POST", ANNOUNCE, {**WEB, "lease_secs": 1}).status == 201
+            assert daemon.call("POST", ANNOUNCE, {**WEB, "name": "other"}).status == 201
+        for states in ({"web": "alive"}, {"web": "draining"}, {}):
+            for daemon in (real, fake):
+                expected = {"other": "alive", **states}
+                wait_until(
+                    lambda: leases(daemon) == expected,  # noqa: B023 - at once
+                    f"{type(daemon).__name__} has {expected}",
+                    timeout=90,
+                )
+
+
+def leases(daemon: Daemon) -> dict[str, str]:
+    """Return the states of registrations by name."""
+    listed = daemon.call("GET", "/v1/mdns/admin/ls").json()
+    return {one["name"]: one["state"] for one in listed if not is_of_koi(one)}
 
 
 def fits(value: object, other: object) -> bool:

@@ -41,10 +41,12 @@ class Registrations:
     def __init__(self, clock: Callable[[], float], host: str) -> None:
         self._clock = clock
         self._swept = clock()
+        self._host = f"{host.lower()}.local."
         self.held: dict[str, Registration] = {}
         self.air: dict[str, Json] = {}
         self.network: list[tuple[str, str]] = []
-        """Announcements and goodbyes, in order, with the full name of the service."""
+        """Announcements and goodbyes, in order, with the full name of the service. The addresses of
+        the host get a goodbye with each service, although others need them."""
         self.addresses: set[str] = set()
         """Addresses of requests. The name of the host has them too, for all services."""
         name = f"Koi MCP ({host})"
@@ -159,7 +161,7 @@ class Registrations:
         """Send a goodbye. The dots are not escaped here, so a name with a dot stays announced."""
         full = f"{asked['name']}.{canonical(asked['type'])}".lower()
         if self.air.pop(full, None) is not None:
-            self.network.append(("goodbye", full))
+            self.network += [("goodbye", self._host), ("goodbye", full)]
 
     def _shown(self, one: Registration) -> Json:
         now = self._clock()

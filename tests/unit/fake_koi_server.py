@@ -20,6 +20,9 @@ NOT_JSON: Final = plain("<html>\udcff".encode("utf-8", "replace").decode(), 200)
 ENDLESS: Final = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n["
 """The begin of a response whose body does not end."""
 
+STEPS: Final = 5
+"""Turns of the event loop until a connection that is just accepted is known here."""
+
 Trouble = Callable[[Request], Answer | bytes | None]
 """Returns what is sent instead of the answer, or None."""
 
@@ -59,6 +62,11 @@ class KoiServer:
     async def kill(self) -> None:
         """End as by SIGKILL or SIGTERM: the breadcrumb stays, and the network sees no goodbye."""
         if self._server:
+            # No connection may be half accepted when the server is closed.
+            for one in self._server.sockets:
+                asyncio.get_running_loop().remove_reader(one)
+            for _ in range(STEPS):
+                await asyncio.sleep(0)
             self._server.close()
             self._server = None
         for task in self._connections:
@@ -87,10 +95,12 @@ class KoiServer:
         assert task
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
-        with suppress(OSError, EOFError, asyncio.CancelledError):
-            while await self._serve(reader, writer):
-                pass
-        writer.transport.abort()
+        try:
+            with suppress(OSError, EOFError, asyncio.CancelledError):
+                while await self._serve(reader, writer):
+                    pass
+        finally:
+            writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Serve a request; return True if the connection stays open."""

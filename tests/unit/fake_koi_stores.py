@@ -131,6 +131,8 @@ class Proxies:
     def __init__(self) -> None:
         self.held: list[Json] = []
         self.taken: set[int] = set()
+        self.collisions = 0
+        """How many of the next changed entries find their port held by the listener before."""
         self._listeners: dict[str, tuple[Json, str]] = {}
         """The entry that a listener was started for, and its state."""
 
@@ -169,9 +171,13 @@ class Proxies:
     def _apply(self, entries: Iterable[Json] | None = None) -> None:
         """Start and stop listeners. One that failed is not tried again."""
         names = {one["name"]: one for one in self.held}
+        held = set(self.taken)
         for name, (entry, _) in list(self._listeners.items()):
             if names.get(name) != entry:
                 del self._listeners[name]
+                if name in names and self.collisions:
+                    self.collisions -= 1
+                    held.add(entry["listen_port"])
         for entry in self.held if entries is None else entries:
             if entry["name"] not in self._listeners:
                 used = {
@@ -179,7 +185,7 @@ class Proxies:
                     for one, state in self._listeners.values()
                     if state != "error" and one["listen_port"]
                 }
-                failed = entry["listen_port"] in used | self.taken
+                failed = entry["listen_port"] in used | held
                 self._listeners[entry["name"]] = (entry, "error" if failed else "starting")
 
 

@@ -48,7 +48,7 @@ def test_a_lease_drains_and_then_ends(koi: FakeKoi, clock: Clock) -> None:
     assert FULL in koi.mdns.air
     clock.now += 31
     assert states(koi) == {}
-    assert koi.mdns.network[-1] == ("goodbye", FULL)
+    assert koi.mdns.network[-2:] == [("goodbye", "koi-host.local."), ("goodbye", FULL)]
     assert error(koi.call("PUT", f"/v1/mdns/heartbeat/{id_}")) == (404, "not_found")
 
 
@@ -231,6 +231,18 @@ def test_a_proxy_whose_port_is_taken_is_accepted(koi: FakeKoi) -> None:
     assert listeners(koi) == {"b": "error"}  # it is not tried again
     proxied(koi, "b", backend="http://127.0.0.1:81")
     assert listeners(koi) == {"b": "starting"}
+
+
+def test_a_changed_proxy_may_find_its_own_port_taken(koi: FakeKoi) -> None:
+    proxied(koi, "a")
+    koi.proxies.collisions = 1
+    proxied(koi, "a", backend="http://127.0.0.1:81")
+    assert listeners(koi) == {"a": "error"}
+    proxied(koi, "a", backend="http://127.0.0.1:81")
+    assert listeners(koi) == {"a": "error"}  # the same entry again changes nothing
+    koi.call("DELETE", "/v1/proxy/remove/a")
+    proxied(koi, "a", backend="http://127.0.0.1:81")
+    assert listeners(koi) == {"a": "starting"}
 
 
 def test_another_proxy_may_win_a_port_after_a_restart(koi: FakeKoi) -> None:
