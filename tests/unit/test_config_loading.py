@@ -64,6 +64,8 @@ BAD = {
     "Proxy.Caddy": "192.0.2.1:2019",
     "Proxy.TraefikFile": "/etc/traefik/koi.json",
     "Proxy.Issuer": "selfsigned",
+    "Koi.Endpoint": "http://192.0.2.1:5641",
+    "Koi.TokenFile": "token",
 }
 GOOD = {
     "Runtime.Backends": "none",
@@ -108,6 +110,8 @@ GOOD = {
     "Proxy.Caddy": "/run/caddy/admin.sock",
     "Proxy.TraefikFile": "/etc/traefik/koi.yml",
     "Proxy.Issuer": "acme",
+    "Koi.Endpoint": "http://127.0.0.1:5641",
+    "Koi.TokenFile": "/etc/koi/token",
 }
 
 
