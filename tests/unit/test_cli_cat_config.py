@@ -55,6 +55,8 @@ VALUES = {
     "Caddy": ["/run/caddy/admin.sock", "127.0.0.1:2019"],
     "TraefikFile": ["/etc/traefik/koi.yml"],
     "Issuer": ["acme", "Internal"],
+    "Endpoint": ["http://127.0.0.1:5641", "http://[::1]:80/"],
+    "TokenFile": ["/etc/koi/token"],
 }
 QUIET = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
@@ -235,6 +237,12 @@ Caddy=
 TraefikFile=
 # default
 Issuer=internal
+
+[Koi]
+# default
+Endpoint=
+# default
+TokenFile=
 """
     )
 

@@ -13,7 +13,8 @@ from koi_agent.config import Config, Loaded
 from koi_agent.core.errors import ConfigError
 from tests.unit.home import Home
 
-ALL = ("docker", "podman", "incus", "lxd", "systemd")
+ALL = ("docker", "podman", "incus", "lxd", "systemd", "machined")
+WRITE = f"write {', '.join(ALL)}"
 
 
 class Agent:
@@ -79,7 +80,7 @@ def test_an_unknown_runtime_is_refused_with_the_accepted_names(
     typed: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     error = refused(capsys, f"--runtime={typed}")
-    assert error.endswith("write auto, docker, podman, incus, lxd, systemd\n")
+    assert error.endswith(f"write auto, {', '.join(ALL)}\n")
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,7 @@ def test_a_planned_runtime_is_refused_by_its_name(
 ) -> None:
     error = refused(capsys, f"--runtime={typed}")
     assert (
-        f"{meant} is not supported by this version; write docker, podman, incus, lxd, systemd"
+        f"{meant} is not supported by this version; {WRITE}"
         in error
     )
 
