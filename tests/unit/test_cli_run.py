@@ -95,10 +95,7 @@ def test_a_planned_runtime_is_refused_by_its_name(
     typed: str, meant: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     error = refused(capsys, f"--runtime={typed}")
-    assert (
-        f"{meant} is not supported by this version; {WRITE}"
-        in error
-    )
+    assert f"{meant} is not supported by this version; {WRITE}" in error
 
 
 def test_options_override_the_environment(
