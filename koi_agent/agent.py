@@ -136,13 +136,13 @@ class Agent:
 
         return printed(self._controller.records("proxy"))
 
-    def _traefik(self) -> Mapping[str, Any]:
+    async def _traefik(self) -> Mapping[str, Any]:
         """Return the routes of the proxy as Traefik reads them, for the HTTP pages."""
         from koi_agent.capabilities.proxy.printed import (  # noqa: PLC0415 - as above
             traefik_document,
         )
 
-        return traefik_document(self._controller.records("proxy"))
+        return await traefik_document(self._controller.records("proxy"))
 
     def _backend(self, name: str, config: Config) -> Backend:
         return BACKENDS[name](self._bus, config, self._listeners)

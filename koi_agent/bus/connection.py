@@ -1,15 +1,18 @@
 """One connection to one bus: a unix socket that carries whole messages both ways."""
 
 import asyncio
+import select
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from itertools import groupby
+from operator import itemgetter
 
 from koi_agent.bus import sasl
 from koi_agent.bus.calls import HELLO, OPEN_TIMEOUT, is_reply, unique_name
 from koi_agent.bus.errors import BusLost, reason_of
 from koi_agent.bus.messages import Message, MessageType
-from koi_agent.bus.signals import Batch, Changed, Signal, SignalReader, Subscription
+from koi_agent.bus.signals import Batch, SignalReader
 from koi_agent.bus.writer import Writer
 from koi_agent.core.errors import BadInput
 from koi_agent.core.frozen import frozen
@@ -20,6 +23,12 @@ FULL = 64 * 1024
 """Bytes in a socket that the bus may have filled. The kernel's default for a socket is 208 KiB, of
 which small messages need half for themselves."""
 
+BURST = 16 * 1024
+"""Bytes in one read after which more signals follow: systemd sends 20 KiB when a unit starts and
+stops."""
+SIGNAL = bytes((MessageType.SIGNAL,))
+"""The second byte of a signal."""
+
 
 @frozen(kw_only=True)
 class Timing:
@@ -29,8 +38,8 @@ class Timing:
     """From connect() to the answer of Hello."""
 
     # Signals come in bursts, and a wake-up costs more than reading ten of them. So the first
-    # is read at once, and then the socket is left alone for a moment.
-    read_pause: float = 0.01
+    # waits a moment for the others.
+    read_pause: float = 0.006
 
     # While calls wait for replies, which come one by one and among signals, the pause is short.
     # So it is after a read of a full socket, for which the bus has more messages.
@@ -67,8 +76,13 @@ class MessageSocket:
         self._last_serial = 0
         self._replies: dict[int, asyncio.Future[Message | None]] = {}
         self._pausing: asyncio.TimerHandle | None = None
-        self._listening = False
+        self._received = memoryview(bytearray(READ_SIZE))
         self._writer = Writer(self._loop, sock, self._close)
+        # It reports the socket once after each ``_listen``. To remove the socket from the loop for
+        # each pause, and to add it again, takes ten times as long.
+        self._arrivals = select.epoll()
+        self._arrivals.register(self._fd, 0)
+        self._loop.add_reader(self._arrivals.fileno(), self._on_readable)
         self._listen()
 
     @property
@@ -138,14 +152,25 @@ class MessageSocket:
             self._pause(self._timing.short_pause)
 
     def _listen(self) -> None:
-        if not self._listening:
-            self._listening = True
-            self._loop.add_reader(self._fd, self._read)
+        self._arrivals.modify(self._fd, select.EPOLLIN | select.EPOLLONESHOT)
+
+    def _on_readable(self) -> None:
+        """Read now if a call waits for its reply, or if a call has come; pause before signals."""
+        if not self._arrivals.poll(0):
+            return
+        if self._replies or not self._is_signal_next():
+            self._read()
+        else:
+            self._pause(self._timing.read_pause)
+
+    def _is_signal_next(self) -> bool:
+        """Return True if the socket has a signal, or bytes that look like one."""
+        try:
+            return self._sock.recv(2, socket.MSG_PEEK)[1:] == SIGNAL
+        except OSError:
+            return False  # reading reports the error
 
     def _pause(self, seconds: float) -> None:
-        if self._listening:
-            self._listening = False
-            self._loop.remove_reader(self._fd)
         self._pausing = self._loop.call_later(seconds, self._read)
 
     def _read(self) -> None:
@@ -174,18 +199,15 @@ class MessageSocket:
         if not self.closed:
             self._after_read(len(received), batch, messages)
 
-    def _receive(self) -> bytes:
-        received = self._sock.recv(READ_SIZE)
-        if not received:
+    def _receive(self) -> memoryview:
+        size = self._sock.recv_into(self._received)
+        if not size:
             raise BusLost("the bus closed the connection")
-        return received
+        return self._received[:size]
 
     def _deliver(self, batch: Batch) -> None:
-        by_subscription: dict[Subscription, list[Signal | Changed]] = {}
-        for subscription, item in batch:
-            by_subscription.setdefault(subscription, []).append(item)
-        for subscription, items in by_subscription.items():
-            subscription.deliver(items)
+        for subscription, items in groupby(batch, key=itemgetter(0)):
+            subscription.deliver([item for _, item in items])
 
     def _dispatch(self, message: Message) -> None:
         header = message.header
@@ -202,7 +224,7 @@ class MessageSocket:
             self._listen()
         elif size > FULL or (self._replies and (batch or messages)):
             self._pause(self._timing.short_pause)
-        elif batch:
+        elif size > BURST:
             self._pause(self._timing.read_pause)
         else:
             self._listen()
@@ -214,7 +236,8 @@ class MessageSocket:
         self._reason = error
         if self._pausing:
             self._pausing.cancel()
-        self._loop.remove_reader(self._fd)
+        self._loop.remove_reader(self._arrivals.fileno())
+        self._arrivals.close()
         self._writer.close()
         self._sock.close()
         for reply in self._replies.values():

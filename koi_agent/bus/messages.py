@@ -2,6 +2,7 @@
 
 from enum import IntEnum
 from functools import lru_cache
+from operator import attrgetter
 from struct import Struct, unpack_from
 from typing import Any, NamedTuple
 
@@ -97,6 +98,7 @@ FIELDS = {
     8: ("signature", b"g"),
 }
 _OTHERS = {code: field for code, field in FIELDS.items() if field[0] != "path"}
+_OTHERS_OF = attrgetter(*[name for name, _ in _OTHERS.values()])
 # A field is in a variant, in a struct, in an array.
 _FIELD_FORM = {endian: form._replace(depth=3) for endian, form in PLAIN.items()}
 _FIELD_READERS = {
@@ -135,7 +137,7 @@ def encode(header: Header, body: bytes = b"") -> bytes:
     """Return a little-endian message; the body is marshalled already."""
     # Most signals differ in their path alone. Making the other fields costs ten times a look-up.
     others = _fields if header.destination else _cached_fields
-    array = others(*[getattr(header, name) for name, _ in _OTHERS.values()])
+    array = others(*_OTHERS_OF(header))
     if header.path:
         path = _field(1, b"o", header.path)
         array = path + bytes(-len(path) % 8) + array if array else path

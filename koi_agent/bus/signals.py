@@ -24,6 +24,7 @@ HEADER_LIMIT = 1024
 """Bytes of a header that is kept. Other clients can send paths of any length."""
 
 PROPERTIES = "org.freedesktop.DBus.Properties"
+OWNER_CHANGED = ("org.freedesktop.DBus", "NameOwnerChanged")
 SIGNAL, CALL = int(MessageType.SIGNAL), int(MessageType.CALL)
 NO_REPLY = int(Flag.NO_REPLY_EXPECTED)
 CALLS_KEPT = 1024
@@ -62,7 +63,7 @@ class Subscription:
     ``members``  interface and member of the signals that are delivered whole
     ``filters``  the properties that are read from PropertiesChanged
     ``accepts``  returns whether PropertiesChanged of an object path is read
-    ``deliver``  gets all signals of one read at once, in order
+    ``deliver``  gets the signals of one read at once, up to the next of another subscription
     """
 
     sender: str
@@ -114,7 +115,7 @@ class SignalReader:
         self._owners.pop(subscription, None)
         self._routes.clear()
 
-    def feed(self, received: bytes) -> tuple[Batch, list[Message]]:
+    def feed(self, received: bytes | memoryview) -> tuple[Batch, list[Message]]:
         """Return the signals and the other messages that are complete now.
 
         Raises ``BadInput`` if the stream is not D-Bus: no later byte can be trusted.
@@ -194,7 +195,17 @@ class SignalReader:
             self._postpone(route, span)
             return
         self._read_pending(batch)
-        batch.extend(_read_now(route, bytes(data[begin:end]), data[start]))
+        for subscription, item in _read_now(route, bytes(data[begin:end]), data[start]):
+            batch.append((subscription, item))
+            if isinstance(item, Signal) and (item.interface, item.member) == OWNER_CHANGED:
+                self._owner_changed(item)
+
+    def _owner_changed(self, signal: Signal) -> None:
+        """Deliver signals of the new owner, which may be in the same read."""
+        name, _, owner = signal.body
+        for subscription in self._owners:
+            if subscription.sender == name:
+                self.set_owner(subscription, owner)
 
     def _postpone(self, route: Route, span: Span) -> None:
         """Keep where a PropertiesChanged is; the object that changed last is at the end."""

@@ -8,7 +8,9 @@ Capabilities deliver ``Announced`` and ``Checked``. The registry turns each chan
 
 from collections.abc import Sequence
 from enum import StrEnum
+from typing import Final
 
+from koi_agent.core.copies import Copier
 from koi_agent.core.frozen import frozen
 from koi_agent.core.instance import CheckKind, Health, Instance, RecordStatus
 from koi_agent.core.key import Key
@@ -164,6 +166,10 @@ class BackendStatus:
     reconnects: int = 0
     drift: int = 0
     last_sync: int = 0
+
+
+copied_backend: Final = Copier(BackendStatus)
+"""Copies a status; the count of instances changes with each start and stop."""
 
 
 @frozen()

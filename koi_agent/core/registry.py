@@ -37,6 +37,7 @@ from koi_agent.core.events import (
     Stopped,
     Unfollowed,
     Updated,
+    copied_backend,
 )
 from koi_agent.core.instance import Instance, copied
 from koi_agent.core.key import Key
@@ -275,7 +276,7 @@ class Registry:
 
     def _count(self, backend: str, by: int) -> list[Event]:
         status = self._backends[backend]
-        return self._update_backend(replace(status, instances=status.instances + by))
+        return self._update_backend(copied_backend(status, instances=status.instances + by))
 
     def _derive(self, key: Key) -> Instance | None:
         """Return what clients see of a tracked instance; None if they do not see it."""

@@ -23,6 +23,10 @@ MAX_PLACES: Final = 16
 """Places that are remembered: one for each parent and each form of the name."""
 PAUSE_FACTOR: Final = 20
 """A search that finds nothing is followed by a pause of so many times its duration."""
+LONGEST_PAUSE: Final = 2.0
+"""Seconds up to which the pause doubles with each such search, as for an engine in another cgroup
+namespace, whose containers are never found. A longer search has its own pause."""
+MAX_DOUBLINGS: Final = 30
 
 _CONTAINER: Final = re.compile("[0-9a-f]{64}")
 _BEFORE: Final = frozenset({"", "docker-", "libpod-", "libpod-payload-"})
@@ -54,6 +58,7 @@ class ContainerGroups:
         self._processes = processes
         self._places: list[_Place] = []
         self._not_before = float("-inf")
+        self._failures = 0
         self._searching = asyncio.Lock()
 
     async def find(self, id_: str, main_pid: int, *, named: str = "") -> str:
@@ -106,15 +111,24 @@ class ContainerGroups:
             before, found, after = name.partition(id_)
             if found and before in _BEFORE and after in _AFTER:
                 self._remember(_Place(parent, before, after))
+                self._failures = 0
                 return f"{parent}/{name}".removeprefix(self._root)
         ended = time.monotonic()
-        self._not_before = ended + PAUSE_FACTOR * (ended - began)
+        self._not_before = ended + pause_after(ended - began, self._failures)
+        self._failures += 1
         return ""
 
     def _remember(self, place: _Place) -> None:
         """Move a place to the front; drop the one that was used longest ago."""
         others = [other for other in self._places if other != place]
         self._places = [place, *others[: MAX_PLACES - 1]]
+
+
+def pause_after(duration: float, failures: int) -> float:
+    """Return the seconds after a search that found nothing, and the number of those before."""
+    shortest = PAUSE_FACTOR * duration
+    doubled = shortest * 2.0 ** min(failures, MAX_DOUBLINGS)
+    return max(shortest, min(doubled, LONGEST_PAUSE))
 
 
 def group_of_process(pid: int, processes: Path = Path("/proc")) -> str:

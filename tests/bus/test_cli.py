@@ -181,7 +181,7 @@ async def test_list_reports_words_without_a_match_after_the_table(bus: PrivateBu
 
 
 @pytest.mark.parametrize(
-    "option", ["--state=up", "--health=good", "--backend=incus", "--columns=name,size", "--sort=x"]
+    "option", ["--state=up", "--health=good", "--backend=bhyve", "--columns=name,size", "--sort=x"]
 )
 async def test_list_refuses_unknown_words(bus: PrivateBus, option: str) -> None:
     result = await koi_runtime(bus, "list", option)

@@ -79,6 +79,15 @@ async def send_signals(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
     await silence(reader, writer)
 
 
+async def call_a_method(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Call a method."""
+    await greet(reader, writer)
+    await asyncio.sleep(APART)
+    header = Header(kind=MessageType.CALL, serial=7, path="/t", interface="t.T", member="Ask")
+    writer.write(encode(header, b""))
+    await silence(reader, writer)
+
+
 async def fill_the_socket(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Send more at once than the socket holds, and one signal when it has been read."""
     await greet(reader, writer)
@@ -113,28 +122,40 @@ async def test_replies_among_signals_are_read_together(tmp_path: Path) -> None:
 @in_virtual_time
 async def test_call_shortens_a_pause(tmp_path: Path) -> None:
     async with reading(tmp_path, send_signals) as (opened, reads):
-        await reads.received(1)
+        await asyncio.sleep(2 * APART)
         began = now()
         serial, message = call(opened)
         await opened.ask(message, serial, within=60)
         assert now() - began <= TIMING.short_pause + APART
-        assert reads == [1, 2]
+        assert reads == [3]
 
 
 @in_virtual_time
 async def test_full_socket_is_read_again_soon(tmp_path: Path) -> None:
     async with reading(tmp_path, fill_the_socket) as (_, reads):
+        await reads.received(1)
         began = now()
         await reads.received(MANY + 2)
         assert now() - began < TIMING.read_pause
 
 
 @in_virtual_time
-async def test_first_signal_after_silence_is_read_at_once(tmp_path: Path) -> None:
+async def test_first_signal_waits_for_the_others(tmp_path: Path) -> None:
     async with reading(tmp_path, send_signals) as (_, reads):
         began = now()
         await reads.received(1)
-        assert now() - began <= 2 * APART
-        await reads.received(3)
-        assert reads == [1, 2]
         assert now() - began >= TIMING.read_pause
+        assert reads == [3]
+
+
+@in_virtual_time
+async def test_call_of_a_client_is_read_at_once(tmp_path: Path) -> None:
+    calls: list[float] = []
+    async with far_end(tmp_path, call_a_method) as address:
+        opened = await open_socket(address, lambda _call: calls.append(now()), TIMING)
+        began = now()
+        try:
+            await asyncio.sleep(TIMING.read_pause)
+        finally:
+            opened.close()
+    assert [called - began <= 2 * APART for called in calls] == [True]

@@ -1,13 +1,20 @@
 """The policies and parents that pass the gate of Caddy, and plain JSON."""
 
+import copy
 from typing import Any
 
 import pytest
 
-from koi_agent.gate.caddy.bodies import Changed, parse_body
+from koi_agent.capabilities.proxy.caddy.steps import steps
+from koi_agent.gate.caddy.bodies import Changed, parse_body, spelled
+from koi_agent.gate.caddy.profile import NOTHING
 from koi_agent.gate.head import Forbidden
-from tests.gate.caddy_requests import POLICIES, POLICY, SERVER, own, pass_gate, served
-from tests.unit.caddy_configurations import FILE, NAMES
+from koi_agent.host.caddy import objects
+from koi_agent.host.caddy.configuration import Configuration
+from tests.gate.caddy_requests import POLICIES, POLICY, SERVER, own, parsed, pass_gate, seen, served
+from tests.unit.caddy_configurations import FILE, NAMES, wanted
+from tests.unit.fake_caddy import FakeCaddy
+from tests.unit.proxy_routes import route
 
 
 @pytest.mark.parametrize(
@@ -47,6 +54,44 @@ def test_no_other_policy_passes(policy: Any) -> None:
     for nothing in nothings:
         with pytest.raises(Forbidden):
             pass_gate("PATCH", POLICY, nothing, root)
+
+
+def with_site(*hosts: str, listen: str = ":8080") -> Any:
+    """Return a configuration with a site of others, whose route is within another one."""
+    root: Any = copy.deepcopy(FILE)
+    inner = {"match": [{"host": list(hosts)}], "handle": [{"handler": "file_server"}]}
+    outer = {"handle": [{"handler": "subroute", "routes": [inner]}]}
+    root["apps"]["http"]["servers"]["others"] = {"listen": [listen], "routes": [outer]}
+    return root
+
+
+@pytest.mark.parametrize("host", ["wiki.internal", "Wiki.Internal", "*.internal"])
+def test_the_certificate_of_a_site_of_others_stays_theirs(host: str) -> None:
+    made = objects.policy(NAMES, {"wiki.internal"})
+    for other in ("shop.internal", "*.wiki.internal", "internal"):
+        assert pass_gate("PUT", f"{POLICIES}/0", made, with_site(other)) == made
+    assert pass_gate("PUT", f"{POLICIES}/0", made, with_site(host, listen=":80")) == made
+    with pytest.raises(Forbidden, match="of others"):
+        pass_gate("PUT", f"{POLICIES}/0", made, with_site("x.example", host))
+
+
+def test_without_a_proxy_the_agent_only_removes_its_objects() -> None:
+    found = Configuration(root=served()[0], names=NAMES)
+    removal = parsed("DELETE", POLICY)
+    assert spelled(removal, None, found, NOTHING) is None
+    added = parsed("PATCH", POLICY, {"Content-Length": "9"})
+    with pytest.raises(Forbidden):
+        spelled(added, objects.policy(NAMES, {"shop.internal"}), found, NOTHING)
+
+
+def test_the_agent_asks_for_no_certificate_of_a_site_of_others() -> None:
+    caddy = FakeCaddy(with_site("wiki.internal"))
+    sites = wanted([route()])
+    for found in (Configuration(root=caddy.root, names=NAMES), seen(caddy)):
+        assert found.of_others(["wiki.internal", "web.internal"]) == {"wiki.internal"}
+        bodies = [(one.body or b"").decode() for one in steps(found, sites)]
+        assert bodies
+        assert not any('"subjects"' in body for body in bodies)
 
 
 def test_names_that_caddy_has_in_the_policy_may_stay() -> None:

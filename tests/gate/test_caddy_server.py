@@ -283,3 +283,28 @@ async def test_a_slow_body_ends_its_connection_only(
         assert behind.seen == []
         assert status(await send(path, sent("PATCH", SERVER, body))) == 200
     assert "bug" not in caplog.text
+
+
+async def test_the_agent_waits_for_a_caddy_that_is_not_there_yet(tmp_path: Path) -> None:
+    caddy = FakeCaddy(copy.deepcopy(RICH))
+    reported: dict[Key, Sequence[RecordStatus]] = {}
+    async with gate(tmp_path, caddy, names=Names(agent_mark("system"))) as (path, behind):
+        await behind.stop()
+        behind.path.unlink()
+        provider = Caddy("system", AdminAddress(path=str(path)), is_internal=True)
+        async with asyncio.TaskGroup() as group:
+            opening = group.create_task(serve_once(provider, reported))
+            await asyncio.sleep(0.5)
+            assert not opening.done()
+            assert not reported
+            await behind.start()
+        assert announced(reported)
+
+
+async def serve_once(provider: Caddy, reported: dict[Key, Sequence[RecordStatus]]) -> None:
+    """Serve a route until it is announced."""
+    async with provider.session(reported.__setitem__) as opened, asyncio.TaskGroup() as group:
+        running = group.create_task(opened.run())
+        await put(opened, route(port=8443))
+        await eventually(lambda: announced(reported), f"announced: {reported}")
+        running.cancel()

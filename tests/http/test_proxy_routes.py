@@ -48,7 +48,7 @@ async def test_each_host_name_has_its_upstreams(path: socket.socket) -> None:
 async def test_traefik_gets_its_configuration_once(path: socket.socket) -> None:
     async with serving(agent(), path), client(path) as one:
         first = await one.ask("/v1/proxy/traefik")
-        assert first.json == traefik_document(ROUTES)
+        assert first.json == await traefik_document(ROUTES)
         tag = first.headers["etag"]
         for names in (tag, f"W/{tag}", f'"x", {tag}', "*"):
             one.send("/v1/proxy/traefik", f"If-None-Match: {names}")

@@ -38,6 +38,7 @@ ENGINES: Final = (
     "docker.io",
 )
 OTHERS: Final = ("caddy", "systemd-container")
+LXD: Final = ("lxd", "lxd-client", "dnsmasq-base", "xz-utils", "squashfs-tools")
 INCUS: Final = ("incus", "incus-client", "dnsmasq-base", "xz-utils")
 ANNOUNCERS: Final = ("avahi-daemon", "avahi-utils", "iproute2", "systemd-resolved")
 ENABLED: Final = (
@@ -47,9 +48,10 @@ ENABLED: Final = (
     *("podman-auto-update.timer", "podman-auto-update.service", "podman-restart.service"),
     *("podman-clean-transient.service", "netavark-dhcp-proxy.socket", "nftables.service"),
     *("incus.socket", "incus.service", "incus-user.socket", "incus-startup.service"),
+    *("lxd.socket", "lxd.service", "lxd-containers.service"),
 )
 PACKAGES: Final = {
-    "bookworm": SYSTEM + AGENT + ENGINES + OTHERS + ANNOUNCERS,
+    "bookworm": SYSTEM + AGENT + ENGINES + LXD + OTHERS + ANNOUNCERS,
     "trixie": (*SYSTEM, *AGENT, *ENGINES, *INCUS, *OTHERS, *ANNOUNCERS, "docker-cli"),
     "forky": (*SYSTEM, *AGENT, *ENGINES, *OTHERS, *ANNOUNCERS, "docker-cli", *TESTS),
 }

@@ -171,6 +171,6 @@ def test_status_of_an_agent_without_backends(world: World) -> None:
 
 
 def test_a_runtime_that_can_not_be_followed_is_a_usage_error(world: World) -> None:
-    refused = koi_runtime(world, "run", "--runtime=incus")
+    refused = koi_runtime(world, "run", "--runtime=bhyve")
     assert refused.returncode == 2
     assert refused.stderr.count("\n") == 1

@@ -12,7 +12,7 @@ COMMAND = (sys.executable, "-m", "koi_agent", "--user")
 UNIT = f"""\
 [Service]
 Environment=PYTHONPATH={CHECKOUT}
-ExecStart={" ".join(COMMAND)} run
+ExecStart={" ".join(COMMAND)} run --runtime=systemd
 
 [Install]
 WantedBy=default.target

@@ -53,7 +53,7 @@ async def serves(proxy: Traefik, *hosts: str) -> None:
 async def test_traefik_refuses_a_key_that_it_does_not_know(tmp_path: Path) -> None:
     path = tmp_path / "dynamic/koi.yml"
     path.parent.mkdir()
-    found = traefik_document([route()])
+    found = await traefik_document([route()])
     found["http"]["routers"]["koi-443-wiki.internal"]["unknown"] = 1
     path.write_text(json.dumps(found))
     with traefik(tmp_path / "traefik", {"file": {"directory": str(path.parent)}}) as proxy:

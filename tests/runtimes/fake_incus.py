@@ -32,6 +32,8 @@ class Faults:
     """HTTP error statuses of the next responses."""
     bodies: dict[str, deque[Callable[[bytes], bytes]]] = field(default_factory=dict)
     """Functions for the bodies of the next responses. A shorter body is cut off in the middle."""
+    delays: dict[str, deque[float]] = field(default_factory=dict)
+    """Seconds that the next responses take after they are made."""
     messages: deque[Callable[[bytes], list[bytes]]] = field(default_factory=deque)
     """Functions for the next events."""
     holds_events: bool = False
@@ -167,6 +169,8 @@ class FakeIncus:
         if await self._is_refused(writer, endpoint):
             return
         value = make()
+        if delays := self.faults.delays.get(endpoint):
+            await asyncio.sleep(delays.popleft())
         if value is None:
             await self._send(writer, 404, b'{"type":"error","error":"Instance not found"}')
             return

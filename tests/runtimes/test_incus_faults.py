@@ -226,3 +226,21 @@ async def test_a_refused_event_stream_is_opened_again(tmp_path: Path) -> None:
         await asyncio.sleep(0)
         await agreed(server)
         assert server.status.reconnects == 1
+
+
+async def test_an_inspection_that_an_event_outdates_is_repeated(tmp_path: Path) -> None:
+    async with followed_incus(tmp_path, tunables=Tunables(address_checks=())) as server:
+        web = server.guests.launch("web1")
+        await agreed(server)
+        before = server.fake.requests.count("instance")
+        server.faults.delays["instance"] = deque([0.3])
+        server.guests.update(web)
+        await eventually(
+            lambda: server.fake.requests.count("instance") > before, "the inspection runs"
+        )
+        server.guests.stop(web)
+        await eventually(
+            lambda: server.fake.requests.count("instance") > before + 1, "it is repeated"
+        )
+        await agreed(server)
+        assert reasons(server) == ["shut down"]

@@ -5,6 +5,7 @@ import json
 import tempfile
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from koi_agent.backends.incus.tunables import Tunables
 from tests.runtimes.fake_guests import FakeGuest
 from tests.runtimes.fake_incus import frame
+from tests.runtimes.followed import eventually
 from tests.runtimes.followed_incus import FollowedIncus, followed_incus
 
 QUICK = Tunables(inspect_retry=0.05, list_delay=0.01, address_checks=(0.01, 0.05))
@@ -75,6 +77,13 @@ def garbled(body: bytes) -> bytes:
     return json.dumps(parsed).encode()
 
 
+def slow(endpoint: str) -> Step:
+    def step(server: FollowedIncus, number: int) -> None:
+        server.faults.delays.setdefault(endpoint, deque()).append(number / 5000)
+
+    return step
+
+
 STEPS: dict[str, Step] = {
     "launch": launch,
     **{name: act(name) for name in ("start", "stop", "stop_forcibly", "restart", "delete")},
@@ -88,6 +97,8 @@ STEPS: dict[str, Step] = {
     "bad frame": lambda server, _number: server.fake.send_frame(b"\xf1\x01x"),
     "end": lambda server, _number: server.fake.end(),
     "cut": lambda server, _number: server.fake.cut(),
+    "slow list": slow("list"),
+    "slow instance": slow("instance"),
     "no list": answering("list", 500),
     "no instance": answering("instance", 500),
     "vanished": answering("instance", 404),
@@ -133,3 +144,47 @@ async def run_script(script: list[tuple[str, int, bool]]) -> None:
             server.fake.release()
             await server.settle()
             await server.settle()
+
+
+LOSSLESS = sorted(
+    {"launch", "start", "stop", "stop_forcibly", "restart", "delete", "pause", "resume"}
+    | {"snapshot", "update", "rename", "hold", "double", "no instance", "instance no JSON"}
+    | {"slow instance"}
+)
+"""Steps after which each event still arrives, if late, and each request works in the end."""
+
+
+@pytest.mark.timeout(240)
+@settings(
+    max_examples=80,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(
+    script=st.lists(
+        st.tuples(st.sampled_from(LOSSLESS), st.integers(0, 50), st.sampled_from([0, 1, 3])),
+        min_size=5,
+        max_size=60,
+    )
+)
+def test_events_alone_lead_to_what_runs(script: list[tuple[str, int, int]]) -> None:
+    asyncio.run(run_lossless(script))
+
+
+async def run_lossless(script: list[tuple[str, int, int]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        # Checks of addresses would repair what an event left wrong.
+        tunables = replace(QUICK, address_checks=())
+        async with followed_incus(Path(folder), tunables=tunables) as server:
+            for number in range(2):
+                launch(server, number)
+            for step, number, pause in script:
+                STEPS[step](server, number)
+                await asyncio.sleep(pause / 1000)
+            server.faults.statuses.clear()
+            server.faults.bodies.clear()
+            server.faults.holds_events = False
+            server.fake.release()
+            await eventually(lambda: not server.disagreement(), server.disagreement)
+            assert server.status.drift == 0
+            assert server.status.reconnects == 0

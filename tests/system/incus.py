@@ -1,15 +1,57 @@
-"""Incus in a booted machine: Debian's own, with an image made on the spot."""
+"""Incus or LXD in a booted machine: Debian's own, with an image made on the spot."""
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from tests.machine import Machine
 from tests.system.service import Service
 
-GATE: Final = "koi-runtime-gate@incus.path"
-STORAGE: Final = "/var/lib/incus"
-UNITS: Final = ("incus.socket", "incus.service", "incus-user.socket", "incus-startup.service")
+
+@dataclass(frozen=True)
+class ServerKind:
+    """The server of a suite, and its commands."""
+
+    name: str
+    command: str
+    init: tuple[str, ...]
+    snapshot: tuple[str, ...]
+    units: tuple[str, ...]
+    bridge: str
+
+    @property
+    def service(self) -> str:
+        return f"{self.name}.service"
+
+    @property
+    def socket(self) -> str:
+        return f"/var/lib/{self.name}/unix.socket"
+
+    @property
+    def gate(self) -> str:
+        return f"/run/koi-runtime/gate/{self.name}.sock"
+
+
+KINDS: Final = {
+    "trixie": ServerKind(
+        name="incus",
+        command="incus",
+        init=("incus", "admin", "init", "--minimal"),
+        snapshot=("snapshot", "create"),
+        units=("incus.socket", "incus.service", "incus-user.socket", "incus-startup.service"),
+        bridge="incusbr0",
+    ),
+    "bookworm": ServerKind(
+        name="lxd",
+        command="lxc",
+        init=("lxd", "init", "--minimal"),
+        snapshot=("snapshot",),
+        units=("lxd.socket", "lxd.service", "lxd-containers.service"),
+        bridge="lxdbr0",
+    ),
+}
+"""The server that each suite has a package of."""
 IMAGE: Final = "bb"
 COMMANDS: Final = ("sh", "init", "ip", "udhcpc", "httpd", "sleep", "poweroff", "reboot", "kill")
 MAKE_IMAGE: Final = f"""
@@ -59,33 +101,39 @@ class IncusServer:
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
+        self.kind = KINDS[machine.suite]
+        self._gate = f"koi-runtime-gate@{self.kind.name}.path"
 
     def prepare(self) -> None:
         """Prepare a file system for the server, a network and an image."""
-        self.machine.systemctl("stop", *UNITS)
+        self.machine.systemctl("stop", *self.kind.units)
         # The machine's own is an overlay, on which a storage pool can't be.
-        self.machine.run("sh", "-c", f"rm -rf {STORAGE}/*; mkdir -p {STORAGE}")
-        self.machine.run("mount", "-t", "tmpfs", "-o", "mode=0711", "tmpfs", STORAGE)
+        storage = f"/var/lib/{self.kind.name}"
+        self.machine.run("sh", "-c", f"rm -rf {storage}/*; mkdir -p {storage}")
+        self.machine.run("mount", "-t", "tmpfs", "-o", "mode=0711", "tmpfs", storage)
         self.machine.run("sh", "-ec", MAKE_IMAGE)
         self.machine.run("sh", "-ec", MAKE_RESOLV_CONF)
-        self.machine.systemctl("start", "incus.socket")
-        self.call("admin", "init", "--minimal")
+        self.start()
+        self.machine.run(*self.kind.init, timeout=120)
         self.call("image", "import", "/srv/image.tar.xz", f"--alias={IMAGE}")
+
+    def start(self) -> None:
+        self.machine.systemctl("start", f"{self.kind.name}.socket", self.kind.service)
 
     def open_gate(self, service: Service) -> None:
         """Grant the agent access through the gate."""
-        self.machine.systemctl("unmask", GATE)
+        self.machine.systemctl("unmask", self._gate)
         service.systemctl("restart")
 
     def stop(self) -> None:
         """Remove all instances, and stop the server and its gate."""
         for record in self.listed():
             self.call("delete", "--force", f"--project={record['project']}", record["name"])
-        self.machine.systemctl("mask", "--now", GATE)
-        self.machine.systemctl("stop", *UNITS)
+        self.machine.systemctl("mask", "--now", self._gate)
+        self.machine.systemctl("stop", *self.kind.units)
 
     def call(self, *arguments: str) -> str:
-        return self.machine.run("incus", *arguments, timeout=120).stdout
+        return self.machine.run(self.kind.command, *arguments, timeout=120).stdout
 
     def launch(self, name: str, *arguments: str, project: str = "default") -> None:
         self.call("launch", f"--project={project}", IMAGE, name, *arguments)

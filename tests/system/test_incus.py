@@ -1,4 +1,4 @@
-"""The confined agent follows a real Incus through its gate."""
+"""The confined agent follows a real Incus, or a real LXD, through its gate."""
 
 import random
 import signal
@@ -11,20 +11,18 @@ from tests.machine import Machine
 from tests.machine.images import USER
 from tests.namespaces import HarnessFailed, wait_until
 from tests.system.engines import await_state, backend, instances
-from tests.system.incus import IncusServer
+from tests.system.incus import KINDS, IncusServer
 from tests.system.peers import BOX, Peer
 from tests.system.service import Service
 
 COUNT = 20
-GATE = "/run/koi-runtime/gate/incus.sock"
-SOCKET = "/var/lib/incus/unix.socket"
 
 
 @pytest.fixture(scope="module")
 def prepared(machine: Machine) -> IncusServer:
     """The server with a network and an image."""
-    if machine.run("sh", "-c", "command -v incus", check=False).returncode:
-        pytest.skip(f"{machine.suite}: no package of Incus in this machine")
+    if machine.suite not in KINDS:
+        pytest.skip(f"{machine.suite}: no server of the kind in this machine")
     server = IncusServer(machine)
     server.prepare()
     return server
@@ -33,17 +31,17 @@ def prepared(machine: Machine) -> IncusServer:
 @pytest.fixture
 def incus(prepared: IncusServer, service: Service) -> Iterator[IncusServer]:
     """The server, which the agent follows through the gate."""
-    prepared.machine.systemctl("start", "incus.socket", "incus.service")
+    prepared.start()
     prepared.open_gate(service)
-    await_state(service, "incus", "synced")
+    await_state(service, prepared.kind.name, "synced")
     yield prepared
     prepared.stop()
 
 
-def published(service: Service) -> dict[str, object]:
+def published(incus: IncusServer, service: Service) -> dict[str, object]:
     return {
         id_: {"state": one["state"], "main_pid": one["main_pid"], "ips": sorted(one["ips"])}
-        for id_, one in instances(service, "incus").items()
+        for id_, one in instances(service, incus.kind.name).items()
         if not one["stale"]
     }
 
@@ -53,16 +51,16 @@ def await_agreement(incus: IncusServer, service: Service, *, addresses: bool = F
 
     def agrees() -> bool:
         real = incus.running()
-        return published(service) == real and all(
+        return published(incus, service) == real and all(
             one["ips"] or not addresses for one in real.values()
         )
 
     wait_until(
-        agrees, lambda: f"{published(service)} is published of {incus.running()}", timeout=60
+        agrees, lambda: f"{published(incus, service)} is published of {incus.running()}", timeout=60
     )
 
 
-def ask(machine: Machine, path: str, *options: str, user: str, socket: str = GATE) -> str:
+def ask(machine: Machine, socket: str, path: str, *options: str, user: str) -> str:
     """Return the HTTP status of a response, 000 without a response."""
     command = ("curl", "-s", "-m", "5", "-o", "/dev/null", "-w", "%{http_code}", *options)
     words = (*command, "--unix-socket", socket, f"http://localhost{path}")
@@ -80,25 +78,25 @@ def test_instances_are_followed_through_their_lives(incus: IncusServer, service:
             project = "shop" if number % 4 == 0 else "default"
             incus.launch(name, "--profile=default", "--profile=koi", project=project)
         await_agreement(incus, service, addresses=True)
-        assert len(published(service)) == COUNT
+        assert len(published(incus, service)) == COUNT
         live(incus, service)
     finally:
         for one in incus.listed():
             incus.call("delete", "--force", f"--project={one['project']}", one["name"])
     await_agreement(incus, service)
-    assert backend(service, "incus")["drift"] == 0
+    assert backend(service, incus.kind.name)["drift"] == 0
 
 
 def live(incus: IncusServer, service: Service) -> None:
     """Change instances, the server and the agent, and check what is published each time."""
-    shown = instances(service, "incus")
+    shown = instances(service, incus.kind.name)
     assert shown["shop/i0"]["project"] == "shop"
     assert shown["default/i1"]["metadata"]["service_type"] == "_http._tcp"
     assert shown["default/i1"]["image"] == "busybox"
     incus.call("profile", "set", "koi", "user.koi.name=Of the profile")
     wait_until(
         lambda: (
-            {one["metadata"].get("name") for one in instances(service, "incus").values()}
+            {one["metadata"].get("name") for one in instances(service, incus.kind.name).values()}
             == {"Of the profile"}
         ),
         "the profile counts",
@@ -107,31 +105,31 @@ def live(incus: IncusServer, service: Service) -> None:
     incus.call("stop", "--force", "i3", "i5")
     incus.call("rename", "i3", "renamed")
     incus.call("restart", "--force", "i6")
-    incus.call("snapshot", "create", "i7")
+    incus.call(*incus.kind.snapshot, "i7")
     await_agreement(incus, service)
-    assert instances(service, "incus")["default/i1"]["state"] == "paused"
+    assert instances(service, incus.kind.name)["default/i1"]["state"] == "paused"
     incus.call("start", "renamed")
     incus.call("exec", "i9", "--", "/bin/poweroff", "-f")
     kill_server(incus)
     incus.machine.kill(service.pid, signal.SIGKILL)
     incus.call("restart", "--force", "i10", "i11")
-    await_state(service, "incus", "synced")
+    await_state(service, incus.kind.name, "synced")
     await_agreement(incus, service)
     for _ in range(3):
         kill_at_random(incus, service)
-    await_state(service, "incus", "synced")
+    await_state(service, incus.kind.name, "synced")
     await_agreement(incus, service, addresses=False)
     service.resync()
     await_agreement(incus, service)
-    assert backend(service, "incus")["drift"] == 0
+    assert backend(service, incus.kind.name)["drift"] == 0
 
 
 def kill_server(incus: IncusServer) -> None:
     """Kill the server, which systemd starts again."""
-    pid = int(incus.machine.show("incus.service", "MainPID"))
+    pid = int(incus.machine.show(incus.kind.service, "MainPID"))
     incus.machine.kill(pid, signal.SIGKILL)
     wait_until(
-        lambda: incus.machine.show("incus.service", "MainPID") not in ("0", str(pid)),
+        lambda: incus.machine.show(incus.kind.service, "MainPID") not in ("0", str(pid)),
         "the server is started again",
         timeout=60,
     )
@@ -147,13 +145,13 @@ def _answers(incus: IncusServer) -> bool:
 
 def kill_at_random(incus: IncusServer, service: Service) -> None:
     """Kill the agent while instances restart."""
-    restarting = incus.machine.spawn("incus", "restart", "--force", "i12", "i13")
+    restarting = incus.machine.spawn(incus.kind.command, "restart", "--force", "i12", "i13")
     time.sleep(random.uniform(0, 1))
     before = service.pid
     incus.machine.kill(before, signal.SIGKILL)
     restarting.wait(60)
     wait_until(lambda: service.pid not in (0, before), "the agent is started again")
-    await_state(service, "incus", "synced")
+    await_state(service, incus.kind.name, "synced")
 
 
 def test_a_proxy_device_answers_from_outside(incus: IncusServer, service: Service) -> None:
@@ -165,8 +163,8 @@ def test_a_proxy_device_answers_from_outside(incus: IncusServer, service: Servic
             *(f"listen=tcp:{BOX}:8080-8081", "connect=tcp:127.0.0.1:80"),
         )
         wait_until(
-            lambda: ports(service, "default/web") == {(8080, 80, BOX), (8081, 80, BOX)},
-            lambda: f"its ports are published, not {ports(service, 'default/web')}",
+            lambda: ports(incus, service, "default/web") == {(8080, 80, BOX), (8081, 80, BOX)},
+            lambda: f"its ports are published, not {ports(incus, service, 'default/web')}",
         )
         wait_until(
             lambda: "sysinit" in _fetched(peer, f"{BOX}:8081/inittab"), "it answers from outside"
@@ -178,24 +176,23 @@ def test_a_proxy_device_answers_from_outside(incus: IncusServer, service: Servic
 def test_a_forward_of_a_network_is_a_published_port(incus: IncusServer, service: Service) -> None:
     incus.launch("web")
     await_agreement(incus, service, addresses=True)
-    address = instances(service, "incus")["default/web"]["ips"][0]
-    incus.call("network", "forward", "create", "incusbr0", BOX)
+    address = instances(service, incus.kind.name)["default/web"]["ips"][0]
+    incus.call("network", "forward", "create", incus.kind.bridge, BOX)
     try:
-        incus.call(
-            "network", "forward", "port", "add", "incusbr0", BOX, "tcp", "90-91", address, "80"
-        )
+        rule = ("tcp", "90-91", address, "80")
+        incus.call("network", "forward", "port", "add", incus.kind.bridge, BOX, *rule)
         wait_until(
-            lambda: ports(service, "default/web") == {(90, 80, BOX), (91, 80, BOX)},
-            lambda: f"the forward is published, not {ports(service, 'default/web')}",
+            lambda: ports(incus, service, "default/web") == {(90, 80, BOX), (91, 80, BOX)},
+            lambda: f"the forward is published, not {ports(incus, service, 'default/web')}",
         )
     finally:
-        incus.call("network", "forward", "delete", "incusbr0", BOX)
-    wait_until(lambda: not ports(service, "default/web"), "the forward is gone")
-    assert backend(service, "incus")["drift"] == 0
+        incus.call("network", "forward", "delete", incus.kind.bridge, BOX)
+    wait_until(lambda: not ports(incus, service, "default/web"), "the forward is gone")
+    assert backend(service, incus.kind.name)["drift"] == 0
 
 
-def ports(service: Service, id_: str) -> set[tuple[int, int, str]]:
-    shown = instances(service, "incus").get(id_, {}).get("ports", [])
+def ports(incus: IncusServer, service: Service, id_: str) -> set[tuple[int, int, str]]:
+    shown = instances(service, incus.kind.name).get(id_, {}).get("ports", [])
     return {(one["host_port"], one["container_port"], one["host_ip"]) for one in shown}
 
 
@@ -208,33 +205,33 @@ def test_a_process_and_its_control_group_lead_to_the_instance(
 ) -> None:
     incus.launch("web")
     await_agreement(incus, service)
-    shown = instances(service, "incus")["default/web"]
+    shown = instances(service, incus.kind.name)["default/web"]
     assert shown["control_group"].startswith("/lxc.payload.web")
     found = service.call("GetInstanceByPID", "u", str(shown["main_pid"])).stdout
-    assert "incus_3adefault_2fweb" in found
+    assert f"{incus.kind.name}_3adefault_2fweb" in found
 
 
 def test_a_server_that_was_stopped_is_not_started(incus: IncusServer, service: Service) -> None:
     incus.launch("web")
     await_agreement(incus, service)
     before = incus.running()
-    incus.machine.systemctl("stop", "incus.service")
-    await_state(service, "incus", "stale")
+    incus.machine.systemctl("stop", incus.kind.service)
+    await_state(service, incus.kind.name, "stale")
     time.sleep(3)  # the agent tries to connect several times
-    assert incus.machine.show("incus.service", "ActiveState") == "inactive"
-    assert "incus.service is stopped" in backend(service, "incus")["last_error"]
-    assert instances(service, "incus").keys() == before.keys()
-    incus.machine.systemctl("start", "incus.service")
-    await_state(service, "incus", "synced")
+    assert incus.machine.show(incus.kind.service, "ActiveState") == "inactive"
+    assert f"{incus.kind.service} is stopped" in backend(service, incus.kind.name)["last_error"]
+    assert instances(service, incus.kind.name).keys() == before.keys()
+    incus.machine.systemctl("start", incus.kind.service)
+    await_state(service, incus.kind.name, "synced")
     await_agreement(incus, service)
 
 
 def test_the_agents_user_can_do_nothing_there(incus: IncusServer, service: Service) -> None:
-    machine, agent = incus.machine, "_koi-runtime"
-    assert backend(service, "incus")["endpoint"].endswith(GATE)
-    assert ask(machine, "/1.0", user=agent) == "200"
+    machine, agent, gate = incus.machine, "_koi-runtime", incus.kind.gate
+    assert backend(service, incus.kind.name)["endpoint"].endswith(gate)
+    assert ask(machine, gate, "/1.0", user=agent) == "200"
     for path in ("/1.0/instances", "/1.0/certificates", "/1.0/events", "/internal/sql"):
-        assert ask(machine, path, user=agent) == "403"
-    assert ask(machine, "/1.0/instances", "-d", "{}", user=agent) == "403"
-    assert ask(machine, "/1.0", user=USER) == "000"
-    assert ask(machine, "/1.0", user=agent, socket=SOCKET) == "000"
+        assert ask(machine, gate, path, user=agent) == "403"
+    assert ask(machine, gate, "/1.0/instances", "-d", "{}", user=agent) == "403"
+    assert ask(machine, gate, "/1.0", user=USER) == "000"
+    assert ask(machine, incus.kind.socket, "/1.0", user=agent) == "000"

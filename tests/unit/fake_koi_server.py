@@ -62,6 +62,11 @@ class KoiServer:
     async def kill(self) -> None:
         """End as by SIGKILL or SIGTERM: the breadcrumb stays, and the network sees no goodbye."""
         if self._server:
+            # No connection may be half accepted when the server is closed.
+            for one in self._server.sockets:
+                asyncio.get_running_loop().remove_reader(one)
+            for _ in range(STEPS):
+                await asyncio.sleep(0)
             self._server.close()
             self._server = None
             for _ in range(STEPS):

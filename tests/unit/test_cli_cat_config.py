@@ -61,6 +61,8 @@ VALUES = {
     "Caddy": ["/run/caddy/admin.sock", "127.0.0.1:2019"],
     "TraefikFile": ["/etc/traefik/koi.yml"],
     "Issuer": ["acme", "Internal"],
+    "Endpoint": ["http://127.0.0.1:5641", "http://[::1]:80/"],
+    "TokenFile": ["/etc/koi/token"],
 }
 QUIET = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
@@ -168,6 +170,22 @@ ExcludeUnits=user@*.service user-runtime-dir@*.service systemd-*.service
 # default
 TrackExited=no
 
+[Machined]
+# default
+Machines=*
+# default
+ExcludeMachines=
+
+[Kubernetes]
+# default
+Kubeconfig=
+# default
+Context=
+# default
+Namespaces=
+# default
+Node=
+
 [HTTP]
 # default
 Listen=
@@ -241,6 +259,12 @@ Caddy=
 TraefikFile=
 # default
 Issuer=internal
+
+[Koi]
+# default
+Endpoint=
+# default
+TokenFile=
 """
     )
 

@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from koi_agent.host.container_groups import ContainerGroups, group_of_process, has_process
+from koi_agent.host.container_groups import (
+    LONGEST_PAUSE,
+    PAUSE_FACTOR,
+    ContainerGroups,
+    group_of_process,
+    has_process,
+    pause_after,
+)
 
 ID = "9f2c" * 16
 OTHER = "0a1b" * 16
@@ -171,3 +178,11 @@ async def test_a_container_whose_group_is_nowhere_costs_no_search_until_the_paus
     with pytest.raises(StopIteration) as ended:
         groups.find(OTHER, PID).send(None)
     assert ended.value.value == ""
+
+
+def test_pause_doubles_with_each_search_that_finds_nothing_up_to_a_bound() -> None:
+    assert [pause_after(0.001, failures) for failures in range(3)] == [
+        pytest.approx(PAUSE_FACTOR * 0.001 * factor) for factor in (1, 2, 4)
+    ]
+    assert pause_after(0.001, 100_000) == LONGEST_PAUSE
+    assert pause_after(1.0, 5) == PAUSE_FACTOR

@@ -1,13 +1,16 @@
 """Ports and addresses of an instance, from its devices."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
+from koi_agent.backends.incus.address_checks import AddressChecks
 from koi_agent.backends.incus.addresses import addresses_of, has_network_device
 from koi_agent.backends.incus.proxies import MAX_PORTS, proxy_ports
 from koi_agent.host.lxc_groups import payload_group
 from tests.runtimes.fake_guests import FakeGuest
+from tests.unit.virtual_time import run
 
 
 def ports(**device: str) -> list[tuple[str, str, int, int]]:
@@ -82,3 +85,22 @@ def test_a_strange_network_has_no_addresses(network: Any) -> None:
 def test_a_process_that_is_gone_has_no_group() -> None:
     assert payload_group("default", "no-such-container", 2**22) == ""
     assert payload_group("default", "no-such-container", 0) == ""
+
+
+def test_an_instance_is_checked_some_times_after_its_last_event() -> None:
+    async def script() -> list[tuple[str, float]]:
+        found: list[tuple[str, float]] = []
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        checks = AddressChecks((1.0, 3.0), lambda id_: found.append((id_, clock() - began)))
+        checks.begin("web")
+        checks.begin("db")
+        await asyncio.sleep(0.5)
+        checks.begin("web")
+        await asyncio.sleep(20)
+        checks.begin("web")
+        checks.close()
+        await asyncio.sleep(20)
+        return found
+
+    assert run(script()) == [("db", 1.0), ("web", 1.5), ("db", 3.0), ("web", 3.5)]

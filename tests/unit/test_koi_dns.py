@@ -11,6 +11,7 @@ from koi_agent.core.instance import RecordState
 from tests.real.agents import eventually
 from tests.unit.dns_zones import WEB, complete, key, named
 from tests.unit.fake_koi_server import KoiServer
+from tests.unit.fake_koi_wire import document
 from tests.unit.koi_sessions import SETTINGS, koi, opened
 
 PROVIDER = Koi(SETTINGS, 30)
@@ -129,3 +130,14 @@ async def test_a_daemon_that_refuses_the_token_is_not_used(koi: KoiServer) -> No
     with pytest.raises(ProviderLost, match="it refuses the token"):
         async with opened(PROVIDER):
             pass
+
+
+async def test_a_daemon_that_keeps_nothing_is_asked_less_and_less(koi: KoiServer) -> None:
+    koi.trouble = lambda one: document({"entries": []}) if one.method == "POST" else None
+    async with opened(PROVIDER) as made:
+        await made.put(named("wiki", "wiki.internal", "10.0.0.1"))
+        await made.reports(WIKI, RecordState.FAILED, "accepts a change and does not make it")
+        await asyncio.sleep(3)
+        assert len([one for one in koi.daemon.requests if one.method == "POST"]) < 6
+        koi.trouble = lambda _: None
+        await made.announced(WIKI)

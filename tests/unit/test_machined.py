@@ -84,9 +84,8 @@ def test_a_unit_that_others_share_is_not_the_machine(unit: str) -> None:
     assert any("does not count" in note for note in shared.notes)
 
 
-def test_a_machine_in_a_part_of_a_unit_does_not_claim_the_unit() -> None:
-    assert machine(Subgroup="/payload").unit == ""
-    assert machine(Subgroup="").unit == "systemd-nspawn@web.service"
+def test_a_machine_in_a_part_of_its_unit_claims_the_unit() -> None:
+    assert machine(Subgroup="payload").unit == "systemd-nspawn@web.service"
 
 
 @pytest.mark.parametrize("name", sorted(PROPERTIES.keys() - {"Id"}))

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from koi_agent.capabilities.proxy.providers import Traefik
 from koi_agent.capabilities.proxy.records import Route
 from koi_agent.capabilities.proxy.sites import sites
-from koi_agent.capabilities.proxy.traefik import document
+from koi_agent.capabilities.proxy.traefik import document, document_in_slices
 from koi_agent.core.contracts import ProviderSession
 from koi_agent.core.errors import ProviderLost
 from koi_agent.core.instance import RecordState, RecordStatus
@@ -143,6 +143,12 @@ def test_a_site_is_a_router_and_a_service() -> None:
             "serversTransports": {"koi-runtime": {"insecureSkipVerify": True}},
         }
     }
+
+
+async def test_the_configuration_in_slices_is_the_same() -> None:
+    for number in (0, 1, 1200):
+        many = sites(route(f"{n}", f"n{n}.internal") for n in range(number))
+        assert json.dumps(await document_in_slices(many)) == json.dumps(document(many))
 
 
 def test_without_a_route_there_is_no_empty_object_in_it() -> None:

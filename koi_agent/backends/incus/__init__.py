@@ -3,7 +3,7 @@
 ``kinds`` holds how the two differ, ``sockets`` where they listen. A connection to their socket
 starts a daemon that is stopped: ``activation`` asks the service manager first. For one connection,
 ``api`` sends requests, and ``session`` reads events, inspects and lists. ``events``, ``guests``,
-``addresses`` and ``proxies`` parse the responses; ``tracker`` applies them.
+``addresses``, ``proxies`` and ``forwards`` parse the responses; ``tracker`` applies them.
 """
 
 import asyncio

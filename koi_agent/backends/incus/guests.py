@@ -98,26 +98,33 @@ def parse_guest(value: object, place: Place) -> Guest:
     record, id_ = as_object(value), guest_id(value)
     status = get_str(record, "status")
     state = _STATES.get(status, InstanceState.UNKNOWN)
-    location = get_str(record, "location")
-    if place.member and location != place.member:
+    if place.member and get_str(record, "location") != place.member:
         state = InstanceState.STOPPED  # it runs on another member of the cluster, or will
     if state is InstanceState.STOPPED:
         return Guest(instance=_unknown(id_, place.backend, state), run="")
     if not status or not isinstance(record.get("state"), dict):
         raise BadInput("status or state: missing")
+    instance = _instance(id_, state, record, place)
+    return Guest(
+        instance=instance,
+        run=get_str(record, "last_used_at"),
+        awaits_address=not instance.ips and has_network_device(record),
+    )
+
+
+def _instance(id_: str, state: InstanceState, record: JSONObject, place: Place) -> Instance:
     config = get_object(record, "expanded_config")
     texts = {key: text for key, text in config.items() if isinstance(text, str)}
-    ips = addresses_of(record)
-    metadata = from_incus_config(texts)
+    ips, metadata = addresses_of(record), from_incus_config(texts)
     pid = get_int(get_object(record, "state"), "pid", _PID_LIMIT)
     project, _, name = id_.partition("/")
     is_container = get_str(record, "type") == _CONTAINER
-    instance = Instance(
+    return Instance(
         id=id_,
         name=name,
         backend=place.backend,
         state=state,
-        state_detail=printable(status.lower(), _MAX_TEXT),
+        state_detail=printable(get_str(record, "status").lower(), _MAX_TEXT),
         image=_image(texts),
         ports=_ports(record, metadata, ips, place.forwards),
         ips=ips,
@@ -128,11 +135,6 @@ def parse_guest(value: object, place: Place) -> Guest:
         created_at=get_time(record, "created_at") * 1_000_000,
         project=project,
         traits=TRAITS,
-    )
-    return Guest(
-        instance=instance,
-        run=get_str(record, "last_used_at"),
-        awaits_address=not ips and has_network_device(record),
     )
 
 

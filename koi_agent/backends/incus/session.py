@@ -63,7 +63,7 @@ class Session:
         """Open the event stream, and close it at the end; raise ``BackendLost``."""
         self._stop = stop
         self._stream = await self._api.open_events()
-        with closing(self._stream), closing(self._queue):
+        with closing(self._stream), closing(self._queue), closing(self._tracker):
             yield self
 
     async def run(self) -> Never:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Set
 from typing import Final
 
 from koi_agent.backends.http_engine.inspect_queue import InspectQueue
+from koi_agent.backends.incus.address_checks import AddressChecks
 from koi_agent.backends.incus.events import Event
 from koi_agent.backends.incus.guests import Guest, copied_guest, is_new_run, started_guest
 from koi_agent.backends.incus.tunables import Tunables
@@ -48,11 +49,10 @@ class Tracker:
         self._backend = backend
         self._deliver = deliver
         self._queue = queue
-        self._tunables = tunables
         self._starting: set[str] = set()
         self._unlisted: set[str] = set()
         self._has_listed = False
-        self._checks: dict[str, int] = {}  # the number of the latest checks of an instance
+        self._checks = AddressChecks(tunables.address_checks, self._check_addresses)
         self._touched: set[str] | None = None  # while a list is requested
 
     # Events
@@ -74,21 +74,15 @@ class Tracker:
         if event.action in _STATES:
             self._set_state(event.id, *_STATES[event.action])
         self._queue.put(event.id, urgent=True)
-        self._await_addresses(event.id)
+        self._checks.begin(event.id)
 
     def _set_state(self, id_: str, state: InstanceState, word: str) -> None:
         if guest := self.guests.get(id_):
             self._publish(copied_guest(guest, state=state, state_detail=word))
 
-    def _await_addresses(self, id_: str) -> None:
-        """Inspect an instance some times from now on: no event reports its addresses."""
-        number = self._checks[id_] = self._checks.get(id_, 0) + 1
-
-        def is_wanted(id_: str) -> bool:
-            return id_ in self.guests and self._checks.get(id_) == number
-
-        for seconds in self._tunables.address_checks:
-            self._queue.put_after(seconds, id_, is_wanted)
+    def _check_addresses(self, id_: str) -> None:
+        if id_ in self.guests:
+            self._queue.put(id_, urgent=False)
 
     def _publish_uninspected(self, id_: str) -> None:
         """Publish an instance that ended before its first inspection: it did run."""
@@ -151,11 +145,15 @@ class Tracker:
         else:
             self.guests[id_] = guest
         if guest.awaits_address and not self._has_listed:
-            self._await_addresses(id_)  # of others, events report the start
+            self._checks.begin(id_)  # of others, events report the start
 
     def instances(self) -> list[Instance]:
         """Return the instances of the last list and of the events since."""
         return [guest.instance for id_, guest in self.guests.items() if id_ not in self._unlisted]
+
+    def close(self) -> None:
+        """End the checks of addresses."""
+        self._checks.close()
 
     def _publish(self, guest: Guest) -> None:
         self._starting.discard(guest.instance.id)

@@ -115,14 +115,13 @@ def is_selected(name: str, config: MachinedConfig) -> bool:
 def machine_from(name: str, path: str, properties: Mapping[str, object]) -> Machine:
     """Parse the properties of a machine; raise ``BadInput``. Properties may be missing."""
     unit = _get(properties, "Unit", "")
-    shared = bool(_SHARED.fullmatch(unit)) or bool(_get(properties, "Subgroup", ""))
     return Machine(
         name=name,
         path=path,
         kind=printable(_get(properties, "Class", "")),
         state=printable(_get(properties, "State", "")),
         service=printable(_get(properties, "Service", "")),
-        unit="" if shared else printable(unit),
+        unit="" if _SHARED.fullmatch(unit) else printable(unit),
         leader=_get(properties, "Leader", 0),
         root_directory=printable(_get(properties, "RootDirectory", "")),
         created_at=_get(properties, "Timestamp", 0),

@@ -24,7 +24,7 @@ PATH: Final = "/org/freedesktop/machine1"
 MANAGER: Final = f"{MACHINED}.Manager"
 MACHINE: Final = f"{MACHINED}.Machine"
 INSPECT: Final = f"{MACHINED}.inspect-machines"
-"""The action of polkit that GetAddresses needs since systemd 261."""
+"""The action of polkit for what is read in a machine. Version 262 shows addresses without it."""
 SIGNALS: Final = ("MachineNew", "MachineRemoved")
 SYSTEMD: Final = "org.freedesktop.systemd1"
 READ_TOGETHER: Final = 16
@@ -174,7 +174,7 @@ def _network(reply: list[Any] | CallError) -> Network | None:
         problem = "systemd-machined does not know the addresses of virtual machines"
         return Network(problem=problem, is_final=True)
     if reply.name in _DENIED:
-        problem = f"polkit does not permit {INSPECT} to the agent"
+        problem = f"access is denied; polkit must permit {INSPECT} to the agent"
         return Network(problem=problem, is_denied=True, is_final=True)
     return Network(problem=str(reply))
 

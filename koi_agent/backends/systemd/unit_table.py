@@ -66,16 +66,16 @@ class UnitTable:
 
     def properties_changed(self, path: str, properties: Mapping[str, Any]) -> None:
         """Store properties that a unit has signaled; ``evaluate`` must follow."""
-        unit = self._units.get(path) or Unit(unit_name(path), path)
-        unit.update(properties)
-        self._units[path] = self._changed[path] = unit
+        unit = self._units[path] = self._units.get(path) or Unit(unit_name(path), path)
+        self._changed_since_listing.add(path)
+        if unit.update(properties) or not unit.reported or path in self._dead:
+            self._changed[path] = unit  # in a burst, every second signal changes nothing
         self._loaded.discard(path)
 
     def evaluate(self) -> None:
         """Report what the signals of one read have changed, by their last values."""
-        changed, self._changed = self._changed, {}
-        self._changed_since_listing.update(changed)
-        for unit in changed.values():
+        changed, self._changed = self._changed.values(), {}
+        for unit in changed:
             if self._units.get(unit.path) is unit:  # else it was unloaded, and reported then
                 self._evaluate(unit)
 
@@ -106,7 +106,7 @@ class UnitTable:
 
     def freezer_state_changed(self, path: str, state: str) -> None:
         """Store a FreezerState that the kernel has reported, and report the unit."""
-        if unit := self._units.get(path):
+        if (unit := self._units.get(path)) and unit.freezer_state != state:
             unit.update({"FreezerState": state})
             self._evaluate(unit)
 

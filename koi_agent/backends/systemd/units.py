@@ -5,7 +5,8 @@ from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from typing import Any, Self
+from operator import attrgetter
+from typing import Any, Final, Self
 
 from koi_agent.backends.systemd.manager import UnitStatus
 from koi_agent.bus.object_paths import decode
@@ -91,9 +92,13 @@ class Unit:
         unit.active_state, unit.sub_state = status.active_state, status.sub_state
         return unit
 
-    def update(self, properties: Mapping[str, Any]) -> None:
-        """Store properties of the Unit and Service interfaces; others stay as they are."""
+    def update(self, properties: Mapping[str, Any]) -> bool:
+        """Store properties of the Unit and Service interfaces; others stay as they are.
+
+        Returns True if any has another value than before.
+        """
         get = properties.get
+        before = _SIGNALED(self)
         self.is_loaded = True
         self.active_state = get("ActiveState", self.active_state)
         self.sub_state = get("SubState", self.sub_state)
@@ -103,6 +108,7 @@ class Unit:
             self.started_at = microseconds / 1_000_000
         self.main_pid = get("MainPID", self.main_pid)
         self.n_restarts = get("NRestarts", self.n_restarts)
+        return _SIGNALED(self) != before
 
     def unload(self) -> None:
         """Store that systemd has unloaded the unit: it is dead, and has no job."""
@@ -203,6 +209,13 @@ class Unit:
             socket_ports=sockets,
             traits=UNIT if details.is_shown else MACHINE_UNIT,
         )
+
+
+_SIGNALED: Final = attrgetter(
+    *("active_state", "sub_state", "freezer_state", "invocation_id", "main_pid", "n_restarts"),
+    *("started_at", "is_loaded"),
+)
+"""Reads what ``Unit.update`` stores."""
 
 
 class UnitFilter:

@@ -22,9 +22,9 @@ def printed(records: Iterable[Record]) -> Sequence[dict[str, Any]]:
     ]
 
 
-def traefik_document(records: Iterable[Record]) -> dict[str, Any]:
-    """Return the dynamic configuration of Traefik for planned routes."""
-    return traefik.document(_sites(records))
+async def traefik_document(records: Sequence[Record]) -> dict[str, Any]:
+    """Return the dynamic configuration of Traefik for planned routes, built in slices."""
+    return await traefik.document_in_slices(_sites(records))
 
 
 def _sites(records: Iterable[Record]) -> Sequence[Site]:

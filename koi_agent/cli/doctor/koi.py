@@ -17,7 +17,7 @@ BREADCRUMB: Final = Path("/run/koi.endpoint")
 """The breadcrumb of a daemon that is a service of the system."""
 CREDENTIALS: Final = "/run/credentials/koi-runtime.service"
 """Where systemd passes credentials to the agent; root may read them."""
-_HAND_OVER: Final = "systemctl restart koi-runtime-koi.service"
+_HAND_OVER: Final = "systemctl enable --now koi-runtime-koi.path"
 
 
 async def koi(case: Case, _reached: Bus) -> Sequence[Finding]:

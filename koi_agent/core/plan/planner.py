@@ -23,6 +23,7 @@ from koi_agent.core.plan.requests import (
     Contender,
     Hold,
     Request,
+    Requests,
     Rules,
     requested,
 )
@@ -68,10 +69,10 @@ class Planner:
             self._hold(known, self.rules.hold(instance))
             return
         self.drop(instance.key)
-        entry = _Entry(instance, self.rules)
-        if entry.is_empty:
+        made = self.rules.requests(instance)
+        if made is NO_REQUESTS:
             return
-        self._entries[entry.key] = entry
+        entry = self._entries[instance.key] = _Entry(instance, self.rules, made)
         alone = (entry.key,)
         for contest in entry.contests:
             others = self._contenders.get(contest)
@@ -175,7 +176,7 @@ class _Entry:
         *("awards", "contests", "hold", "key", "name", "rank"),
     )
 
-    def __init__(self, instance: Instance, rules: Rules) -> None:
+    def __init__(self, instance: Instance, rules: Rules, made: Requests) -> None:
         created = instance.created_at if instance.traits.has_creation_time else 0
         self.key = instance.key
         self.rank = instance.one_off, created, instance.backend, instance.id
@@ -183,7 +184,7 @@ class _Entry:
         self.hold = rules.hold(instance)
         self._requested = requested(instance)
         self._rules = rules
-        self._made = rules.requests(instance)
+        self._made = made
         contests = (one.contest for one in self.requests if one.contest is not None)
         self.contests = tuple(dict.fromkeys(contests))
         self.awards: list[Award | None] = [
@@ -198,11 +199,6 @@ class _Entry:
     def is_held(self) -> bool:
         """True if all requests of the instance are held."""
         return self.hold is not None
-
-    @property
-    def is_empty(self) -> bool:
-        """True if the instance requests nothing and there is nothing to explain."""
-        return self._made is NO_REQUESTS
 
     def follows_from(self, instance: Instance, rules: Rules) -> bool:
         """Return True if these requests are also those of ``instance`` under ``rules``."""

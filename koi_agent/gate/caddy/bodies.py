@@ -121,9 +121,11 @@ def _policy(body: Any, found: Configuration, allowed: Allowed) -> Json:
         raise Forbidden("policy for all names")
     known = [found.policies()[position].get("subjects") for position in found.own_policies()]
     kept = [one for of_policy in known if isinstance(of_policy, list) for one in of_policy]
-    for subject in subjects:
-        if subject not in kept:
-            check_host(subject, allowed.domains)
+    added = [subject for subject in subjects if subject not in kept]
+    for subject in added:
+        check_host(subject, allowed.domains)
+    if found.of_others(added):
+        raise Forbidden("policy for a name of others")
     made = objects.policy(found.names, set(subjects))
     if made != body:
         raise Forbidden("policy is not as the agent makes it")

@@ -26,6 +26,8 @@ from koi_agent.host.caddy.objects import Names
 
 FORWARDED_STATUSES: Final = frozenset({400, 404, 405, 409, 412, 500})
 """Error statuses of Caddy that the client gets as they are; others become 504."""
+NOTHING: Final = Allowed(ports=frozenset(), domains=Domains(main="", extra=()))
+"""What is allowed where the agent has no proxy at Caddy: it may remove its objects."""
 _HOST: Final = "Host: \r\n"
 """Caddy 2.6 admits no other one on a Unix socket."""
 _READ: Final = f"GET {CONFIG} HTTP/1.0\r\n{_HOST}\r\n".encode()
@@ -49,8 +51,10 @@ def caddy_profile(names: Names, allowed: Callable[[], Allowed]) -> Profile:
 
 
 def _allowed() -> Allowed:
-    """Read what the administrator allows; raise ``ConfigError``."""
+    """Read what the administrator allows, nothing without a proxy; raise ``ConfigError``."""
     config = load(Flags(scope="system"), os.environ).config
+    if not config.proxy.caddy or not {"auto", "caddy"} & {*config.capabilities.proxy}:
+        return NOTHING
     return Allowed(
         ports=frozenset(config.proxy.ports),
         domains=Domains(main=config.dns.domain, extra=config.dns.extra_domains),

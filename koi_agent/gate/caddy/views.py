@@ -1,12 +1,14 @@
 """The part of Caddy's configuration that the agent may read: its own objects, and what decides.
 
-Of others it has the addresses of servers and the names of policies, because Caddy refuses a second
-one with these. Credentials, keys, files, handlers and other applications stay behind the gate.
+Of others it has the addresses of servers, and the names of policies and sites: Caddy refuses a
+second policy for a name, and the certificate of a site is theirs. Credentials, keys, files,
+handlers and other applications stay behind the gate.
 """
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from koi_agent.host.caddy.configuration import site_names
 from koi_agent.host.caddy.objects import ID, Names
 
 FOREIGN: Final[Mapping[str, Any]] = {}
@@ -37,7 +39,9 @@ def view(root: Any, names: Names) -> Any:
 def server_view(name: str, server: Any, names: Names) -> Any:
     """Return what the agent may read of a server; the routes of others in its own are empty."""
     if not names.port(name):
-        return _copied(server, listen=_strings)
+        made = _copied(server, listen=_strings)
+        hosts = site_names(server)
+        return {**made, "routes": [{"match": [{"host": hosts}]}]} if hosts else made
 
     def routes(value: Any) -> Any:
         if not isinstance(value, list):

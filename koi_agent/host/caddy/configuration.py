@@ -1,7 +1,7 @@
 """Reads Caddy's configuration: the objects of the agent, and what of others concerns them."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from koi_agent.core.errors import BadInput
@@ -83,10 +83,25 @@ class Configuration:
         before = (_subjects(one) for one in self.policies()[:position])
         return any(not names or any("*" in name for name in names) for names in before)
 
-    def hosts_of_others(self) -> frozenset[str]:
-        """Return the names for which others have a policy: Caddy refuses a second one."""
-        others = (one for one in self.policies() if not self.names.has(one))
-        return frozenset(name for one in others for name in _subjects(one))
+    def of_others(self, hosts: Iterable[str]) -> frozenset[str]:
+        """Return those of the names whose certificates others decide.
+
+        Caddy refuses a second policy for a name. A policy for a name of a site of others would
+        change the certificate of that site.
+        """
+        policies = (one for one in self.policies() if not self.names.has(one))
+        subjects = frozenset(name for one in policies for name in _subjects(one))
+        sites = frozenset(name for one in self._servers_of_others() for name in site_names(one))
+        return frozenset(one for one in hosts if one in subjects or {one, _wildcard(one)} & sites)
+
+    def _servers_of_others(self) -> Iterator[Any]:
+        """Yield the servers of others that may serve TLS."""
+        http = {self._http_port()}
+        others = (one for name, one in self.servers().items() if not self.names.port(name))
+        for server in others:
+            ports = _ports(server)
+            if not ports or ports - http:
+                yield server
 
     def at(self, path: Sequence[str]) -> Any:
         """Return the value at a path, None without one; raise ``BadInput``."""
@@ -99,6 +114,34 @@ class Configuration:
                 raise BadInput(f"{where or 'the root'} of its configuration is not an object")
             value = value.get(key)
         return value
+
+
+def site_names(server: object) -> Sequence[str]:
+    """Return the host names in the routes of a server, also in routes within these, sorted."""
+    found: set[str] = set()
+    waiting: list[Any] = [_fields(server).get("routes")]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, list):
+            waiting += value
+        elif isinstance(value, dict):
+            found.update(_matched(value.get("match")))
+            waiting += value.values()
+    return sorted(found)
+
+
+def _matched(matchers: object) -> Iterator[str]:
+    """Yield the host names of the matchers of a route, in lower case."""
+    for one in matchers if isinstance(matchers, list) else ():
+        hosts = _fields(one).get("host")
+        for host in hosts if isinstance(hosts, list) else ():
+            if isinstance(host, str):
+                yield host.lower()
+
+
+def _wildcard(host: str) -> str:
+    """Return the wildcard that stands for a name and others of its length."""
+    return f"*.{host.partition('.')[2]}"
 
 
 def _fields(value: object) -> Json:

@@ -80,6 +80,8 @@ class Keeper:
         self._intents = intents
         self._trials: dict[str, _Trial] = {}
         self._used: set[str] = set()
+        self._done: dict[str, Act] = {}
+        """The last act for a key, until the daemon lists its result."""
         self._broken: set[str] = set()
         self._contested: set[str] = set()
         now = _now()
@@ -136,7 +138,10 @@ class Keeper:
                 await self._check()
                 return True
             for step in steps:
-                left -= not await self._act(step, listed.get(step.key, ()))
+                if await self._act(step, listed.get(step.key, ())):
+                    self._done[step.key] = step.act
+                else:
+                    left -= 1
                 if left <= 0:
                     return False
         return False
@@ -190,15 +195,21 @@ class Keeper:
             act = self._add_present(key, seen)
         elif act is None:
             self._trials.pop(key, None)
+            self._done.pop(key, None)
         if key in self.wanted and decision.standing is Standing.FOREIGN:
             self.outcomes[key] = FOREIGN
         is_due = key not in self._trials or self._trials[key].due <= _now()
-        is_new = decision.recorded != recorded
-        return Step(key, act, is_new) if act and is_due else None
+        if not act or not is_due:
+            return None
+        if self._done.pop(key, None) is act:
+            self._fail(key, "the Koi daemon accepts a change and does not make it")
+            return None
+        return Step(key, act, decision.recorded != recorded)
 
     def _add_present(self, key: str, seen: Sequence[Seen]) -> Act | None:
         """Store an entry that the daemon has; return ``REMOVE`` if it must be added again."""
         self.present[key] = self._own(key, seen)[0]
+        self._done.pop(key, None)
         was_contested = key in self._contested
         if len(seen) > 1:
             self._contested.add(key)

@@ -8,7 +8,6 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import Never
 
 from koi_agent.bus.client import CallError, Connection, ReconnectingBus
@@ -28,6 +27,7 @@ from koi_agent.core.events import (
     Started,
     Stopped,
     Updated,
+    copied_backend,
 )
 from koi_agent.core.instance import Instance
 from koi_agent.core.key import Key
@@ -240,11 +240,11 @@ class DBusPublisher:
         """Send a backend's changes, unless only its counts changed: these wait for the timer."""
         published = self._backends[status.name]
         path = backend_path(status.name)
-        if replace(published, instances=status.instances) == status:
+        if copied_backend(published, instances=status.instances) == status:
             return
         names = changed(BACKEND_PROPERTIES, published, status)
         if set(names) <= COUNTS:
-            self._backends[status.name] = replace(published, last_sync=status.last_sync)
+            self._backends[status.name] = copied_backend(published, last_sync=status.last_sync)
             self.tree.managed.forget(path)
             return
         self._backends[status.name] = status
@@ -277,7 +277,9 @@ class DBusPublisher:
             for name, status in self._registry.backends.items():
                 # A backend that is not published yet has its BackendAdded in the queue.
                 if published := self._backends.get(name):
-                    now = self._backends[name] = replace(published, instances=status.instances)
+                    now = self._backends[name] = copied_backend(
+                        published, instances=status.instances
+                    )
                     if names := changed(BACKEND_PROPERTIES, published, now):
                         path = backend_path(name)
                         self.tree.managed.changed(self._link, path, BACKEND_INTERFACE, now, names)

@@ -22,7 +22,7 @@ def _no_sites() -> Sequence[Mapping[str, Any]]:
     return ()
 
 
-def _no_document() -> Mapping[str, Any]:
+async def _no_document() -> Mapping[str, Any]:
     """Return the configuration of Traefik without routes."""
     return {}
 
@@ -32,7 +32,7 @@ class ProxyRoutes:
     """The routes of the proxy as values for JSON: as they are, and as Traefik reads them."""
 
     sites: Callable[[], Sequence[Mapping[str, Any]]] = _no_sites
-    traefik: Callable[[], Mapping[str, Any]] = _no_document
+    traefik: Callable[[], Awaitable[Mapping[str, Any]]] = _no_document
 
 
 NO_ROUTES: Final = ProxyRoutes()

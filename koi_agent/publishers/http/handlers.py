@@ -110,7 +110,7 @@ class Handlers:
         return await proxy_routes.routes(self._status().proxy)
 
     async def traefik(self, request: Request) -> Response:
-        return proxy_routes.traefik(request, self._status().proxy)
+        return await proxy_routes.traefik(request, self._status().proxy)
 
     async def health(self, _request: Request) -> Response:
         state = self._status().state

@@ -16,9 +16,9 @@ async def routes(found: ProxyRoutes) -> Response:
     return Response(pieces=await encode_array(found.sites(), encode_json))
 
 
-def traefik(request: Request, found: ProxyRoutes) -> Response:
+async def traefik(request: Request, found: ProxyRoutes) -> Response:
     """Return the configuration for Traefik, or 304 if the client has it already."""
-    body = encode_json(found.traefik())
+    body = encode_json(await found.traefik())
     tag = f'"{hashlib.sha256(body).hexdigest()[:_DIGITS]}"'
     headers = {"ETag": tag, "Cache-Control": "no-cache"}
     if _has(request.if_none_match, tag):

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from koi_agent.capabilities.proxy.caddy.admin_api import AdminAPI, ChangedMeanwhile, StepRefused
+from koi_agent.capabilities.proxy.caddy.rival import REASON, Rival
 from koi_agent.capabilities.proxy.caddy.steps import (
     EVERYTHING,
     Step,
@@ -57,6 +58,7 @@ class Convergence:
     def __init__(self, api: AdminAPI, names: Names) -> None:
         self._api = api
         self._names = names
+        self._rival = Rival()
         self._keeps_streams = True
         self._refusal = ""
         self._stuck: tuple[bytes, Wanted, Result] | None = None
@@ -67,6 +69,8 @@ class Convergence:
         What has failed is sent ``again``, or when Caddy has another configuration.
         """
         first = found = await self._api.read(self._names)
+        if self._rival.is_here(found):
+            return Result(held={}, failed={EVERYTHING: REASON}, refused={})
         if self._stuck and not again and self._stuck[:2] == (found.digest, wanted):
             return replace(self._stuck[2], is_old=True, has_changed=False)
         found, failed = await self._attempt(found, wanted)
@@ -75,6 +79,7 @@ class Convergence:
             found = await self._isolate(found, wanted, refused)
             others = tuple(one for one in wanted.sites if one not in refused)
             found, failed = await self._attempt(found, replace(wanted, sites=others))
+        self._rival.on_written(found)
         result = Result(
             held=self._held(found, wanted),
             failed=failed,

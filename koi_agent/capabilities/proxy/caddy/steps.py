@@ -54,7 +54,7 @@ def steps(found: Configuration, wanted: Wanted) -> Iterator[Step]:
     hosts = {host for of_port in routes.values() for one in of_port for host in _hosts(one)}
     if not wanted.is_internal:
         hosts = set()
-    hosts -= found.hosts_of_others()
+    hosts -= found.of_others(hosts)
     yield from _certified(found, hosts)
     yield from _served(found, routes)
     if wanted.is_complete:  # each change cuts connections, and more may be wanted
@@ -118,7 +118,7 @@ def _certified(found: Configuration, hosts: set[str]) -> Iterator[Step]:
     known = found.policies()[first]
     subjects = known.get("subjects")
     has = {one for one in subjects if isinstance(one, str)} if isinstance(subjects, list) else set()
-    made = objects.policy(found.names, (hosts | has) - found.hosts_of_others())
+    made = objects.policy(found.names, (hosts | has) - found.of_others(hosts | has))
     if hosts and not (hosts <= has and known.get("issuers") == made["issuers"]):
         yield Step("PATCH", f"/id/{id_}", _json(made), EVERYTHING)
 
@@ -186,7 +186,7 @@ def unserved(found: Configuration, wanted: Wanted) -> Sequence[Site]:
     own = (found.policies()[position] for position in found.own_policies())
     known = (policy.get("subjects") for policy in own)
     certified = {name for subjects in known if isinstance(subjects, list) for name in subjects}
-    certified |= found.hosts_of_others()
+    certified |= found.of_others(one.host for one in wanted.sites)
 
     def is_served(site: Site) -> bool:
         made = objects.route(names, _forwarding(site, keeps_streams=wanted.keeps_streams))

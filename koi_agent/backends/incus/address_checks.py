@@ -1,0 +1,40 @@
+"""Inspections some times after a change, because no event reports an address."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+
+class AddressChecks:
+    """Calls ``check`` with an id some times after ``begin``; ``times`` are seconds, ascending.
+
+    An instance has one timer, however many events it has.
+    """
+
+    def __init__(self, times: Sequence[float], check: Callable[[str], None]) -> None:
+        self._pauses = [later - sooner for sooner, later in pairwise((0.0, *times))]
+        self._check = check
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+
+    def begin(self, id_: str) -> None:
+        """Check an instance from now on; checks that were begun before end."""
+        if timer := self._timers.pop(id_, None):
+            timer.cancel()
+        self._schedule(id_, 0)
+
+    def close(self) -> None:
+        """End all checks."""
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+
+    def _schedule(self, id_: str, number: int) -> None:
+        if number < len(self._pauses):
+            loop = asyncio.get_running_loop()
+            timer = loop.call_later(self._pauses[number], self._on_time, id_, number)
+            self._timers[id_] = timer
+
+    def _on_time(self, id_: str, number: int) -> None:
+        del self._timers[id_]
+        self._check(id_)
+        self._schedule(id_, number + 1)
