@@ -35,6 +35,8 @@ class Faults:
     """Functions for the next events of a watch."""
     in_streams: deque[Callable[[], None]] = field(default_factory=deque)
     """Functions that are called within the lists with which the next watches begin."""
+    ends_watches: bool = False
+    """Whether watches end as soon as they have begun."""
     streams_lists: bool = True
     """Whether the server can begin a watch with a list."""
     expires_pages: int = 0
@@ -253,7 +255,7 @@ class FakeKubernetes:
         if "sendInitialEvents" in query:
             version = await self._send_initial(writer, wanted)
             self._send_bookmark(writer, version, {"k8s.io/initial-events-end": "true"})
-        while not ending.is_set():
+        while not ending.is_set() and not self.faults.ends_watches:
             if version < self.cluster.compacted:
                 error = json.loads(status(410, "too old resource version"))
                 self._send_line(writer, "ERROR", error, "error")

@@ -234,6 +234,22 @@ async def test_a_silent_watch_is_noticed(tmp_path: Path) -> None:
         assert server.registry.visible
 
 
+async def test_watches_that_end_at_once_are_a_loss(tmp_path: Path) -> None:
+    async with followed_kubernetes(tmp_path) as server:
+        web = started(server.cluster)
+        await server.agreed()
+        server.faults.ends_watches = True
+        server.fake.end()
+        await eventually(
+            lambda: "a watch ended at once" in server.status.last_error,
+            lambda: str(server.status),
+        )
+        server.faults.ends_watches = False
+        server.cluster.annotate(web, "New")
+        await is_synced(server)
+        await server.agreed()
+
+
 async def test_a_busy_server_is_asked_again_when_it_says(tmp_path: Path) -> None:
     async with followed_kubernetes(tmp_path, settled=False) as server:
         for endpoint in ("version", "stream", "watch"):
