@@ -11,6 +11,7 @@ from typing import Any, Final, Self
 from urllib.parse import parse_qs, urlsplit
 
 from tests.runtimes.fake_cluster import FakeCluster, Matches, Record
+from tests.runtimes.kubernetes_answers import selector, status
 
 TOKEN: Final = "a-good-token"
 _PARAMETERS: Final = {
@@ -258,8 +259,7 @@ class FakeKubernetes:
         while not ending.is_set() and not self.faults.ends_watches:
             if version < self.cluster.compacted:
                 error = json.loads(status(410, "too old resource version"))
-                self._send_line(writer, "ERROR", error, "error")
-                return
+                return self._send_line(writer, "ERROR", error, "error")
             changed = self._changed
             if "watch" not in self.faults.silent:
                 for type_, record in list(self.cluster.since(wanted[0], version, wanted[1])):
@@ -293,36 +293,7 @@ class FakeKubernetes:
         self, writer: asyncio.StreamWriter, kind: str, record: Record, endpoint: str
     ) -> None:
         line = json.dumps({"type": kind, "object": record}).encode()
-        lines = [line]
-        if endpoint == "watch" and self.faults.lines:
-            lines = self.faults.lines.popleft()(line)
-        for one in lines:
+        is_mangled = endpoint == "watch" and self.faults.lines
+        for one in self.faults.lines.popleft()(line) if is_mangled else [line]:
             data = one + b"\n"
             writer.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
-
-
-def selector(fields: str, namespace: str) -> Matches:
-    """Return the test of a field selector and a namespace."""
-    conditions = []
-    for text in filter(None, fields.split(",")):
-        name, sign, value = text.partition("!=" if "!=" in text else "=")
-        section, _, key = name.partition(".")
-        assert (section, key) in {("spec", "nodeName"), ("status", "phase")}, fields
-        conditions.append((section, key, sign == "!=", value))
-
-    def matches(record: Record) -> bool:
-        if namespace and record["metadata"]["namespace"] != namespace:
-            return False
-        return all(
-            (record[section].get(key, "") == value) is not negated
-            for section, key, negated, value in conditions
-        )
-
-    return matches
-
-
-def status(code: int, message: str) -> bytes:
-    """Return the body of an error response."""
-    return json.dumps(
-        {"kind": "Status", "apiVersion": "v1", "code": code, "message": message, "metadata": {}}
-    ).encode()

@@ -13,7 +13,7 @@ from koi_agent.backends.kubernetes.credentials import Credentials
 from koi_agent.backends.kubernetes.tunables import Tunables
 from koi_agent.config.kubernetes import KubernetesConfig
 from koi_agent.core.errors import BackendLost
-from koi_agent.core.events import BackendStatus, Change, Event
+from koi_agent.core.events import BackendState, BackendStatus, Change, Event
 from koi_agent.core.instance import Instance
 from koi_agent.core.key import Key
 from koi_agent.core.registry import Registry
@@ -126,6 +126,20 @@ def expected(cluster: FakeCluster, uid: str) -> Any:
         tuple(one["ip"] for one in pod["status"]["podIPs"]),
         "deletionTimestamp" in metadata,
     )
+
+
+def started(cluster: FakeCluster, **options: str) -> str:
+    uid = cluster.create(**options)
+    cluster.run(uid)
+    return uid
+
+
+def state(server: FollowedKubernetes) -> BackendState:
+    return server.status.state
+
+
+async def is_synced(server: FollowedKubernetes) -> None:
+    await eventually(lambda: state(server) is BackendState.SYNCED, lambda: str(server.status))
 
 
 def write_kubeconfig(folder: Path, port: int, *, token: str = TOKEN) -> Path:
