@@ -259,7 +259,8 @@ class FakeKubernetes:
         while not ending.is_set() and not self.faults.ends_watches:
             if version < self.cluster.compacted:
                 error = json.loads(status(410, "too old resource version"))
-                return self._send_line(writer, "ERROR", error, "error")
+                self._send_line(writer, "ERROR", error, "error")
+                return
             changed = self._changed
             if "watch" not in self.faults.silent:
                 for type_, record in list(self.cluster.since(wanted[0], version, wanted[1])):
