@@ -35,7 +35,7 @@ class Gate:
 
     def allow(self, ports: Iterable[int]) -> None:
         """Write the configuration of the administrator."""
-        text = f"[Proxy]\nPorts={' '.join(map(str, ports))}\n"
+        text = f"[Proxy]\nCaddy=/run/caddy/admin.sock\nPorts={' '.join(map(str, ports))}\n"
         file = self.folder / "koi-runtime.conf"
         file.with_suffix(".new").write_text(text)
         file.with_suffix(".new").replace(file)

@@ -27,7 +27,7 @@ from koi_agent.host.caddy.objects import Names
 FORWARDED_STATUSES: Final = frozenset({400, 404, 405, 409, 412, 500})
 """Error statuses of Caddy that the client gets as they are; others become 504."""
 NOTHING: Final = Allowed(ports=frozenset(), domains=Domains(main="", extra=()))
-"""What is allowed where the agent has no proxy at Caddy: it may remove its objects."""
+"""Allowed where the agent has no proxy at Caddy: it may remove its objects."""
 _HOST: Final = "Host: \r\n"
 """Caddy 2.6 admits no other one on a Unix socket."""
 _READ: Final = f"GET {CONFIG} HTTP/1.0\r\n{_HOST}\r\n".encode()
