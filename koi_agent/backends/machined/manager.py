@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, NamedTuple, TypeVar
 
-from koi_agent.backends.machined.machines import Machine, Network, ips_from
+from koi_agent.backends.machined.machines import Machine, Network, network_from
 from koi_agent.bus.calls import PROPERTIES, Call
 from koi_agent.bus.client import BUS, BUS_PATH, CallError, Connection
 from koi_agent.bus.errors import BusLost
@@ -169,7 +169,7 @@ def _properties(reply: list[Any] | CallError) -> Answer:
 def _network(reply: list[Any] | CallError) -> Network | None:
     if not isinstance(reply, CallError):
         try:
-            return Network(ips=ips_from(reply[0]))
+            return network_from(reply[0])
         except BadInput as bad:
             return Network(problem=str(bad))
     if reply.name in _GONE:
