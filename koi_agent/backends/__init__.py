@@ -51,7 +51,7 @@ def _incus(kind: str, _bus: ReconnectingBus, config: Config, _listeners: Listene
         KINDS[kind],
         find_sockets(KINDS[kind], settings.socket, config.scope),
         Projects(settings.projects),
-        Activation(address("system"), KINDS[kind].socket_units),
+        Activation(address("system")),
     )
 
 

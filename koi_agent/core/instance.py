@@ -14,6 +14,11 @@ from koi_agent.core.key import Key
 from koi_agent.core.reach.filters import OPEN, AddressFilter
 from koi_agent.core.traits import CONTAINER, Traits
 
+MAX_IPS: Final = 64
+"""Addresses of an instance that count. The root of a container may add any number."""
+MORE_IPS: Final = f"it has more than {MAX_IPS} addresses; the others are left out"
+"""The note of such an instance."""
+
 
 class InstanceState(StrEnum):
     """State of an instance as its runtime reports it; an unknown word becomes ``UNKNOWN``."""

@@ -13,6 +13,9 @@ from typing import Final
 _DECODER: Final = json.JSONDecoder()
 _AFTER_ELEMENT: Final = (",", "]", " ", "\t", "\r", "\n")
 _SEPARATORS: Final = re.compile(r"[\s,]*")
+_COLON: Final = re.compile(r"\s*:\s*")
+_LONGEST_HEAD: Final = 2**16
+"""Characters before the array that is a member of an object."""
 
 
 class StreamError(ValueError):
@@ -56,11 +59,13 @@ class ArrayDecoder:
     """Decodes a JSON array element by element; one element has at most ``limit`` characters.
 
     ``null`` is an empty array: Go encodes a nil slice so. Bytes that are not UTF-8 are replaced,
-    so that they cost only the text in which they stand.
+    so that they cost only the text in which they stand. With a ``member``, the array is the value
+    of this member of an object, and is not ``null``.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, member: str = "") -> None:
         self._limit = limit
+        self._member = member
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
         self._rest = ""
         self._has_begun = False
@@ -86,17 +91,35 @@ class ArrayDecoder:
         self._rest += self._utf8.decode(b"", final=True)
         if self._has_begun:
             yield from self._complete_elements()
-        end = self._rest.strip(" \t\r\n,")
-        if end != ("]" if self._has_begun else "null"):
-            raise StreamError("not a JSON array")
+        if not self._has_ended(self._rest.strip(" \t\r\n,")):
+            raise StreamError(self._mismatch)
+
+    def _has_ended(self, end: str) -> bool:
+        if not self._has_begun:
+            return end == "null" and not self._member
+        if self._member:
+            return end[:1] == "]" and _ends_object(end[1:])
+        return end == "]"
+
+    @property
+    def _mismatch(self) -> str:
+        expected = f"object with an array {self._member}" if self._member else "array"
+        return f"not a JSON {expected}"
 
     def _begin(self) -> None:
         self._rest = self._rest.lstrip()
-        if self._rest[:1] == "[":
+        start = _start_of(self._member, self._rest) if self._member else 0
+        if start >= 0 and self._rest[start : start + 1] == "[":
             self._has_begun = True
-            self._rest = self._rest[1:]
-        elif self._rest[:1] not in ("", "n"):
-            raise StreamError("not a JSON array")
+            self._rest = self._rest[start + 1 :]
+        elif not self._may_begin(start):
+            raise StreamError(self._mismatch)
+
+    def _may_begin(self, start: int) -> bool:
+        """Return True if the array may start in a later piece."""
+        if self._member:
+            return start < 0 and self._rest[:1] in ("", "{") and len(self._rest) <= _LONGEST_HEAD
+        return self._rest[:1] in ("", "n")
 
     def _complete_elements(self) -> Iterator[object]:
         position = _skip_separators(self._rest, 0)
@@ -111,6 +134,31 @@ class ArrayDecoder:
             position = _skip_separators(self._rest, end)
         self._rest = self._rest[position:]
         self._retry_length = 2 * len(self._rest)
+
+
+def _start_of(member: str, text: str) -> int:
+    """Return where the value of a member of an object starts, or -1 if it is not there yet."""
+    position = 1  # behind the bracket
+    while True:
+        try:
+            key, end = _DECODER.raw_decode(text, _skip_separators(text, position))
+            colon = _COLON.match(text, end)
+            if not colon or colon.end() == len(text):
+                return -1
+            if key == member:
+                return colon.end()
+            _, position = _DECODER.raw_decode(text, colon.end())
+        except (ValueError, RecursionError):
+            return -1  # incomplete, or not JSON: then it gets too long, or close() raises
+
+
+def _ends_object(text: str) -> bool:
+    """Return True if an object that began before a text ends with it."""
+    try:
+        json.loads(f'{{"":0{text}')
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _skip_separators(text: str, position: int) -> int:

@@ -45,9 +45,12 @@ class Response:
                 raise UpstreamError(f"response longer than {self._limits.record} bytes")
         return bytes(data)
 
-    async def elements(self) -> AsyncGenerator[object, None]:
-        """Yield the elements of a JSON array as they arrive; raise ``UpstreamError``."""
-        decoder = ArrayDecoder(self._limits.record)
+    async def elements(self, member: str = "") -> AsyncGenerator[object, None]:
+        """Yield the elements of a JSON array as they arrive; raise ``UpstreamError``.
+
+        The array is the body, or a ``member`` of it.
+        """
+        decoder = ArrayDecoder(self._limits.record, member)
         try:
             while piece := await self._read_piece():
                 for element in decoder.feed(piece):

@@ -42,9 +42,13 @@ class ResponseWriter:
         self._write_head(HTTPStatus.OK, f"Content-Length: {len(body)}\r\n{fields}")
         await self._write(body)
 
-    async def send_list(self, elements: AsyncIterator[bytes]) -> None:
-        """Send a list element by element, some of them in one piece."""
-        text, separator = bytearray(b"["), b""
+    async def send_list(self, elements: AsyncIterator[bytes], *, member: str = "") -> None:
+        """Send a list element by element, some of them in one piece.
+
+        With a ``member``, the list is that of an object.
+        """
+        start, end = (f'{{"{member}":[', "]}") if member else ("[", "]")
+        text, separator = bytearray(start.encode()), b""
         async for element in elements:
             text += separator + element
             separator = b","
@@ -52,7 +56,7 @@ class ResponseWriter:
                 await self._write_chunk(bytes(text))
                 text.clear()
                 await asyncio.sleep(0)
-        await self._write_chunk(bytes(text) + b"]")
+        await self._write_chunk(bytes(text) + end.encode())
         await self._write_end()
 
     async def send_lines(self, lines: AsyncIterator[bytes]) -> None:

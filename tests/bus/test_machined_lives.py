@@ -10,6 +10,7 @@ from tests.bus.fake_machined import FakeMachined, Refused, Reply, Silent
 from tests.bus.followed_machines import FollowedMachines, eventually, followed
 from tests.world.bus import PrivateBus
 
+STATS = ("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus.Debug.Stats")
 V4 = b"\x0a\x00\x00\x02"
 
 
@@ -33,6 +34,23 @@ async def test_an_absent_systemd_machined_is_followed_when_it_comes(bus: Private
             fake.add("web")
             await eventually(lambda: machines.names == {"web"}, lambda: machines.status)
         assert not fake.was_started_by_calls
+
+
+async def most_rules(machines: FollowedMachines) -> int:
+    """Return how many match rules the backend had at one time."""
+    link = await machines.bus.connection()
+    (stats,) = await link.call(STATS, "GetConnectionStats", "s", (link.name,))
+    return int(stats["PeakMatchRules"])
+
+
+async def test_until_systemd_machined_comes_only_its_name_is_watched(bus: PrivateBus) -> None:
+    fake = FakeMachined(bus.address)
+    async with followed(fake, bus.address) as machines:
+        assert await most_rules(machines) <= 1
+        async with fake:
+            fake.add("web")
+            await eventually(lambda: machines.names == {"web"}, lambda: machines.status)
+            assert await most_rules(machines) > 1
 
 
 async def test_one_that_exits_without_a_machine_is_not_lost(machines: FollowedMachines) -> None:

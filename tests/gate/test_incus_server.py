@@ -62,6 +62,15 @@ async def test_instances_pass_without_their_secrets(tmp_path: Path) -> None:
         assert SECRET not in json.dumps(listed)
 
 
+async def test_a_list_that_is_longer_than_one_record_passes(tmp_path: Path) -> None:
+    small = Limits(record=5000)
+    async with FakeIncus(tmp_path / "unix.socket") as fake, gate(tmp_path, small) as client:
+        for number in range(20):
+            fake.guests.launch(f"web{number}")
+        listed = await client.get_json(LIST.lstrip("/"))
+        assert len(listed["metadata"]) == 20
+
+
 async def test_events_pass_as_lines_and_end_with_the_client(tmp_path: Path) -> None:
     async with FakeIncus(tmp_path / "unix.socket") as fake, gate(tmp_path) as client:
         stream = await client.open_lines(EVENTS.lstrip("/"))
@@ -130,7 +139,7 @@ async def test_a_refusal_of_the_server_reaches_the_client_without_its_text(tmp_p
 async def test_a_response_that_is_not_json_is_an_error(tmp_path: Path) -> None:
     async with FakeIncus(tmp_path / "unix.socket") as fake, gate(tmp_path) as client:
         fake.faults.bodies["list"] = deque([lambda _body: SECRET.encode() * 9000])
-        with pytest.raises(RequestRefused, match="not JSON") as refused:
+        with pytest.raises(RequestRefused, match="not a JSON object") as refused:
             await client.get_json(LIST.lstrip("/"))
         assert SECRET not in str(refused.value)
 

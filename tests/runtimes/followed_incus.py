@@ -54,7 +54,7 @@ class FollowedIncus:
             KINDS[kind],
             find_sockets(KINDS[kind], str(fake.path), "system"),
             self.projects,
-            Activation(NO_BUS, KINDS[kind].socket_units),
+            Activation(NO_BUS),
             tunables,
         )
         self.follower = Follower(backend, self._apply, self.registry.differences, interval=interval)

@@ -8,6 +8,7 @@ import pytest
 
 from koi_agent.backends.http_engine.limits import RequestLimits
 from koi_agent.backends.incus.tunables import Tunables
+from koi_agent.core.errors import BackendLost
 from koi_agent.core.events import BackendState, Started, Stopped
 from koi_agent.core.instance import InstanceState
 from tests.runtimes.fake_incus import FakeIncus, frame
@@ -143,6 +144,30 @@ async def test_a_server_that_never_responds_costs_its_state(tmp_path: Path, endp
         assert "no response in time" in server.status.last_error
         server.faults.silent.clear()
         await eventually(lambda: server.status.state is BackendState.SYNCED, "it is followed")
+
+
+async def test_a_list_longer_than_what_is_held_is_followed(tmp_path: Path) -> None:
+    def lengthen(body: bytes) -> bytes:
+        return body.replace(b'"metadata": [', b'"metadata": [' + b'{"snapshots": ["x"]},' * 10**6)
+
+    async with FakeIncus(tmp_path / "unix.socket") as fake:
+        web = fake.guests.launch("web1")
+        fake.faults.bodies["list"] = deque([lengthen])
+        async with following_incus(FollowedIncus(fake, tunables=QUICK)) as server:
+            assert server.status.state is BackendState.SYNCED, server.status
+            assert server.known(web).id == web.id
+
+
+@pytest.mark.parametrize("body", [b'{"metadata":null}', b"{}", b'{"metadata":{}}', b"[]"])
+async def test_a_response_without_a_list_costs_the_state(tmp_path: Path, body: bytes) -> None:
+    async with followed_incus(tmp_path, tunables=QUICK) as server:
+        web = server.guests.launch("web1")
+        await agreed(server)
+        server.faults.bodies["list"] = deque([lambda whole: body.ljust(len(whole))])
+        with pytest.raises(BackendLost, match="array metadata"):
+            await server.follower.resync()
+        assert server.known(web).id == web.id
+        await agreed(server)
 
 
 async def test_an_instance_that_can_not_be_inspected_costs_itself(tmp_path: Path) -> None:

@@ -7,9 +7,12 @@ import pytest
 
 from koi_agent.backends.incus.address_checks import AddressChecks
 from koi_agent.backends.incus.addresses import addresses_of, has_network_device
+from koi_agent.backends.incus.guests import parse_guest
 from koi_agent.backends.incus.proxies import MAX_PORTS, proxy_ports
+from koi_agent.core.instance import MAX_IPS, MORE_IPS
 from koi_agent.host.lxc_groups import payload_group
 from tests.runtimes.fake_guests import FakeGuest
+from tests.unit.test_incus_recordings import PLACE
 from tests.unit.virtual_time import run
 
 
@@ -69,6 +72,13 @@ def test_addresses_are_those_of_the_devices_of_the_server() -> None:
     record = FakeGuest("web", addresses=("fd42::1", "10.0.0.10", "10.0.0.9")).record()
     assert addresses_of(record) == ("10.0.0.9", "10.0.0.10", "fd42::1")
     assert has_network_device(record)
+
+
+@pytest.mark.parametrize(("count", "notes"), [(MAX_IPS, ()), (MAX_IPS + 1, (MORE_IPS,))])
+def test_of_many_addresses_some_are_kept(count: int, notes: tuple[str, ...]) -> None:
+    addresses = tuple(f"10.0.{number // 250}.{number % 250}" for number in range(count))
+    web = parse_guest(FakeGuest("web", addresses=addresses).record(), PLACE).instance
+    assert (web.ips, web.notes) == (addresses[:MAX_IPS], notes)
 
 
 def test_without_a_known_hardware_address_all_interfaces_count() -> None:

@@ -10,6 +10,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from koi_agent.bus.interfaces import Interface
+from koi_agent.host.incus import SERVERS
 from koi_agent.publishers.dbus.log_control import LOG_CONTROL_INTERFACE
 from tests.unit import interface_files
 
@@ -189,6 +190,16 @@ def test_the_bus_starts_the_unit_by_its_alias() -> None:
     for unit in ("systemd/koi-runtime.service", "systemd/user/koi-runtime.service"):
         assert f"\nAlias={alias}\n" in text(unit)
         assert f"\nBusName={NAME}\n" in text(unit)
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_the_gate_sees_the_socket_of_a_server_and_none_of_its_files(name: str) -> None:
+    drop_in = CHECKOUT / f"systemd/koi-runtime-gate@{name}.service.d/socket.conf"
+    hidden = re.findall(r"(?:InaccessiblePaths=| )-(/var/\S+)", drop_in.read_text())
+    folders = [path.removesuffix("unix.socket") for path in SERVERS[name]]
+    files = {path.removeprefix(folders[0]) for path in hidden if path.startswith(folders[0])}
+    assert {"server.key", "cluster.key", "database", "containers", "unix.socket.user"} <= files
+    assert sorted(hidden) == sorted(folder + file for folder in folders for file in files)
 
 
 def test_the_user_is_the_same_everywhere() -> None:

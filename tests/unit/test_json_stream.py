@@ -15,8 +15,8 @@ def pieces(body: bytes, size: int) -> Iterator[bytes]:
         yield body[start : start + size]
 
 
-def decode(body: bytes, size: int, limit: int = 100_000) -> list[object]:
-    decoder = ArrayDecoder(limit)
+def decode(body: bytes, size: int, limit: int = 100_000, member: str = "") -> list[object]:
+    decoder = ArrayDecoder(limit, member)
     found = [element for piece in pieces(body, size) for element in decoder.feed(piece)]
     return [*found, *decoder.close()]
 
@@ -54,6 +54,46 @@ def test_an_array_is_decoded_whole_however_it_is_cut(value: list[object], size: 
 def test_anything_but_an_array_is_an_error(body: bytes, size: int) -> None:
     with pytest.raises(StreamError):
         decode(body, size)
+
+
+@given(
+    st.dictionaries(st.text(max_size=3), st.text(max_size=5) | st.integers() | st.none()),
+    st.lists(st.text(max_size=5) | st.integers() | st.lists(st.booleans(), max_size=2)),
+    st.dictionaries(st.text(max_size=3), st.lists(st.integers(), max_size=2)),
+    st.integers(1, 40),
+    st.sampled_from([None, 0, 1]),
+)
+def test_an_array_in_an_object_is_decoded_whole_however_it_is_cut(
+    before: dict[str, object],
+    value: list[object],
+    after: dict[str, object],
+    size: int,
+    indent: int | None,
+) -> None:
+    whole = {"before": before} | before | {"elements": value} | {"after": after}
+    for body in (json.dumps(whole, indent=indent), json.dumps(whole, separators=(",", ":"))):
+        assert decode(f" {body}\n".encode(), size, member="elements") == value
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"", b"{", b"[1]", b"null", b"{}", b"<html>", b'{"m"', b'{"m":', b'{"m":null}'),
+        *(b'{"m":{}}', b'{"m":[1', b'{"m":[1]', b'{"m":[1]]', b'{"m":[1]}}', b'{"m":[1],"a"}'),
+        *(b'{"a":{"m":[1]}}', b'{"a":' * 5000, b"[" * 5000),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 3, 10_000])
+def test_anything_but_an_object_with_the_array_is_an_error(body: bytes, size: int) -> None:
+    with pytest.raises(StreamError):
+        decode(body, size, member="m")
+
+
+def test_a_long_text_before_the_array_is_an_error() -> None:
+    decoder = ArrayDecoder(100_000, "m")
+    assert [*decoder.feed(b'{"a":"')] == []
+    with pytest.raises(StreamError, match="an array m"):
+        [*decoder.feed(b"x" * 70_000)]
 
 
 def test_null_is_an_empty_array() -> None:

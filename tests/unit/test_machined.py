@@ -16,10 +16,19 @@ from koi_agent.backends.machined.machines import (
     ips_from,
     is_selected,
     machine_from,
+    network_from,
 )
 from koi_agent.config import MachinedConfig
 from koi_agent.core.errors import BadInput
-from koi_agent.core.instance import Health, InstanceState, PortMapping, PortSource, Protocol
+from koi_agent.core.instance import (
+    MAX_IPS,
+    MORE_IPS,
+    Health,
+    InstanceState,
+    PortMapping,
+    PortSource,
+    Protocol,
+)
 from koi_agent.core.traits import HOST_MACHINE, MACHINE
 
 PATH = "/org/freedesktop/machine1/machine/web"
@@ -124,6 +133,15 @@ def test_addresses_of_one_link_are_left_out() -> None:
         [2, bytes([192, 0, 2, 1])],
     ]
     assert ips_from(rows) == ("192.0.2.1", "2001:db8::1")
+
+
+def test_of_many_addresses_some_are_kept() -> None:
+    rows = [[2, bytes([10, 0, high, low])] for high in range(9) for low in range(250)]
+    network = network_from(rows)
+    assert network.ips == ips_from(rows)[:MAX_IPS]
+    assert MORE_IPS in instance_of(machine(), network).notes
+    few = network_from(rows[:MAX_IPS])
+    assert (len(few.ips), MORE_IPS in instance_of(machine(), few).notes) == (MAX_IPS, False)
 
 
 @pytest.mark.parametrize(

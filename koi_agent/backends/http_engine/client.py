@@ -85,13 +85,14 @@ class EngineClient:
             return json.loads(body.decode("utf-8", "replace"))
 
     async def get_array(
-        self, path: str, query: Mapping[str, str] = _NO_QUERY
+        self, path: str, query: Mapping[str, str] = _NO_QUERY, *, member: str = ""
     ) -> AsyncGenerator[list[object], None]:
         """Yield the elements of a long array, some at a time; raise ``BackendLost``.
 
-        The array is decoded as it arrives, and other tasks run in between.
+        The array is the response, or a ``member`` of it. It is decoded as it arrives, and other
+        tasks run in between.
         """
-        decoder = ArrayDecoder(MAX_BODY)
+        decoder = ArrayDecoder(MAX_BODY, member)
         with self.translated(f"GET /{path}"):
             async with aclosing(self._pieces(path, query)) as pieces:
                 async for piece in pieces:

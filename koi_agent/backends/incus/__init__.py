@@ -7,6 +7,7 @@ starts a daemon that is stopped: ``activation`` asks the service manager first. 
 """
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
@@ -19,7 +20,6 @@ from koi_agent.backends.http_engine.socket_errors import (
 from koi_agent.backends.incus.activation import Activation
 from koi_agent.backends.incus.kinds import Kind
 from koi_agent.backends.incus.projects import Projects
-from koi_agent.backends.incus.sockets import is_usual
 from koi_agent.backends.incus.tunables import Tunables
 from koi_agent.core.contracts import Deliver, Session
 from koi_agent.core.errors import BackendAbsent, BackendLost
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 class Incus:
     """A backend called ``name``, which follows a server of one kind on the first of ``sockets``.
 
-    ``activation`` asks whether a connection to a usual socket would start the server.
+    ``activation`` knows whether a connection to a usual socket would start the server.
     """
 
     def __init__(
@@ -55,14 +55,14 @@ class Incus:
         self._tunables = tunables or Tunables()
         self._guests: dict[str, Guest] = {}
         self._paths_before: PathStates = path_states(self._paths)
-        self._is_stopped = False
-        self._has_units = any(is_usual(kind, path) for path in self._paths)
+        self._unit = ""
+        self._stopped: dict[str, str] = {}  # services by their socket units
 
     @asynccontextmanager
     async def session(self, deliver: Deliver) -> AsyncIterator[Session]:
         """Connect and open the event stream; raise ``BackendLost`` or ``BackendAbsent``."""
         self._paths_before = path_states(self._paths)
-        self._is_stopped = False
+        self._unit, self._stopped = "", {}
         async with AsyncExitStack() as stack:
             api = await self._connect(stack)
             yield await stack.enter_async_context(self._opened(api, deliver))
@@ -81,29 +81,30 @@ class Incus:
 
     async def _stop(self) -> str:
         """Wait until a connection would start the server again; return its service."""
-        if not self._has_units:
+        if not self._unit:
             await asyncio.Event().wait()
-        return await self._activation.stop()
+        return await self._activation.stop(self._unit)
 
     async def arrival(self) -> None:
-        """Wait until a socket appears or is replaced, or until the stopped server is started."""
-        if self._is_stopped:
-            await self._activation.start()
+        """Wait until a socket appears or is replaced, or until a stopped server is started."""
+        if self._stopped:
+            await self._activation.start([*self._stopped])
         else:
             await wait_for_change(self._paths, self._paths_before)
 
     async def _connect(self, stack: AsyncExitStack) -> "IncusAPI":
         """Connect to the first socket on which a server of this kind answers."""
         failure: BackendLost | None = None
-        await self._check_started()
         for socket in self._sockets:
             try:
+                unit = await self._started_unit(socket.path)
                 await check_listening(socket)
                 api = await stack.enter_async_context(self._connected(socket))
             except BackendLost as lost:
                 failure = _more_specific(failure, lost, socket)
                 continue
-            if api.server.kind is self._kind:
+            if api.server.kind.name == self._kind.name:
+                self._unit = unit
                 return api
             other = api.server.kind
             failure = failure or BackendAbsent(
@@ -112,17 +113,36 @@ class Incus:
             )
         raise failure or BackendAbsent(f"no socket to try; set Socket= of [{self._kind.title}]")
 
-    async def _check_started(self) -> None:
-        """Raise ``BackendAbsent`` if a connection would start a server that was stopped."""
-        if self._has_units and (unit := await self._activation.stopped_unit()):
-            self._is_stopped = True
-            raise BackendAbsent(f"{unit} is stopped; systemctl start {unit}")
+    async def _started_unit(self, path: str) -> str:
+        """Return the socket unit of a path, "" without one.
+
+        Raises ``BackendAbsent`` if a connection would start a server that was stopped.
+        """
+        unit = self._kind.socket_unit(path)
+        # On a host without the server, the service manager is not asked.
+        is_asked = unit and unit not in self._stopped and _may_exist(path)
+        if is_asked and (service := await self._activation.stopped_unit(unit)):
+            self._stopped[unit] = service
+        if service := self._stopped.get(unit, ""):
+            raise BackendAbsent(f"{service} is stopped; systemctl start {service}")
+        return unit
 
     def _connected(self, socket: UnixSocket) -> AbstractAsyncContextManager["IncusAPI"]:
         # A host without a server does not load the modules that speak with one.
         from koi_agent.backends.incus.api import connected  # noqa: PLC0415
 
         return connected(socket, self._tunables)
+
+
+def _may_exist(path: str) -> bool:
+    """Return False if a path certainly does not exist."""
+    try:
+        os.lstat(path)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def _more_specific(

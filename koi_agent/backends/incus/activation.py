@@ -34,33 +34,34 @@ _WAITING, _ENDING = "listening", "deactivating"
 
 
 class Activation:
-    """The socket units of a server on the system bus at ``address``."""
+    """The socket units of servers on the system bus at ``address``."""
 
-    def __init__(self, address: str, socket_units: Sequence[str]) -> None:
+    def __init__(self, address: str) -> None:
         self._address = address
-        self._sockets = socket_units
 
-    async def stopped_unit(self) -> str:
+    async def stopped_unit(self, socket: str) -> str:
         """Return the service that a connection would start, or "".
 
         Without a bus, or without systemd on it, this can't be known and is "".
         """
         try:
             async with asyncio.timeout(_PATIENCE), connected(self._address) as link:
-                return await self._stopped_unit(link)
+                return await _stopped_unit(link, socket)
         except _ERRORS as error:
-            log.debug("state of %s: %s", ", ".join(self._sockets), error)
+            log.debug("state of %s: %s", socket, error)
             return ""
 
-    async def start(self) -> None:
-        """Wait until no connection would start a service, forever if the bus can't be asked."""
+    async def start(self, sockets: Sequence[str]) -> None:
+        """Wait until one of the services runs, forever if the bus can't be asked."""
         try:
-            await self._wait_for(is_stopped=False)
+            async with self._followed(sockets) as (link, changed):
+                while all([await _stopped_unit(link, socket) for socket in sockets]):
+                    await _change(link, changed)
         except _ERRORS as error:
-            log.debug("state of %s: %s", ", ".join(self._sockets), error)
+            log.debug("state of %s: %s", ", ".join(sockets), error)
             await asyncio.Event().wait()
 
-    async def stop(self) -> str:
+    async def stop(self, socket: str) -> str:
         """Wait until a connection would start a service; return the service.
 
         The service may be about to stop. Then it no longer takes connections.
@@ -68,38 +69,29 @@ class Activation:
         delays = pauses(_FIRST_RETRY, _LONGEST_RETRY)
         while True:
             try:
-                return await self._wait_for(is_stopped=True)
+                return await self._await_stop(socket)
             except _ERRORS as error:
-                log.debug("state of %s: %s", ", ".join(self._sockets), error)
+                log.debug("state of %s: %s", socket, error)
                 await asyncio.sleep(next(delays))
 
-    async def _wait_for(self, *, is_stopped: bool) -> str:
-        """Wait until there is a stopped service, or no longer one; raise an error of the bus."""
-        async with self._followed() as (link, changed):
-            while bool(unit := await self._stopped_unit(link)) is not is_stopped:
+    async def _await_stop(self, socket: str) -> str:
+        """Wait until the service is stopped, and return it; raise an error of the bus."""
+        async with self._followed([socket]) as (link, changed):
+            while not (unit := await _stopped_unit(link, socket)):
                 await _change(link, changed)
-                changed.clear()
         return unit
 
-    async def _stopped_unit(self, link: Connection) -> str:
-        for socket in self._sockets:
-            service = service_of(socket)
-            if await _property(link, socket, "SubState") == _WAITING:
-                return service
-            # A connection that is made now waits, and starts the service again after its end.
-            if await _property(link, service, "ActiveState") == _ENDING:
-                return service
-        return ""
-
     @asynccontextmanager
-    async def _followed(self) -> AsyncIterator[tuple[Connection, asyncio.Event]]:
+    async def _followed(
+        self, sockets: Sequence[str]
+    ) -> AsyncIterator[tuple[Connection, asyncio.Event]]:
         """Yield a connection, and the event that is set when a unit has changed."""
         changed = asyncio.Event()
 
         def deliver(_signals: Sequence[Signal | Changed]) -> None:
             changed.set()
 
-        paths = [_object(unit) for one in self._sockets for unit in (one, service_of(one))]
+        paths = [_object(unit) for one in sockets for unit in (one, service_of(one))]
         rule = (
             "type='signal',interface='org.freedesktop.DBus.Properties',"
             f"member='PropertiesChanged',sender='{_SYSTEMD}',path='{{}}'"
@@ -118,16 +110,27 @@ class Activation:
 
 
 async def _change(link: Connection, changed: asyncio.Event) -> None:
-    """Wait until a unit changes; raise ``BusLost``."""
+    """Wait until a unit has changed since the last call; raise ``BusLost``."""
     with ungrouped(BusLost):
         async with asyncio.TaskGroup() as group:
             lost = group.create_task(_end_with_bus(link), name="activation: bus")
             await changed.wait()
             lost.cancel()
+    changed.clear()
 
 
 async def _end_with_bus(link: Connection) -> None:
     raise BusLost(await link.wait_closed())
+
+
+async def _stopped_unit(link: Connection, socket: str) -> str:
+    """Return the service that a connection to a socket unit would start, or ""."""
+    service = service_of(socket)
+    if await _property(link, socket, "SubState") == _WAITING:
+        return service
+    # A connection that is made now waits, and starts the service again after its end.
+    is_ending = await _property(link, service, "ActiveState") == _ENDING
+    return service if is_ending else ""
 
 
 async def _property(link: Connection, unit: str, name: str) -> str:

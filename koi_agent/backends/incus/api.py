@@ -1,7 +1,7 @@
 """The API of an Incus or LXD server: the requests that the backend sends."""
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -73,10 +73,12 @@ class IncusAPI:
         """Return the path of the server's socket."""
         return self._client.socket.path
 
-    async def list_instances(self) -> Sequence[object]:
-        """Return all instances with their state; raise ``BackendLost``."""
-        body = await self._client.get_json(LIST.lstrip("/"), within=self._client.limits.array)
-        return _list(self._client.socket, body, LIST)
+    def list_instances(self) -> AsyncGenerator[list[object], None]:
+        """Yield all instances with their state, some at a time; raise ``BackendLost``.
+
+        With the snapshots, such a list may be longer than what is held.
+        """
+        return self._client.get_array(LIST.lstrip("/"), member="metadata")
 
     async def instance(self, project: str, name: str) -> object | None:
         """Return an instance with its state, or None if it is gone; raise ``BackendLost``."""

@@ -21,6 +21,8 @@ from koi_agent.backends.incus.proxies import proxy_ports
 from koi_agent.core.errors import BadInput
 from koi_agent.core.frozen import frozen
 from koi_agent.core.instance import (
+    MAX_IPS,
+    MORE_IPS,
     Instance,
     InstanceState,
     KoiMetadata,
@@ -115,7 +117,8 @@ def parse_guest(value: object, place: Place) -> Guest:
 def _instance(id_: str, state: InstanceState, record: JSONObject, place: Place) -> Instance:
     config = get_object(record, "expanded_config")
     texts = {key: text for key, text in config.items() if isinstance(text, str)}
-    ips, metadata = addresses_of(record), from_incus_config(texts)
+    found, metadata = addresses_of(record), from_incus_config(texts)
+    ips = found[:MAX_IPS]
     pid = get_int(get_object(record, "state"), "pid", _PID_LIMIT)
     project, _, name = id_.partition("/")
     is_container = get_str(record, "type") == _CONTAINER
@@ -133,6 +136,7 @@ def _instance(id_: str, state: InstanceState, record: JSONObject, place: Place) 
         # The process of a virtual machine runs in the control group of the server.
         control_group=payload_group(project, name, pid) if is_container else "",
         created_at=get_time(record, "created_at") * 1_000_000,
+        notes=(MORE_IPS,) if len(found) > MAX_IPS else (),
         project=project,
         traits=TRAITS,
     )

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, closing
+from contextlib import aclosing, asynccontextmanager, closing
 from typing import Final, Never
 
 from koi_agent.backends.http_engine.inspect_queue import InspectQueue
@@ -166,12 +166,13 @@ class Session:
         self._tracker.begin_list()
         try:
             self._forwards = await self._api.forwards()
-            records = await self._api.list_instances()
             listed: dict[str, Guest | None] = {}
-            for number, record in enumerate(records, start=1):
-                self._add_listed(record, listed)
-                if number % TURN == 0:
-                    await asyncio.sleep(0)
+            async with aclosing(self._api.list_instances()) as lists:
+                async for records in lists:
+                    for number, record in enumerate(records, start=1):
+                        self._add_listed(record, listed)
+                        if number % TURN == 0:
+                            await asyncio.sleep(0)
             self._tracker.apply_list(listed)
         finally:
             touched = self._tracker.end_list()

@@ -15,8 +15,3 @@ def find_sockets(kind: Kind, configured: str, scope: str) -> tuple[UnixSocket, .
         return ()
     usual = (UnixSocket(path, kind.gate_unit) for path in kind.sockets)
     return (UnixSocket(kind.gate_socket), *usual)
-
-
-def is_usual(kind: Kind, path: str) -> bool:
-    """Return True for a socket that belongs to the units of the server, or to its gate."""
-    return path in (kind.gate_socket, *kind.sockets)

@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 from koi_agent.backends.machined.machines import BACKEND
-from koi_agent.backends.machined.manager import MACHINED, backend_errors
+from koi_agent.backends.machined.manager import MACHINED, backend_errors, is_running
 from koi_agent.backends.machined.session import Session
 from koi_agent.backends.machined.table import Known
 from koi_agent.bus.client import Connection, ReconnectingBus
@@ -47,6 +47,9 @@ class Machined:
         self._owner = ""
         async with backend_errors():
             connection = await self._bus.connection()
+            # ``arrival`` waits for the name. Until it is there, nothing is subscribed to.
+            if not await is_running(connection):
+                raise BackendAbsent(ABSENT)
         session = Session(connection, self._config, deliver, self._machines, self._listeners)
         async with backend_errors(), connection.subscribed(session.subscription) as owner:
             try:

@@ -10,7 +10,15 @@ from typing import Final, TypeVar
 from koi_agent.config import MachinedConfig
 from koi_agent.core.errors import BadInput
 from koi_agent.core.frozen import frozen
-from koi_agent.core.instance import Health, Instance, InstanceState, KoiMetadata, PortMapping
+from koi_agent.core.instance import (
+    MAX_IPS,
+    MORE_IPS,
+    Health,
+    Instance,
+    InstanceState,
+    KoiMetadata,
+    PortMapping,
+)
 from koi_agent.core.text import UNSAFE, printable
 from koi_agent.core.traits import HOST_MACHINE, MACHINE
 from koi_agent.host.listeners import served
@@ -74,6 +82,7 @@ class Machine:
 class Network:
     """The addresses of a machine.
 
+    With ``has_more`` addresses than ``MAX_IPS``, the others are left out.
     ``listening`` are the ports on which it listens at its own addresses, if they can be read.
     ``is_host`` is True on the host's network. ``problem`` is why addresses are not known; one
     that an administrator should repair ``is_denied``. ``is_final`` means that systemd-machined
@@ -81,6 +90,7 @@ class Network:
     """
 
     ips: tuple[str, ...] = ()
+    has_more: bool = False
     listening: tuple[PortMapping, ...] = ()
     is_host: bool = False
     problem: str = ""
@@ -151,6 +161,12 @@ def _get(properties: Mapping[str, object], name: str, default: T) -> T:
     return value
 
 
+def network_from(addresses: object) -> Network:
+    """Return the network of an answer to GetAddresses; raise ``BadInput``."""
+    found = ips_from(addresses)
+    return Network(ips=found[:MAX_IPS], has_more=len(found) > MAX_IPS)
+
+
 def ips_from(addresses: object) -> tuple[str, ...]:
     """Parse the answer to GetAddresses: sorted, without those that only one link can use."""
     rows = addresses if isinstance(addresses, list) else []
@@ -201,6 +217,8 @@ def _notes(machine: Machine, network: Network) -> Iterator[str]:
     yield f"it is a {machine.kind or 'machine'}{by}, registered with systemd-machined"
     if network.is_host:
         yield "it is on the host's network: its ports are those that it listens on"
+    if network.has_more:
+        yield MORE_IPS
     if network.problem:
         yield f"its addresses are not known: {network.problem}"
     if not machine.unit:

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, NamedTuple, TypeVar
 
-from koi_agent.backends.machined.machines import Machine, Network, ips_from
+from koi_agent.backends.machined.machines import Machine, Network, network_from
 from koi_agent.bus.calls import PROPERTIES, Call
-from koi_agent.bus.client import CallError, Connection
+from koi_agent.bus.client import BUS, BUS_PATH, CallError, Connection
 from koi_agent.bus.errors import BusLost
 from koi_agent.bus.messages import Flag
 from koi_agent.bus.object_paths import encode
@@ -85,6 +85,12 @@ async def backend_errors() -> AsyncIterator[None]:
         raise BackendLost(str(error)) from error
     except TimeoutError as error:
         raise BackendLost("systemd-machined does not answer") from error
+
+
+async def is_running(connection: Connection) -> bool:
+    """Return True if systemd-machined is on the bus; raise errors of the bus."""
+    (is_owned,) = await connection.call((BUS, BUS_PATH, BUS), "NameHasOwner", "s", (MACHINED,))
+    return bool(is_owned)
 
 
 class Manager:
@@ -163,7 +169,7 @@ def _properties(reply: list[Any] | CallError) -> Answer:
 def _network(reply: list[Any] | CallError) -> Network | None:
     if not isinstance(reply, CallError):
         try:
-            return Network(ips=ips_from(reply[0]))
+            return network_from(reply[0])
         except BadInput as bad:
             return Network(problem=str(bad))
     if reply.name in _GONE:

@@ -16,8 +16,11 @@ from koi_agent.host.engines import SOCKETS as ENGINES
 from koi_agent.host.engines import SocketUnit, gate_socket, gate_unit
 from koi_agent.host.incus import SERVERS
 
-SOCKETS = {**ENGINES, **{name: paths[0] for name, paths in SERVERS.items()}}
-"""The usual socket of each backend that has a gate."""
+SOCKETS: dict[str, tuple[str, ...]] = {
+    **{name: (path,) for name, path in ENGINES.items()},
+    **SERVERS,
+}
+"""The usual sockets of each backend that has a gate."""
 
 
 async def gates(case: Case, bus: Bus) -> Sequence[Finding]:
@@ -31,7 +34,7 @@ async def gates(case: Case, bus: Bus) -> Sequence[Finding]:
         if engine in endpoints
     ]
     if await asyncio.to_thread(_uses_caddy, case):
-        found.append(await gate_of(case, bus, CADDY, ADMIN_SOCKET))
+        found.append(await gate_of(case, bus, CADDY, (ADMIN_SOCKET,)))
     return found
 
 
@@ -61,8 +64,8 @@ async def _gate(case: Case, bus: Bus, engine: str, endpoint: str) -> Finding:
     return await gate_of(case, bus, engine, SOCKETS[engine])
 
 
-async def gate_of(case: Case, bus: Bus, name: str, upstream: str) -> Finding:
-    """Check that the gate in front of a socket listens, or will listen."""
+async def gate_of(case: Case, bus: Bus, name: str, upstreams: Sequence[str]) -> Finding:
+    """Check that the gate in front of the first socket that exists listens, or will listen."""
     unit = gate_unit(name)
     gate = unit.removesuffix(".path")
     file = await file_state(bus, unit)
@@ -81,16 +84,22 @@ async def gate_of(case: Case, bus: Bus, name: str, upstream: str) -> Finding:
     if path == "active":
         unit_advice = SocketUnit(engine=name, scope="system").advice()
         hint = f": {unit_advice}" if unit_advice else ""
-        return ok(f"{name}: gate starts when {upstream} exists{hint}")
-    return await asyncio.to_thread(_inactive, name, upstream, unit)
+        return ok(f"{name}: gate starts when {' or '.join(upstreams)} exists{hint}")
+    return await asyncio.to_thread(_inactive, name, upstreams, unit)
 
 
-def _inactive(name: str, upstream: str, unit: str) -> Finding:
-    """Return whether an inactive gate is a problem: only if the socket behind it exists."""
-    try:
-        Path(upstream).stat()
-    except PermissionError:  # only root can read the folder of Podman's socket
+def _inactive(name: str, upstreams: Sequence[str], unit: str) -> Finding:
+    """Return whether an inactive gate is a problem: only if a socket behind it exists."""
+    is_denied = False
+    for upstream in upstreams:
+        try:
+            Path(upstream).stat()
+        except PermissionError:  # only root can read the folder of Podman's socket
+            is_denied = True
+        except OSError:
+            continue
+        else:
+            return warning(f"{name}: gate not running", f"systemctl start {unit}")
+    if is_denied:
         return ok(f"{name}: gate not running; run this as root to check for the engine")
-    except OSError:
-        return ok(f"{name}: gate not running; {upstream} does not exist")
-    return warning(f"{name}: gate not running", f"systemctl start {unit}")
+    return ok(f"{name}: gate not running; there is no {' or '.join(upstreams)}")

@@ -12,13 +12,15 @@ from koi_agent.core.errors import ungrouped
 from koi_agent.core.json_stream import StreamError
 from koi_agent.gate.head import USUAL_FIELDS, Head
 from koi_agent.gate.incus.requests import Endpoint, Request, parse_request
-from koi_agent.gate.incus.responses import filter_event, filter_response
+from koi_agent.gate.incus.responses import filter_event, filter_listed, filter_response
 from koi_agent.gate.profiles import Exchange, Profile, Respond, client_gone
-from koi_agent.gate.upstream import UpstreamError
+from koi_agent.gate.upstream import Response, UpstreamError
 from koi_agent.host.websocket import UpgradeRefused, WebSocket, open_websocket
 
 FORWARDED_STATUSES: Final = frozenset({400, 403, 404, 500, 503})
 """Error statuses of the server that the client gets as they are; others become 504."""
+_METADATA: Final = "metadata"
+"""The member of a response that has its content."""
 
 
 def profile() -> Profile:
@@ -40,12 +42,27 @@ async def _respond(request: Request, exchange: Exchange) -> None:
             error = _refusal(answer.status)
             await exchange.response.send_error(error.status, str(error))
             return
-        async with asyncio.timeout(exchange.limits.response), exchange.whole_responses:
-            try:
-                body = filter_response(request.endpoint, await answer.read())
-            except (ValueError, RecursionError) as error:
-                raise UpstreamError("the server's response is not JSON") from error
-            await exchange.response.send(body)
+        async with asyncio.timeout(exchange.limits.response):
+            await _send_filtered(request.endpoint, answer, exchange)
+
+
+async def _send_filtered(endpoint: Endpoint, answer: Response, exchange: Exchange) -> None:
+    if endpoint is Endpoint.LIST:
+        async with aclosing(_listed(answer)) as instances:
+            await exchange.response.send_list(instances, member=_METADATA)
+        return
+    async with exchange.whole_responses:
+        try:
+            body = filter_response(endpoint, await answer.read())
+        except (ValueError, RecursionError) as error:
+            raise UpstreamError("the server's response is not JSON") from error
+        await exchange.response.send(body)
+
+
+async def _listed(answer: Response) -> AsyncGenerator[bytes, None]:
+    async with aclosing(answer.elements(_METADATA)) as instances:
+        async for instance in instances:
+            yield filter_listed(instance)
 
 
 async def _opened(target: str, exchange: Exchange) -> WebSocket:

@@ -36,6 +36,11 @@ def filter_response(endpoint: Endpoint, body: bytes) -> bytes:
     return encode(copy_fields(json.loads(body), fields))
 
 
+def filter_listed(instance: object) -> bytes:
+    """Return what passes of one element of the list of instances."""
+    return encode(copy_fields(instance, _INSTANCE))
+
+
 def filter_event(message: bytes) -> bytes:
     """Return what passes of an event as a line, or nothing.
 
@@ -102,7 +107,6 @@ _EVENT: Final[Mapping[str, Filter]] = {
 }
 _METADATA: Final[Mapping[Endpoint, Filter]] = {
     Endpoint.SERVER: _SERVER,
-    Endpoint.LIST: list_of(**_INSTANCE),
     Endpoint.INSTANCE: object_of(**_INSTANCE),
     Endpoint.NETWORKS: list_of(name=scalar, project=scalar, managed=scalar, type=scalar),
     Endpoint.FORWARDS: list_of(
