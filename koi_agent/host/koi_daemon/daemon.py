@@ -6,7 +6,6 @@ request that its HTTP library refuses; and no response.
 
 import json
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -22,7 +21,7 @@ _LONGEST_REASON: Final = 200
 _UNAVAILABLE: Final = 503
 """The status of a capability that is turned off, and of a daemon that ends."""
 _NO_REGISTRATION: Final = "/v1/mdns/heartbeat/none"
-"""A request that changes nothing: no registration has this identifier."""
+"""A request that changes nothing: no registration has this identifier, also without mDNS."""
 
 
 class Refused(KoiError):
@@ -81,11 +80,12 @@ class Daemon:
             raise (self.lost(str(failed)) if failed.was_sent else self.not_running()) from failed
         if health.status != 200:
             raise self.lost(f"it responds {health.status} at /healthz: not a Koi daemon")
-        with suppress(Refused):
-            try:
-                await self.send("PUT", _NO_REGISTRATION)
-            except Uncertain as error:
-                raise self.lost(str(error)) from error
+        try:
+            response = await self._request("PUT", _NO_REGISTRATION, REQUEST)
+        except Uncertain as error:
+            raise self.lost(str(error)) from error
+        if response.status == 401:  # all others come after the check of the token
+            raise self.lost(self._reason_for_401())
 
     async def _request(
         self, method: str, path: str, limits: Limits, body: Mapping[str, Any] | None = None
@@ -104,7 +104,9 @@ class Daemon:
 
     def _reason_for_401(self) -> str:
         """Return why a token is refused: it may be that of an earlier run."""
-        return "it has started again" if self.has_other_credential() else "it refuses the token"
+        if self.has_other_credential():
+            return "it has started again"
+        return "it has started again, or refuses the token"
 
     def has_other_credential(self) -> bool:
         """Return True if there is another credential now: the daemon has started again."""
