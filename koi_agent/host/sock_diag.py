@@ -12,6 +12,7 @@ import socket
 import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from ipaddress import IPv6Address
 from typing import Final
@@ -36,9 +37,11 @@ _UNCONNECTED: Final = 7  # TCP_CLOSE, which for UDP means bound but not connecte
 _V6ONLY: Final = 11
 _CGROUP_ID: Final = 21
 
-_REQUEST = struct.Struct("=BBBxI48x")
+_REQUEST = struct.Struct("=BBBxI2s46x")
 _MESSAGE = struct.Struct("=BBBB2s2s16s16sI8x5I")
 
+_UID: Final = -2
+"""The position in a message."""
 _STATES = {
     Protocol.TCP: (socket.IPPROTO_TCP, _LISTEN),
     Protocol.UDP: (socket.IPPROTO_UDP, _UNCONNECTED),
@@ -79,15 +82,47 @@ async def listeners() -> list[Listener]:
     Raises ``OSError`` if the kernel refuses or does not answer. A kernel without sock_diag for
     UDP gives no UDP sockets.
     """
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG) as netlink:
-        # settimeout would poll before each of a dozen calls.
-        netlink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEOUT)
-        netlink.bind((0, 0))
+    with _opened() as netlink:
         found = await _listeners(netlink, Protocol.TCP)
         try:
             return found + await _listeners(netlink, Protocol.UDP)
         except FileNotFoundError:
             return found
+
+
+def owners(address: str, port: int) -> frozenset[int]:
+    """Return the users whose TCP sockets get the connections to an address and a port.
+
+    Raises ``OSError`` if the kernel refuses or does not answer.
+    """
+    found: set[int] = set()
+    with _opened() as netlink:
+        for sequence, family in enumerate(_FAMILIES, 1):
+            _request(netlink, Protocol.TCP, family, sequence, port)
+            done = False
+            while not done:
+                payloads, _, done = _receive_part(netlink, sequence)
+                for payload in payloads:
+                    listener = listener_from(payload, Protocol.TCP)
+                    if listener.port == port and listener.address in _binds(address, listener):
+                        found.add(_MESSAGE.unpack_from(payload)[_UID])
+    return frozenset(found)
+
+
+def _binds(address: str, listener: Listener) -> Sequence[str]:
+    """Return the addresses at which a socket gets the connections to an address."""
+    if ":" in address:
+        return address, "::"
+    return (address, "0.0.0.0") if listener.v6only else (address, "0.0.0.0", "::")  # noqa: S104
+
+
+@contextmanager
+def _opened() -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG) as netlink:
+        # settimeout would poll before each of a dozen calls.
+        netlink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEOUT)
+        netlink.bind((0, 0))
+        yield netlink
 
 
 async def _listeners(netlink: socket.socket, protocol: Protocol) -> list[Listener]:
@@ -132,11 +167,16 @@ def _parsed(
             yield listener
 
 
-def _request(netlink: socket.socket, protocol: Protocol, family: int, sequence: int) -> None:
+def _request(
+    netlink: socket.socket, protocol: Protocol, family: int, sequence: int, port: int = 0
+) -> None:
+    """Request a dump; with a port, only of the sockets that have it."""
     number, state = _STATES[protocol]
     length = HEADER.size + _REQUEST.size
     header = HEADER.pack(length, _SOCK_DIAG_BY_FAMILY, REQUEST_DUMP, sequence, 0)
-    netlink.sendto(header + _REQUEST.pack(family, number, 0, 1 << state), (0, 0))
+    netlink.sendto(
+        header + _REQUEST.pack(family, number, 0, 1 << state, port.to_bytes(2, "big")), (0, 0)
+    )
 
 
 def _receive_part(netlink: socket.socket, sequence: int) -> tuple[list[bytes], int, bool]:

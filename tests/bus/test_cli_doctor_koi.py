@@ -49,7 +49,7 @@ async def test_the_daemon_must_answer_and_accept_the_token(setup: Setup, tmp_pat
         assert await koi(setup) == ("ok", answers, "")
         server.breadcrumb.write_text(f"{server.url}\ndat:other\n")
         verdict, text, advice = await koi(setup)
-        assert (verdict, text) == ("warn", "Koi daemon: it refuses the token")
+        assert (verdict, text) == ("warn", "Koi daemon: it has started again, or refuses the token")
         assert advice == "koi --daemon"
         await server.kill()
         verdict, text, advice = await koi(setup)

@@ -20,6 +20,7 @@ NOT_JSON: Final = plain("<html>\udcff".encode("utf-8", "replace").decode(), 200)
 ENDLESS: Final = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n["
 """The begin of a response whose body does not end."""
 
+LATE: Final = 12.0
 STEPS: Final = 5
 """Turns of the event loop until a connection that is just accepted is known here."""
 
@@ -32,7 +33,8 @@ class KoiServer:
 
     ``trouble`` replaces responses, and such a request changes nothing. ``hangs`` selects requests
     that are carried out and never answered, ``cuts`` those after which the connection is cut.
-    ``delay`` is in seconds, until a request is carried out.
+    ``delay`` is in seconds, until a request is carried out; one that is ``late`` has no response
+    in time, and is carried out after ``LATE`` seconds.
     """
 
     def __init__(self, daemon: FakeKoi, folder: Path) -> None:
@@ -41,6 +43,7 @@ class KoiServer:
         self.trouble: Trouble = lambda _: None
         self.hangs: Callable[[Request], bool] = lambda _: False
         self.cuts: Callable[[Request], bool] = lambda _: False
+        self.late: Callable[[Request], bool] = lambda _: False
         self.delay = 0.0
         # Bound and not listening, it keeps the port: a connection to a daemon that is gone fails.
         self._kept = socket.socket()
@@ -107,8 +110,8 @@ class KoiServer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Serve a request; return True if the connection stays open."""
         request = await _request(reader)
-        if self.delay:
-            await asyncio.sleep(self.delay)  # the request is carried out also if the client is gone
+        if delay := LATE if self.late(request) else self.delay:
+            await asyncio.sleep(delay)  # the request is carried out also if the client is gone
         made = self.trouble(request)
         if made is None:
             made = self.daemon.handle(request)

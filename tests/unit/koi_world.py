@@ -146,8 +146,8 @@ class World:
                 self.remove(event.name)
             case _:
                 left = [event.number]
-                way = "hangs" if event.act == "hang" else "cuts"
-                setattr(self.server, way, lambda request: self._loses(request, left))
+                way = {"hang": "hangs", "cut": "cuts", "late": "late"}
+                setattr(self.server, way[event.act], lambda request: self._loses(request, left))
 
     def _loses(self, request: Request, left: list[int]) -> bool:
         """Return True for some changes: their answer is lost."""

@@ -55,7 +55,7 @@ HOSTILE = document({"error": "x\x1b[2J\udc80", "message": "y" * 9999}, 400)
         (NOT_JSON, Uncertain, "not JSON"),
         (GARBAGE, Uncertain, "no usable response"),
         (ENDLESS, Uncertain, "longer than"),
-        (UNAUTHORIZED, ProviderLost, "it refuses the token"),
+        (UNAUTHORIZED, ProviderLost, "it has started again, or refuses the token"),
         (document({"error": "capability_disabled"}, 503), ProviderLost, "capability_disabled"),
     ],
 )

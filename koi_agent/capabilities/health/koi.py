@@ -25,7 +25,7 @@ from koi_agent.core.events import Checked
 from koi_agent.core.instance import CheckKind, RecordState
 from koi_agent.core.key import Key
 from koi_agent.host.koi_daemon.daemon import Daemon
-from koi_agent.host.koi_daemon.kinds import HEALTH, elements, text_of
+from koi_agent.host.koi_daemon.kinds import HEALTH, elements, text_in, text_of
 from koi_agent.host.koi_daemon.session import Entry, KoiSession, Plan, Recorded, keeping
 from koi_agent.host.koi_daemon.settings import KoiSettings
 
@@ -36,6 +36,7 @@ MARK: Final = "koi-runtime:"
 """The beginning of the names of all checks of agents."""
 MESSAGES: Final = {"up": "up, by the Koi daemon", "down": "down, by the Koi daemon"}
 """The message of each result. That of the daemon may have what a peer sent."""
+_RESULT: Final = ("name", "status", "last_checked")
 _WAITS: Final = (RecordState.WANTED, RecordState.ANNOUNCED)
 
 
@@ -181,19 +182,20 @@ class CheckSession:
     def _results(self, found: Sequence[Mapping[str, Any]]) -> Iterator[tuple[_Watched, str]]:
         """Yield the results that are new, of the checks that the daemon runs."""
         for one in found:
-            name, result, when = (one.get(key) for key in ("name", "status", "last_checked"))
-            watched = self._watched.get(name) if isinstance(name, str) else None
-            if watched and not watched.is_probed and when != watched.seen and result in MESSAGES:
-                watched.seen = when
-                if _microseconds(when) > watched.since:
-                    yield watched, result
+            with suppress(BadInput):  # a check without a result has no time
+                name, result, when = (text_in(one, key) for key in _RESULT)
+                watched = self._watched.get(name)
+                if watched and when != watched.seen and result in MESSAGES:
+                    watched.seen = when
+                    if _microseconds(when) > watched.since and not watched.is_probed:
+                        yield watched, result
 
 
 def _microseconds(text: object) -> int:
     """Return a time of RFC 3339 in microseconds since the epoch, 0 for any other value."""
     try:
         return int(datetime.fromisoformat(text).timestamp() * 10**6) if isinstance(text, str) else 0
-    except (ValueError, OverflowError):
+    except (ValueError, OSError, OverflowError):
         return 0
 
 

@@ -5,15 +5,19 @@ request that its HTTP library refuses; and no response.
 """
 
 import json
+import logging
+import os
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from koi_agent.core.errors import KoiError, ProviderLost
 from koi_agent.core.text import printable
 from koi_agent.host.http_client import Client, Limits, RequestFailed, Response, parsed
 from koi_agent.host.koi_daemon.credential import Credential, NoCredential, Source
+from koi_agent.host.sock_diag import owners
+
+log = logging.getLogger(__name__)
 
 REQUEST: Final = Limits(seconds=10.0, body=2**20)
 LISTING: Final = Limits(seconds=30.0, body=32 * 2**20)
@@ -22,7 +26,7 @@ _LONGEST_REASON: Final = 200
 _UNAVAILABLE: Final = 503
 """The status of a capability that is turned off, and of a daemon that ends."""
 _NO_REGISTRATION: Final = "/v1/mdns/heartbeat/none"
-"""A request that changes nothing: no registration has this identifier."""
+"""A request that changes nothing: no registration has this identifier, also without mDNS."""
 
 
 class Refused(KoiError):
@@ -74,18 +78,26 @@ class Daemon:
             raise
 
     async def check(self) -> None:
-        """Check that the daemon answers and that the token is valid."""
+        """Check that the daemon answers, and that the token is valid."""
+        self.check_user()
         try:
             health = await self._client.request("GET", "/healthz", PROBE)
         except RequestFailed as failed:
             raise (self.lost(str(failed)) if failed.was_sent else self.not_running()) from failed
         if health.status != 200:
             raise self.lost(f"it responds {health.status} at /healthz: not a Koi daemon")
-        with suppress(Refused):
-            try:
-                await self.send("PUT", _NO_REGISTRATION)
-            except Uncertain as error:
-                raise self.lost(str(error)) from error
+        try:
+            response = await self._request("PUT", _NO_REGISTRATION, REQUEST)
+        except Uncertain as error:
+            raise self.lost(str(error)) from error
+        if response.status == 401:  # all others come after the check of the token
+            raise self.lost(self._reason_for_401())
+
+    def check_user(self) -> None:
+        """Check that no other user listens at the endpoint."""
+        if (other := _other_user(self.credential.endpoint)) is not None:
+            where = f"the listener at {self.credential.endpoint}"
+            raise self.lost(f"{where} belongs to another user, {other}")
 
     async def _request(
         self, method: str, path: str, limits: Limits, body: Mapping[str, Any] | None = None
@@ -104,7 +116,9 @@ class Daemon:
 
     def _reason_for_401(self) -> str:
         """Return why a token is refused: it may be that of an earlier run."""
-        return "it has started again" if self.has_other_credential() else "it refuses the token"
+        if self.has_other_credential():
+            return "it has started again"
+        return "it has started again, or refuses the token"
 
     def has_other_credential(self) -> bool:
         """Return True if there is another credential now: the daemon has started again."""
@@ -112,6 +126,21 @@ class Daemon:
             return self.source.read() != self.credential
         except NoCredential:
             return False
+
+
+def _other_user(endpoint: str) -> int | None:
+    """Return the user at an endpoint if it is not root, and not that of this process.
+
+    The port of a daemon that is gone is free for any user of this host, and its breadcrumb stays.
+    A kernel that does not list sockets names no user.
+    """
+    parts = urlsplit(endpoint)
+    try:
+        found = owners(parts.hostname or "", parts.port or 0)
+    except OSError as error:
+        log.debug("sock_diag: the user at %s is not known: %s", endpoint, error)
+        return None
+    return next(iter(found - {0, os.geteuid()}), None)
 
 
 def segment(text: str) -> str:

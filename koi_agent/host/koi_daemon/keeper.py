@@ -10,7 +10,6 @@ import logging
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from koi_agent.core.backoff import pauses
 from koi_agent.core.errors import BadInput
 from koi_agent.core.instance import RecordState
 from koi_agent.core.text import printable
@@ -18,6 +17,7 @@ from koi_agent.host.koi_daemon.daemon import Daemon, Refused, Uncertain, segment
 from koi_agent.host.koi_daemon.decisions import Act, Bodies, Situation, Standing, decide
 from koi_agent.host.koi_daemon.intents import Intents
 from koi_agent.host.koi_daemon.kinds import PRESENT, Kind, Listed, Outcome, Seen
+from koi_agent.host.koi_daemon.trial import FIRST_RETRY, Trial
 
 log = logging.getLogger(__name__)
 
@@ -25,8 +25,6 @@ ROUNDS: Final = 10
 """Rounds of one pass; another pass follows if they were not enough."""
 SETTLE: Final = 15.0
 """Seconds in which a request without a response may still take effect."""
-FIRST_RETRY, LONGEST_RETRY = 1.0, 60.0
-"""Seconds until an entry that was refused is sent again."""
 MOST_FAILURES: Final = 16
 """Requests of one pass that may fail before it ends."""
 _LONGEST_NAME: Final = 300
@@ -39,7 +37,7 @@ FOREIGN: Final = Outcome(
     RecordState.HELD, "the Koi daemon has an entry of this name from another client"
 )
 CONTESTED: Final = Outcome(
-    RecordState.HELD, "another client of the Koi daemon has an entry of this name, too"
+    RecordState.HELD, "it is sent, and another client of the Koi daemon has one of this name, too"
 )
 
 
@@ -51,17 +49,8 @@ class Step(NamedTuple):
     is_new: bool
 
 
-class _Trial:
-    """A key that failed: when it is tried again."""
-
-    def __init__(self) -> None:
-        self.due = 0.0
-        self._waits = pauses(FIRST_RETRY, LONGEST_RETRY)
-
-    def fail(self) -> None:
-        """Set the next time, unless it is still to come."""
-        if self.due <= (now := _now()):
-            self.due = now + next(self._waits)
+_Deed = tuple[Act, tuple[str, ...]]
+"""An act, and the contents that the daemon listed before."""
 
 
 class Keeper:
@@ -78,10 +67,12 @@ class Keeper:
         self._daemon = daemon
         self._kind = kind
         self._intents = intents
-        self._trials: dict[str, _Trial] = {}
+        self._trials: dict[str, Trial] = {}
         self._used: set[str] = set()
-        self._done: dict[str, Act] = {}
-        """The last act for a key, until the daemon lists its result."""
+        """The keys that were wanted until all were that will be."""
+        self._is_complete = False
+        self._done: dict[str, set[_Deed]] = {}
+        """The acts for a key, until the daemon lists its result."""
         self._broken: set[str] = set()
         self._contested: set[str] = set()
         now = _now()
@@ -97,7 +88,10 @@ class Keeper:
                 self._broken.discard(key)
                 self._contested.discard(key)
         self.wanted = dict(wanted)
-        self._used.update(wanted)
+        if self._is_complete:
+            self._used.clear()
+        else:
+            self._used.update(wanted)
 
     def outcome(self, key: str) -> Outcome:
         """Return what became of an entry."""
@@ -124,10 +118,11 @@ class Keeper:
         that are not wanted are then removed.
         Raises ``ProviderLost``.
         """
+        self._is_complete = self._is_complete or is_complete
         left = MOST_FAILURES
         for _ in range(ROUNDS):
             listed = await self.listed()
-            steps = [one async for one in _paced(self._steps(listed, is_complete=is_complete))]
+            steps = [one async for one in _paced(self._steps(listed))]
             if trouble := self._intents.store():
                 for step in steps:
                     self._fail(
@@ -138,8 +133,9 @@ class Keeper:
                 await self._check()
                 return True
             for step in steps:
-                if await self._act(step, listed.get(step.key, ())):
-                    self._done[step.key] = step.act
+                seen = listed.get(step.key, ())
+                if await self._act(step, seen):
+                    self._done.setdefault(step.key, set()).add(_deed(step.act, seen))
                 else:
                     left -= 1
                 if left <= 0:
@@ -153,7 +149,7 @@ class Keeper:
             usual = CONTESTED if key in self._contested else PRESENT
             outcome = self.outcomes[key] = states.get(key, usual)
             if outcome.state in (RecordState.WANTED, RecordState.FAILED):
-                self._trials.setdefault(key, _Trial()).fail()
+                self._trials.setdefault(key, Trial()).fail()
             else:
                 self._trials.pop(key, None)
             if outcome.state is RecordState.FAILED:
@@ -174,13 +170,13 @@ class Keeper:
         except BadInput as bad:
             raise self._daemon.lost(str(bad)) from bad
 
-    def _steps(self, listed: Listed, *, is_complete: bool) -> Iterator[Step | None]:
+    def _steps(self, listed: Listed) -> Iterator[Step | None]:
         """Decide about each key; yield what must be done, and None for nothing."""
         self._close_settled()
         known = dict.fromkeys((*self.wanted, *self._intents.all()))
         self._before, self.present = self.present, {}
         for key in known:
-            if is_complete or key in self._used:
+            if self._is_complete or key in self._used:
                 yield self._step(key, listed.get(key, ()))
 
     def _step(self, key: str, seen: Sequence[Seen]) -> Step | None:
@@ -201,7 +197,8 @@ class Keeper:
         is_due = key not in self._trials or self._trials[key].due <= _now()
         if not act or not is_due:
             return None
-        if self._done.pop(key, None) is act:
+        if _deed(act, seen) in self._done.get(key, ()):
+            del self._done[key]
             self._fail(key, "the Koi daemon accepts a change and does not make it")
             return None
         return Step(key, act, decision.recorded != recorded)
@@ -238,20 +235,27 @@ class Keeper:
             own = self._own(key, seen)
             return not own or await self._remove(key, own[0].handle)
         body = {**json.loads(self.wanted[key]), **kind.extra}
-        # Also a request that is cancelled may take effect later.
-        was_open, self._open[key] = key in self._open, _now() + SETTLE
+        # Also a request that is cancelled may take effect later, and one from before.
+        before, self._open[key] = self._open.get(key), _now() + SETTLE
         try:
             await self._daemon.send("POST", kind.add, body)
         except Uncertain as error:
             return self._fail(key, str(error))
         except Refused as refused:
-            del self._open[key]
-            if step.is_new and refused.status < 500 and not was_open:
+            self._close(key, before)
+            if step.is_new and refused.status < 500 and before is None:
                 # It was not made: an entry with this content is that of another client.
                 self._intents.record(key, self._intents.of(key) - {self.wanted[key]})
             return self._fail(key, str(refused))
-        del self._open[key]
+        self._close(key, before)
         return True
+
+    def _close(self, key: str, before: float | None) -> None:
+        """Store that the last request of a key is over; one ``before`` may still be open."""
+        if before is None:
+            del self._open[key]
+        else:
+            self._open[key] = before
 
     async def _remove(self, key: str, handle: str) -> bool:
         try:
@@ -268,8 +272,12 @@ class Keeper:
         elif key not in self._trials:
             shown = printable(f"{self._kind.name} entry {key}", _LONGEST_NAME)
             log.warning("%s stays at the Koi daemon: %s; trying again", shown, reason)
-        self._trials.setdefault(key, _Trial()).fail()
+        self._trials.setdefault(key, Trial()).fail()
         return False
+
+
+def _deed(act: Act, seen: Sequence[Seen]) -> _Deed:
+    return act, tuple(sorted(one.body for one in seen))
 
 
 async def _paced(steps: Iterator[Step | None]) -> AsyncIterator[Step]:

@@ -6,6 +6,7 @@ the request that adds it, in one form, so that bodies can be compared as text.
 
 import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import field
 from typing import Any, Final, NamedTuple
 
@@ -71,6 +72,7 @@ class Kind:
     fields: Sequence[str]
     key: Callable[[Json], str]
     form: Form
+    texts: Sequence[str] = ("name",)
     handle: str = "name"
     extra: Json = field(default_factory=dict)
     states: Callable[[Daemon], Awaitable[Mapping[str, Outcome]]] = _no_states
@@ -79,14 +81,23 @@ class Kind:
         """Return the entries of a list; raise ``BadInput``. Those of another form are left out."""
         found: dict[str, list[Seen]] = {}
         for one in elements(document, self.array):
-            handle, name, type_ = (one.get(key) for key in (self.handle, "name", "type"))
-            if not all(isinstance(text, str) for text in (handle, name, type_ or "")):
-                continue
-            body = {field: one.get(field) for field in self.fields}
-            if self.key is _dns_name:
-                body["name"] = _dns_name(body)
-            found.setdefault(self.key(body), []).append(Seen(text_of(body), str(handle)))
+            with suppress(BadInput):
+                key, seen = self._read_one(one)
+                found.setdefault(key, []).append(seen)
         return found
+
+    def _read_one(self, entry: Json) -> tuple[str, Seen]:
+        """Return the key of an entry, and the entry; raise ``BadInput``."""
+        handle = text_in(entry, self.handle)
+        for name in self.texts:
+            text_in(entry, name)
+        body = {field: entry.get(field) for field in self.fields}
+        if self.key is _dns_name:
+            body["name"] = _dns_name(body)
+        try:
+            return self.key(body), Seen(text_of(body), handle)
+        except RecursionError:
+            raise BadInput("it has too many levels") from None
 
 
 def elements(document: object, array: str) -> Iterator[Mapping[str, Any]]:
@@ -97,6 +108,13 @@ def elements(document: object, array: str) -> Iterator[Mapping[str, Any]]:
     if not isinstance(found, list):
         raise BadInput(f"its response has no list{' ' if array else ''}{array}")
     yield from (one for one in found if isinstance(one, dict))
+
+
+def text_in(entry: Json, name: str) -> str:
+    """Return the text of a member; raise ``BadInput`` for any other value."""
+    if not isinstance(text := entry.get(name), str):
+        raise BadInput(f"{name} is not a text")
+    return text
 
 
 def text_of(body: Json) -> str:
@@ -128,14 +146,20 @@ async def _proxy_states(daemon: Daemon) -> Mapping[str, Outcome]:
     found = {}
     document = await daemon.get("/v1/proxy/status")
     for one in elements(document, "proxies"):
-        state, name = one.get("state"), one.get("name")
-        if not isinstance(name, str) or state == "running":
-            continue
-        shown = printable(f"{state}: {one.get('error') or 'no reason'}", _LONGEST_REASON)
-        reason = Outcome(RecordState.FAILED, f"the proxy of the Koi daemon is in the state {shown}")
-        waits = Outcome(RecordState.WANTED, "the proxy of the Koi daemon is starting")
-        found[name] = waits if state == "starting" else reason
+        if isinstance(name := one.get("name"), str) and one.get("state") != "running":
+            found[name] = _proxy_state(one)
     return found
+
+
+def _proxy_state(shown: Json) -> Outcome:
+    """Return what became of a proxy that does not run."""
+    state, error = (
+        one if isinstance(one, str) else "" for one in map(shown.get, ("state", "error"))
+    )
+    if state == "starting":
+        return Outcome(RecordState.WANTED, "the proxy of the Koi daemon is starting")
+    text = printable(f"{state or 'unknown'}: {error or 'no reason'}", _LONGEST_REASON)
+    return Outcome(RecordState.FAILED, f"the proxy of the Koi daemon is in the state {text}")
 
 
 DNS: Final = Kind(
@@ -178,6 +202,7 @@ MDNS: Final = Kind(
     fields=_ANNOUNCED,
     key=service_key,
     form=Form.SHARED,
+    texts=("name", "type"),
     handle="id",
     extra={"lease_secs": LEASE},
 )

@@ -91,6 +91,7 @@ def _present(source: Source) -> Credential | None:
 
 async def _answers(opened: Client, daemon: Daemon) -> bool:
     """Return False if no connection is accepted: a breadcrumb may outlive its daemon."""
+    daemon.check_user()
     try:
         await opened.request("GET", "/healthz", PROBE)
     except RequestFailed as failed:
