@@ -72,6 +72,17 @@ async def test_addresses_come_without_an_event(tmp_path: Path) -> None:
         assert server.known(web).ips[1] == "fd42::1", "those of its own bridge are left out"
 
 
+async def test_addresses_come_after_a_restart(tmp_path: Path) -> None:
+    patient = Tunables(address_checks=(0.5, 5.0, 50.0))
+    async with followed_incus(tmp_path, tunables=patient) as server:
+        web = server.guests.launch("web1")
+        await agreed(server)
+        server.guests.restart(web)
+        await eventually(lambda: reasons(server) == ["restarted"], lambda: str(server.events))
+        server.guests.lease(web)
+        await agreed(server)
+
+
 async def test_addresses_that_change_later_are_no_drift(tmp_path: Path) -> None:
     quiet = Tunables(address_checks=())
     async with followed_incus(tmp_path, tunables=quiet, interval=0.2) as server:

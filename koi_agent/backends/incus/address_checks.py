@@ -18,9 +18,13 @@ class AddressChecks:
 
     def begin(self, id_: str) -> None:
         """Check an instance from now on; checks that were begun before end."""
+        self.end(id_)
+        self._schedule(id_, 0)
+
+    def end(self, id_: str) -> None:
+        """End the checks of an instance."""
         if timer := self._timers.pop(id_, None):
             timer.cancel()
-        self._schedule(id_, 0)
 
     def close(self) -> None:
         """End all checks."""

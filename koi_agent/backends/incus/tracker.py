@@ -103,6 +103,7 @@ class Tracker:
             before = self.guests.get(id_)
             if before and is_new_run(before, guest):
                 self._remove(id_, "restarted")
+                self._checks.begin(id_)
             self._publish(guest)
 
     def inspection_failed(self, id_: str) -> None:
@@ -170,6 +171,7 @@ class Tracker:
     def _forget(self, id_: str) -> None:
         self._starting.discard(id_)
         self._unlisted.discard(id_)
+        self._checks.end(id_)
         self.guests.pop(id_, None)
 
     def _touch(self, id_: str) -> None:
