@@ -25,8 +25,8 @@ def configure(setup: Setup, text: str) -> None:
     file.write_text(text)
 
 
-async def koi(setup: Setup) -> tuple[str, str, str]:
-    (found,) = (await setup.findings())["koi"]
+async def koi(setup: Setup, scope: str = "user") -> tuple[str, str, str]:
+    (found,) = (await setup.findings(scope))["koi"]
     return found
 
 
