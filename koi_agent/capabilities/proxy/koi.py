@@ -35,7 +35,7 @@ class _Choice(NamedTuple):
 
 
 class _Chosen:
-    """What the daemon serves: a port has one host name, and a host name has one port."""
+    """The routes that are sent: a port has one host name, and a host name has one port."""
 
     def __init__(self, possible: Iterable[_Choice]) -> None:
         self.ports: dict[int, _Choice] = {}

@@ -33,7 +33,7 @@ async def koi(case: Case, bus: Bus) -> Sequence[Finding]:
     if case.scope == "system":
         environment.setdefault("CREDENTIALS_DIRECTORY", CREDENTIALS)
     source = source_of(koi_settings(config), environment)
-    return [await _checked(source, await _advice(source, bus))]
+    return [await checked(source, await advice_for(source, bus))]
 
 
 def _is_used(config: Config) -> bool:
@@ -42,11 +42,13 @@ def _is_used(config: Config) -> bool:
     return bool(config.koi.endpoint) or WORD in named
 
 
-async def _checked(source: Source, advice: str) -> Finding:
+async def checked(source: Source, advice: str) -> Finding:
+    """Check the daemon of a source; the advice is for a token that can't be read."""
     try:
         credential = source.read()
     except NoCredential as missing:
-        if isinstance(_cause(missing), PermissionError):  # only the agent and root may read it
+        is_denied = isinstance(_cause(missing), PermissionError)
+        if is_denied and source.breadcrumb == HANDED_OVER:  # only root and the agent may read it
             return ok(f"{source.name}: token not read; run this as root to check the daemon")
         return warning(f"{source.name}: {printable(str(missing))}", advice)
     # aiohttp takes long to load, and few hosts have a Koi daemon.
@@ -68,7 +70,7 @@ def _cause(error: BaseException) -> BaseException:
     return _cause(error.__cause__) if error.__cause__ else error
 
 
-async def _advice(source: Source, bus: Bus) -> str:
+async def advice_for(source: Source, bus: Bus) -> str:
     """Return the command that makes a token readable."""
     if source.token_file:
         return f"koi token write {quote(source.token_file)}"
