@@ -79,6 +79,9 @@ class Feed:
             self._needed.set()
         else:
             del self._wanted[owner]
+            provider: object = self.provider
+            if not self._session and isinstance(provider, Interruptible):
+                provider.interrupt(owner)
         self._status.pop(owner, None)
         self._clear_retry(owner)
         self._enqueue(owner)
@@ -95,9 +98,9 @@ class Feed:
         would count for the next run of the instance.
         """
         self.want(owner, ())
-        session: object = self._session
-        if isinstance(session, Interruptible):
-            session.interrupt(owner)
+        worker: object = self._session or self.provider
+        if isinstance(worker, Interruptible):
+            worker.interrupt(owner)
         if owner in self._put_records:
             self._put_records[owner] = None
 

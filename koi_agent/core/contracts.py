@@ -70,7 +70,11 @@ class ProviderSession(Protocol[R_contra]):
 
 @runtime_checkable
 class Interruptible(Protocol):
-    """A provider session that works for an owner between two calls of ``put``."""
+    """A provider session that works for an owner between two calls of ``put``.
+
+    A provider that keeps anything of an owner from one session to the next is one, too: it is
+    called when records are withdrawn without a session.
+    """
 
     def interrupt(self, owner: Key) -> None:
         """End the work for an owner at once: no result of it is applied after this call."""

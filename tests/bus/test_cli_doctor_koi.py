@@ -1,20 +1,29 @@
 """The doctor's check of a Koi daemon."""
 
+import os
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.bus.doctor_setup import Setup
+from koi_agent.cli.async_client import bus as client
+from koi_agent.cli.doctor import koi as doctor
+from koi_agent.cli.doctor.findings import Bus, Verdict
+from koi_agent.cli.doctor.units import SYSTEMD
+from koi_agent.host.koi_daemon.credential import HANDED_OVER, Source
+from tests.bus.doctor_setup import Setup, systemd
 from tests.unit.fake_koi import FakeKoi
 from tests.unit.fake_koi_server import served
 from tests.unit.fake_koi_wire import Answer
 from tests.world.bus import PrivateBus
 
+HAND_OVER = "systemctl enable --now koi-runtime-koi.path"
+
 
 @pytest.fixture
 def setup(bus: PrivateBus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setup:
     monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", bus.address)
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", bus.address)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     return Setup(bus, tmp_path)
 
@@ -78,3 +87,46 @@ async def test_another_program_at_the_endpoint_is_found(setup: Setup, tmp_path: 
         verdict, text, _ = await koi(setup)
         assert verdict == "warn"
         assert text == "Koi daemon: it responds 404 at /healthz: not a Koi daemon"
+
+
+@pytest.mark.parametrize(
+    ("file", "is_there", "advice"),
+    [
+        ("disabled", True, HAND_OVER),
+        ("disabled", False, HAND_OVER),
+        ("enabled", True, HAND_OVER),
+        ("enabled", False, "systemctl start koi"),
+    ],
+)
+async def test_the_hand_over_is_enabled_before_the_daemon_is_started(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch, file: str, advice: str, *, is_there: bool
+) -> None:
+    (setup.folder / "run").mkdir()
+    if is_there:
+        (setup.folder / "run/koi.endpoint").touch()
+    monkeypatch.setattr(doctor, "BREADCRUMB", setup.folder / "run/koi.endpoint")
+    async with (
+        systemd(setup, unit_name=doctor.PATH_UNIT, file=file, active=""),
+        client("system") as link,
+    ):
+        reached = Bus(link=link, owner="", names=frozenset({SYSTEMD}), activatable=frozenset())
+        assert await doctor.advice_for(Source(breadcrumb=HANDED_OVER), reached) == advice
+
+
+async def test_a_token_that_only_root_may_read_is_no_problem_of_the_daemon(setup: Setup) -> None:
+    token = setup.folder / "token"
+    token.touch(mode=0o000)
+    given = {"endpoint": "http://127.0.0.1:1", "token_file": str(token)}
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(65534)
+    try:
+        of_system = await doctor.checked(Source(breadcrumb=HANDED_OVER, **given), "advice")
+        of_user = await doctor.checked(Source(breadcrumb="", **given), "advice")
+    finally:
+        if is_root:
+            os.seteuid(0)
+    assert of_system.verdict is Verdict.OK
+    assert "run this as root" in of_system.text
+    assert (of_user.verdict, of_user.advice) == (Verdict.WARNING, "advice")
+    assert "Permission denied" in of_user.text

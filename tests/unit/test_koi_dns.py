@@ -10,7 +10,7 @@ from koi_agent.core.errors import ProviderLost
 from koi_agent.core.instance import RecordState
 from tests.real.agents import eventually
 from tests.unit.dns_zones import WEB, complete, key, named
-from tests.unit.fake_koi_server import KoiServer
+from tests.unit.fake_koi_server import NOT_FOUND, KoiServer
 from tests.unit.fake_koi_wire import document
 from tests.unit.koi_sessions import SETTINGS, koi, opened
 
@@ -141,3 +141,18 @@ async def test_a_daemon_that_keeps_nothing_is_asked_less_and_less(koi: KoiServer
         assert len([one for one in koi.daemon.requests if one.method == "POST"]) < 6
         koi.trouble = lambda _: None
         await made.announced(WIKI)
+
+
+async def test_records_that_are_put_again_cost_no_look_at_the_daemon(koi: KoiServer) -> None:
+    koi.trouble = lambda one: NOT_FOUND if one.method == "POST" else None
+    async with opened(PROVIDER) as made:
+        await made.put(named("wiki", "wiki.internal", "10.0.0.1"))
+        await made.reports(WIKI, RecordState.FAILED)
+        koi.daemon.requests.clear()
+        for _ in range(60):
+            made.reported.clear()
+            await made.put(named("wiki", "wiki.internal", "10.0.0.1"))
+            assert made.reported[WIKI][0].state is RecordState.FAILED
+            await asyncio.sleep(0.05)
+        looks = [one for one in koi.daemon.requests if one.path == "/v1/dns/entries"]
+        assert len(looks) < 25

@@ -86,7 +86,7 @@ def test_a_daemon_gets_what_it_can_check(made: HealthCheck, target: str | None) 
 async def test_results_of_the_daemon_make_healthy_and_unhealthy(koi: KoiServer) -> None:
     registry = Registry()
     async with opened(Koi(SETTINGS, registry)) as made:
-        await made.session.put(A, [check()])
+        await made.session.put(A, [check(interval=2.0)])
         await registry.has(Health.STARTING)
         await eventually(lambda: names(koi) == [NAME], "the check")
         set_result(koi, "up")
@@ -103,17 +103,22 @@ async def test_results_of_the_daemon_make_healthy_and_unhealthy(koi: KoiServer) 
 
 
 async def test_results_from_before_do_not_count(koi: KoiServer) -> None:
+    def reads() -> int:
+        return len([one for one in koi.daemon.requests if one.path == "/v1/health/status"])
+
     registry = Registry()
     async with opened(Koi(SETTINGS, registry)) as made:
-        koi.daemon.checks.results[NAME] = "down"
-        await made.session.put(A, [check(unhealthy_after=1)])
-        await eventually(
-            lambda: (
-                len([one for one in koi.daemon.requests if one.path == "/v1/health/status"]) > 2
-            ),
-            "the results were read",
-        )
-        assert {one.status and one.status.health for one in registry.received} == {Health.STARTING}
+        await made.session.put(A, [check(unhealthy_after=1, interval=2.0)])
+        await eventually(lambda: names(koi) == [NAME], "the check")
+        set_result(koi, "down")
+        await registry.has(Health.UNHEALTHY)
+        session: Any = made.session
+        session.interrupt(A)
+        before, read = len(registry.received), reads()
+        await made.session.put(A, [check(unhealthy_after=1, interval=2.0)])
+        await eventually(lambda: reads() > read + 2, "the results were read")
+        found = {one.status and one.status.health for one in registry.received[before:]}
+        assert found == {Health.STARTING}
 
 
 @pytest.fixture

@@ -1,9 +1,18 @@
 """Routes at a Koi daemon."""
 
-import pytest
+import json
+from collections.abc import Mapping
+from functools import partial
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from koi_agent.capabilities.proxy.koi import plan
 from koi_agent.capabilities.proxy.providers import Koi
+from koi_agent.capabilities.proxy.records import Route
 from koi_agent.core.instance import RecordState
+from koi_agent.core.key import Key
 from tests.real.agents import eventually
 from tests.unit.dns_zones import complete, key
 from tests.unit.fake_koi_server import KoiServer
@@ -51,6 +60,56 @@ async def test_a_port_has_one_host_name_and_keeps_it(koi: KoiServer) -> None:
         await made.drop(B)
         await made.announced(A)
         assert [one["name"] for one in held(koi)] == ["blog.internal"]
+
+
+async def test_a_host_name_has_one_port_and_keeps_it(koi: KoiServer) -> None:
+    async with opened(PROVIDER) as made:
+        await made.put(route("b", port=8443))
+        await made.announced(B)
+        await made.put(route("a", port=443))
+        await made.reports(A, RecordState.HELD, "one port for each host name: 8443 for wiki")
+        assert [one["listen_port"] for one in held(koi)] == [8443]
+        complete(made.session)
+        await made.drop(B)
+        await made.announced(A)
+        assert [one["listen_port"] for one in held(koi)] == [443]
+
+
+ROUTES = st.lists(
+    st.builds(
+        route,
+        owner=st.sampled_from("abc"),
+        host=st.sampled_from(["x.internal", "y.internal", "z.internal"]),
+        port=st.sampled_from([443, 8443, 9443]),
+        to=st.integers(1, 2),
+    ),
+    max_size=9,
+)
+
+
+def recorded(sent: Mapping[str, str], host: str) -> frozenset[str]:
+    return frozenset({sent[host]} if host in sent else ())
+
+
+@given(ROUTES, ROUTES)
+def test_what_is_sent_is_what_is_said_to_be_sent(before: list[Route], after: list[Route]) -> None:
+    """Each port and each host name is in one entry, and an entry that was sent stays."""
+    sent = dict[str, str]()
+    for routes in (before, after):
+        owners: dict[Key, list[Route]] = {}
+        for one in routes:
+            owners.setdefault(one.owner, []).append(one)
+        made = plan(owners, partial(recorded, dict(sent)))
+        bodies = {host: json.loads(body) for host, body in made.bodies.items()}
+        ports = [one["listen_port"] for one in bodies.values()]
+        assert len(ports) == len(set(ports))
+        for owner, entries in made.entries.items():
+            for entry, one in zip(entries, owners[owner], strict=True):
+                is_sent = bodies.get(one.host, {}).get("listen_port") == one.port
+                assert (entry.key == one.host) if is_sent and not entry.outcome else entry.outcome
+        assert {one.key for each in made.entries.values() for one in each if one.key} == {*bodies}
+        assert plan(owners, partial(recorded, made.bodies)) == made
+        sent = dict(made.bodies)
 
 
 async def test_replicas_have_one_upstream(koi: KoiServer) -> None:

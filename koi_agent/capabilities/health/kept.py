@@ -30,6 +30,7 @@ class Results:
     def __init__(self, apply: Apply) -> None:
         self._apply = apply
         self._last: dict[Key, CheckStatus] = {}
+        self._dropped: set[Key] = set()
 
     def __call__(self, change: Change) -> None:
         """Apply a result; until a new check has run, the health is the last one."""
@@ -51,6 +52,17 @@ class Results:
     def forget(self, owner: Key) -> None:
         """Drop the last result for an instance: its next run begins without one."""
         self._last.pop(owner, None)
+
+    def drop(self, owner: Key) -> None:
+        """Drop the check of an instance; ``apply_dropped`` applies that it has none."""
+        self.forget(owner)
+        self._dropped.add(owner)
+
+    def apply_dropped(self) -> None:
+        """Apply that these instances have no check; those that are wanted again are put later."""
+        dropped, self._dropped = self._dropped, set()
+        for owner in dropped:
+            self._apply(Checked(owner, None))
 
 
 @frozen()
@@ -103,7 +115,12 @@ class Checks:
     async def session(self, report: Report) -> AsyncIterator[ProviderSession[HealthCheck]]:
         """Use the daemon if it can be used now, and the prober until then."""
         async with self._preferred.session(report) as session:
+            self._results.apply_dropped()
             yield _Session(session, self._results)
+
+    def interrupt(self, owner: Key) -> None:
+        """End the check of an instance without a session: nothing of it is for its next run."""
+        self._results.drop(owner)
 
 
 class _Session:

@@ -1,15 +1,13 @@
 """The checks at a Koi daemon, which runs them itself; the prober runs those that it can't.
 
 A daemon checks one IPv4 address by TCP, or by HTTP with the Host field of the address. A result is
-new if its time is another one; the daemon has the clock of this host.
+new if its time is another one. The prober also runs a check without new results.
 """
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
 from math import ceil, inf
 from random import uniform
 from typing import Any, Final, Never
@@ -31,6 +29,8 @@ from koi_agent.host.koi_daemon.settings import KoiSettings
 
 FIRST: Final = 2.0
 """Seconds from a new check to the first look at its result."""
+PATIENCE: Final = 3
+"""Intervals without a new result after which the prober runs a check, too."""
 STATUS: Final = "/v1/health/status"
 MARK: Final = "koi-runtime:"
 """The beginning of the names of all checks of agents."""
@@ -56,9 +56,7 @@ def body_of(owner: Key, check: HealthCheck) -> Mapping[str, Any] | None:
     }
 
 
-async def planned(
-    _daemon: Daemon, checks: Mapping[Key, Sequence[HealthCheck]], _recorded: Recorded
-) -> Plan:
+def planned(checks: Mapping[Key, Sequence[HealthCheck]]) -> Plan:
     """Return the entries of checks that a daemon can run."""
     bodies: dict[str, str] = {}
     entries: dict[Key, Sequence[Entry]] = {}
@@ -71,26 +69,54 @@ async def planned(
 
 @dataclass(slots=True)
 class _Watched:
-    """A check at the daemon: ``seen`` is the time of its last result there.
+    """A check at the daemon.
 
-    Results from before ``since``, in microseconds, are those of another run of the instance.
-    ``is_probed`` is True while the prober runs the check, because the daemon does not.
+    ``seen`` is the time of its last result there. Without it, the results of an earlier run of the
+    instance are not known yet. ``due`` is the time of the event loop by which a new result must be
+    there. ``is_probed`` is True while the prober runs the check, because the daemon does not.
     """
 
     subject: Subject
-    since: int
-    seen: object = None
+    due: float
+    seen: str | None = None
     is_probed: bool = False
+
+
+Watched = dict[str, _Watched]
+"""The checks at the daemon by their names there."""
+
+
+async def results(daemon: Daemon) -> Sequence[tuple[str, str, str]]:
+    """Return name, result and its time of each check that has run; raise ``ProviderLost``."""
+    document = await daemon.get(STATUS)
+    found: list[tuple[str, str, str]] = []
+    try:
+        for one in elements(document, "services"):
+            with suppress(BadInput):  # a check that has not run has no time
+                name, result, when = (text_in(one, key) for key in _RESULT)
+                found.append((name, result, when))
+    except BadInput as bad:
+        raise daemon.lost(str(bad)) from bad
+    return found
+
+
+async def _mark(daemon: Daemon, watched: Watched) -> None:
+    """Store the times of results that are older than these checks."""
+    new = {name: one for name, one in watched.items() if one.seen is None}
+    if new:
+        times = {name: when for name, _, when in await results(daemon)}
+        for name, one in new.items():
+            one.seen = times.get(name, "")
 
 
 class CheckSession:
     """The checks in one run of a daemon; ``apply`` hands results to the registry."""
 
-    def __init__(self, session: KoiSession[HealthCheck], apply: Apply) -> None:
+    def __init__(self, session: KoiSession[HealthCheck], apply: Apply, watched: Watched) -> None:
         self._session = session
         self._apply = apply
         self._prober = ProberSession(apply)
-        self._watched: dict[str, _Watched] = {}
+        self._watched = watched
         self._woken = asyncio.Event()
 
     async def put(self, owner: Key, records: Sequence[HealthCheck]) -> None:
@@ -107,7 +133,7 @@ class CheckSession:
         made = Subject(owner, records[0])
         if known:
             made.health, made.message = known.subject.health, known.subject.message
-        self._watched[name] = _Watched(made, since=time.time_ns() // 1000)
+        self._watched[name] = _Watched(made, due=_due(records[0]))
         self._apply(Checked(owner, made.status()))
         self._session.set(owner, records)
         self._woken.set()
@@ -136,13 +162,14 @@ class CheckSession:
         raise AssertionError("results are read until the task is cancelled")
 
     async def _choose(self) -> Never:
-        """Pass checks that the daemon does not run to the prober, after each comparison."""
+        """Pass checks that the daemon does not run to the prober, after each look at it."""
         while True:
             await self._session.passed.wait()
             self._session.passed.clear()
             for name, one in list(self._watched.items()):
                 key = one.subject.key
                 is_refused = self._session.keeper.outcome(name).state not in _WAITS
+                is_refused = is_refused or one.due <= _now()
                 if is_refused and not one.is_probed:
                     await self._prober.put(key, [one.subject.check])
                 elif one.is_probed and not is_refused:
@@ -167,36 +194,25 @@ class CheckSession:
             due = loop.time() + jitter * min(intervals) if intervals else None
 
     async def _read(self) -> None:
-        """Read the results, and apply those that are new."""
-        daemon = self._session.daemon
-        document = await daemon.get(STATUS)
-        try:
-            found = list(elements(document, "services"))
-        except BadInput as bad:
-            raise daemon.lost(str(bad)) from bad
-        for watched, result in self._results(found):
-            subject = watched.subject
-            subject.count(MESSAGES[result], passed=result == "up")
-            self._apply(Checked(subject.key, subject.status(), result == "up"))
-
-    def _results(self, found: Sequence[Mapping[str, Any]]) -> Iterator[tuple[_Watched, str]]:
-        """Yield the results that are new, of the checks that the daemon runs."""
-        for one in found:
-            with suppress(BadInput):  # a check without a result has no time
-                name, result, when = (text_in(one, key) for key in _RESULT)
-                watched = self._watched.get(name)
-                if watched and when != watched.seen and result in MESSAGES:
-                    watched.seen = when
-                    if _microseconds(when) > watched.since and not watched.is_probed:
-                        yield watched, result
+        """Read the results, and apply those that are new, of the checks that the daemon runs."""
+        for name, result, when in await results(self._session.daemon):
+            one = self._watched.get(name)
+            if one and one.seen not in (None, when) and result in MESSAGES:
+                one.seen, one.due = when, _due(one.subject.check)
+                if not one.is_probed:
+                    one.subject.count(MESSAGES[result], passed=result == "up")
+                    status = one.subject.status()
+                    self._apply(Checked(one.subject.key, status, result == "up"))
+        self._session.passed.set()
 
 
-def _microseconds(text: object) -> int:
-    """Return a time of RFC 3339 in microseconds since the epoch, 0 for any other value."""
-    try:
-        return int(datetime.fromisoformat(text).timestamp() * 10**6) if isinstance(text, str) else 0
-    except (ValueError, OSError, OverflowError):
-        return 0
+def _due(check: HealthCheck) -> float:
+    """Return the time by which a daemon that runs a check has a new result."""
+    return _now() + PATIENCE * ceil(check.interval) + ceil(check.timeout)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 @asynccontextmanager
@@ -206,5 +222,13 @@ async def checking(settings: KoiSettings, apply: Apply) -> AsyncIterator[CheckSe
     async def ends() -> bool:
         return await ends_for_good(address(settings.scope))
 
-    async with keeping(settings, HEALTH, planned, lambda _owner, _status: None, ends) as session:
-        yield CheckSession(session, apply)
+    watched: Watched = {}
+
+    async def planner(
+        daemon: Daemon, checks: Mapping[Key, Sequence[HealthCheck]], _recorded: Recorded
+    ) -> Plan:
+        await _mark(daemon, watched)
+        return planned(checks)
+
+    async with keeping(settings, HEALTH, planner, lambda _owner, _status: None, ends) as session:
+        yield CheckSession(session, apply, watched)

@@ -1,9 +1,10 @@
-"""The routes at a Koi daemon: one host name for each port, to one address by HTTP.
+"""The routes at a Koi daemon: one host name for each port, and one port for each host name.
 
-A proxy of the daemon listens on a port of its own and forwards all of it, whatever the host name.
+A proxy of the daemon is named by its host name. It listens on a port of its own and forwards all of
+it by HTTP to one address, whatever the host name of a request.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
 from typing import Final, NamedTuple
@@ -27,26 +28,37 @@ ONLY_IPV4: Final = Outcome(RecordState.REFUSED, "a Koi daemon gets IPv4 addresse
 class _Choice(NamedTuple):
     """A host name that a port may serve, by the instance of this owner."""
 
+    port: int
     host: str
     owner: Key
     body: str
 
 
+class _Chosen:
+    """The routes that are sent: a port has one host name, and a host name has one port."""
+
+    def __init__(self, possible: Iterable[_Choice]) -> None:
+        self.ports: dict[int, _Choice] = {}
+        self.hosts: dict[str, _Choice] = {}
+        for one in possible:
+            if one.port not in self.ports and one.host not in self.hosts:
+                self.ports[one.port] = self.hosts[one.host] = one
+
+
 def plan(routes: Mapping[Key, Sequence[Route]], recorded: Recorded) -> Plan:
     """Return the entries of routes. A port has the site that it had, or else the first one."""
     usable = [one for of_owner in routes.values() for one in of_owner if not _refusal(one)]
-    possible: dict[int, list[_Choice]] = {}
-    for site in sites(usable):
-        choices = [_Choice(site.host, owner, _body(site, one)) for owner, one in site.upstreams]
-        possible.setdefault(site.port, []).extend(choices)
-    chosen = {
-        port: min(choices, key=lambda one: one.body not in recorded(one.host))
-        for port, choices in possible.items()
-    }
+    possible = [
+        _Choice(site.port, site.host, owner, _body(site, one))
+        for site in sites(usable)
+        for owner, one in site.upstreams
+    ]
+    chosen = _Chosen(sorted(possible, key=lambda one: one.body not in recorded(one.host)))
     entries = {
         owner: [_entry(one, chosen) for one in of_owner] for owner, of_owner in routes.items()
     }
-    return Plan(bodies={one.host: one.body for one in chosen.values()}, entries=entries)
+    bodies = {host: one.body for host, one in chosen.hosts.items()}
+    return Plan(bodies=bodies, entries=entries)
 
 
 def _body(site: Site, upstream: Upstream) -> str:
@@ -61,18 +73,27 @@ def _body(site: Site, upstream: Upstream) -> str:
     )
 
 
-def _entry(route: Route, chosen: Mapping[int, _Choice]) -> Entry:
+def _entry(route: Route, chosen: _Chosen) -> Entry:
     """Return the entry of a route, or why it has none."""
-    if refusal := _refusal(route):
-        return Entry(title=route.title, outcome=refusal)
-    one = chosen[route.port]
-    if one.host != route.host:
-        reason = f"a Koi daemon has one host name for each port: {one.host} for {route.port}"
-        return Entry(title=route.title, outcome=Outcome(RecordState.HELD, reason))
-    if one.owner != route.owner:
-        reason = f"a Koi daemon forwards to one instance: {one.owner}"
-        return Entry(title=route.title, outcome=Outcome(RecordState.HELD, reason))
+    outcome = _refusal(route)
+    if not outcome and (reason := _obstacle(route, chosen)):
+        outcome = Outcome(RecordState.HELD, reason)
+    if outcome:
+        return Entry(title=route.title, outcome=outcome)
     return Entry(title=route.title, key=route.host)
+
+
+def _obstacle(route: Route, chosen: _Chosen) -> str:
+    """Return why another route is sent instead, "" if this one is sent."""
+    of_host = chosen.hosts.get(route.host)
+    if not of_host:
+        host = chosen.ports[route.port].host
+        return f"a Koi daemon has one host name for each port: {host} for {route.port}"
+    if of_host.port != route.port:
+        return f"a Koi daemon has one port for each host name: {of_host.port} for {route.host}"
+    if of_host.owner != route.owner:
+        return f"a Koi daemon forwards to one instance: {of_host.owner}"
+    return ""
 
 
 def _refusal(route: Route) -> Outcome | None:

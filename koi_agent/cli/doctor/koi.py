@@ -6,6 +6,7 @@ from shlex import quote
 from typing import Final
 
 from koi_agent.cli.doctor.findings import Bus, Case, Finding, ok, warning
+from koi_agent.cli.doctor.units import SYSTEMD, file_state
 from koi_agent.config import Config, Flags, load
 from koi_agent.core.errors import ProviderLost
 from koi_agent.core.text import printable
@@ -17,10 +18,13 @@ BREADCRUMB: Final = Path("/run/koi.endpoint")
 """The breadcrumb of a daemon that is a service of the system."""
 CREDENTIALS: Final = "/run/credentials/koi-runtime.service"
 """Where systemd passes credentials to the agent; root may read them."""
-_HAND_OVER: Final = "systemctl enable --now koi-runtime-koi.path"
+PATH_UNIT: Final = "koi-runtime-koi.path"
+RUNS: Final = ("enabled", "enabled-runtime")
+"""The states of a unit file that starts with the agent."""
+_HAND_OVER: Final = f"systemctl enable --now {PATH_UNIT}"
 
 
-async def koi(case: Case, _reached: Bus) -> Sequence[Finding]:
+async def koi(case: Case, bus: Bus) -> Sequence[Finding]:
     """Check that a daemon is reached, and that it accepts the token."""
     config = load(Flags(scope=case.scope), case.environment).config
     if not _is_used(config):
@@ -28,7 +32,8 @@ async def koi(case: Case, _reached: Bus) -> Sequence[Finding]:
     environment = dict(case.environment)
     if case.scope == "system":
         environment.setdefault("CREDENTIALS_DIRECTORY", CREDENTIALS)
-    return [await _checked(source_of(koi_settings(config), environment))]
+    source = source_of(koi_settings(config), environment)
+    return [await checked(source, await advice_for(source, bus))]
 
 
 def _is_used(config: Config) -> bool:
@@ -37,11 +42,15 @@ def _is_used(config: Config) -> bool:
     return bool(config.koi.endpoint) or WORD in named
 
 
-async def _checked(source: Source) -> Finding:
+async def checked(source: Source, advice: str) -> Finding:
+    """Check the daemon of a source; the advice is for a token that can't be read."""
     try:
         credential = source.read()
     except NoCredential as missing:
-        return warning(f"{source.name}: {printable(str(missing))}", _advice(source))
+        is_denied = isinstance(_cause(missing), PermissionError)
+        if is_denied and source.breadcrumb == HANDED_OVER:  # only root and the agent may read it
+            return ok(f"{source.name}: token not read; run this as root to check the daemon")
+        return warning(f"{source.name}: {printable(str(missing))}", advice)
     # aiohttp takes long to load, and few hosts have a Koi daemon.
     from koi_agent.host.http_client import client  # noqa: PLC0415
     from koi_agent.host.koi_daemon.daemon import Daemon  # noqa: PLC0415
@@ -52,16 +61,23 @@ async def _checked(source: Source) -> Finding:
             await daemon.check()
         except ProviderLost as lost:
             is_token = "token" in str(lost)
-            return warning(str(lost), _advice(source) if is_token else _status(source))
+            return warning(str(lost), advice if is_token else _status(source))
     return ok(f"the Koi daemon at {credential.endpoint} answers, and accepts the token")
 
 
-def _advice(source: Source) -> str:
+def _cause(error: BaseException) -> BaseException:
+    """Return the first error in a chain."""
+    return _cause(error.__cause__) if error.__cause__ else error
+
+
+async def advice_for(source: Source, bus: Bus) -> str:
     """Return the command that makes a token readable."""
     if source.token_file:
         return f"koi token write {quote(source.token_file)}"
     if source.breadcrumb != HANDED_OVER:
         return "koi --daemon"
+    if SYSTEMD in bus.names and await file_state(bus, PATH_UNIT) not in RUNS:
+        return _HAND_OVER
     return _HAND_OVER if BREADCRUMB.exists() else "systemctl start koi"
 
 

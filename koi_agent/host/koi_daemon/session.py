@@ -97,7 +97,7 @@ class KoiSession(Generic[R]):
 
     def set(self, owner: Key, records: Sequence[R]) -> None:
         """Set the records of an owner, as ``put`` does."""
-        if self._records.get(owner, ()) != records:
+        if is_new := self._records.get(owner, ()) != records:
             self._entries.pop(owner, None)
         if records:
             self._records[owner] = records
@@ -105,7 +105,8 @@ class KoiSession(Generic[R]):
             self._records.pop(owner, None)
         self._reported.pop(owner, None)
         self._report_on(owner)
-        self._woken.set()
+        if is_new:  # an entry that failed is sent again when it is due
+            self._woken.set()
 
     def complete(self) -> None:
         """Remove the entries of an earlier run that are no longer wanted."""
