@@ -20,7 +20,7 @@ from koi_agent.core.contracts import (
     ProviderSession,
     Replaceable,
 )
-from koi_agent.core.errors import ProviderLost, ProviderRefused, ungrouped
+from koi_agent.core.errors import ProviderChanged, ProviderLost, ProviderRefused, ungrouped
 from koi_agent.core.instance import RecordState, RecordStatus
 from koi_agent.core.key import Key
 from koi_agent.core.message_ids import MessageId, journal_fields
@@ -63,7 +63,7 @@ class Feed:
         self._busy: set[Key] = set()
         self._waits: dict[Key, Iterator[float]] = {}
         self._retries: dict[Key, asyncio.TimerHandle] = {}
-        self._feeding: asyncio.Task[str] | None = None
+        self._feeding: asyncio.Task[ProviderLost] | None = None
         self._renewed = asyncio.Event()
         self._session: ProviderSession[Any] | None = None
         self._needed = asyncio.Event()
@@ -161,12 +161,15 @@ class Feed:
                 await provider.withdraw()
             raise
 
-    def _log_loss(self, reason: str) -> None:
+    def _log_loss(self, lost: ProviderLost) -> None:
         """Log a loss; the same reason again is logged at debug level."""
-        level = logging.DEBUG if reason == self._trouble else logging.WARNING
+        before, self._trouble = self._trouble, str(lost)
+        if isinstance(lost, ProviderChanged):
+            log.info("%s: %s", self.name, lost)
+            return
+        level = logging.DEBUG if self._trouble == before else logging.WARNING
         extra = journal_fields(MessageId.PROVIDER_LOST)
-        log.log(level, "%s: %s; trying again", self.name, reason, extra=extra)
-        self._trouble = reason
+        log.log(level, "%s: %s; trying again", self.name, lost, extra=extra)
 
     def _report_all(self) -> None:
         """Report all owners, unless no session was opened and the reason is still the same."""
@@ -175,16 +178,16 @@ class Feed:
             for owner in self._wanted:
                 self._changed(owner)
 
-    async def _until_lost(self) -> str:
+    async def _until_lost(self) -> ProviderLost:
         if not (isinstance(self.provider, AlwaysOpen) and self.provider.is_always_open):
             await self._needed.wait()
         try:
             await self._feed()
         except ProviderLost as lost:
-            return str(lost)
+            return lost
         finally:
             self._close()
-        return "the session ended"
+        return ProviderLost("the session ended")
 
     async def _feed(self) -> None:
         async with self.provider.session(self._on_report) as session:

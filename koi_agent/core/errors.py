@@ -33,6 +33,10 @@ class ProviderLost(KoiError):
     """A provider of a capability is gone, and all records that it published with it."""
 
 
+class ProviderChanged(ProviderLost):
+    """Another program acts for a capability from now on: the session ends, and nothing failed."""
+
+
 class ProviderRefused(KoiError):
     """A provider did not do what was requested for one instance."""
 

@@ -7,9 +7,11 @@ import select
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from koi_agent.core.backoff import pauses
 from koi_agent.core.errors import BadInput
 from koi_agent.core.text import printable
 from koi_agent.handover import breadcrumb
@@ -21,6 +23,8 @@ log = logging.getLogger(__name__)
 
 PERIOD: Final = 5.0
 """Seconds between two looks at the breadcrumb if it can't be watched."""
+FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
+"""Seconds between two looks for a user that does not exist."""
 _EVENTS: Final = (
     inotify.CREATE
     | inotify.DELETE
@@ -107,6 +111,20 @@ def _wait(watches: Inotify | None, name: str) -> None:
             return
 
 
+def _user(name: str, source: Path) -> int | None:
+    """Return the ID of a user; wait for it as long as there is a breadcrumb."""
+    waits = pauses(FIRST_WAIT, LONGEST_WAIT)
+    is_logged = False
+    while os.path.lexists(source):
+        with suppress(KeyError):
+            return pwd.getpwnam(name).pw_uid
+        if not is_logged:
+            log.warning("the user does not exist: %s; waiting for it", printable(name))
+        is_logged = True
+        time.sleep(next(waits))
+    return None
+
+
 def execute(argv: Sequence[str]) -> int:
     """Follow a breadcrumb until it is gone; return the exit code."""
     if len(argv) != 3:
@@ -115,10 +133,8 @@ def execute(argv: Sequence[str]) -> int:
     source, copy, user = argv
     with logging_to_stderr():
         try:
-            Handover(Path(source), Path(copy), pwd.getpwnam(user).pw_uid).follow()
-        except KeyError:
-            log.error("the user does not exist: %s", user)  # noqa: TRY400 - not a bug
-            return os.EX_NOUSER
+            if (number := _user(user, Path(source))) is not None:
+                Handover(Path(source), Path(copy), number).follow()
         except OSError as error:
             log.error("%s: %s", error.filename or copy, error.strerror)  # noqa: TRY400 - not a bug
             return os.EX_IOERR

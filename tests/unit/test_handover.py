@@ -6,6 +6,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 
 from koi_agent.core.errors import BadInput
 from koi_agent.handover import breadcrumb
-from koi_agent.handover.__main__ import USAGE
+from koi_agent.handover.__main__ import FIRST_WAIT, USAGE
 from tests.namespaces import wait_until
 
 URL = "http://127.0.0.1:5641"
@@ -258,8 +259,15 @@ def test_a_wrong_command_line_is_refused() -> None:
     assert (done.returncode, done.stderr) == (os.EX_USAGE, USAGE)
 
 
-def test_a_user_that_does_not_exist_is_an_error(source: Path, copy: Path) -> None:
+def test_a_user_that_does_not_exist_is_waited_for(source: Path, copy: Path) -> None:
     argv = [sys.executable, "-m", "koi_agent.handover", str(source), str(copy), "no-such-user"]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    assert done.returncode == os.EX_NOUSER
-    assert done.stderr == "<3>the user does not exist: no-such-user\n"
+    with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        line = process.stderr.readline()
+        assert line == "<4>the user does not exist: no-such-user; waiting for it\n"
+        time.sleep(2 * FIRST_WAIT)
+        assert process.poll() is None
+        source.unlink()
+        assert process.wait(60) == 0
+        assert process.stderr.read() == ""
+    assert not copy.exists()

@@ -82,6 +82,23 @@ def test_the_other_provider_acts_while_the_daemon_is_away() -> None:
     run_with_agent("mdns", happening, starts=False)
 
 
+def test_a_change_to_the_daemon_is_no_loss(caplog: pytest.LogCaptureFixture) -> None:
+    async def happening(world: World) -> None:
+        await world.server.kill()
+        preferred(world)
+        await world.act(WANT)
+        await asyncio.sleep(60)
+        caplog.clear()
+        await world.server.start()
+        assert await is_announced(world)
+
+    with caplog.at_level("INFO"):
+        run_with_agent("mdns", happening, starts=False)
+    found = [one.levelname for one in caplog.records if "available now" in one.getMessage()]
+    assert found == ["INFO"]
+    assert not [one for one in caplog.records if one.levelname == "WARNING"]
+
+
 def test_a_restart_of_the_daemon_is_waited_for() -> None:
     async def happening(world: World) -> None:
         other = preferred(world)

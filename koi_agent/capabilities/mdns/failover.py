@@ -11,7 +11,7 @@ from koi_agent.bus.errors import BusLost
 from koi_agent.bus.presence import Presence
 from koi_agent.capabilities.mdns.records import MdnsRecord
 from koi_agent.core.contracts import Provider, ProviderSession, Report
-from koi_agent.core.errors import ProviderLost, ungrouped
+from koi_agent.core.errors import ProviderChanged, ProviderLost, ungrouped
 from koi_agent.core.frozen import frozen
 from koi_agent.core.key import Key
 
@@ -109,7 +109,7 @@ class _Choice:
             try:
                 await self._presence.change()
                 if found := await self._usable(better):
-                    raise ProviderLost(f"{found.name} is available now")
+                    raise ProviderChanged(f"{found.name} is available now")
             except (CallError, TimeoutError) as error:
                 log.debug("no better provider yet: %s", error)
             except BusLost as lost:

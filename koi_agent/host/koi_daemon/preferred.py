@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from koi_agent.core.backoff import pauses
 from koi_agent.core.contracts import Provider, ProviderSession, Report
-from koi_agent.core.errors import ProviderLost, ungrouped
+from koi_agent.core.errors import ProviderChanged, ProviderLost, ungrouped
 from koi_agent.core.frozen import frozen
 from koi_agent.host.koi_daemon.credential import source_of
 from koi_agent.host.koi_daemon.settings import KoiSettings
@@ -90,7 +90,7 @@ class Preferred:
         except TimeoutError as error:
             if not scope.expired():
                 raise
-            raise ProviderLost("the Koi daemon is available now") from error
+            raise ProviderChanged("the Koi daemon is available now") from error
 
     async def _is_present(self) -> bool:
         """Return True if the daemon can be used, or can be so soon after it was lost."""
