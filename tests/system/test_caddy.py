@@ -124,8 +124,9 @@ def test_a_masked_gate_is_closed(proxied: Machine, service: Service) -> None:
         assert ask(proxied, GATE, "/config/") == "000"
         advice = "Permission denied; systemctl start koi-runtime-gate@caddy.path"
         wait_until(lambda: advice in service.journal(), "the reason is logged", timeout=60)
-        shown = proxied.run("koi-runtime", "show", WIKI).stdout
-        assert advice in shown
+        wait_until(
+            lambda: advice in proxied.run("koi-runtime", "show", WIKI).stdout, "the record has it"
+        )
     finally:
         proxied.systemctl("unmask", f"{GATE_UNIT}.path")
     proxied.systemctl("start", f"{GATE_UNIT}.path")
