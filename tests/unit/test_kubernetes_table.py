@@ -83,6 +83,15 @@ def test_record_that_can_not_be_read_stays_as_it_is_known() -> None:
     assert world.names() == {"a": "v5"}
 
 
+def test_list_that_is_not_whole_removes_nothing() -> None:
+    world = World()
+    world.table.apply_list({"a": pod("a", 5), "b": pod("b", 5)}, 6)
+    world.table.apply_list({"a": pod("a", 7)}, 8, is_whole=False)
+    assert world.names() == {"a": "v7", "b": "v5"}
+    world.table.apply_list({"a": pod("a", 7)}, 9)
+    assert world.names() == {"a": "v7"}
+
+
 def test_numbers_of_a_first_list_follow_creation() -> None:
     world = World()
     late = pod("a", 5, owner="rs")

@@ -1,7 +1,8 @@
 """One collection of a cluster, such as the pods of a namespace: its lists and its watch.
 
-A list has a version, from which a watch goes on without a gap. The watch ends every minute and is
-opened again at the last version that it reported, with bookmarks also where nothing changed.
+A list has a version, from which a watch goes on without a gap. The watch ends within half a
+minute and is opened again at the last version that it reported, with bookmarks also where nothing
+changed.
 """
 
 import asyncio
@@ -39,6 +40,9 @@ class Found(Protocol):
 
     def discard(self, record: JSONObject) -> None:
         """Remove an object that was deleted while the list was read."""
+
+    def lose(self, bad: BadInput) -> None:
+        """Register that an object can't be read: it is not known which one."""
 
     def clear(self) -> None:
         """Remove all objects: the list begins once more."""
@@ -109,7 +113,8 @@ class Collection:
         async with self._api.watch(self._path, query) as lines, aclosing(_events(lines)) as events:
             async for event in events:
                 if isinstance(event, BadInput):
-                    raise BackendLost(f"{self._api.server}: a list has a bad event: {event}")
+                    found.lose(event)
+                    continue
                 if event.type is EventType.ERROR:
                     raise self._error(event)
                 if event.ends_list:
@@ -132,18 +137,23 @@ class Collection:
     # Events
 
     async def run(self, complain: Complain, doubt: Callable[[str], None]) -> Never:
-        """Watch; raise ``BackendLost`` if the server is lost."""
+        """Watch; raise ``BackendLost`` if the server is lost.
+
+        A proxy may cut each quiet watch: only those that end early count as failures.
+        """
+        loop = asyncio.get_running_loop()
         left = TRIES
         while True:
             await self._listed.wait()
-            version = self._version
+            version, began = self._version, loop.time()
             try:
                 await self._api.asked(lambda: self._watch(complain, doubt))
             except Expired:
                 self._listed.clear()
                 doubt("the server no longer has the events since the last list")
             except Interrupted:
-                left = TRIES if self._version > version else left - 1
+                is_early = loop.time() < began + self._api.tunables.settled
+                left = left - 1 if is_early and self._version == version else TRIES
                 if not left:
                     raise
                 doubt("a watch was interrupted")

@@ -147,7 +147,7 @@ class Session:
         resource.store.begin_list()
         try:
             version = await resource.collection.list(found)
-            newer = resource.store.apply_list(found.objects, version)
+            newer = resource.store.apply_list(found.objects, version, is_whole=found.is_whole)
         except Refused as refused:
             if resource.is_required or refused.status not in (_FORBIDDEN, _NOT_FOUND):
                 raise

@@ -93,10 +93,13 @@ class PodTable:
         """Stop recording events."""
         self._named = None
 
-    def apply_list(self, listed: Mapping[str, Pod | None], version: int) -> frozenset[str]:
+    def apply_list(
+        self, listed: Mapping[str, Pod | None], version: int, *, is_whole: bool = True
+    ) -> frozenset[str]:
         """Apply a list of this version; return the ids for which it does not count.
 
-        None stands for a record that could not be parsed: what is known of it stays.
+        None stands for a record that could not be parsed: what is known of it stays. If the list is
+        not whole, a pod that is not in it may run, and stays too.
         """
         named, self._listed = self._named or {}, version
         newer = frozenset(id_ for id_, of_event in named.items() if of_event > version)
@@ -106,6 +109,8 @@ class PodTable:
                 self._put(pod)
         here = {pod.instance.id for pod in found if pod.is_here}
         unread = {id_ for id_, pod in listed.items() if pod is None}
+        if not is_whole:
+            unread |= self._pods.keys() - listed.keys()
         for id_ in self._pods.keys() - here - unread - newer:
             self._forget(id_)
         for id_ in named.keys() - newer:

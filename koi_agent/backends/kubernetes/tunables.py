@@ -9,10 +9,15 @@ class Tunables:
 
     response: float = 10.0
     """Time for a response of one object, and for a page of a list."""
-    watch: float = 60.0
-    """Time after which the server ends a watch: a silent one is noticed soon after it."""
+    watch: float = 30.0
+    """Time after which the server ends a watch at the latest: a silent one is noticed soon after.
+
+    Proxies cut connections that are idle, many of them after 35 s.
+    """
     watch_grace: float = 15.0
     """Time beyond ``watch`` after which a watch counts as lost."""
+    settled: float = 10.0
+    """Time after which a watch that is interrupted does not count as a failure."""
     listing: float = 50.0
     """Time for a whole list."""
     page: int = 100
