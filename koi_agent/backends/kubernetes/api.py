@@ -5,9 +5,9 @@ Every failure leaves here as ``BackendLost``, whose text names the server and th
 
 import asyncio
 import json
-import random
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
+from random import uniform
 from typing import Any, Final, TypeVar
 from urllib.parse import urlencode
 
@@ -135,7 +135,7 @@ class API:
         one.
         """
         seconds = self.tunables.watch
-        wanted = seconds * random.uniform(SHORTEST_WATCH, 1)  # noqa: S311 - for jitter
+        wanted = seconds * uniform(SHORTEST_WATCH, 1)  # noqa: S311 - jitter needs no secure randomness
         every: Query = {
             **query,
             "watch": 1,

@@ -94,16 +94,22 @@ class Found(Generic[V]):
 
 
 class Resources:
-    """All collections: Services and their slices before the pods, which get ports from them."""
+    """All collections: Services and their slices before the pods, which get ports from them.
 
-    def __init__(self, api: API, scope: Scope, numbers: Numbers, deliver: Deliver) -> None:
+    ``numbers`` has those of the connection before, by the part of a path for a namespace.
+    """
+
+    def __init__(
+        self, api: API, scope: Scope, numbers: dict[str, Numbers], deliver: Deliver
+    ) -> None:
         self.exposures = Exposures(self._refresh, scope.namespaced)
         self.tables: list[PodTable] = []
         self.all: list[Resource[Any]] = []
         self._api = api
         node = scope.watched_node
         for part in scope.namespaced:
-            table = PodTable(scope.backend, numbers, deliver, self.exposures.exposed)
+            held = numbers.setdefault(part, Numbers())
+            table = PodTable(scope.backend, held, deliver, self.exposures.exposed)
             self.tables.append(table)
             self._add(f"{_CORE}{part}/services", {}, self.exposures.services[part], parse_service)
             self._add(

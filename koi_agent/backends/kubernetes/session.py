@@ -36,7 +36,12 @@ class Session:
     """Follows the pods of one cluster in a scope until the connection is lost."""
 
     def __init__(
-        self, api: API, scope: Scope, numbers: Numbers, deliver: Deliver, tunables: Tunables
+        self,
+        api: API,
+        scope: Scope,
+        numbers: dict[str, Numbers],
+        deliver: Deliver,
+        tunables: Tunables,
     ) -> None:
         self._api = api
         self._scope = scope
@@ -166,7 +171,11 @@ class Session:
 
 @asynccontextmanager
 async def opened(
-    credentials: Credentials, scope: Scope, numbers: Numbers, deliver: Deliver, tunables: Tunables
+    credentials: Credentials,
+    scope: Scope,
+    numbers: dict[str, Numbers],
+    deliver: Deliver,
+    tunables: Tunables,
 ) -> AsyncIterator[Session]:
     """Read the credentials, and connect; raise ``BackendLost`` or ``BackendAbsent``."""
     access = access_of(credentials, scope.context)
