@@ -178,7 +178,7 @@ async def opened(
     tunables: Tunables,
 ) -> AsyncIterator[Session]:
     """Read the credentials, and connect; raise ``BackendLost`` or ``BackendAbsent``."""
-    access = access_of(credentials, scope.context)
+    access = await asyncio.to_thread(access_of, credentials, scope.context)
     async with connected(access, tunables, connections=3 * len(scope.namespaced) + 2) as api:
         session = Session(api, scope, numbers, deliver, tunables)
         await session.check()
