@@ -99,6 +99,30 @@ async def test_a_busy_server_is_asked_again_when_it_says(tmp_path: Path) -> None
         assert server.status.reconnects == 0
 
 
+async def test_a_watch_waits_for_a_busy_server_without_a_list(tmp_path: Path) -> None:
+    tunables = Tunables(watch=1, retry_after=0.01, longest_retry=0.05, tries=2)
+    async with followed_kubernetes(tmp_path, tunables=tunables) as server:
+        await server.agreed()
+        lists = server.fake.requests.count("stream")
+        answers = server.faults.answers["watch"] = deque([(429, {"Retry-After": "9"})] * 8)
+        await eventually(lambda: not answers, lambda: str(answers))
+        started(server.cluster)
+        await server.agreed()
+        assert server.fake.requests.count("stream") == lists
+        assert server.status.reconnects == 0
+
+
+async def test_a_list_that_does_not_stream_in_time_is_read_in_pages(tmp_path: Path) -> None:
+    tunables = Tunables(watch=1, streaming=0.3)
+    async with followed_kubernetes(tmp_path, settled=False, tunables=tunables) as server:
+        server.faults.silent.add("stream")
+        started(server.cluster)
+        await is_synced(server)
+        await server.agreed()
+        assert server.fake.requests.count("stream") == 1, "the other collections try none"
+        assert server.status.reconnects == 0
+
+
 async def test_credentials_are_read_again_when_they_are_refused(tmp_path: Path) -> None:
     async with followed_kubernetes(tmp_path) as server:
         web = started(server.cluster)

@@ -34,8 +34,6 @@ MAX_LINE: Final = 16 * 2**20
 SHORTEST_WATCH: Final = 0.8
 """Part of its longest time that a watch has at least, so that they do not all end at once."""
 MAX_REFUSAL: Final = 64 * 1024
-MIN_PAUSE: Final = 0.05
-"""Seconds until a busy server is asked again, whatever it names."""
 _UNBOUNDED: Final = 2**63 - 1
 _MAX_MESSAGE: Final = 300
 _OK, _UNAUTHORIZED, _GONE, _BUSY = 200, 401, 410, 429
@@ -71,27 +69,31 @@ class Interrupted(BackendLost):
 
 
 class API:
-    """Sends requests to one server; see ``connected``."""
+    """Sends requests to one server; see ``connected``.
+
+    ``streams_lists`` is False if the server can't begin a watch with a list, or not in time.
+    """
 
     def __init__(self, requests: Client, access: Access, tunables: Tunables) -> None:
         self.server = access.server
+        self.streams_lists = True
         self._client = requests
         self._access = access
         self.tunables = tunables
 
     async def get(self, path: str, query: Query | None = None) -> JSONObject:
         """Return an object; raise ``BackendLost``. A server that is busy is asked again."""
-        return await self.asked(lambda: self._get(path, query or {}))
+        return await self.asked(lambda: self._get(path, query or {}), self.tunables.tries)
 
-    async def asked(self, request: Callable[[], Awaitable[T]]) -> T:
+    async def asked(self, request: Callable[[], Awaitable[T]], tries: int) -> T:
         """Return the result of a request, which is sent again while the server is busy."""
-        for _ in range(self.tunables.tries - 1):
+        for number in range(tries - 1):
             try:
                 return await request()
             except Refused as refused:
                 if not refused.pause:
                     raise
-                await asyncio.sleep(refused.pause)
+                await asyncio.sleep(min(refused.pause * 2**number, self.tunables.longest_retry))
         return await request()
 
     async def _get(self, path: str, query: Query) -> JSONObject:
@@ -192,8 +194,8 @@ class API:
     def _pause(self, response: Response) -> float:
         """Return how long a busy server wants to be left alone."""
         text = response.headers.get("retry-after", "")
-        seconds = float(text) if text.isascii() and text.isdigit() else self.tunables.retry_after
-        return min(max(seconds, MIN_PAUSE), self.tunables.longest_retry)
+        seconds = float(text) if text.isascii() and text.isdigit() else 0.0
+        return min(max(seconds, self.tunables.retry_after), self.tunables.longest_retry)
 
 
 @asynccontextmanager

@@ -64,7 +64,6 @@ class Collection:
         self._version = 0
         self._newest = 0
         self._listed = asyncio.Event()
-        self._streams_lists = True
 
     # Lists
 
@@ -75,7 +74,7 @@ class Collection:
         another one.
         """
         before = self._newest
-        version = await self._api.asked(lambda: self._list_completely(found))
+        version = await self._list_completely(found)
         if version < before:
             raise BackendLost(f"{self._api.server}: the cluster has gone back to an older state")
         self._newest = max(self._newest, version)
@@ -94,17 +93,23 @@ class Collection:
         return await self._list(found)
 
     async def _list(self, found: Found) -> int:
-        found.clear()  # of an attempt that was not completed
-        if self._streams_lists:
+        tunables = self._api.tunables
+        if self._api.streams_lists:
             try:
-                return await self._list_by_stream(found)
+                async with asyncio.timeout(tunables.streaming):
+                    return await self._api.asked(
+                        lambda: self._list_by_stream(found), tunables.tries
+                    )
+            except TimeoutError:
+                pass
             except Refused as refused:
                 if refused.status not in _NOT_SUPPORTED:
                     raise
-            self._streams_lists = False
+            self._api.streams_lists = False
         return await self._list_by_pages(found)
 
     async def _list_by_stream(self, found: Found) -> int:
+        found.clear()  # of an attempt that was not completed
         query: Query = {
             **self._query,
             "sendInitialEvents": "true",
@@ -126,6 +131,7 @@ class Collection:
         raise BackendLost(f"{self._api.server}: a list has no end")
 
     async def _list_by_pages(self, found: Found) -> int:
+        found.clear()  # of an attempt that was not completed
         version = 0
         async for page in self._api.pages(self._path, self._query):
             for record in get_objects(page, "items"):
@@ -141,13 +147,13 @@ class Collection:
 
         A proxy may cut each quiet watch: only those that end early count as failures.
         """
-        loop = asyncio.get_running_loop()
+        loop, tries = asyncio.get_running_loop(), self._api.tunables.watch_tries
         left = TRIES
         while True:
             await self._listed.wait()
             version, began = self._version, loop.time()
             try:
-                await self._api.asked(lambda: self._watch(complain, doubt))
+                await self._api.asked(lambda: self._watch(complain, doubt), tries)
             except Expired:
                 self._listed.clear()
                 doubt("the server no longer has the events since the last list")

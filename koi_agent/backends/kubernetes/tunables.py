@@ -24,9 +24,16 @@ class Tunables:
     """Objects in a page of a list, which is decoded at once: about 10 ms."""
     list_delay: float = 0.2
     """Time from a doubt to the list, so that the doubts of one burst share it."""
+    streaming: float = 20.0
+    """Time for a list at the beginning of a watch; after it, the list is read in pages."""
     retry_after: float = 1.0
-    """Time until a request is sent again if a busy server names none."""
+    """Time until a request is sent again to a busy server, unless that names a longer one.
+
+    Each time is twice the one before.
+    """
     longest_retry: float = 10.0
-    """Time that a busy server may name at most."""
+    """Longest time until a request is sent again."""
     tries: int = 4
     """Times that a request is sent to a busy server."""
+    watch_tries: int = 10
+    """Times that a watch is opened at a busy server, for which a list would be more work."""
