@@ -41,6 +41,10 @@ class RequestFailed(KoiError):
         self.was_sent = was_sent
 
 
+class ResponseTooLong(RequestFailed):
+    """A response whose body is longer than the limit of the request."""
+
+
 @frozen(kw_only=True)
 class Limits:
     """The bounds of a request, from its start to the end of its response.
@@ -82,7 +86,7 @@ class Incoming:
         async for piece in self._response.content.iter_any():
             size += len(piece)
             if size > self._most:
-                raise RequestFailed(f"its response is longer than {self._most} bytes")
+                raise ResponseTooLong(f"its response is longer than {self._most} bytes")
             yield piece
 
     async def whole(self) -> Response:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from koi_agent.backends.kubernetes.api import MAX_BODY, MAX_LINE
+from koi_agent.backends.kubernetes.collection import TRIES
 from koi_agent.backends.kubernetes.tunables import Tunables
 from koi_agent.core.events import BackendState
 from koi_agent.core.instance import InstanceState
@@ -55,6 +57,20 @@ async def test_a_silent_watch_is_noticed(tmp_path: Path) -> None:
         assert server.registry.visible
 
 
+async def test_a_proxy_that_cuts_quiet_watches_is_no_loss(tmp_path: Path) -> None:
+    tunables = Tunables(watch=20, settled=0.2, list_delay=0.01)
+    async with followed_kubernetes(tmp_path, tunables=tunables) as server:
+        requests = server.fake.requests
+        for _ in range(2 * TRIES):
+            opened = requests.count("watch")
+            await asyncio.sleep(0.3)
+            server.fake.cut()
+            await eventually(lambda: requests.count("watch") >= opened + 3, lambda: str(requests))  # noqa: B023 - called here
+        started(server.cluster)
+        await server.agreed()
+        assert server.status.reconnects == 0
+
+
 async def test_watches_that_end_at_once_are_a_loss(tmp_path: Path) -> None:
     async with followed_kubernetes(tmp_path) as server:
         web = started(server.cluster)
@@ -80,6 +96,30 @@ async def test_a_busy_server_is_asked_again_when_it_says(tmp_path: Path) -> None
         await is_synced(server)
         await server.agreed()
         assert server.fake.requests.count("version") == 3
+        assert server.status.reconnects == 0
+
+
+async def test_a_watch_waits_for_a_busy_server_without_a_list(tmp_path: Path) -> None:
+    tunables = Tunables(watch=1, retry_after=0.01, longest_retry=0.05, tries=2)
+    async with followed_kubernetes(tmp_path, tunables=tunables) as server:
+        await server.agreed()
+        lists = server.fake.requests.count("stream")
+        answers = server.faults.answers["watch"] = deque([(429, {"Retry-After": "9"})] * 8)
+        await eventually(lambda: not answers, lambda: str(answers))
+        started(server.cluster)
+        await server.agreed()
+        assert server.fake.requests.count("stream") == lists
+        assert server.status.reconnects == 0
+
+
+async def test_a_list_that_does_not_stream_in_time_is_read_in_pages(tmp_path: Path) -> None:
+    tunables = Tunables(watch=1, streaming=0.3)
+    async with followed_kubernetes(tmp_path, settled=False, tunables=tunables) as server:
+        server.faults.silent.add("stream")
+        started(server.cluster)
+        await is_synced(server)
+        await server.agreed()
+        assert server.fake.requests.count("stream") == 1, "the other collections try none"
         assert server.status.reconnects == 0
 
 
@@ -172,6 +212,32 @@ async def test_a_bad_record_costs_that_record(tmp_path: Path) -> None:
         await server.agreed()
         assert server.known(web).metadata.name == "Half"
         assert server.known(other).state is InstanceState.RUNNING
+        assert server.status.reconnects == 0
+
+
+async def test_a_record_that_is_too_long_costs_that_record(tmp_path: Path) -> None:
+    async with followed_kubernetes(tmp_path) as server:
+        web, gone = started(server.cluster), started(server.cluster)
+        await server.agreed()
+        server.cluster.change(web, lambda one: one["metadata"].update(other="x" * (MAX_LINE // 2)))
+        await server.agreed()
+        server.cluster.change(web, lambda one: one["metadata"].update(other="x" * MAX_LINE))
+        server.cluster.remove(gone)
+        started(server.cluster)
+        await server.follower.resync()
+        await server.agreed()
+        assert server.known(web).state is InstanceState.RUNNING
+        assert server.status.reconnects == 0
+
+
+async def test_a_page_that_is_too_long_is_asked_for_in_parts(tmp_path: Path) -> None:
+    async with followed_kubernetes(tmp_path, settled=False) as server:
+        server.faults.streams_lists = False
+        server.faults.bodies["list"] = deque([lambda body: body + b" " * MAX_BODY])
+        for _ in range(3):
+            started(server.cluster)
+        await is_synced(server)
+        await server.agreed()
         assert server.status.reconnects == 0
 
 

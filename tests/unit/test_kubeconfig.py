@@ -1,6 +1,8 @@
 """Kubeconfig files as kubectl and distributions write them, and what is wrong with others."""
 
 import base64
+import json
+import os
 import ssl
 from pathlib import Path
 from typing import Any
@@ -8,9 +10,9 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from koi_agent.backends.kubernetes.access import account_access, read_token
+from koi_agent.backends.kubernetes.access import MAX_FILE, account_access, read_token
 from koi_agent.backends.kubernetes.credentials import Credentials, find_credentials
-from koi_agent.backends.kubernetes.kubeconfig import MAX_FILE, read_kubeconfig
+from koi_agent.backends.kubernetes.kubeconfig import read_kubeconfig
 from koi_agent.core.errors import BackendAbsent, BackendLost
 from tests.unit.certificates import authority
 
@@ -36,6 +38,7 @@ users:
 - name: reader
   user: {{token: secret-token}}
 """
+KEY = base64.b64encode(b"-----BEGIN KEY-----\n-----END KEY-----").decode()
 
 
 def encoded(path: Path) -> str:
@@ -116,7 +119,7 @@ def test_certificates_are_not_checked_only_if_the_file_says_so(tmp_path: Path) -
         ({"user": {"username": "me", "password": "pw"}}, "user 'u': username is not supported"),
         ({"user": {"as": "admin", "token": "t"}}, "user 'u': as is not supported"),
         ({"user": {"token": "a\nb"}}, "user 'u': token: not a token"),
-        ({"user": {"client-key-data": "a2V5"}}, "client-certificate and client-key go together"),
+        ({"user": {"client-key-data": KEY}}, "client-certificate and client-key go together"),
         (
             {"user": {"client-certificate-data": "%"}},
             "client-certificate-data is not PEM in base64",
@@ -125,6 +128,22 @@ def test_certificates_are_not_checked_only_if_the_file_says_so(tmp_path: Path) -
         ({"cluster": {"server": "ftp://x"}}, "cluster 'c': server: 'ftp://x' is not a URL"),
         ({"cluster": {"server": "https://u:p@x"}}, "is not a URL"),
         ({"cluster": {"server": ["https://x"]}}, "server: '' is not a URL"),
+        ({"cluster": {"server": "HTTP://x"}}, "cluster 'c': credentials need a server with https"),
+        (
+            {"cluster": {"server": "http://x"}, "user": {"tokenFile": "token"}},
+            "credentials need a server with https",
+        ),
+        ({"cluster": {"certificate-authority": ""}}, "certificate-authority: not the path"),
+        ({"cluster": {"certificate-authority": "a\0b"}}, "certificate-authority: not the path"),
+        ({"cluster": {"certificate-authority": 5}}, "certificate-authority: not the path"),
+        ({"user": {"tokenFile": "a\0b"}}, "tokenFile: not the path of a file"),
+        ({"cluster": {"certificate-authority-data": ""}}, "authority-data is not PEM in base64"),
+        ({"cluster": {"certificate-authority-data": 5}}, "authority-data is not PEM in base64"),
+        (
+            {"cluster": {"certificate-authority-data": "bm90aGluZw=="}},
+            "certificate-authority-data is not PEM in base64",
+        ),
+        ({"cluster": {"certificate-authority": "config"}}, "/config: not PEM"),
     ],
 )
 def test_what_is_not_supported_is_refused_with_its_name(
@@ -144,6 +163,10 @@ def test_what_is_not_supported_is_refused_with_its_name(
         ("a: !!python/object/apply:os.abort []", "not valid: line 1: "),
         ("a: 1", "it has no current-context; set Context= of [Kubernetes]"),
         ("[" * 5000, "not valid: "),
+        ("a: !!int ''", "a value does not suit its tag"),
+        ("a: !!bool secret", "a value does not suit its tag"),
+        ("a: !!int secret", "a value does not suit its tag"),
+        ("a: !!timestamp secret", "a value does not suit its tag"),
         ("x" * (MAX_FILE + 1), f"longer than {MAX_FILE} bytes"),
         ("current-context: a\ncontexts: {a: 1}", "contexts: 'a' is missing"),
     ],
@@ -163,12 +186,40 @@ def test_a_file_that_is_missing_means_absent_and_one_that_is_closed_does_not(
         read_kubeconfig(str(tmp_path / "none"), "")
     assert "Is a directory" in refused(str(tmp_path))
     path = written(tmp_path, cluster={"certificate-authority": "gone.pem"})
-    with pytest.raises(BackendAbsent, match=r"gone\.pem|No such file"):
+    with pytest.raises(BackendLost, match=r"gone\.pem: No such file"):
         read_kubeconfig(path, "")
 
 
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert "not a regular file" in refused(str(tmp_path / "pipe"))
+
+
+def test_a_path_that_is_not_unicode_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "config"
+    config = json.loads(json.dumps(yaml.safe_load(Path(written(tmp_path)).read_text())))
+    config["clusters"][0]["cluster"]["certificate-authority"] = "\ud800"
+    path.write_text(json.dumps(config))
+    assert "certificate-authority: not the path of a file" in refused(str(path))
+
+
+def test_text_between_certificates_is_ignored(tmp_path: Path) -> None:
+    authority(tmp_path, "127.0.0.1")
+    pem = (tmp_path / "certificate.pem").read_text()
+    (tmp_path / "ca.pem").write_text(f"# Autorité\n{pem}# fin\n{pem}")
+    cluster = {"certificate-authority": "ca.pem", "server": "HTTPS://h/"}
+    access = read_kubeconfig(written(tmp_path, cluster=cluster), "")
+    assert (access.authority, access.server) == (pem + pem, "https://h")
+    context = access.tls()
+    assert context
+    assert len(context.get_ca_certs()) == 1
+    path = written(tmp_path, cluster={**cluster, "insecure-skip-tls-verify": True})
+    assert "exclude each other" in refused(path)
+
+
 def test_an_authority_that_is_no_certificate_is_an_error(tmp_path: Path) -> None:
-    data = base64.b64encode(b"nothing").decode()
+    pem = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"
+    data = base64.b64encode(pem).decode()
     access = read_kubeconfig(written(tmp_path, cluster={"certificate-authority-data": data}), "")
     with pytest.raises(BackendLost, match="a certificate is not valid"):
         access.tls()
@@ -180,7 +231,11 @@ def test_the_account_of_a_pod_has_a_token_and_an_authority(tmp_path: Path) -> No
     assert found.server == "https://[fd00::1]:443"
     with pytest.raises(BackendAbsent):
         account_access(found.server, found.account)
-    (tmp_path / "ca.crt").write_text("PEM")
+    (tmp_path / "ca.crt").touch()
+    with pytest.raises(BackendLost, match=r"ca\.crt: not PEM"):
+        account_access(found.server, found.account)
+    authority(tmp_path, "127.0.0.1")
+    (tmp_path / "certificate.pem").rename(tmp_path / "ca.crt")
     (tmp_path / "token").write_text("abc")
     access = account_access(found.server, found.account)
     assert access.headers() == {"Authorization": "Bearer abc"}

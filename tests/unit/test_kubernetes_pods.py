@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from koi_agent.backends.kubernetes.events import EventType, parse_event
-from koi_agent.backends.kubernetes.pods import Place, Pod, parse_pod
+from koi_agent.backends.kubernetes.pods import Place, Pod, kubelet_uid, parse_pod
 from koi_agent.core.errors import BadInput
 from koi_agent.core.instance import Health, Instance, InstanceState, PortSource, Protocol
 from koi_agent.host.pod_groups import pod_groups
@@ -207,6 +207,24 @@ def test_replicas_have_the_name_of_their_deployment_in_common() -> None:
     assert (found.owner, found.instance.service_name) == ("rs-1", "web")
     owner["controller"] = False
     assert parse_pod(record, PLACE).owner == ""
+
+
+def test_pods_of_the_files_of_a_node_have_no_name_in_common() -> None:
+    record = pod()
+    owner = {"kind": "Node", "uid": "node-1", "name": "n1", "controller": True}
+    record["metadata"]["ownerReferences"] = [owner]
+    found = parse_pod(record, PLACE)
+    assert (found.owner, found.instance.service_name) == ("", "web-1")
+
+
+@pytest.mark.parametrize("kind", ["Node", "ReplicaSet"])
+@pytest.mark.parametrize("mirror", [{"kubernetes.io/config.mirror": "x"}, {}])
+def test_only_the_kubelet_gives_a_pod_another_uid(kind: str, mirror: dict[str, str]) -> None:
+    record = pod()
+    record["metadata"]["annotations"] = {"kubernetes.io/config.hash": "static", **mirror}
+    record["metadata"]["ownerReferences"] = [{"kind": kind, "name": "n1"}]
+    is_static = kind == "Node" and bool(mirror)
+    assert (kubelet_uid(record) == "static") is is_static
 
 
 def test_control_group_follows_from_the_class_of_service() -> None:

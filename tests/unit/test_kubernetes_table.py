@@ -18,10 +18,10 @@ PLACE = Place(backend="kubernetes", node="n1")
 class World:
     """A table, and what it has delivered."""
 
-    def __init__(self) -> None:
+    def __init__(self, numbers: Numbers | None = None) -> None:
         self.delivered: list[Seen | Gone] = []
         self.table = PodTable(
-            "kubernetes", Numbers(), self.delivered.append, lambda pod: pod.instance
+            "kubernetes", numbers or Numbers(), self.delivered.append, lambda pod: pod.instance
         )
 
     def names(self) -> dict[str, str]:
@@ -83,6 +83,15 @@ def test_record_that_can_not_be_read_stays_as_it_is_known() -> None:
     assert world.names() == {"a": "v5"}
 
 
+def test_list_that_is_not_whole_removes_nothing() -> None:
+    world = World()
+    world.table.apply_list({"a": pod("a", 5), "b": pod("b", 5)}, 6)
+    world.table.apply_list({"a": pod("a", 7)}, 8, is_whole=False)
+    assert world.names() == {"a": "v7", "b": "v5"}
+    world.table.apply_list({"a": pod("a", 7)}, 9)
+    assert world.names() == {"a": "v7"}
+
+
 def test_numbers_of_a_first_list_follow_creation() -> None:
     world = World()
     late = pod("a", 5, owner="rs")
@@ -90,6 +99,25 @@ def test_numbers_of_a_first_list_follow_creation() -> None:
     early = replace(early, instance=copied(early.instance, created_at=1))
     world.table.apply_list({"a": late, "b": early}, 6)
     assert {one.id: one.replica for one in world.table.instances()} == {"a": 2, "b": 1}
+
+
+def test_number_of_a_pod_that_ended_while_the_server_was_away_is_free() -> None:
+    numbers = Numbers()
+    before, after = World(numbers), World(numbers)
+    old = {id_: pod(id_, 5, owner="rs") for id_ in "abc"}
+    before.table.apply_list(old, 6)
+    after.table.apply_list({"d": pod("d", 8, owner="rs"), "b": None, "c": old["c"]}, 9)
+    assert {one.id: one.replica for one in after.table.instances()} == {"d": 1, "c": 3}
+    after.table.apply_list({"d": pod("d", 8, owner="rs"), "b": old["b"]}, 11)
+    assert {one.id: one.replica for one in after.table.instances()} == {"d": 1, "b": 2}
+
+
+def test_list_that_is_not_whole_frees_no_number() -> None:
+    numbers = Numbers()
+    World(numbers).table.apply_list({"a": pod("a", 5, owner="rs")}, 6)
+    world = World(numbers)
+    world.table.apply_list({"b": pod("b", 8, owner="rs")}, 9, is_whole=False)
+    assert [one.replica for one in world.table.instances()] == [2]
 
 
 OWNERS = st.sampled_from(["rs-1", "rs-2", ""])

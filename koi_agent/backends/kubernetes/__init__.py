@@ -41,7 +41,7 @@ class Kubernetes:
         self._credentials = credentials
         self._host = host
         self._tunables = tunables or Tunables()
-        self._numbers: Numbers | None = None
+        self._numbers: dict[str, Numbers] = {}
         self._paths_before: PathStates = path_states(credentials.paths)
 
     @asynccontextmanager
@@ -50,11 +50,9 @@ class Kubernetes:
         self._paths_before = path_states(self._credentials.paths)
         self._credentials.check()
         # A host without Kubernetes does not load the modules that speak with a cluster.
-        from koi_agent.backends.kubernetes.numbers import Numbers  # noqa: PLC0415
         from koi_agent.backends.kubernetes.scope import Scope  # noqa: PLC0415
         from koi_agent.backends.kubernetes.session import opened  # noqa: PLC0415
 
-        self._numbers = self._numbers or Numbers()
         scope = Scope(
             backend=self.name,
             host=self._host,

@@ -1,14 +1,20 @@
 """How a cluster is reached: address, authority and credentials of its API server."""
 
 import os
+import re
 import ssl
+import stat
 from dataclasses import field
 from pathlib import Path
+from typing import Final
 
-from koi_agent.core.errors import BackendAbsent, BackendLost
+from koi_agent.core.errors import BackendAbsent, BackendLost, BadInput
 from koi_agent.core.frozen import frozen
 
-_LONGEST_TOKEN = 64 * 1024
+MAX_FILE: Final = 256 * 1024
+_PEM: Final = re.compile(
+    rb"-----BEGIN ([A-Z0-9 ]+)-----(?:(?!-----BEGIN).)*?-----END \1-----", re.DOTALL
+)
 
 
 @frozen(kw_only=True)
@@ -74,26 +80,52 @@ def account_access(server: str, folder: str) -> Access:
     """
     file = Path(folder, "ca.crt")
     try:
-        authority = file.read_text("ascii")
+        authority = pem_blocks(read_file(file))
     except FileNotFoundError as error:
         raise BackendAbsent(f"{file}: {error.strerror}") from error
     except OSError as error:
         raise BackendLost(f"{file}: {error.strerror}") from error
-    except ValueError as error:
-        raise BackendLost(f"{file}: not PEM") from error
+    except BadInput as bad:
+        raise BackendLost(f"{file}: {bad}") from bad
     return Access(
         origin=folder, server=server, authority=authority, token_file=str(Path(folder, "token"))
     )
 
 
+def read_file(path: Path) -> bytes:
+    """Return the content of a file; raise ``OSError`` or ``BadInput``. A pipe is not waited for."""
+    with open(path, "rb", opener=_open) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise BadInput("not a regular file")
+        data = file.read(MAX_FILE + 1)
+    if len(data) > MAX_FILE:
+        raise BadInput(f"longer than {MAX_FILE} bytes")
+    return data
+
+
+def _open(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def pem_blocks(data: bytes) -> str:
+    """Return the blocks of a PEM text without what stands between them; raise ``BadInput``."""
+    blocks = [found.group() for found in _PEM.finditer(data)]
+    try:
+        text = "".join(f"{block.decode('ascii')}\n" for block in blocks)
+    except UnicodeError:
+        text = ""
+    if not text:
+        raise BadInput("not PEM")
+    return text
+
+
 def read_token(path: str) -> str:
     """Return the token in a file; raise ``BackendLost``."""
     try:
-        with Path(path).open(encoding="ascii") as file:
-            token = file.read(_LONGEST_TOKEN).strip()
+        token = read_file(Path(path)).decode("ascii").strip()
     except OSError as error:
         raise BackendLost(f"{path}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, BadInput) as error:
         raise BackendLost(f"{path}: not a token") from error
     if not is_token(token):
         raise BackendLost(f"{path}: not a token")

@@ -7,6 +7,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
+from random import uniform
 from typing import Any, Final, TypeVar
 from urllib.parse import urlencode
 
@@ -16,15 +17,23 @@ from koi_agent.backends.kubernetes.tunables import Tunables
 from koi_agent.core.errors import BackendLost, BadInput
 from koi_agent.core.json_stream import LineSplitter
 from koi_agent.core.text import printable
-from koi_agent.host.http_client import Client, Incoming, Limits, RequestFailed, Response, client
+from koi_agent.host.http_client import (
+    Client,
+    Incoming,
+    Limits,
+    RequestFailed,
+    Response,
+    ResponseTooLong,
+    client,
+)
 
 MAX_BODY: Final = 64 * 2**20
 """Bytes of a page. etcd holds objects of up to 1.5 MB."""
-MAX_LINE: Final = 4 * 2**20
-"""Bytes of one event of a watch."""
+MAX_LINE: Final = 16 * 2**20
+"""Bytes of one event of a watch. A server writes some characters as six."""
+SHORTEST_WATCH: Final = 0.8
+"""Part of its longest time that a watch has at least, so that they do not all end at once."""
 MAX_REFUSAL: Final = 64 * 1024
-MIN_PAUSE: Final = 0.05
-"""Seconds until a busy server is asked again, whatever it names."""
 _UNBOUNDED: Final = 2**63 - 1
 _MAX_MESSAGE: Final = 300
 _OK, _UNAUTHORIZED, _GONE, _BUSY = 200, 401, 410, 429
@@ -51,37 +60,45 @@ class Expired(BackendLost):
     """The server no longer has the events or the list that was asked for."""
 
 
+class TooLong(BackendLost):
+    """A response is longer than any that is read."""
+
+
 class Interrupted(BackendLost):
     """A watch has ended before its time."""
 
 
 class API:
-    """Sends requests to one server; see ``connected``."""
+    """Sends requests to one server; see ``connected``.
+
+    ``streams_lists`` is False if the server can't begin a watch with a list, or not in time.
+    """
 
     def __init__(self, requests: Client, access: Access, tunables: Tunables) -> None:
         self.server = access.server
+        self.streams_lists = True
         self._client = requests
         self._access = access
-        self._tunables = tunables
+        self.tunables = tunables
 
     async def get(self, path: str, query: Query | None = None) -> JSONObject:
         """Return an object; raise ``BackendLost``. A server that is busy is asked again."""
-        return await self.asked(lambda: self._get(path, query or {}))
+        return await self.asked(lambda: self._get(path, query or {}), self.tunables.tries)
 
-    async def asked(self, request: Callable[[], Awaitable[T]]) -> T:
+    async def asked(self, request: Callable[[], Awaitable[T]], tries: int) -> T:
         """Return the result of a request, which is sent again while the server is busy."""
-        for _ in range(self._tunables.tries - 1):
+        for number in range(tries - 1):
             try:
                 return await request()
             except Refused as refused:
                 if not refused.pause:
                     raise
-                await asyncio.sleep(refused.pause)
+                await asyncio.sleep(min(refused.pause * 2**number, self.tunables.longest_retry))
         return await request()
 
     async def _get(self, path: str, query: Query) -> JSONObject:
         target = f"{path}?{urlencode(query)}" if query else path
-        limits = Limits(seconds=self._tunables.response, body=MAX_BODY)
+        limits = Limits(seconds=self.tunables.response, body=MAX_BODY)
         with self._translated(target):
             response = await self._client.request("GET", target, limits, headers=self._headers())
             if response.status == _OK:
@@ -89,11 +106,20 @@ class API:
         raise self._refusal(target, response)
 
     async def pages(self, path: str, query: Query) -> AsyncGenerator[JSONObject, None]:
-        """Yield the pages of a list; raise ``Expired`` if it is too old to be continued."""
-        following = ""
+        """Yield the pages of a list; raise ``Expired`` if it is too old to be continued.
+
+        A page of large objects is asked for again with fewer of them.
+        """
+        following, size = "", self.tunables.page
         while True:
             more: Query = {"continue": following} if following else {}
-            page = await self.get(path, {**query, "limit": self._tunables.page, **more})
+            try:
+                page = await self.get(path, {**query, "limit": size, **more})
+            except TooLong:
+                if size == 1:
+                    raise
+                size //= 2
+                continue
             yield page
             metadata = page.get("metadata")
             following = get_str(metadata, "continue") if isinstance(metadata, dict) else ""
@@ -106,19 +132,20 @@ class API:
     ) -> AsyncIterator[AsyncGenerator[list[bytes], None]]:
         """Yield the lines of a watch as they come; raise ``BackendLost``.
 
-        They end when the server ends the watch, which it does after the time in ``Tunables``.
+        They end when the server ends the watch, which it does within the time in ``Tunables``.
         ``Interrupted`` is raised if it ends otherwise. A line that is too long comes as an empty
         one.
         """
-        seconds = self._tunables.watch
+        seconds = self.tunables.watch
+        wanted = seconds * uniform(SHORTEST_WATCH, 1)  # noqa: S311 - jitter needs no secure randomness
         every: Query = {
             **query,
             "watch": 1,
             "allowWatchBookmarks": "true",
-            "timeoutSeconds": max(1, int(seconds)),
+            "timeoutSeconds": max(1, int(wanted)),
         }
         target = f"{path}?{urlencode(every)}"
-        limits = Limits(seconds=seconds + self._tunables.watch_grace, body=_UNBOUNDED)
+        limits = Limits(seconds=seconds + self.tunables.watch_grace, body=_UNBOUNDED)
         has_begun = False
         try:
             with self._translated(target):
@@ -141,6 +168,8 @@ class API:
     def _translated(self, target: str) -> Iterator[None]:
         try:
             yield
+        except ResponseTooLong as error:
+            raise TooLong(f"{self._subject(target)}: {error}") from error
         except (RequestFailed, BadInput) as error:
             raise BackendLost(f"{self._subject(target)}: {error}") from error
 
@@ -165,8 +194,8 @@ class API:
     def _pause(self, response: Response) -> float:
         """Return how long a busy server wants to be left alone."""
         text = response.headers.get("retry-after", "")
-        seconds = float(text) if text.isascii() and text.isdigit() else self._tunables.retry_after
-        return min(max(seconds, MIN_PAUSE), self._tunables.longest_retry)
+        seconds = float(text) if text.isascii() and text.isdigit() else 0.0
+        return min(max(seconds, self.tunables.retry_after), self.tunables.longest_retry)
 
 
 @asynccontextmanager

@@ -1,7 +1,8 @@
 """One collection of a cluster, such as the pods of a namespace: its lists and its watch.
 
-A list has a version, from which a watch goes on without a gap. The watch ends every minute and is
-opened again at the last version that it reported, with bookmarks also where nothing changed.
+A list has a version, from which a watch goes on without a gap. The watch ends within half a
+minute and is opened again at the last version that it reported, with bookmarks also where nothing
+changed.
 """
 
 import asyncio
@@ -40,6 +41,9 @@ class Found(Protocol):
     def discard(self, record: JSONObject) -> None:
         """Remove an object that was deleted while the list was read."""
 
+    def lose(self, bad: BadInput) -> None:
+        """Register that an object can't be read: it is not known which one."""
+
     def clear(self) -> None:
         """Remove all objects: the list begins once more."""
 
@@ -60,7 +64,6 @@ class Collection:
         self._version = 0
         self._newest = 0
         self._listed = asyncio.Event()
-        self._streams_lists = True
 
     # Lists
 
@@ -71,7 +74,7 @@ class Collection:
         another one.
         """
         before = self._newest
-        version = await self._api.asked(lambda: self._list_completely(found))
+        version = await self._list_completely(found)
         if version < before:
             raise BackendLost(f"{self._api.server}: the cluster has gone back to an older state")
         self._newest = max(self._newest, version)
@@ -90,17 +93,23 @@ class Collection:
         return await self._list(found)
 
     async def _list(self, found: Found) -> int:
-        found.clear()  # of an attempt that was not completed
-        if self._streams_lists:
+        tunables = self._api.tunables
+        if self._api.streams_lists:
             try:
-                return await self._list_by_stream(found)
+                async with asyncio.timeout(tunables.streaming):
+                    return await self._api.asked(
+                        lambda: self._list_by_stream(found), tunables.tries
+                    )
+            except TimeoutError:
+                pass
             except Refused as refused:
                 if refused.status not in _NOT_SUPPORTED:
                     raise
-            self._streams_lists = False
+            self._api.streams_lists = False
         return await self._list_by_pages(found)
 
     async def _list_by_stream(self, found: Found) -> int:
+        found.clear()  # of an attempt that was not completed
         query: Query = {
             **self._query,
             "sendInitialEvents": "true",
@@ -109,7 +118,8 @@ class Collection:
         async with self._api.watch(self._path, query) as lines, aclosing(_events(lines)) as events:
             async for event in events:
                 if isinstance(event, BadInput):
-                    raise BackendLost(f"{self._api.server}: a list has a bad event: {event}")
+                    found.lose(event)
+                    continue
                 if event.type is EventType.ERROR:
                     raise self._error(event)
                 if event.ends_list:
@@ -121,6 +131,7 @@ class Collection:
         raise BackendLost(f"{self._api.server}: a list has no end")
 
     async def _list_by_pages(self, found: Found) -> int:
+        found.clear()  # of an attempt that was not completed
         version = 0
         async for page in self._api.pages(self._path, self._query):
             for record in get_objects(page, "items"):
@@ -132,18 +143,23 @@ class Collection:
     # Events
 
     async def run(self, complain: Complain, doubt: Callable[[str], None]) -> Never:
-        """Watch; raise ``BackendLost`` if the server is lost."""
+        """Watch; raise ``BackendLost`` if the server is lost.
+
+        A proxy may cut each quiet watch: only those that end early count as failures.
+        """
+        loop, tries = asyncio.get_running_loop(), self._api.tunables.watch_tries
         left = TRIES
         while True:
             await self._listed.wait()
-            version = self._version
+            version, began = self._version, loop.time()
             try:
-                await self._api.asked(lambda: self._watch(complain, doubt))
+                await self._api.asked(lambda: self._watch(complain, doubt), tries)
             except Expired:
                 self._listed.clear()
                 doubt("the server no longer has the events since the last list")
             except Interrupted:
-                left = TRIES if self._version > version else left - 1
+                is_early = loop.time() < began + self._api.tunables.settled
+                left = left - 1 if is_early and self._version == version else TRIES
                 if not left:
                     raise
                 doubt("a watch was interrupted")

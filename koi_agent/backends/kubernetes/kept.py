@@ -43,15 +43,19 @@ class Kept(Generic[V]):
         """Stop recording events."""
         self._named = None
 
-    def apply_list(self, listed: Mapping[str, V | None], version: int) -> frozenset[str]:
+    def apply_list(
+        self, listed: Mapping[str, V | None], version: int, *, is_whole: bool = True
+    ) -> frozenset[str]:
         """Apply a list of this version; None stands for a record that could not be parsed.
 
+        If the list is not whole, an object that is not in it may exist, and stays.
         Returns no id, because no instance is one of these objects.
         """
         newer = {uid for uid, of_event in (self._named or {}).items() if of_event > version}
         self._listed = version
-        for uid in self._objects.keys() - listed.keys() - newer:
-            self._set(uid, None)
+        if is_whole:
+            for uid in self._objects.keys() - listed.keys() - newer:
+                self._set(uid, None)
         for uid, value in self._readable(listed):
             if uid not in newer:
                 self._set(uid, value)

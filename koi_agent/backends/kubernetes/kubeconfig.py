@@ -13,11 +13,10 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from koi_agent.backends.http_engine.json_fields import JSONObject, get_object, get_objects, get_str
-from koi_agent.backends.kubernetes.access import Access, is_token
+from koi_agent.backends.kubernetes.access import Access, is_token, pem_blocks, read_file
 from koi_agent.core.errors import BackendAbsent, BackendLost, BadInput
 from koi_agent.core.metadata.names import shown
 
-MAX_FILE: Final = 2**20
 _UNSUPPORTED_BY_CLUSTER: Final = ("proxy-url", "tls-server-name")
 _UNSUPPORTED_BY_USER: Final = ("exec", "auth-provider", "username", "as")
 
@@ -28,9 +27,11 @@ def read_kubeconfig(path: str, context: str) -> Access:
     ``context`` is the name of a context in it, or "" for the current one.
     """
     try:
-        return _access(_parsed(_text(Path(path))), Path(path), context)
-    except FileNotFoundError as error:
-        raise BackendAbsent(f"{path}: {error.strerror}") from error
+        try:
+            text = _text(Path(path))
+        except FileNotFoundError as error:
+            raise BackendAbsent(f"{path}: {error.strerror}") from error
+        return _access(_parsed(text), Path(path), context)
     except OSError as error:
         raise BackendLost(f"{error.filename or path}: {error.strerror}") from error
     except BadInput as bad:
@@ -39,14 +40,10 @@ def read_kubeconfig(path: str, context: str) -> Access:
 
 def _text(path: Path) -> str:
     """Return the text of a file; raise ``OSError`` or ``BadInput``."""
-    with path.open("rb") as file:
-        data = file.read(MAX_FILE + 1)
-    if len(data) > MAX_FILE:
-        raise BadInput(f"{path.name} is longer than {MAX_FILE} bytes")
     try:
-        return data.decode()
+        return read_file(path).decode()
     except UnicodeError:
-        raise BadInput(f"{path.name} is not UTF-8") from None
+        raise BadInput("not UTF-8") from None
 
 
 def _parsed(text: str) -> JSONObject:
@@ -73,6 +70,9 @@ def _yaml(text: str) -> object:
         mark = getattr(error, "problem_mark", None)
         place = f"line {mark.line + 1}: " if mark else ""
         raise ValueError(f"{place}{getattr(error, 'problem', None) or 'not YAML'}") from error
+    except (AttributeError, LookupError, TypeError, ValueError):
+        # So PyYAML fails for values that do not suit their tags.
+        raise ValueError("a value does not suit its tag") from None
 
 
 def _access(config: JSONObject, path: Path, name: str) -> Access:
@@ -85,22 +85,29 @@ def _access(config: JSONObject, path: Path, name: str) -> Access:
     user = get_object(_named(config, "users", user_name), "user") if user_name else {}
     _check_supported(f"cluster {shown(cluster_name)}", cluster, _UNSUPPORTED_BY_CLUSTER)
     _check_supported(f"user {shown(user_name)}", user, _UNSUPPORTED_BY_USER)
-    token, token_file = get_str(user, "token"), get_str(user, "tokenFile")
+    token, token_file = get_str(user, "token"), _file(user, "tokenFile", path)
     if token and not is_token(token):
         raise BadInput(f"user {shown(user_name)}: token: not a token")
     certificate = _pem(user, "client-certificate", path)
     certificate_key = _pem(user, "client-key", path)
     if bool(certificate) is not bool(certificate_key):
         raise BadInput(f"user {shown(user_name)}: client-certificate and client-key go together")
+    server = _server(cluster, cluster_name)
+    if server.startswith("http://") and (token or token_file or certificate):
+        raise BadInput(f"cluster {shown(cluster_name)}: credentials need a server with https")
+    authority = _pem(cluster, "certificate-authority", path)
+    is_insecure = cluster.get("insecure-skip-tls-verify") is True
+    if is_insecure and authority:
+        raise BadInput("insecure-skip-tls-verify and certificate-authority exclude each other")
     return Access(
         origin=str(path),
-        server=_server(cluster, cluster_name),
-        authority=_pem(cluster, "certificate-authority", path),
-        is_insecure=cluster.get("insecure-skip-tls-verify") is True,
+        server=server,
+        authority=authority,
+        is_insecure=is_insecure,
         certificate=certificate,
         certificate_key=certificate_key,
         token=token,
-        token_file=str(path.parent / token_file) if token_file else "",
+        token_file=token_file,
     )
 
 
@@ -121,23 +128,38 @@ def _check_supported(subject: str, entry: JSONObject, unsupported: tuple[str, ..
 
 
 def _server(cluster: JSONObject, name: str) -> str:
-    server = get_str(cluster, "server")
+    server, scheme = get_str(cluster, "server"), ""
     try:
         split = urlsplit(server)
-        is_usable = split.scheme in ("https", "http") and bool(split.hostname) and split.port != 0
+        scheme = split.scheme
+        is_usable = scheme in ("https", "http") and bool(split.hostname) and split.port != 0
     except ValueError:
         is_usable = False
     if not is_usable or not server.isprintable() or "@" in server:
         raise BadInput(f"cluster {shown(name)}: server: {shown(server)} is not a URL")
-    return server.rstrip("/")
+    return f"{scheme}{server[len(scheme) :]}".rstrip("/")
 
 
 def _pem(entry: JSONObject, field: str, path: Path) -> str:
     """Return PEM text: the data in a field, or the content of the file that it names."""
-    if data := get_str(entry, f"{field}-data"):
+    name = f"{field}-data"
+    if entry.get(name) is not None:
         try:
-            return b64decode(data, validate=True).decode("ascii")
-        except (binascii.Error, ValueError):
-            raise BadInput(f"{field}-data is not PEM in base64") from None
+            return pem_blocks(b64decode(get_str(entry, name), validate=True))
+        except (binascii.Error, ValueError, BadInput):
+            raise BadInput(f"{name} is not PEM in base64") from None
+    file = _file(entry, field, path)
+    try:
+        return pem_blocks(read_file(Path(file))) if file else ""
+    except BadInput as bad:
+        raise BadInput(f"{field}: {file}: {bad}") from None
+
+
+def _file(entry: JSONObject, field: str, path: Path) -> str:
+    """Return the path of the file that a field names, "" without the field."""
+    if entry.get(field) is None:
+        return ""
     file = get_str(entry, field)
-    return _text(path.parent / file) if file else ""
+    if not file or not file.isprintable():
+        raise BadInput(f"{field}: not the path of a file")
+    return str(path.parent / file)

@@ -1,5 +1,6 @@
 """The numbers of equal pods: the lowest that is free, kept for the life of a pod."""
 
+from collections.abc import Set
 from heapq import heappop, heappush
 
 from koi_agent.backends.kubernetes.pods import Pod
@@ -29,6 +30,11 @@ class Numbers:
         self._held[pod.instance.id] = pod.owner, number
         self._counts[pod.owner] = self._counts.get(pod.owner, 0) + 1
         return number
+
+    def keep(self, ids: Set[str]) -> None:
+        """Free the numbers of all other pods: they ended while the server was away."""
+        for id_ in self._held.keys() - ids:
+            self.release(id_)
 
     def release(self, id_: str) -> None:
         """Free the number of a pod that is gone."""

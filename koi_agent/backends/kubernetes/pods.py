@@ -22,6 +22,7 @@ from koi_agent.backends.kubernetes.records import (
     get_texts,
     get_uid,
     get_version,
+    is_of_node,
     is_uid,
 )
 from koi_agent.backends.kubernetes.states import pod_state
@@ -43,6 +44,8 @@ from koi_agent.host.pod_groups import pod_group
 PREFIX: Final = "koi.sylin.org/"
 _STATIC_UID: Final = "kubernetes.io/config.hash"
 """The annotation with the UID by which the kubelet calls a pod of its own files."""
+_MIRROR: Final = "kubernetes.io/config.mirror"
+"""The annotation that only the kubelet may write, on what the cluster shows of such a pod."""
 _HASH: Final = "pod-template-hash"
 _ORDINAL: Final = "apps.kubernetes.io/pod-index"
 PROTOCOLS: Final = {"TCP": Protocol.TCP, "": Protocol.TCP, "UDP": Protocol.UDP}
@@ -124,9 +127,15 @@ def _instance(record: JSONObject, place: Place, workload: str) -> Instance:
 
 def _group(record: JSONObject) -> str:
     """Return the control group of a pod of this host, or ""."""
-    static = get_texts(record, "annotations").get(_STATIC_UID, "")
-    uid = static if is_uid(static) else get_uid(record)
-    return pod_group(uid, get_str(get_object(record, "status"), "qosClass"))
+    return pod_group(kubelet_uid(record), get_str(get_object(record, "status"), "qosClass"))
+
+
+def kubelet_uid(record: JSONObject) -> str:
+    """Return the UID by which the kubelet calls a pod; raise ``BadInput``."""
+    annotations = get_texts(record, "annotations")
+    is_static = _MIRROR in annotations and is_of_node(record)
+    static = annotations.get(_STATIC_UID, "") if is_static else ""
+    return static if is_uid(static) else get_uid(record)
 
 
 def koi_annotations(record: JSONObject) -> dict[str, str]:

@@ -8,6 +8,7 @@ from koi_agent.core.errors import BadInput
 
 _UID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
+_NODE: Final = "Node"
 _VERSION: Final = re.compile(r"[0-9]{1,20}", re.ASCII)
 
 
@@ -44,12 +45,22 @@ def get_version(record: JSONObject) -> int:
 
 
 def get_owner(record: JSONObject) -> tuple[str, str]:
-    """Return UID and name of the object that controls another one, or two empty texts."""
+    """Return UID and name of the object that controls another one, or two empty texts.
+
+    A node controls the pods of its kubelet's own files, which have nothing else in common.
+    """
     for owner in get_objects(get_object(record, "metadata"), "ownerReferences"):
         uid, name = get_str(owner, "uid"), get_str(owner, "name")
-        if owner.get("controller") is True and is_uid(uid) and _NAME.fullmatch(name):
+        is_workload = owner.get("controller") is True and get_str(owner, "kind") != _NODE
+        if is_workload and is_uid(uid) and _NAME.fullmatch(name):
             return uid, name
     return "", ""
+
+
+def is_of_node(record: JSONObject) -> bool:
+    """Return True for an object that a node owns."""
+    owners = get_objects(get_object(record, "metadata"), "ownerReferences")
+    return any(get_str(owner, "kind") == _NODE for owner in owners)
 
 
 def get_texts(record: JSONObject, field: str) -> dict[str, str]:

@@ -34,7 +34,9 @@ class Store(Protocol[C_contra]):
     def remove(self, uid: str, version: int) -> None: ...
     def begin_list(self) -> None: ...
     def end_list(self) -> None: ...
-    def apply_list(self, listed: Mapping[str, C_contra | None], version: int) -> frozenset[str]: ...
+    def apply_list(
+        self, listed: Mapping[str, C_contra | None], version: int, *, is_whole: bool = True
+    ) -> frozenset[str]: ...
 
 
 @frozen(kw_only=True)
@@ -49,10 +51,14 @@ class Resource(Generic[V]):
 
 
 class Found(Generic[V]):
-    """The objects of a list, by UID; None stands for a record that could not be parsed."""
+    """The objects of a list, by UID; None stands for a record that could not be parsed.
+
+    ``is_whole`` is False if there are records of which not even the UID is known.
+    """
 
     def __init__(self, parse: Callable[[JSONObject], V], complain: Complain) -> None:
         self.objects: dict[str, V | None] = {}
+        self.is_whole = True
         self._parse = parse
         self._complain = complain
 
@@ -61,7 +67,7 @@ class Found(Generic[V]):
         try:
             uid = get_uid(record)
         except BadInput as bad:
-            self._complain("a listed object", bad)
+            self.lose(bad)
             return
         try:
             self.objects[uid] = self._parse(record)
@@ -76,22 +82,34 @@ class Found(Generic[V]):
         except BadInput as bad:
             self._complain("a listed object", bad)
 
+    def lose(self, bad: BadInput) -> None:
+        """Register that an object can't be read: it is not known which one."""
+        self._complain("a listed object", bad)
+        self.is_whole = False
+
     def clear(self) -> None:
         """Remove all objects: the list begins once more."""
         self.objects.clear()
+        self.is_whole = True
 
 
 class Resources:
-    """All collections: Services and their slices before the pods, which get ports from them."""
+    """All collections: Services and their slices before the pods, which get ports from them.
 
-    def __init__(self, api: API, scope: Scope, numbers: Numbers, deliver: Deliver) -> None:
+    ``numbers`` has those of the connection before, by the part of a path for a namespace.
+    """
+
+    def __init__(
+        self, api: API, scope: Scope, numbers: dict[str, Numbers], deliver: Deliver
+    ) -> None:
         self.exposures = Exposures(self._refresh, scope.namespaced)
         self.tables: list[PodTable] = []
         self.all: list[Resource[Any]] = []
         self._api = api
         node = scope.watched_node
         for part in scope.namespaced:
-            table = PodTable(scope.backend, numbers, deliver, self.exposures.exposed)
+            held = numbers.setdefault(part, Numbers())
+            table = PodTable(scope.backend, held, deliver, self.exposures.exposed)
             self.tables.append(table)
             self._add(f"{_CORE}{part}/services", {}, self.exposures.services[part], parse_service)
             self._add(

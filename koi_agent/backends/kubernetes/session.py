@@ -36,7 +36,12 @@ class Session:
     """Follows the pods of one cluster in a scope until the connection is lost."""
 
     def __init__(
-        self, api: API, scope: Scope, numbers: Numbers, deliver: Deliver, tunables: Tunables
+        self,
+        api: API,
+        scope: Scope,
+        numbers: dict[str, Numbers],
+        deliver: Deliver,
+        tunables: Tunables,
     ) -> None:
         self._api = api
         self._scope = scope
@@ -147,7 +152,7 @@ class Session:
         resource.store.begin_list()
         try:
             version = await resource.collection.list(found)
-            newer = resource.store.apply_list(found.objects, version)
+            newer = resource.store.apply_list(found.objects, version, is_whole=found.is_whole)
         except Refused as refused:
             if resource.is_required or refused.status not in (_FORBIDDEN, _NOT_FOUND):
                 raise
@@ -166,10 +171,14 @@ class Session:
 
 @asynccontextmanager
 async def opened(
-    credentials: Credentials, scope: Scope, numbers: Numbers, deliver: Deliver, tunables: Tunables
+    credentials: Credentials,
+    scope: Scope,
+    numbers: dict[str, Numbers],
+    deliver: Deliver,
+    tunables: Tunables,
 ) -> AsyncIterator[Session]:
     """Read the credentials, and connect; raise ``BackendLost`` or ``BackendAbsent``."""
-    access = access_of(credentials, scope.context)
+    access = await asyncio.to_thread(access_of, credentials, scope.context)
     async with connected(access, tunables, connections=3 * len(scope.namespaced) + 2) as api:
         session = Session(api, scope, numbers, deliver, tunables)
         await session.check()

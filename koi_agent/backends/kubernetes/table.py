@@ -20,7 +20,8 @@ Exposed = Callable[[Pod], Instance]
 class PodTable:
     """Keeps pods up to date; ``deliver`` gets each change as an instance of ``backend``.
 
-    ``numbers`` outlive the connection. ``exposed`` adds to an instance what Services do.
+    ``numbers`` are those of this collection, and outlive the connection. ``exposed`` adds to an
+    instance what Services do.
     """
 
     def __init__(self, backend: str, numbers: Numbers, deliver: Deliver, exposed: Exposed) -> None:
@@ -93,19 +94,26 @@ class PodTable:
         """Stop recording events."""
         self._named = None
 
-    def apply_list(self, listed: Mapping[str, Pod | None], version: int) -> frozenset[str]:
+    def apply_list(
+        self, listed: Mapping[str, Pod | None], version: int, *, is_whole: bool = True
+    ) -> frozenset[str]:
         """Apply a list of this version; return the ids for which it does not count.
 
-        None stands for a record that could not be parsed: what is known of it stays.
+        None stands for a record that could not be parsed: what is known of it stays. If the list is
+        not whole, a pod that is not in it may run, and stays too.
         """
         named, self._listed = self._named or {}, version
         newer = frozenset(id_ for id_, of_event in named.items() if of_event > version)
         found = [pod for id_, pod in listed.items() if pod and id_ not in newer]
+        here = {pod.instance.id for pod in found if pod.is_here}
+        unread = {id_ for id_, pod in listed.items() if pod is None}
+        if is_whole:
+            self._numbers.keep(here | unread | newer)
+        else:
+            unread |= self._pods.keys() - listed.keys()
         for pod in sorted(found, key=lambda pod: (pod.instance.created_at, pod.instance.id)):
             if pod.is_here:
                 self._put(pod)
-        here = {pod.instance.id for pod in found if pod.is_here}
-        unread = {id_ for id_, pod in listed.items() if pod is None}
         for id_ in self._pods.keys() - here - unread - newer:
             self._forget(id_)
         for id_ in named.keys() - newer:

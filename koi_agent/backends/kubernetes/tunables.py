@@ -9,19 +9,31 @@ class Tunables:
 
     response: float = 10.0
     """Time for a response of one object, and for a page of a list."""
-    watch: float = 60.0
-    """Time after which the server ends a watch: a silent one is noticed soon after it."""
+    watch: float = 30.0
+    """Time after which the server ends a watch at the latest: a silent one is noticed soon after.
+
+    Proxies cut connections that are idle, many of them after 35 s.
+    """
     watch_grace: float = 15.0
     """Time beyond ``watch`` after which a watch counts as lost."""
+    settled: float = 10.0
+    """Time after which a watch that is interrupted does not count as a failure."""
     listing: float = 50.0
     """Time for a whole list."""
     page: int = 100
     """Objects in a page of a list, which is decoded at once: about 10 ms."""
     list_delay: float = 0.2
     """Time from a doubt to the list, so that the doubts of one burst share it."""
+    streaming: float = 20.0
+    """Time for a list at the beginning of a watch; after it, the list is read in pages."""
     retry_after: float = 1.0
-    """Time until a request is sent again if a busy server names none."""
+    """Time until a request is sent again to a busy server, unless that names a longer one.
+
+    Each time is twice the one before.
+    """
     longest_retry: float = 10.0
-    """Time that a busy server may name at most."""
+    """Longest time until a request is sent again."""
     tries: int = 4
     """Times that a request is sent to a busy server."""
+    watch_tries: int = 10
+    """Times that a watch is opened at a busy server, for which a list would be more work."""
