@@ -16,7 +16,7 @@ def test_a_reload_applies_what_changed_and_keeps_the_process(service: Service) -
     service.systemctl("reload")
 
     assert service.listed() == {"dbus.service"}
-    assert service.status == "1 instance: systemd 1"
+    assert service.status.startswith("1 instance: systemd 1")
     assert service.pid == first
     assert service.show("ActiveState") == "active"
     stopped = {record["KOI_INSTANCE"] for record in service.records("KOI_EVENT=stopped")}
@@ -41,7 +41,7 @@ def test_a_bad_configuration_is_refused_and_the_old_one_kept(service: Service) -
     assert refused.returncode != 0
     assert service.show("ActiveState") == "active"
     assert service.listed() == {"dbus.service"}
-    assert service.status == "1 instance: systemd 1"
+    assert service.status.startswith("1 instance: systemd 1")
     (record,) = service.records("MESSAGE_ID=d09d7d7bb5ff4f92aea7e12124ae7364")
     assert f"{path}:3" in record["MESSAGE"]
     assert "TrackExited" in record["MESSAGE"]
