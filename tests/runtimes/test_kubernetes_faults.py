@@ -233,10 +233,11 @@ async def test_a_record_that_is_too_long_costs_that_record(tmp_path: Path) -> No
 async def test_a_page_that_is_too_long_is_asked_for_in_parts(tmp_path: Path) -> None:
     async with followed_kubernetes(tmp_path, settled=False) as server:
         server.faults.streams_lists = False
-        server.faults.bodies["list"] = deque([lambda body: body + b" " * MAX_BODY])
         for _ in range(3):
             started(server.cluster)
         await is_synced(server)
+        server.faults.bodies["list"] = deque([lambda body: body + b" " * MAX_BODY])
+        await server.follower.resync()
         await server.agreed()
         assert server.status.reconnects == 0
 
