@@ -31,7 +31,7 @@ AGENT: Final = (
 TESTS: Final = (
     *("autopkgtest", "openssl"),
     *("python3-hypothesis", "python3-jsonschema", "python3-pytest", "python3-pytest-asyncio"),
-    "python3-pytest-timeout",
+    *("python3-pytest-timeout", "python3-yaml"),
 )
 ENGINES: Final = (
     *("podman", "crun", "netavark", "aardvark-dns", "nftables", "iptables", "busybox-static"),
