@@ -126,11 +126,12 @@ class IncusServer:
         service.systemctl("restart")
 
     def stop(self) -> None:
-        """Remove all instances, and stop the server and its gate."""
+        """Remove all instances, stop the server and its gate, and remove its socket."""
         for record in self.listed():
             self.call("delete", "--force", f"--project={record['project']}", record["name"])
         self.machine.systemctl("mask", "--now", self._gate)
         self.machine.systemctl("stop", *self.kind.units)
+        self.machine.run("rm", "-f", self.kind.socket)  # as on a host without a server
 
     def call(self, *arguments: str) -> str:
         return self.machine.run(self.kind.command, *arguments, timeout=120).stdout
