@@ -18,15 +18,12 @@ from koi_agent.core.contracts import Backend, Session
 from koi_agent.core.errors import BackendAbsent, BackendLost, ungrouped
 from koi_agent.core.events import Absent, Change, Gone, Listing, Lost, Outdated, Seen
 from koi_agent.core.message_ids import MessageId, journal_fields
+from koi_agent.follow.attempts import FIRST_PAUSE, LONGEST_RETURN, attempt_pauses
 from koi_agent.follow.deadlines import Deadlines
 from koi_agent.follow.slices import SLICE, apply_in_slices
 
 log = logging.getLogger(__name__)
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 30.0
-"""Seconds between attempts to connect."""
-LONGEST_RETURN = 2.0
-"""Seconds from a loss to the first attempt, however often the backend was lost lately."""
 STEADY = 10.0
 """Seconds from the first list after which a loss no longer counts as a repeated one."""
 OPEN_TIMEOUT = 30.0
@@ -83,7 +80,7 @@ class Follower:
 
     async def run(self) -> Never:
         """Follow the backend until cancelled."""
-        attempts = pauses(FIRST_PAUSE, LONGEST_PAUSE)
+        attempts = self._attempts()
         returns = pauses(FIRST_PAUSE, LONGEST_RETURN)
         while True:
             self._steady_at = math.inf
@@ -103,9 +100,12 @@ class Follower:
             if asyncio.get_running_loop().time() > self._steady_at:
                 returns = pauses(FIRST_PAUSE, LONGEST_RETURN)
             if had_listed:
-                attempts = pauses(FIRST_PAUSE, LONGEST_PAUSE)
+                attempts = self._attempts()
             if await self._pause(next(returns if had_listed else attempts)):
-                attempts = pauses(FIRST_PAUSE, LONGEST_PAUSE)
+                attempts = self._attempts()
+
+    def _attempts(self) -> Iterator[float]:
+        return attempt_pauses(lambda: bool(self._absence), self._interval)
 
     async def _pause(self, seconds: float) -> bool:
         """Wait; return True early after renew() or when the runtime arrives."""

@@ -5,7 +5,7 @@ from datetime import datetime
 
 import pytest
 
-from koi_agent.follow.follower import LONGEST_PAUSE
+from koi_agent.follow.attempts import LONGEST_PAUSE
 from tests.namespaces import wait_until
 from tests.system.engines import (
     AT_ONCE,

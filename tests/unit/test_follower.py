@@ -274,6 +274,18 @@ async def test_arrival_of_a_runtime_causes_an_immediate_attempt() -> None:
 
 
 @in_virtual_time
+async def test_an_absent_runtime_is_looked_for_as_rarely_as_a_present_one_is_listed() -> None:
+    interval = 600.0
+    runtime = Runtime()
+    runtime.plan["open"].extend(failing(BackendAbsent("no socket")) for _ in range(100))
+    async with following(runtime, interval=interval):
+        await asyncio.sleep(10 * interval)
+    opened = runtime.times("open")
+    waits = [later - earlier for earlier, later in pairwise(opened)]
+    assert all(interval / 2 <= wait <= interval for wait in waits[-5:])
+
+
+@in_virtual_time
 async def test_repeated_arrivals_do_not_cause_a_busy_loop() -> None:
     runtime = Runtime(A)
     runtime.plan["open"].extend(failing(BackendLost("refused")) for _ in range(1000))
