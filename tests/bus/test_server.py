@@ -196,9 +196,9 @@ async def test_flood_of_one_sender_does_not_stop_another(bus: PrivateBus) -> Non
         for _ in range(5000):
             flood.send(where, marshal("s", ("",)))
         async with stalls() as seen, asyncio.timeout(60):
-            for _ in range(20):
+            for _ in range(200):  # enough work for one stall to be a small part of it
                 assert await ask(calm, ITEM_0, PROPERTIES, "Get", "ss", ITEM, "State")
-        assert seen.share < 0.5
+        assert seen.share < 0.2
 
 
 async def test_large_replies_wait_for_the_bus(bus: PrivateBus) -> None:
