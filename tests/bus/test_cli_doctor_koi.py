@@ -99,18 +99,18 @@ async def test_another_program_at_the_endpoint_is_found(setup: Setup, tmp_path: 
     ],
 )
 async def test_the_hand_over_is_enabled_before_the_daemon_is_started(
-    setup: Setup, monkeypatch: pytest.MonkeyPatch, file: str, advice: str, *, is_there: bool
+    setup: Setup, file: str, advice: str, *, is_there: bool
 ) -> None:
     (setup.folder / "run").mkdir()
     if is_there:
         (setup.folder / "run/koi.endpoint").touch()
-    monkeypatch.setattr(doctor, "BREADCRUMB", setup.folder / "run/koi.endpoint")
     async with (
         systemd(setup, unit_name=doctor.PATH_UNIT, file=file, active=""),
         client("system") as link,
     ):
         reached = Bus(link=link, owner="", names=frozenset({SYSTEMD}), activatable=frozenset())
-        assert await doctor.advice_for(Source(breadcrumb=HANDED_OVER), reached) == advice
+        source = Source(breadcrumb=HANDED_OVER)
+        assert await doctor.advice_for(source, reached, setup.folder) == advice
 
 
 async def test_a_token_that_only_root_may_read_is_no_problem_of_the_daemon(setup: Setup) -> None:

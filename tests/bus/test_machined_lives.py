@@ -122,22 +122,6 @@ async def test_a_list_that_fails_is_repeated(bus: PrivateBus) -> None:
             await eventually(lambda: machines.names == {"web"}, lambda: machines.status)
 
 
-async def test_one_that_never_answers_costs_its_own_backend_only(
-    bus: PrivateBus, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def swallow(_reply: Reply) -> Reply:
-        raise Silent
-
-    monkeypatch.setattr("koi_agent.follow.follower.LIST_TIMEOUT", 0.2)
-    async with FakeMachined(bus.address) as fake:
-        fake.add("web")
-        fake.faults["ListMachines"].append(swallow)
-        async with followed(fake, bus.address, settled=False) as machines:
-            await eventually(state(machines, BackendState.FAILED), lambda: machines.status)
-            assert "no list within" in machines.status.last_error
-            await eventually(lambda: machines.names == {"web"}, lambda: machines.status)
-
-
 async def test_addresses_that_do_not_come_do_not_delay_machines(
     machines: FollowedMachines,
 ) -> None:

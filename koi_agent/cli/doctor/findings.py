@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
+from typing import Final
 
 from koi_agent.bus.client import BUS, BUS_PATH, Connection
 from koi_agent.core.frozen import frozen
@@ -46,6 +47,10 @@ class Bus:
     activatable: frozenset[str]
 
 
+CREDENTIALS: Final = "/run/credentials/koi-runtime.service"
+"""Where systemd passes credentials to the agent (systemd.exec(5)); root may read them."""
+
+
 @frozen(kw_only=True)
 class Host:
     """The facts about this host that advice depends on.
@@ -53,7 +58,7 @@ class Host:
     ``distributions`` are the distribution and those that it is derived from (ID and ID_LIKE of
     os-release(5)). ``environment`` is the virtual environment of this command, such as pipx
     creates, or ``None``. ``policies`` are the folders of D-Bus policies (dbus-daemon(1)). The files
-    of Kubernetes are below ``root``.
+    of Kubernetes and of a Koi daemon are below ``root``.
     """
 
     distributions: Sequence[str] = ()

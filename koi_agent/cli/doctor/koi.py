@@ -5,7 +5,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Final
 
-from koi_agent.cli.doctor.findings import Bus, Case, Finding, ok, warning
+from koi_agent.cli.doctor.findings import CREDENTIALS, Bus, Case, Finding, ok, warning
 from koi_agent.cli.doctor.units import SYSTEMD, file_state
 from koi_agent.config import Config, Flags, load
 from koi_agent.core.errors import ProviderLost
@@ -14,10 +14,8 @@ from koi_agent.host.koi_daemon.credential import HANDED_OVER, NoCredential, Sour
 from koi_agent.host.koi_daemon.settings import koi_settings
 
 WORD: Final = "koi"
-BREADCRUMB: Final = Path("/run/koi.endpoint")
-"""The breadcrumb of a daemon that is a service of the system."""
-CREDENTIALS: Final = "/run/credentials/koi-runtime.service"
-"""Where systemd passes credentials to the agent; root may read them."""
+BREADCRUMB: Final = "run/koi.endpoint"
+"""The breadcrumb of a daemon that is a service of the system, below the root directory."""
 PATH_UNIT: Final = "koi-runtime-koi.path"
 RUNS: Final = ("enabled", "enabled-runtime")
 """The states of a unit file that starts with the agent."""
@@ -33,7 +31,7 @@ async def koi(case: Case, bus: Bus) -> Sequence[Finding]:
     if case.scope == "system":
         environment.setdefault("CREDENTIALS_DIRECTORY", CREDENTIALS)
     source = source_of(koi_settings(config), environment)
-    return [await checked(source, await advice_for(source, bus))]
+    return [await checked(source, await advice_for(source, bus, case.host.root))]
 
 
 def _is_used(config: Config) -> bool:
@@ -70,15 +68,15 @@ def _cause(error: BaseException) -> BaseException:
     return _cause(error.__cause__) if error.__cause__ else error
 
 
-async def advice_for(source: Source, bus: Bus) -> str:
-    """Return the command that makes a token readable."""
+async def advice_for(source: Source, bus: Bus, root: Path) -> str:
+    """Return the command that makes a token readable on the host below ``root``."""
     if source.token_file:
         return f"koi token write {quote(source.token_file)}"
     if source.breadcrumb != HANDED_OVER:
         return "koi --daemon"
     if SYSTEMD in bus.names and await file_state(bus, PATH_UNIT) not in RUNS:
         return _HAND_OVER
-    return _HAND_OVER if BREADCRUMB.exists() else "systemctl start koi"
+    return _HAND_OVER if (root / BREADCRUMB).exists() else "systemctl start koi"
 
 
 def _status(source: Source) -> str:

@@ -5,13 +5,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from koi_agent.cli.doctor.findings import Case, Finding, ok, warning
+from koi_agent.cli.doctor.findings import CREDENTIALS, Case, Finding, ok, warning
 from koi_agent.config import Flags, load
 from koi_agent.host.kubernetes import CREDENTIAL, DISTRIBUTIONS, Distribution
 
 BACKEND: Final = "kubernetes"
-CREDENTIALS: Final = "/run/credentials/koi-runtime.service"
-"""Where systemd passes credentials to the agent; root may read them."""
 KUBECONFIG: Final = "/etc/koi-runtime/kubeconfig"
 EXAMPLE: Final = "/usr/share/doc/koi-runtime/examples/kubernetes.yaml"
 
@@ -22,7 +20,7 @@ async def kubernetes(case: Case) -> Sequence[Finding]:
     if BACKEND not in config.backends:
         return []
     if file := config.kubernetes.kubeconfig:
-        return [ok(f"the agent reads {file}")]
+        return [ok(f"[Kubernetes] Kubeconfig={file} is configured")]
     if case.scope == "user":
         return []
     folder = case.environment.get("CREDENTIALS_DIRECTORY", CREDENTIALS)
