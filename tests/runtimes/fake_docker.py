@@ -10,12 +10,12 @@ import random
 import re
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import parse_qs, urlsplit
 
+from tests.runtimes.connections import Connections
 from tests.runtimes.fake_containers import FakeContainer, FakeContainers, Record
 
 RESENT: Final = 256
@@ -52,9 +52,7 @@ class FakeDocker:
         self._recent: deque[Record] = deque(maxlen=RESENT)
         self._streams: dict[asyncio.StreamWriter, frozenset[str]] = {}
         self._held: list[bytes] = []
-        self._writers: set[asyncio.StreamWriter] = set()
-        self._tasks: set[asyncio.Task[object]] = set()
-        self._server: asyncio.Server | None = None
+        self._connections = Connections(self._serve)
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -65,20 +63,14 @@ class FakeDocker:
 
     async def open(self) -> None:
         """Listen, like a daemon that starts."""
-        self._server = await asyncio.start_unix_server(self._serve, self.path)
+        await self._connections.listen_at(self.path)
 
     async def close(self) -> None:
         """Close all connections, like a daemon that is killed."""
-        if self._server:
-            self._server.close()
+        self._connections.refuse()
         self.path.unlink(missing_ok=True)
         self.cut()
-        for writer in list(self._writers):
-            writer.transport.abort()
-        if tasks := list(self._tasks):
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
+        await self._connections.end()
 
     # Events
 
@@ -132,17 +124,12 @@ class FakeDocker:
     # Responses
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.add(writer)
-        if task := asyncio.current_task():
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-        with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+        try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 await self._respond(head.split(b" ")[1].decode(), writer)
-        self._streams.pop(writer, None)
-        self._writers.discard(writer)
-        writer.close()
+        finally:
+            self._streams.pop(writer, None)
 
     async def _respond(self, target: str, writer: asyncio.StreamWriter) -> None:
         split = urlsplit(target)

@@ -5,13 +5,13 @@ import json
 import re
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import parse_qs, urlsplit
 
 from koi_agent.core.websocket import accepted
+from tests.runtimes.connections import Connections
 from tests.runtimes.fake_guests import FakeGuests, Record
 
 NETWORKS: Final = [
@@ -54,9 +54,7 @@ class FakeIncus:
             self._environment |= {"server_clustered": True, "server_name": member}  # type: ignore[dict-item]
         self._streams: set[asyncio.StreamWriter] = set()
         self._held: list[bytes] = []
-        self._writers: set[asyncio.StreamWriter] = set()
-        self._tasks: set[asyncio.Task[object]] = set()
-        self._server: asyncio.Server | None = None
+        self._connections = Connections(self._serve)
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -67,20 +65,14 @@ class FakeIncus:
 
     async def open(self) -> None:
         """Listen, like a daemon that starts."""
-        self._server = await asyncio.start_unix_server(self._serve, self.path)
+        await self._connections.listen_at(self.path)
 
     async def close(self) -> None:
         """Close all connections, like a daemon that is killed."""
-        if self._server:
-            self._server.close()
+        self._connections.refuse()
         self.path.unlink(missing_ok=True)
         self.cut()
-        for writer in list(self._writers):
-            writer.transport.abort()
-        if tasks := list(self._tasks):
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
+        await self._connections.end()
 
     # Events
 
@@ -125,22 +117,17 @@ class FakeIncus:
     # Responses
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.add(writer)
-        if task := asyncio.current_task():
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-        with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+        try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode()
                 await self._respond(head.split(" ")[1], head, writer)
                 if writer in self._streams:
                     await reader.read()
-                    break
+                    return
                 if "HTTP/1.0" in head:
-                    break
-        self._streams.discard(writer)
-        self._writers.discard(writer)
-        writer.close()
+                    return
+        finally:
+            self._streams.discard(writer)
 
     async def _respond(self, target: str, head: str, writer: asyncio.StreamWriter) -> None:
         split = urlsplit(target)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Self
 from urllib.parse import parse_qs, urlsplit
 
+from tests.runtimes.connections import Connections
 from tests.runtimes.fake_cluster import FakeCluster, Matches, Record
 from tests.runtimes.kubernetes_answers import selector, status
 
@@ -59,9 +60,7 @@ class FakeKubernetes:
         self._tls = tls
         self._changed = asyncio.Event()
         self._ends: set[asyncio.Event] = set()
-        self._writers: set[asyncio.StreamWriter] = set()
-        self._tasks: set[asyncio.Task[object]] = set()
-        self._server: asyncio.Server | None = None
+        self._connections = Connections(self._serve)
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -72,25 +71,16 @@ class FakeKubernetes:
 
     async def open(self) -> None:
         """Listen, like a server that starts."""
-        self._server = await asyncio.start_server(
-            self._serve, "127.0.0.1", self.port, ssl=self._tls
-        )
-        self.port = self._server.sockets[0].getsockname()[1]
+        self.port = await self._connections.listen(self.port, self._tls)
 
     async def close(self) -> None:
         """Close all connections, like a server that is killed."""
-        if self._server:
-            self._server.close()
-        self.cut()
-        if tasks := list(self._tasks):
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
+        self._connections.refuse()
+        await self._connections.end()
 
     def cut(self) -> None:
         """Reset all connections."""
-        for writer in list(self._writers):
-            writer.transport.abort()
+        self._connections.abort()
 
     def end(self) -> None:
         """End all watches properly."""
@@ -105,16 +95,12 @@ class FakeKubernetes:
     # Requests
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.add(writer)
-        if task := asyncio.current_task():
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-        with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+        try:
             while not writer.is_closing():
                 head = (await reader.readuntil(b"\r\n\r\n")).decode()
                 await self._respond(head, writer)
-        self._writers.discard(writer)
-        writer.transport.abort()
+        finally:
+            writer.transport.abort()
 
     async def _respond(self, head: str, writer: asyncio.StreamWriter) -> None:
         method, target, _ = head.split("\r\n", 1)[0].split(" ")

@@ -368,20 +368,35 @@ def test_an_agent_without_the_outlet_withdraws_the_names(hooked: Machine, servic
     assert '"domains":[]' in hooked.path(FILE).read_text()
 
 
-def test_the_example_keeps_names_on_the_host_without_a_hook(hooked: Machine) -> None:
+@pytest.fixture
+def guarded(hooked: Machine) -> Iterator[Machine]:
+    """The machine with the example of a delegate."""
     text = (CHECKOUT / f"packaging/examples/{DELEGATE}").read_text()
     hooked.write(f"/etc/systemd/dns-delegate.d/{DELEGATE}", text)
     hooked.systemctl("reload", "systemd-resolved.service")
-    try:
-        await_found(hooked)
-        hooked.systemctl("stop", SOCKET)
-        forget(hooked)
-        assert found(hooked, "web.internal") == ""
-        assert found(hooked, "foreign.example") == ADDRESS
-        assert leaks(hooked) == []
-    finally:
-        hooked.remove(f"/etc/systemd/dns-delegate.d/{DELEGATE}")
-        hooked.systemctl("reload", "systemd-resolved.service")
+    await_found(hooked)
+    forget(hooked)
+    yield hooked
+    hooked.remove(f"/etc/systemd/dns-delegate.d/{DELEGATE}")
+    hooked.systemctl("reload", "systemd-resolved.service")
+
+
+def test_the_example_keeps_names_on_the_host_without_a_hook(guarded: Machine) -> None:
+    guarded.systemctl("stop", SOCKET)
+    assert found(guarded, "web.internal") == ""
+    assert found(guarded, "foreign.example") == ADDRESS
+    assert leaks(guarded) == []
+
+
+def test_with_the_example_no_kill_lets_a_question_leave_the_host(guarded: Machine) -> None:
+    with ExitStack() as stack:
+        results = [stack.enter_context(load(guarded, 0)) for _ in range(MANY)]
+        for _ in range(20):
+            guarded.systemctl("kill", "--signal=KILL", HOOK)
+            time.sleep(0.3)
+    assert sum(one["own"]["answers"][BOX] for one in results) > 2000
+    assert not any(ADDRESS in one["own"]["answers"] for one in results)
+    assert leaks(guarded) == []
 
 
 def test_the_hook_is_little_exposed(hooked: Machine) -> None:
