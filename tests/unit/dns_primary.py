@@ -21,7 +21,7 @@ class MemoryPrimary:
 
     def __init__(self, zone: str = "internal") -> None:
         self.zone = zone
-        self.lease = self.made = 0
+        self.lease = 0
         self.records: dict[tuple[str, str], set[str]] = {}
         self.refused: set[str] = set()
         self.drops: set[str] = set()
@@ -34,6 +34,8 @@ class MemoryPrimary:
         self.asked = 0
         self.meanwhile: list[Callable[[], None]] = []
         """What another client does after each update."""
+        self.early: list[Callable[[], None]] = []
+        """What another client does before each update, after the agent has read the zone."""
         self.number = 1
         self.fails_after = -1
 
@@ -64,12 +66,14 @@ class MemoryPrimary:
         wanted = list(transactions)
         messages.update(self.zone, wanted, KEYS)  # it must have room in a message
         self.updates.append(wanted)
+        if self.early:
+            self.early.pop()()
         code = self._code(wanted)
         if code == "NOERROR":
-            self.number += 1
-            self.made += 1
+            before = {found: set(texts) for found, texts in self.records.items()}
             for one in wanted:
                 self._make(one)
+            self.number += self.records != before
         if self.meanwhile:
             self.meanwhile.pop()()
         return code

@@ -108,6 +108,41 @@ async def test_what_another_client_changes_during_a_write_is_mended(tmp_path: Pa
 
 
 @in_virtual_time
+async def test_the_last_update_of_a_killed_agent_may_come_late(tmp_path: Path) -> None:
+    primary = MemoryPrimary()
+
+    def late() -> None:
+        primary.add("shop.internal.", "A", "192.0.2.1")
+        primary.add("_koi.shop.internal.", "TXT", '"koi-runtime 0000000000000000"')
+
+    primary.early = [late]
+    async with opened(primary, tmp_path) as made:
+        await made.session.put(key("s"), [SHOP])
+        await asyncio.sleep(1)
+        assert made.state("s") == (RecordState.ANNOUNCED, "")
+
+
+@in_virtual_time
+async def test_an_update_that_changes_nothing_hides_no_change_of_others(tmp_path: Path) -> None:
+    primary = MemoryPrimary()
+    async with opened(primary, tmp_path) as made:
+        await made.session.put(key("s"), [SHOP])
+        await made.session.put(key("n"), [NEWS])
+        await asyncio.sleep(1)
+
+    def drop() -> None:
+        del primary.records[A]
+        primary.number += 1
+
+    primary.meanwhile = [drop]
+    async with opened(primary, tmp_path) as made:  # it has both names already
+        await made.session.put(key("s"), [SHOP])
+        await made.session.put(key("n"), [NEWS])
+        await asyncio.sleep(2 * LOOK)
+        assert primary.records[A] == {"192.0.2.1"}
+
+
+@in_virtual_time
 async def test_a_zone_that_does_not_change_is_not_read_again(tmp_path: Path) -> None:
     primary = MemoryPrimary()
     async with opened(primary, tmp_path) as made:

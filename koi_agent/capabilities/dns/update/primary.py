@@ -31,13 +31,12 @@ class Found(NamedTuple):
 class Primary:
     """A server with a zone. All methods raise ``ProviderLost`` if it does not answer as one.
 
-    ``lease`` is the shortest time in seconds for which it keeps records, 0 for no limit. ``made``
-    counts the updates that it has made.
+    ``lease`` is the shortest time in seconds for which it keeps records, 0 for no limit.
     """
 
     def __init__(self, server: Server, zone: str, keys: Keyring) -> None:
         self.zone = zone
-        self.lease = self.made = 0
+        self.lease = 0
         self._server = server
         self._keys = keys
 
@@ -68,7 +67,6 @@ class Primary:
         (answer,) = await self._answers([lambda: request])
         if answer.lease:
             self.lease = min(self.lease or answer.lease, answer.lease)
-        self.made += answer.rcode == NOERROR
         return answer.rcode
 
     def lost(self, reason: str) -> ProviderLost:

@@ -126,16 +126,16 @@ class UpdateSession:
             self._woken.clear()
             async with self._busy:
                 await self._notice_others()
-                made = self._primary.made
+                made = self._writer.made
                 while self._dirty:
                     await self._write_some()
-                await self._notice_others(self._primary.made - made)
+                await self._notice_others(self._writer.made - made)
 
     async def _notice_others(self, made: int = 0) -> None:
         """Compare the serial of the zone: the next look acts on changes of other clients.
 
-        Each of the ``made`` updates of this agent adds one to it. A server that adds more costs
-        a look at all nodes.
+        Each of the ``made`` updates of this agent that changed the zone adds one to it. A server
+        that adds more costs a look at all nodes.
         """
         before, self._serial = self._serial, await self._primary.serial()
         self._is_changed = self._is_changed or (self._serial - before) % SERIALS > made

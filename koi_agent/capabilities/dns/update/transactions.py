@@ -29,7 +29,8 @@ class Transaction(NamedTuple):
 
     ``unused`` are names without any record, ``absent`` are empty sets, and each of ``present`` is
     the only record of its set. ``cleared`` sets lose all records, and ``removed`` and ``added``
-    are single records.
+    are single records. ``is_change`` is False if the zone may have all of that already: servers
+    then keep their serial.
     """
 
     node: str
@@ -39,6 +40,7 @@ class Transaction(NamedTuple):
     cleared: tuple[Set, ...] = ()
     removed: tuple[Rr, ...] = ()
     added: tuple[Rr, ...] = ()
+    is_change: bool = True
 
 
 def mark_record(node: str, mark: str) -> Rr:
@@ -89,6 +91,11 @@ def drop(node: str, before: Iterable[str], mark: str) -> Transaction:
 def unlist(kind: str) -> Transaction:
     """Return the transaction that no longer lists a type of services if none is left."""
     return Transaction(kind, absent=(Set(kind, "PTR"),), removed=(_listed(kind, 0),))
+
+
+def list_of(kind: str) -> Set:
+    """Return the set that lists a type of services."""
+    return Set(_listed(kind, 0).name, "PTR")
 
 
 def is_kind(pointer: str) -> bool:

@@ -22,6 +22,7 @@ from koi_agent.capabilities.dns.update.transactions import (
     drop,
     is_kind,
     links,
+    list_of,
     mark_record,
     types_of,
     unlist,
@@ -35,7 +36,10 @@ YXDOMAIN: Final = "YXDOMAIN"
 TOO_LONG: Final = "too long"
 _UNUSABLE: Final = (NOTIMP, NOTAUTH)
 """Responses that concern all updates."""
-
+_UNMET: Final = (NXRRSET, YXRRSET, YXDOMAIN)
+"""Responses to a transaction whose conditions do not hold."""
+TRIES: Final = 3
+"""How often nodes are written that others change between the read and the update."""
 
 GONE: Final = Outcome(RecordState.WANTED, "it is on the server no longer")
 NOT_KEPT: Final = Outcome(
@@ -47,13 +51,18 @@ Read = Mapping[Set, Found]
 
 
 class Writer:
-    """Writes ``nodes`` to the server; ``mark`` is that of this agent."""
+    """Writes ``nodes`` to the server; ``mark`` is that of this agent.
+
+    ``made`` counts the updates that changed the zone. One that may have changed nothing does not
+    count: too few cost a look at the zone, too many hide the change of another client.
+    """
 
     def __init__(self, primary: Primary, nodes: Nodes, claims: Claims, mark: str) -> None:
         self._primary = primary
         self._nodes = nodes
         self._claims = claims
         self._mark = mark
+        self.made = 0
         self._written: dict[str, Node] = {}
 
     def forget(self) -> None:
@@ -65,19 +74,45 @@ class Writer:
         # What changes from here on is written by the next call.
         wanted = {node: self._nodes.wanted(node) for node in nodes}
         kept = {node: one for node, one in wanted.items() if one.records}
-        read = await self._read(kept)
-        steps = {node: self._next(node, one, read) for node, one in kept.items()}
+        outcomes = await self._keep(kept)
+        outcomes |= await self.drop([node for node in nodes if node not in kept])
+        self._claims.store()
+        return outcomes
+
+    async def _keep(self, wanted: Mapping[str, Node]) -> dict[str, Outcome]:
+        """Write nodes; those that another client changes meanwhile are read and written again.
+
+        An agent that was killed is such a client: the server may have its last update later.
+        """
+        outcomes: dict[str, Outcome] = {}
+        known: Read = {}
+        for _ in range(TRIES):
+            read = await self._read(wanted)
+            wanted = {
+                node: one
+                for node, one in wanted.items()
+                if any(known.get(own) != read[own] for own in _own_sets(node))
+            }
+            written, codes = await self._keep_once(wanted, read)
+            outcomes |= written
+            wanted = {node: wanted[node] for node, code in codes.items() if code in _UNMET}
+            if not wanted:
+                break
+            known = read
+        return outcomes
+
+    async def _keep_once(
+        self, wanted: Mapping[str, Node], read: Read
+    ) -> tuple[dict[str, Outcome], Mapping[str, str]]:
+        """Write what differs from what was read; return all outcomes, and codes by node."""
+        steps = {node: self._next(node, one, read) for node, one in wanted.items()}
         outcomes = {node: step for node, step in steps.items() if isinstance(step, Outcome)}
         todo = [step for step in steps.values() if isinstance(step, Transaction)]
         self._claims.store()
         codes = await self._make(todo)
         outcomes |= {one.node: _failure(one, codes[one.node]) for one in todo}
-        outcomes |= await self._check(
-            {node: kept[node] for node in codes if codes[node] == NOERROR}
-        )
-        outcomes |= await self.drop([node for node in nodes if node not in kept])
-        self._claims.store()
-        return outcomes
+        made = {node: wanted[node] for node, code in codes.items() if code == NOERROR}
+        return {**outcomes, **await self._check(made)}, codes
 
     async def drop(self, nodes: Sequence[str]) -> Mapping[str, Outcome]:
         """Drop those of some nodes that are ours; return the outcome of each.
@@ -101,19 +136,25 @@ class Writer:
 
     async def _unlist(self, pointers: Iterable[str]) -> frozenset[str]:
         """Remove types without services from the list of types; return those that failed."""
+        kinds = sorted({name for name in pointers if is_kind(name)})
+        read = await self._ask([one for kind in kinds for one in (Set(kind, "PTR"), list_of(kind))])
         failed = set()
-        for kind in sorted({name for name in pointers if is_kind(name)}):
-            code = await self._primary.update([unlist(kind)])
-            if code not in (NOERROR, YXRRSET):
+        for kind in kinds:
+            listed = read[list_of(kind)]
+            if read[Set(kind, "PTR")].texts or not (listed.trouble or kind in listed.texts):
+                continue
+            codes = await self._make([unlist(kind)._replace(is_change=not listed.trouble)])
+            if codes[kind] not in (NOERROR, YXRRSET):
                 failed.add(kind)
         return frozenset(failed)
 
     async def _read(self, wanted: Mapping[str, Node]) -> Read:
         """Read all sets that concern some nodes, each once."""
-        sets = dict.fromkeys(one for node, node_ in wanted.items() for one in _sets(node, node_))
-        if not sets:
-            return {}
-        return dict(zip(sets, await self._primary.ask([*sets]), strict=True))
+        return await self._ask(one for node, node_ in wanted.items() for one in _sets(node, node_))
+
+    async def _ask(self, sets: Iterable[Set]) -> Read:
+        every = list(dict.fromkeys(sets))
+        return dict(zip(every, await self._primary.ask(every), strict=True)) if every else {}
 
     def _next(self, node: str, wanted: Node, read: Read) -> Transaction | Outcome:
         """Return the transaction that a node needs, or its outcome without any."""
@@ -125,10 +166,12 @@ class Writer:
         before = self._claims.details(node)
         after = {rr.name for rr in wanted.pointers}
         if marks == {same_text(mark_record(node, self._mark))}:
-            if self._written.get(node) == wanted and _agrees(node, wanted, read):
+            agrees = _agrees(node, wanted, read)
+            if agrees and self._written.get(node) == wanted:
                 return ANNOUNCED
             self._claims.claim(node, before | after)
-            return change(node, wanted, before, self._mark)
+            step = change(node, wanted, before, self._mark)
+            return step._replace(is_change=not agrees)
         self._written.pop(node, None)
         if any(text.startswith(f'"{MARKED}') for text in marks):
             return Outcome(RecordState.REFUSED, "another agent has this name on the server")
@@ -146,6 +189,7 @@ class Writer:
             code = await self._primary.update(transactions)
         except TooLong:
             code = TOO_LONG
+        self.made += code == NOERROR and any(one.is_change for one in transactions)
         if code in _UNUSABLE:
             raise self._primary.lost(f"it responds {code} to updates of {self._primary.zone}")
         if code == NOERROR or len(transactions) == 1:
