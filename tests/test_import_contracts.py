@@ -14,11 +14,11 @@ PROBED = (
     "announce/feed.py",
     "cli/table.py",
     "follow/follower.py",
-    "gate/engine/requests.py",
-    "handover/breadcrumb.py",
-    "hook/server.py",
     "host/cgroups.py",
     "publishers/journal.py",
+    "services/gate/engine/requests.py",
+    "services/handover/breadcrumb.py",
+    "services/hook/server.py",
 )
 
 

@@ -7,11 +7,11 @@ from typing import Any, Final
 
 from koi_agent.capabilities.proxy.caddy.steps import Step, steps
 from koi_agent.core.plan.full_names import Domains
-from koi_agent.gate.caddy.bodies import Allowed, spelled
-from koi_agent.gate.caddy.requests import FIELDS, Request, parse_request
-from koi_agent.gate.caddy.views import view
-from koi_agent.gate.head import parse_head
 from koi_agent.host.caddy.configuration import Configuration
+from koi_agent.services.gate.caddy.bodies import Allowed, spelled
+from koi_agent.services.gate.caddy.requests import FIELDS, Request, parse_request
+from koi_agent.services.gate.caddy.views import view
+from koi_agent.services.gate.head import parse_head
 from tests.unit.caddy_configurations import FILE, NAMES, converge, wanted
 from tests.unit.fake_caddy import FakeCaddy
 from tests.unit.proxy_routes import route

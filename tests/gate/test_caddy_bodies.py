@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from koi_agent.capabilities.proxy.caddy.steps import steps
-from koi_agent.gate.caddy.bodies import Changed, parse_body, spelled
-from koi_agent.gate.caddy.profile import NOTHING
-from koi_agent.gate.head import Forbidden
 from koi_agent.host.caddy import objects
 from koi_agent.host.caddy.configuration import Configuration
+from koi_agent.services.gate.caddy.bodies import Changed, parse_body, spelled
+from koi_agent.services.gate.caddy.profile import NOTHING
+from koi_agent.services.gate.head import Forbidden
 from tests.gate.caddy_requests import POLICIES, POLICY, SERVER, own, parsed, pass_gate, seen, served
 from tests.unit.caddy_configurations import FILE, NAMES, wanted
 from tests.unit.fake_caddy import FakeCaddy

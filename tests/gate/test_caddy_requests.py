@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from koi_agent.gate.caddy.requests import FIELDS, LONGEST_BODY, Kind, parse_request
-from koi_agent.gate.head import Forbidden, parse_head
+from koi_agent.services.gate.caddy.requests import FIELDS, LONGEST_BODY, Kind, parse_request
+from koi_agent.services.gate.head import Forbidden, parse_head
 from tests.gate.caddy_requests import POLICIES, POLICY, SERVER, head, parsed
 from tests.unit.caddy_configurations import NAMES
 

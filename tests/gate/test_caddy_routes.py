@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pytest
 
-from koi_agent.gate.head import Forbidden
+from koi_agent.services.gate.head import Forbidden
 from tests.gate.caddy_requests import SERVER, pass_gate, served
 from tests.unit.caddy_configurations import NAMES
 

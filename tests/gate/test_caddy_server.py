@@ -18,13 +18,13 @@ from koi_agent.config.proxy import AdminAddress
 from koi_agent.core.errors import ConfigError
 from koi_agent.core.instance import RecordState, RecordStatus
 from koi_agent.core.key import Key
-from koi_agent.gate.caddy.bodies import Allowed
-from koi_agent.gate.caddy.profile import caddy_profile
-from koi_agent.gate.limits import Limits
-from koi_agent.gate.server import Server
-from koi_agent.gate.upstream import Upstream
 from koi_agent.host.agent_mark import agent_mark
 from koi_agent.host.caddy.objects import Names
+from koi_agent.services.gate.caddy.bodies import Allowed
+from koi_agent.services.gate.caddy.profile import caddy_profile
+from koi_agent.services.gate.limits import Limits
+from koi_agent.services.gate.server import Server
+from koi_agent.services.gate.upstream import Upstream
 from tests.gate.caddy_requests import ALLOWED, POLICY, SERVER, head, sent, served
 from tests.gate.test_caddy_views import RICH, SECRET
 from tests.gate.test_server import send

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from koi_agent.capabilities.proxy.caddy.steps import steps
-from koi_agent.gate.caddy.views import view
+from koi_agent.services.gate.caddy.views import view
 from tests.gate.caddy_requests import apply, seen
 from tests.unit.caddy_configurations import (
     FILE,

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from koi_agent.gate.engine.requests import Endpoint, Request, parse_request
-from koi_agent.gate.head import USUAL_FIELDS, Forbidden, parse_head
 from koi_agent.host import engines
+from koi_agent.services.gate.engine.requests import Endpoint, Request, parse_request
+from koi_agent.services.gate.head import USUAL_FIELDS, Forbidden, parse_head
 from tests.costs import best
 
 FIELDS = "Host: docker\r\nAccept: */*\r\nAccept-Encoding: gzip, deflate\r\nUser-Agent: aiohttp\r\n"

@@ -8,8 +8,8 @@ import pytest
 from koi_agent.backends.docker.containers import container_from_inspection, container_from_list
 from koi_agent.backends.docker.events import parse_event
 from koi_agent.backends.docker.kinds import Kind
-from koi_agent.gate.engine.requests import Endpoint
-from koi_agent.gate.engine.responses import filter_event, filter_listed, filter_response
+from koi_agent.services.gate.engine.requests import Endpoint
+from koi_agent.services.gate.engine.responses import filter_event, filter_listed, filter_response
 from tests.unit.engine_records import Record, pairs, recordings
 
 RECORDED = [

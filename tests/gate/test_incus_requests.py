@@ -4,8 +4,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from koi_agent.gate.head import USUAL_FIELDS, Forbidden, parse_head
-from koi_agent.gate.incus.requests import Endpoint, Request, parse_request
 from koi_agent.host.incus import (
     BALANCERS,
     EVENTS,
@@ -16,6 +14,8 @@ from koi_agent.host.incus import (
     is_project_name,
     network_path,
 )
+from koi_agent.services.gate.head import USUAL_FIELDS, Forbidden, parse_head
+from koi_agent.services.gate.incus.requests import Endpoint, Request, parse_request
 
 FIELDS = "Host: engine\r\nAccept: application/json\r\n"
 

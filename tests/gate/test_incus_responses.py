@@ -7,8 +7,8 @@ import pytest
 
 from koi_agent.backends.incus.events import parse_event
 from koi_agent.backends.incus.guests import parse_guest
-from koi_agent.gate.incus.requests import Endpoint
-from koi_agent.gate.incus.responses import filter_event, filter_listed, filter_response
+from koi_agent.services.gate.incus.requests import Endpoint
+from koi_agent.services.gate.incus.responses import filter_event, filter_listed, filter_response
 from tests.runtimes.fake_guests import FakeGuest
 from tests.unit.test_incus_recordings import BOTH, PLACE, recorded
 

@@ -15,11 +15,11 @@ from koi_agent.backends.http_engine.limits import RequestLimits
 from koi_agent.backends.http_engine.socket_errors import NothingBehindGate, UnixSocket
 from koi_agent.backends.incus.events import Event, parse_event
 from koi_agent.core.errors import BackendLost
-from koi_agent.gate.limits import Limits
-from koi_agent.gate.profiles import profile
-from koi_agent.gate.server import Server
-from koi_agent.gate.upstream import Upstream
 from koi_agent.host.incus import EVENTS, LIST, instance_path
+from koi_agent.services.gate.limits import Limits
+from koi_agent.services.gate.profiles import profile
+from koi_agent.services.gate.server import Server
+from koi_agent.services.gate.upstream import Upstream
 from tests.runtimes.fake_incus import FakeIncus, frame
 from tests.runtimes.followed import eventually
 

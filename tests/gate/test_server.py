@@ -16,11 +16,11 @@ from koi_agent.backends.docker.sockets import Candidate, Candidates
 from koi_agent.backends.http_engine.limits import RequestLimits
 from koi_agent.backends.http_engine.socket_errors import UnixSocket
 from koi_agent.core.errors import BackendAbsent, BackendLost
-from koi_agent.gate.limits import Limits
-from koi_agent.gate.profiles import profile
-from koi_agent.gate.server import Server
-from koi_agent.gate.upstream import Upstream
 from koi_agent.host.listeners import ListenerTable
+from koi_agent.services.gate.limits import Limits
+from koi_agent.services.gate.profiles import profile
+from koi_agent.services.gate.server import Server
+from koi_agent.services.gate.upstream import Upstream
 from tests.real.agents import eventually
 
 pytestmark = pytest.mark.usefixtures("leak_check")

@@ -28,7 +28,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 PROGRAM: Final = f"""
 import sys
 sys.path.insert(0, {str(CHECKOUT)!r})
-from koi_agent.hook.__main__ import main
+from koi_agent.services.hook.__main__ import main
 main()
 """
 NO_BUS: Final = "unix:path=/nonexistent/bus"

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from koi_agent.core.errors import BadInput
-from koi_agent.hook import messages
-from koi_agent.hook.answers import FAILED, answer
-from koi_agent.hook.records import EMPTY, Records
+from koi_agent.services.hook import messages
+from koi_agent.services.hook.answers import FAILED, answer
+from koi_agent.services.hook.records import EMPTY, Records
 
 FILE = (
     '{"version":1,"ttl":5,"domains":["internal","2.0.17.172.in-addr.arpa"],\n"names":{\n'

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from koi_agent.hook.store import QUEUE, SLACK, Store
 from koi_agent.host.descriptors import Manager
+from koi_agent.services.hook.store import QUEUE, SLACK, Store
 
 
 class Keeper:

@@ -21,7 +21,7 @@ mount -t tmpfs none /run
 mkdir /run/koi-runtime
 mount --bind "$1" /run/koi-runtime
 exec 3<&"$2"
-LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=gate exec "$3" -m koi_agent.gate caddy "$4"
+LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=gate exec "$3" -m koi_agent.services.gate caddy "$4"
 """
 
 

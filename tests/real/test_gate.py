@@ -19,7 +19,7 @@ from tests.world import World
 
 PASS = (
     'exec 3<&"$1"; LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=gate'
-    ' exec "$2" -m koi_agent.gate docker "$3"'
+    ' exec "$2" -m koi_agent.services.gate docker "$3"'
 )
 MEMORY = 1.7
 """The most resident memory of a gate, by that of an interpreter with asyncio."""

@@ -28,8 +28,8 @@ UNNEEDED = (
     "koi_agent.capabilities.mdns.resolved",
     "koi_agent.capabilities.proxy.caddy",
     "koi_agent.capabilities.proxy.traefik_file",
-    "koi_agent.handover",
-    "koi_agent.hook",
+    "koi_agent.services.handover",
+    "koi_agent.services.hook",
     "koi_agent.host.koi_daemon.session",
 )
 """What an agent loads only when it follows a backend, or when a first record is wanted."""

@@ -41,11 +41,10 @@ AGENT = (
     "backends",
     "capabilities",
     "follow",
-    "gate",
-    "hook",
     "host",
     "process",
     "publishers",
+    "services",
 )
 """The agent's own parts, which no client needs."""
 LIGHT = {

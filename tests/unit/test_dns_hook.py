@@ -18,9 +18,9 @@ from koi_agent.capabilities.dns.records import Name
 from koi_agent.core.errors import ProviderLost
 from koi_agent.core.instance import RecordState, RecordStatus
 from koi_agent.core.key import Key
-from koi_agent.hook.records import EMPTY, Records
 from koi_agent.host.files import replace as replace_file
 from koi_agent.host.resolver import hook_obstacle
+from koi_agent.services.hook.records import EMPTY, Records
 from tests.costs import best
 from tests.unit.dns_zones import DOMAINS, WEB, key, named
 from tests.unit.virtual_time import in_virtual_time

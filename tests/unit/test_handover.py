@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from koi_agent.core.errors import BadInput
-from koi_agent.handover import breadcrumb
-from koi_agent.handover.__main__ import FIRST_WAIT, USAGE
+from koi_agent.services.handover import breadcrumb
+from koi_agent.services.handover.__main__ import FIRST_WAIT, USAGE
 from tests.namespaces import wait_until
 
 URL = "http://127.0.0.1:5641"
@@ -163,7 +163,7 @@ def test_a_copy_belongs_to_its_user_alone(copy: Path, tmp_path: Path) -> None:
 @contextmanager
 def following(source: Path, copy: Path, *before: str) -> Iterator[subprocess.Popen[str]]:
     """Run the process while the block runs; the block may end it."""
-    argv = [sys.executable, "-m", "koi_agent.handover", str(source), str(copy), USER]
+    argv = [sys.executable, "-m", "koi_agent.services.handover", str(source), str(copy), USER]
     with subprocess.Popen([*before, *argv], stderr=subprocess.PIPE, text=True) as process:
         try:
             yield process
@@ -254,13 +254,20 @@ def test_without_inotify_the_breadcrumb_is_looked_at_again(source: Path, copy: P
 
 
 def test_a_wrong_command_line_is_refused() -> None:
-    argv = [sys.executable, "-m", "koi_agent.handover", "/run/koi.endpoint"]
+    argv = [sys.executable, "-m", "koi_agent.services.handover", "/run/koi.endpoint"]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (os.EX_USAGE, USAGE)
 
 
 def test_a_user_that_does_not_exist_is_waited_for(source: Path, copy: Path) -> None:
-    argv = [sys.executable, "-m", "koi_agent.handover", str(source), str(copy), "no-such-user"]
+    argv = [
+        sys.executable,
+        "-m",
+        "koi_agent.services.handover",
+        str(source),
+        str(copy),
+        "no-such-user",
+    ]
     with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr
         line = process.stderr.readline()

@@ -5,7 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from http import HTTPStatus
 
-from koi_agent.gate.limits import PIECE
+from koi_agent.services.gate.limits import PIECE
 
 
 class ResponseWriter:

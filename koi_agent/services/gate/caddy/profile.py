@@ -13,16 +13,23 @@ from typing import Any, Final
 from koi_agent.config import Flags, load
 from koi_agent.core.errors import BadInput, ConfigError, ungrouped
 from koi_agent.core.plan.full_names import Domains
-from koi_agent.gate.caddy.bodies import Allowed, Changed, parse_body, spelled
-from koi_agent.gate.caddy.reasons import reason
-from koi_agent.gate.caddy.requests import ADMIN, CONFIG, FIELDS, Kind, Request, parse_request
-from koi_agent.gate.caddy.views import view
-from koi_agent.gate.head import Forbidden, Head
-from koi_agent.gate.profiles import Exchange, Profile, Respond, client_gone
-from koi_agent.gate.upstream import UpstreamError
 from koi_agent.host.agent_mark import MACHINE_ID, agent_mark
 from koi_agent.host.caddy.configuration import Configuration
 from koi_agent.host.caddy.objects import Names
+from koi_agent.services.gate.caddy.bodies import Allowed, Changed, parse_body, spelled
+from koi_agent.services.gate.caddy.reasons import reason
+from koi_agent.services.gate.caddy.requests import (
+    ADMIN,
+    CONFIG,
+    FIELDS,
+    Kind,
+    Request,
+    parse_request,
+)
+from koi_agent.services.gate.caddy.views import view
+from koi_agent.services.gate.head import Forbidden, Head
+from koi_agent.services.gate.profiles import Exchange, Profile, Respond, client_gone
+from koi_agent.services.gate.upstream import UpstreamError
 
 FORWARDED_STATUSES: Final = frozenset({400, 404, 405, 409, 412, 500})
 """Error statuses of Caddy that the client gets as they are; others become 504."""

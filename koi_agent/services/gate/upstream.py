@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import Final
 
 from koi_agent.core.json_stream import ArrayDecoder, LineSplitter, StreamError
-from koi_agent.gate.limits import MAX_HEAD, PIECE, Limits
+from koi_agent.services.gate.limits import MAX_HEAD, PIECE, Limits
 
 _ETAG: Final = re.compile(rb'\r\netag:[ \t]*("[ -~]{0,300}")[ \t]*\r\n', re.IGNORECASE)
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})(?: |\r)")

@@ -13,8 +13,8 @@ from typing import Final
 from urllib.parse import parse_qsl, urlencode
 
 from koi_agent.core.frozen import frozen
-from koi_agent.gate.head import Forbidden, Head
 from koi_agent.host.engines import EVENTS, IMAGE_ID
+from koi_agent.services.gate.head import Forbidden, Head
 
 _VERSION: Final = r"(?:/v1\.[0-9]{1,2})?"
 _ID: Final = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}"

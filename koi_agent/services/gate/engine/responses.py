@@ -9,8 +9,9 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from koi_agent.gate.engine.requests import Endpoint
-from koi_agent.gate.fields import (
+from koi_agent.host.engines import EVENTS, is_metadata_label, is_used_label
+from koi_agent.services.gate.engine.requests import Endpoint
+from koi_agent.services.gate.fields import (
     Filter,
     copy_fields,
     encode,
@@ -20,7 +21,6 @@ from koi_agent.gate.fields import (
     scalar,
     strings,
 )
-from koi_agent.host.engines import EVENTS, is_metadata_label, is_used_label
 
 VARIABLE: Final = "KOI_MDNS_ANNOUNCE="
 """The one variable of a container's environment that is for the agent."""

@@ -10,7 +10,7 @@ import struct
 from contextlib import suppress
 from typing import Final
 
-from koi_agent.hook.messages import END
+from koi_agent.services.hook.messages import END
 
 LONGEST: Final = 64 * 1024
 """Bytes of a request."""

@@ -10,7 +10,6 @@ from typing import Final
 from urllib.parse import unquote
 
 from koi_agent.core.frozen import frozen
-from koi_agent.gate.head import Forbidden, Head
 from koi_agent.host.incus import (
     BALANCERS,
     EVENTS,
@@ -23,6 +22,7 @@ from koi_agent.host.incus import (
     is_project_name,
     network_path,
 )
+from koi_agent.services.gate.head import Forbidden, Head
 
 _INSTANCE: Final = re.compile(r"/1\.0/instances/([A-Za-z0-9-]{1,63})")
 _NETWORK: Final = re.compile(r"/1\.0/networks/([A-Za-z0-9._-]{1,63})/([a-z-]{1,20})")

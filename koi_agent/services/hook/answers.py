@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from koi_agent.core.domain_names import Labels, canonical, parse, wire
 from koi_agent.core.errors import BadInput
-from koi_agent.hook.records import Records, Types
+from koi_agent.services.hook.records import Records, Types
 
 NOERROR: Final = 0
 SERVFAIL: Final = 2

@@ -9,7 +9,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from koi_agent.gate.fields import (
+from koi_agent.host.incus import INSTANCE_ACTIONS, NETWORK_ACTIONS, is_used_key
+from koi_agent.services.gate.fields import (
     Filter,
     copy_fields,
     encode,
@@ -19,8 +20,7 @@ from koi_agent.gate.fields import (
     scalar,
     strings,
 )
-from koi_agent.gate.incus.requests import Endpoint
-from koi_agent.host.incus import INSTANCE_ACTIONS, NETWORK_ACTIONS, is_used_key
+from koi_agent.services.gate.incus.requests import Endpoint
 
 _LIFECYCLE: Final = "lifecycle"
 _ACTIONS: Final = (

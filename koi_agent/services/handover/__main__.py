@@ -14,10 +14,10 @@ from typing import Final
 from koi_agent.core.backoff import pauses
 from koi_agent.core.errors import BadInput
 from koi_agent.core.text import printable
-from koi_agent.handover import breadcrumb
 from koi_agent.host import inotify
 from koi_agent.host.inotify import Inotify
 from koi_agent.host.stderr_log import logging_to_stderr
+from koi_agent.services.handover import breadcrumb
 
 log = logging.getLogger(__name__)
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Final
 
 from koi_agent.core.errors import ConfigError
-from koi_agent.hook.file import RecordsFile
-from koi_agent.hook.server import Server
-from koi_agent.hook.store import QUEUE, Store
 from koi_agent.host.descriptors import Manager, received
 from koi_agent.host.stderr_log import logging_to_stderr
+from koi_agent.services.hook.file import RecordsFile
+from koi_agent.services.hook.server import Server
+from koi_agent.services.hook.store import QUEUE, Store
 
 log = logging.getLogger(__name__)
 

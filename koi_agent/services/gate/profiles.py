@@ -6,10 +6,10 @@ from importlib import import_module
 from typing import Final, Never
 
 from koi_agent.core.frozen import frozen
-from koi_agent.gate.head import Head
-from koi_agent.gate.limits import Limits
-from koi_agent.gate.upstream import Upstream
-from koi_agent.gate.writer import ResponseWriter
+from koi_agent.services.gate.head import Head
+from koi_agent.services.gate.limits import Limits
+from koi_agent.services.gate.upstream import Upstream
+from koi_agent.services.gate.writer import ResponseWriter
 
 
 @frozen(kw_only=True, eq=False)
@@ -57,7 +57,7 @@ _MODULES: Final = {
 
 def profile(name: str) -> Profile:
     """Return the profile of an upstream."""
-    found: Profile = import_module(f"koi_agent.gate.{_MODULES[name]}.profile").profile()
+    found: Profile = import_module(f"koi_agent.services.gate.{_MODULES[name]}.profile").profile()
     return found
 
 

@@ -10,13 +10,13 @@ from typing import Any
 
 from koi_agent.core.frozen import frozen
 from koi_agent.core.plan.full_names import Domains
-from koi_agent.gate.caddy.forwardings import check_host, parse_route
-from koi_agent.gate.caddy.requests import Kind, Request
-from koi_agent.gate.caddy.views import FOREIGN, server_view
-from koi_agent.gate.head import Forbidden
 from koi_agent.host.caddy import objects
 from koi_agent.host.caddy.configuration import POLICIES, SERVERS, Configuration
 from koi_agent.host.caddy.objects import ID, Json
+from koi_agent.services.gate.caddy.forwardings import check_host, parse_route
+from koi_agent.services.gate.caddy.requests import Kind, Request
+from koi_agent.services.gate.caddy.views import FOREIGN, server_view
+from koi_agent.services.gate.head import Forbidden
 
 
 class Changed(Exception):

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from koi_agent.core.errors import BadInput
-from koi_agent.hook import messages
-from koi_agent.hook.answers import FAILED, NOT_OURS, answer
-from koi_agent.hook.file import RecordsFile
-from koi_agent.hook.link import Gone, Link
-from koi_agent.hook.messages import HOOK, SERVICE, Call
-from koi_agent.hook.rate import RateLog
-from koi_agent.hook.store import Store
 from koi_agent.host.descriptors import Manager
+from koi_agent.services.hook import messages
+from koi_agent.services.hook.answers import FAILED, NOT_OURS, answer
+from koi_agent.services.hook.file import RecordsFile
+from koi_agent.services.hook.link import Gone, Link
+from koi_agent.services.hook.messages import HOOK, SERVICE, Call
+from koi_agent.services.hook.rate import RateLog
+from koi_agent.services.hook.store import Store
 
 log = logging.getLogger(__name__)
 

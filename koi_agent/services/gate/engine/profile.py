@@ -8,11 +8,11 @@ from http import HTTPStatus
 from typing import Final
 
 from koi_agent.core.errors import ungrouped
-from koi_agent.gate.engine.requests import Endpoint, Request, parse_request
-from koi_agent.gate.engine.responses import filter_event, filter_listed, filter_response
-from koi_agent.gate.head import USUAL_FIELDS, Head
-from koi_agent.gate.profiles import Exchange, Profile, Respond, client_gone
-from koi_agent.gate.upstream import Response, UpstreamError
+from koi_agent.services.gate.engine.requests import Endpoint, Request, parse_request
+from koi_agent.services.gate.engine.responses import filter_event, filter_listed, filter_response
+from koi_agent.services.gate.head import USUAL_FIELDS, Head
+from koi_agent.services.gate.profiles import Exchange, Profile, Respond, client_gone
+from koi_agent.services.gate.upstream import Response, UpstreamError
 
 FORWARDED_STATUSES: Final = frozenset({400, 404, 409, 500, 503})
 """Error statuses of the engine that the client gets as they are; others become 504."""

@@ -8,9 +8,9 @@ from koi_agent.core.errors import BadInput
 from koi_agent.core.metadata.names import dns_name
 from koi_agent.core.plan.full_names import Domains
 from koi_agent.core.reach.local import Target
-from koi_agent.gate.head import Forbidden
 from koi_agent.host.caddy import objects
 from koi_agent.host.caddy.objects import STREAMS, Forwarding, Json, Names
+from koi_agent.services.gate.head import Forbidden
 
 MOST_UPSTREAMS: Final = 1000
 _DIAL: Final = re.compile(r"(?:([0-9.]{7,15})|\[([0-9a-f:]{2,39})\]):([1-9][0-9]{0,4})")

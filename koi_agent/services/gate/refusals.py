@@ -3,7 +3,7 @@
 import asyncio
 import logging
 
-from koi_agent.gate.limits import Limits
+from koi_agent.services.gate.limits import Limits
 
 log = logging.getLogger(__name__)
 

@@ -10,14 +10,14 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from koi_agent.core.errors import ConfigError
-from koi_agent.gate.profiles import profile
-from koi_agent.gate.server import Server
-from koi_agent.gate.upstream import Upstream
 from koi_agent.host.caddy.sockets import ADMIN_SOCKET, CADDY
 from koi_agent.host.engines import SOCKETS
 from koi_agent.host.incus import SERVERS
 from koi_agent.host.logs import LogOutput
 from koi_agent.host.sockets import STREAMS, passed
+from koi_agent.services.gate.profiles import profile
+from koi_agent.services.gate.server import Server
+from koi_agent.services.gate.upstream import Upstream
 
 log = logging.getLogger(__name__)
 

@@ -10,12 +10,12 @@ from typing import Final
 
 from koi_agent.core.errors import ungrouped
 from koi_agent.core.json_stream import StreamError
-from koi_agent.gate.head import USUAL_FIELDS, Head
-from koi_agent.gate.incus.requests import Endpoint, Request, parse_request
-from koi_agent.gate.incus.responses import filter_event, filter_listed, filter_response
-from koi_agent.gate.profiles import Exchange, Profile, Respond, client_gone
-from koi_agent.gate.upstream import Response, UpstreamError
 from koi_agent.host.websocket import UpgradeRefused, WebSocket, open_websocket
+from koi_agent.services.gate.head import USUAL_FIELDS, Head
+from koi_agent.services.gate.incus.requests import Endpoint, Request, parse_request
+from koi_agent.services.gate.incus.responses import filter_event, filter_listed, filter_response
+from koi_agent.services.gate.profiles import Exchange, Profile, Respond, client_gone
+from koi_agent.services.gate.upstream import Response, UpstreamError
 
 FORWARDED_STATUSES: Final = frozenset({400, 403, 404, 500, 503})
 """Error statuses of the server that the client gets as they are; others become 504."""

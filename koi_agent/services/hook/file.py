@@ -8,9 +8,9 @@ from typing import Final
 
 from koi_agent.core.errors import BadInput
 from koi_agent.core.text import printable
-from koi_agent.hook.records import EMPTY, LARGEST, Records
 from koi_agent.host.inotify import Inotify
 from koi_agent.host.path_watch import PathStates, path_states, watch
+from koi_agent.services.hook.records import EMPTY, LARGEST, Records
 
 log = logging.getLogger(__name__)
 

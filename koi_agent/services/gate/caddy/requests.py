@@ -10,9 +10,9 @@ from enum import Enum, auto
 from typing import Final
 
 from koi_agent.core.frozen import frozen
-from koi_agent.gate.head import USUAL_FIELDS, Forbidden, Head
 from koi_agent.host.caddy.configuration import POLICIES, SERVERS
 from koi_agent.host.caddy.objects import Names
+from koi_agent.services.gate.head import USUAL_FIELDS, Forbidden, Head
 
 FIELDS: Final = USUAL_FIELDS | {"content-length", "if-match"}
 CONFIG: Final = "/config/"

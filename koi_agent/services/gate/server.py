@@ -7,12 +7,12 @@ from contextlib import closing
 from http import HTTPStatus
 from typing import Never
 
-from koi_agent.gate.head import Forbidden, parse_head
-from koi_agent.gate.limits import MAX_HEAD, Limits
-from koi_agent.gate.profiles import Exchange, Profile
-from koi_agent.gate.refusals import RefusalLog
-from koi_agent.gate.upstream import Upstream, UpstreamError
-from koi_agent.gate.writer import ResponseWriter
+from koi_agent.services.gate.head import Forbidden, parse_head
+from koi_agent.services.gate.limits import MAX_HEAD, Limits
+from koi_agent.services.gate.profiles import Exchange, Profile
+from koi_agent.services.gate.refusals import RefusalLog
+from koi_agent.services.gate.upstream import Upstream, UpstreamError
+from koi_agent.services.gate.writer import ResponseWriter
 
 log = logging.getLogger(__name__)
 
