@@ -247,10 +247,10 @@ class Feed:
     def _check_complete(self) -> None:
         """Pass on, once in a session, that all records that are wanted have been put."""
         session: object = self._session
-        if self._is_complete or not self._all_wanted or self._queued or self._busy:
+        if self._is_complete or not self._all_wanted or self._queued or self._busy or not session:
             return
+        self._is_complete = True
         if isinstance(session, Completable):
-            self._is_complete = True
             session.complete()
 
     def _fail(self, owner: Key, records: Records, reason: str) -> None:

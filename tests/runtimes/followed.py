@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from hypothesis import HealthCheck, Phase, settings
+
 from koi_agent.backends.docker import Docker
 from koi_agent.backends.docker.kinds import KINDS
 from koi_agent.backends.docker.sockets import find_candidates
@@ -24,6 +26,13 @@ from tests.unit.things import Reader, short_forms
 
 PATIENCE = 60.0
 """Seconds after a list within which all containers must be known; an inspection may fail once."""
+SCRIPTS = settings(
+    deadline=None,
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+"""Settings of scripts of faults. A script that fails has waited for ``PATIENCE``: it is not made
+smaller, for that would take hours."""
 
 
 class Followed:

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from koi_agent.backends.docker.tunables import Tunables
 from tests.runtimes.fake_containers import FakeContainer
-from tests.runtimes.followed import Followed, followed
+from tests.runtimes.followed import SCRIPTS, Followed, followed
 
 MOST_MANGLED = 3
 """Lines in a row. A restart has at least four: if all were lost, nothing could show it."""
@@ -132,11 +132,7 @@ LOST_WHILE_PAUSED = [
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("list_lag", [Tunables().list_lag, 0.0])
 @pytest.mark.parametrize("kind", ["docker", "podman"])
-@settings(
-    max_examples=60,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@settings(SCRIPTS, max_examples=60)
 @given(
     script=st.lists(
         st.tuples(st.sampled_from(sorted(STEPS)), st.integers(0, 50), st.booleans()),

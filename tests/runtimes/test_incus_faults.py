@@ -101,6 +101,19 @@ async def test_lost_events_are_drift(tmp_path: Path) -> None:
         await eventually(lambda: server.status.drift == 1, lambda: str(server.status))
 
 
+async def test_an_instance_that_is_listed_and_not_found_is_inspected_again(tmp_path: Path) -> None:
+    async with followed_incus(tmp_path, tunables=QUICK) as server:
+        web = server.guests.launch("web1")
+        await agreed(server)
+        server.faults.delays["list"] = deque([0.3])
+        server.faults.statuses["instance"] = deque([404])
+        async with asyncio.TaskGroup() as group:
+            group.create_task(server.follower.resync())
+            await eventually(lambda: not server.faults.delays["list"], lambda: "no list yet")
+            server.guests.update(web)
+        await agreed(server)
+
+
 async def test_a_short_run_is_published(tmp_path: Path) -> None:
     async with followed_incus(tmp_path, tunables=QUICK) as server:
         web = server.guests.launch("web1")
@@ -159,7 +172,8 @@ async def test_a_server_that_never_responds_costs_its_state(tmp_path: Path, endp
 
 async def test_a_list_longer_than_what_is_held_is_followed(tmp_path: Path) -> None:
     def lengthen(body: bytes) -> bytes:
-        return body.replace(b'"metadata": [', b'"metadata": [' + b'{"snapshots": ["x"]},' * 10**6)
+        ignored = b'{"snapshots": ["' + b"x" * 2**14 + b'"]},'
+        return body.replace(b'"metadata": [', b'"metadata": [' + ignored * 1500)
 
     async with FakeIncus(tmp_path / "unix.socket") as fake:
         web = fake.guests.launch("web1")

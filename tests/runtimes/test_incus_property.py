@@ -9,13 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from koi_agent.backends.incus.tunables import Tunables
 from tests.runtimes.fake_guests import FakeGuest
 from tests.runtimes.fake_incus import frame
-from tests.runtimes.followed import eventually
+from tests.runtimes.followed import SCRIPTS, eventually
 from tests.runtimes.followed_incus import FollowedIncus, followed_incus
 
 QUICK = Tunables(inspect_retry=0.05, list_delay=0.01, address_checks=(0.01, 0.05))
@@ -112,11 +112,7 @@ STEPS: dict[str, Step] = {
 
 
 @pytest.mark.timeout(240)
-@settings(
-    max_examples=80,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@settings(SCRIPTS, max_examples=80)
 @given(
     script=st.lists(
         st.tuples(st.sampled_from(sorted(STEPS)), st.integers(0, 50), st.booleans()),
@@ -155,11 +151,7 @@ LOSSLESS = sorted(
 
 
 @pytest.mark.timeout(240)
-@settings(
-    max_examples=80,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@settings(SCRIPTS, max_examples=80)
 @given(
     script=st.lists(
         st.tuples(st.sampled_from(LOSSLESS), st.integers(0, 50), st.sampled_from([0, 1, 3])),

@@ -216,7 +216,8 @@ async def test_a_bad_record_costs_that_record(tmp_path: Path) -> None:
 
 
 async def test_a_record_that_is_too_long_costs_that_record(tmp_path: Path) -> None:
-    async with followed_kubernetes(tmp_path) as server:
+    patient = Tunables(watch=20, list_delay=0.01, page=3, retry_after=0.05)
+    async with followed_kubernetes(tmp_path, tunables=patient) as server:
         web, gone = started(server.cluster), started(server.cluster)
         await server.agreed()
         server.cluster.change(web, lambda one: one["metadata"].update(other="x" * (MAX_LINE // 2)))

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.runtimes.followed import SCRIPTS
 from tests.runtimes.followed_kubernetes import FollowedKubernetes, followed_kubernetes
 
 Step = Callable[[FollowedKubernetes, int], None]
@@ -119,11 +120,7 @@ STEPS: dict[str, Step] = {
 
 
 @pytest.mark.timeout(600)
-@settings(
-    max_examples=40,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@settings(SCRIPTS, max_examples=40)
 @given(
     script=st.lists(
         st.tuples(st.sampled_from(sorted(STEPS)), st.integers(0, 50), st.booleans()),

@@ -19,6 +19,11 @@ log = logging.getLogger(__name__)
 
 TURN: Final = 32
 """Events applied before other tasks run."""
+BURST: Final = 8
+"""Events of one round after which the next round waits: more of them follow."""
+PAUSE_EACH: Final = 0.001
+LONGEST_PAUSE: Final = 0.02
+"""Seconds of that wait, for each event and at most. A flood costs fewer wake-ups so."""
 
 
 class EventConsumer(Protocol):
@@ -123,10 +128,16 @@ class EventListener:
         while True:
             await self._arrived.wait()
             self._arrived.clear()
+            applied = 0
             while self._pending:
-                for _ in range(min(TURN, len(self._pending))):
+                turn = min(TURN, len(self._pending))
+                for _ in range(turn):
                     self._apply(*self._pending.popleft())
-                await asyncio.sleep(0)
+                applied += turn
+                if self._pending:
+                    await asyncio.sleep(0)
+            if applied >= BURST:
+                await asyncio.sleep(min(LONGEST_PAUSE, applied * PAUSE_EACH))
 
     def _last_received(self) -> int:
         """Return the time of the last event that waits to be applied, 0 without one."""

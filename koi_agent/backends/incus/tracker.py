@@ -125,12 +125,15 @@ class Tracker:
         """Apply a list; None stands for a record that could not be parsed.
 
         An instance that is missing is kept until the next list, or an event: a server may be
-        restarting it, and reports that at the end.
+        restarting it, and reports that at the end. One that is listed and was not found meanwhile
+        is inspected again: which of the answers is older is not known.
         """
         touched = self._touched or set()
         for id_, guest in listed.items():
             if guest and id_ not in touched:
                 self._apply_listed(id_, guest)
+        for id_ in listed.keys() & (touched - self.guests.keys() | self._queue.ids()):
+            self._queue.put(id_, urgent=True)
         missing = self.guests.keys() - listed.keys() - touched
         for id_ in missing & self._unlisted:
             self._forget(id_)

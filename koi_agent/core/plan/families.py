@@ -1,14 +1,13 @@
 """Full names belong to one instance, or to the replicas of one service of a project."""
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol, cast
 
 from koi_agent.core.instance import Instance
 from koi_agent.core.key import Key
 from koi_agent.core.plan.requests import Award, Contender
 
 
-@runtime_checkable
 class FamilyRequest(Protocol):
     """A request for a full name that the requests of one ``family`` share."""
 
@@ -25,11 +24,14 @@ def family_of(instance: Instance) -> tuple[str, ...]:
 
 
 def awards(contenders: Sequence[Contender]) -> Iterator[Award]:
-    """Assign a name to the first contender and to those of the same family."""
+    """Assign a name to the first contender and to those of the same family.
+
+    Each request is a ``FamilyRequest``.
+    """
     first: tuple[Key, tuple[str, ...]] | None = None
-    for owner, request in contenders:
-        if not isinstance(request, FamilyRequest):
-            raise TypeError(f"no family shares a request of type {type(request)}")
+    for owner, contended in contenders:
+        # A cast, because isinstance() of a protocol takes 10 µs.
+        request: FamilyRequest = cast("FamilyRequest", contended)
         first = first or (owner, request.family)
         if first[1] == request.family:
             yield Award(request.name)
