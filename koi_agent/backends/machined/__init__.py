@@ -62,13 +62,13 @@ class Machined:
                 session.close()
 
     async def arrival(self) -> None:
-        """Wait until systemd-machined, or another one than before, is on the bus."""
+        """Wait until systemd-machined is on the bus, or has been replaced there."""
         try:
             async with backend_errors():
                 await self._await_other(await self._bus.connection())
         except BackendLost as lost:
             if not isinstance(lost.__cause__, BusLost):
-                await asyncio.Event().wait()  # the bus refuses: only time may help
+                await asyncio.Event().wait()  # the bus refuses the call: try again later
 
     async def _await_other(self, connection: Connection) -> None:
         presence = Presence(connection)

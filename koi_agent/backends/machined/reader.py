@@ -24,9 +24,9 @@ from koi_agent.host.namespace_listeners import listeners_of
 log = logging.getLogger(__name__)
 
 MAX_COMPLAINTS: Final = 100
-"""Kinds of bad records that are logged over one connection."""
+"""Maximum number of kinds of bad records that are logged in one connection."""
 LIST_PATIENCE: Final = 15.0
-"""Seconds that a list waits for addresses. Those of other machines are asked for later."""
+"""Seconds that a list waits for addresses. The remaining machines are asked later."""
 
 Outcome = Machine | BadInput | None
 """A machine, the reason why its properties can't be used, or None if it is gone."""
