@@ -1,6 +1,6 @@
 """Incus and LXD: their sockets, and which of their events and keys are used.
 
-The Incus backend requests only these, and the gate before a server passes only these. Neither
+The Incus backend requests only these, and the gate in front of a server passes only these. Neither
 imports the other, so both import this.
 """
 
@@ -32,13 +32,13 @@ INSTANCE_ACTIONS: Final = frozenset(
         *("restarted", "restored", "resumed", "shutdown", "started", "stopped", "updated"),
     )
 )
-"""Events after which an instance is not as before. Others, as ``instance-exec``, come often."""
+"""Events that change an instance. Others, such as ``instance-exec``, are frequent."""
 NETWORK_ACTIONS: Final = frozenset(
     f"network-{kind}-{action}"
     for kind in ("forward", "load-balancer")
     for action in ("created", "updated", "deleted")
 )
-"""Events after which the ports of instances may be others."""
+"""Events after which the ports of instances may have changed."""
 
 VARIABLE: Final = "environment.KOI_MDNS_ANNOUNCE"
 """The key of the one variable that is for the agent."""

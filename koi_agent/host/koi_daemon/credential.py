@@ -52,7 +52,7 @@ class Source:
     """The source of a credential.
 
     With an ``endpoint``, the token is that of ``token_file``, or of the breadcrumb if it is for
-    the same endpoint. All are paths, "" for none.
+    the same endpoint. All of these are paths, "" for none.
     """
 
     breadcrumb: str
