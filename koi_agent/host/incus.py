@@ -8,7 +8,7 @@ import re
 from typing import Final
 from urllib.parse import quote
 
-from koi_agent.core.metadata.keys import INCUS
+from koi_agent.core.metadata.keys import CONFIG_KEY
 from koi_agent.core.text import UNSAFE
 
 SERVERS: Final = {
@@ -52,7 +52,7 @@ _PROJECT: Final = re.compile(r"[^\s/]{1,100}")
 def is_used_key(key: str) -> bool:
     """Return True if the agent reads a key of an instance's expanded configuration."""
     return (
-        key[: len(INCUS.prefix)].lower() == INCUS.prefix
+        key[: len(CONFIG_KEY.prefix)].lower() == CONFIG_KEY.prefix
         or key == VARIABLE
         or key in _IMAGE
         or bool(_HARDWARE_ADDRESS.fullmatch(key))

@@ -29,7 +29,7 @@ from koi_agent.core.instance import (
     PortMapping,
     copied,
 )
-from koi_agent.core.metadata.parser import from_incus_config
+from koi_agent.core.metadata.parser import from_config_keys
 from koi_agent.core.ports import declared, merge_binds
 from koi_agent.core.text import printable
 from koi_agent.core.traits import Traits
@@ -117,7 +117,7 @@ def parse_guest(value: object, place: Place) -> Guest:
 def _instance(id_: str, state: InstanceState, record: JSONObject, place: Place) -> Instance:
     config = get_object(record, "expanded_config")
     texts = {key: text for key, text in config.items() if isinstance(text, str)}
-    found, metadata = addresses_of(record), from_incus_config(texts)
+    found, metadata = addresses_of(record), from_config_keys(texts)
     ips = found[:MAX_IPS]
     pid = get_int(get_object(record, "state"), "pid", _PID_LIMIT)
     project, _, name = id_.partition("/")
