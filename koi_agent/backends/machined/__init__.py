@@ -2,7 +2,7 @@
 
 ``manager`` has the calls and the signals. ``machines`` parses the answers and has the rules, and
 the ``table`` has what was delivered. For one connection, ``session`` receives the signals,
-``read_queue`` and ``looks`` decide what is read and when, and ``reader`` reads it.
+``read_queue`` and ``address_schedule`` decide what is read and when, and ``reader`` reads it.
 
 The name of a machine is its ID. Its unit is the same instance, and has its metadata.
 """

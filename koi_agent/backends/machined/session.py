@@ -5,7 +5,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import Final, Never
 
-from koi_agent.backends.machined.looks import Looks
+from koi_agent.backends.machined.address_schedule import AddressSchedule
 from koi_agent.backends.machined.machines import BACKEND, HOST_CLASS, check_name, is_selected
 from koi_agent.backends.machined.manager import Manager, Row, subscription
 from koi_agent.backends.machined.read_queue import ReadQueue
@@ -50,8 +50,8 @@ class Session:
         self._ports = HostPorts(listeners, self._on_ports_changed)
         self._table = MachineTable(machines, self._deliver_if_open, self._ports)
         self._queue = ReadQueue()
-        self._looks = Looks()
-        self._reader = Reader(self._manager, self._table, self._queue, self._looks)
+        self._schedule = AddressSchedule()
+        self._reader = Reader(self._manager, self._table, self._queue, self._schedule)
         self._touched: set[str] = set()
         self._has_listed = asyncio.Event()
         self._present = asyncio.Event()
@@ -164,7 +164,7 @@ class Session:
     def _on_changed(self, name: str, path: str) -> None:
         if name and self._is_followed(name):
             self._touched.add(name)
-            self._looks.start(name)
+            self._schedule.start(name)
             if not self._queue.put(name, path):
                 self._list_again("too many machines have changed")
 
@@ -172,7 +172,7 @@ class Session:
         if self._is_followed(name):
             self._touched.add(name)
             self._queue.discard(name)
-            self._looks.forget(name)
+            self._schedule.forget(name)
             self._table.remove(name, "removed")
 
     def _on_owner_changed(self, owner: str) -> None:
