@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).parents[1]
-LIBRARIES = ("aiodocker", "aiohttp", "dbus_next", "dns", "sdnotify", "systemd")
+LIBRARIES = ("aiodocker", "aiohttp", "dbus_next", "dns", "sdnotify", "systemd", "yaml")
 PROBED = (
     "agent.py",
     "announce/feed.py",

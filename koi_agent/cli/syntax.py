@@ -218,7 +218,7 @@ LIST: Final[Sequence[Option]] = (
     FULL,
     Option(
         flags=("-q", "--quiet"),
-        help="Print only names, or the given columns, with one value in each line",
+        help="Print only names, or the given columns, with one value on each line",
     ),
 )
 REMOVE: Final = Option(flags=("--remove",), help="Remove the files that this command has written")

@@ -230,7 +230,7 @@ class DNSConfig:
         "ReverseNetworks",
         "",
         reverse_networks,
-        "Networks for whose addresses the server of Listen= answers which name they have:"
+        "Networks whose addresses the server of Listen= resolves to names:"
         " 10.0.3.0/24, 2001:db8::/64.",
         assignments=Assignments.EMPTIABLE_LIST,
     )

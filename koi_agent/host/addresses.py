@@ -1,7 +1,7 @@
 """The interfaces and addresses of this host (NETLINK_ROUTE, rtnetlink(7)).
 
-Bridges that connect only containers and virtual machines of this host have a kind of their own: no
-other host is on them, and they come and go with each project.
+Bridges that connect only containers and virtual machines of this host have their own kind: no other
+host is on them, and they appear and disappear with each project.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ _UP, _LOOPBACK, _RUNNING, _MULTICAST = 0x1, 0x8, 0x40, 0x1000
 _TEMPORARY, _DAD_FAILED, _DEPRECATED, _TENTATIVE = 0x01, 0x08, 0x20, 0x40
 _LINK_SCOPE: Final = 253
 PATIENCE: Final = 0.2
-"""Seconds that the kernel may take; the event loop is blocked meanwhile."""
+"""Seconds that the kernel may take, for which the event loop is blocked."""
 _VIRTUAL: Final = frozenset({"veth", "tun"})
 """Kinds of interfaces that connect containers and virtual machines to a bridge."""
 _OF_MACHINES: Final = ("ve-", "vt-")
@@ -119,7 +119,7 @@ def links(
 ) -> Iterator[Link]:
     """Yield interfaces with their addresses, sorted by name.
 
-    Ports of a bridge and of a bond are left out: their networks are those of their master. An
+    Ports of a bridge or a bond are left out, because their networks are those of their master. An
     interface in a VRF has a network of its own.
     """
     by_index: dict[int, list[LinkAddress]] = {}
@@ -207,5 +207,5 @@ def _text(data: bytes) -> str:
 
 
 def _number(data: bytes) -> int:
-    """Parse a 32-bit number in native byte order; 0 if it has another size."""
+    """Parse a 32-bit number in native byte order; return 0 if it has another size."""
     return int(struct.unpack("=I", data)[0]) if len(data) == 4 else 0

@@ -1,4 +1,4 @@
-"""The mark of this agent on what outlives it: on files and on records of other programs."""
+"""The mark of this agent on files and on records of other programs, which outlive it."""
 
 import hmac
 import os

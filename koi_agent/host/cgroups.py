@@ -20,7 +20,7 @@ _MAX_DIRECTORIES = 512
 class ControlGroups:
     """Finds the units of control groups, and caches what it has found.
 
-    An id without a unit is looked for again only in units that are followed since. A unit that
+    An id without a unit is looked for again only in units that were added later. A unit that
     restarts gets a new id, which is looked for in all units.
     """
 
@@ -47,7 +47,7 @@ class ControlGroups:
         return dict(self._owners)
 
     def _follow(self, units: Mapping[str, str]) -> dict[str, str]:
-        """Store the followed units; returns those that ids must be looked for in.
+        """Store the followed units; return those in which ids must be looked for.
 
         These are the new ones, the moved ones, and those with one of these in their group.
         """
@@ -64,7 +64,7 @@ class ControlGroups:
 def _search(root: Path, orphans: frozenset[int], units: Mapping[str, str]) -> dict[int, str]:
     """Find ids in the units' own groups first, and the others below these.
 
-    A unit whose group is inside that of another keeps its own ids by that order.
+    This order assigns the right ids to a unit whose group is inside that of another.
     """
     directories = {unit: path for unit, group in units.items() if (path := _directory(root, group))}
     own = {id_: unit for unit, path in directories.items() if (id_ := _id(path))}

@@ -18,14 +18,17 @@ from koi_agent.host.cgroups import ROOT, unified
 
 MAX_DEPTH: Final = 10
 MAX_DIRECTORIES: Final = 8192
-"""Directories that one search reads at most."""
+"""Maximum number of directories that one search reads."""
 MAX_PLACES: Final = 16
-"""Places that are remembered: one for each parent and each form of the name."""
+"""Maximum number of cached places: one for each parent and each form of the name."""
 PAUSE_FACTOR: Final = 20
-"""A search that finds nothing is followed by a pause of so many times its duration."""
+"""A search that finds nothing is followed by a pause of this many times its duration."""
 LONGEST_PAUSE: Final = 2.0
-"""Seconds up to which the pause doubles with each such search, as for an engine in another cgroup
-namespace, whose containers are never found. A longer search has its own pause."""
+"""Seconds up to which the pause doubles with each such search.
+
+The containers of an engine in another cgroup namespace are never found. A longer search has its
+own pause.
+"""
 MAX_DOUBLINGS: Final = 30
 
 _CONTAINER: Final = re.compile("[0-9a-f]{64}")
@@ -73,7 +76,7 @@ class ContainerGroups:
             return named
         if group := self._of_process(id_, main_pid) or self._in_known_place(id_):
             return group
-        async with self._searching:  # the search before may have found the place of this one
+        async with self._searching:  # the previous search may have found the place of this one
             group = self._in_known_place(id_)
             if group or time.monotonic() < self._not_before:
                 return group
@@ -89,8 +92,8 @@ class ContainerGroups:
     def _of_process(self, id_: str, pid: int) -> str:
         """Return the group of a process up to the part that contains the ID.
 
-        The container's own manager may have moved the process below. A group without the ID
-        belongs to another process that has got the number since.
+        The container's own manager may have moved the process below. A group without the ID belongs
+        to another process, which has the same number now.
         """
         parts = group_of_process(pid, self._processes).split("/")
         ends = (end for end, part in enumerate(parts, 1) if id_ in part)
@@ -119,13 +122,13 @@ class ContainerGroups:
         return ""
 
     def _remember(self, place: _Place) -> None:
-        """Move a place to the front; drop the one that was used longest ago."""
+        """Move a place to the front; drop the least recently used one."""
         others = [other for other in self._places if other != place]
         self._places = [place, *others[: MAX_PLACES - 1]]
 
 
 def pause_after(duration: float, failures: int) -> float:
-    """Return the seconds after a search that found nothing, and the number of those before."""
+    """Return the pause in seconds after a failed search, given the number of earlier ones."""
     shortest = PAUSE_FACTOR * duration
     doubled = shortest * 2.0 ** min(failures, MAX_DOUBLINGS)
     return max(shortest, min(doubled, LONGEST_PAUSE))
@@ -146,7 +149,7 @@ def group_of_process(pid: int, processes: Path = Path("/proc")) -> str:
 def has_process(group: str, pid: int, root: Path = ROOT) -> bool:
     """Return True if a process is in a control group or below.
 
-    Every user may read the list of a group, also with processes that ``/proc`` hides.
+    Every user may read the list of a group, even with processes that ``/proc`` hides.
     """
     hierarchy, inside = unified(root), group.strip("/")
     if not hierarchy or not inside or ".." in inside.split("/"):

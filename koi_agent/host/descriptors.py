@@ -1,7 +1,7 @@
 """Descriptors that systemd passes to a service and keeps for it while no process has them.
 
 ``sockets`` and ``notify`` need libraries for this and can't store descriptors. This module is for a
-process that must start fast, and needs the standard library only.
+process that must start fast, so it uses only the standard library.
 """
 
 import os

@@ -28,7 +28,7 @@ EVENTS: Final = {
     ],
 }
 """Filters of /events, with the names of Docker and of Podman. ``exec_*`` is left out: each health
-check would wake the agent up, and these events contain command lines."""
+check would wake up the agent, and these events contain command lines."""
 COMPOSE: Final = ("com.docker.compose.", "io.podman.compose.")
 """Prefixes of the labels of Compose and of podman-compose, which sets some of them under both."""
 COMPOSE_KEYS: Final = ("service", "project", "container-number", "oneoff")
@@ -110,6 +110,6 @@ def is_bound(path: str) -> bool:
 
 
 def image_id(text: str) -> str:
-    """Return an image's id as it stands in a request, or "" for another text."""
+    """Return an image's id in the form for a request, or "" for another text."""
     digits = text.removeprefix("sha256:")
     return digits if _IMAGE_ID.fullmatch(digits) else ""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 
 def replace(path: Path, text: str, mode: int = 0o644) -> None:
-    """Write ASCII text to a file of this mode, whatever was there; raise ``OSError``.
+    """Write ASCII text to a file of this mode, in place of any old file; raise ``OSError``.
 
     It is written beside the file first, under a name that begins with a dot. No link is followed.
     """

@@ -1,7 +1,7 @@
 """The client's door to aiohttp: bounded requests to a base URL, over TCP, TLS or a Unix socket.
 
-A client follows no redirect, keeps no cookie and reads no proxy from the environment. A
-module that needs it is loaded late: aiohttp takes 12 MB and 0.15 s.
+A client follows no redirects, keeps no cookies and reads no proxy from the environment. Modules
+that need it are loaded late, because aiohttp takes 12 MB and 0.15 s.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ _LONGEST_REASON: Final = 300
 class RequestFailed(KoiError):
     """A request without a usable response; the text is the reason, and printable.
 
-    ``was_sent`` is False if the server has certainly not received the request.
+    ``was_sent`` is False if the server certainly has not received the request.
     """
 
     def __init__(self, reason: str, *, was_sent: bool = True) -> None:
@@ -171,7 +171,7 @@ async def client(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(),  # none: each request has its own
-        auto_decompress=False,  # some bytes can become many
+        auto_decompress=False,  # a few bytes can become many
     ) as session:
         yield Client(session, url)
 
@@ -185,7 +185,7 @@ def parsed(body: bytes) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    """Return why a request failed, without the names of classes where that is possible."""
+    """Return why a request failed, without the names of classes if possible."""
     match error:
         case aiohttp.ClientConnectorCertificateError():
             # In aiohttp 3.8, this error has no os_error, although its base class promises one.

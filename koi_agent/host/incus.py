@@ -1,6 +1,6 @@
 """Incus and LXD: their sockets, and which of their events and keys are used.
 
-The Incus backend requests only these, and the gate before a server passes only these. Neither
+The Incus backend requests only these, and the gate in front of a server passes only these. Neither
 imports the other, so both import this.
 """
 
@@ -8,7 +8,7 @@ import re
 from typing import Final
 from urllib.parse import quote
 
-from koi_agent.core.metadata.keys import INCUS
+from koi_agent.core.metadata.keys import CONFIG_KEY
 from koi_agent.core.text import UNSAFE
 
 SERVERS: Final = {
@@ -32,13 +32,13 @@ INSTANCE_ACTIONS: Final = frozenset(
         *("restarted", "restored", "resumed", "shutdown", "started", "stopped", "updated"),
     )
 )
-"""Events after which an instance is not as before. Others, as ``instance-exec``, come often."""
+"""Events that change an instance. Others, such as ``instance-exec``, are frequent."""
 NETWORK_ACTIONS: Final = frozenset(
     f"network-{kind}-{action}"
     for kind in ("forward", "load-balancer")
     for action in ("created", "updated", "deleted")
 )
-"""Events after which the ports of instances may be others."""
+"""Events after which the ports of instances may have changed."""
 
 VARIABLE: Final = "environment.KOI_MDNS_ANNOUNCE"
 """The key of the one variable that is for the agent."""
@@ -52,7 +52,7 @@ _PROJECT: Final = re.compile(r"[^\s/]{1,100}")
 def is_used_key(key: str) -> bool:
     """Return True if the agent reads a key of an instance's expanded configuration."""
     return (
-        key[: len(INCUS.prefix)].lower() == INCUS.prefix
+        key[: len(CONFIG_KEY.prefix)].lower() == CONFIG_KEY.prefix
         or key == VARIABLE
         or key in _IMAGE
         or bool(_HARDWARE_ADDRESS.fullmatch(key))

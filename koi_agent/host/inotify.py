@@ -1,7 +1,7 @@
 """Wraps inotify(7), which the standard library lacks, by calling the C library.
 
-``ctypes`` is imported with the first instance: it costs time and memory that an agent without a
-watch can save. ``asyncio`` is imported by the method that needs it: the hook has none.
+``ctypes`` is imported with the first instance, because it costs time and memory. ``asyncio`` is
+imported by the method that needs it, because the hook does not use it.
 """
 
 import os

@@ -5,11 +5,11 @@ from typing import Final
 
 
 class ListenerSchedule:
-    """Times at which listeners are read, one reading for all owners that have started.
+    """The times at which listeners are read, with one reading for all owners that have started.
 
-    A service opens its ports some time after it has started, and the kernel does not report
-    that. So they are read soon after each start, and then at growing intervals, as long as the
-    owner, a unit or a container, runs. All times are the caller's monotonic seconds.
+    A service opens its ports a while after it has started, and the kernel does not report that. So
+    they are read soon after each start, and then at growing intervals, as long as the owner, a unit
+    or a container, runs. All times are the caller's monotonic seconds.
 
     All readings that are due in one tenth of a second are done as one. Readings a second or more
     after a start are delayed to the next multiple of a quarter of their delay, so that many starts
@@ -41,7 +41,7 @@ class ListenerSchedule:
             self._tenths.setdefault(owner, set()).add(tenth)
 
     def ended(self, owner: str) -> None:
-        """Remove the readings for an owner that runs no longer."""
+        """Remove the readings for an owner that no longer runs."""
         for tenth in self._tenths.pop(owner, ()):
             owners = self._owners[tenth]
             owners.discard(owner)
@@ -49,16 +49,16 @@ class ListenerSchedule:
                 del self._owners[tenth], self._times[tenth]
 
     def next_due(self) -> float:
-        """Return when to read next, infinity while nothing has started lately."""
+        """Return the time of the next reading, infinity while nothing has started recently."""
         if not self._times:
             return math.inf
         return max(self._times[min(self._times)], self._not_before)
 
     def done(self, now: float, *, took: float = 0.0) -> None:
-        """Remove the readings that were due until now: one was done, or was begun.
+        """Remove the readings that were due until now, because one was done or begun.
 
-        ``took`` is how many seconds it lasted. Where a reading takes long, because the host has
-        very many sockets, the next one is delayed to ``DURATION_FACTOR`` times that.
+        ``took`` is how many seconds it lasted. If a reading takes long because the host has very
+        many sockets, the next one is delayed to ``DURATION_FACTOR`` times that.
         """
         for tenth in [tenth for tenth, due in self._times.items() if due <= now]:
             del self._times[tenth]

@@ -1,6 +1,6 @@
 """The listening sockets of this host, and which unit or container each belongs to.
 
-The kernel gives with each socket the control group of the task that created it.
+With each socket, the kernel returns the control group of the task that created it.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from koi_agent.host.sock_diag import Listener, listeners
 log = logging.getLogger(__name__)
 
 FRESH: Final = 0.1
-"""Seconds for which a reading is returned to every caller."""
+"""Seconds for which all callers get the same reading."""
 EPHEMERAL: Final = range(32768, 61000)
 """The kernel's default range, used where a sandbox hides the configured one."""
 
@@ -28,7 +28,7 @@ _EPHEMERAL_FILE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 class ListenerTable:
-    """The listeners of this host, read once for all callers at one time."""
+    """The listeners of this host, read once for all simultaneous callers."""
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
@@ -37,7 +37,7 @@ class ListenerTable:
         self._is_failing = False
 
     async def read(self) -> Sequence[Listener] | None:
-        """Return the listeners of now; None if the kernel does not give them."""
+        """Return the present listeners; None if the kernel does not return them."""
         called = time.monotonic()
         async with self._lock:
             if self._read_at <= called - FRESH:

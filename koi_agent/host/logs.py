@@ -28,13 +28,13 @@ from koi_agent.host.log_queue import LogQueue
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.01, 5.0
 """Seconds until a slow reader is tried again, unless a record does so before. After each record
-that it takes, they begin with the first again.
+that it takes, the first one applies again.
 
 A timer is needed because no poll shows that journald has read: an unconnected datagram socket
 always looks writable, and a connected one would have to be watched for a restart of journald.
 """
 LAST_WORDS = 0.5
-"""Seconds that the end of the output waits for a reader."""
+"""Seconds that the output waits for a reader when it is closed."""
 TRACEBACK_LIMIT = 48 * 1024
 """Bytes of a traceback that are logged, from its end. A record then fits into a datagram on any
 kernel (net.core.wmem_default is 208 KiB)."""

@@ -1,7 +1,7 @@
 """Finds the control group of a container that LXC runs, as Incus and LXD do.
 
 The payload of a container is in ``lxc.payload.NAME``, below the group in which the daemon started
-LXC. The container's own manager makes groups below that.
+LXC. The container's own manager creates groups below that.
 """
 
 import os

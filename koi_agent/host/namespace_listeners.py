@@ -13,7 +13,7 @@ from koi_agent.core.instance import Protocol
 from koi_agent.host.sock_diag import Listener
 
 _MOST: Final = 4 * 1024 * 1024
-"""Bytes of one file that are read: a machine may have very many connections."""
+"""Maximum number of bytes that are read of a file: a machine may have very many connections."""
 _FILES: Final = (
     ("tcp", Protocol.TCP, "0A"),
     ("tcp6", Protocol.TCP, "0A"),
@@ -54,7 +54,7 @@ def _of_file(path: Path, protocol: Protocol, state: str) -> Iterator[Listener]:
             try:
                 yield from _listener(words[1], protocol)
             except (ValueError, struct.error):
-                continue  # cut off, or of a kernel with another format
+                continue  # cut off, or from a kernel with another format
 
 
 def _listener(local: str, protocol: Protocol) -> Iterator[Listener]:

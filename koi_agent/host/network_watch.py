@@ -14,11 +14,11 @@ log = logging.getLogger(__name__)
 SETTLING: Final = 1.0
 """Seconds from a change until the interfaces are read: changes come in bursts."""
 RETRY: Final = 5.0
-"""Seconds until the kernel is asked again after it failed to list the interfaces."""
+"""Seconds until the next attempt after the kernel failed to list the interfaces."""
 
 
 class NetworkWatch:
-    """``current`` is the network of this host; ``changed`` is called with each other one.
+    """``current`` is the network of this host; ``changed`` is called with each new one.
 
     Until the kernel has listed the interfaces, ``current`` is ``UNKNOWN``.
     """
@@ -31,7 +31,7 @@ class NetworkWatch:
     async def run(self) -> Never:
         """Follow until cancelled; nothing wakes up while nothing changes.
 
-        Where the kernel refuses, this is logged once and tried again: only the network is unknown.
+        If the kernel refuses, this is logged once and tried again. Only the network is unknown.
         """
         while True:
             try:

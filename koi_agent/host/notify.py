@@ -43,7 +43,7 @@ _NONCHARACTERS: Final = re.compile(
 
 
 class Notifier:
-    """Sends variables to systemd. No method raises or blocks; without a manager none does anything.
+    """Sends variables to systemd. No method raises or blocks, or does anything without a manager.
 
     Variables for a manager that does not read are kept, each with its last value: of ten values
     of STATUS the tenth arrives, and READY=1 always does.
@@ -81,7 +81,7 @@ class Notifier:
         self._send({"STATUS": self._stored(status), "STOPPING": "1"})
 
     def extend(self, seconds: float) -> None:
-        """Request so many seconds from now for the start, reload or stop that is in progress."""
+        """Request this many seconds from now for the start, reload or stop that is in progress."""
         self._send({"EXTEND_TIMEOUT_USEC": str(int(seconds * 1e6))})
 
     def alive(self) -> None:

@@ -15,7 +15,7 @@ from typing import Final, Never
 PATIENCE: Final = 2.0
 """Seconds that the resolver may take for the name with its domain."""
 RETRY: Final = 30.0
-"""Seconds until the next lookup after one that found nothing: its thread may still wait."""
+"""Seconds until the next lookup after a failed one, whose thread may still wait."""
 _STATIC: Final = Path("/etc/hostname")
 
 
@@ -73,7 +73,7 @@ def _set_if_waited_for(future: asyncio.Future[frozenset[str]], names: frozenset[
 
 
 class OwnNames:
-    """The names of this host; ``changed`` is called when a lookup finds other ones.
+    """The names of this host; ``changed`` is called when a lookup finds different ones.
 
     ``host_name`` returns the kernel's name.
     """

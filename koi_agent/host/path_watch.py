@@ -17,7 +17,7 @@ from koi_agent.host.inotify import Inotify
 log = logging.getLogger(__name__)
 
 PathStates = tuple[tuple[int, ...], ...]
-"""The states of some paths that decide about a connection; values are only compared."""
+"""The states of several paths on which a connection depends; values are only compared."""
 
 _DIRECTORY_EVENTS: Final = (
     inotify.CREATE
@@ -67,7 +67,7 @@ def watch(watches: Inotify, paths: Sequence[str]) -> PathStates:
 def _parts(path: str) -> Iterator[str]:
     """Yield the directories that lead to a path, without the root, and the path.
 
-    Of a symbolic link both the link and its target are yielded.
+    For a symbolic link, both the link and its target are yielded.
     """
     links = 0
     waiting = [*reversed(PurePosixPath(path).parts[1:])]

@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 
 class PopulationWatch:
-    """Watches control groups by the id of their owner; watches nothing where inotify refuses.
+    """Watches control groups by the id of their owner; watches nothing if inotify refuses.
 
     Only a group that was seen with this watch can be empty: a path that never existed may be one
     of another hierarchy or namespace.

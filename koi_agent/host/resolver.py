@@ -13,7 +13,7 @@ HOOK_SINCE: Final = 259
 HOOK_SOCKET: Final = Path("/run/systemd/resolve.hook/org.sylin.koi.Hook")
 """The socket of koi-runtime-hook.socket, where systemd-resolved looks for hooks."""
 HOOK_DIRECTORY: Final = Path("/run/koi-runtime-hook")
-"""The RuntimeDirectory= of koi-runtime-hook.service: it is there while the service is started."""
+"""The RuntimeDirectory= of koi-runtime-hook.service, which exists while the service is started."""
 ROOT: Final = Path("/usr/lib")
 _LIBRARY: Final = re.compile(r"libsystemd-shared-([0-9]{3,})(?:[.~-].*)?\.so")
 

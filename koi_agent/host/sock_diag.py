@@ -91,7 +91,7 @@ async def listeners() -> list[Listener]:
 
 
 def owners(address: str, port: int) -> frozenset[int]:
-    """Return the users whose TCP sockets get the connections to an address and a port.
+    """Return the users whose TCP sockets receive the connections to an address and a port.
 
     Raises ``OSError`` if the kernel refuses or does not answer.
     """
@@ -110,7 +110,7 @@ def owners(address: str, port: int) -> frozenset[int]:
 
 
 def _binds(address: str, listener: Listener) -> Sequence[str]:
-    """Return the addresses at which a socket gets the connections to an address."""
+    """Return the addresses at which a socket receives the connections to an address."""
     if ":" in address:
         return address, "::"
     return (address, "0.0.0.0") if listener.v6only else (address, "0.0.0.0", "::")  # noqa: S104

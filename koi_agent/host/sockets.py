@@ -171,7 +171,10 @@ def _make_directory(directory: Path) -> None:
 
 
 def _lock(path: Path) -> int:
-    """Lock a file that only this user can lock. The file stays: a new one could be locked too."""
+    """Lock a file that only this user can lock.
+
+    The file stays, because a new one could be locked as well.
+    """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -42,8 +42,8 @@ class Watchdog:
             self._update(self._check(), self._period)
             if not self._stuck:
                 self._notifier.alive()
-            # While something is stuck, systemd will act after half a period more. Checking more
-            # often then notices a recovery in time.
+            # While something is stuck, systemd will act after half a period more. More frequent
+            # checks then notice a recovery in time.
             pause = self._period / (20 if self._stuck else 2)
             due = due + pause if due + pause > loop.time() else loop.time() + pause
             await asyncio.sleep(due - loop.time())
@@ -78,7 +78,7 @@ def interval(environment: MutableMapping[str, str]) -> float | None:
     if pid and (process := _number(pid)) != os.getpid():
         if process is not None:
             return None
-        # A needless ping does no harm, a missing one would.
+        # A needless ping is harmless; a missing one is not.
         log.warning("WATCHDOG_PID=: not a process number: %s; pings are sent", printable(pid, 64))
     return microseconds / 1e6
 

@@ -1,4 +1,4 @@
-"""A WebSocket on a Unix socket, of which only the messages of the server are read."""
+"""A WebSocket on a Unix socket, on which only the messages of the server are read."""
 
 import asyncio
 import os
@@ -14,7 +14,7 @@ _PIECE = 2**17
 
 
 class UpgradeRefused(StreamError):
-    """The server answered with another HTTP status than that of a WebSocket."""
+    """The server answered with an HTTP status other than 101."""
 
     def __init__(self, status: int) -> None:
         super().__init__(f"HTTP status {status}")
@@ -43,7 +43,7 @@ class WebSocket:
                 return
             messages = self._messages.feed(data)
             if replies := self._messages.take_replies():
-                self._writer.write(replies)  # some bytes for each ping of the server
+                self._writer.write(replies)  # a few bytes for each ping of the server
             if messages:
                 yield messages
 

@@ -67,6 +67,7 @@ class Tree:
         self.managed = ObjectManager(ROOT, self.interfaces)
         self.open = asyncio.Event()
         self.calls: list[Call] = []
+        self.changes = 0
         self.root = interface(
             MANAGER,
             Method(
@@ -82,6 +83,7 @@ class Tree:
             Method(name="WrongAnswer", handle=lambda _call: (7,), returns=(("text", "s"),)),
             Method(name="Refuse", handle=self._refuse, takes=(("why", "s"),)),
             Method(name="Guarded", handle=self._guarded, action=ACTION, returns=DONE, acts=True),
+            Method(name="SlowChange", handle=self._slow_change, returns=DONE, acts=True),
             Method(name="Busy", handle=self._busy),
             Property("Version", "s", Emits.CONST, lambda _tree: "1"),
             Property("Count", "u", Emits.TRUE, lambda tree: len(tree.items)),
@@ -130,6 +132,12 @@ class Tree:
 
     def _guarded(self, call: Call) -> Sequence[bool]:
         self.calls.append(call)
+        return (True,)
+
+    async def _slow_change(self, call: Call) -> Sequence[bool]:
+        self.calls.append(call)
+        await self.open.wait()
+        self.changes += 1
         return (True,)
 
     def _busy(self, call: Call) -> Sequence[Any]:

@@ -37,17 +37,18 @@ class Link:
 LINK = cast("Connection", Link())
 
 
-class Queue(CallQueue):
-    """A queue that keeps the senders of the calls that it answered; root is privileged."""
+class Queue:
+    """A queue, and the senders of the calls that it answered; root is privileged."""
 
     def __init__(self) -> None:
         self.answered: list[str] = []
         self.held: set[int] = set()
         self.time = 0.0
         self.large: dict[str, asyncio.Future[None]] = {}
-        super().__init__(self._note, (0,), self.held.__contains__, lambda: self.time)
+        self.queue = CallQueue(self._answer, (0,), self.held.__contains__, lambda: self.time)
+        self.assign, self.drop = self.queue.assign, self.queue.drop
 
-    def _note(
+    def _answer(
         self, _connection: Connection, message: Message, uid: int
     ) -> asyncio.Future[None] | None:
         self.answered.append(f"{uid}{message.header.sender}")
@@ -55,24 +56,25 @@ class Queue(CallQueue):
         return self.large.get(message.header.sender)
 
     def call(self, sender: str, uid: int | None, body: bytes = b"") -> bool:
-        return self.add(LINK, Message(Header(kind=MessageType.CALL, sender=sender), body, 108), uid)
+        message = Message(Header(kind=MessageType.CALL, sender=sender), body, 108)
+        return self.queue.add(LINK, message, uid)
 
     async def all(self) -> list[str]:
         """Answer all calls; return their users and senders."""
         async with self.running():
-            await until(lambda: not self._calls)
+            await until(lambda: not self.queue._calls)
         return self.answered
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         async with asyncio.TaskGroup() as group:
-            task = group.create_task(self.run())
+            task = group.create_task(self.queue.run())
             yield
             task.cancel()
 
     async def exhausted(self) -> int:
         """Wait until all calls wait for a ration; return how many were answered."""
-        await until(lambda: bool(self._calls) and self._first() is None)
+        await until(lambda: bool(self.queue._calls) and self.queue._first() is None)
         return len(self.answered)
 
 
@@ -125,7 +127,7 @@ async def test_dropped_calls_leave_room() -> None:
         queue.drop(":b")
         for _ in range(UNKNOWN_SENDER_LIMIT // CALL_OVERHEAD):
             assert queue.call(":b", None)
-        queue.clear()
+        queue.queue.clear()
 
 
 async def test_sender_and_user_are_bounded() -> None:
@@ -191,7 +193,7 @@ async def test_user_that_waits_for_each_reply_is_never_paused() -> None:
             async with asyncio.timeout(PATIENCE):
                 while len(queue.answered) <= number:  # noqa: ASYNC110 - there is no event
                     await asyncio.sleep(0)
-        assert queue._ration.pause(1) > 0
+        assert queue.queue._ration.pause(1) > 0
 
 
 async def test_root_is_never_paused() -> None:
@@ -204,7 +206,7 @@ async def test_root_is_never_paused() -> None:
 async def test_user_that_had_less_comes_first() -> None:
     queue = Queue()
     for uid in (1, 2, 3):
-        queue._ration.spend(uid, 1 / uid)
+        queue.queue._ration.spend(uid, 1 / uid)
         queue.call(":a", uid)
     assert await queue.all() == ["3:a", "2:a", "1:a"]
 

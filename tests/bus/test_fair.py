@@ -131,26 +131,16 @@ async def test_calls_under_way_of_caller_that_is_gone_end(bus: PrivateBus) -> No
 
 async def test_change_of_caller_that_is_gone_is_finished(bus: PrivateBus) -> None:
     tree = Tree()
-    guarded = tree.root.methods["Guarded"]
-    ended: list[str] = []
-
-    async def change(_call: object) -> tuple[bool]:
-        ended.append("begun")
-        await tree.open.wait()
-        ended.append("ended")
-        return (True,)
-
-    object.__setattr__(guarded, "handle", change)
     server = Server(tree)
     async with serving(bus.address, server), connected(bus.address) as link:
         async with raw_client(bus.address) as client:
-            await client.send(call(ROOT, MANAGER, "Guarded"))
-            await until(lambda: ended == ["begun"])
+            await client.send(call(ROOT, MANAGER, "SlowChange"))
+            await until(lambda: len(tree.calls) == 1)
         assert server._callers
         await until(lambda: server._callers is not None and not server._callers._uids)
         await ping(link)
         tree.open.set()
-        await until(lambda: ended == ["begun", "ended"])
+        await until(lambda: tree.changes == 1)
 
 
 async def test_nothing_is_kept_of_callers_that_are_gone(bus: PrivateBus) -> None:

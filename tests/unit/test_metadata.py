@@ -4,11 +4,11 @@ import pytest
 
 from koi_agent.capabilities import capabilities
 from koi_agent.core.instance import EnabledBy, KoiMetadata, PortMetadata, Protocol, Refusal
-from koi_agent.core.metadata.keys import ANNOTATION, INCUS, KEYS, LABEL, UNIT, KeyRow, Spelling
+from koi_agent.core.metadata.keys import ANNOTATION, CONFIG_KEY, KEYS, LABEL, UNIT, KeyRow, Spelling
 from koi_agent.core.metadata.parser import (
     MOST_KEYS,
     from_annotations,
-    from_incus_config,
+    from_config_keys,
     from_labels,
     from_unit_keys,
     merge,
@@ -60,7 +60,7 @@ VALUES: dict[str, tuple[str, object]] = {
     "<port>.name": ("Names", "Names"),
     "<port>.txt.<k>": ("y", (("path", "y"),)),
 }
-PORTS = {LABEL: "53/udp", INCUS: "53/udp", ANNOTATION: "53-udp", UNIT: "53-udp"}
+PORTS = {LABEL: "53/udp", CONFIG_KEY: "53/udp", ANNOTATION: "53-udp", UNIT: "53-udp"}
 
 
 PLAIN_KEYS = [key for key in KEYS if "<port>" not in key.name and key.name != "announce"]
@@ -75,7 +75,7 @@ def in_all_spellings(name: str) -> list[KoiMetadata]:
     value = VALUES[name][0]
     return [
         from_labels({in_spelling(LABEL, name): value}, {}),
-        from_incus_config({in_spelling(INCUS, name): value}),
+        from_config_keys({in_spelling(CONFIG_KEY, name): value}),
         from_annotations({in_spelling(ANNOTATION, name): value}),
         from_unit_keys([("Service", in_spelling(UNIT, name), value)], {}),
         from_unit_keys([("X-Koi", in_spelling(UNIT, name).removeprefix("X-Koi-"), value)], {}),
@@ -210,7 +210,7 @@ def test_an_empty_announce_is_refused_in_every_source(value: str) -> None:
         (labels(announce=value), "koi.announce"),
         (from_labels({}, {"KOI_MDNS_ANNOUNCE": value}), "KOI_MDNS_ANNOUNCE"),
         (
-            from_incus_config({"environment.KOI_MDNS_ANNOUNCE": value}),
+            from_config_keys({"environment.KOI_MDNS_ANNOUNCE": value}),
             "environment.KOI_MDNS_ANNOUNCE",
         ),
     ):
@@ -225,7 +225,7 @@ def test_the_environment_variable_means_the_same_in_each_runtime() -> None:
     )
     assert from_labels({}, environment) == expected
     assert from_unit_keys([], environment) == expected
-    assert from_incus_config({"environment.KOI_MDNS_ANNOUNCE": "web"}) == expected
+    assert from_config_keys({"environment.KOI_MDNS_ANNOUNCE": "web"}) == expected
 
 
 TRAEFIK = {"traefik.http.routers.a.rule": "Host(`d.lan`)"}

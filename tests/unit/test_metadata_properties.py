@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from koi_agent.core.instance import EnabledBy, KoiMetadata, Protocol
-from koi_agent.core.metadata.keys import ANNOTATION, INCUS, KEYS, LABEL, UNIT, Spelling
+from koi_agent.core.metadata.keys import ANNOTATION, CONFIG_KEY, KEYS, LABEL, UNIT, Spelling
 from koi_agent.core.metadata.parser import (
     from_annotations,
-    from_incus_config,
+    from_config_keys,
     from_labels,
     from_unit_keys,
     merge,
@@ -59,13 +59,13 @@ sections = st.sampled_from(["Unit", "Service", "X-Koi"])
 unit_keys = keys(UNIT) | keys(UNIT).map(lambda key: key.removeprefix("X-Koi-"))
 assignments = st.lists(st.tuples(sections, unit_keys, values | st.just("")), max_size=12)
 configs = st.dictionaries(
-    keys(INCUS) | st.just("environment.KOI_MDNS_ANNOUNCE"), values, max_size=12
+    keys(CONFIG_KEY) | st.just("environment.KOI_MDNS_ANNOUNCE"), values, max_size=12
 )
 annotations = st.dictionaries(keys(ANNOTATION), values, max_size=12)
 
 metadata = st.one_of(
     st.builds(from_labels, labels, environments),
-    st.builds(from_incus_config, configs),
+    st.builds(from_config_keys, configs),
     st.builds(from_annotations, annotations),
     st.builds(from_unit_keys, assignments, environments),
 )

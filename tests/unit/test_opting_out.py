@@ -15,7 +15,7 @@ from koi_agent.core.instance import EnabledBy, KoiMetadata
 from koi_agent.core.metadata.parser import (
     MOST_KEYS,
     from_annotations,
-    from_incus_config,
+    from_config_keys,
     from_labels,
     from_unit_keys,
     merge,
@@ -201,7 +201,7 @@ def test_a_later_switch_in_a_unit_file_overrides_one_that_cannot_be_read() -> No
 
 def test_switches_of_other_runtimes_opt_out_too() -> None:
     config = {"user.koi.enable": "jein", "user.koi.announce": "web"}
-    assert from_incus_config(config).enable is False
+    assert from_config_keys(config).enable is False
     annotations = {"koi.sylin.org/Enable": "false", "koi.sylin.org/announce": "web"}
     assert from_annotations(annotations).enable is False
 

@@ -160,7 +160,7 @@ class EngineClient:
         return response
 
     def _check_open(self) -> None:
-        """Check the session: a request of D-Bus may come while it is being left."""
+        """Check that the session is open: a D-Bus call may arrive while it is being closed."""
         if self._has_ended:
             raise StreamError("the session has ended")
 
@@ -173,7 +173,7 @@ class EngineClient:
             raise self.translation(request, error) from error
 
     def translation(self, request: str, error: BaseException | None) -> BackendLost:
-        """Return what ``error`` means for the backend."""
+        """Return the backend's error for ``error``."""
         subject = f"{self.socket}: {request}"
         match error:
             case TimeoutError():

@@ -12,7 +12,7 @@ from koi_agent.backends.http_engine.response_parser import ResponseParser
 from koi_agent.core.json_stream import StreamError
 
 KEPT: Final = 15.0
-"""Seconds that connections stay open after the last response, at least; twice that at most."""
+"""Minimum idle time of connections, in seconds; the maximum is twice that."""
 
 
 class Connections:
@@ -66,7 +66,7 @@ class Connections:
             self._close_idle()
 
     def close(self) -> None:
-        """Close the connections: those that carry a request after its response."""
+        """Close the connections; those that carry a request are closed after its response."""
         self._is_closed = True
         if self._timer:
             self._timer.cancel()
@@ -106,7 +106,7 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._parser is None or self._answered is None or self._answered.done():
-            self._transport.abort()  # nothing was requested
+            self._transport.abort()  # there was no request
             return
         try:
             self._parser.feed(data)

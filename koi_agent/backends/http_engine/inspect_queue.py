@@ -89,7 +89,7 @@ class InspectQueue:
         """Return the next id, or None if the queue is empty; ``finish`` must follow."""
         while self._urgent or self._later:
             id_ = (self._urgent or self._later).popleft()
-            if self._pending.pop(id_, None) is not None:  # else it was in both deques
+            if self._pending.pop(id_, None) is not None:  # otherwise, it was in both deques
                 self._running[id_] = False
                 return id_
         return None

@@ -1,7 +1,7 @@
 """Typed getters for decoded JSON of an engine.
 
 A field of another type counts as absent: a newer engine must not cost more than the field that it
-changed. Only what a record can't do without raises ``BadInput``.
+changed. Only a missing field that a record needs raises ``BadInput``.
 """
 
 import re

@@ -97,7 +97,7 @@ class ResponseParser:
             self._step = ResponseParser._read_to_end
 
     def _expect(self, size: int) -> None:
-        """Expect so many more bytes of the body."""
+        """Expect this many more bytes of the body."""
         if self._received + size > self._limit:
             raise StreamError(f"the response is longer than {self._limit} bytes")
         self._missing = size

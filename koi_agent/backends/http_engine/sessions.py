@@ -6,7 +6,7 @@ from koi_agent.backends.http_engine.streams import MAX_BODY
 from koi_agent.host.http_client import LibrarySession, library_session
 
 URL: Final = "http://engine"
-"""The host of all requests; over a Unix socket its name means nothing."""
+"""The host of all requests. Over a Unix socket, its name has no meaning."""
 
 
 def session(path: str) -> LibrarySession:

@@ -1,6 +1,7 @@
 """Finds out why an engine's Unix socket can't be used, and what an administrator can do.
 
-An absent socket is ``BackendAbsent``: the engine may come. Any other error is ``BackendLost``.
+An absent socket is ``BackendAbsent``: the engine may start later. Any other error is
+``BackendLost``.
 """
 
 import asyncio
@@ -43,7 +44,7 @@ class UnixSocket:
 
 
 class NothingBehindGate(BackendAbsent):
-    """The gate answers, and has no engine behind it."""
+    """The gate answers, but has no engine behind it."""
 
 
 async def check_listening(socket: UnixSocket) -> None:
@@ -62,7 +63,7 @@ async def check_listening(socket: UnixSocket) -> None:
 async def _connect(probe: sockets.socket, path: str) -> None:
     """Connect to a path, as soon as the queue there is not full; raises ``OSError``.
 
-    The event loop's ``sock_connect`` takes a full queue for a connection.
+    The event loop's ``sock_connect`` mistakes a full queue for a connection.
     """
     while True:
         try:
@@ -80,7 +81,7 @@ def backend_error(socket: UnixSocket, error: OSError) -> BackendLost:
 
 
 def describe(socket: UnixSocket, error: OSError) -> str:
-    """Return the socket, what is wrong with it, and what helps where something does."""
+    """Return a text with the socket, the problem and, where there is one, the repair."""
     if error.errno in _ABSENT or (is_hidden(socket.path, error) and not is_bound(socket.path)):
         return (socket.unit and socket.unit.advice()) or f"{socket}: no such socket"
     if error.errno in _DENIED:
@@ -109,7 +110,7 @@ def _is_socket(path: str) -> bool:
 
 
 def _describe_denial(socket: UnixSocket) -> str:
-    """Return which file denies access, with its owner, group and mode, and how to get access."""
+    """Return the file that denies access, with its owner, group and mode, and how to get access."""
     file, status = _denied_at(socket.path)
     if status is None:
         return f"{socket}: permission denied"
@@ -129,7 +130,7 @@ def _describe_denial(socket: UnixSocket) -> str:
 
 
 def _denied_at(path: str) -> tuple[str, os.stat_result | None]:
-    """Return the first folder on the way that may not be entered, or else the socket."""
+    """Return the first folder of the path that may not be entered, or else the socket."""
     for place in _folders_and_path(path):
         try:
             status = Path(place).stat()

@@ -1,6 +1,6 @@
 """Responses of an engine that are read while they arrive: long lists, and lines of events.
 
-Each has a connection of its own, which is read only as fast as its pieces are taken.
+Each has its own connection, which is read only as fast as its pieces are consumed.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from koi_agent.host.websocket import WebSocket
 
 MAX_BODY: Final = 16 * 2**20
-"""Bytes of a response that is held whole. A container's inspection has some kilobytes."""
+"""Maximum size of a response that is held whole. A container's inspection has several kilobytes."""
 UNBOUNDED: Final = 2**63 - 1
 """The limit of a response that does not end."""
 _PIECE: Final = 2**17
@@ -44,7 +44,7 @@ class ResponseStream:
     async def request(self, target: str) -> None:
         """Send a request, and wait until the head of its response is there."""
         self._writer.write(request_head(target))
-        while self.status < 200:  # the response may come after others, such as 102
+        while self.status < 200:  # interim responses, such as 102, may come first
             if not await self._receive() and self.status < 200:
                 raise StreamError("the connection ended before the response")
 

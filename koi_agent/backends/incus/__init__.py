@@ -56,7 +56,7 @@ class Incus:
         self._guests: dict[str, Guest] = {}
         self._paths_before: PathStates = path_states(self._paths)
         self._unit = ""
-        self._stopped: dict[str, str] = {}  # services by their socket units
+        self._stopped: dict[str, str] = {}  # each socket unit's service
 
     @asynccontextmanager
     async def session(self, deliver: Deliver) -> AsyncIterator[Session]:
@@ -148,7 +148,7 @@ def _may_exist(path: str) -> bool:
 def _more_specific(
     failure: BackendLost | None, new: BackendLost, socket: UnixSocket
 ) -> BackendLost | None:
-    """Return the failure that is more specific about why no server was found."""
+    """Return the failure that explains better why no server was found."""
     if isinstance(new, NothingBehindGate):
         return failure or new
     if isinstance(new, BackendAbsent):

@@ -26,9 +26,9 @@ _UNIT: Final = "org.freedesktop.systemd1.Unit"
 _STATES: Final = PropertyFilter(_UNIT, {"ActiveState": "s", "SubState": "s"})
 _PATIENCE: Final = 5.0
 """Seconds for each answer of the bus."""
-_ERRORS: Final = (BusLost, CallError, OSError)  # a TimeoutError is an OSError, too
+_ERRORS: Final = (BusLost, CallError, OSError)  # TimeoutError is a subclass of OSError
 _FIRST_RETRY, _LONGEST_RETRY = 1.0, 60.0
-"""Seconds until a bus that was lost is connected to again."""
+"""Seconds until a lost bus is connected again."""
 _WAITING, _ENDING = "listening", "deactivating"
 """SubState of a socket unit whose service does not run, and ActiveState of one that stops."""
 
@@ -42,7 +42,7 @@ class Activation:
     async def stopped_unit(self, socket: str) -> str:
         """Return the service that a connection would start, or "".
 
-        Without a bus, or without systemd on it, this can't be known and is "".
+        Without a bus, or without systemd on it, this is not known, and "" is returned.
         """
         try:
             async with asyncio.timeout(_PATIENCE), connected(self._address) as link:
@@ -128,13 +128,13 @@ async def _stopped_unit(link: Connection, socket: str) -> str:
     service = service_of(socket)
     if await _property(link, socket, "SubState") == _WAITING:
         return service
-    # A connection that is made now waits, and starts the service again after its end.
+    # A connection made now would wait, and would start the service again after it has stopped.
     is_ending = await _property(link, service, "ActiveState") == _ENDING
     return service if is_ending else ""
 
 
 async def _property(link: Connection, unit: str, name: str) -> str:
-    """Return a property of a unit, "" if the unit is not loaded. It is not loaded by this."""
+    """Return a property of a unit, "" if the unit is not loaded. The call does not load it."""
     try:
         (path,) = await link.call((_SYSTEMD, _PATH, _MANAGER), "GetUnit", "s", (unit,))
         return str(await link.get(_SYSTEMD, path, _UNIT, name))
@@ -143,7 +143,7 @@ async def _property(link: Connection, unit: str, name: str) -> str:
 
 
 def service_of(socket: str) -> str:
-    """Return the service of a socket unit. That of the snap has another name."""
+    """Return the service of a socket unit. The service of the snap has another name."""
     return socket.removesuffix(".socket").removesuffix(".unix") + ".service"
 
 

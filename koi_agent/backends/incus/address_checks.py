@@ -1,4 +1,4 @@
-"""Inspections some times after a change, because no event reports an address."""
+"""Inspections at several times after a change, because no event reports an address."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -6,9 +6,9 @@ from itertools import pairwise
 
 
 class AddressChecks:
-    """Calls ``check`` with an id some times after ``begin``; ``times`` are seconds, ascending.
+    """Calls ``check`` with an id at several ``times`` after ``begin``: seconds, ascending.
 
-    An instance has one timer, however many events it has.
+    An instance has one timer, whatever the number of its events.
     """
 
     def __init__(self, times: Sequence[float], check: Callable[[str], None]) -> None:
@@ -17,7 +17,7 @@ class AddressChecks:
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
     def begin(self, id_: str) -> None:
-        """Check an instance from now on; checks that were begun before end."""
+        """Check an instance from now on, and end its earlier checks."""
         self.end(id_)
         self._schedule(id_, 0)
 

@@ -31,7 +31,7 @@ from koi_agent.host.incus import (
 log = logging.getLogger(__name__)
 
 MAX_NETWORKS: Final = 256
-"""Networks whose forwards are read."""
+"""Maximum number of networks whose forwards are read."""
 _OVN: Final = "ovn"
 _NOT_FOUND: Final = 404
 
@@ -74,7 +74,7 @@ class IncusAPI:
         return self._client.socket.path
 
     def list_instances(self) -> AsyncGenerator[list[object], None]:
-        """Yield all instances with their state, some at a time; raise ``BackendLost``.
+        """Yield all instances with their state, a few at a time; raise ``BackendLost``.
 
         With the snapshots, such a list may be longer than what is held.
         """
@@ -93,7 +93,7 @@ class IncusAPI:
     async def forwards(self) -> Forwards:
         """Return the forwards and load balancers of all networks; raise ``BackendLost``.
 
-        A server, or the kind of a network, may not have any. That costs these only.
+        Some servers and some kinds of networks have none. All others are still returned.
         """
         builder = ForwardsBuilder()
         for project, name, is_ovn in await self._networks():

@@ -39,7 +39,7 @@ class Event:
 
 
 class NetworkChanged:
-    """An event of a network: the ports of any instance may be others."""
+    """An event of a network: the ports of any instance may have changed."""
 
 
 NETWORK_CHANGED: Final = NetworkChanged()

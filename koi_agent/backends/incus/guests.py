@@ -1,6 +1,6 @@
 """Instances of Incus or LXD as values, parsed from the server's responses.
 
-A list and the response for one instance have the same form, so they can be compared.
+A list and the response for one instance have the same form, so their instances can be compared.
 """
 
 from collections.abc import Iterator, Mapping
@@ -29,7 +29,7 @@ from koi_agent.core.instance import (
     PortMapping,
     copied,
 )
-from koi_agent.core.metadata.parser import from_incus_config
+from koi_agent.core.metadata.parser import from_config_keys
 from koi_agent.core.ports import declared, merge_binds
 from koi_agent.core.text import printable
 from koi_agent.core.traits import Traits
@@ -45,7 +45,7 @@ _STATES: Final = {
     "Aborting": InstanceState.RUNNING,
     "Frozen": InstanceState.PAUSED,
     "Stopped": InstanceState.STOPPED,
-    "Starting": InstanceState.STOPPED,  # the event comes when it runs
+    "Starting": InstanceState.STOPPED,  # the event comes when the instance runs
 }
 TRAITS: Final = Traits(opt_in="user.koi.enable=true in its configuration or in a profile")
 _PID_LIMIT: Final = 2**22 + 1  # the kernel's PID_MAX_LIMIT, and one
@@ -79,7 +79,7 @@ class Guest:
 
     @property
     def is_here(self) -> bool:
-        """True if it runs, also if it is paused."""
+        """True if it runs or is paused."""
         return self.instance.state is not InstanceState.STOPPED
 
 
@@ -101,7 +101,7 @@ def parse_guest(value: object, place: Place) -> Guest:
     status = get_str(record, "status")
     state = _STATES.get(status, InstanceState.UNKNOWN)
     if place.member and get_str(record, "location") != place.member:
-        state = InstanceState.STOPPED  # it runs on another member of the cluster, or will
+        state = InstanceState.STOPPED  # it runs, or will run, on another member of the cluster
     if state is InstanceState.STOPPED:
         return Guest(instance=_unknown(id_, place.backend, state), run="")
     if not status or not isinstance(record.get("state"), dict):
@@ -117,7 +117,7 @@ def parse_guest(value: object, place: Place) -> Guest:
 def _instance(id_: str, state: InstanceState, record: JSONObject, place: Place) -> Instance:
     config = get_object(record, "expanded_config")
     texts = {key: text for key, text in config.items() if isinstance(text, str)}
-    found, metadata = addresses_of(record), from_incus_config(texts)
+    found, metadata = addresses_of(record), from_config_keys(texts)
     ips = found[:MAX_IPS]
     pid = get_int(get_object(record, "state"), "pid", _PID_LIMIT)
     project, _, name = id_.partition("/")
@@ -143,7 +143,7 @@ def _instance(id_: str, state: InstanceState, record: JSONObject, place: Place) 
 
 
 def started_guest(id_: str, backend: str) -> Guest:
-    """Return an instance of which only an event reported that it started."""
+    """Return an instance whose start is known only from an event."""
     return Guest(instance=_unknown(id_, backend, InstanceState.RUNNING), run="")
 
 

@@ -38,7 +38,7 @@ class Kind:
 
     @property
     def gate_socket(self) -> str:
-        """Return the path of the gate before the server."""
+        """Return the socket path of the server's gate."""
         return gate_socket(self.name)
 
     @property

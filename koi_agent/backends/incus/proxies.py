@@ -14,7 +14,7 @@ from koi_agent.core.frozen import frozen
 from koi_agent.core.instance import PortMapping, PortSource, Protocol
 
 MAX_PORTS: Final = 1000
-"""Ports of one side of a device that are published. The rest of a longer range is left out."""
+"""Maximum number of published ports of one side of a device. Longer ranges are cut off."""
 _PORT_LIMIT: Final = 65536
 _SIDE: Final = re.compile(r"(tcp|udp):(\[[0-9A-Fa-f:.]+\]|[0-9.]+):([0-9,-]+)")
 _RANGE: Final = re.compile("([0-9]{1,5})(?:-([0-9]{1,5}))?")
@@ -44,7 +44,7 @@ def proxy_ports(record: JSONObject) -> Iterator[PortMapping]:
 def _published(device: JSONObject) -> Iterator[PortMapping]:
     listen = _parse_side(get_str(device, "listen"))
     if listen is None:
-        return  # a Unix socket, or nothing that a server accepts
+        return  # a Unix socket, or something that no server accepts
     connect = _parse_side(get_str(device, "connect"))
     inside = connect.ports if connect else listen.ports
     if len(inside) == 1:  # all ports of the host lead to one

@@ -22,7 +22,7 @@ from koi_agent.core.events import Listing
 log = logging.getLogger(__name__)
 
 MAX_COMPLAINTS: Final = 100
-"""Kinds of bad records that are logged over one connection."""
+"""Maximum number of kinds of bad records that are logged in one connection."""
 TURN: Final = 20
 """Records or events that are parsed before other tasks run."""
 
@@ -132,7 +132,8 @@ class Session:
             try:
                 guest = await self._inspect(id_)
             except (BadInput, BackendLost) as error:
-                # This costs one instance. If the server is lost, its event stream shows it.
+                # The failure affects one instance only. If the server is lost, the event stream
+                # ends.
                 self._report(id_, error)
                 if self._queue.finish(id_):
                     self._tracker.inspection_failed(id_)

@@ -85,7 +85,7 @@ class Tracker:
             self._queue.put(id_, urgent=False)
 
     def _publish_uninspected(self, id_: str) -> None:
-        """Publish an instance that ended before its first inspection: it did run."""
+        """Publish an instance that ran, but ended before its first inspection."""
         if id_ in self._starting:
             self._publish(started_guest(id_, self._backend))
 
@@ -107,7 +107,7 @@ class Tracker:
             self._publish(guest)
 
     def inspection_failed(self, id_: str) -> None:
-        """Publish an instance that can't be inspected as far as it is known."""
+        """Publish what is known of an instance that can't be inspected."""
         self._publish_uninspected(id_)
 
     # Lists
@@ -149,7 +149,7 @@ class Tracker:
         else:
             self.guests[id_] = guest
         if guest.awaits_address and not self._has_listed:
-            self._checks.begin(id_)  # of others, events report the start
+            self._checks.begin(id_)  # events report the start of the others
 
     def instances(self) -> list[Instance]:
         """Return the instances of the last list and of the events since."""

@@ -12,10 +12,10 @@ class Tunables:
 
     requests: RequestLimits = field(default_factory=RequestLimits)
     inspect_workers: int = 4
-    """Instances inspected at one time."""
+    """Instances inspected at the same time."""
     inspect_retry: float = 5.0
     """Time until an instance that could not be inspected is inspected again."""
     list_delay: float = 0.2
-    """Time from a doubt to the list, so that the doubts of one burst share it."""
+    """Time from a doubt to the list, so that all doubts of a burst share one list."""
     address_checks: tuple[float, ...] = (0.3, 0.7, 1.5, 3.0, 6.0, 12.0, 25.0, 50.0)
     """Times after a change at which the addresses are read again: no event reports them."""

@@ -47,7 +47,7 @@ class Access:
             return None
         try:
             context = ssl.create_default_context(cadata=self.authority or None)
-            # The authorities of many clusters lack an extension that Python 3.13 expects.
+            # The CA certificates of many clusters lack an extension that Python 3.13 expects.
             context.verify_flags &= ~ssl.VERIFY_X509_STRICT
             if self.is_insecure:
                 context.check_hostname = False
@@ -61,7 +61,7 @@ class Access:
 
 
 def _load_certificate(context: ssl.SSLContext, certificate: str, key: str) -> None:
-    """Load a certificate and its key, which OpenSSL reads from a file: here one in memory."""
+    """Load a certificate and its key. OpenSSL reads them from a file, here one in memory."""
     with os.fdopen(os.memfd_create("client-certificate", os.MFD_CLOEXEC), "w") as file:
         file.write(f"{certificate}\n{key}\n")
         file.flush()
@@ -69,7 +69,7 @@ def _load_certificate(context: ssl.SSLContext, certificate: str, key: str) -> No
 
 
 def _no_password() -> str:
-    """Return no password: without this, OpenSSL asks for one at the terminal."""
+    """Return an empty password. Without this callback, OpenSSL asks at the terminal."""
     return ""
 
 
@@ -93,7 +93,7 @@ def account_access(server: str, folder: str) -> Access:
 
 
 def read_file(path: Path) -> bytes:
-    """Return the content of a file; raise ``OSError`` or ``BadInput``. A pipe is not waited for."""
+    """Return the content of a file; raise ``OSError`` or ``BadInput``. Never wait for a pipe."""
     with open(path, "rb", opener=_open) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise BadInput("not a regular file")
@@ -108,7 +108,7 @@ def _open(path: str, flags: int) -> int:
 
 
 def pem_blocks(data: bytes) -> str:
-    """Return the blocks of a PEM text without what stands between them; raise ``BadInput``."""
+    """Return the blocks of a PEM text without the text between them; raise ``BadInput``."""
     blocks = [found.group() for found in _PEM.finditer(data)]
     try:
         text = "".join(f"{block.decode('ascii')}\n" for block in blocks)

@@ -28,17 +28,17 @@ from koi_agent.host.http_client import (
 )
 
 MAX_BODY: Final = 64 * 2**20
-"""Bytes of a page. etcd holds objects of up to 1.5 MB."""
+"""Maximum number of bytes of a page. etcd holds objects of up to 1.5 MB."""
 MAX_LINE: Final = 16 * 2**20
-"""Bytes of one event of a watch. A server writes some characters as six."""
+"""Maximum number of bytes of one event of a watch. A server writes some characters as six bytes."""
 SHORTEST_WATCH: Final = 0.8
-"""Part of its longest time that a watch has at least, so that they do not all end at once."""
+"""Smallest part of the longest time for a watch: watches must not all end at the same time."""
 MAX_REFUSAL: Final = 64 * 1024
 _UNBOUNDED: Final = 2**63 - 1
 _MAX_MESSAGE: Final = 300
 _OK, _UNAUTHORIZED, _GONE, _BUSY = 200, 401, 410, 429
 _OVERLOADED: Final = (_BUSY, 503, 504)
-"""Statuses of a server that may answer if it is asked again: it is busy, or it starts."""
+"""Statuses of a server that is busy or starting, and may answer a later request."""
 
 Query = Mapping[str, str | int]
 T = TypeVar("T")
@@ -57,11 +57,11 @@ class Refused(BackendLost):
 
 
 class Expired(BackendLost):
-    """The server no longer has the events or the list that was asked for."""
+    """The server no longer has the requested events or the requested list."""
 
 
 class TooLong(BackendLost):
-    """A response is longer than any that is read."""
+    """A response is longer than the limit."""
 
 
 class Interrupted(BackendLost):
@@ -192,7 +192,7 @@ class API:
         return Refused(text, response.status, pause)
 
     def _pause(self, response: Response) -> float:
-        """Return how long a busy server wants to be left alone."""
+        """Return the pause in seconds that a busy server requests."""
         text = response.headers.get("retry-after", "")
         seconds = float(text) if text.isascii() and text.isdigit() else 0.0
         return min(max(seconds, self.tunables.retry_after), self.tunables.longest_retry)

@@ -1,7 +1,7 @@
 """One collection of a cluster, such as the pods of a namespace: its lists and its watch.
 
-A list has a version, from which a watch goes on without a gap. The watch ends within half a
-minute and is opened again at the last version that it reported, with bookmarks also where nothing
+A list has a version, from which a watch goes on without a gap. The watch ends within half a minute
+and is opened again at the last version that it reported. Bookmarks report versions where nothing
 changed.
 """
 
@@ -19,11 +19,11 @@ from koi_agent.core.errors import BackendLost, BadInput
 TURN: Final = 20
 """Events that are applied before other tasks run."""
 MAX_LISTS: Final = 3
-"""Attempts to list while the server drops its list before it is complete."""
+"""Maximum number of attempts to list, because a server can drop its list before it is complete."""
 SOON: Final = 0.5
 """Seconds within which no watch ends by itself."""
 TRIES: Final = 3
-"""Times that a watch is opened at one version although the one before was interrupted."""
+"""Maximum number of times that an interrupted watch is opened again at the same version."""
 _GONE: Final = 410
 _NOT_SUPPORTED: Final = (400, 422)
 """Statuses of a server that can't begin a watch with a list."""
@@ -42,10 +42,10 @@ class Found(Protocol):
         """Remove an object that was deleted while the list was read."""
 
     def lose(self, bad: BadInput) -> None:
-        """Register that an object can't be read: it is not known which one."""
+        """Register that an object can't be read. It is not known which one."""
 
     def clear(self) -> None:
-        """Remove all objects: the list begins once more."""
+        """Remove all objects, because the list begins again."""
 
 
 class Collection:

@@ -20,7 +20,7 @@ _NOTHING: Final = (
 
 @frozen(kw_only=True)
 class Credentials:
-    """The place where the access to a cluster is found.
+    """The place of the access to a cluster.
 
     ``kubeconfig`` is the path of a file. Without one, ``server`` is the address that the service
     account in the folder ``account`` is for; both are "" outside a pod.

@@ -14,7 +14,7 @@ _NOTHING: frozenset[str] = frozenset()
 
 
 class Exposures:
-    """Services and EndpointSlices of some ``parts``, each of which is listed by itself.
+    """Services and EndpointSlices of several ``parts``, each of which is listed separately.
 
     ``refresh`` gets the UIDs of pods for which they changed.
     """
@@ -56,8 +56,8 @@ class Exposures:
     def exposed(self, pod: Pod) -> Instance:
         """Return the instance of a pod with what its Services add.
 
-        The annotations of the pod itself take precedence. Its ports that a Service publishes are
-        published ones.
+        The annotations of the pod itself take precedence. Its ports that a Service publishes count
+        as published.
         """
         instance = pod.instance
         slices = [*self._of_pod.get(instance.id, {}).values()]
@@ -84,7 +84,7 @@ class Exposures:
 
 
 _content = attrgetter("key", "metadata", "ports", "addresses")
-"""All of a Service but its version."""
+"""All fields of a Service except its version."""
 
 
 def _published(one: Slice, service: Service) -> Iterator[PortMapping]:

@@ -66,12 +66,12 @@ def _yaml(text: str) -> object:
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
-        # The text of the error has a line of the file, which may be a secret.
+        # The text of the error contains a line of the file, which may be a secret.
         mark = getattr(error, "problem_mark", None)
         place = f"line {mark.line + 1}: " if mark else ""
         raise ValueError(f"{place}{getattr(error, 'problem', None) or 'not YAML'}") from error
     except (AttributeError, LookupError, TypeError, ValueError):
-        # So PyYAML fails for values that do not suit their tags.
+        # PyYAML raises these for values that do not match their tags.
         raise ValueError("a value does not suit its tag") from None
 
 

@@ -32,7 +32,7 @@ class Numbers:
         return number
 
     def keep(self, ids: Set[str]) -> None:
-        """Free the numbers of all other pods: they ended while the server was away."""
+        """Free the numbers of all other pods, which ended while the connection was lost."""
         for id_ in self._held.keys() - ids:
             self.release(id_)
 

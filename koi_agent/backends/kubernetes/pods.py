@@ -43,9 +43,9 @@ from koi_agent.host.pod_groups import pod_group
 
 PREFIX: Final = "koi.sylin.org/"
 _STATIC_UID: Final = "kubernetes.io/config.hash"
-"""The annotation with the UID by which the kubelet calls a pod of its own files."""
+"""The annotation with the kubelet's own UID of a pod that it made from a file."""
 _MIRROR: Final = "kubernetes.io/config.mirror"
-"""The annotation that only the kubelet may write, on what the cluster shows of such a pod."""
+"""The annotation that only the kubelet may write, on the mirror of such a pod."""
 _HASH: Final = "pod-template-hash"
 _ORDINAL: Final = "apps.kubernetes.io/pod-index"
 PROTOCOLS: Final = {"TCP": Protocol.TCP, "": Protocol.TCP, "UDP": Protocol.UDP}
@@ -131,7 +131,7 @@ def _group(record: JSONObject) -> str:
 
 
 def kubelet_uid(record: JSONObject) -> str:
-    """Return the UID by which the kubelet calls a pod; raise ``BadInput``."""
+    """Return the UID that the kubelet uses for a pod; raise ``BadInput``."""
     annotations = get_texts(record, "annotations")
     is_static = _MIRROR in annotations and is_of_node(record)
     static = annotations.get(_STATIC_UID, "") if is_static else ""
@@ -172,7 +172,7 @@ def _number(labels: Mapping[str, str]) -> int:
 
 
 def _container_ports(spec: JSONObject) -> Iterator[JSONObject]:
-    """Yield the ports of all containers that serve: also of sidecars, which never end."""
+    """Yield the ports of all containers that serve, including sidecars."""
     sidecars = (
         one
         for one in get_objects(spec, "initContainers")

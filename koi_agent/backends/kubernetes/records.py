@@ -36,7 +36,7 @@ def get_name(record: JSONObject, field: str = "name") -> str:
 def get_version(record: JSONObject) -> int:
     """Return the version of an object or of a list; raise ``BadInput``.
 
-    Servers count their changes. A greater number is newer.
+    Servers number their changes. A greater number is newer.
     """
     version = get_str(get_object(record, "metadata"), "resourceVersion")
     if not _VERSION.fullmatch(version):

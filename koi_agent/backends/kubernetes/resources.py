@@ -63,7 +63,7 @@ class Found(Generic[V]):
         self._complain = complain
 
     def add(self, record: JSONObject) -> None:
-        """Parse a record; a bad one costs no other."""
+        """Parse a record. A bad one does not affect the others."""
         try:
             uid = get_uid(record)
         except BadInput as bad:
@@ -83,12 +83,12 @@ class Found(Generic[V]):
             self._complain("a listed object", bad)
 
     def lose(self, bad: BadInput) -> None:
-        """Register that an object can't be read: it is not known which one."""
+        """Register that an object can't be read. It is not known which one."""
         self._complain("a listed object", bad)
         self.is_whole = False
 
     def clear(self) -> None:
-        """Remove all objects: the list begins once more."""
+        """Remove all objects, because the list begins again."""
         self.objects.clear()
         self.is_whole = True
 
@@ -96,7 +96,7 @@ class Found(Generic[V]):
 class Resources:
     """All collections: Services and their slices before the pods, which get ports from them.
 
-    ``numbers`` has those of the connection before, by the part of a path for a namespace.
+    ``numbers`` has those of the previous connection, by the part of a path for a namespace.
     """
 
     def __init__(

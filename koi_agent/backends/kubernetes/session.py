@@ -24,9 +24,9 @@ from koi_agent.core.text import printable
 log = logging.getLogger(__name__)
 
 MAX_COMPLAINTS: Final = 100
-"""Kinds of bad records that are logged over one connection."""
+"""Maximum number of kinds of bad records that are logged in one connection."""
 TURN: Final = 100
-"""Listed pods that get the ports of their Services before other tasks run."""
+"""Listed pods that are completed with the ports of their Services before other tasks run."""
 _IDENTITY: Final = "/api/v1/namespaces/kube-system"
 _FORBIDDEN, _NOT_FOUND = 403, 404
 _MAX_VERSION: Final = 64

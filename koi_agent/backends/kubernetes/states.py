@@ -63,7 +63,7 @@ def _crashed(container: JSONObject) -> PodState:
 
 
 def _initialising(containers: list[JSONObject], detail: str) -> PodState:
-    """Return the state of a pod whose first containers prepare it, or that waits for an image."""
+    """Return the state of a pod that runs its init containers or waits for an image."""
     states = [get_object(one, "state") for one in containers]
     if any("running" in one or "terminated" in one for one in states):
         return PodState(InstanceState.RUNNING, "Initializing", Health.STARTING)

@@ -1,7 +1,7 @@
 """How events and lists change the pods of one collection: of the cluster, or of a namespace.
 
-Objects, lists and deletions have versions, which grow with each change of the cluster. So it is
-known which of two is newer, an event or a list. Nothing here waits.
+Objects, lists and deletions have versions, which grow with each change of the cluster. They show
+whether an event or a list is newer. Nothing here waits.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Set
@@ -62,14 +62,14 @@ class PodTable:
     def remove(self, uid: str, version: int) -> None:
         """Apply an event that a pod was deleted, or no longer matches what is watched.
 
-        This is final: no other pod gets its id, and none that has ended starts again.
+        This is final: no other pod gets its id, and an ended pod never starts again.
         """
         self._note(uid, version)
         self._forget(uid)
         self._publish(uid, GoneReason.REMOVED)
 
     def _is_newer(self, pod: Pod) -> bool:
-        """Return False for an event that came twice, or late."""
+        """Return False for a repeated or late event."""
         known = self._pods.get(pod.instance.id)
         return known is None or pod.version > known.version
 
@@ -78,7 +78,7 @@ class PodTable:
             self._named[id_] = max(version, self._named.get(id_, 0))
 
     def _publish(self, id_: str, reason: str) -> None:
-        """Deliver a pod as it is known, also if an event changed nothing: it explains a list."""
+        """Deliver a pod as it is known, even if an event changed nothing: it explains a list."""
         if pod := self._pods.get(id_):
             self._deliver(Seen(self._exposed(pod)))
         else:
@@ -99,7 +99,7 @@ class PodTable:
     ) -> frozenset[str]:
         """Apply a list of this version; return the ids for which it does not count.
 
-        None stands for a record that could not be parsed: what is known of it stays. If the list is
+        None stands for a record that could not be parsed: its known pod stays. If the list is
         not whole, a pod that is not in it may run, and stays too.
         """
         named, self._listed = self._named or {}, version

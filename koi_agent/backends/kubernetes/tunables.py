@@ -23,17 +23,17 @@ class Tunables:
     page: int = 100
     """Objects in a page of a list, which is decoded at once: about 10 ms."""
     list_delay: float = 0.2
-    """Time from a doubt to the list, so that the doubts of one burst share it."""
+    """Time from a doubt to the list, so that all doubts of a burst share one list."""
     streaming: float = 20.0
     """Time for a list at the beginning of a watch; after it, the list is read in pages."""
     retry_after: float = 1.0
-    """Time until a request is sent again to a busy server, unless that names a longer one.
+    """Time until a request is sent again to a busy server, unless the server names a longer one.
 
-    Each time is twice the one before.
+    The time doubles with each attempt.
     """
     longest_retry: float = 10.0
     """Longest time until a request is sent again."""
     tries: int = 4
-    """Times that a request is sent to a busy server."""
+    """Maximum number of times that a request is sent to a busy server."""
     watch_tries: int = 10
-    """Times that a watch is opened at a busy server, for which a list would be more work."""
+    """Maximum number of attempts to watch a busy server, for which a list is more work."""

@@ -2,7 +2,7 @@
 
 ``manager`` has the calls and the signals. ``machines`` parses the answers and has the rules, and
 the ``table`` has what was delivered. For one connection, ``session`` receives the signals,
-``read_queue`` and ``looks`` decide what is read and when, and ``reader`` reads it.
+``read_queue`` and ``address_schedule`` decide what is read and when, and ``reader`` reads it.
 
 The name of a machine is its ID. Its unit is the same instance, and has its metadata.
 """
@@ -62,13 +62,13 @@ class Machined:
                 session.close()
 
     async def arrival(self) -> None:
-        """Wait until systemd-machined, or another one than before, is on the bus."""
+        """Wait until systemd-machined is on the bus, or has been replaced there."""
         try:
             async with backend_errors():
                 await self._await_other(await self._bus.connection())
         except BackendLost as lost:
             if not isinstance(lost.__cause__, BusLost):
-                await asyncio.Event().wait()  # the bus refuses: only time may help
+                await asyncio.Event().wait()  # the bus refuses the call: try again later
 
     async def _await_other(self, connection: Connection) -> None:
         presence = Presence(connection)

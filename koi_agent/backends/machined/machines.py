@@ -64,7 +64,7 @@ class Machine:
 
     @property
     def run(self) -> tuple[int, int, str]:
-        """Values that differ between two machines that have one name, one after the other."""
+        """Values that distinguish a machine from an earlier one with the same name."""
         return self.created_at, self.leader, self.unit
 
     @property
@@ -82,11 +82,11 @@ class Machine:
 class Network:
     """The addresses of a machine.
 
-    With ``has_more`` addresses than ``MAX_IPS``, the others are left out.
-    ``listening`` are the ports on which it listens at its own addresses, if they can be read.
-    ``is_host`` is True on the host's network. ``problem`` is why addresses are not known; one
-    that an administrator should repair ``is_denied``. ``is_final`` means that systemd-machined
-    will give no other answer for this machine.
+    ``has_more`` is True if it has more addresses than ``MAX_IPS``, of which the others are left
+    out. ``listening`` are the ports on which it listens at its own addresses, if they can be read.
+    ``is_host`` is True on the host's network. ``problem`` is the reason why addresses are not
+    known, and ``is_denied`` is True if an administrator should repair it. ``is_final`` is True if
+    systemd-machined will give no other answer for this machine.
     """
 
     ips: tuple[str, ...] = ()
@@ -168,7 +168,7 @@ def network_from(addresses: object) -> Network:
 
 
 def ips_from(addresses: object) -> tuple[str, ...]:
-    """Parse the answer to GetAddresses: sorted, without those that only one link can use."""
+    """Parse the answer to GetAddresses: sorted, without link-local addresses."""
     rows = addresses if isinstance(addresses, list) else []
     return tuple(sorted(set(_ips(rows))))
 
@@ -190,7 +190,7 @@ def _ips(rows: list[object]) -> Iterator[str]:
 def instance_of(
     machine: Machine, network: Network, host_ports: tuple[PortMapping, ...] = ()
 ) -> Instance:
-    """Return the instance of a machine; ``host_ports`` are what it listens on on the host."""
+    """Return the instance of a machine; on the host's network it listens on ``host_ports``."""
     return Instance(
         id=machine.name,
         name=machine.name,

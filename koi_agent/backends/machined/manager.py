@@ -1,4 +1,4 @@
-"""D-Bus calls to systemd-machined, and the signals of it that are received.
+"""D-Bus calls to systemd-machined, and the signals that are received from it.
 
 D-Bus starts systemd-machined for any call. Without a machine it need not run, so no call of the
 agent starts it.
@@ -28,10 +28,10 @@ INSPECT: Final = f"{MACHINED}.inspect-machines"
 SIGNALS: Final = ("MachineNew", "MachineRemoved")
 SYSTEMD: Final = "org.freedesktop.systemd1"
 READ_TOGETHER: Final = 16
-"""Machines that are read by one series of calls. The bus allows 128 calls without a reply."""
+"""Machines that are read by one batch of calls. The bus allows 128 calls without a reply."""
 ADDRESS_TIMEOUT: Final = 10.0
 UNIT_TIMEOUT: Final = 5.0
-"""Seconds in which addresses, and the control groups of units, are given, or are not known yet."""
+"""Seconds to wait for addresses and for the control groups of units."""
 _GONE: Final = frozenset({f"{MACHINED}.NoSuchMachine", "org.freedesktop.DBus.Error.UnknownObject"})
 _DENIED: Final = frozenset(
     {

@@ -17,7 +17,7 @@ class ReadQueue:
         self._changed = asyncio.Event()
 
     def put(self, name: str, path: str) -> bool:
-        """Read a machine from now on; return False if too many wait: then a list is needed."""
+        """Add a machine to read; return False if too many wait, so that a list is needed."""
         self.discard(name)
         if len(self._waiting) >= MOST_WAITING:
             return False
@@ -26,7 +26,7 @@ class ReadQueue:
         return True
 
     def discard(self, name: str) -> None:
-        """Read a machine no longer, and outdate what is being read of it."""
+        """Stop reading a machine, and outdate a reading under way."""
         self._waiting.pop(name, None)
         self._reading.discard(name)
 

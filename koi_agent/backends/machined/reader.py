@@ -5,7 +5,7 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
-from koi_agent.backends.machined.looks import Looks
+from koi_agent.backends.machined.address_schedule import AddressSchedule
 from koi_agent.backends.machined.machines import (
     Machine,
     Network,
@@ -24,24 +24,24 @@ from koi_agent.host.namespace_listeners import listeners_of
 log = logging.getLogger(__name__)
 
 MAX_COMPLAINTS: Final = 100
-"""Kinds of bad records that are logged over one connection."""
+"""Maximum number of kinds of bad records that are logged in one connection."""
 LIST_PATIENCE: Final = 15.0
-"""Seconds that a list waits for addresses. Those of other machines are asked for later."""
+"""Seconds that a list waits for addresses. The remaining machines are asked later."""
 
 Outcome = Machine | BadInput | None
 """A machine, the reason why its properties can't be used, or None if it is gone."""
 
 
 class Reader:
-    """Reads what the ``queue`` and the ``looks`` request into the table; raises ``BackendLost``."""
+    """Reads what ``queue`` and ``schedule`` request into the table; raises ``BackendLost``."""
 
     def __init__(
-        self, manager: Manager, table: MachineTable, queue: ReadQueue, looks: Looks
+        self, manager: Manager, table: MachineTable, queue: ReadQueue, schedule: AddressSchedule
     ) -> None:
         self._manager = manager
         self._table = table
         self._queue = queue
-        self._looks = looks
+        self._schedule = schedule
         self._ephemeral = ephemeral_ports()
         self._complaints: set[str] = set()
 
@@ -65,7 +65,7 @@ class Reader:
             case BadInput():
                 self.complain(f"machine {name}: {outcome}")
             case None:
-                self._looks.forget(name)
+                self._schedule.forget(name)
                 self._table.remove(name, "removed")
 
     async def read(self, paths: dict[str, str]) -> dict[str, Outcome]:
@@ -96,11 +96,11 @@ class Reader:
 
     async def look(self) -> None:
         """Wait for machines whose addresses are due, and read them."""
-        due = await self._looks.due()
+        due = await self._schedule.due()
         machines = [machine for machine in map(self._table.get, due) if machine]
         for name in due:
             if name not in self._table:  # it is being read
-                self._looks.again(name)
+                self._schedule.again(name)
         for batch in batches(machines):
             await self._look_at(batch)
 
@@ -127,11 +127,11 @@ class Reader:
             self._table.set_network(machine, network)
             if not machine.is_settled:
                 self._queue.put(machine.name, machine.path)
-                self._looks.again(machine.name)
+                self._schedule.again(machine.name)
             elif network.ips:
-                self._looks.finish(machine.name)
+                self._schedule.finish(machine.name)
             elif not network.is_final:
-                self._looks.again(machine.name)
+                self._schedule.again(machine.name)
 
     async def read_listed(self, paths: dict[str, str], touched: set[str]) -> set[str]:
         """Read all machines of a list; those that signals have ``touched`` are left out.
@@ -149,7 +149,7 @@ class Reader:
             if asyncio.get_running_loop().time() < until:
                 await self._read_listed_networks(batch, new)
         for name in new - touched:
-            self._looks.start(name)
+            self._schedule.start(name)
         return {name for name, outcome in outcomes.items() if outcome is None}
 
     def _add_listed(self, name: str, outcome: Outcome) -> bool:

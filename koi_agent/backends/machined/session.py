@@ -5,7 +5,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import Final, Never
 
-from koi_agent.backends.machined.looks import Looks
+from koi_agent.backends.machined.address_schedule import AddressSchedule
 from koi_agent.backends.machined.machines import BACKEND, HOST_CLASS, check_name, is_selected
 from koi_agent.backends.machined.manager import Manager, Row, subscription
 from koi_agent.backends.machined.read_queue import ReadQueue
@@ -23,7 +23,7 @@ from koi_agent.host.owner_ports import HostPorts
 log = logging.getLogger(__name__)
 
 AWAY_TIMEOUT: Final = 10.0
-"""Seconds that systemd-machined may be away from the bus, as during a restart."""
+"""Seconds that systemd-machined may be absent from the bus, for example during a restart."""
 RETURN_PAUSE: Final = 0.1
 """Seconds after which systemd-machined is asked again if it has left the bus during a call."""
 
@@ -50,8 +50,8 @@ class Session:
         self._ports = HostPorts(listeners, self._on_ports_changed)
         self._table = MachineTable(machines, self._deliver_if_open, self._ports)
         self._queue = ReadQueue()
-        self._looks = Looks()
-        self._reader = Reader(self._manager, self._table, self._queue, self._looks)
+        self._schedule = AddressSchedule()
+        self._reader = Reader(self._manager, self._table, self._queue, self._schedule)
         self._touched: set[str] = set()
         self._has_listed = asyncio.Event()
         self._present = asyncio.Event()
@@ -66,7 +66,7 @@ class Session:
         self._version = await self._manager.version()
 
     def close(self) -> None:
-        """Deliver nothing from now on, even if a list is being read."""
+        """Stop delivering, even if a list is being read."""
         self._deliver = None
 
     async def doubt(self) -> str:
@@ -91,7 +91,7 @@ class Session:
         )
 
     async def _rows(self) -> Sequence[Row]:
-        """Return all machines; none while systemd-machined is away because it has none."""
+        """Return all machines; none while systemd-machined has exited because it has none."""
         while True:
             if not self._present.is_set() and not self._table:
                 return ()
@@ -115,9 +115,9 @@ class Session:
         raise BackendLost(f"bus: {await self._connection.wait_closed()}")
 
     async def _watch_owner(self) -> Never:
-        """List again when systemd-machined is back; raise ``BackendLost`` if it stays away.
+        """List again when systemd-machined is back; raise ``BackendLost`` if it does not return.
 
-        Without a machine it may exit until the next one starts: then nothing is lost.
+        Without a machine it may exit until the next one starts. In that case, nothing is lost.
         """
         while True:
             while not await self._next_owner():
@@ -133,7 +133,7 @@ class Session:
             raise BackendLost("systemd-machined left the bus") from error
 
     async def _read_changed(self) -> Never:
-        # Before the first list there is nothing that a signal could change.
+        # Before the first list, there is nothing that a signal could change.
         await self._has_listed.wait()
         while True:
             await self._present.wait()
@@ -164,7 +164,7 @@ class Session:
     def _on_changed(self, name: str, path: str) -> None:
         if name and self._is_followed(name):
             self._touched.add(name)
-            self._looks.start(name)
+            self._schedule.start(name)
             if not self._queue.put(name, path):
                 self._list_again("too many machines have changed")
 
@@ -172,7 +172,7 @@ class Session:
         if self._is_followed(name):
             self._touched.add(name)
             self._queue.discard(name)
-            self._looks.forget(name)
+            self._schedule.forget(name)
             self._table.remove(name, "removed")
 
     def _on_owner_changed(self, owner: str) -> None:
@@ -192,7 +192,7 @@ class Session:
                 yield row.name, row.path
 
     def _is_followed(self, name: str) -> bool:
-        """Return True if the settings select a machine; log a name that can't be one."""
+        """Return True if the settings select a machine; log an impossible name."""
         try:
             check_name(name)
         except BadInput as bad:

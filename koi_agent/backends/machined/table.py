@@ -22,8 +22,8 @@ class Known:
 class MachineTable:
     """Machines by name; ``deliver`` gets each change.
 
-    ``machines`` outlives a connection: after the next one it shows which machines are others of
-    the same name. A list reports what it adds or removes, except for machines that were delivered
+    ``machines`` outlives a connection, so that the next one recognizes a different machine with a
+    known name. A list reports what it adds or removes, except for machines that were delivered
     since ``list_requested``: the follower ignores the list for those.
     """
 
@@ -57,12 +57,12 @@ class MachineTable:
         return [known.instance for known in self._machines.values()]
 
     def is_other_run(self, machine: Machine) -> bool:
-        """Return True if another machine is known by the name of this one."""
+        """Return True if a different machine is known by the name of this one."""
         before = self.get(machine.name)
         return before is not None and before.run != machine.run
 
     def put(self, machine: Machine) -> None:
-        """Store a machine and deliver it, and before that the end of another of its name."""
+        """Store a machine and deliver it, after the end of an earlier one with its name."""
         if self.is_other_run(machine):
             self.remove(machine.name, "restarted")
         self._store(machine, self._network(machine.name))
@@ -81,10 +81,10 @@ class MachineTable:
         return is_new
 
     def set_network(self, machine: Machine, network: Network, *, is_listed: bool = False) -> None:
-        """Store the network of a machine, unless it is another machine than the known one.
+        """Store the network of a machine, unless the known one is a different machine.
 
-        With ``is_listed``, the list reports the machine. An answer that may be another one next
-        time does not replace known addresses.
+        With ``is_listed``, the list reports the machine. An answer that is not final does not
+        replace known addresses.
         """
         now = self._machines.get(machine.name)
         if now is None or now.machine.run != machine.run:
@@ -103,13 +103,13 @@ class MachineTable:
             self._deliver_known(name)
 
     def remove(self, name: str, reason: str) -> None:
-        """Remove a machine and deliver that; the registry may have it from before a loss."""
+        """Remove a machine and deliver its end: the registry may have it from before a loss."""
         self._discard(name)
         self._delivered.add(name)
         self._deliver(Gone(backend=BACKEND, id=name, reason=reason))
 
     def keep_listed(self, names: Iterable[str]) -> None:
-        """Remove all other machines: a list does not have them."""
+        """Remove all machines that a list does not have."""
         for name in (self._machines.keys() | self._delivered) - set(names):
             if name in self._delivered:
                 self.remove(name, "not listed")
@@ -137,7 +137,7 @@ class MachineTable:
         self._deliver(Seen(self._machines[name].instance))
 
     def _follow_ports(self, machine: Machine, network: Network) -> None:
-        """Scan for the listeners of a machine on the host's network, again for another run."""
+        """Scan for the listeners of a machine on the host's network; scan again for a new run."""
         if not (network.is_host and machine.control_group):
             self._forget_ports(machine.name)
         elif self._scanned.get(machine.name) != machine:

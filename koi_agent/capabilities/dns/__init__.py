@@ -80,7 +80,7 @@ def _outlets(passed: Sequence[socket], config: Config) -> tuple[str, ...]:
 
 
 def _is_for_this_host(config: Config) -> bool:
-    """Return True if this host has static records without being asked for them."""
+    """Return True if this host has static records by default."""
     return STATIC_LINK.is_symlink() and not static_obstacle(config.scope)
 
 

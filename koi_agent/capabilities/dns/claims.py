@@ -1,8 +1,8 @@
-"""The names that this agent has claimed on a server, in a file: a killed agent finds them again.
+"""The names that this agent has claimed on a server, in a file that survives a kill of the agent.
 
 A line is appended before a name is claimed and after it was dropped, so that a change costs the
 same for any number of names. The whole file is written when it is opened, and when most of its
-lines no longer count.
+lines are outdated.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 CLAIMED: Final = "+"
 DROPPED: Final = "-"
 SPARE: Final = 1000
-"""Lines that the file may have beyond two for each name."""
+"""Number of lines that the file may have in addition to two for each name."""
 
 
 def claims_file(outlet: str, server: str, scope: str, environment: Mapping[str, str]) -> Path:
@@ -42,7 +42,7 @@ class Claims:
         self._details = _read(path, is_valid)
         self._new: list[str] = []
         self._lines = 0
-        # False if the last line may not be whole, as after a kill: the next write is of all lines.
+        # False if the last line may be incomplete, as after a kill: then all lines are written.
         self._is_sound = self._is_reported = False
 
     def all(self) -> Iterable[str]:
@@ -58,7 +58,7 @@ class Claims:
         return name in self._details
 
     def claim(self, name: str, details: Iterable[str]) -> None:
-        """Add a name that is about to be claimed, or to get other details."""
+        """Add a name that is about to be claimed, or that is about to get different details."""
         words = frozenset(details)
         if self._details.get(name) != words:
             self._details[name] = words
@@ -72,7 +72,8 @@ class Claims:
     def store(self) -> None:
         """Write what has changed.
 
-        The first error in a row is logged: without the file, names of a killed agent may stay.
+        The first of successive errors is logged: without the file, names of a killed agent may
+        stay.
         """
         new, self._new = self._new, []
         self._lines += len(new)

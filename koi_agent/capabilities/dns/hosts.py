@@ -1,8 +1,8 @@
 """The outlet for dnsmasq: files in the format of hosts(5), in the directory of ``--hostsdir=``.
 
 Each instance has a file of its own, so that a change costs the same for any number of names. The
-name of a file has the mark of this agent: files of others are never touched. dnsmasq ignores files
-that begin with a dot, and reads a file when it is renamed.
+name of a file contains the mark of this agent: files of others are never touched. dnsmasq ignores
+files that begin with a dot, and reads a file when it is renamed.
 """
 
 import asyncio

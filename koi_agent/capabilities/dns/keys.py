@@ -1,4 +1,4 @@
-"""TSIG keys: secrets that only the agent and its servers know. They are never logged."""
+"""TSIG keys, secrets that the agent shares with its servers. They are never logged."""
 
 from collections.abc import Mapping
 from pathlib import Path

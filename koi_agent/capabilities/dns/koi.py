@@ -1,6 +1,6 @@
 """The names at a Koi daemon: one IPv4 address for each name, in the zone of the daemon.
 
-The daemon stores other addresses, too, and does not answer them. So they are not sent.
+The daemon stores other addresses, but does not answer with them. So they are not sent.
 """
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -26,7 +26,7 @@ from koi_agent.host.koi_daemon.settings import KoiSettings
 
 STATUS: Final = "/v1/dns/status"
 SERVED: Final = tuple(map(IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")))
-"""The networks whose addresses the daemon answers (RFC 1918)."""
+"""The networks whose addresses the daemon returns (RFC 1918)."""
 NO_SERVICES: Final = "a Koi daemon gets its address, not its services"
 ONLY_HERE: Final = Outcome(RecordState.HELD, "only this host reaches it")
 OFF: Final = Outcome(RecordState.HELD, "the DNS server of the Koi daemon does not run")
@@ -80,7 +80,7 @@ def plan(names: Mapping[Key, Sequence[Name]], zone: Zone, ttl: int, recorded: Re
 
 
 def _chosen(name: str, addresses: Iterable[str], ttl: int, recorded: Bodies) -> str:
-    """Return the address that was sent already, or else the first."""
+    """Return the address that was sent already, otherwise the first one."""
     return min(addresses, key=lambda one: _body(name, one, ttl) not in recorded)
 
 
@@ -112,7 +112,7 @@ def _refusal(name: Name, zone: Zone) -> Outcome | None:
 
 
 def _usable(name: Name) -> Sequence[str]:
-    """Return the addresses that a daemon answers, in the order of the record."""
+    """Return the addresses that a daemon returns, in the order of the record."""
     return [one for one in name.addresses if ":" not in one and _is_served(IPv4Address(one))]
 
 

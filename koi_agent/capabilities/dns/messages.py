@@ -33,12 +33,12 @@ AXFR: Final = "AXFR"
 IXFR: Final = "IXFR"
 
 PAYLOAD: Final = 1232
-"""Bytes of a UDP response with EDNS: it is not fragmented on any usual network."""
+"""Bytes of a UDP response with EDNS. Common networks do not fragment it."""
 PLAIN: Final = 512
 """Bytes of a UDP response without EDNS (RFC 1035 section 4.2.1)."""
 LARGEST: Final = 65_535
 TRANSFER_PART: Final = 16_000
-"""About how many bytes of records one message of a transfer contains."""
+"""Approximate size of the records in one message of a transfer, in bytes."""
 DEFAULT: Final = "hmac-sha256"
 """The algorithm of a TSIG key that names none."""
 SHORTEST_SECRET: Final = 16

@@ -1,4 +1,4 @@
-"""A file with names for a program of this host: written whole, and never while it is read."""
+"""A file with names for a program of this host. It is always replaced as a whole."""
 
 import asyncio
 import logging
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class Content(Protocol):
-    """The names of all owners, and the text of a file that has them."""
+    """The names of all owners, and the text of a file with them."""
 
     def put(self, owner: Key, names: Sequence[Name]) -> bool:
         """Set the names of an owner; return True if the text may change."""
@@ -31,8 +31,9 @@ class Content(Protocol):
 class Format:
     """A kind of file. ``outlet`` is the name of its outlet, and ``empty`` its text without names.
 
-    ``pause`` returns the seconds until the next write, from those that a write took. ``waiting``
-    is the reason of a name that is not written yet. ``withdrawal`` is how a person removes names.
+    ``pause`` returns the seconds until the next write from the duration of a write. ``waiting`` is
+    the reason for a name that is not written yet. ``withdrawal`` is how an administrator removes
+    names.
     """
 
     outlet: str

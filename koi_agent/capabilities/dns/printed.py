@@ -1,4 +1,4 @@
-"""The resource records of all names, for a person or a program that reads the zones at once."""
+"""The resource records of all names, for the command and for HTTP."""
 
 import asyncio
 from collections.abc import Iterable, Sequence

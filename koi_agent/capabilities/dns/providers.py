@@ -36,7 +36,7 @@ class Responder:
 
     @property
     def is_always_open(self) -> bool:
-        """True with an address: resolvers must learn that a name does not exist."""
+        """True with an address: resolvers must learn which names do not exist."""
         return bool(self.settings.listen or self.settings.passed)
 
     @asynccontextmanager
@@ -44,7 +44,7 @@ class Responder:
         """Listen until the context is left; raise ``ProviderLost`` if that fails."""
         if not self.is_always_open:
             await asyncio.Event().wait()
-        # dnspython takes some MB: an agent without a responder does not import it.
+        # dnspython takes several MB: an agent without a responder does not import it.
         from koi_agent.capabilities.dns.responder.session import serving  # noqa: PLC0415
 
         async with serving(self.settings, report) as session:
@@ -137,7 +137,7 @@ class Webhook:
         """Send names until the context is left; raise ``ProviderLost``."""
         if not self.settings.url:
             await asyncio.Event().wait()
-        # aiohttp takes some MB: an agent without a webhook does not import it.
+        # aiohttp takes several MB: an agent without a webhook does not import it.
         from koi_agent.capabilities.dns.webhook.opening import sending  # noqa: PLC0415
 
         async with sending(self.settings, report) as session:
@@ -199,7 +199,7 @@ class Hook:
 
     @property
     def is_always_open(self) -> bool:
-        """True if there is a hook: it must learn the domains, and that a name does not exist."""
+        """True if there is a hook: it must learn the domains, and which names do not exist."""
         return not self.settings.obstacle
 
     @asynccontextmanager

@@ -9,7 +9,7 @@ from koi_agent.core.metadata.txt import Txt
 class Service:
     """A DNS-SD service at a name; ``port`` is the one to connect to.
 
-    ``inside`` is the port that the instance itself uses, and 0 for its main service of a type.
+    ``inside`` is the port that the instance itself uses; it is 0 for the main service of a type.
     """
 
     type: str

@@ -24,7 +24,7 @@ ABOUT: Final = "DNS name"
 LONGEST_LABEL: Final = 63
 """Bytes of a label of a DNS name (RFC 1035 section 2.3.4)."""
 MOST_SERVICES: Final = 32
-"""Services of one instance: it may have thousands of ports."""
+"""Maximum number of services of one instance, which may have thousands of ports."""
 
 
 @frozen(kw_only=True)
@@ -123,7 +123,7 @@ def _nowhere(reach: Reachability, network: HostNetwork) -> Decision:
 def _kept(endpoints: Sequence[Endpoint]) -> Sequence[Endpoint]:
     """Return the endpoints at this host's addresses, or else those at the instance's own.
 
-    A name is the same for all ports. An own address would not answer at a published port.
+    All ports share one name, and an own address would not answer at a published port.
     """
     of_host = [one for one in endpoints if not one.addresses]
     return of_host or endpoints
@@ -145,7 +145,7 @@ def _local_addresses(instance: Instance, network: HostNetwork) -> Iterator[str]:
 
 
 def _sorted(addresses: Iterator[str]) -> tuple[str, ...]:
-    """Return addresses in order, without those that have a meaning on one link only."""
+    """Return addresses in order, without those that are valid on one link only."""
     parsed = {address for one in addresses if (address := parse(one)) is not None}
     usable = (one for one in parsed if not one.is_link_local)
     return tuple(map(str, sorted(usable, key=lambda one: (one.version, int(one)))))
@@ -165,7 +165,7 @@ def _own(addresses: Sequence[str], network: HostNetwork) -> tuple[str, ...]:
 
 
 def _services(instance: Instance, endpoints: Sequence[Endpoint]) -> Iterator[Service]:
-    """Yield a service for each endpoint. The first one of a type is the main one."""
+    """Yield a service for each endpoint. The first service of a type is the main one."""
     metadata = instance.metadata
     http = service_types.http_port(instance.ports, metadata)
     seen: set[str] = set()

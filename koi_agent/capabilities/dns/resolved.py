@@ -20,13 +20,13 @@ async def arrival(address: str) -> AsyncIterator[Presence]:
             await presence.watch(stack, RESOLVED)
             while not presence.owners[RESOLVED]:
                 await presence.change()
-        except (BusLost, CallError, OSError) as error:  # a TimeoutError is one, too
+        except (BusLost, CallError, OSError) as error:  # TimeoutError is a subclass
             raise ProviderLost(f"bus at {address}: {str(error) or 'no answer'}") from error
         yield presence
 
 
 async def departure(presence: Presence) -> Never:
-    """Raise ``ProviderLost`` when systemd-resolved goes or starts again."""
+    """Raise ``ProviderLost`` when systemd-resolved leaves the bus or restarts."""
     first = presence.owners[RESOLVED]
     while presence.owners[RESOLVED] == first:
         try:

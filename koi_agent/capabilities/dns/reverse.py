@@ -22,7 +22,10 @@ def reverse_name(address: str) -> str:
 
 
 class Pointers:
-    """The names to which own addresses point. A change costs the same for any number of others."""
+    """The names to which own addresses point.
+
+    The cost of a change does not depend on other names.
+    """
 
     def __init__(self) -> None:
         self._of_owner: dict[Key, Sequence[tuple[str, str]]] = {}

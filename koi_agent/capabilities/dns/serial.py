@@ -1,7 +1,7 @@
-"""The serial of the zones: it grows with each change, also over restarts (RFC 1982).
+"""The serial of the zones: it grows with each change, even across restarts (RFC 1982).
 
-The file contains a serial that no zone has had yet. It is written before serials up to it are
-used, so that a killed agent never uses one again. Without the file, serials start from the time.
+The file contains a serial that no zone has had yet. It is written before the serials below it are
+used, so that no serial is used again after a kill. Without the file, serials start from the time.
 """
 
 import logging
@@ -50,7 +50,7 @@ class Serial:
         return int(text) % _WHOLE if text.strip().isdigit() else None
 
     def next(self) -> int:
-        """Return the serial of the next change."""
+        """Return the serial for the next change."""
         self.current = (self.current + 1) % _WHOLE
         if not is_newer(self._limit, self.current):
             self._reserve()

@@ -9,11 +9,11 @@ from koi_agent.core.errors import ProviderLost
 
 
 class Withdrawal:
-    """Withdraws all names from the file at ``path`` at the end of a block, also of a killed agent.
+    """Withdraws all names from the file at ``path`` at the end of a block.
 
-    They stay if the agent starts again at once, or if ``is_replaced`` is set: another session
-    follows. They also stay when the session is lost, because systemd-resolved may be back soon.
-    ``address`` is that of the system bus.
+    This includes the names of a killed agent. They stay if the agent is restarting, or if
+    ``is_replaced`` is set because another session follows. They also stay when the session is
+    lost, because systemd-resolved may be back soon. ``address`` is that of the system bus.
     """
 
     def __init__(self, path: Path, form: Format, address: str) -> None:

@@ -1,4 +1,4 @@
-"""The zones: what a DNS server answers for the names of all instances.
+"""The zones: the answers of a DNS server for the names of all instances.
 
 The resource records follow from the names alone, never from the order of changes. A change costs
 the same for any number of other names. Resource records are plain text; ``messages`` has their
@@ -20,11 +20,11 @@ from koi_agent.core.reach.addresses import Network
 
 ANY: Final = "ANY"
 NEGATIVE_TTL: Final = 5
-"""Most seconds for which a resolver keeps that a name does not exist."""
-# As RFC 6303 section 3: the server has no name that all readers of the zone can resolve.
+"""Maximum seconds for which a resolver caches that a name does not exist."""
+# As in RFC 6303 section 3: the server has no name that all readers of the zone can resolve.
 SERVER: Final = "localhost."
 SERVICE_TYPES: Final = "_services._dns-sd._udp"
-"""Where a domain lists the types of its services (RFC 6763 section 9)."""
+"""The name at which a domain lists the types of its services (RFC 6763 section 9)."""
 _MAILBOX: Final = "hostmaster.invalid."
 _REFRESH, _RETRY, _EXPIRE = 300, 60, 86_400
 _DOT: Final = re.compile(r"(?<!\\)\.")
@@ -62,7 +62,7 @@ class Zone:
         self._records: Counter[Rr] = Counter()
         self._sets: dict[tuple[str, str], dict[str, Rr]] = {}
         self._types: dict[str, set[str]] = {}
-        self._below: Counter[str] = Counter()  # how many names with records are at or below a name
+        self._below: Counter[str] = Counter()  # number of names with records at or below a name
 
     def replace(self, before: Iterable[Rr], after: Iterable[Rr]) -> bool:
         """Replace records of one owner; return True if those of the zone change."""

@@ -28,7 +28,7 @@ def _rules(policy: Policy, config: Config) -> HealthRules:
 
 
 def _providers(config: Config, apply: Apply) -> Mapping[str, Provider[Any]]:
-    # With Health=off the rules request no check. The prober stays and ends the checks one by one.
+    # With Health=off, the rules request no check. The prober stays and ends the checks one by one.
     word = config.capabilities.health
     if word == "koi" or (word == "auto" and config.koi.endpoint):
         return {"prober": Checks(replace(koi_settings(config), has_fallback=True), apply)}

@@ -1,8 +1,8 @@
 """Health checks: how an instance is checked, from this host, at a numeric address.
 
-Metadata decides. Without metadata a container's published port is checked by TCP, as upstream
-does. A unit is not checked: systemd knows whether it runs and whether it is ready. A health that
-the runtime checks itself is not checked again.
+Metadata decides. Without metadata a container's published port is checked by TCP, as upstream does.
+A unit is not checked: systemd knows whether it runs and whether it is ready. If the runtime itself
+checks the health, the agent does not.
 """
 
 from collections.abc import Hashable, Iterable
@@ -28,7 +28,7 @@ from koi_agent.core.reach.network import UNKNOWN, HostNetwork
 CHECK: Final = "health check"
 LONGEST_INTERVAL: Final = 86_400.0
 LONGEST_TIMEOUT: Final = 300.0
-"""Seconds. A check that hangs occupies the slot of another."""
+"""Longest timeout in seconds. A check that hangs occupies the slot of another."""
 
 
 @frozen(kw_only=True)

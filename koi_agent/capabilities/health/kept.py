@@ -25,7 +25,7 @@ _FOUND: Final = (Health.HEALTHY, Health.UNHEALTHY)
 
 
 class Results:
-    """The last result for each instance: one that another provider begins to check has it."""
+    """The last result for each instance, which is kept when another provider begins to check it."""
 
     def __init__(self, apply: Apply) -> None:
         self._apply = apply
@@ -79,7 +79,7 @@ class Koi:
 
     @asynccontextmanager
     async def session(self, _report: Report) -> AsyncIterator[ProviderSession[HealthCheck]]:
-        """Connect, and find what an earlier agent left; raise ``ProviderLost``."""
+        """Connect, and find the checks that an earlier agent left; raise ``ProviderLost``."""
         from koi_agent.capabilities.health.koi import checking  # noqa: PLC0415 - few hosts have it
 
         async with checking(self.settings, self.apply) as session:
@@ -119,7 +119,7 @@ class Checks:
             yield _Session(session, self._results)
 
     def interrupt(self, owner: Key) -> None:
-        """End the check of an instance without a session: nothing of it is for its next run."""
+        """End the check of an instance without a session: the next run gets no result of it."""
         self._results.drop(owner)
 
 

@@ -1,7 +1,7 @@
 """The checks at a Koi daemon, which runs them itself; the prober runs those that it can't.
 
 A daemon checks one IPv4 address by TCP, or by HTTP with the Host field of the address. A result is
-new if its time is another one. The prober also runs a check without new results.
+new if its time differs. The prober also runs a check that gets no new results.
 """
 
 import asyncio
@@ -28,14 +28,14 @@ from koi_agent.host.koi_daemon.session import Entry, KoiSession, Plan, Recorded,
 from koi_agent.host.koi_daemon.settings import KoiSettings
 
 FIRST: Final = 2.0
-"""Seconds from a new check to the first look at its result."""
+"""Seconds from a new check to the first reading of its result."""
 PATIENCE: Final = 3
-"""Intervals without a new result after which the prober runs a check, too."""
+"""Intervals without a new result after which the prober runs a check as well."""
 STATUS: Final = "/v1/health/status"
 MARK: Final = "koi-runtime:"
 """The beginning of the names of all checks of agents."""
 MESSAGES: Final = {"up": "up, by the Koi daemon", "down": "down, by the Koi daemon"}
-"""The message of each result. That of the daemon may have what a peer sent."""
+"""The message of each result. The daemon's own message may contain what a peer sent."""
 _RESULT: Final = ("name", "status", "last_checked")
 _WAITS: Final = (RecordState.WANTED, RecordState.ANNOUNCED)
 
@@ -71,9 +71,9 @@ def planned(checks: Mapping[Key, Sequence[HealthCheck]]) -> Plan:
 class _Watched:
     """A check at the daemon.
 
-    ``seen`` is the time of its last result there. Without it, the results of an earlier run of the
-    instance are not known yet. ``due`` is the time of the event loop by which a new result must be
-    there. ``is_probed`` is True while the prober runs the check, because the daemon does not.
+    ``seen`` is the time of its last result there. None means that the results of an earlier run of
+    the instance are not known yet. ``due`` is the time of the event loop by which a new result must
+    be there. ``is_probed`` is True while the prober runs the check, because the daemon does not.
     """
 
     subject: Subject
@@ -162,7 +162,7 @@ class CheckSession:
         raise AssertionError("results are read until the task is cancelled")
 
     async def _choose(self) -> Never:
-        """Pass checks that the daemon does not run to the prober, after each look at it."""
+        """Pass checks that the daemon does not run to the prober, after each comparison."""
         while True:
             await self._session.passed.wait()
             self._session.passed.clear()
@@ -194,7 +194,7 @@ class CheckSession:
             due = loop.time() + jitter * min(intervals) if intervals else None
 
     async def _read(self) -> None:
-        """Read the results, and apply those that are new, of the checks that the daemon runs."""
+        """Read the results of the checks that the daemon runs, and apply the new ones."""
         for name, result, when in await results(self._session.daemon):
             one = self._watched.get(name)
             if one and one.seen not in (None, when) and result in MESSAGES:

@@ -26,7 +26,7 @@ FORWARDER_TIMEOUT: Final = 0.2
 """Seconds in which a port forwarder closes a connection to a port without a listener."""
 STATUS: Final = re.compile(rb"HTTP/[0-9.]{1,4} ([1-9][0-9]{2})(?![0-9])")
 SUCCESS: Final = range(200, 400)
-"""HTTP status codes of a success. A redirection is one, and is not followed."""
+"""HTTP status codes of a success. They include redirections, which are not followed."""
 
 
 class Unhealthy(Exception):
@@ -34,7 +34,7 @@ class Unhealthy(Exception):
 
 
 async def probe(check: HealthCheck) -> str:
-    """Run a check; return its result for a person. Raises ``Unhealthy`` if all targets fail."""
+    """Run a check; return its result as text. Raises ``Unhealthy`` if all targets fail."""
     failed: Unhealthy | None = None
     for target in check.targets:
         try:
@@ -103,7 +103,7 @@ async def _over_tls(check: HealthCheck, target: Target, connection: socket.socke
 
 
 async def _first_line(read: Callable[[int], Awaitable[bytes]]) -> bytes:
-    """Return what is received up to the first line's end; it may come in any number of parts."""
+    """Receive until the end of the first line, in any number of parts; return it."""
     line = b""
     while b"\n" not in line and len(line) < LONGEST_LINE:
         part = await read(LONGEST_LINE)
@@ -145,5 +145,5 @@ def _description(error: OSError) -> str:
     if isinstance(error, ConnectionRefusedError):
         return "connection refused"
     if isinstance(error, ssl.SSLError) or not error.errno or error.errno < 0:
-        return "TLS failed"  # the number of an SSLError is one of OpenSSL's, not of errno(3)
+        return "TLS failed"  # the number of an SSLError is OpenSSL's, not one of errno(3)
     return os.strerror(error.errno).lower()

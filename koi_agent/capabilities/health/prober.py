@@ -22,11 +22,11 @@ from koi_agent.core.instance import Health
 from koi_agent.core.key import Key
 
 AT_ONCE: Final = 64
-"""Connections at one time: a service may have 1024 open files."""
+"""Connections at the same time: a service may have 1024 open files."""
 BATCH: Final = 0.25
 """Seconds within which checks that are due run together."""
 FIRST: Final = 1.0
-"""Seconds within which a new check runs first, at a random moment, or its interval if shorter."""
+"""Seconds within which a new check first runs, at a random moment; its interval if shorter."""
 
 
 class ProberSession:
@@ -66,7 +66,7 @@ class ProberSession:
         self._apply(Checked(owner, subject.status()))
 
     def _adjust(self, subject: Subject, check: HealthCheck) -> None:
-        """Apply other thresholds to a check that goes on; its results still count."""
+        """Apply different thresholds to a running check; its results still count."""
         before, subject.check = subject.check, check
         if subject.failures >= check.unhealthy_after:
             subject.health = Health.UNHEALTHY

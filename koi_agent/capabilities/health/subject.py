@@ -1,4 +1,4 @@
-"""An instance that is checked, and what its last checks found."""
+"""An instance that is checked, and the results of its last checks."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""The proxy: TLS in front of instances that name a port of it.
+"""The proxy: TLS in front of instances that name a port of the proxy.
 
 ``rules``, ``requests`` and ``upstreams`` decide which routes instances get. ``sites`` is pure: it
 has the routes of all instances by host name. An outlet is a provider: ``caddy`` changes the

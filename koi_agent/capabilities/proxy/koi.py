@@ -1,7 +1,7 @@
 """The routes at a Koi daemon: one host name for each port, and one port for each host name.
 
-A proxy of the daemon is named by its host name. It listens on a port of its own and forwards all of
-it by HTTP to one address, whatever the host name of a request.
+A proxy of the daemon is named by its host name. It listens on its own port and forwards all
+requests by HTTP to one address, whatever their host names are.
 """
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The routes of all instances as values for JSON, for a person or a program that reads them."""
+"""The routes of all instances as values for JSON, for the command and for HTTP."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any

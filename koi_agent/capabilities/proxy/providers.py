@@ -70,7 +70,7 @@ class Caddy:
         if not self.address:
             await asyncio.Event().wait()
             raise AssertionError("nothing ends the wait")
-        # aiohttp takes some MB: an agent without Caddy does not import it.
+        # aiohttp takes several MB: an agent without Caddy does not import it.
         from koi_agent.capabilities.proxy.caddy.opening import serving  # noqa: PLC0415
 
         opening = serving(self.scope, self.address, report, is_internal=self.is_internal)

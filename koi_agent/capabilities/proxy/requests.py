@@ -1,4 +1,4 @@
-"""The requests of an instance to the proxy: a route on the port that it names, or only its name."""
+"""The requests of an instance to the proxy: a route on its port, or only a reservation."""
 
 from collections.abc import Hashable
 from dataclasses import replace
@@ -47,7 +47,7 @@ class RouteRequest:
 
 @frozen(kw_only=True)
 class Reservation:
-    """The DNS name of an instance without a route: no instance that comes later has one for it."""
+    """The DNS name of an instance without a route: no later instance gets a route for it."""
 
     name: str
     family: tuple[str, ...]

@@ -23,7 +23,7 @@ class Site:
 
     @property
     def scheme(self) -> str:
-        """The scheme of all upstreams: replicas with another one are refused."""
+        """The scheme of all upstreams: replicas with a different one are refused."""
         return self.upstreams[0][1].scheme
 
 

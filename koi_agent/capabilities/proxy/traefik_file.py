@@ -1,6 +1,6 @@
 """The outlet for Traefik's file provider: one file, which is replaced as a whole.
 
-The first line is a comment with the mark of this agent. A file without it is of others, and is
+The first line is a comment with the mark of this agent. A file without it belongs to others and is
 never changed. JSON is YAML, which Traefik reads.
 """
 
@@ -67,7 +67,7 @@ class TraefikFile:
         self._completed = asyncio.Event()
 
     def check(self) -> None:
-        """Raise ``ProviderLost`` if the file is of others, or can't be read."""
+        """Raise ``ProviderLost`` if the file belongs to others or can't be read."""
         try:
             if not S_ISREG(self._path.stat().st_mode):  # reading a pipe could wait for a writer
                 raise self._lost("it is not a regular file")
@@ -94,7 +94,7 @@ class TraefikFile:
     def complete(self) -> None:
         """Mark the routes as complete: the file can be written.
 
-        The file of an earlier run that was killed stays until then: its routes are still served.
+        The file of a killed run stays until then, so that its routes are still served.
         """
         self._completed.set()
 
@@ -140,13 +140,13 @@ class TraefikFile:
 
 
 class Polled:
-    """Routes without a file: Traefik requests them, and this agent can't see that it does."""
+    """Routes without a file: Traefik requests them, and the agent can't see whether it does."""
 
     def __init__(self, report: Report) -> None:
         self._report = report
 
     async def put(self, owner: Key, records: Sequence[Route]) -> None:
-        """Report the routes of an owner: they are at ``PAGE``."""
+        """Report that the routes of an owner are at ``PAGE``."""
         reason = f"Traefik gets it from {PAGE}"
         self._report(owner, [_status(one, RecordState.WANTED, reason) for one in records])
 

@@ -1,4 +1,4 @@
-"""The upstream of an instance for a proxy on this host: always at an address of its own."""
+"""The upstream of an instance for a proxy on this host, always at an address of the instance."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -17,7 +17,7 @@ _HTTPS: Final = "_https._tcp"
 
 
 def upstream_of(instance: Instance, network: HostNetwork) -> Upstream:
-    """Return the upstream of an instance; raise ``BadInput``, or ``NotNow`` if it may come."""
+    """Return the upstream of an instance; raise ``BadInput``, or ``NotNow`` for now."""
     binds = serving_binds(instance)
     if not binds:
         if instance.ports:

@@ -7,12 +7,12 @@ name of a row, ``<k>`` stands for the key of a TXT string and ``<port>`` for one
 spelling     ``health.path``                 ``<port>.type``
 ============ =============================== ==================================
 label        ``koi.health.path``             ``koi.8080.type``
-Incus config ``user.koi.health.path``        ``user.koi.8080.type``
+config key   ``user.koi.health.path``        ``user.koi.8080.type``
 annotation   ``koi.sylin.org/health-path``   ``koi.sylin.org/port-8080-type``
 unit file    ``X-Koi-HealthPath=``           ``X-Koi-Port-8080-Type=``
 ============ =============================== ==================================
 
-The protocol of a port defaults to TCP. A UDP port is ``53/udp`` in labels and in Incus config. It
+The protocol of a port defaults to TCP. A UDP port is ``53/udp`` in labels and in config keys. It
 is ``53-udp`` in annotations, whose names may contain one slash only. Unit files accept both.
 """
 
@@ -184,6 +184,6 @@ def _as_unit_key(name: str) -> str:
 
 
 LABEL = Spelling("koi.", _as_label, "/")
-INCUS = Spelling("user.koi.", _as_label, "/")
+CONFIG_KEY = Spelling("user.koi.", _as_label, "/")
 ANNOTATION = Spelling("koi.sylin.org/", _as_annotation, "-")
 UNIT = Spelling("X-Koi-", _as_unit_key, "[-/]", unit=True)

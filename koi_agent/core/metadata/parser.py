@@ -17,7 +17,7 @@ from koi_agent.core.metadata import names, switches
 from koi_agent.core.metadata.assignments import Assignment, of_unit, prefixed, variable_of
 from koi_agent.core.metadata.keys import (
     ANNOTATION,
-    INCUS,
+    CONFIG_KEY,
     LABEL,
     SWITCHES,
     UNIT,
@@ -65,9 +65,9 @@ def from_labels(labels: Mapping[str, str], environment: Mapping[str, str]) -> Ko
     return metadata if weaker == _NOTHING else merge(metadata, weaker)
 
 
-def from_incus_config(config: Mapping[str, str]) -> KoiMetadata:
-    """Parse an Incus instance's expanded config, which includes its environment."""
-    return _parse(INCUS, prefixed(INCUS, config), variable_of(config, "environment."))
+def from_config_keys(config: Mapping[str, str]) -> KoiMetadata:
+    """Parse an instance's expanded configuration, which includes its environment."""
+    return _parse(CONFIG_KEY, prefixed(CONFIG_KEY, config), variable_of(config, "environment."))
 
 
 def from_annotations(annotations: Mapping[str, str]) -> KoiMetadata:

@@ -1,6 +1,6 @@
-"""Caddy's configuration: what of it is the agent's.
+"""The part of Caddy's configuration that belongs to the agent.
 
-The proxy changes only this, and the gate in front of Caddy passes only this. Neither imports the
-other, so both import this. ``objects`` has what the agent writes; ``configuration`` reads what
-Caddy has.
+The proxy changes only this part, and the gate in front of Caddy passes only this part. Neither
+imports the other, so both import this package. ``objects`` has what the agent writes;
+``configuration`` reads what Caddy has.
 """

@@ -1,4 +1,4 @@
-"""Reads Caddy's configuration: the objects of the agent, and what of others concerns them."""
+"""Reads Caddy's configuration: the objects of the agent, and those of others that affect them."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -47,7 +47,7 @@ class Configuration:
         }
 
     def listener(self, port: int) -> str:
-        """Return the name of a server of others that listens on a port, "" for none."""
+        """Return the name of another server that listens on a port, "" for none."""
         others = ((name, one) for name, one in self.servers().items() if not self.names.port(name))
         return next((name for name, one in others if port in _ports(one)), "")
 
@@ -60,7 +60,7 @@ class Configuration:
         return ""
 
     def _http_port(self) -> int:
-        """Return the port on which no server of Caddy has TLS, whatever its own settings are."""
+        """Return the port on which no server of Caddy uses TLS."""
         found = self.at(_HTTP_PORT)
         return found if isinstance(found, int) and found else _USUAL_HTTP_PORT
 
@@ -79,15 +79,15 @@ class Configuration:
         return [n for n, one in enumerate(self.policies()) if _fields(one).get(ID) == id_]
 
     def has_wide_policy_before(self, position: int) -> bool:
-        """Return True if a policy of others comes first for names that it does not spell out."""
+        """Return True if a wildcard policy of others precedes that of the agent."""
         before = (_subjects(one) for one in self.policies()[:position])
         return any(not names or any("*" in name for name in names) for names in before)
 
     def of_others(self, hosts: Iterable[str]) -> frozenset[str]:
-        """Return those of the names whose certificates others decide.
+        """Return the names among these whose certificates others configure.
 
-        Caddy refuses a second policy for a name. A policy for a name of a site of others would
-        change the certificate of that site.
+        Caddy refuses a second policy for a name. A policy for the name of another site would change
+        the certificate of that site.
         """
         policies = (one for one in self.policies() if not self.names.has(one))
         subjects = frozenset(name for one in policies for name in _subjects(one))
@@ -117,7 +117,7 @@ class Configuration:
 
 
 def site_names(server: object) -> Sequence[str]:
-    """Return the host names in the routes of a server, also in routes within these, sorted."""
+    """Return the sorted host names in the routes of a server, including nested routes."""
     found: set[str] = set()
     waiting: list[Any] = [_fields(server).get("routes")]
     while waiting:
@@ -140,7 +140,7 @@ def _matched(matchers: object) -> Iterator[str]:
 
 
 def _wildcard(host: str) -> str:
-    """Return the wildcard that stands for a name and others of its length."""
+    """Return the wildcard that matches a name."""
     return f"*.{host.partition('.')[2]}"
 
 

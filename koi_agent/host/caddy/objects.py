@@ -20,7 +20,7 @@ class Names:
 
     @property
     def prefix(self) -> str:
-        """The begin of all identifiers."""
+        """The beginning of all identifiers."""
         return f"koi-{self.mark}-"
 
     @property
@@ -53,7 +53,7 @@ def _is_port(digits: str) -> bool:
 
 @frozen(kw_only=True)
 class Forwarding:
-    """The way of requests for a host name on a port to its upstreams.
+    """How requests for a host name on a port reach its upstreams.
 
     ``dials`` are the addresses and ports of its upstreams. ``keeps_streams`` is True if the version
     of Caddy can keep websockets over a change.

@@ -1,8 +1,8 @@
-"""Endpoint and token of a Koi daemon. A token is only sent to the endpoint it was issued for.
+"""Endpoint and token of a Koi daemon. A token is sent only to the endpoint that it was issued for.
 
 A daemon writes its breadcrumb at each start, with a new token: the endpoint in the first line,
-``dat:`` and the token in the second. The system's agent may not read it, so a path unit of root
-hands it over. A breadcrumb may be left by a daemon that was killed.
+``dat:`` and the token in the second. The system's agent may not read it, so a service that runs as
+root hands it over. A breadcrumb may be left by a daemon that was killed.
 """
 
 import os
@@ -18,17 +18,17 @@ from koi_agent.core.frozen import frozen
 from koi_agent.host.koi_daemon.settings import KoiSettings
 
 HANDED_OVER: Final = "/run/koi-runtime/koi/endpoint"
-"""The breadcrumb as koi-runtime-koi.path hands it over."""
+"""The copy of the breadcrumb, which koi-runtime-koi.service hands over."""
 CREDENTIAL: Final = "koi.token"
 """The name of the credential (systemd.exec(5))."""
 _LONGEST: Final = 4096
-"""Bytes of a file that is read."""
+"""Maximum size of a file in bytes."""
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_.~+/=-]{1,512}")
 _MARK: Final = "dat:"
 
 
 class NoCredential(KoiError):
-    """There is no endpoint or no token. ``is_absent`` is True if it may still come."""
+    """There is no endpoint or no token. ``is_absent`` is True if it may appear later."""
 
     def __init__(self, reason: str, *, is_absent: bool = False) -> None:
         super().__init__(reason)
@@ -52,7 +52,7 @@ class Source:
     """The source of a credential.
 
     With an ``endpoint``, the token is that of ``token_file``, or of the breadcrumb if it is for
-    the same endpoint. All are paths, "" for none.
+    the same endpoint. All of these are paths, "" for none.
     """
 
     breadcrumb: str
@@ -61,12 +61,12 @@ class Source:
 
     @property
     def paths(self) -> Sequence[str]:
-        """The files that decide about the credential."""
+        """The files from which the credential is read."""
         return tuple(filter(None, (self.token_file, self.breadcrumb)))
 
     @property
     def name(self) -> str:
-        """The daemon, for a person."""
+        """The name of the daemon in messages."""
         return f"[Koi] Endpoint={self.endpoint}" if self.endpoint else "Koi daemon"
 
     def read(self) -> Credential:
@@ -134,7 +134,7 @@ def _token(path: str) -> str:
 
 
 def _read(path: str) -> str:
-    """Return a short ASCII file; raise ``NoCredential`` or ``BadInput``. No pipe is waited for."""
+    """Return a short ASCII file; raise ``NoCredential`` or ``BadInput``. Never wait for a pipe."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
         with os.fdopen(descriptor, "rb") as file:

@@ -1,4 +1,4 @@
-"""The requests to one run of a Koi daemon. A daemon that starts again has another token.
+"""The requests to one run of a Koi daemon. A daemon that restarts has a new token.
 
 Errors come in three forms: JSON with ``error`` and ``message``, with any status; plain text, for a
 request that its HTTP library refuses; and no response.
@@ -24,9 +24,9 @@ LISTING: Final = Limits(seconds=30.0, body=32 * 2**20)
 PROBE: Final = Limits(seconds=5.0, body=2**16)
 _LONGEST_REASON: Final = 200
 _UNAVAILABLE: Final = 503
-"""The status of a capability that is turned off, and of a daemon that ends."""
+"""The status of a capability that is turned off, and of a daemon that is stopping."""
 _NO_REGISTRATION: Final = "/v1/mdns/heartbeat/none"
-"""A request that changes nothing: no registration has this identifier, also without mDNS."""
+"""A request that changes nothing: no registration has this identifier, with or without mDNS."""
 
 
 class Refused(KoiError):
@@ -90,7 +90,7 @@ class Daemon:
             response = await self._request("PUT", _NO_REGISTRATION, REQUEST)
         except Uncertain as error:
             raise self.lost(str(error)) from error
-        if response.status == 401:  # all others come after the check of the token
+        if response.status == 401:  # other statuses follow the check of the token
             raise self.lost(self._reason_for_401())
 
     def check_user(self) -> None:
@@ -115,13 +115,13 @@ class Daemon:
             raise Uncertain(f"no usable response: {failed}") from failed
 
     def _reason_for_401(self) -> str:
-        """Return why a token is refused: it may be that of an earlier run."""
+        """Return why a token is refused: it may belong to an earlier run."""
         if self.has_other_credential():
             return "it has started again"
         return "it has started again, or refuses the token"
 
     def has_other_credential(self) -> bool:
-        """Return True if there is another credential now: the daemon has started again."""
+        """Return True if the credential has changed: the daemon has started again."""
         try:
             return self.source.read() != self.credential
         except NoCredential:
@@ -131,8 +131,8 @@ class Daemon:
 def _other_user(endpoint: str) -> int | None:
     """Return the user at an endpoint if it is not root, and not that of this process.
 
-    The port of a daemon that is gone is free for any user of this host, and its breadcrumb stays.
-    A kernel that does not list sockets names no user.
+    After a daemon has ended, its breadcrumb stays, and any user of this host can use its port.
+    If the kernel does not list sockets, no user is returned.
     """
     parts = urlsplit(endpoint)
     try:

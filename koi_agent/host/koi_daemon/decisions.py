@@ -1,7 +1,7 @@
-"""Decides what is done about one entry, given what the daemon lists: pure.
+"""Decides what is done about one entry, given the list of the daemon: pure.
 
-Entries have no place for a mark of their owner. So an entry is the agent's if the agent has
-recorded its content before it was sent; all others belong to other clients and are left alone.
+Entries have no place for a mark of their owner. So an entry belongs to the agent if the agent
+recorded its content before it was sent. All others belong to other clients and are left alone.
 """
 
 from enum import Enum, auto
@@ -15,15 +15,15 @@ class Form(Enum):
     """The rule of a daemon for an entry whose key is taken."""
 
     REPLACED = auto()
-    """It replaces the entry before."""
+    """The new entry replaces the old one."""
     UNIQUE = auto()
-    """It refuses the entry."""
+    """The new entry is refused."""
     SHARED = auto()
-    """It has both."""
+    """Both entries stay."""
 
 
 class Act(Enum):
-    """A change of the daemon. ``REMOVE`` concerns recorded entries only."""
+    """A change at the daemon. ``REMOVE`` affects recorded entries only."""
 
     ADD = auto()
     REMOVE = auto()
@@ -33,7 +33,7 @@ class Standing(Enum):
     """The state of a key at the daemon."""
 
     PENDING = auto()
-    """Nothing yet, or an entry that was wanted before."""
+    """Nothing yet, or an entry that was wanted earlier."""
     PRESENT = auto()
     """The wanted entry."""
     CONTESTED = auto()
@@ -43,7 +43,10 @@ class Standing(Enum):
 
 
 class Decision(NamedTuple):
-    """The next act for a key, None if nothing is to do. ``recorded`` is stored before it."""
+    """The next act for a key, None if there is nothing to do.
+
+    ``recorded`` is stored before the act.
+    """
 
     standing: Standing
     recorded: Bodies
@@ -78,7 +81,7 @@ def decide(one: Situation, form: Form) -> Decision:
 
 
 def _decide_beside_others(one: Situation, form: Form, own: set[str]) -> Decision:
-    """Return what is done beside entries of other clients: only own entries are removed."""
+    """Return what is done if other clients have entries too: only own entries are removed."""
     if form is not Form.SHARED or not own:
         return Decision(Standing.FOREIGN, _kept(one))
     if own == {one.wanted}:

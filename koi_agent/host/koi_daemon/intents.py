@@ -1,8 +1,8 @@
-"""The entries that the agent has sent, in a file: a killed agent knows them again.
+"""The entries that the agent has sent, in a file that survives a kill of the agent.
 
 A line is appended before an entry is sent and after it has gone, so that a change costs the same
 for any number of entries. The whole file is written when it is opened, and when most of its lines
-or all of them no longer count.
+or all of them are outdated.
 """
 
 import json
@@ -19,7 +19,7 @@ from koi_agent.host.koi_daemon.decisions import Bodies
 log = logging.getLogger(__name__)
 
 SPARE: Final = 1000
-"""Lines that the file may have beyond two for each key."""
+"""Number of lines that the file may have in addition to two for each key."""
 _NONE: Bodies = frozenset()
 
 
@@ -31,7 +31,7 @@ class Intents:
         self._recorded = _read(path)
         self._new: list[str] = []
         self._lines = 0
-        # False if the last line may not be whole, as after a kill: the next write is of all lines.
+        # False if the last line may be incomplete, as after a kill: then all lines are written.
         self._is_sound = False
 
     def all(self) -> Iterable[str]:

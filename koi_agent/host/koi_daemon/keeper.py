@@ -1,7 +1,8 @@
 """Brings the entries of one kind into agreement with what is wanted: reads, writes, reads again.
 
-What the daemon has is read before each round and after the last one: it may accept an entry and
-not keep it, and other clients may change it at any time. An entry is recorded before it is sent.
+The entries of the daemon are read before each round and after the last one. The daemon may accept
+an entry without keeping it, and other clients may change entries at any time. An entry is recorded
+before it is sent.
 """
 
 import asyncio
@@ -26,7 +27,7 @@ ROUNDS: Final = 10
 SETTLE: Final = 15.0
 """Seconds in which a request without a response may still take effect."""
 MOST_FAILURES: Final = 16
-"""Requests of one pass that may fail before it ends."""
+"""Failed requests after which a pass ends."""
 _LONGEST_NAME: Final = 300
 _AT_ONCE: Final = 200
 """Entries that are compared before other work of the agent continues."""
@@ -69,7 +70,7 @@ class Keeper:
         self._intents = intents
         self._trials: dict[str, Trial] = {}
         self._used: set[str] = set()
-        """The keys that were wanted until all were that will be."""
+        """The keys that were wanted before the wanted entries were complete."""
         self._is_complete = False
         self._done: dict[str, set[_Deed]] = {}
         """The acts for a key, until the daemon lists its result."""
@@ -77,7 +78,10 @@ class Keeper:
         self._contested: set[str] = set()
         now = _now()
         self._open = dict.fromkeys(intents.all(), now + SETTLE)
-        """When a request of a key is over; a killed agent may have sent the last one."""
+        """The time at which a request for a key is over.
+
+        A killed agent may have sent the last one.
+        """
 
     def set_wanted(self, wanted: Mapping[str, str]) -> None:
         """Set the bodies that are wanted from now on."""
@@ -106,7 +110,7 @@ class Keeper:
         return not self.wanted and not [*self._intents.all()]
 
     def next_due(self) -> float | None:
-        """Return the seconds until something is to be done again, None for never."""
+        """Return the seconds until the next work, None without any."""
         times = [one.due for one in self._trials.values()]
         times += [at for key, at in self._open.items() if key not in self.wanted]
         return max(min(times) - _now(), FIRST_RETRY) if times else None
@@ -114,9 +118,8 @@ class Keeper:
     async def converge(self, *, is_complete: bool) -> bool:
         """Write all entries; return False if another pass must follow.
 
-        ``is_complete`` is True once all entries are wanted that will be. Those of an earlier run
-        that are not wanted are then removed.
-        Raises ``ProviderLost``.
+        ``is_complete`` is True once the wanted entries are complete. Unwanted entries of an earlier
+        run are then removed. Raises ``ProviderLost``.
         """
         self._is_complete = self._is_complete or is_complete
         left = MOST_FAILURES
@@ -171,7 +174,7 @@ class Keeper:
             raise self._daemon.lost(str(bad)) from bad
 
     def _steps(self, listed: Listed) -> Iterator[Step | None]:
-        """Decide about each key; yield what must be done, and None for nothing."""
+        """Decide about each key; yield the step, or None if there is nothing to do."""
         self._close_settled()
         known = dict.fromkeys((*self.wanted, *self._intents.all()))
         self._before, self.present = self.present, {}
@@ -212,11 +215,11 @@ class Keeper:
             self._contested.add(key)
             return None
         self._contested.discard(key)
-        # The end of one of two entries silences both, and a listener that failed is not started.
+        # Removing one of two equal entries ends both, and a failed listener is not started again.
         return Act.REMOVE if was_contested or key in self._broken else None
 
     def _own(self, key: str, seen: Sequence[Seen]) -> Sequence[Seen]:
-        """Return the entries that are recorded, the one of the last round first."""
+        """Return the recorded entries, that of the last round first."""
         recorded, before = self._intents.of(key), self._before.get(key)
         own = [one for one in seen if one.body in recorded]
         return sorted(own, key=lambda one: one != before)
@@ -231,11 +234,11 @@ class Keeper:
         key, kind = step.key, self._kind
         if step.act is Act.REMOVE:
             self._broken.discard(key)
-            # Several of one content may be those of other clients: only one is the agent's.
+            # Of several entries with one content, only one is the agent's.
             own = self._own(key, seen)
             return not own or await self._remove(key, own[0].handle)
         body = {**json.loads(self.wanted[key]), **kind.extra}
-        # Also a request that is cancelled may take effect later, and one from before.
+        # Cancelled requests and earlier ones may still take effect later.
         before, self._open[key] = self._open.get(key), _now() + SETTLE
         try:
             await self._daemon.send("POST", kind.add, body)
@@ -244,14 +247,14 @@ class Keeper:
         except Refused as refused:
             self._close(key, before)
             if step.is_new and refused.status < 500 and before is None:
-                # It was not made: an entry with this content is that of another client.
+                # It was not added: an entry with this content belongs to another client.
                 self._intents.record(key, self._intents.of(key) - {self.wanted[key]})
             return self._fail(key, str(refused))
         self._close(key, before)
         return True
 
     def _close(self, key: str, before: float | None) -> None:
-        """Store that the last request of a key is over; one ``before`` may still be open."""
+        """Store that the last request for a key is over; one ``before`` may still be open."""
         if before is None:
             del self._open[key]
         else:

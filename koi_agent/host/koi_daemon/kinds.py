@@ -1,7 +1,7 @@
 """The kinds of entries of a Koi daemon: how each is added, removed, and read from its lists.
 
-An entry has a key, which the daemon keeps unique, or the agent does. It has a body: the JSON of
-the request that adds it, in one form, so that bodies can be compared as text.
+An entry has a key, which the daemon or the agent keeps unique. It has a body: the JSON of the
+request that adds it, in one form, so that bodies can be compared as text.
 """
 
 import json
@@ -50,7 +50,7 @@ Listed = Mapping[str, Sequence[Seen]]
 
 
 async def _no_states(_daemon: Daemon) -> Mapping[str, Outcome]:
-    """Return nothing: what is listed works."""
+    """Return nothing: all listed entries work."""
     return {}
 
 
@@ -61,7 +61,7 @@ class Kind:
     ``listing`` and ``array`` are the path of the list and its member with the entries, "" for the
     list itself. ``fields`` are those of a body. ``key`` returns the key of a body, and ``handle``
     is the member that names an entry. ``extra`` is sent with a body, and not listed. ``states``
-    returns what became of entries by key, without those that work as they should.
+    returns the outcomes by key of those entries that do not work.
     """
 
     name: str
@@ -78,7 +78,10 @@ class Kind:
     states: Callable[[Daemon], Awaitable[Mapping[str, Outcome]]] = _no_states
 
     def read(self, document: object) -> Listed:
-        """Return the entries of a list; raise ``BadInput``. Those of another form are left out."""
+        """Return the entries of a list; raise ``BadInput``.
+
+        Entries of another form are left out.
+        """
         found: dict[str, list[Seen]] = {}
         for one in elements(document, self.array):
             with suppress(BadInput):
@@ -133,7 +136,7 @@ def _dns_name(body: Json) -> str:
 
 
 def service_key(body: Json) -> str:
-    """Return the name of a service on the network, whatever the spelling of its type."""
+    """Return the name of a service on the network, independent of the spelling of its type."""
     kind: str = body["type"]
     short = kind.strip().lower().rstrip(".").removesuffix(".local")
     service, _, protocol = short.partition(".")

@@ -1,4 +1,4 @@
-"""Prefers a Koi daemon: another provider acts while no daemon can be used."""
+"""Prefers a Koi daemon; another provider is used while no daemon can be used."""
 
 import asyncio
 import os
@@ -15,15 +15,15 @@ from koi_agent.host.koi_daemon.credential import source_of
 from koi_agent.host.koi_daemon.settings import KoiSettings
 
 RETURN: Final = 3.0
-"""Seconds in which a daemon that was lost may be back before the other provider acts."""
+"""Seconds for a lost daemon to return before the other provider is used."""
 STEADY: Final = 60.0
-"""Seconds that a session must last for its loss to count as a first one."""
+"""Seconds that a session must last for its loss to count as the first one."""
 _FIRST, _LONGEST = 5.0, 600.0
-"""Seconds until a daemon that was lost soon is used again."""
+"""Seconds until a daemon is used again that was lost shortly after its session began."""
 
 
 class _Losses:
-    """When the daemon may be used again: one that answers may still refuse all services."""
+    """Decides when the daemon may be used again: one that answers may still refuse all services."""
 
     def __init__(self) -> None:
         self.has_lost = False
@@ -93,8 +93,8 @@ class Preferred:
             raise ProviderChanged("the Koi daemon is available now") from error
 
     async def _is_present(self) -> bool:
-        """Return True if the daemon can be used, or can be so soon after it was lost."""
-        # aiohttp takes some MB: an agent without a record does not import it.
+        """Return True if the daemon can be used, or was lost a moment ago and may return."""
+        # aiohttp takes several MB: an agent without a record does not import it.
         from koi_agent.host.koi_daemon.kinds import KINDS  # noqa: PLC0415
         from koi_agent.host.koi_daemon.presence import is_usable  # noqa: PLC0415
 
@@ -120,7 +120,7 @@ class Preferred:
 
     @asynccontextmanager
     async def _until_arrival(self, scope: asyncio.Timeout) -> AsyncIterator[None]:
-        """End the block by a timeout when the daemon can be used."""
+        """End the block with a timeout when the daemon can be used."""
 
         async def end() -> None:
             await self._arrival()

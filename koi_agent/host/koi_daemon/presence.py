@@ -1,7 +1,7 @@
-"""Waits for a Koi daemon that runs, and for its end, without asking again and again.
+"""Waits for a running Koi daemon and for its end without frequent requests.
 
-A new breadcrumb is seen by inotify. A daemon that is killed leaves its breadcrumb: then an idle
-connection ends.
+inotify reports a new breadcrumb. A killed daemon leaves its breadcrumb, but an idle connection
+ends.
 """
 
 import asyncio
@@ -22,9 +22,9 @@ _FIRST, _LONGEST = 0.1, 30.0
 _FIRST_REST, _LONGEST_REST = 1.0, 60.0
 """Seconds from the end of an idle connection to the next one; a daemon may close it at any time."""
 _CONNECT: Final = 5.0
-"""Seconds for a connection."""
+"""Seconds to wait for a connection."""
 _IDLE: Final = 3600.0
-"""Seconds that a connection is waited for: a network can lose its end."""
+"""Maximum seconds to wait for the end of a connection: a network can lose it."""
 
 
 @asynccontextmanager
@@ -72,7 +72,7 @@ async def is_usable(source: Source, listing: str) -> bool:
 
 
 async def _has_changed(source: Source, since: PathStates, seconds: float) -> bool:
-    """Wait for a change of the files with the credential, for some seconds at most."""
+    """Wait a few seconds at most for a change of the files with the credential."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await wait_for_change(source.paths, since)
@@ -125,7 +125,7 @@ async def _wait_for_close(daemon: Daemon) -> Never:
     """Check the daemon each time that it closes an idle connection."""
     rests = pauses(_FIRST_REST, _LONGEST_REST)
     while True:
-        with suppress(OSError):  # a TimeoutError is one, too
+        with suppress(OSError):  # TimeoutError is a subclass
             await _idle(daemon.credential.endpoint)
         await daemon.check()
         await asyncio.sleep(next(rests))

@@ -1,8 +1,8 @@
 """The session of a provider with a Koi daemon: what all capabilities share.
 
 A capability gives a function that turns its records into entries. The session sends them, compares
-with the daemon from time to time, and ends when the daemon does. Entries stay when a session is
-lost: the daemon has kept them, or has lost all.
+them with the daemon from time to time, and ends with the daemon. Nothing is removed when a session
+is lost: the daemon has kept its entries, or has lost all.
 """
 
 import asyncio
@@ -37,20 +37,20 @@ NAME: Final = "koi"
 GATHER: Final = 0.05
 """Seconds from a change to the requests: later changes are sent with it."""
 LOOK: Final = 60.0
-"""Seconds from one look at the entries of the daemon to the next."""
+"""Seconds between two comparisons with the entries of the daemon."""
 LOOK_OF_ENTRY: Final = 0.05
-"""Seconds by which each entry delays the next look."""
+"""Seconds by which each entry delays the next comparison."""
 RELEASE: Final = 8.0
-"""Seconds in which all entries are removed at the end."""
+"""Seconds to remove all entries at the end."""
 RELEASES: Final = 4
 AGAIN: Final = 1.0
-"""Attempts to remove all entries, and the seconds between them: a request may be late."""
+"""Number of attempts to remove all entries, and the seconds between them: a request may be late."""
 _PENDING: Final = Outcome(RecordState.WANTED, "it is sent to the Koi daemon")
 
 
 @frozen(kw_only=True)
 class Entry:
-    """The entry of one record: its ``key``, or an ``outcome`` without any.
+    """The entry of one record: its ``key``, or its ``outcome`` if there is no entry.
 
     ``title`` is that of the record. ``note`` is the difference from the record, "" for none.
     """
@@ -70,7 +70,7 @@ class Plan:
 
 
 Recorded = Callable[[str], Bodies]
-"""Returns the bodies that were sent for a key: of several that are possible, these are kept."""
+"""Returns the bodies that were sent for a key: if several are possible, these are kept."""
 Planner = Callable[[Daemon, Mapping[Key, Sequence[R]], Recorded], Awaitable[Plan]]
 """Turns the records of all owners into entries; it may ask the daemon."""
 
@@ -87,7 +87,7 @@ class KoiSession(Generic[R]):
         self._entries: dict[Key, Sequence[Entry]] = {}
         self._reported: dict[Key, Sequence[RecordStatus]] = {}
         self.passed = asyncio.Event()
-        """Set after each comparison with the daemon; the one that waits for it clears it."""
+        """Set after each comparison with the daemon; the task that waits for it clears it."""
         self._woken = asyncio.Event()
         self._is_complete = False
 
@@ -144,9 +144,9 @@ class KoiSession(Generic[R]):
         return is_done
 
     async def _wait(self) -> None:
-        """Wait for a change, or until the next look; many agents must not look at one time.
+        """Wait for a change or the next comparison. Its time differs between agents.
 
-        Without any entry, nothing is looked at.
+        Without entries, there is no comparison.
         """
         if self._is_complete and self.keeper.is_empty():
             await self._woken.wait()

@@ -16,7 +16,7 @@ _LOCAL: Final = "breadcrumb"
 class KoiSettings:
     """The settings of ``[Koi]``, "" for none, and the ``scope`` of the agent.
 
-    With a fallback, a daemon that does not answer is not waited for.
+    With a fallback, the session does not wait for a daemon that does not answer.
     """
 
     scope: str

@@ -1,4 +1,4 @@
-"""When an entry that failed is sent again."""
+"""Decides when a failed entry is sent again."""
 
 import asyncio
 
@@ -16,6 +16,6 @@ class Trial:
         self._waits = pauses(FIRST_RETRY, LONGEST_RETRY)
 
     def fail(self) -> None:
-        """Set the next time, unless it is still to come."""
+        """Set the time of the next attempt, unless one is scheduled."""
         if self.due <= (now := asyncio.get_running_loop().time()):
             self.due = now + next(self._waits)

@@ -47,7 +47,7 @@ async def _serve(name: str, path: str) -> None:
 
 
 def _usual_socket(name: str) -> str:
-    """Return the usual socket of an upstream that exists, else the first one, or ""."""
+    """Return the usual socket of an upstream that exists, otherwise the first one, or ""."""
     paths = UPSTREAMS.get(name, ("",))
     return next((path for path in paths if os.path.lexists(path)), paths[0])
 

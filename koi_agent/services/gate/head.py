@@ -1,4 +1,4 @@
-"""The head of a request: parsed strictly, in the same way before each kind of upstream."""
+"""The head of a request, parsed strictly and in the same way for each kind of upstream."""
 
 import re
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ _CONNECTION: Final = frozenset({"close", "keep-alive"})
 
 
 class Forbidden(Exception):
-    """A request may not pass. The text is the reason, without any text of the request."""
+    """A request may not pass. The text is the reason and contains no text of the request."""
 
 
 @frozen(kw_only=True)
@@ -37,7 +37,7 @@ class Head:
 
 
 def parse_head(head: bytes, allowed: frozenset[str]) -> Head:
-    """Parse the head of a request, up to and with its empty line; raise ``Forbidden``.
+    """Parse the head of a request, including its empty line; raise ``Forbidden``.
 
     ``allowed`` are the header fields that the request may have.
     """
@@ -53,7 +53,7 @@ def parse_head(head: bytes, allowed: frozenset[str]) -> Head:
 
 
 def _parse_fields(lines: list[str], allowed: frozenset[str]) -> Mapping[str, str]:
-    """Parse the header fields, each of which may stand once."""
+    """Parse the header fields, each of which may occur once."""
     fields: dict[str, str] = {}
     for line in lines:
         found = _FIELD.fullmatch(line)

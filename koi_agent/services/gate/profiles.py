@@ -14,7 +14,7 @@ from koi_agent.services.gate.writer import ResponseWriter
 
 @frozen(kw_only=True, eq=False)
 class Exchange:
-    """A request that is to be answered. ``client`` has what follows its head."""
+    """A request to answer. ``client`` has the bytes after its head."""
 
     upstream: Upstream
     response: ResponseWriter
@@ -62,6 +62,9 @@ def profile(name: str) -> Profile:
 
 
 async def client_gone(client: asyncio.StreamReader) -> Never:
-    """Wait until the client leaves, and raise ``ConnectionAbortedError``: no write may fail."""
+    """Wait until the client leaves, and raise ``ConnectionAbortedError``.
+
+    An idle stream would not notice.
+    """
     await client.read(1)
     raise ConnectionAbortedError

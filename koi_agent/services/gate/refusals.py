@@ -1,4 +1,4 @@
-"""The log of refused requests: some for each interval, and the number of the others."""
+"""The log of refused requests: a few in each interval, and the number of the others."""
 
 import asyncio
 import logging
@@ -9,7 +9,7 @@ log = logging.getLogger(__name__)
 
 
 class RefusalLog:
-    """Logs the first refusals of an interval; at its end it logs how many were left out.
+    """Logs the first refusals of an interval, and at its end the number of the others.
 
     A client may send refused requests as fast as it can. They must not fill the journal.
     """

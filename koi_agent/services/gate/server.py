@@ -1,4 +1,4 @@
-"""The side of the gate that the agent talks to: one filtered response for each request."""
+"""The side of the gate that faces the agent: one filtered response for each request."""
 
 import asyncio
 import logging
@@ -57,7 +57,7 @@ class Server:
         except (OSError, asyncio.IncompleteReadError):
             pass  # the client is gone, or too slow (TimeoutError): nothing can be sent to it
         except Exception:
-            # A bug in one handler must not end the task group, and with it all connections.
+            # A bug in one handler must not end the task group and, with it, all connections.
             log.exception("connection closed: this is a bug")
 
     async def _serve_requests(
@@ -86,7 +86,7 @@ class Server:
             self._refusals.add(str(forbidden))
             await response.send_error(HTTPStatus.FORBIDDEN, str(forbidden))
         except UpstreamError as error:
-            # A response that is cut off can't be taken for a whole one.
+            # A response that is cut off can't be mistaken for a complete one.
             if not response.has_begun:
                 await response.send_error(error.status, str(error))
         return False
@@ -106,7 +106,7 @@ class Server:
         return not response.is_last
 
     async def _read_head(self, reader: asyncio.StreamReader) -> bytes:
-        """Read the head of a request. It may begin late, but must then arrive soon."""
+        """Read the head of a request. It may begin late, but must then arrive quickly."""
         async with asyncio.timeout(self._limits.idle):
             first = await reader.readexactly(1)
         async with asyncio.timeout(self._limits.head):

@@ -1,4 +1,4 @@
-"""The upstream of a gate: one request on each connection, which its response ends."""
+"""The upstream of a gate: each connection carries one request, and its response ends it."""
 
 import asyncio
 import os
@@ -16,7 +16,7 @@ _STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})(?: |\r)")
 
 
 class UpstreamError(Exception):
-    """The upstream is absent, or its response is unusable and no part of it is in the text.
+    """The upstream is absent, or its response is unusable. The text contains no part of it.
 
     ``status`` is what the client gets: 502 if nothing is upstream, 504 otherwise.
     """
@@ -63,7 +63,8 @@ class Response:
     async def lines(self) -> AsyncGenerator[bytes, None]:
         """Yield lines for as long as the engine sends them; raise ``UpstreamError``.
 
-        A line that is too long comes as an empty one: the client learns that an event was lost.
+        An empty line replaces one that is too long, so that the client learns that an event was
+        lost.
         """
         splitter = LineSplitter(self._limits.record)
         while piece := await self._body.read(PIECE):
@@ -75,7 +76,7 @@ class Response:
             raise UpstreamError(f"events: {error}") from error
 
     async def ended(self) -> None:
-        """Wait until the connection ends, whatever comes on it."""
+        """Wait until the connection ends, and discard what it carries."""
         async with asyncio.timeout(self._limits.watch):
             while await self._body.read(PIECE):
                 pass

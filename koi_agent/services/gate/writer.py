@@ -9,10 +9,10 @@ from koi_agent.services.gate.limits import PIECE
 
 
 class ResponseWriter:
-    """Writes one response; a client that reads nothing for ``timeout`` seconds is left.
+    """Writes one response; a client that reads nothing for ``timeout`` seconds is disconnected.
 
-    ``has_begun`` is set once a part is sent, ``is_last`` before if the connection ends with it.
-    ``error_key`` is the key of an error's text, as the upstream has it.
+    ``has_begun`` is set once a part is sent. ``is_last`` is set earlier if the connection ends with
+    it. ``error_key`` is the key of an error's text, as the upstream has it.
     """
 
     def __init__(self, writer: asyncio.StreamWriter, timeout: float, error_key: str) -> None:
@@ -23,7 +23,7 @@ class ResponseWriter:
         self._error_key = error_key
 
     async def send_error(self, status: int, reason: str) -> None:
-        """Send an error as the upstream does; after any but 404 the connection ends."""
+        """Send an error as the upstream does; after any error except 404, the connection ends."""
         self.is_last |= status != HTTPStatus.NOT_FOUND
         body = json.dumps({self._error_key: f"koi-runtime-gate: {reason}"}).encode()
         self._write_head(status, f"Content-Length: {len(body)}\r\n")
@@ -60,7 +60,7 @@ class ResponseWriter:
         await self._write_end()
 
     async def send_lines(self, lines: AsyncIterator[bytes]) -> None:
-        """Send lines as they come, and the head at once."""
+        """Send the head at once, and lines as they arrive."""
         self._begin_chunks()
         async for line in lines:
             await self._write_chunk(line)
@@ -72,7 +72,7 @@ class ResponseWriter:
 
     def _write_head(self, status: int, fields: str) -> None:
         self.has_begun = True
-        if self.is_last:  # otherwise clients may send a further request on the connection
+        if self.is_last:  # otherwise, clients may send another request on the connection
             fields += "Connection: close\r\n"
         reason = HTTPStatus(status).phrase
         head = f"HTTP/1.1 {int(status)} {reason}\r\nContent-Type: application/json\r\n{fields}\r\n"

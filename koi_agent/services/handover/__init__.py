@@ -1,4 +1,5 @@
 """Hands over the breadcrumb of a Koi daemon, which only root may read, to the agent's user.
 
-A process of its own, as root, for ``koi-runtime-koi.service``. It uses only the standard library.
+A separate process, which runs as root for ``koi-runtime-koi.service``. It uses only the standard
+library.
 """

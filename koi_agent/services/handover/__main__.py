@@ -1,4 +1,4 @@
-"""``koi-runtime-koi BREADCRUMB COPY USER``: keeps a copy of a breadcrumb until that is gone."""
+"""``koi-runtime-koi BREADCRUMB COPY USER``: keeps a copy while there is a breadcrumb."""
 
 import logging
 import os
@@ -22,9 +22,9 @@ from koi_agent.services.handover import breadcrumb
 log = logging.getLogger(__name__)
 
 PERIOD: Final = 5.0
-"""Seconds between two looks at the breadcrumb if it can't be watched."""
+"""Seconds between two checks of the breadcrumb if it can't be watched."""
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
-"""Seconds between two looks for a user that does not exist."""
+"""Seconds between two lookups of a user that does not exist."""
 _EVENTS: Final = (
     inotify.CREATE
     | inotify.DELETE
@@ -34,7 +34,7 @@ _EVENTS: Final = (
     | inotify.MOVED_TO
 )
 _ALL: Final = inotify.OVERFLOW | inotify.IGNORED
-"""Events that may concern each file of the folder."""
+"""Events that may affect any file of the folder."""
 USAGE: Final = """\
 usage: koi-runtime-koi BREADCRUMB COPY USER
 
@@ -59,7 +59,7 @@ class Handover:
             _wait(watches, self._source.name)
 
     def _update(self) -> bool:
-        """Compare, and copy what is new; return False if there is no breadcrumb."""
+        """Compare, and copy what has changed; return False if there is no breadcrumb."""
         try:
             text = breadcrumb.read(self._source)
         except FileNotFoundError:

@@ -13,7 +13,7 @@ from typing import Final
 from koi_agent.core.errors import BadInput
 
 LARGEST: Final = 4096
-"""Bytes of a breadcrumb."""
+"""Maximum size of a breadcrumb in bytes."""
 _ENDPOINT: Final = re.compile(r"http://[A-Za-z0-9.:\[\]-]{1,256}/?")
 _TOKEN: Final = re.compile(r"dat:[A-Za-z0-9_.~+/=-]{1,512}")
 
@@ -21,11 +21,11 @@ _TOKEN: Final = re.compile(r"dat:[A-Za-z0-9_.~+/=-]{1,512}")
 def read(path: Path) -> str:
     """Return the two lines of a breadcrumb; raise ``BadInput`` or ``OSError``.
 
-    It must be a regular file of the user of this process that no other user can write. The text
-    is empty while the daemon is writing. The text of an error has no token.
+    It must be a regular file that the user of this process owns and no other user can write. The
+    text is empty while the daemon is writing. The text of an error has no token.
     """
-    _check(path.lstat())  # before it is opened, which can act on a device
-    # Another file may be there meanwhile: a link is not followed, and a pipe not waited for.
+    _check(path.lstat())  # before it is opened, because opening a device can have an effect
+    # Another file may have replaced it: follow no link, and never wait for a pipe.
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
     descriptor = os.open(path, flags)
     with os.fdopen(descriptor, "rb") as file:
@@ -37,7 +37,7 @@ def read(path: Path) -> str:
 
 
 def write(path: Path, text: str, user: int) -> None:
-    """Write a copy that only this user may read, whatever was there; raise ``OSError``."""
+    """Write a copy that only this user may read, and replace any old one; raise ``OSError``."""
     hidden = path.with_name(f".{path.name}.new")
     hidden.unlink(missing_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC

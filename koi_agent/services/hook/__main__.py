@@ -24,7 +24,7 @@ FILE: Final = "/run/koi-runtime/dns/hook.json"
 UNIT: Final = "koi-runtime-hook.service"
 LISTENER: Final = "hook"
 IDLE: Final = 3600.0
-"""Seconds between two looks at the file if the service manager expects no watchdog pings."""
+"""Seconds between two checks of the file if the service manager expects no watchdog pings."""
 USAGE: Final = """\
 usage: koi-runtime-hook [FILE]
 
@@ -34,7 +34,7 @@ The socket to serve on comes from systemd: koi-runtime-hook.socket.
 
 
 def _sockets(environment: MutableMapping[str, str]) -> tuple[socket.socket, list[socket.socket]]:
-    """Return the socket to listen on, and the queue of the process before."""
+    """Return the socket to listen on, and the queue of the previous process."""
     listening: list[socket.socket] = []
     queue: list[socket.socket] = []
     for name, descriptor in received(environment):
@@ -93,7 +93,7 @@ def _serve(path: str) -> None:
 
 
 def _is_restarted() -> bool:
-    # These modules are needed at the end only: the start must be fast.
+    # These modules are needed only at the end, and the start must be fast.
     from koi_agent.bus.address import address  # noqa: PLC0415
     from koi_agent.bus.jobs import is_restarted  # noqa: PLC0415
 

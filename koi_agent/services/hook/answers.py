@@ -15,11 +15,14 @@ NXDOMAIN: Final = 3
 IN: Final = 1
 ANY: Final = 255
 MOST_KEYS: Final = 16
-"""Keys of one question. systemd-resolved sends two for the addresses of a name."""
+"""Maximum number of keys of one question.
+
+systemd-resolved sends two for the addresses of a name.
+"""
 NOT_OURS: Final[Mapping[str, Any]] = {}
 """The answer after which systemd-resolved asks DNS servers."""
 FAILED: Final[Mapping[str, Any]] = {"rcode": SERVFAIL}
-"""The answer after which systemd-resolved asks no other server: a name must not leave the host."""
+"""The answer after which systemd-resolved asks no server, so that a name stays on the host."""
 _FIXED: Final = struct.Struct("!HHIH")
 
 
@@ -73,7 +76,7 @@ def _answer(records: Records, keys: Sequence[Key]) -> Mapping[str, Any]:
 def _raw(key: Key, types: Types, ttl: int) -> Iterator[str]:
     """Yield the records that a key asks for, in the form of a DNS message and in Base64.
 
-    Their owner is the name as it was asked, because systemd-resolved compares it.
+    Their owner is the name as it is spelled in the question, because systemd-resolved compares it.
     """
     if key.kind not in (IN, ANY):
         return

@@ -1,4 +1,4 @@
-"""The agent's file, read again whenever it is replaced."""
+"""The agent's file, which is read again when it is replaced."""
 
 import logging
 import os
@@ -18,7 +18,7 @@ HINT: Final = "systemctl restart koi-runtime"
 
 
 class RecordsFile:
-    """The records in the file at ``path``. Without the file, there is no name."""
+    """The records in the file at ``path``. Without the file, there are no names."""
 
     def __init__(self, path: Path) -> None:
         self.records = Records(EMPTY)
@@ -34,7 +34,7 @@ class RecordsFile:
     def refresh(self) -> bool:
         """Read the file if it has changed; return True then. Never raise.
 
-        Without a change this is one system call, so that it can be done for each question.
+        Without a change, this is one system call, so that it can be done for each question.
         """
         if self._state and self._watches and not self._watches.read():
             return False
@@ -61,7 +61,7 @@ class RecordsFile:
         return watch(self._watches, paths)
 
     def withdraw(self) -> None:
-        """Remove all domains, whatever the file has."""
+        """Remove all domains, independent of the file."""
         self.records = Records(EMPTY)
 
 

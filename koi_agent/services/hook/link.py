@@ -1,8 +1,8 @@
-"""One connection of systemd-resolved's.
+"""One connection of systemd-resolved.
 
-A request stays in the kernel until it is answered: it is looked at first, and taken out last. So
-the next process finds it if this one is killed, and systemd-resolved sees no end of a connection,
-because all of them are kept (``store``). The request for the filter is never taken out.
+A request stays in the kernel until it is answered: it is peeked at first and removed last. So the
+next process finds it if this one is killed. systemd-resolved sees no end of a connection, because
+all of them are kept (``store``). The request for the filter is never removed.
 """
 
 import socket
@@ -13,12 +13,12 @@ from typing import Final
 from koi_agent.services.hook.messages import END
 
 LONGEST: Final = 64 * 1024
-"""Bytes of a request."""
+"""Maximum size of a request in bytes."""
 _CREDENTIALS: Final = struct.Struct("=iII")  # struct ucred: process, user, group
 
 
 class Gone(Exception):
-    """The peer has closed the connection, or does not keep to the rules of Varlink."""
+    """The peer has closed the connection, or violates the rules of Varlink."""
 
 
 class Link:
@@ -52,8 +52,8 @@ class Link:
     def request(self) -> bytes | None:
         """Return the first request without its end, or None if it is not whole yet; raise ``Gone``.
 
-        The peer sends one request at a time. So before an adopted request stand only those that the
-        process before has answered.
+        The peer sends one request at a time. So the previous process has answered all requests in
+        front of an adopted one.
         """
         is_first, self._is_adopted = self._is_adopted, False
         try:
@@ -97,7 +97,7 @@ class Link:
         self._unsent = self._unsent[sent:]
 
     def close(self) -> None:
-        """Close the connection, also where it is kept."""
+        """Close the connection, including the descriptor that is kept."""
         with suppress(OSError):  # the peer has closed it
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()

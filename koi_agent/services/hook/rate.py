@@ -1,4 +1,4 @@
-"""A log of what may come thousands of times in a second."""
+"""A log of what may happen thousands of times in a second."""
 
 import logging
 import time
@@ -10,12 +10,12 @@ log = logging.getLogger(__name__)
 
 MOST: Final = 5
 INTERVAL: Final = 60.0
-"""Seconds for which so many are logged at most. The others are counted."""
+"""Maximum number of log records in an interval of this many seconds. The others are counted."""
 LONGEST: Final = 300
 
 
 class RateLog:
-    """Logs a text with a value some times in an interval, and then the number of the others."""
+    """Logs a text with a value a few times in an interval, and then the number of the others."""
 
     def __init__(self, text: str) -> None:
         self._text = text

@@ -1,8 +1,8 @@
 """The records in the agent's file, found by name.
 
-The file is one JSON object, whose lines have a fixed form: the first has all but the names, and
-each name has a line of its own. So only the lines that are asked for are parsed, and one bad line
-costs one name.
+The file is one JSON object, whose lines have a fixed form. The first line has everything except the
+names, and each name has its own line. So only the requested lines are parsed, and a bad line
+affects only one name.
 """
 
 import json
@@ -14,10 +14,10 @@ from koi_agent.core.errors import BadInput
 
 VERSION: Final = 1
 LARGEST: Final = 64 * 2**20
-"""Bytes of a file that is read."""
+"""Maximum size of a file in bytes."""
 MOST_TTL: Final = 3600
 MOST_FOUND: Final = 1000
-"""Names that are not searched again: many are asked for two types, and often."""
+"""Names whose lines are cached: many are asked for two types, and often."""
 
 Types = Mapping[str, Sequence[str]]
 """The data of the records of a name by the number of their type, each in Base64."""
@@ -26,7 +26,7 @@ Types = Mapping[str, Sequence[str]]
 class Records:
     """The records of one file. ``domains`` are those in which all names are known here.
 
-    ``trouble`` is the reason why the file can't be used: then the domains are those of before.
+    ``trouble`` is the reason why the file can't be used. The earlier domains are then kept.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -100,7 +100,7 @@ def _ttl(value: object) -> int:
 
 
 def _domains(value: object) -> tuple[str, ...]:
-    """Return canonical domains. systemd-resolved takes a bad filter as one for every name."""
+    """Return canonical domains. systemd-resolved applies a bad filter to every name."""
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
         raise BadInput("domains: not a list of names")
     found = tuple(canonical(parse(one)) for one in value)

@@ -1,4 +1,4 @@
-"""Serves all connections of systemd-resolved. Nothing here waits but for the next event."""
+"""Serves all connections of systemd-resolved. The only wait is for the next event."""
 
 import logging
 import select
@@ -22,17 +22,17 @@ from koi_agent.services.hook.store import Store
 log = logging.getLogger(__name__)
 
 MOST_LINKS: Final = 256
-"""Connections: systemd-resolved has one for each question that waits, and some others."""
+"""Connections: systemd-resolved has one for each waiting question, and a few more."""
 MOST_AT_ONCE: Final = 64
 """Connections that are accepted, and requests of one, before others are served."""
 RESOLVED: Final = Path("/run/systemd/resolve")
 """The directory of systemd-resolved; its owner is the user of systemd-resolved."""
 PATIENCE: Final = 1.0
-"""Seconds at the end for systemd-resolved to read."""
+"""Seconds at the end in which systemd-resolved can read the last replies."""
 PAUSE: Final = 0.01
 """Seconds between two attempts to send it."""
 RETRY: Final = 0.1
-"""Seconds until what the service manager did not read is sent again."""
+"""Seconds until variables that the service manager did not read are sent again."""
 ACCEPT_PAUSE: Final = 1.0
 """Seconds until a connection is accepted again after the kernel could not."""
 _EVENTS: Final = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
@@ -59,7 +59,7 @@ class Server:
         self._status = ""
 
     def start(self, others: Iterable[int]) -> None:
-        """Continue the connections of the process before; ``others`` wake up ``step``."""
+        """Continue the connections of the previous process; ``others`` wake up ``step``."""
         self._file.refresh()
         for one in self._store.left():
             self._add(Link(one, is_adopted=True))
@@ -115,7 +115,7 @@ class Server:
                 log.warning("can't accept a connection: %s; trying again", error.strerror)
                 self._pause_until = time.monotonic() + ACCEPT_PAUSE
             else:
-                self._store.add(connection.fileno())  # first: this process may be killed
+                self._store.add(connection.fileno())  # first, because this process may be killed
                 self._add(Link(connection))
             self._listen()
 
@@ -134,12 +134,12 @@ class Server:
         self._store.forget(link.fileno())
         self._unfinished.discard(link.fileno())
         del self._links[link.fileno()]
-        # The kernel does not forget it by itself: it may still be in the store.
+        # Closing does not end the polling, because the store may keep the connection open.
         self._poll.unregister(link.fileno())
         link.close()
 
     def _serve(self, link: Link, event: int) -> None:
-        """Answer all requests of a connection that are there; a bug costs only the connection."""
+        """Answer all present requests of a connection; a bug ends only this connection."""
         try:
             link.flush()
             self._respond_to_all(link)
@@ -160,7 +160,7 @@ class Server:
         for _ in range(MOST_AT_ONCE):
             if link.is_behind or link.follows or (request := link.request()) is None:
                 return
-            self._refresh()  # the question may have come after a change
+            self._refresh()  # the file may have changed before the question
             self._respond(link, request)
         self._unfinished.add(link.fileno())
 
@@ -178,7 +178,7 @@ class Server:
 
     def _reply(self, call: Call) -> bytes:
         match call.method:
-            case "":  # a Varlink error would make the name leave the host
+            case "":  # after a Varlink error, DNS servers would be asked for the name
                 return messages.reply(FAILED)
             case method if method == f"{HOOK}.ResolveRecord":
                 return messages.reply(self._answer(call.parameters))
@@ -205,14 +205,14 @@ class Server:
                 self._serve(link, 0)
 
     def _send_filter_to(self, link: Link) -> None:
-        """Send the domains, unless the peer has them or has not read those of before."""
+        """Send the domains, unless the peer has them or has not read the earlier ones."""
         domains = self._file.records.domains
         if link.filter != domains and not link.is_behind:
             link.filter = domains
             link.send(messages.reply({"filterDomains": [*domains]}, continues=True))
 
     def release(self) -> None:
-        """Send an empty filter, and close all other connections: DNS servers are asked."""
+        """Send an empty filter and close all other connections, so that DNS servers are asked."""
         self._file.withdraw()
         deadline = time.monotonic() + PATIENCE
         self._send_filter()
@@ -230,7 +230,10 @@ class Server:
 
 
 def _allowed() -> Sequence[int]:
-    """Return the users that may ask. The name of a user is not looked up: that may need DNS."""
+    """Return the users that may ask.
+
+    The name of a user is not looked up, because that may need DNS.
+    """
     try:
         status = RESOLVED.lstat()
     except OSError:

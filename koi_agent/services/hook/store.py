@@ -1,9 +1,9 @@
-"""The connections, kept so that none ends with the process.
+"""Keeps the connections, so that none ends with the process.
 
 A descriptor that is sent over a Unix socket stays open until it is received. So all connections are
 sent into a socket pair, the queue, whose two ends the service manager keeps. The next process finds
-them in there, in the order in which they were added. This costs the service manager nothing for a
-connection, of which users can make systemd-resolved open thousands in a second.
+them there, in the order in which they were added. The service manager does no work for a
+connection, although users can make systemd-resolved open thousands in a second.
 """
 
 import logging
@@ -21,20 +21,20 @@ log = logging.getLogger(__name__)
 QUEUE: Final = "links"
 """The name of both ends of the queue in the service manager."""
 SLACK: Final = 16
-"""Connections that are over and stay in the queue, besides as many as are open."""
+"""Maximum number of closed connections in the queue beyond the number of open ones."""
 _BUFFER: Final = 212992
 """Bytes for the queue: the most that Linux allows by default. A connection takes 768 of 425984."""
 _MARK: Final = 16
-"""Bytes of the mark of a process in the queue."""
+"""Size of the mark of a process in the queue, in bytes."""
 _RIGHTS: Final = socket.CMSG_SPACE(array("i").itemsize)
-"""Bytes for a descriptor in a message."""
+"""Size of a descriptor in a message, in bytes."""
 
 
 class Store:
-    """The queue, and which connections are in there, by their descriptors."""
+    """The queue, and the connections in it, by their descriptors."""
 
     def __init__(self, manager: Manager, ends: Sequence[socket.socket]) -> None:
-        """Use the two ends from the process before; without these, make a queue."""
+        """Use the two ends from the previous process; without these, make a queue."""
         self._manager = manager
         self._is_kept = len(ends) == 2
         if not self._is_kept:
@@ -54,7 +54,7 @@ class Store:
 
     @property
     def is_behind(self) -> bool:
-        """True if the service manager does not have the queue yet: call ``keep`` later."""
+        """True if the service manager does not have the queue yet: ``keep`` sends it later."""
         return not self._is_kept
 
     def keep(self) -> None:
@@ -69,9 +69,9 @@ class Store:
         self._writing.close()
 
     def left(self) -> Sequence[socket.socket]:
-        """Add all connections that the process before has left, and return them.
+        """Add all connections that the previous process has left, and return them.
 
-        Each is added first and removed from the beginning of the queue then. So a process that is
+        Each is added before it is removed from the beginning of the queue. So a process that is
         killed in between leaves it twice.
         """
         found: dict[int, socket.socket] = {}
@@ -106,14 +106,14 @@ class Store:
             if self._numbers.get(first) == number:
                 if len(self._queue) <= 2 * len(self._numbers) + SLACK:
                     return
-                self.add(first)  # at the end, too: those behind it can be removed
+                self.add(first)  # at the end, so that its first entry can be removed
                 if self._numbers[first] == number:
                     return
             self._queue.popleft()
             self._reading.recv(_MARK)  # without its descriptor, which the kernel closes
 
     def _first(self) -> Sequence[socket.socket] | None:
-        """Return the connection of the first message, None if it is not of another process."""
+        """Return the connection of the first message, None if this process has sent it."""
         try:
             # socket.recv_fds() ignores its flags.
             mark, rights, _, _ = self._reading.recvmsg(_MARK, _RIGHTS, socket.MSG_PEEK)

@@ -1,4 +1,4 @@
-"""The file that the hook reads: written at once after a change."""
+"""The file that the hook reads, which is written at once after a change."""
 
 from typing import Final
 
@@ -6,7 +6,7 @@ from koi_agent.capabilities.dns.hook.names import NO_NAMES
 from koi_agent.capabilities.dns.names_file import Format
 
 SHARE: Final = 10
-"""A pause is so many times as long as the write before it, which blocks the agent."""
+"""A pause is this many times as long as the preceding write, which blocks the agent."""
 HOOK: Final = Format(
     outlet="hook",
     empty=NO_NAMES,

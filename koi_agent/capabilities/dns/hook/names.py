@@ -18,12 +18,15 @@ from koi_agent.core.plan.full_names import Domains
 
 VERSION: Final = 1
 LONGEST_TTL: Final = 10
-"""Seconds. systemd-resolved keeps no answer of a hook; the programs that ask it may."""
+"""Maximum TTL in seconds. systemd-resolved keeps no answer of a hook, but its clients may."""
 MOST_DOMAINS_TEXT: Final = 128 * 1024
-"""Characters of the domains, so that the hook sends them with one system call: the rest of a
-message whose sender is killed would be lost. Further addresses have no reverse name."""
+"""Maximum number of characters of the domains, which the hook sends with one system call.
+
+If the hook were killed within a message, the rest would be lost. Further addresses have no reverse
+name.
+"""
 MOST_AT_ONCE: Final = 16
-"""Records of a name with whose change its line is made: that of a service type has thousands."""
+"""Records up to which a line is made at each change. The line of a service type has thousands."""
 _ARPA: Final = ".arpa"
 
 
@@ -39,7 +42,7 @@ class HookNames:
         self._below: Counter[str] = Counter()  # how many names with records are at or below a name
         self._reverse = Pointers()
         self._lines = {domain: _line(domain, {}) for domain in domains.all}
-        self._long: set[str] = set()  # names whose lines are made when the text is
+        self._long: set[str] = set()  # names whose lines are made with the text
 
     def put(self, owner: Key, names: Sequence[Name]) -> bool:
         """Set the names of an owner; return True if the text may change.
@@ -138,7 +141,7 @@ class HookNames:
             self._lines.pop(name, None)
 
     def _filter(self) -> Sequence[str]:
-        """Return the domains in which no other server has names."""
+        """Return the domains that only the hook answers."""
         found = [*self._domains.all]
         room = MOST_DOMAINS_TEXT
         for address, _ in self._reverse.all():

@@ -17,7 +17,7 @@ class HookSettings:
     """Settings of the hook: ``address`` is that of the system bus, ``file`` what the hook reads.
 
     ``socket`` is where systemd-resolved connects to the hook, and ``service`` is the directory of
-    the hook, which is there while systemd runs it. ``obstacle`` is the reason why systemd-resolved
+    the hook, which exists while systemd runs it. ``obstacle`` is the reason why systemd-resolved
     does not connect, "" for none.
     """
 
@@ -30,7 +30,7 @@ class HookSettings:
     obstacle: str = ""
 
     def missing(self) -> str:
-        """Return what this host lacks of the hook now, and the command that starts it; or ""."""
+        """Return which part of the hook is missing now, and the command that starts it; or ""."""
         if not self.socket.exists():
             return NO_SOCKET
         return "" if self.service.exists() else NO_SERVICE

@@ -1,4 +1,4 @@
-"""Which clients may transfer a zone, and how many answers each network gets."""
+"""The clients that may transfer a zone, and the rate of answers to each network."""
 
 import logging
 from collections import OrderedDict
@@ -15,7 +15,7 @@ from koi_agent.core.reach.addresses import parse
 log = logging.getLogger(__name__)
 
 RATE: Final = 50.0
-"""Answers over UDP that a network without a connection gets in a second, and at once."""
+"""Answers over UDP to a remote network in one second, and in one burst."""
 MOST_NETWORKS: Final = 4096
 _PREFIXES: Final = {4: 24, 6: 56}
 
@@ -50,7 +50,7 @@ class RateLimit:
         self._spent: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def admits(self, client: str) -> bool:
-        """Count one answer to a client; return False if its network has had too many."""
+        """Count one answer to a client; return False if its network has received too many."""
         address = parse(client)
         if address is None or address.is_loopback:
             return True

@@ -13,8 +13,8 @@ from koi_agent.config.dns import Transfers
 class Answers:
     """The answers from ``zones``. ``allowed`` are the clients that may transfer them.
 
-    Until ``is_complete`` is set, a name that is not there may still come. Its request gets an error
-    and no zone is transferred, so that clients ask again or ask another server.
+    Until ``is_complete`` is set, an unknown name may still appear. Requests for it get an error and
+    no zone is transferred, so that clients ask again or ask another server.
     """
 
     def __init__(self, zones: Zones, allowed: Transfers, keys: Keyring) -> None:
@@ -60,7 +60,7 @@ class Answers:
         elif not self.is_complete:
             yield query.response(messages.SERVFAIL, over_tcp=True)
         else:
-            records = [*zone.records()]  # as of now: the zone may change before all is sent
+            records = [*zone.records()]  # a copy: the zone may change before everything is sent
             yield from query.transfer(chain(records, records[:1]))
 
     def _response(self, query: Query, zone: Zone | None, *, over_tcp: bool) -> bytes:
@@ -75,7 +75,7 @@ class Answers:
             return query.response(messages.SERVFAIL, over_tcp=over_tcp)
         rcode = messages.NOERROR if answer.exists else messages.NXDOMAIN
         soa = zone.soa()
-        # RFC 2308 section 3: the answer is kept for the lesser of both.
+        # RFC 2308 section 3: a resolver keeps the answer for the smaller of both.
         soa = soa._replace(ttl=min(soa.ttl, int(soa.text.rpartition(" ")[2])))
         return query.response(rcode, (), [soa], over_tcp=over_tcp)
 

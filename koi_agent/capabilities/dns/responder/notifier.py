@@ -15,7 +15,7 @@ from koi_agent.config.dns import Server
 log = logging.getLogger(__name__)
 
 PERIOD: Final = 1.0
-"""Seconds from one notification of a server to the next."""
+"""Seconds between two notifications of a server."""
 GATHER: Final = 0.1
 """Seconds from a change to its notification: later changes are notified with it."""
 WAITS: Final = (2.0, 4.0, 8.0)
@@ -69,7 +69,7 @@ async def _notified(server: Server, zone: Zone) -> bool:
         sending.settimeout(0)
         for wait in WAITS:
             number = secrets.randbelow(65_536)
-            with suppress(OSError):  # a TimeoutError is one, too
+            with suppress(OSError):  # TimeoutError is a subclass
                 sending.connect(server)
                 async with asyncio.timeout(wait):
                     request = messages.notification(zone.domain, zone.soa(), number)

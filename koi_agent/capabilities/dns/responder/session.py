@@ -68,7 +68,7 @@ class ResponderSession:
             zone.serial = self._serial.current
 
     async def put(self, owner: Key, records: Sequence[Name]) -> None:
-        """Serve the names of an owner in place of those before."""
+        """Serve the names of an owner in place of its earlier ones."""
         if changed := self._zones.put(owner, records):
             self._serial.next()
             self._set_serial()
@@ -79,15 +79,15 @@ class ResponderSession:
         state, reason = RecordState.ANNOUNCED, ""
         if not record.addresses:
             state, reason = RecordState.HELD, "only this host reaches it"
-        elif self._zones.of(record.name) is None:  # until it is planned for other domains
+        elif self._zones.of(record.name) is None:  # until its name is planned for the new domains
             state = RecordState.WANTED
         return RecordStatus(name=record.title, state=state, provider=NAME, reason=reason)
 
     def complete(self) -> None:
-        """Mark the names as complete: another name is absent.
+        """Mark the names as complete: from now on, other names do not exist.
 
-        Before that, secondary servers must not take a zone that is half empty, and resolvers must
-        not keep the absence of a name that is about to come.
+        Before that, secondary servers must not transfer an incomplete zone, and resolvers must not
+        cache that a name does not exist if it is about to be added.
         """
         self._answers.is_complete = True
         self._completed.set()

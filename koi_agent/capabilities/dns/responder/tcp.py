@@ -13,9 +13,9 @@ log = logging.getLogger(__name__)
 
 MOST_CONNECTIONS: Final = 64
 MOST_OF_CLIENT: Final = 16
-"""Connections of one address at one time."""
+"""Connections of one address at a time."""
 IDLE: Final = 10.0
-"""Seconds in which a request must arrive as a whole."""
+"""Seconds within which a request must arrive completely."""
 STALL: Final = 30.0
 """Seconds in which a client must read a message."""
 _LONGEST: Final = 4096
@@ -35,7 +35,7 @@ class Streams:
             while True:
                 try:
                     connection, address = await loop.sock_accept(listening)
-                except OSError as error:  # no descriptor is free, or the client has left
+                except OSError as error:  # no descriptor is free, or the client has disconnected
                     log.debug("DNS over TCP: %s", error)
                     await asyncio.sleep(0.1)
                     continue
@@ -79,4 +79,4 @@ class Streams:
                 writer.write(len(message).to_bytes(2, "big") + message)
                 async with asyncio.timeout(STALL):
                     await writer.drain()
-                await asyncio.sleep(0)  # a long transfer leaves time for other work
+                await asyncio.sleep(0)  # let other work continue during a long transfer

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 AT_ONCE: Final = 32
 """Requests that are answered before other work of the agent continues."""
 _LONGEST: Final = 4096
-"""Bytes of a request that are read: requests are short."""
+"""Maximum size of a request in bytes: requests are short."""
 _ANCILLARY: Final = socket.CMSG_SPACE(64)
 _INFO: Final = {(socket.IPPROTO_IP, IP_PKTINFO), (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO)}
 """Level and type of IP_PKTINFO and IPV6_PKTINFO: the address to which a request was sent."""
@@ -56,7 +56,7 @@ class Datagrams:
         if query is None:
             return None
         if not self._limit.admits(client):
-            # An empty response, as long as the request, makes an honest client use TCP.
+            # An empty response is as long as the request. It makes a legitimate client use TCP.
             return None if isinstance(query, bytes) else query.truncated()
         return query if isinstance(query, bytes) else self._answers.to_query(query)
 
@@ -75,5 +75,5 @@ def _send(listening: socket.socket, response: bytes, ancillary: Any, client: Any
 
 
 def _without_interface(level: int, data: bytes) -> bytes:
-    """Return the information without the interface for IPv4: the kernel finds the way back."""
+    """Return the ancillary data without the interface for IPv4: the kernel routes the response."""
     return bytes(4) + data[4:] if level == socket.IPPROTO_IP else data

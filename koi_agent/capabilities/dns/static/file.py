@@ -1,4 +1,4 @@
-"""The file of static records, as systemd-resolved looks for changes of it."""
+"""The file of static records, which systemd-resolved checks for changes."""
 
 from typing import Final
 
@@ -6,7 +6,7 @@ from koi_agent.capabilities.dns.names_file import Format
 from koi_agent.capabilities.dns.static.items import NO_NAMES
 
 PERIOD: Final = 2.0
-"""Seconds between two writes. systemd-resolved looks as often."""
+"""Seconds between two writes. systemd-resolved checks the file as often."""
 STATIC: Final = Format(
     outlet="static",
     empty=NO_NAMES,

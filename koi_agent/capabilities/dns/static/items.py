@@ -1,7 +1,7 @@
 """The static records of names, as systemd-resolved reads them: a JSON array of objects.
 
-One bad object costs only itself, and one unknown field makes an object bad. A name with an address
-has no other type: clients learn that it does not exist.
+A bad object affects no other, and an unknown field makes an object bad. A name with an address has
+no records of other types: clients learn that these do not exist.
 """
 
 import json
@@ -18,7 +18,7 @@ A: Final = 1
 PTR: Final = 12
 AAAA: Final = 28
 NO_NAMES: Final = "[]\n"
-"""A file without records. systemd-resolved complains about one that is not there."""
+"""A file without records. systemd-resolved logs an error if there is no file."""
 
 
 class Items:

@@ -24,7 +24,7 @@ async def following(
 ) -> AsyncIterator[ProviderSession[Name]]:
     """Wait for systemd-resolved on the bus at ``address``, and write until the context is left.
 
-    Raises ``ProviderLost``, also if ``link`` does not lead to ``file``.
+    Raises ``ProviderLost``, for example if ``link`` does not lead to ``file``.
     """
     async with withdrawal(address, file), arrival(address) as presence:
         _check(link, file)

@@ -29,11 +29,11 @@ _PAYLOAD: Final = 1232
 
 
 class Unsigned(BadInput):
-    """A response without a valid signature, which does not count."""
+    """A response without a valid signature, which is ignored."""
 
 
 class TooLong(BadInput):
-    """Transactions that have no room in one message."""
+    """The transactions do not fit into one message."""
 
 
 class Answer:
@@ -52,7 +52,7 @@ class Answer:
 
     @property
     def lease(self) -> int:
-        """The seconds for which the server keeps what was updated; 0 for no limit."""
+        """The seconds for which the server keeps the updated records; 0 for no limit."""
         for option in self._message.options:
             data = option.to_wire() or b""
             if option.otype == _LEASE_OPTION and len(data) >= 4:
@@ -75,7 +75,7 @@ class Request:
             raise TooLong("the records have no room in one message") from error
 
     def answer(self, wire: bytes) -> Answer:
-        """Read the response; raise ``BadInput`` for one that is not, and ``Unsigned``."""
+        """Read the response; raise ``BadInput`` for anything else, and ``Unsigned``."""
         key = self._key.to_text(omit_final_dot=True)
         try:
             message = dns.message.from_wire(
@@ -107,7 +107,7 @@ def question(asked: Set, keys: Keyring, number: int) -> Request:
 
 
 def update(zone: str, transactions: Iterable[Transaction], keys: Keyring) -> Request:
-    """Return the request that makes transactions together; raise ``TooLong``."""
+    """Return the request that makes several transactions; raise ``TooLong``."""
     message = dns.update.UpdateMessage(zone)
     message.use_edns(
         payload=_PAYLOAD,
@@ -130,7 +130,7 @@ def update(zone: str, transactions: Iterable[Transaction], keys: Keyring) -> Req
 
 
 def same_text(rr: Rr) -> str:
-    """Return the data of a record as ``Answer.texts`` would have it."""
+    """Return the data of a record in the form of ``Answer.texts``."""
     return _data(rr.type, rr.text).to_text()
 
 

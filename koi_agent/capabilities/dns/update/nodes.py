@@ -12,7 +12,7 @@ from koi_agent.core.plan.full_names import Domains
 class Node(NamedTuple):
     """The records at a node, and the PTR records elsewhere that lead to it.
 
-    A node without records is not wanted.
+    A node without records is unwanted.
     """
 
     records: frozenset[Rr] = frozenset()

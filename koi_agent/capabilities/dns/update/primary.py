@@ -17,19 +17,22 @@ from koi_agent.core.errors import BadInput, ProviderLost
 TIMEOUT: Final = 5.0
 """Seconds for a connection, and for the responses to requests that were sent together."""
 AT_ONCE: Final = 16
-"""Requests that are sent before their responses are read. To sign them takes some milliseconds."""
+"""Requests that are sent before their responses are read.
+
+Signing them takes several milliseconds.
+"""
 _NUMBERS: Final = 2**16
 
 
 class Found(NamedTuple):
-    """The data of the records in a set; ``trouble`` is the code of a response without them."""
+    """The data of the records in a set; ``trouble`` is the code of a response without data."""
 
     texts: frozenset[str]
     trouble: str = ""
 
 
 class Primary:
-    """A server with a zone. All methods raise ``ProviderLost`` if it does not answer as one.
+    """A server with a zone. All methods raise ``ProviderLost`` for an unexpected answer.
 
     ``lease`` is the shortest time in seconds for which it keeps records, 0 for no limit.
     """
@@ -52,7 +55,7 @@ class Primary:
 
     async def ask(self, questions: Sequence[Set]) -> Sequence[Found]:
         """Return the records of each set."""
-        # No two requests that wait for a response may have the same number.
+        # Two requests that wait for their responses must have different numbers.
         numbers = count(randbelow(_NUMBERS))
         makers = [
             partial(messages.question, one, self._keys, number % _NUMBERS)
@@ -78,7 +81,7 @@ class Primary:
         try:
             async with asyncio.timeout(TIMEOUT):
                 reader, writer = await asyncio.open_connection(*self._server)
-        except OSError as error:  # a TimeoutError is one, too
+        except OSError as error:  # TimeoutError is a subclass
             raise self.lost(error.strerror or "no connection") from error
         waiting, answers = iter(makers), list[Answer]()
         try:

@@ -1,4 +1,4 @@
-"""One session with the server: it ends when the server does not answer as it should."""
+"""One session with the server. It ends with the first unexpected answer."""
 
 import asyncio
 import logging
@@ -28,17 +28,17 @@ GATHER: Final = 0.05
 TOGETHER: Final = 32
 """Nodes that are written in one update."""
 LOOK: Final = 60.0
-"""Seconds from one look at the serial of the zone to the next."""
+"""Seconds between two checks of the serial of the zone."""
 LOOK_OF_NODE: Final = 0.05
-"""Seconds by which each node delays the next look: all are read if the zone has changed."""
+"""Seconds by which each node delays the next check: all are read if the zone has changed."""
 ASSERT: Final = 900.0
-"""Seconds after which all nodes are read also if the zone has not changed."""
+"""Seconds after which all nodes are read even if the zone has not changed."""
 SERIALS: Final = 2**32
-"""Serials start again after these (RFC 1982)."""
+"""Number of serials, after which they start again (RFC 1982)."""
 SHORTEST_LEASE: Final = 60
-"""Seconds: a server that keeps names for less would be busy with this agent alone."""
+"""Shortest lease in seconds: a server with a shorter one would be busy with this agent alone."""
 RELEASE: Final = 5.0
-"""Seconds in which all nodes are dropped at the end."""
+"""Seconds to drop all nodes at the end."""
 PENDING: Final = Outcome(RecordState.WANTED, "it is sent to the server")
 _SEVERITY: Final = (
     *(RecordState.FAILED, RecordState.REFUSED, RecordState.HELD),
@@ -132,10 +132,10 @@ class UpdateSession:
                 await self._notice_others(self._writer.made - made)
 
     async def _notice_others(self, made: int = 0) -> None:
-        """Compare the serial of the zone: the next look acts on changes of other clients.
+        """Compare the serial of the zone: the next check acts on changes by other clients.
 
-        Each of the ``made`` updates of this agent that changed the zone adds one to it. A server
-        that adds more costs a look at all nodes.
+        Each of the ``made`` updates of this agent that changed the zone adds one to it. If a server
+        adds more, all nodes are read.
         """
         before, self._serial = self._serial, await self._primary.serial()
         self._is_changed = self._is_changed or (self._serial - before) % SERIALS > made
@@ -156,13 +156,13 @@ class UpdateSession:
             self._report_on(owner)
 
     def _log_left(self, node: str, outcome: Outcome) -> None:
-        """Log that a node could not be dropped; the next look tries again."""
+        """Log that a node could not be dropped; the next check tries again."""
         if outcome.state is RecordState.FAILED and node not in self._dirty:
             name = node.removesuffix(".")
             log.warning("DNS name %s stays on the server: %s; trying again", name, outcome.reason)
 
     def _check_lease(self) -> None:
-        """Plan an earlier look if the server limits the time of names; raise ``ProviderLost``."""
+        """Plan an earlier check if the server limits its leases; raise ``ProviderLost``."""
         lease = self._primary.lease
         if lease and lease < SHORTEST_LEASE:
             raise self._primary.lost(
@@ -191,7 +191,7 @@ class UpdateSession:
                         self._write_later(self._unwanted())
 
     async def _pause(self) -> None:
-        """Wait until the next look; many agents must not look at one time."""
+        """Wait until the next check, whose time differs between agents."""
         most = LOOK + LOOK_OF_NODE * len(self._nodes.all())
         if lease := self._primary.lease:
             most = min(most, lease / 4)

@@ -12,7 +12,7 @@ from koi_agent.capabilities.dns.update.nodes import Node
 from koi_agent.capabilities.dns.zone import SERVICE_TYPES, Rr
 
 MARK_TTL: Final = 60
-"""Seconds; only agents read marks."""
+"""The TTL of marks in seconds. Only agents read marks."""
 _HOST: Final = ("A", "AAAA")
 _SERVICE: Final = ("SRV", "TXT")
 
@@ -28,9 +28,9 @@ class Transaction(NamedTuple):
     """Conditions, and what is changed if all of them hold.
 
     ``unused`` are names without any record, ``absent`` are empty sets, and each of ``present`` is
-    the only record of its set. ``cleared`` sets lose all records, and ``removed`` and ``added``
-    are single records. ``is_change`` is False if the zone may have all of that already: servers
-    then keep their serial.
+    the only record of its set. ``cleared`` sets lose all records, and ``removed`` and ``added`` are
+    single records. ``is_change`` is False if the zone may have all of this already: servers then
+    keep their serial.
     """
 
     node: str
@@ -49,7 +49,7 @@ def mark_record(node: str, mark: str) -> Rr:
 
 
 def types_of(node: str) -> tuple[str, ...]:
-    """Return the types of the records at a node: names of hosts have no label of a protocol."""
+    """Return the types of the records at a node. Names of hosts have no label for a protocol."""
     return _SERVICE if "._tcp." in node or "._udp." in node else _HOST
 
 

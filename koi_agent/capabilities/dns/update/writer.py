@@ -1,7 +1,7 @@
 """Brings the zone of the server into agreement with the nodes that are wanted.
 
-What the server has is read first, and again after an update: a server may accept a record and not
-keep it. The conditions of each transaction hold for changes that come in between.
+The records of the server are read first, and again after an update: a server may accept a record
+without keeping it. The conditions of each transaction guard against changes in between.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -35,11 +35,11 @@ YXRRSET: Final = "YXRRSET"
 YXDOMAIN: Final = "YXDOMAIN"
 TOO_LONG: Final = "too long"
 _UNUSABLE: Final = (NOTIMP, NOTAUTH)
-"""Responses that concern all updates."""
+"""Response codes that affect all updates."""
 _UNMET: Final = (NXRRSET, YXRRSET, YXDOMAIN)
-"""Responses to a transaction whose conditions do not hold."""
+"""Response codes for a transaction whose conditions do not hold."""
 TRIES: Final = 3
-"""How often nodes are written that others change between the read and the update."""
+"""Number of attempts to write nodes that others change between the read and the update."""
 
 GONE: Final = Outcome(RecordState.WANTED, "it is on the server no longer")
 NOT_KEPT: Final = Outcome(
@@ -53,8 +53,9 @@ Read = Mapping[Set, Found]
 class Writer:
     """Writes ``nodes`` to the server; ``mark`` is that of this agent.
 
-    ``made`` counts the updates that changed the zone. One that may have changed nothing does not
-    count: too few cost a look at the zone, too many hide the change of another client.
+    ``made`` counts the updates that changed the zone. An update that may have changed nothing does
+    not count. A count that is too low causes a check of the zone, and one that is too high hides
+    the change of another client.
     """
 
     def __init__(self, primary: Primary, nodes: Nodes, claims: Claims, mark: str) -> None:
@@ -66,12 +67,12 @@ class Writer:
         self._written: dict[str, Node] = {}
 
     def forget(self) -> None:
-        """Write all nodes again, also those that the server has: its lease ends."""
+        """Write all nodes again, including those that the server has, because its lease ends."""
         self._written.clear()
 
     async def write(self, nodes: Sequence[str]) -> Mapping[str, Outcome]:
         """Write some nodes; return the outcome of each. Raises ``ProviderLost``."""
-        # What changes from here on is written by the next call.
+        # The next call writes what changes from here on.
         wanted = {node: self._nodes.wanted(node) for node in nodes}
         kept = {node: one for node, one in wanted.items() if one.records}
         outcomes = await self._keep(kept)
@@ -80,9 +81,9 @@ class Writer:
         return outcomes
 
     async def _keep(self, wanted: Mapping[str, Node]) -> dict[str, Outcome]:
-        """Write nodes; those that another client changes meanwhile are read and written again.
+        """Write nodes; those that another client changes are read and written again.
 
-        An agent that was killed is such a client: the server may have its last update later.
+        A killed agent is such a client: the server may have its last update later.
         """
         outcomes: dict[str, Outcome] = {}
         known: Read = {}
@@ -115,9 +116,9 @@ class Writer:
         return {**outcomes, **await self._check(made)}, codes
 
     async def drop(self, nodes: Sequence[str]) -> Mapping[str, Outcome]:
-        """Drop those of some nodes that are ours; return the outcome of each.
+        """Drop our nodes among these; return the outcome of each.
 
-        The server is not asked before: the condition of each transaction decides.
+        The server is not asked first, because the condition of each transaction decides.
         """
         claimed = [node for node in nodes if self._claims.has(node)]
         todo = [drop(node, self._claims.details(node), self._mark) for node in claimed]
@@ -157,7 +158,7 @@ class Writer:
         return dict(zip(every, await self._primary.ask(every), strict=True)) if every else {}
 
     def _next(self, node: str, wanted: Node, read: Read) -> Transaction | Outcome:
-        """Return the transaction that a node needs, or its outcome without any."""
+        """Return the transaction that a node needs, or the outcome if it needs none."""
         for one in _own_sets(node):
             if trouble := read[one].trouble:
                 text = f"the server responds {trouble} to questions about {one.name}"
@@ -200,7 +201,7 @@ class Writer:
     async def _check(self, accepted: Mapping[str, Node]) -> Mapping[str, Outcome]:
         """Return the outcome of nodes that the server has accepted.
 
-        A node without its mark can't be read, as below a delegation: it is removed again.
+        A node without its mark can't be read, as below a delegation. It is removed again.
         """
         read = await self._read(accepted)
         outcomes = {}
@@ -243,7 +244,7 @@ def _agrees(node: str, wanted: Node, read: Read) -> bool:
 
 
 def _is_linked(rr: Rr, found: Found) -> bool:
-    """Return True if a PTR record is there, or if its set is too long to be read."""
+    """Return True if a PTR record is present, or if its set is too long to be read."""
     return bool(found.trouble) or same_text(rr) in found.texts
 
 

@@ -1,4 +1,4 @@
-"""Asks the provider how it wants the endpoints of names, once for each change of a name."""
+"""Asks the provider to adjust the endpoints of names, once for each change of a name."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -38,12 +38,12 @@ class Adjuster:
         self._adjusted: dict[str, tuple[frozenset[Data], Adjusted]] = {}
 
     def of(self, name: str) -> Adjusted | None:
-        """Return the endpoints of a name, None if what is wanted was not adjusted."""
+        """Return the endpoints of a name, None if they are not adjusted yet."""
         known = self._adjusted.get(name)
         return known[1] if known and known[0] == self._wanted.get(name) else None
 
     def pending(self) -> Sequence[str]:
-        """Return the names that are not adjusted, except those that failed and wait."""
+        """Return the names that are not adjusted, except those that wait after a failure."""
         return [
             name
             for name in self._wanted

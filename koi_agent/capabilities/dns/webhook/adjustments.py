@@ -30,7 +30,7 @@ def endpoints(wanted: Wanted, ttl: int, mark: str) -> Iterator[Json]:
 
 
 def adjusted(wanted: Wanted, answer: Iterable[object], mark: str) -> Mapping[str, Adjusted]:
-    """Return what the provider made of the endpoints of names.
+    """Return the endpoints of names as the provider has adjusted them.
 
     An endpoint with another name is ignored, and so are addresses that were not requested.
     """

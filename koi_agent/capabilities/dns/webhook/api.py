@@ -19,22 +19,25 @@ from koi_agent.host.http_client import Client, Incoming, Limits, RequestFailed
 
 NEGOTIATION: Final = Limits(seconds=10.0, body=LARGEST)
 LISTING: Final = Limits(seconds=60.0, body=256 * 2**20)
-"""Bounds of the list of all records. Only a small part of it is held at a time."""
+"""Bounds on the list of all records. Only a small part of it is held at a time."""
 ADJUSTMENT: Final = Limits(seconds=30.0, body=16 * 2**20)
 CHANGE: Final = Limits(seconds=30.0, body=LARGEST)
 _LONGEST_ELEMENT: Final = 2**20
-"""Characters of an endpoint. A provider may have long ones that do not concern the agent."""
+"""Maximum number of characters of an endpoint.
+
+A provider may have long ones that do not concern the agent.
+"""
 _AT_ONCE: Final = 200
 """Endpoints that are read before other work of the agent continues."""
 TRIES: Final = 3
 """Attempts to list the records."""
 _SHORTEST_WAIT, _WAIT, _LONGEST_WAIT = 5.0, 30.0, 300.0
-"""Seconds until a busy webhook is asked again: bounds of Retry-After, and the default."""
+"""Seconds until a busy webhook is asked again: the bounds of Retry-After, and the default."""
 _BUSY: Final = (429, 503)
 _FROM_GATEWAY: Final = (502, 504)
-"""Statuses of a proxy, which does not know what becomes of a request."""
+"""Statuses of a proxy, which does not know the outcome of a request."""
 _UNUSABLE: Final = (401, 405, 406, 415)
-"""Statuses that concern all requests."""
+"""Statuses that affect all requests."""
 _READS: Final = {"Accept": WEBHOOK_MEDIA_TYPE}
 _WRITES: Final = {"Content-Type": WEBHOOK_MEDIA_TYPE}
 
@@ -48,20 +51,20 @@ class Busy(KoiError):
 
 
 class Refused(KoiError):
-    """The webhook did not do all that was requested; ``status`` is 0 without a response."""
+    """The webhook did not do everything that was requested; ``status`` is 0 without a response."""
 
     def __init__(self, reason: str, status: int = 0) -> None:
         super().__init__(reason)
         self.is_certain = 400 <= status < 500
-        """True if it has done nothing. Otherwise it may have done some of it."""
+        """True if it has done nothing. Otherwise it may have done a part."""
         self.is_over = bool(status) and status not in _FROM_GATEWAY
-        """False if it may do some of it later."""
+        """False if it may do a part later."""
 
 
 class Webhook:
     """A webhook at ``url``.
 
-    All methods raise ``ProviderLost`` if it can't be used, and ``Busy`` if it must be left alone.
+    All methods raise ``ProviderLost`` if it can't be used, and ``Busy`` if it requests a pause.
     """
 
     def __init__(self, client: Client, url: str) -> None:
@@ -107,7 +110,7 @@ class Webhook:
                 add(element)
 
     async def adjust(self, endpoints: Sequence[Json]) -> Sequence[object]:
-        """Return endpoints as the provider wants them; raise ``Refused``."""
+        """Return endpoints as the provider adjusts them; raise ``Refused``."""
         headers, body = _READS | _WRITES, _encoded(endpoints)
         async with self._sent("POST", "/adjustendpoints", ADJUSTMENT, headers, body) as incoming:
             if incoming.status != 200:
@@ -168,7 +171,7 @@ async def _elements(incoming: Incoming, longest: int) -> AsyncIterator[object]:
 def _encoded(document: object) -> bytes:
     try:
         return json.dumps(document, allow_nan=False).encode("ascii")
-    except (RecursionError, ValueError) as error:  # nested too deep, or NaN
+    except (RecursionError, ValueError) as error:  # too deeply nested, or NaN
         raise Refused("an endpoint of the provider can't be returned to it") from error
 
 

@@ -1,4 +1,4 @@
-"""The JSON that carries out decisions: pure. Records of the agent are known by their data."""
+"""The JSON that carries out decisions: pure. The agent recognizes its records by their data."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from koi_agent.capabilities.dns.webhook.listing import Found
 
 
 class Adjusted(NamedTuple):
-    """The endpoints of a name as the provider wants them; several may be of one type.
+    """The adjusted endpoints of a name; several may be of one type.
 
     Without ``mark``, the provider drops TXT records. ``left_out`` are addresses that it drops.
     """
@@ -70,7 +70,7 @@ def _joined(several: Iterable[Changes]) -> Changes:
 
 
 def _without(endpoint: Endpoint, removed: Iterable[Data]) -> Changes:
-    """Return the changes that remove records from an endpoint, and leave all others."""
+    """Return the changes that remove records from an endpoint and keep the others."""
     gone = frozenset(removed)
     kept = _raw_targets(endpoint, gone)
     if len(kept) == len(endpoint.data):
@@ -88,8 +88,8 @@ def _raw_targets(endpoint: Endpoint, removed: frozenset[Data]) -> Sequence[str]:
 def _of_type(kind: str, decision: Decision, found: Found, adjusted: Adjusted) -> Changes:
     """Return the changes of the addresses of one type.
 
-    New addresses go into an endpoint that has some of the agent's: a provider may keep only one
-    endpoint of a type at a name. An endpoint of others gets none.
+    New addresses go into an endpoint that has addresses of the agent, because a provider may keep
+    only one endpoint of a type at a name. An endpoint of others gets none.
     """
     claimed = decision.claim.sent if decision.claim else frozenset[Data]()
     own = [one for one in found.addresses if one.type == kind and claimed & {*one.data}]

@@ -35,7 +35,7 @@ class Claim(NamedTuple):
 
 
 class Act(Enum):
-    """The part of the work for a name that is sent at once."""
+    """A part of the work for a name, which is sent in one request."""
 
     ADD_MARK = "the mark"
     REMOVE_MARK = "the removal of the mark"
@@ -43,10 +43,10 @@ class Act(Enum):
 
 
 class Decision(NamedTuple):
-    """The next act for a name, None if nothing is to do, and the outcome meanwhile.
+    """The next act for a name, None if there is nothing to do, and the outcome in the meantime.
 
-    ``claim`` is stored before, None for no claim. A ``WRITE`` removes the records ``removed`` and
-    adds those of ``added``.
+    ``claim`` is stored before the act, None for no claim. A ``WRITE`` removes the records
+    ``removed`` and adds those of ``added``.
     """
 
     outcome: Outcome
@@ -72,7 +72,7 @@ def decide(
     others = found.texts - {own}
     is_marked = own in found.texts
     if claim is None and is_marked:
-        claim = Claim(found.present)  # the claims are lost, and the mark proves what is ours
+        claim = Claim(found.present)  # the claims are lost; the mark proves what is ours
     proves = is_marked or (claim is not None and claim.is_proof)
     mine = found.present & claim.sent if claim and proves else frozenset[Data]()
     if not wanted:
@@ -93,11 +93,11 @@ def decide(
 def _withdrawal(
     outcome: Outcome, found: Found, claim: Claim | None, mine: frozenset[Data], *, is_marked: bool
 ) -> Decision:
-    """Remove what is the agent's: the addresses first, then the mark."""
+    """Remove the agent's records: first the addresses, then the mark."""
     if mine:
         return Decision(outcome, claim, Act.WRITE, removed=mine)
     if claim and claim.sent - found.present:
-        return Decision(outcome, claim)  # what was sent may appear, and needs its mark until then
+        return Decision(outcome, claim)  # sent records may still appear and need their mark
     if is_marked:
         return Decision(outcome, claim and claim._replace(sent=frozenset()), Act.REMOVE_MARK)
     return Decision(outcome, None)
@@ -106,13 +106,13 @@ def _withdrawal(
 def _claiming(
     found: Found, wanted: frozenset[Data], claim: Claim | None, *, keeps_marks: bool
 ) -> Decision:
-    """Begin to own a name without records."""
+    """Begin the ownership of a name without records."""
     if found.present or found.is_foreign:
         return Decision(NOT_OURS, None)
     if found.is_mark_foreign:
         return Decision(TEXT_IS_FOREIGN, None)
     if keeps_marks:
-        # A list may lack the whole name for a while.
+        # A list may lack the whole name temporarily.
         return Decision(PENDING, claim or Claim(), Act.ADD_MARK)
     return Decision(PENDING, Claim(wanted, is_proof=True), Act.WRITE, added=wanted)
 
@@ -120,7 +120,7 @@ def _claiming(
 def _writing(
     found: Found, wanted: frozenset[Data], claim: Claim, mine: frozenset[Data]
 ) -> Decision:
-    """Write the difference between what the provider has and what is wanted."""
+    """Return the decision that writes what the provider lacks and removes what is not wanted."""
     blocked = {
         kind
         for kind in ADDRESSES

@@ -9,7 +9,7 @@ from koi_agent.capabilities.dns.webhook.spelling import plain_text, same_address
 from koi_agent.core.errors import BadInput
 
 LARGEST: Final = 64 * 2**10
-"""Characters of an endpoint that is kept."""
+"""Maximum number of characters of an endpoint that is kept."""
 ADDRESSES: Final = ("A", "AAAA")
 TXT: Final = "TXT"
 

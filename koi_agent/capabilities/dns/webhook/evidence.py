@@ -7,7 +7,7 @@ from typing import Final
 PATIENCE: Final = 5.0
 """Seconds in which a mark that the webhook accepted must appear: providers may cache."""
 ATTEMPTS: Final = 2
-"""Times that marks must not appear: others may have removed them at once."""
+"""Number of times that marks must not appear, because others may have removed them at once."""
 
 
 class Evidence:
@@ -33,7 +33,7 @@ class Evidence:
         return name in self._sent
 
     def send(self, names: Iterable[str]) -> None:
-        """Add names whose marks were accepted."""
+        """Register names whose marks were accepted."""
         if not self._sent:
             self._since = _now()
         self._sent.update(dict.fromkeys(names))

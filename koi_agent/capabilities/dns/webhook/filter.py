@@ -15,10 +15,10 @@ _NOT_EVALUATED: Final = (
 
 
 class DomainFilter:
-    """The names that external-dns' DomainFilter permits. Raises ``BadInput`` if it can't be read.
+    """The names that external-dns' DomainFilter permits. Raises ``BadInput`` if it is not valid.
 
-    An exclusion wins over an inclusion. A regular expression permits no name: those of Go are not
-    those of Python, and a webhook could choose one that takes forever.
+    An exclusion wins over an inclusion. A regular expression permits no name: the syntax of Go
+    differs from that of Python, and a webhook could choose one that takes forever.
     """
 
     def __init__(self, answer: object) -> None:

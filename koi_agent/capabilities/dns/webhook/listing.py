@@ -16,18 +16,18 @@ from koi_agent.capabilities.dns.webhook.spelling import is_plain
 from koi_agent.core.errors import BadInput
 
 MOST_ENDPOINTS: Final = 64
-"""Endpoints that are kept of one name."""
+"""Maximum number of endpoints that are kept for one name."""
 MOST_CHARACTERS: Final = 16 * 2**20
-"""Characters of all endpoints that are kept; names with further ones count as foreign."""
+"""Maximum number of characters of all kept endpoints; names with further ones count as foreign."""
 MOST_UNKNOWN: Final = 10_000
-"""Names with our mark, and unknown to this agent, that are kept."""
+"""Maximum number of kept names that have our mark but are unknown to this agent."""
 _MARK_LABEL: Final = "_koi."
 
 
 class Found(NamedTuple):
     """The endpoints at a name and at that of its mark.
 
-    ``is_foreign`` and ``is_mark_foreign`` are True if there is a record that is never the agent's.
+    ``is_foreign`` and ``is_mark_foreign`` are True if there is a record that can't be the agent's.
     """
 
     addresses: tuple[Endpoint, ...] = ()
@@ -67,7 +67,7 @@ class Listing:
         self._room = MOST_CHARACTERS
 
     def add(self, element: object) -> None:
-        """Add an endpoint of the provider, whatever it is."""
+        """Add any endpoint of the provider."""
         try:
             name = name_of(element)
         except BadInput:
@@ -83,7 +83,7 @@ class Listing:
         return self._found.get(name, NOTHING)
 
     def _read(self, name: str, element: object) -> Endpoint:
-        """Read an endpoint; raise ``BadInput``, also for one that there is no room for."""
+        """Read an endpoint; raise ``BadInput``, for example if there is no room for it."""
         endpoint = read(element)
         if self._concerns(name):
             if endpoint.size > self._room:

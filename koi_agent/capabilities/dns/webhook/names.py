@@ -1,4 +1,4 @@
-"""The names that are wanted, and their addresses. A change costs the same for any number."""
+"""The wanted names and their addresses. The cost of a change does not depend on other names."""
 
 from collections.abc import Iterable, Mapping, Sequence
 

@@ -21,7 +21,7 @@ async def sending(settings: WebhookSettings, report: Report) -> AsyncIterator[We
     """Send names until the context is left; raise ``ProviderLost``."""
     owner = Owner(own_mark(settings.scope), settings.ttl)
     claims = name_claims(name_claims_file(settings, os.environ))
-    # A request is never sent beside another one, so that a list shows what was changed.
+    # Requests are sent one after another, so that a list shows the effect of a change.
     async with client(settings.url, connections=1) as opened:
         webhook = Webhook(opened, settings.url)
         releases = settings.release_on_stop

@@ -1,4 +1,4 @@
-"""Reads the records of a provider, also at names that only their marks show to be the agent's."""
+"""Reads the records of a provider, including those of names that only their marks identify."""
 
 import logging
 from collections.abc import Callable
@@ -25,7 +25,7 @@ class Reader:
     async def read(self, *, is_complete: bool) -> Listing:
         """Return what the provider has; raise ``ProviderLost`` or ``Busy``.
 
-        Unknown names count once all names are wanted that will be: ``is_complete``.
+        Unknown names count once the wanted names are complete: ``is_complete``.
         """
         listing = await self._listing()
         if is_complete and not listing.unknown <= self.unknown:

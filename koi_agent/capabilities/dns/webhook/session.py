@@ -1,4 +1,4 @@
-"""One session with a webhook: it ends when the webhook does not answer as it should."""
+"""One session with a webhook. It ends with the first unexpected answer."""
 
 import asyncio
 import logging
@@ -28,15 +28,15 @@ NAME: Final = "webhook"
 GATHER: Final = 0.05
 """Seconds from a change to the requests: later changes are sent with it."""
 LOOK: Final = 60.0
-"""Seconds from one look at the records of the provider to the next."""
+"""Seconds between two readings of the records of the provider."""
 LOOK_OF_NAME: Final = 0.05
-"""Seconds by which each name delays the next look."""
+"""Seconds by which each name delays the next reading."""
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 60.0
 """Seconds until the next pass if too many requests of a pass fail."""
 FINISH: Final = 10.0
-"""Seconds in which the last request must end when the session is closed."""
+"""Seconds within which the last request must end when the session is closed."""
 RELEASE: Final = 15.0
-"""Seconds in which all names are removed at the end."""
+"""Seconds to remove all names at the end."""
 NO_SERVICES: Final = "a webhook gets its addresses, not its services"
 ONLY_HERE: Final = Outcome(RecordState.HELD, "only this host reaches it")
 
@@ -67,7 +67,7 @@ class WebhookSession:
     async def put(self, owner: Key, records: Sequence[Name]) -> None:
         """Set the names of an owner; they are sent within ``GATHER``.
 
-        Names that are the same as before are sent when their turn comes.
+        Unchanged names are sent when their turn comes.
         """
         for name in self._names.put(owner, records):
             self._writer.forget(name)
@@ -87,8 +87,8 @@ class WebhookSession:
     async def work(self) -> None:
         """Write what changes here or at the provider, until the session is closed.
 
-        This is not a part of ``run``, which may be cancelled during a request. The webhook might
-        then add names after the last ones were removed.
+        This is not part of ``run``, which may be cancelled during a request: the webhook might then
+        add names after the last ones were removed.
         """
         waits = pauses(FIRST_PAUSE, LONGEST_PAUSE)
         try:
@@ -106,7 +106,7 @@ class WebhookSession:
     async def _pass(self) -> float | None:
         """Write all names once; return the seconds until the next pass, 0 for a growing pause.
 
-        Returns None if nothing is left to do before the next look.
+        Returns None if there is nothing left to do before the next reading.
         """
         try:
             is_done = await self._writer.converge(
@@ -118,16 +118,16 @@ class WebhookSession:
         return None if is_done else 0.0
 
     def _note_busy(self, reason: str) -> None:
-        """Report names that wait as such; names that were announced stay so."""
+        """Report waiting names as such; announced names stay announced."""
         for name in self._names.wanted:
             if self._writer.outcomes.get(name, PENDING).state is RecordState.WANTED:
                 self._writer.outcomes[name] = Outcome(RecordState.WANTED, reason)
         self._report_changes()
 
     async def _wait(self) -> None:
-        """Wait for a change, or until the next look; many agents must not look at one time.
+        """Wait for a change or the next reading, whose time differs between agents.
 
-        Without any name, nothing is looked at.
+        Without names, nothing is read.
         """
         if self._is_complete and not self._names.wanted and not [*self._claims.all()]:
             await self._woken.wait()
@@ -142,7 +142,7 @@ class WebhookSession:
         await self._pace.sleep(GATHER)
 
     def stop(self) -> None:
-        """Begin no request from now on; the present one may end."""
+        """Begin no further request; the current one may end."""
         self._pace.stop()
         self._woken.set()
 
@@ -187,4 +187,4 @@ class WebhookSession:
 
 
 def _report_nothing() -> None:
-    """Report nothing: the owners are gone."""
+    """Report no status, because the owners are gone."""

@@ -1,4 +1,4 @@
-"""How long addresses stay claimed that were sent, and that the provider does not show."""
+"""Decides how long addresses stay claimed that were sent but do not appear in a list."""
 
 import asyncio
 from collections.abc import Iterable, Set
@@ -7,20 +7,20 @@ from typing import Final
 from koi_agent.capabilities.dns.webhook.endpoints import Data
 
 SETTLED: Final = 60.0
-"""Seconds after which an address that was sent and is not there is no longer the agent's."""
+"""Seconds after which a missing address no longer counts as the agent's."""
 
 
 class Settling:
     """The addresses of names that the provider may show later.
 
-    One list proves little: providers cache, and some return an empty list during an error.
+    One list is weak evidence: providers cache, and some return an empty list during an error.
     """
 
     def __init__(self) -> None:
         self._due: dict[str, dict[Data, float]] = {}
 
     def expect(self, name: str, added: Iterable[Data]) -> None:
-        """Keep addresses that are about to be sent, although the next lists lack them."""
+        """Keep addresses that are about to be sent, even if the next lists lack them."""
         self._due.setdefault(name, {}).update(dict.fromkeys(added, _now() + SETTLED))
 
     def give_up(self, name: str, data: Iterable[Data]) -> None:
@@ -28,7 +28,7 @@ class Settling:
         self._due.setdefault(name, {}).update(dict.fromkeys(data, _now()))
 
     def gone(self, name: str, sent: Set[Data], present: Set[Data]) -> frozenset[Data]:
-        """Return the addresses that were sent and that no list will show, given the last one."""
+        """Return the sent addresses that no list will show, judging by the last one."""
         before, now = self._due.pop(name, {}), _now()
         due = {one: before.get(one, now + SETTLED) for one in sent - present}
         gone = frozenset(one for one, at in due.items() if at <= now)

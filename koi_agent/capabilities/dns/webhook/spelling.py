@@ -1,4 +1,4 @@
-"""One spelling for each name, address and text: providers return them in many."""
+"""One spelling for each name, address and text, because providers return many."""
 
 import re
 import unicodedata
@@ -9,9 +9,9 @@ from koi_agent.core.errors import BadInput
 
 _LONGEST_NAME: Final = 1024
 _LONGEST_LABEL: Final = 63
-"""Characters; punycode of a longer label would take long, and no such name is ours."""
+"""Maximum number of characters: decoding a longer label takes long, and no such name is ours."""
 _DOTS: Final = re.compile("[.\u3002\uff0e\uff61]")
-"""A dot, and what IDNA takes for a dot (RFC 3490 section 3.1)."""
+"""A dot, and the characters that IDNA treats as dots (RFC 3490 section 3.1)."""
 _PLAIN: Final = re.compile(r"[a-z0-9_][a-z0-9_.:-]{0,252}")
 _PREFIX: Final = "xn--"
 _STRINGS: Final = re.compile(r'\s*"((?:[^"\\]|\\.)*)"', re.DOTALL)
@@ -28,7 +28,7 @@ def same_name(name: str) -> str:
         raise BadInput("the name is too long")
     if name.isascii():
         return name.strip().removesuffix(".").lower()
-    # As for a lookup: compatible characters are the same, and so are upper and lower case.
+    # As for a lookup, compatible characters are equal, and so are upper and lower case.
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).lower())
     return ".".join(map(_ascii_label, _DOTS.split(text.strip()))).removesuffix(".")
 
@@ -51,7 +51,7 @@ def is_plain(name: str) -> bool:
 
 
 def same_address(kind: str, text: str) -> str:
-    """Return an address of a record of type A or AAAA as other providers write it.
+    """Return an address of a record of type A or AAAA in its usual form.
 
     Raises ``BadInput`` if it is not one.
     """
@@ -69,7 +69,7 @@ def same_address(kind: str, text: str) -> str:
 def plain_text(text: str) -> str:
     """Return the text of a TXT record, which may be quoted, escaped and in several strings."""
     text = text.strip()
-    for _ in range(2):  # some providers quote what is quoted
+    for _ in range(2):  # some providers quote a quoted text again
         if not text.startswith('"'):
             break
         strings, at = [], 0

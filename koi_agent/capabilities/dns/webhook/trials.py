@@ -1,7 +1,7 @@
-"""How many names are sent together, and when those that failed are sent again.
+"""Decides how many names are sent together, and when failed names are sent again.
 
-After a refusal, the names of a request are sent in halves, until a name that can't be sent is
-alone. It is sent again after a pause of its own, which grows until the name is at the provider.
+After a refusal, the names of a request are sent in halves, until a refused name is alone. It is
+sent again after a pause, which grows until the name is at the provider.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ class Trials:
         """Yield names in groups to send; those that never failed come first."""
         waiting = sorted(names, key=lambda name: -self._most.get(name, TOGETHER))
         while waiting:
-            # The last of a group has failed in the smallest one.
+            # The last name of a group has failed in the smallest one.
             size = next(
                 at
                 for at in range(min(len(waiting), TOGETHER), 0, -1)
@@ -41,12 +41,12 @@ class Trials:
             del waiting[:size]
 
     def accept(self, names: Iterable[str]) -> None:
-        """Send names together with others again. They fail again if they do not appear."""
+        """Send names together with others again. They fail if they do not appear."""
         for name in names:
             self._most.pop(name, None)
 
     def fail(self, names: Sequence[str]) -> None:
-        """Send fewer names together, or a single one later."""
+        """Send fewer of these names together, or a single one later."""
         for name in names:
             self._most[name] = max(len(names) // 2, 1)
         if len(names) == 1:
@@ -58,12 +58,12 @@ class Trials:
         return self._due.get(name, 0.0) > _now()
 
     def next_due(self) -> float | None:
-        """Return the seconds until the first of the names that wait is sent again."""
+        """Return the seconds until the first waiting name is sent again."""
         coming = [due - _now() for due in self._due.values() if due > _now()]
         return min(coming, default=None)
 
     def forget(self, name: str) -> None:
-        """Forget the failures of a name: it is as it should be, or something else is wanted."""
+        """Forget the failures of a name, which is in order or has a new wanted state."""
         for known in (self._most, self._pauses, self._due):
             known.pop(name, None)
 
@@ -87,7 +87,7 @@ class Pace:
         return self._stopped.is_set()
 
     def stop(self) -> None:
-        """Begin no request from now on."""
+        """Begin no further request."""
         self._stopped.set()
 
     def resume(self) -> None:

@@ -1,7 +1,7 @@
 """Brings a provider into agreement with the names that are wanted: reads, writes, reads again.
 
-What the provider has is read before each round and after the last one: a provider may accept a
-record and not keep it, and others may change it at any time.
+The records of the provider are read before each round and after the last one: a provider may accept
+a record without keeping it, and others may change it at any time.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 ROUNDS: Final = 60
 """Rounds of one pass; another pass follows if they were not enough."""
 MOST_FAILURES: Final = 16
-"""Requests of one pass that may fail before it ends."""
+"""Failed requests after which a pass ends."""
 _AT_ONCE: Final = 200
 """Names that are compared before other work of the agent continues."""
 NONE_TAKEN: Final = Outcome(
@@ -74,24 +74,24 @@ class Writer:
         self._accepted: dict[str, Decision] = {}
 
     def forget(self, name: str) -> None:
-        """Forget what became of a name: other addresses are wanted now."""
+        """Forget the outcome of a name, because other addresses are wanted now."""
         self.outcomes.pop(name, None)
         self.trials.forget(name)
 
     def limit(self, domains: DomainFilter) -> None:
-        """Send names that a filter permits only."""
+        """Send only names that a filter permits."""
         self._adjuster.filter = domains
 
     async def converge(self, after_round: Callable[[], None], *, is_complete: bool) -> bool:
         """Write all names; return False if another pass must follow.
 
-        ``is_complete`` is True once all names are wanted that will be: others are then removed.
-        Raises ``ProviderLost`` and ``Busy``.
+        ``is_complete`` is True once the wanted names are complete: others are then removed. Raises
+        ``ProviderLost`` and ``Busy``.
         """
         self._accepted.clear()
         left = MOST_FAILURES
         for _ in range(ROUNDS):
-            # The other half is for changes: of names that can be adjusted, and of those that go.
+            # The other half is for changes, of adjusted names and of those to be removed.
             left -= await self._adjuster.adjust(left // 2, self._fail)
             if not await self._pace.turn():
                 break
@@ -110,7 +110,7 @@ class Writer:
         return False
 
     async def _read(self, *, is_complete: bool) -> Mapping[str, Step]:
-        """Read what the provider has; return what must be sent."""
+        """Read the records of the provider; return what must be sent."""
         listing = await self._reader.read(is_complete=is_complete)
         self._evidence.observe(has_marks=listing.has_marks)
         names = dict.fromkeys((*self._wanted, *self._claims.all(), *self._reader.unknown))
@@ -127,7 +127,7 @@ class Writer:
         return name in self._wanted or self._claims.has(name)
 
     def _step(self, name: str, found: Found) -> Step | None:
-        """Decide about a name, and note its outcome and its claim."""
+        """Decide about a name, and store its outcome and its claim."""
         wanted = self._wanted.get(name, frozenset())
         one, refusal = Adjusted(), ""
         if wanted:
@@ -149,7 +149,7 @@ class Writer:
         return self._noted(name, Step(decision, found, one, claim))
 
     def _settled(self, name: str, found: Found) -> Claim | None:
-        """Return the claim of a name, without what the provider does not have."""
+        """Return the claim of a name, without records that the provider does not have."""
         claim = claim_of(self._claims, name)
         if claim and (gone := self._settling.gone(name, claim.sent, found.present)):
             claim = claim._replace(sent=claim.sent - gone)
@@ -157,7 +157,7 @@ class Writer:
         return claim
 
     def _proved(self, name: str, claim: Claim | None) -> Claim | None:
-        """Return a claim that is the proof, also without a mark, of what was just accepted.
+        """Return a claim that proves the ownership of just accepted records without a mark.
 
         Others may remove the mark just before the addresses are added.
         """
@@ -183,7 +183,7 @@ class Writer:
             self._fail([name], f"the webhook accepted {what}, and the provider does not show it")
             return None
         set_claim(self._claims, name, decision.claim)
-        # Why a name was not sent before is worth more than that it is sent now.
+        # The reason of an earlier failure is more useful than that the name is being sent.
         if decision.outcome != PENDING or self._is_settled(name):
             self._note(name, decision.outcome)
         return step
@@ -251,7 +251,7 @@ class Writer:
             self._note(name, outcome)
 
     def _roll_back(self, group: Sequence[str], steps: Mapping[str, Step], refused: Refused) -> None:
-        """Drop claims on what was not made: others may make it later."""
+        """Drop claims on records that were not added: others may add them later."""
         for name in group if refused.is_over else ():
             before = steps[name].before
             added = steps[name].decision.added
@@ -265,7 +265,7 @@ class Writer:
 
 
 def _outcome(decision: Decision, one: Adjusted, refusal: str) -> Outcome:
-    """Return the outcome of a name that is wanted, with what the webhook has to do with it."""
+    """Return the outcome of a wanted name, with the effects of the webhook on it."""
     if refusal:
         return Outcome(RecordState.HELD, refusal)
     if not one.data:

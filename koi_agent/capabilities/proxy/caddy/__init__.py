@@ -1,6 +1,6 @@
-"""The outlet for Caddy: its admin API gets a server of this agent for each port.
+"""The outlet for Caddy: the agent adds a server for each port through the admin API.
 
-``steps`` is pure and compares what Caddy has with what is wanted, both as ``host.caddy`` has them.
-``admin_api`` sends requests, ``convergence`` sends them until nothing differs, and ``watch`` waits
-for changes of others.
+``steps`` is pure and compares what Caddy has with what is wanted, both in the form of
+``host.caddy``. ``admin_api`` sends requests, ``convergence`` sends them until nothing differs, and
+``watch`` waits for changes by others.
 """

@@ -17,14 +17,14 @@ from koi_agent.host.http_client import Client, Limits, RequestFailed, Response, 
 
 READ: Final = Limits(seconds=5.0, body=16 * 2**20)
 WRITE: Final = Limits(seconds=8.0, body=2**16)
-"""Caddy answers a change when it serves: that takes longer with many sites."""
+"""Caddy answers a change once it serves it, which takes longer with many sites."""
 CHANGED: Final = 412
-"""The status of a change whose ``If-Match`` does not hold (RFC 9110 section 13.1.1)."""
+"""The status of a change whose ``If-Match`` does not match (RFC 9110 section 13.1.1)."""
 _LONGEST: Final = 300
-"""Characters of a reason, from its end: Caddy names the modules on the way first."""
+"""Characters of a reason, from its end: Caddy begins with the names of modules."""
 
 _GATE: Final = "koi-runtime-gate: "
-"""The begin of the reasons of a gate in front of Caddy."""
+"""The beginning of the reasons of a gate in front of Caddy."""
 
 
 class StepRefused(Exception):
@@ -45,7 +45,7 @@ class AdminAPI:
         self._sending: asyncio.Task[Response | RequestFailed] | None = None
         self._headers = {"Connection": "close"}
         if entrance.address.path:
-            self._headers["Host"] = ""  # Caddy 2.6 admits no other one on a Unix socket
+            self._headers["Host"] = ""  # Caddy 2.6 accepts no other host on a Unix socket
 
     async def read(self, names: Names) -> Configuration:
         """Read the whole configuration; raise ``ProviderLost``."""
@@ -56,7 +56,7 @@ class AdminAPI:
             raise self.lost(str(failed)) from failed
         if found.status != 200:
             raise self.lost(_reason(found.status, found.body))
-        # Behind a gate, the tag also differs where the agent sees no difference.
+        # Behind a gate, the tag may differ although the agent sees no difference.
         etag = found.headers.get("etag", "")
         return Configuration(
             root=root,
@@ -68,7 +68,7 @@ class AdminAPI:
     async def send(self, step: Step, etag: str) -> None:
         """Make a change, if the configuration still has the ``etag``.
 
-        Caddy makes a change that it has received, also if nothing waits for its answer: so the
+        Caddy makes a change that it has received even if nothing waits for its answer. So the
         request goes on when this is cancelled, see ``settle``. Raises ``StepRefused``,
         ``ChangedMeanwhile`` and ``ProviderLost``.
         """
@@ -97,7 +97,7 @@ class AdminAPI:
             return failed
 
     async def settle(self) -> None:
-        """Wait for the change whose sender was cancelled; then it can be read."""
+        """Wait for the change whose sender was cancelled, so that the result can be read."""
         if self._sending:
             await asyncio.wait({self._sending})
 
@@ -107,7 +107,7 @@ class AdminAPI:
             self._sending.cancel()
 
     def lost(self, reason: str) -> ProviderLost:
-        """Return the error for a Caddy that does not answer as it should."""
+        """Return the error for an unexpected answer of Caddy."""
         return ProviderLost(f"{self._entrance.title}: {reason}")
 
 

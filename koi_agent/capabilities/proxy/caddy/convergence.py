@@ -1,4 +1,4 @@
-"""Sends one step after the other until Caddy has what is wanted, and reads back after each."""
+"""Sends one step after another until Caddy has what is wanted, and reads back after each."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -22,10 +22,10 @@ from koi_agent.host.caddy.configuration import Configuration
 from koi_agent.host.caddy.objects import STREAMS, Names
 
 MOST_STEPS: Final = 100
-"""Requests in one go: more are needed only if others change the same objects."""
+"""Requests in one pass: more are needed only if others change the same objects."""
 
 MOST_TRIALS: Final = 16
-"""Refusals while single sites are sought. After these, all sites that are left have failed."""
+"""Refusals while single sites are sought. After these, all remaining sites have failed."""
 _OF_PORT: Final = re.compile("address already in use|permission denied|address repeated|Ports=")
 """Reasons that do not depend on single sites."""
 
@@ -66,7 +66,7 @@ class Convergence:
     async def run(self, wanted: Wanted, *, again: bool = False) -> Result:
         """Send what differs; raise ``ProviderLost``.
 
-        What has failed is sent ``again``, or when Caddy has another configuration.
+        Failed steps are sent with ``again``, or when Caddy has a different configuration.
         """
         first = found = await self._api.read(self._names)
         if self._rival.is_here(found):
@@ -134,7 +134,7 @@ class Convergence:
     def _unserved(self, found: Configuration, wanted: Wanted) -> Sequence[Site]:
         try:
             return unserved(found, replace(wanted, keeps_streams=self._keeps_streams))
-        except BadInput:  # others have changed it since
+        except BadInput:  # others have changed it in the meantime
             return ()
 
     def _held(self, found: Configuration, wanted: Wanted) -> Mapping[int, str]:

@@ -1,4 +1,4 @@
-"""The way to the admin API: through its gate if there is one, otherwise straight."""
+"""The way to the admin API: through its gate if there is one, otherwise directly."""
 
 from pathlib import Path
 from typing import Final
@@ -24,19 +24,19 @@ class Entrance:
 
     @property
     def title(self) -> str:
-        """The setting, for a person."""
+        """The setting, as messages show it."""
         return f"[Proxy] Caddy={printable(str(self.configured))}"
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """The paths that change when Caddy, or its gate, comes."""
+        """The paths that change when Caddy or its gate starts."""
         found = dict.fromkeys((self.configured.path, self.address.path))
         gate = (GATE_SOCKET,) if self.gate_unit else ()
         return tuple(filter(None, (*found, *gate)))
 
 
 def entrance(scope: str, configured: AdminAddress) -> Entrance:
-    """Return the way to a configured address. There is a gate for the system's agent only."""
+    """Return the way to a configured address. Only the system's agent has a gate."""
     if scope != "system" or configured.path != ADMIN_SOCKET:
         return Entrance(configured=configured, address=configured)
     address = _GATE if Path(GATE_SOCKET).exists() else configured

@@ -1,6 +1,6 @@
 """Opens a session: waits for Caddy, and removes all objects of the agent at the end.
 
-They stay if the agent starts again at once: a restart interrupts no connection through Caddy.
+They stay if the agent is restarting, so that a restart interrupts no connection through Caddy.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from koi_agent.host.caddy.objects import Names
 from koi_agent.host.path_watch import path_states, wait_for_change
 
 _ABSENT: Final = frozenset({errno.ENOENT, errno.ECONNREFUSED, errno.ECONNRESET})
-"""Errors of a Caddy that does not run, or is about to."""
+"""Errors of a Caddy that does not run or is starting."""
 _FIRST, _OF_ADDRESS, _OF_PATH = 0.1, 2.0, 30.0
 """Seconds between attempts to connect: a change of a path is seen at once."""
 
@@ -60,7 +60,7 @@ async def _reached(api: AdminAPI, way: Entrance) -> None:
         try:
             async with watching(way.address):
                 return
-        except OSError as error:  # a TimeoutError is one, too
+        except OSError as error:  # TimeoutError is a subclass
             if error.errno not in (None, *_ABSENT):
                 raise api.lost(_advised(error, way)) from error
         with suppress(TimeoutError):
@@ -70,7 +70,7 @@ async def _reached(api: AdminAPI, way: Entrance) -> None:
 
 
 def _advised(error: OSError, way: Entrance) -> str:
-    """Return the reason of an error, and what opens the gate if only the gate may connect."""
+    """Return the reason of an error, and how to open the gate if only the gate may connect."""
     reason = error.strerror or str(error)
     is_closed = isinstance(error, PermissionError) and way.address == way.configured
     return f"{reason}; systemctl start {way.gate_unit}" if is_closed and way.gate_unit else reason

@@ -1,6 +1,6 @@
 """Notices another agent with the same mark at the same Caddy: that of a machine that was cloned.
 
-Each of the two would undo the changes of the other one, forever.
+The two would undo each other's changes forever.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from koi_agent.host.caddy.objects import ID
 log = logging.getLogger(__name__)
 
 MOST: Final = 5
-"""Changes by others of the agent's objects within ``WINDOW``. A person makes fewer."""
+"""Changes by others to the agent's objects within ``WINDOW``. An administrator makes fewer."""
 WINDOW: Final = 60.0
 REST: Final = 600.0
 """Seconds after the last such change until the agent writes again."""
@@ -27,9 +27,9 @@ REASON: Final = (
 
 
 class Rival:
-    """Counts the changes of others in the agent's own objects.
+    """Counts the changes that others make to the agent's objects.
 
-    Objects that are gone do not count, because a reload of Caddy removes them.
+    Missing objects do not count, because a reload of Caddy removes them.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""One session with Caddy: it ends when Caddy does not answer as it should."""
+"""One session with Caddy. It ends with the first unexpected answer."""
 
 import asyncio
 import logging
@@ -28,17 +28,17 @@ GATHER: Final = 0.2
 PERIOD: Final = 2.0
 """Seconds between two changes of Caddy's configuration: each one may cut connections of others."""
 CALM: Final = 1.0
-"""Seconds between two looks that follow changes of Caddy's configuration."""
+"""Seconds between two checks that follow changes of Caddy's configuration."""
 FIRST_RETRY, LONGEST_RETRY = 1.0, 60.0
 """Seconds until what Caddy refused is sent again."""
 RETURN: Final = 2.0
-"""Seconds in which a Caddy that is reloaded accepts a connection again."""
+"""Seconds within which Caddy accepts a connection again after a reload."""
 RELEASE: Final = 5.0
-"""Seconds in which all objects are removed at the end."""
+"""Seconds to remove all objects at the end."""
 
 
 class Outcome(NamedTuple):
-    """The state of the routes on a port, and the reason for a person."""
+    """The state of the routes on a port, and the reason to show."""
 
     state: RecordState
     reason: str = ""
@@ -108,14 +108,14 @@ class CaddySession:
             await asyncio.sleep(CALM)
 
     async def _watch(self, until: float) -> None:
-        """Wait for one change, with a connection that is there ``until`` then."""
+        """Wait for one change on a connection, which must be made by ``until``."""
         while True:
             try:
                 async with watching(self._address) as watch:
                     self._woken.set()  # there may have been a change before the connection
                     await watch.end()
                     return
-            except OSError as error:  # a TimeoutError is one, too
+            except OSError as error:  # TimeoutError is a subclass
                 if asyncio.get_running_loop().time() > until:
                     raise self._api.lost(error.strerror or "no answer") from error
                 await asyncio.sleep(GATHER)
@@ -136,7 +136,7 @@ class CaddySession:
                 await asyncio.sleep(PERIOD)
 
     async def _is_due(self, retry_at: float | None) -> bool:
-        """Wait for a change; return True if what failed is to be sent again before one."""
+        """Wait for a change; return True if failed steps must be sent again first."""
         with suppress(TimeoutError):
             async with asyncio.timeout_at(retry_at):
                 await self._woken.wait()

@@ -1,7 +1,7 @@
 """Compares what Caddy has with what is wanted: each step is one request that changes Caddy.
 
-Certificates come before routes: without its policy, a name would be sent to a public authority.
-Objects of others stay as they are, also inside a server of the agent.
+Policies come before routes. Without its policy, a name would be sent to a public authority.
+Objects of others stay as they are, even inside a server of the agent.
 """
 
 import json
@@ -57,7 +57,7 @@ def steps(found: Configuration, wanted: Wanted) -> Iterator[Step]:
     hosts -= found.of_others(hosts)
     yield from _certified(found, hosts)
     yield from _served(found, routes)
-    if wanted.is_complete:  # each change cuts connections, and more may be wanted
+    if wanted.is_complete:  # each change cuts connections, and more sites may follow
         yield from _certified_only(found, hosts)
 
 
@@ -138,7 +138,7 @@ def _added_policy(found: Configuration, made: Json) -> Step:
     """Return the step that puts a policy before all others."""
     if found.at(POLICIES) is None:
         return _added(found, POLICIES, [made], EVERYTHING)
-    if not found.policies():  # Caddy inserts nothing into an empty array
+    if not found.policies():  # Caddy can't insert into an empty array
         return Step("POST", f"/config/{'/'.join(POLICIES)}", _json(made), EVERYTHING)
     return Step("PUT", f"/config/{'/'.join(POLICIES)}/0", _json(made), EVERYTHING)
 
@@ -169,7 +169,7 @@ def _added(found: Configuration, path: Sequence[str], value: Any, port: int) -> 
     if found.root is None:
         return Step("POST", "/config/", _json({path[0]: value}), port)
     parent = found.at(path[: at - 1])
-    # A key with the value null is there already: PUT would refuse it.
+    # A key with the value null exists already, so PUT would refuse it.
     method = "POST" if isinstance(parent, dict) and path[at - 1] in parent else "PUT"
     return Step(method, f"/config/{'/'.join(path[:at])}", _json(value), port)
 

@@ -1,9 +1,9 @@
-"""Waits for changes of Caddy's configuration, without asking again and again.
+"""Waits for changes of Caddy's configuration without polling.
 
-With each change, also one of others, Caddy begins a new admin API and closes the idle connections
-of the one before. So the end of an idle connection means that there was a change, or that Caddy has
-ended. A gate in between ends its own connection then. Caddy also closes a connection that has been
-idle for long: then there is one look more.
+With each change, including those by others, Caddy starts a new admin API and closes the idle
+connections of the previous one. So the end of an idle connection means that the configuration has
+changed, or that Caddy has ended. A gate in between then closes its own connection. Caddy also
+closes a connection that has been idle for long, which causes a needless check.
 """
 
 import asyncio
@@ -17,11 +17,11 @@ from koi_agent.config.proxy import AdminAddress
 CONNECT: Final = 3.0
 """Seconds until there is a connection with an answer."""
 MOST: Final = 2**16
-"""Bytes that are read: the answer to the request is shorter."""
+"""Maximum number of bytes that are read: the answer to the request is shorter."""
 LONGEST: Final = 600.0
-"""Seconds that a connection is waited for: a network can lose its end."""
+"""Maximum seconds to wait for the end of a connection: a network can lose it."""
 _ABSENT: Final = b"HTTP/1.1 502"
-"""The begin of the response of a gate without Caddy."""
+"""The beginning of the response of a gate without Caddy."""
 _PAGE: Final = "/config/admin"
 """A short page. Caddy logs an error for a page below an absent object."""
 
@@ -39,7 +39,7 @@ class Watch:
             async with asyncio.timeout(LONGEST):
                 while size < MOST and (piece := await self._reader.read(MOST)):
                     size += len(piece)
-        except OSError:  # a TimeoutError is one, too
+        except OSError:  # TimeoutError is a subclass
             return
 
 
@@ -60,7 +60,7 @@ async def watching(address: AdminAddress) -> AsyncIterator[Watch]:
 
 
 def _check_status(begin: bytes) -> None:
-    """Raise ``OSError`` for the begin of a response if there is no Caddy behind the gate."""
+    """Raise ``OSError`` if the beginning of a response shows that no Caddy is behind the gate."""
     if not begin:
         raise ConnectionResetError("it closed the connection")
     if begin == _ABSENT:

@@ -1,7 +1,7 @@
-"""Checks what the agent writes, and spells it again.
+"""Checks what the agent writes, and makes it again in one spelling.
 
-An object passes if it is what the agent itself would make of its host names and upstreams: it is
-made here from these, and compared. Routes of others in a server of the agent come from Caddy.
+An object passes if the agent itself would make it from the same host names and upstreams. The gate
+makes it from these, and compares. Routes of others in a server of the agent come from Caddy.
 """
 
 import json
@@ -20,19 +20,19 @@ from koi_agent.services.gate.head import Forbidden
 
 
 class Changed(Exception):
-    """The configuration is not as the request expects it: the client must read it again."""
+    """The configuration has changed since the client read it: the client must read it again."""
 
 
 @frozen(kw_only=True)
 class Allowed:
-    """The ports, and the domains of host names, that the administrator allows."""
+    """The ports and the domains of host names that the administrator allows."""
 
     ports: frozenset[int]
     domains: Domains
 
 
 def parse_body(body: bytes) -> Any:
-    """Parse JSON in which no key stands twice; raise ``Forbidden``."""
+    """Parse JSON without duplicate keys; raise ``Forbidden``."""
     try:
         return json.loads(body.decode(), object_pairs_hook=_unique, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
@@ -95,7 +95,7 @@ def _added(request: Request, body: Any, found: Configuration, allowed: Allowed) 
 
 
 def _unwrapped(at: tuple[str, ...], body: Any) -> tuple[tuple[str, ...], Any]:
-    """Return the keys of the object within its parents, and the object; raise ``Forbidden``."""
+    """Return the keys that lead to the object, and the object; raise ``Forbidden``."""
     while at != POLICIES and at[:-1] != SERVERS:
         if not isinstance(body, dict) or len(body) != 1:
             raise Forbidden("parent has not exactly one key")
@@ -113,7 +113,7 @@ def _new_policy(body: Any, found: Configuration, allowed: Allowed) -> Json:
 
 
 def _policy(body: Any, found: Configuration, allowed: Allowed) -> Json:
-    """Return the policy; names that Caddy already has in it may stay."""
+    """Return the policy; names that it already has at Caddy may stay."""
     subjects = body.get("subjects") if isinstance(body, dict) else None
     if not isinstance(subjects, list) or not all(isinstance(one, str) for one in subjects):
         raise Forbidden("policy without names")
@@ -133,7 +133,7 @@ def _policy(body: Any, found: Configuration, allowed: Allowed) -> Json:
 
 
 def _server(port: int, body: Any, found: Configuration, allowed: Allowed) -> Json:
-    """Return a server with what others have in it."""
+    """Return a server, together with what others have added to it."""
     names = found.names
     known = found.own_servers().get(port, {})
     routes = body.get("routes") if isinstance(body, dict) else None

@@ -32,11 +32,11 @@ from koi_agent.services.gate.profiles import Exchange, Profile, Respond, client_
 from koi_agent.services.gate.upstream import UpstreamError
 
 FORWARDED_STATUSES: Final = frozenset({400, 404, 405, 409, 412, 500})
-"""Error statuses of Caddy that the client gets as they are; others become 504."""
+"""Error statuses of Caddy that are passed to the client; others become 504."""
 NOTHING: Final = Allowed(ports=frozenset(), domains=Domains(main="", extra=()))
-"""Allowed where the agent has no proxy at Caddy: it may remove its objects."""
+"""The permission of an agent that does not use Caddy: it may remove its objects."""
 _HOST: Final = "Host: \r\n"
-"""Caddy 2.6 admits no other one on a Unix socket."""
+"""Caddy 2.6 accepts no other host on a Unix socket."""
 _READ: Final = f"GET {CONFIG} HTTP/1.0\r\n{_HOST}\r\n".encode()
 _WATCH: Final = f"GET {ADMIN} HTTP/1.1\r\n{_HOST}\r\n".encode()
 """The one request with HTTP/1.1: its connection stays open until the configuration changes."""
@@ -69,7 +69,7 @@ def _allowed() -> Allowed:
 
 
 class _Admin:
-    """Answers requests; one change is made after the other."""
+    """Answers requests; changes are made one after another."""
 
     def __init__(self, names: Names, allowed: Callable[[], Allowed]) -> None:
         self._names = names
@@ -123,7 +123,10 @@ class _Admin:
         return Configuration(root=root, names=self._names, etag=answer.etag), raw
 
     def _tag(self, raw: bytes) -> str:
-        """Return the tag of a configuration. With a key, nothing can be guessed from it."""
+        """Return the tag of a configuration.
+
+        It is keyed, so that nothing can be guessed from it.
+        """
         return f'"{hmac.digest(self._key, raw, "sha256").hex()[:32]}"'
 
     async def _read_allowed(self) -> Allowed:

@@ -1,6 +1,6 @@
 """The requests that may pass the gate of Caddy: those that the agent makes for its own objects.
 
-Some change an absent parent of such an object. They pass only while the parent is absent, see
+Some add an absent parent of such an object. They pass only while the parent is absent; see
 ``bodies``.
 """
 
@@ -17,9 +17,9 @@ from koi_agent.services.gate.head import USUAL_FIELDS, Forbidden, Head
 FIELDS: Final = USUAL_FIELDS | {"content-length", "if-match"}
 CONFIG: Final = "/config/"
 ADMIN: Final = "/config/admin"
-"""The page that the agent reads to have an idle connection."""
+"""The page that the agent reads before it keeps the connection idle."""
 LONGEST_BODY: Final = 8 * 2**20
-"""Bytes of a body: a server with 10 000 routes has 3 MB."""
+"""Maximum size of a body in bytes: a server with 10 000 routes has 3 MB."""
 _FIRST: Final = "/".join(("/config", *POLICIES, "0"))
 _TAG: Final = re.compile(r'"[0-9a-f]{32}"')
 _DIGITS: Final = re.compile("0|[1-9][0-9]{0,8}")

@@ -1,8 +1,8 @@
-"""The part of Caddy's configuration that the agent may read: its own objects, and what decides.
+"""The part of Caddy's configuration that the agent may read: what concerns its own objects.
 
-Of others it has the addresses of servers, and the names of policies and sites: Caddy refuses a
-second policy for a name, and the certificate of a site is theirs. Credentials, keys, files,
-handlers and other applications stay behind the gate.
+Of others, it contains the addresses of servers, and the names of policies and sites. Caddy refuses
+a second policy for a name, and others own the certificates of their sites. Credentials, keys,
+files, handlers and other applications stay behind the gate.
 """
 
 from collections.abc import Callable, Mapping

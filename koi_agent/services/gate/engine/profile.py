@@ -15,7 +15,7 @@ from koi_agent.services.gate.profiles import Exchange, Profile, Respond, client_
 from koi_agent.services.gate.upstream import Response, UpstreamError
 
 FORWARDED_STATUSES: Final = frozenset({400, 404, 409, 500, 503})
-"""Error statuses of the engine that the client gets as they are; others become 504."""
+"""Error statuses of the engine that are passed to the client; others become 504."""
 
 
 def profile() -> Profile:

@@ -1,8 +1,8 @@
 """The requests that may pass the gate of a container engine.
 
-A request is never forwarded. If it is one of those below, the gate writes its own to the engine,
-so that what was checked here and what the engine reads can't differ. A request that is not spelled
-as the agent spells it is refused: the gate has no other client.
+A request is never forwarded. If it is one of those below, the gate writes its own to the engine, so
+that the checked request and the one that the engine reads can't differ. A request that is not
+spelled as the agent spells it is refused: the gate has no other client.
 """
 
 import json
@@ -20,7 +20,7 @@ _VERSION: Final = r"(?:/v1\.[0-9]{1,2})?"
 _ID: Final = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}"
 _SINCE: Final = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,9})?")
 _EVENT_FILTERS: Final = json.dumps(EVENTS)
-"""The filter for the engine, whatever filter the request has."""
+"""The filter for the engine, which replaces that of the request."""
 
 
 class Endpoint(Enum):

@@ -68,7 +68,7 @@ def filter_event(line: bytes) -> bytes:
 
 
 def _filter_action(action: Any) -> str:
-    """Return an action with a health state at most: behind others stands a command line."""
+    """Return an action, with its detail only if that is a health state, not a command line."""
     word, _, detail = action.partition(":") if isinstance(action, str) else ("", "", "")
     if word not in _ACTIONS:
         return ""
@@ -80,7 +80,7 @@ def _empty(_value: Any) -> Any:
 
 
 def _labels(value: Any) -> Any:
-    """Copy the labels that the agent reads, whatever their values are."""
+    """Copy the labels that the agent reads, with any values."""
     if not isinstance(value, dict):
         return None
     return {key: scalar(label) for key, label in value.items() if is_used_label(key)}

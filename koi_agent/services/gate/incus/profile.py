@@ -18,7 +18,7 @@ from koi_agent.services.gate.profiles import Exchange, Profile, Respond, client_
 from koi_agent.services.gate.upstream import Response, UpstreamError
 
 FORWARDED_STATUSES: Final = frozenset({400, 403, 404, 500, 503})
-"""Error statuses of the server that the client gets as they are; others become 504."""
+"""Error statuses of the server that are passed to the client; others become 504."""
 _METADATA: Final = "metadata"
 """The member of a response that has its content."""
 

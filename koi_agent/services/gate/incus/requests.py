@@ -47,7 +47,7 @@ _WHOLE: Final = {
     NETWORKS: Endpoint.NETWORKS,
     EVENTS: Endpoint.EVENTS,
 }
-"""The requests without a name in them."""
+"""The requests whose paths contain no name."""
 _PARTS: Final = {FORWARDS: Endpoint.FORWARDS, BALANCERS: Endpoint.BALANCERS}
 """The parts of a network that may be read."""
 

@@ -66,7 +66,10 @@ def _config(value: Any) -> Any:
 
 
 def _device(value: Any) -> Any:
-    """Copy what tells addresses and ports. Only of a proxy device the addresses are not secret."""
+    """Copy the fields with addresses and ports.
+
+    Only the addresses of proxy devices are not secret.
+    """
     if not isinstance(value, dict):
         return None
     is_proxy = value.get("type") == _PROXY

@@ -1,19 +1,19 @@
-"""When the addresses of each machine are asked for: soon after its start, then less often."""
+"""Schedules readings of the addresses of machines: soon after a start, then less often."""
 
 import asyncio
 from typing import Final
 
 FIRST: Final = 0.1
 LONGEST: Final = 6.4
-"""Seconds between two looks: doubling from the first to the longest."""
+"""Seconds between two readings, which double from the first to the longest."""
 LAST: Final = 120.0
-"""Seconds after a start from which only lists ask: a machine may never have an address."""
+"""Seconds after a start until only lists read: a machine may never have an address."""
 SETTLED: Final = 5.0
-"""Seconds from the first address to the last look. IPv6 may have one later than IPv4."""
+"""Seconds from the first address to the last reading: IPv6 may have one later than IPv4."""
 
 
-class Looks:
-    """Names of machines, each with the loop time of its next look."""
+class AddressSchedule:
+    """The names of machines, each with the loop time of its next reading."""
 
     def __init__(self) -> None:
         self._due: dict[str, float] = {}
@@ -22,28 +22,28 @@ class Looks:
         self._changed = asyncio.Event()
 
     def start(self, name: str) -> None:
-        """Schedule looks at a machine, as after its start."""
+        """Schedule readings of a machine, as after its start."""
         now = asyncio.get_running_loop().time()
         self._pauses[name] = FIRST
         self._ends[name] = now + LAST
         self._set(name, now + FIRST)
 
     def again(self, name: str) -> None:
-        """Schedule one more look after the next pause, until ``LAST`` has passed."""
+        """Schedule one more reading after the next pause, until ``LAST`` has passed."""
         now = asyncio.get_running_loop().time()
         if now < self._ends.get(name, 0.0):
             self._set(name, now + self._pauses[name])
             self._pauses[name] = min(2 * self._pauses[name], LONGEST)
 
     def finish(self, name: str) -> None:
-        """Schedule the last look, when addresses have settled."""
+        """Schedule the last reading, when addresses have settled."""
         now = asyncio.get_running_loop().time()
         if name in self._ends:
             del self._ends[name]
             self._set(name, now + SETTLED)
 
     def forget(self, name: str) -> None:
-        """Remove the looks at a machine."""
+        """Remove the readings of a machine."""
         for times in (self._due, self._pauses, self._ends):
             times.pop(name, None)
 
