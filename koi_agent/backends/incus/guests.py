@@ -117,7 +117,7 @@ def parse_guest(value: object, place: Place) -> Guest:
 def _instance(id_: str, state: InstanceState, record: JSONObject, place: Place) -> Instance:
     config = get_object(record, "expanded_config")
     texts = {key: text for key, text in config.items() if isinstance(text, str)}
-    found, metadata = addresses_of(record), from_incus_config(texts)
+    found, metadata = addresses_of(record), from_incus_config(config)
     ips = found[:MAX_IPS]
     pid = get_int(get_object(record, "state"), "pid", _PID_LIMIT)
     project, _, name = id_.partition("/")
