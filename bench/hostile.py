@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -10,6 +11,7 @@ from typing import Final
 from koi_agent.bus import sasl
 from koi_agent.bus.client import BUS, BUS_PATH, Connection
 from koi_agent.bus.connection import open_socket
+from koi_agent.bus.marshalling import marshal
 from koi_agent.bus.messages import Flag, Header, Message, MessageType, encode
 from koi_agent.bus.writer import BusLost
 from koi_agent.core.dbus_names import INSTANCES, MANAGER, ROOT
@@ -18,6 +20,7 @@ from tests.world.users import NOBODY
 OBJECTS: Final = (ROOT, "org.freedesktop.DBus.ObjectManager")
 INTROSPECTABLE: Final = "org.freedesktop.DBus.Introspectable"
 PEER: Final = "org.freedesktop.DBus.Peer"
+PROPERTIES: Final = "org.freedesktop.DBus.Properties"
 SINK: Final = "org.example.Sink1"
 """A service that answers no call of the attack. Users wait for it because of the bus alone."""
 HEAD: Final = b"GET /v1/runtime/instances HTTP/1.1\r\nHost: localhost\r\n"
@@ -30,6 +33,8 @@ class Harm:
 
     target: tuple[str, str]
     member: str
+    signature: str = ""
+    arguments: Sequence[object] = ()
     reads: bool = True
     turns: int = 20
     flags: int = 0
@@ -39,9 +44,11 @@ class Harm:
         path, interface = self.target
         header = Header(kind=MessageType.CALL, path=path, interface=interface, member=self.member)
         header.destination, header.flags = destination, self.flags
+        header.signature = self.signature
+        body = marshal(self.signature, self.arguments)
         frames = bytearray()
         for header.serial in range(2, 2 + calls):
-            frames += encode(header)
+            frames += encode(header, body)
         return bytes(frames)
 
 
@@ -54,7 +61,19 @@ HARMS: Final = (
     Harm((INSTANCES, INTROSPECTABLE), "Introspect", flags=Flag.NO_REPLY_EXPECTED),
     Harm((ROOT, MANAGER), "Unknown"),
     Harm((ROOT, PEER), "Ping"),
+    Harm((ROOT, MANAGER), "GetColumns", "as", (("announcements", "ports", "ips"),)),
+    Harm((ROOT, MANAGER), "FindInstances", "a{sv}", ({},)),
+    Harm((ROOT, MANAGER), "GetInstanceByPID", "u", (1,)),
+    Harm((ROOT, MANAGER), "GetInstanceByName", "s", ("none",)),
+    Harm((ROOT, MANAGER), "Explain", "s", ("docker:none",)),
+    Harm((ROOT, PROPERTIES), "GetAll", "s", (MANAGER,)),
 )
+PAGES: Final = (
+    *("/v1/runtime/instances", "/v1/runtime/instances/none", "/v1/health/status"),
+    *("/v1/sd/prometheus?include=discovered", "/v1/dns/zone?format=json", "/v1/proxy/routes"),
+    *("/v1/proxy/traefik", "/metrics", "/openapi.json"),
+)
+"""The pages that the attack asks for again and again."""
 
 
 async def on_bus(address: str, harm: Harm, destination: str, calls: int) -> None:
@@ -82,14 +101,15 @@ async def on_http(path: str, sent: bytes) -> None:
             reader, writer = await asyncio.open_unix_connection(path)
             writer.write(sent)
             while await reader.read(65536):
-                if sent.startswith(HEAD) and sent.endswith(b"\r\n\r\n"):
+                if sent.endswith(b"\r\n\r\n") and sent != STREAM:
                     writer.write(sent)
             writer.close()
         await asyncio.sleep(0.05)
 
 
 async def hurt(address: str, path: str, destination: str, connections: int, calls: int) -> None:
-    http = (b"", HEAD, STREAM, HEAD + b"\r\n")
+    pages = [HEAD.replace(PAGES[0].encode(), page.encode()) + b"\r\n" for page in PAGES]
+    http = (b"", HEAD, STREAM, *pages)
     async with asyncio.TaskGroup() as group:
         for number in range(connections):
             group.create_task(on_bus(address, HARMS[number % len(HARMS)], destination, calls))

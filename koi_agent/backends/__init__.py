@@ -73,14 +73,15 @@ def _machined(
 
 
 def _kubernetes(
-    kind: str, _bus: ReconnectingBus, config: Config, _listeners: ListenerTable
+    kind: str, _bus: ReconnectingBus, config: Config, listeners: ListenerTable
 ) -> Backend:
     from koi_agent.backends.kubernetes import Kubernetes  # noqa: PLC0415
     from koi_agent.backends.kubernetes.credentials import find_credentials  # noqa: PLC0415
 
     settings = config.kubernetes
     credentials = find_credentials(settings.kubeconfig, os.environ)
-    return Kubernetes(kind, settings, credentials, os.uname().nodename.lower())
+    host = os.uname().nodename.lower()
+    return Kubernetes(kind, settings, credentials, host, listeners)
 
 
 _BY_SETTINGS: Final[Mapping[type, Callable[..., Backend]]] = {

@@ -8,12 +8,12 @@ from koi_agent.cli import formatting, instances, listing, resolve, times
 from koi_agent.cli.arguments import Arguments
 from koi_agent.cli.output import Output, complain
 from koi_agent.cli.table import Cell, table
-from koi_agent.core.titles import names_of
+from koi_agent.core.titles import is_route, names_of
 
 HEADER = ("RECORD", "TYPE", "INSTANCE", "PORTS", "PROVIDER", "SINCE")
 TYPE = re.compile(r"\.(_[a-z0-9-]+\._(?:tcp|udp))\.local$")
-HOST_NAME = "host name"
-"""The type of a record other than a service."""
+HOST_NAME, ROUTE = "host name", "route"
+"""The types of records other than services."""
 
 
 def act(arguments: Arguments, output: Output) -> int:
@@ -36,7 +36,8 @@ def records(instance: formatting.Record) -> Iterator[dict[str, Any]]:
     for one in instance["announcements"]:
         if one["status"] == "announced":
             service = TYPE.search(one["name"])
-            kind = service[1] if service else HOST_NAME
+            other = ROUTE if is_route(one["name"]) else HOST_NAME
+            kind = service[1] if service else other
             ports = [port for port in instance["ports"] if not service or port["type"] == kind]
             yield {
                 "name": one["name"],

@@ -14,8 +14,8 @@ from koi_agent.core.instance import Instance, RecordState
 from koi_agent.core.key import Key
 from koi_agent.core.titles import DOMAIN, names_of
 
-_HEXADECIMAL: Final = re.compile(r"[0-9a-f]{12,}")
-"""An id of which a beginning is enough, as an engine makes them. A unit's id is its name."""
+_HEXADECIMAL: Final = re.compile(r"[0-9a-f]{12,}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""An id of which a beginning is enough: an engine's or a UUID. A unit's id is its name."""
 
 _Comparison = Callable[["Subject", str], bool]
 

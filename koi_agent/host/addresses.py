@@ -1,13 +1,14 @@
 """The interfaces and addresses of this host (NETLINK_ROUTE, rtnetlink(7)).
 
 Bridges that connect only containers and virtual machines of this host have their own kind: no other
-host is on them, and they appear and disappear with each project.
+host is on them, and they appear and disappear with each project. So have the links to the pods of a
+cluster.
 """
 
 import asyncio
 import socket
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from ipaddress import ip_address
 from typing import Final
@@ -43,6 +44,11 @@ _VIRTUAL: Final = frozenset({"veth", "tun"})
 """Kinds of interfaces that connect containers and virtual machines to a bridge."""
 _OF_MACHINES: Final = ("ve-", "vt-")
 """Beginnings of names: each links this host to one machine of systemd-nspawn or systemd-vmspawn."""
+_OF_PODS: Final[Mapping[str, tuple[str, ...]]] = {
+    "veth": ("cali", "cilium_", "lxc"),
+    "vxlan": ("flannel", "vxlan.calico"),
+}
+"""Beginnings of names, by kind: a link to a pod, or to the pods of other nodes of a cluster."""
 
 
 @frozen(kw_only=True)
@@ -147,7 +153,8 @@ def _kind(interface: Interface, ports: Iterable[Interface]) -> LinkKind:
         return LinkKind.LOOPBACK
     if interface.kind == "bridge" and all(port.kind in _VIRTUAL for port in ports):
         return LinkKind.CONTAINERS
-    if _leads_to_machine(interface) and not interface.master:
+    is_inside = _leads_to_machine(interface) or _leads_to_pods(interface)
+    if is_inside and not interface.master:
         return LinkKind.CONTAINERS
     is_up = interface.flags & (_UP | _RUNNING) == _UP | _RUNNING
     return LinkKind.NETWORK if is_up else LinkKind.DOWN
@@ -155,6 +162,10 @@ def _kind(interface: Interface, ports: Iterable[Interface]) -> LinkKind:
 
 def _leads_to_machine(interface: Interface) -> bool:
     return interface.kind in _VIRTUAL and interface.name.startswith(_OF_MACHINES)
+
+
+def _leads_to_pods(interface: Interface) -> bool:
+    return interface.name.startswith(_OF_PODS.get(interface.kind, ()))
 
 
 def _dump(netlink: socket.socket, request: int, kind: int) -> Iterator[bytes]:

@@ -134,6 +134,31 @@ async def test_a_service_of_a_connection_is_not_an_instance(
         assert not [id_ for _, id_ in seen.events if id_.startswith("each@")]
 
 
+async def test_services_of_connections_that_outlive_their_socket_are_no_instances(
+    world: World, tmp_path: Path
+) -> None:
+    world.unit("each@.socket", "[Socket]\nListenStream=127.0.0.1:%i\nAccept=yes\n")
+    world.unit("each@.service", "[Service]\nExecStart=/bin/sleep 1000\nStandardInput=socket\n")
+    world.unit("later.service", SLEEP)
+    await on_manager(world, "start", "each@9200.socket")
+    world.run("python3", "-c", "import socket; socket.create_connection(('127.0.0.1', 9200))")
+
+    async def connected_services() -> list[str]:
+        units = ("list-units", "each@*.service", "--plain", "--no-legend")
+        return (await on_manager(world, *units)).stdout.splitlines()
+
+    await eventually(connected_services, "the connection has a service")
+    await on_manager(world, "stop", "each@9200.socket")
+    assert await connected_services()
+    for _ in range(2):
+        async with agent(world, tmp_path):
+            await on_manager(world, "daemon-reload")
+            await on_manager(world, "restart", "later.service")
+            await call(world, "Resync", "sa{sv}", "systemd", {})
+            assert [id_ for id_ in await published(world) if "@" in id_] == []
+            assert "later.service" in await published(world)
+
+
 async def test_a_bad_unit_file_costs_its_unit_the_metadata_and_is_logged_once(
     world: World, tmp_path: Path
 ) -> None:

@@ -65,3 +65,61 @@ def test_ports_appear_when_they_open_and_go_with_the_container(world: World) -> 
     ports = [[8001, "tcp", "::"], [40000, "udp", "127.0.0.1"]]
     found = json.loads(done.stdout)
     assert found == [[["c1"], ports], [["c1"], []]] * 2
+
+
+POD = """
+import asyncio, json, os, subprocess, sys
+from pathlib import Path
+from tests.runtimes.followed import eventually
+from tests.runtimes.followed_kubernetes import followed_kubernetes
+
+def on_host(record):
+    listed = [{"containerPort": 8001}, {"containerPort": 2375, "hostPort": 2375}]
+    record["spec"] |= {"hostNetwork": True, "containers": [{"name": "c", "ports": listed}]}
+
+async def main(home, program):
+    async with followed_kubernetes(Path(home)) as server:
+        cluster, found = server.cluster, []
+        uid = cluster.create()
+        group = f"/sys/fs/cgroup/kubepods/besteffort/pod{uid}"
+        os.makedirs(f"{group}/container")
+
+        def ports():
+            return [
+                (one.host_port, one.host_ip, str(one.source))
+                for pod in server.registry.visible.values()
+                for one in pod.ports
+            ]
+
+        async def until(expected):
+            await eventually(lambda: ports() == expected, lambda: str(ports()))
+            found.append(ports())
+
+        cluster.change(uid, on_host)
+        cluster.run(uid)
+        others = [(2375, "", "declared")]
+        silent = [*others, (8001, "", "declared")]
+        await until(silent)
+        process = subprocess.Popen([sys.executable, program, f"{group}/container", "0"])
+        await until([*others, (8001, "::", "listening")])
+        await server.follower.resync()
+        assert server.status.drift == 0, server.status
+        process.kill()
+        process.wait()
+        cluster.crash(uid)
+        await until(silent)
+        cluster.remove(uid)
+        await until([])
+        print(json.dumps(found))
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+def test_a_pod_on_the_hosts_network_has_the_ports_that_it_listens_on(world: World) -> None:
+    program = world.home / "server.py"
+    program.write_text(SERVER)
+    done = world.run(sys.executable, "-c", POD, str(world.home), str(program))
+    others = [2375, "", "declared"]
+    silent = [others, [8001, "", "declared"]]
+    assert json.loads(done.stdout) == [silent, [others, [8001, "::", "listening"]], silent, []]

@@ -18,6 +18,7 @@ from koi_agent.core.instance import Instance
 from koi_agent.core.key import Key
 from koi_agent.core.registry import Registry
 from koi_agent.follow.follower import Follower
+from koi_agent.host.listeners import ListenerTable
 from tests.runtimes.fake_cluster import NODE, FakeCluster
 from tests.runtimes.fake_kubernetes import TOKEN, FakeKubernetes
 from tests.runtimes.followed import PATIENCE, eventually
@@ -54,7 +55,7 @@ class FollowedKubernetes:
             kubeconfig=str(kubeconfig), context="", namespaces=namespaces, node=node
         )
         backend = Kubernetes(
-            NAME, settings, Credentials(kubeconfig=str(kubeconfig)), NODE, tunables
+            NAME, settings, Credentials(kubeconfig=str(kubeconfig)), NODE, ListenerTable(), tunables
         )
         self.follower = Follower(backend, self._apply, self.registry.differences, interval=interval)
 

@@ -97,6 +97,27 @@ def test_a_link_to_one_machine_does_not_count(name: str, kind: str, *, counts: b
     assert link.is_bridge is not counts
 
 
+@pytest.mark.parametrize(
+    ("name", "kind", "counts"),
+    [
+        ("flannel.1", "vxlan", False),
+        ("flannel-v6.1", "vxlan", False),
+        ("vxlan.calico", "vxlan", False),
+        ("cali1a2b3c4d5e6", "veth", False),
+        ("lxc1a2b3c4d", "veth", False),
+        ("cilium_host", "veth", False),
+        ("vxlan0", "vxlan", True),
+        ("lxc0", "", True),
+        ("california", "vlan", True),
+    ],
+)
+def test_a_link_to_the_pods_of_a_cluster_does_not_count(
+    name: str, kind: str, *, counts: bool
+) -> None:
+    there = [interface(2, kind, name=name)]
+    assert bool(found(there, [at(2, "10.42.0.0"), at(2, "fe80::1", linklocal=True)])) is counts
+
+
 def test_port_of_a_bridge_has_no_addresses_of_its_own() -> None:
     there = [interface(2, "bridge"), interface(3, master=2)]
     assert found(there, [at(2, "192.0.2.1"), at(3, "fe80::3", linklocal=True)]) == [

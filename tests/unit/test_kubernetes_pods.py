@@ -161,7 +161,11 @@ def test_port_of_another_host_is_not_one_of_this_host() -> None:
 
 def test_pod_on_the_network_of_this_host_has_ports_and_no_address() -> None:
     record = pod(hostNetwork=True)
-    assert ports(instance(record)) == [(8080, "tcp", 8080, "", "published")]
+    assert ports(instance(record)) == [(8080, "tcp", 8080, "", "declared")]
+    listed = [{"containerPort": 80, "hostPort": 80, "hostIP": "192.0.2.1"}]
+    record["spec"]["containers"] = [{"image": "x", "ports": listed}]
+    assert ports(instance(record)) == [(80, "tcp", 80, "", "declared")]
+    assert "control group was not found" in instance(record).notes[0]
     assert instance(record).ips == ()
     assert instance(pod(hostNetwork=True, nodeName="n2")).ips == ("10.1.0.1", "fd00::1")
 

@@ -40,12 +40,13 @@ def test_recorded_services_have_ports_of_nodes_and_addresses() -> None:
 def test_recorded_slice_leads_to_the_pods_that_are_ready() -> None:
     record = recorded("endpointslices")["web-xqn28"]
     assert parse_slice(record, "").key == "shop/web"
-    assert len(parse_slice(record, "").pods) == 2
+    assert len(parse_slice(record, "").ready) == 2
     assert POD not in parse_slice(record, "n9").pods
     record["endpoints"][0]["conditions"] = {"ready": False}
-    assert POD not in parse_slice(record, "").pods
-    record["endpoints"][0]["conditions"] = {}
+    assert POD not in parse_slice(record, "").ready
     assert POD in parse_slice(record, "").pods
+    record["endpoints"][0]["conditions"] = {}
+    assert POD in parse_slice(record, "").ready
 
 
 def test_service_of_another_name_has_no_ports() -> None:
@@ -125,16 +126,44 @@ def test_nothing_is_left_of_what_was_removed() -> None:
     assert not world.exposures._by_key
 
 
+@pytest.mark.parametrize(
+    ("annotations", "is_in"),
+    [({}, True), ({"enable": "false"}, False), ({"Enable": "off"}, False), ({"enable": ""}, False)],
+)
+def test_a_service_opts_its_pods_out_also_while_they_are_not_ready(
+    annotations: dict[str, str],
+    is_in: bool,  # noqa: FBT001
+) -> None:
+    world = World()
+    own = {f"koi.sylin.org/{key}": text for key, text in annotations.items()}
+    world.serve([world.uid], node_port=30000, annotations=own)
+    assert world.exposures.exposed(world.pod).metadata.enable is is_in
+    record = world.cluster.objects["endpointslices"]["e-shop"]
+    record["endpoints"][0]["conditions"] = {"ready": False}
+    record["metadata"]["resourceVersion"] = "5000"
+    world.refreshed.clear()
+    world.exposures.slices[""].apply("e-shop", parse_slice(record, "n1"))
+    assert world.refreshed == [{world.uid}]
+    waiting = world.exposures.exposed(world.pod)
+    assert (waiting.metadata.enable, waiting.metadata.name) == (is_in, "Shop")
+    assert [one.host_port for one in waiting.ports] == [0], "the Service does not lead to it"
+
+
+def piece(key: str, version: int, pod: str) -> Slice:
+    pods = frozenset(pod)
+    return Slice(key=key, version=version, ports=(), pods=pods, ready=pods)
+
+
 def test_an_event_that_is_older_than_the_list_changes_nothing() -> None:
     world = World()
     kept = world.exposures.slices[""]
-    new = Slice(key="shop/a", version=7, ports=(), pods=frozenset("b"))
+    new = piece("shop/a", 7, "b")
     kept.begin_list()
     kept.apply("u", new)
-    kept.apply_list({"v": Slice(key="shop/b", version=3, ports=(), pods=frozenset("c"))}, 5)
+    kept.apply_list({"v": piece("shop/b", 3, "c")}, 5)
     kept.end_list()
     assert set(world.exposures._of_pod) == {"b", "c"}, "the event is newer than the list"
-    kept.apply("v", Slice(key="shop/b", version=4, ports=(), pods=frozenset("d")))
+    kept.apply("v", piece("shop/b", 4, "d"))
     assert set(world.exposures._of_pod) == {"b", "c"}
     kept.apply_list({"u": None}, 9)
     assert set(world.exposures._of_pod) == {"b"}, "what can't be read stays as it is known"

@@ -10,6 +10,8 @@ from koi_agent.backends.kubernetes.pods import Place, Pod, parse_pod
 from koi_agent.backends.kubernetes.table import PodTable
 from koi_agent.core.events import Gone, Seen
 from koi_agent.core.instance import copied
+from koi_agent.host.listeners import ListenerTable
+from koi_agent.host.owner_ports import HostPorts
 from tests.runtimes.fake_cluster import FakeCluster
 
 PLACE = Place(backend="kubernetes", node="n1")
@@ -20,8 +22,13 @@ class World:
 
     def __init__(self, numbers: Numbers | None = None) -> None:
         self.delivered: list[Seen | Gone] = []
+        self.ports = HostPorts(ListenerTable(), lambda _: None)
         self.table = PodTable(
-            "kubernetes", numbers or Numbers(), self.delivered.append, lambda pod: pod.instance
+            "kubernetes",
+            numbers or Numbers(),
+            self.ports,
+            self.delivered.append,
+            lambda pod: pod.instance,
         )
 
     def names(self) -> dict[str, str]:

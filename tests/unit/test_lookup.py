@@ -11,6 +11,7 @@ from tests.unit.things import container, unit
 
 WIKI = "4f3a" + "0" * 60
 OTHER = "4f3b" + "0" * 60
+POD = "38969e3b-90a7-45f1-9f34-cc41cec3ab03"
 
 
 def named(instance: Instance, *titles: str, name: str = "", dns_name: str = "") -> Instance:
@@ -92,6 +93,28 @@ def test_each_kind_of_name_means_its_instance(word: str, name: str) -> None:
 )
 def test_other_words_mean_no_instance(word: str) -> None:
     assert meant(word) == []
+
+
+@pytest.mark.parametrize(
+    ("word", "names"),
+    [
+        (POD, ["web-1"]),
+        (POD[:4], ["web-1"]),
+        (POD[:14], ["web-1"]),
+        (f"podman:{POD[:8]}", ["web-1"]),
+        ("https://shop.home.example:8443", ["web-1"]),
+        ("Shop.home.example.", ["web-1"]),
+        ("blog.internal", ["web-1"]),
+        ("*.home.example", ["web-1"]),
+        ("home.example", []),
+        ("shop.home.example:8443", []),
+        ("facade", []),
+    ],
+)
+def test_pods_and_routes_are_found(word: str, names: Sequence[str]) -> None:
+    pod = replace(container(POD), name="web-1")
+    routed = named(pod, "https://shop.home.example:8443", "blog.internal")
+    assert meant(word, (routed, unit("facade-cafe.service"))) == names
 
 
 def test_beginning_of_two_ids_means_both() -> None:

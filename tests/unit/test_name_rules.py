@@ -7,6 +7,7 @@ import pytest
 from koi_agent.core.errors import BadInput
 from koi_agent.core.instance import EnabledBy, KoiMetadata, RecordState
 from koi_agent.core.metadata.names import RESERVED
+from koi_agent.core.plan.full_names import Domains, full_name
 from koi_agent.core.plan.name_rules import NameRules
 from tests.unit.test_mdns_plan import POLICY, hosts, made, plan, reasons, services
 
@@ -36,6 +37,35 @@ def test_a_service_with_a_reserved_name_has_the_name_of_its_instance() -> None:
 
 
 @pytest.mark.parametrize(
+    ("allow", "deny", "given", "refused"),
+    [
+        ("*", "wiki.internal", ["web.internal"], ["wiki.internal"]),
+        ("*", "*.home.example", ["web.internal"], ["web.home.example", "a.b.home.example"]),
+        ("*", "a.b", [], ["a.b.internal", "a.b.home.example"]),
+        ("*", "web.*", [], ["web.internal", "web.a.internal"]),
+        ("*", "admin*", ["web.internal"], ["admin.internal", "x.admin2.internal"]),
+        ("*.internal", "", ["web.internal", "a.b.internal"], ["web.home.example"]),
+        ("web*", "", ["web.internal", "web.web2.internal"], ["web.evil.internal", "a.internal"]),
+        ("web.internal", "", ["web.internal"], ["web.home.example", "web.a.internal"]),
+        ("*.local", "", [], ["web.internal"]),
+        ("*", "*.local", ["web.internal"], []),
+        ("*.internal", "w?b", ["wob2.internal"], ["web.internal"]),
+    ],
+)
+def test_patterns_are_compared_with_whole_dns_names(
+    allow: str, deny: str, given: list[str], refused: list[str]
+) -> None:
+    rules = NameRules(allow=tuple(allow.split()), deny=tuple(deny.split()))
+    domains = Domains(main="internal", extra=("home.example",))
+    policy = replace(POLICY, names=rules)
+    for name in given:
+        assert full_name(made("a", dns_name=name), domains, policy) == name
+    for name in refused:
+        with pytest.raises(BadInput, match=r"DenyNames=|AllowNames="):
+            full_name(made("a", dns_name=name), domains, policy)
+
+
+@pytest.mark.parametrize(
     ("allow", "deny", "name", "is_given"),
     [
         (("*",), (), "web", True),
@@ -45,6 +75,10 @@ def test_a_service_with_a_reserved_name_has_the_name_of_its_instance() -> None:
         (("*",), ("w?b",), "web", False),
         (("web",), ("*",), "web", False),
         (("a", "web"), ("x*",), "web", True),
+        (("*.local",), (), "web", True),
+        (("shop.local",), (), "web", False),
+        (("*",), ("web.local",), "Web", False),
+        (("*",), ("*.local",), "web", False),
     ],
 )
 def test_patterns_decide_and_a_denial_overrides(

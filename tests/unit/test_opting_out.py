@@ -1,6 +1,6 @@
 """Opting out: a switch that can't be read, or that is misspelled, counts as no."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import pytest
@@ -88,7 +88,12 @@ def test_another_key_is_no_switch(key: str) -> None:
     assert from_labels({key: "5"} | ANNOUNCE, {}).enable is True
 
 
-CAPABILITIES = {"mdns": "mdns_enable", "dns": "dns_enable", "health": "health_enable"}
+CAPABILITIES = {
+    "mdns": "mdns_enable",
+    "dns": "dns_enable",
+    "health": "health_enable",
+    "proxy": "proxy_enable",
+}
 
 
 @pytest.mark.parametrize(("capability", "field"), CAPABILITIES.items())
@@ -102,8 +107,6 @@ def test_one_capability_is_opted_out_of_and_never_fails_open(capability: str, fi
     disable = label.replace("enable", "disabled")
     assert getattr(from_labels({disable: "true"} | ANNOUNCE, {}), field) is False
     assert from_labels({label: "true"}, {}).enable is None
-    many = {f"koi.0{number}": "x" for number in range(2 * MOST_KEYS)}
-    assert getattr(from_labels(many | {label: "false"}, {}), field) is False
     unit = [("X-Koi", "Announce", "web"), ("X-Koi", f"{capability.capitalize()}Enable", "maybe")]
     metadata = from_unit_keys(unit, {})
     assert (metadata.enable, getattr(metadata, field)) == (True, False)
@@ -179,9 +182,16 @@ def test_opting_out_of_one_capability_leaves_the_other() -> None:
             assert bool(other.requests(opted_out).requests) is (name != without)
 
 
-def test_a_switch_is_read_after_any_number_of_keys() -> None:
-    many = {f"koi.0{number}": "x" for number in range(2 * MOST_KEYS)}
-    assert from_labels(many | {"koi.enable": "false"} | RULE, {}).enable is False
+@pytest.mark.parametrize("last", ["enable", "Enable", "enabled", "disable", "announce", "mdns"])
+def test_keys_that_are_not_read_may_opt_out(last: str) -> None:
+    many = {f"koi.0{number}": "x" for number in range(MOST_KEYS)} | {f"koi.{last}": "no"}
+    metadata = from_labels(many | RULE, {"KOI_MDNS_ANNOUNCE": "web"})
+    assert metadata.enable is False
+    assert has_reason(metadata, "koi.*")
+    annotations = {key.replace("koi.", "koi.sylin.org/"): text for key, text in many.items()}
+    assert from_annotations(annotations).enable is False
+    config = {f"user.{key}": text for key, text in many.items()}
+    assert from_config_keys(config | {"environment.KOI_MDNS_ANNOUNCE": "web"}).enable is False
     lines = [("X-Koi", f"Unknown{number}", "x") for number in range(2 * MOST_KEYS)]
     metadata = from_unit_keys([("X-Koi", "Announce", "web"), *lines, ("X-Koi", "Enable", "no")], {})
     assert metadata.enable is False
@@ -199,11 +209,26 @@ def test_a_later_switch_in_a_unit_file_overrides_one_that_cannot_be_read() -> No
     assert from_unit_keys(lines, {}).enable is True
 
 
-def test_switches_of_other_runtimes_opt_out_too() -> None:
-    config = {"user.koi.enable": "jein", "user.koi.announce": "web"}
-    assert from_config_keys(config).enable is False
-    annotations = {"koi.sylin.org/Enable": "false", "koi.sylin.org/announce": "web"}
-    assert from_annotations(annotations).enable is False
+RUNTIMES = [("user.koi.", from_config_keys), ("koi.sylin.org/", from_annotations)]
+
+
+@pytest.mark.parametrize(("prefix", "read"), RUNTIMES)
+@pytest.mark.parametrize("value", ["jein", "f", "", " ", "no\0", "2", False, None, 0, {}, []])
+def test_switches_of_other_runtimes_opt_out_too(
+    prefix: str, read: Callable[[Mapping[str, object]], KoiMetadata], value: object
+) -> None:
+    announce = {f"{prefix}announce": "web"}
+    for key in ("enable", "Enable", "ENABLED", "enable ", "disabled"):
+        for spelled in (prefix, prefix.upper()):
+            assert read(announce | {f"{spelled}{key}": value}).enable is False, (spelled, key)
+    for capability, field in CAPABILITIES.items():
+        for word in ("enable", "Disable"):
+            for key in (f"{capability}-{word}", f"{word}.{capability}"):
+                metadata = read(announce | {f"{prefix}{key}": value})
+                assert (metadata.enable, getattr(metadata, field)) == (True, False), key
+    if not isinstance(value, str):
+        assert read({f"{prefix}announce": value}).enable is None
+        assert read({"environment.KOI_MDNS_ANNOUNCE": value}).enable is None
 
 
 @pytest.mark.parametrize("word", ["false", "False", "no", "NO", "off", "0"])

@@ -4,7 +4,7 @@ A list and the response for one instance have the same form, so their instances 
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import field, replace
 from typing import Final
 
 from koi_agent.backends.http_engine.json_fields import (
@@ -17,6 +17,7 @@ from koi_agent.backends.http_engine.json_fields import (
 )
 from koi_agent.backends.incus.addresses import addresses_of, has_network_device
 from koi_agent.backends.incus.forwards import Forwards
+from koi_agent.backends.incus.projects import Projects
 from koi_agent.backends.incus.proxies import proxy_ports
 from koi_agent.core.errors import BadInput
 from koi_agent.core.frozen import frozen
@@ -27,8 +28,10 @@ from koi_agent.core.instance import (
     InstanceState,
     KoiMetadata,
     PortMapping,
+    Refusal,
     copied,
 )
+from koi_agent.core.metadata.keys import CONFIG_KEY
 from koi_agent.core.metadata.parser import from_config_keys
 from koi_agent.core.ports import declared, merge_binds
 from koi_agent.core.text import printable
@@ -48,6 +51,12 @@ _STATES: Final = {
     "Starting": InstanceState.STOPPED,  # the event comes when the instance runs
 }
 TRAITS: Final = Traits(opt_in="user.koi.enable=true in its configuration or in a profile")
+_REFUSED: Final = (
+    Refusal(
+        key=f"{CONFIG_KEY.prefix}*",
+        reason="the project belongs to an unprivileged user; to trust it, name it in Projects=",
+    ),
+)
 _PID_LIMIT: Final = 2**22 + 1  # the kernel's PID_MAX_LIMIT, and one
 _CONTAINER: Final = "container"
 _MAX_TEXT: Final = 253
@@ -58,12 +67,13 @@ class Place:
     """The origin of a response.
 
     ``backend`` is the name of the backend, ``member`` that of this server in its cluster, or
-    "". ``forwards`` are the ports that the server's networks forward.
+    "". ``forwards`` are the ports that the server's networks forward. ``projects`` are followed.
     """
 
     backend: str
     member: str
     forwards: Forwards
+    projects: Projects = field(default_factory=Projects)
 
 
 @frozen(kw_only=True)
@@ -117,10 +127,11 @@ def parse_guest(value: object, place: Place) -> Guest:
 def _instance(id_: str, state: InstanceState, record: JSONObject, place: Place) -> Instance:
     config = get_object(record, "expanded_config")
     texts = {key: text for key, text in config.items() if isinstance(text, str)}
-    found, metadata = addresses_of(record), from_config_keys(texts)
+    project, _, name = id_.partition("/")
+    metadata = _metadata(config, is_trusted=place.projects.trust(project))
+    found = addresses_of(record)
     ips = found[:MAX_IPS]
     pid = get_int(get_object(record, "state"), "pid", _PID_LIMIT)
-    project, _, name = id_.partition("/")
     is_container = get_str(record, "type") == _CONTAINER
     return Instance(
         id=id_,
@@ -140,6 +151,16 @@ def _instance(id_: str, state: InstanceState, record: JSONObject, place: Place) 
         project=project,
         traits=TRAITS,
     )
+
+
+def _metadata(config: JSONObject, *, is_trusted: bool) -> KoiMetadata:
+    """Return the metadata of an instance. What an unprivileged user requests only opts out."""
+    metadata = from_config_keys(config)
+    if is_trusted or metadata == KoiMetadata():
+        return metadata
+    if metadata.enable is False:
+        return KoiMetadata(enable=False, enabled_by=metadata.enabled_by, refused=_REFUSED)
+    return KoiMetadata(refused=_REFUSED)
 
 
 def started_guest(id_: str, backend: str) -> Guest:

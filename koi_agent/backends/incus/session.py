@@ -152,7 +152,12 @@ class Session:
         return parse_guest(record, self._place())
 
     def _place(self) -> Place:
-        return Place(backend=self._name, member=self._api.server.member, forwards=self._forwards)
+        return Place(
+            backend=self._name,
+            member=self._api.server.member,
+            forwards=self._forwards,
+            projects=self._projects,
+        )
 
     def _report(self, id_: str, error: BadInput | BackendLost) -> None:
         if isinstance(error, BadInput):

@@ -16,6 +16,7 @@ from koi_agent.backends.kubernetes.credentials import Credentials
 from koi_agent.backends.kubernetes.tunables import Tunables
 from koi_agent.config.kubernetes import KubernetesConfig
 from koi_agent.core.contracts import Deliver, Session
+from koi_agent.host.listeners import ListenerTable
 from koi_agent.host.path_watch import PathStates, path_states, wait_for_change
 
 if TYPE_CHECKING:
@@ -34,12 +35,14 @@ class Kubernetes:
         settings: KubernetesConfig,
         credentials: Credentials,
         host: str,
+        listeners: ListenerTable,
         tunables: Tunables | None = None,
     ) -> None:
         self.name = name
         self._settings = settings
         self._credentials = credentials
         self._host = host
+        self._listeners = listeners
         self._tunables = tunables or Tunables()
         self._numbers: dict[str, Numbers] = {}
         self._paths_before: PathStates = path_states(credentials.paths)
@@ -50,6 +53,7 @@ class Kubernetes:
         self._paths_before = path_states(self._credentials.paths)
         self._credentials.check()
         # A host without Kubernetes does not load the modules that speak with a cluster.
+        from koi_agent.backends.kubernetes.resources import Lasting  # noqa: PLC0415
         from koi_agent.backends.kubernetes.scope import Scope  # noqa: PLC0415
         from koi_agent.backends.kubernetes.session import opened  # noqa: PLC0415
 
@@ -60,9 +64,8 @@ class Kubernetes:
             namespaces=self._settings.namespaces,
             node=self._settings.node,
         )
-        async with opened(
-            self._credentials, scope, self._numbers, deliver, self._tunables
-        ) as session:
+        lasting = Lasting(numbers=self._numbers, listeners=self._listeners)
+        async with opened(self._credentials, scope, lasting, deliver, self._tunables) as session:
             yield session
 
     async def arrival(self) -> None:

@@ -49,15 +49,17 @@ class Exposures:
         before, now = old.pods if old else _NOTHING, new.pods if new else _NOTHING
         for pod in before - now:
             _drop(self._of_pod, pod, uid)
-        is_same = old and new and (old.key, old.ports) == (new.key, new.ports)
-        if changed := before ^ now if is_same else before | now:
+        changed = before | now
+        if old and new and (old.key, old.ports) == (new.key, new.ports):
+            changed = before ^ now | old.ready ^ new.ready
+        if changed:
             self._refresh(changed)
 
     def exposed(self, pod: Pod) -> Instance:
         """Return the instance of a pod with what its Services add.
 
-        The annotations of the pod itself take precedence. Its ports that a Service publishes count
-        as published.
+        The annotations of the pod itself take precedence. Those of a Service count also while the
+        pod is not ready: they may opt out. Its ports that a Service publishes count as published.
         """
         instance = pod.instance
         slices = [*self._of_pod.get(instance.id, {}).values()]
@@ -70,7 +72,7 @@ class Exposures:
         added = {
             port
             for one in slices
-            if pod.is_local and one.key in services
+            if pod.is_local and one.key in services and instance.id in one.ready
             for port in _published(one, services[one.key])
         }
         open_ = {(one.container_port, one.protocol) for one in added}

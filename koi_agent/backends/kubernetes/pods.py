@@ -38,7 +38,7 @@ from koi_agent.core.instance import (
 from koi_agent.core.metadata.parser import from_annotations
 from koi_agent.core.ports import declared
 from koi_agent.core.text import printable
-from koi_agent.core.traits import POD
+from koi_agent.core.traits import DISTANT_POD, POD
 from koi_agent.host.pod_groups import pod_group
 
 PREFIX: Final = "koi.sylin.org/"
@@ -52,6 +52,7 @@ PROTOCOLS: Final = {"TCP": Protocol.TCP, "": Protocol.TCP, "UDP": Protocol.UDP}
 PORT_LIMIT: Final = 2**16
 _MAX_TEXT: Final = 253
 _UNSUPPORTED: Final = "port {} is ignored: it is neither TCP nor UDP"
+_NO_GROUP: Final = "its control group was not found: the ports that it listens on are not known"
 
 
 @frozen(kw_only=True)
@@ -68,7 +69,7 @@ class Pod:
 
     ``version`` is greater after each change. ``owner`` is the UID of the object that controls it,
     or "", and ``number`` is the one that its owner gave it, from 1, or 0. ``is_local`` is True for
-    a pod of this host.
+    a pod of this host, and ``uses_host`` for one on its network.
     """
 
     instance: Instance
@@ -76,6 +77,7 @@ class Pod:
     owner: str = ""
     number: int = 0
     is_local: bool = False
+    uses_host: bool = False
 
     @property
     def is_here(self) -> bool:
@@ -88,12 +90,15 @@ def parse_pod(value: object, place: Place) -> Pod:
     record = as_object(value)
     labels = get_texts(record, "labels")
     owner, owner_name = get_owner(record)
+    spec = get_object(record, "spec")
+    is_local = get_str(spec, "nodeName") == place.node
     return Pod(
         instance=_instance(record, place, _workload(owner_name, labels)),
         version=get_version(record),
         owner=sys.intern(owner),
         number=_number(labels),
-        is_local=get_str(get_object(record, "spec"), "nodeName") == place.node,
+        is_local=is_local,
+        uses_host=is_local and spec.get("hostNetwork") is True,
     )
 
 
@@ -103,6 +108,7 @@ def _instance(record: JSONObject, place: Place, workload: str) -> Instance:
     node, state = get_str(spec, "nodeName"), pod_state(record)
     metadata = from_annotations(koi_annotations(record))
     is_local, uses_host = node == place.node, spec.get("hostNetwork") is True
+    group = _group(record) if is_local else ""
     return Instance(
         id=get_uid(record),
         name=get_name(record),
@@ -115,13 +121,13 @@ def _instance(record: JSONObject, place: Place, workload: str) -> Instance:
         metadata=metadata,
         health=state.health,
         health_detail=state.health_detail,
-        control_group=_group(record) if is_local else "",
+        control_group=group,
         created_at=get_time(get_object(record, "metadata"), "creationTimestamp") * 1_000_000,
         project=sys.intern(get_name(record, "namespace")),
         workload=sys.intern(workload),
         ending=bool(get_str(get_object(record, "metadata"), "deletionTimestamp")),
-        notes=tuple(_notes(spec)),
-        traits=POD,
+        notes=tuple(_notes(spec, is_hidden=is_local and uses_host and not group)),
+        traits=POD if is_local else DISTANT_POD,
     )
 
 
@@ -138,10 +144,10 @@ def kubelet_uid(record: JSONObject) -> str:
     return static if is_uid(static) else get_uid(record)
 
 
-def koi_annotations(record: JSONObject) -> dict[str, str]:
-    """Return the annotations of an object that are for the agent."""
-    texts = get_texts(record, "annotations")
-    return {key: text for key, text in texts.items() if key[: len(PREFIX)].lower() == PREFIX}
+def koi_annotations(record: JSONObject) -> JSONObject:
+    """Return the annotations of an object that are for the agent, of any type."""
+    all_ = get_object(get_object(record, "metadata"), "annotations")
+    return {key: value for key, value in all_.items() if key[: len(PREFIX)].lower() == PREFIX}
 
 
 def _ips(status: JSONObject) -> tuple[str, ...]:
@@ -182,10 +188,12 @@ def _container_ports(spec: JSONObject) -> Iterator[JSONObject]:
         yield from get_objects(container, "ports")
 
 
-def _notes(spec: JSONObject) -> Iterator[str]:
+def _notes(spec: JSONObject, *, is_hidden: bool) -> Iterator[str]:
     for port in _container_ports(spec):
         if get_str(port, "protocol") not in PROTOCOLS:
             yield _UNSUPPORTED.format(get_int(port, "containerPort", PORT_LIMIT))
+    if is_hidden:
+        yield _NO_GROUP
 
 
 def _ports(
@@ -229,5 +237,5 @@ def _unpublished(port: PortMapping) -> PortMapping:
 
 
 def _on_host(port: PortMapping) -> PortMapping:
-    """Return a port of a pod on the host's network, which reserves it there."""
-    return replace(port, host_port=port.container_port, source=PortSource.PUBLISHED)
+    """Return a port of a pod on the host's network: any process of the host may listen on it."""
+    return replace(port, host_port=port.container_port, host_ip="", source=PortSource.DECLARED)

@@ -19,6 +19,8 @@ from koi_agent.backends.kubernetes.table import PodTable
 from koi_agent.core.contracts import Deliver
 from koi_agent.core.errors import BadInput
 from koi_agent.core.frozen import frozen
+from koi_agent.host.listeners import ListenerTable
+from koi_agent.host.owner_ports import HostPorts
 
 _CORE: Final = "/api/v1"
 _DISCOVERY: Final = "/apis/discovery.k8s.io/v1"
@@ -93,23 +95,31 @@ class Found(Generic[V]):
         self.is_whole = True
 
 
+@frozen(kw_only=True)
+class Lasting:
+    """The state that outlives a connection: numbers by the part of a path for a namespace."""
+
+    numbers: dict[str, Numbers]
+    listeners: ListenerTable
+
+
 class Resources:
     """All collections: Services and their slices before the pods, which get ports from them.
 
-    ``numbers`` has those of the previous connection, by the part of a path for a namespace.
+    ``lasting`` is that of the previous connection. ``ports`` finds what pods on the host's network
+    listen on.
     """
 
-    def __init__(
-        self, api: API, scope: Scope, numbers: dict[str, Numbers], deliver: Deliver
-    ) -> None:
+    def __init__(self, api: API, scope: Scope, lasting: Lasting, deliver: Deliver) -> None:
+        self.ports = HostPorts(lasting.listeners, lambda uid: self._refresh({uid}))
         self.exposures = Exposures(self._refresh, scope.namespaced)
         self.tables: list[PodTable] = []
         self.all: list[Resource[Any]] = []
         self._api = api
         node = scope.watched_node
         for part in scope.namespaced:
-            held = numbers.setdefault(part, Numbers())
-            table = PodTable(scope.backend, held, deliver, self.exposures.exposed)
+            held = lasting.numbers.setdefault(part, Numbers())
+            table = PodTable(scope.backend, held, self.ports, deliver, self.exposures.exposed)
             self.tables.append(table)
             self._add(f"{_CORE}{part}/services", {}, self.exposures.services[part], parse_service)
             self._add(

@@ -54,12 +54,13 @@ class Service:
 
 @frozen(kw_only=True)
 class Slice:
-    """Some pods behind the Service ``key``: the UIDs of those that are ready."""
+    """Some pods behind the Service ``key``, by UID. ``ready`` are those that it leads to."""
 
     key: str
     version: int
     ports: tuple[SlicePort, ...]
     pods: frozenset[str]
+    ready: frozenset[str]
 
 
 def parse_service(value: object) -> Service:
@@ -105,11 +106,13 @@ def parse_slice(value: object, node: str) -> Slice:
     service = get_texts(record, "labels").get(_SERVICE_NAME, "")
     if "/" in service:
         raise BadInput(f"metadata.labels: {_SERVICE_NAME}: not a name")
+    pods = list(_pods(record, node))
     return Slice(
         key=f"{get_name(record, 'namespace')}/{service}",
         version=get_version(record),
         ports=tuple(_slice_ports(record)),
-        pods=frozenset(_ready_pods(record, node)),
+        pods=frozenset(uid for uid, _ in pods),
+        ready=frozenset(uid for uid, is_ready in pods if is_ready),
     )
 
 
@@ -121,11 +124,12 @@ def _slice_ports(record: JSONObject) -> Iterator[SlicePort]:
             yield SlicePort(get_str(port, "name"), protocol, number)
 
 
-def _ready_pods(record: JSONObject, node: str) -> Iterator[str]:
+def _pods(record: JSONObject, node: str) -> Iterator[tuple[str, bool]]:
+    """Yield the UID of each pod, and whether it is ready."""
     for endpoint in get_objects(record, "endpoints"):
         target = get_object(endpoint, "targetRef")
         uid = get_str(target, "uid")
         is_ready = get_object(endpoint, "conditions").get("ready") is not False
         is_followed = not node or get_str(endpoint, "nodeName") in ("", node)
-        if get_str(target, "kind") == "Pod" and is_uid(uid) and is_ready and is_followed:
-            yield uid
+        if get_str(target, "kind") == "Pod" and is_uid(uid) and is_followed:
+            yield uid, is_ready

@@ -11,8 +11,7 @@ from koi_agent.backends.kubernetes.access import Access, account_access
 from koi_agent.backends.kubernetes.api import API, Refused, connected
 from koi_agent.backends.kubernetes.credentials import Credentials
 from koi_agent.backends.kubernetes.kubeconfig import read_kubeconfig
-from koi_agent.backends.kubernetes.numbers import Numbers
-from koi_agent.backends.kubernetes.resources import Found, Resource, Resources
+from koi_agent.backends.kubernetes.resources import Found, Lasting, Resource, Resources
 from koi_agent.backends.kubernetes.scope import Scope
 from koi_agent.backends.kubernetes.tunables import Tunables
 from koi_agent.core.contracts import Deliver
@@ -39,7 +38,7 @@ class Session:
         self,
         api: API,
         scope: Scope,
-        numbers: dict[str, Numbers],
+        lasting: Lasting,
         deliver: Deliver,
         tunables: Tunables,
     ) -> None:
@@ -50,7 +49,7 @@ class Session:
         self._identity = ""
         self._doubts: asyncio.Queue[str] = asyncio.Queue(maxsize=1)
         self._complaints: set[str] = set()
-        self._resources = Resources(api, scope, numbers, deliver)
+        self._resources = Resources(api, scope, lasting, deliver)
         self._left_out: set[str] = set()
 
     async def check(self) -> None:
@@ -89,6 +88,8 @@ class Session:
         """Watch all collections; raise ``BackendLost`` when the server is lost."""
         with ungrouped(BackendLost):
             async with asyncio.TaskGroup() as group:
+                ports = self._resources.ports
+                group.create_task(ports.run(), name=f"{self._scope.backend}: listeners")
                 for one in self._resources.all:
                     group.create_task(
                         one.collection.run(self._complain, self._doubt),
@@ -126,6 +127,7 @@ class Session:
                     newer |= await self._list(one)
         except TimeoutError:
             raise BackendLost(f"{self._api.server}: no complete list in time") from None
+        await self._resources.ports.scan()
         return Listing(
             backend=self._scope.backend,
             instances=await self._instances(),
@@ -173,14 +175,14 @@ class Session:
 async def opened(
     credentials: Credentials,
     scope: Scope,
-    numbers: dict[str, Numbers],
+    lasting: Lasting,
     deliver: Deliver,
     tunables: Tunables,
 ) -> AsyncIterator[Session]:
     """Read the credentials, and connect; raise ``BackendLost`` or ``BackendAbsent``."""
     access = await asyncio.to_thread(access_of, credentials, scope.context)
     async with connected(access, tunables, connections=3 * len(scope.namespaced) + 2) as api:
-        session = Session(api, scope, numbers, deliver, tunables)
+        session = Session(api, scope, lasting, deliver, tunables)
         await session.check()
         yield session
 

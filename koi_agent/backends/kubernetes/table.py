@@ -5,6 +5,7 @@ whether an event or a list is newer. Nothing here waits.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Set
+from operator import attrgetter
 from typing import Final
 
 from koi_agent.backends.kubernetes.numbers import Numbers
@@ -12,6 +13,8 @@ from koi_agent.backends.kubernetes.pods import Pod
 from koi_agent.core.contracts import Deliver
 from koi_agent.core.events import Gone, GoneReason, Seen
 from koi_agent.core.instance import Instance, copied
+from koi_agent.core.ports import with_sockets
+from koi_agent.host.owner_ports import HostPorts
 
 _ENDED: Final = "ended"
 Exposed = Callable[[Pod], Instance]
@@ -20,13 +23,21 @@ Exposed = Callable[[Pod], Instance]
 class PodTable:
     """Keeps pods up to date; ``deliver`` gets each change as an instance of ``backend``.
 
-    ``numbers`` are those of this collection, and outlive the connection. ``exposed`` adds to an
-    instance what Services do.
+    ``numbers`` are those of this collection, and outlive the connection. ``ports`` finds what
+    pods on the host's network listen on. ``exposed`` adds to an instance what Services do.
     """
 
-    def __init__(self, backend: str, numbers: Numbers, deliver: Deliver, exposed: Exposed) -> None:
+    def __init__(
+        self,
+        backend: str,
+        numbers: Numbers,
+        ports: HostPorts,
+        deliver: Deliver,
+        exposed: Exposed,
+    ) -> None:
         self._backend = backend
         self._numbers = numbers
+        self._ports = ports
         self._deliver = deliver
         self._exposed = exposed
         self._pods: dict[str, Pod] = {}
@@ -37,10 +48,10 @@ class PodTable:
         """Yield what is known to run; other tasks may run in between."""
         for id_ in list(self._pods):
             if pod := self._pods.get(id_):
-                yield self._exposed(pod)
+                yield self._instance(pod)
 
     def refresh(self, ids: Set[str]) -> None:
-        """Deliver the pods among some ids again: their Services have changed."""
+        """Deliver the pods among some ids again: their Services or their ports have changed."""
         for id_ in ids & self._pods.keys():
             self._publish(id_, _ENDED)
 
@@ -80,9 +91,17 @@ class PodTable:
     def _publish(self, id_: str, reason: str) -> None:
         """Deliver a pod as it is known, even if an event changed nothing: it explains a list."""
         if pod := self._pods.get(id_):
-            self._deliver(Seen(self._exposed(pod)))
+            self._deliver(Seen(self._instance(pod)))
         else:
             self._deliver(Gone(backend=self._backend, id=id_, reason=reason))
+
+    def _instance(self, pod: Pod) -> Instance:
+        """Return the instance of a pod, with the ports that it listens on and is reached at."""
+        instance = self._exposed(pod)
+        if not pod.uses_host:
+            return instance
+        listening = self._ports.ports_of(instance.id)
+        return copied(instance, ports=with_sockets(instance.ports, listening))
 
     # Lists
 
@@ -123,8 +142,27 @@ class PodTable:
     def _put(self, pod: Pod) -> None:
         number = self._numbers.number(pod)
         instance = copied(pod.instance, replica=number)
-        self._pods[instance.id] = Pod(instance=instance, version=pod.version, is_local=pod.is_local)
+        self._follow_ports(pod)
+        self._pods[instance.id] = Pod(
+            instance=instance,
+            version=pod.version,
+            is_local=pod.is_local,
+            uses_host=pod.uses_host,
+        )
+
+    def _follow_ports(self, pod: Pod) -> None:
+        """Scan for the ports of a pod on the host's network, again after a start of a container."""
+        known, instance = self._pods.get(pod.instance.id), pod.instance
+        if not pod.uses_host or not instance.control_group:
+            self._ports.forget(instance.id)
+        elif known is None or _scanned(known.instance) != _scanned(instance):
+            self._ports.follow(instance.id, instance.control_group, instance.metadata)
 
     def _forget(self, id_: str) -> None:
         self._pods.pop(id_, None)
+        self._ports.forget(id_)
         self._numbers.release(id_)
+
+
+_scanned = attrgetter("control_group", "metadata", "state")
+"""The facts that a scan for ports depends on."""

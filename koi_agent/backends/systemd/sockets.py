@@ -19,6 +19,7 @@ SOCKET_PROPERTIES = (
     *((SOCKET, "BindToDevice"), (SOCKET, "BindIPv6Only")),
 )
 _LISTEN_ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]{2,45})\]|([0-9.]{7,15})):([0-9]{1,5})(?:%.*)?")
+SUFFIX = ".socket"
 _SOCKET_TYPES = {"Stream": Protocol.TCP, "Datagram": Protocol.UDP}
 
 
@@ -45,6 +46,7 @@ class SocketTable:
         self._active: set[str] = set()
         self._listening: dict[str, ListeningSocket] = {}
         self._current: set[str] = set()
+        self._read: set[str] = set()
 
     def state_changed(self, socket: Unit) -> frozenset[str]:
         """Store whether a socket listens; returns the services it triggered if it stopped."""
@@ -57,6 +59,7 @@ class SocketTable:
         """Store the properties of a socket; returns the services it triggers if it listens."""
         accepts = bool(properties.get("Accept"))
         self._store_accept(name, accepts=accepts)
+        self._read.add(name)
         if name not in self._active:
             return frozenset()
         self._current.add(name)
@@ -102,9 +105,15 @@ class SocketTable:
         """
         return is_listening(unit) and unit.name not in self._current
 
+    def must_list(self, status: UnitStatus) -> bool:
+        """Return True for such a socket, and for one that has stopped if Accept= is not known."""
+        is_new = status.name.endswith(SUFFIX) and status.name not in self._read
+        return is_new or self.must_read(status)
+
     def reloaded(self) -> None:
         """Mark all properties as read before a daemon-reload."""
         self._current.clear()
+        self._read.clear()
 
     def ports_of(self, service: str) -> list[PortMapping]:
         """Return the ports of the sockets that trigger a service."""
@@ -118,7 +127,7 @@ class SocketTable:
 
 def is_listening(unit: Unit | UnitStatus) -> bool:
     """Return True if a unit is a socket and listens."""
-    return unit.name.endswith(".socket") and unit.active_state in RUNNING_STATES
+    return unit.name.endswith(SUFFIX) and unit.active_state in RUNNING_STATES
 
 
 def _is_v6only(word: str) -> bool:

@@ -161,8 +161,8 @@ class UnitTable:
         self._report_again(self._sockets.list_received(listed, changed))
 
     def must_read_socket(self, status: UnitStatus) -> bool:
-        """Return True if a listed unit is a socket that listens on addresses not known yet."""
-        return status.path not in self._changed_since_listing and self._sockets.must_read(status)
+        """Return True if a listed unit is a socket of which some properties are not known yet."""
+        return status.path not in self._changed_since_listing and self._sockets.must_list(status)
 
     def must_read_unit(self, status: UnitStatus) -> bool:
         """Return True if a listed unit is followed and runs, and is not known or out of date."""

@@ -9,6 +9,7 @@ from koi_agent.core.metadata.keys import UNIT, Spelling
 
 _SECTION = "X-Koi"
 _VARIABLE = "KOI_MDNS_ANNOUNCE"
+_NO_TEXT = "the value is not text"
 
 
 @frozen()
@@ -29,11 +30,18 @@ class Assignment:
         return Refusal(key=self.key, reason=str(reason), capability=capability, part=part)
 
 
-def prefixed(spelling: Spelling, entries: Mapping[str, str]) -> list[Assignment]:
-    """Return the entries whose key has the prefix in any case, sorted by key."""
+def prefixed(spelling: Spelling, entries: Mapping[str, object]) -> list[Assignment]:
+    """Return the entries whose key has the prefix in any case, sorted by key.
+
+    A value that is not text can't be used.
+    """
     length = len(spelling.prefix)
-    keys = sorted(key for key in entries if key[:length].lower() == spelling.prefix)
-    return [Assignment(names.shown_key(key), key[length:], entries[key], key) for key in keys]
+    found = []
+    for key in sorted(key for key in entries if key[:length].lower() == spelling.prefix):
+        value = entries[key]
+        text, problem = (value, "") if isinstance(value, str) else ("", _NO_TEXT)
+        found.append(Assignment(names.shown_key(key), key[length:], text, key, problem))
+    return found
 
 
 def of_unit(
@@ -55,7 +63,7 @@ def of_unit(
     return found
 
 
-def variable_of(environment: Mapping[str, str], prefix: str = "") -> Assignment | None:
+def variable_of(environment: Mapping[str, object], prefix: str = "") -> Assignment | None:
     """Return the variable that announces, or None without it."""
     value = environment.get(prefix + _VARIABLE)
-    return None if value is None else Assignment(prefix + _VARIABLE, _VARIABLE, value)
+    return Assignment(prefix + _VARIABLE, _VARIABLE, value) if isinstance(value, str) else None

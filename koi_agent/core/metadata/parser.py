@@ -6,7 +6,7 @@ refused with a reason, and the next source applies. The functions raise no error
 the result does not depend on the order of keys in a mapping.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -65,12 +65,12 @@ def from_labels(labels: Mapping[str, str], environment: Mapping[str, str]) -> Ko
     return metadata if weaker == _NOTHING else merge(metadata, weaker)
 
 
-def from_config_keys(config: Mapping[str, str]) -> KoiMetadata:
+def from_config_keys(config: Mapping[str, object]) -> KoiMetadata:
     """Parse an instance's expanded configuration, which includes its environment."""
     return _parse(CONFIG_KEY, prefixed(CONFIG_KEY, config), variable_of(config, "environment."))
 
 
-def from_annotations(annotations: Mapping[str, str]) -> KoiMetadata:
+def from_annotations(annotations: Mapping[str, object]) -> KoiMetadata:
     """Parse the annotations of a pod."""
     return _parse(ANNOTATION, prefixed(ANNOTATION, annotations), None)
 
@@ -163,7 +163,7 @@ def _accept_all(
 ) -> tuple[_Values, tuple[Refusal, ...]]:
     accepted: dict[KeyTarget, _Accepted] = {}
     refused: list[Refusal] = []
-    for assignment in _first_and_switches(assignments):
+    for assignment in assignments[:MOST_KEYS]:
         try:
             target = spelling.parse(assignment.full)
         except BadInput as bad:
@@ -178,17 +178,11 @@ def _accept_all(
                 reason += switches.COUNTS_AS_NO
             refused.append(assignment.refused(reason, target.row.capability))
     if len(assignments) > MOST_KEYS:
-        reason = f"{len(assignments)} keys are too many; only the first {MOST_KEYS} are read"
-        refused.append(Refusal(key=f"{spelling.prefix}*", reason=reason))
+        # Any of the others may opt out, in one of many spellings.
+        key, reason = f"{spelling.prefix}*", f"{len(assignments)} keys are too many"
+        accepted[SWITCHES[""]] = _Accepted(key, value=False)
+        refused.append(Refusal(key=key, reason=f"{reason}{switches.COUNTS_AS_NO}"))
     return accepted, tuple(refused)
-
-
-def _first_and_switches(assignments: Sequence[Assignment]) -> Iterator[Assignment]:
-    """Yield the assignments that are read: a switch is, even if it is not among the first."""
-    for number, assignment in enumerate(assignments):
-        _, rest = switches.split(assignment.name, SWITCHES)
-        if number < MOST_KEYS or rest.lower() == switches.ENABLE:
-            yield assignment
 
 
 def _unknown(

@@ -66,5 +66,4 @@ def _check_labels(inner: str, full: str, policy: Policy) -> None:
         raise BadInput(f"{shown(inner)} is this host's own name")
     if len(full) > LONGEST:
         raise BadInput(f"{shown(full)} is longer than {LONGEST} characters")
-    for label in inner.split("."):
-        policy.names.check(label)
+    policy.names.check_full(full, inner)

@@ -43,9 +43,11 @@ def targets(
     """Return where this host reaches a port, the best first; raise ``NotFromHere``.
 
     With ``past_proxy`` a published port is reached at the container's own address if possible: an
-    engine's proxy accepts connections for a container that does not listen.
+    engine's proxy accepts connections for a container that does not listen. The same holds for an
+    instance that this host reaches inside.
     """
-    inside = tuple(_inside(instance, mapping, network)) if past_proxy else ()
+    is_inside = past_proxy or instance.traits.is_reached_inside
+    inside = tuple(_inside(instance, mapping, network)) if is_inside else ()
     if not mapping.host_port:
         return tuple(_inside(instance, mapping, network)) or _not_inside(instance, network)
     if mapping.source is PortSource.DECLARED:
@@ -102,11 +104,13 @@ def _present(address: Address, network: HostNetwork) -> str:
 
 def _inside(instance: Instance, mapping: PortMapping, network: HostNetwork) -> Iterator[Target]:
     """Yield the instance's own addresses that this host reaches."""
+    traits = instance.traits
     for address in map(parse, instance.ips):
         if address and is_unicast(address) and not address.is_link_local:
             link = network.towards(address)
-            routed = instance.traits.is_routable or not network.is_known
-            if (link.is_bridge if link else routed) and mapping.container_port:
+            routed = traits.is_routable or not network.is_known
+            is_reached = traits.is_reached_inside or (link.is_bridge if link else routed)
+            if is_reached and mapping.container_port:
                 yield Target(str(address), mapping.container_port)
 
 
