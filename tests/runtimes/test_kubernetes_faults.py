@@ -199,6 +199,15 @@ async def test_permission_to_read_nodes_and_namespaces_is_not_needed(tmp_path: P
         await server.agreed()
 
 
+async def test_permission_to_read_the_identity_may_be_taken_away(tmp_path: Path) -> None:
+    async with followed_kubernetes(tmp_path) as server:
+        server.faults.answers["identity"] = deque([(403, {})])
+        started(server.cluster)
+        await server.follower.resync()
+        await server.agreed()
+        assert server.status.reconnects == 0
+
+
 async def test_a_bad_record_costs_that_record(tmp_path: Path) -> None:
     async with followed_kubernetes(tmp_path) as server:
         web = started(server.cluster)
