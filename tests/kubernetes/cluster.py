@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 from koi_agent.backends.kubernetes.credentials import Credentials
 from tests.kubernetes import PROGRAM
 from tests.kubernetes.calls import CallFailed, Calls
-from tests.namespaces import wait_until
+from tests.namespaces import name, wait_until
 from tests.ports import free_port
 from tests.unit.certificates import authority
 
@@ -40,6 +40,9 @@ class Part:
             self._process = subprocess.Popen(
                 [PROGRAM, self._name, *options], stdout=log, stderr=log, cwd=self.log.parent
             )
+        # Until then it has the name of this process, by which tests look for what is left.
+        pid, wanted = self._process.pid, Path(PROGRAM).name[:15]
+        wait_until(lambda: name(pid) == wanted or not self.pid, f"{wanted} is executed")
 
     @property
     def pid(self) -> int:
@@ -116,11 +119,6 @@ class Cluster:
             lambda: self.calls.is_ready() or not self.server.pid, "the server", timeout=PATIENCE
         )
         assert self.server.pid, self.server.log.read_text()[-2000:]
-
-    def restart(self, number: signal.Signals = signal.SIGKILL) -> None:
-        """End the API server, and start it again."""
-        self.server.end(number)
-        self.start_server()
 
     def replace(self) -> None:
         """Replace this cluster by another one, with the same address and certificate."""

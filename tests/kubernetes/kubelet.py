@@ -49,7 +49,7 @@ class Kubelet:
 
 def running(pod: Mapping[str, Any], number: int) -> dict[str, Any]:
     """Return the status of a pod that runs and is ready, with the addresses of a number."""
-    ips = [f"10.244.{number // 250}.{number % 250 + 1}", f"fd00:10:244::{number:x}"]
+    ips = [f"10.244.{number // 250}.{number % 250 + 1}", f"fd00:10:244::{number + 1:x}"]
     return {
         "phase": "Running",
         "hostIP": "192.0.2.1",

@@ -54,6 +54,10 @@ class Log(logging.Handler):
         self.setFormatter(FORMAT)
         self.lines: list[str] = []
 
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines)
+
     def emit(self, record: logging.LogRecord) -> None:
         self.lines.append(self.format(record))
 
@@ -72,6 +76,12 @@ def logged() -> Iterator[Log]:
         root.setLevel(before)
 
 
+class FollowedCluster(PublishedPods):
+    """The published pods of a real cluster, and all that was logged."""
+
+    log: Log
+
+
 @asynccontextmanager
 async def followed_cluster(
     cluster: Cluster,
@@ -80,13 +90,17 @@ async def followed_cluster(
     *,
     settled: bool = True,
     tunables: Tunables = QUICK,
-) -> AsyncIterator[PublishedPods]:
+    interval: float = 1e6,
+) -> AsyncIterator[FollowedCluster]:
     """Follow a real cluster for as long as the block lasts, as its administrator by default."""
     used = credentials or cluster.admitted()
     with ExitStack() as stack:
         log = stack.enter_context(logged())
-        followed = PublishedPods(used, cluster.objects, scope, tunables, pause=COMPARED)
+        followed = FollowedCluster(
+            used, cluster.objects, scope, tunables, interval=interval, pause=COMPARED
+        )
+        followed.log = log
         async with following(followed, settled=settled):
             yield followed
-        output = "\n".join([*log.lines, repr(followed.events), repr(followed.status)])
+        output = f"{log.text}\n{followed.events}\n{followed.status}"
         assert not [one for one in cluster.secrets if one in output], "a token in the output"
