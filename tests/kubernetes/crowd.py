@@ -10,7 +10,7 @@ from tests.kubernetes.calls import Calls
 from tests.kubernetes.cluster import Cluster
 from tests.kubernetes.kubelet import running
 
-CONNECTIONS: Final = 4
+CONNECTIONS: Final = 8
 
 
 class Crowd:

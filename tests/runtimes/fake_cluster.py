@@ -2,7 +2,10 @@
 
 import copy
 import uuid
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 Record = dict[str, Any]
@@ -59,10 +62,9 @@ class FakeCluster:
 
     def since(self, kind: str, version: int, matches: Matches) -> Iterator[tuple[str, Record]]:
         """Yield type and object of all events after a version."""
-        for change in self.history:
-            if (change.kind, change.version > version) != (kind, True):
-                continue
-            if event := change.event(matches):
+        first = bisect_right(self.history, version, key=attrgetter("version"))
+        for change in islice(self.history, first, None):
+            if change.kind == kind and (event := change.event(matches)):
                 yield event
 
     def compact(self) -> None:
