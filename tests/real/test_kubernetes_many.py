@@ -40,10 +40,17 @@ async def test_thousands_of_pods_are_followed(own_cluster: Cluster) -> None:
             await are_published(server, half)
             await asyncio.to_thread(crowd.start, range(half, COUNT))
             await are_published(server, COUNT)
-            renamed = range(0, COUNT, 5)
-            await asyncio.to_thread(
-                crowd.each, lambda calls, one: crowd.rename(calls, one, f"N{one}"), renamed
-            )
+            renamed = [*range(0, COUNT, 5)] * 4
+            async with asyncio.TaskGroup() as group:
+                changes = group.create_task(
+                    asyncio.to_thread(
+                        crowd.each, lambda calls, one: crowd.rename(calls, one, f"N{one}"), renamed
+                    )
+                )
+                # The server does not complete each list at the beginning of a watch meanwhile.
+                while not changes.done():
+                    await server.follower.resync()
+            assert server.status.reconnects == 0
             await asyncio.to_thread(crowd.each, crowd.end, range(1, COUNT, 5))
             await are_published(server, COUNT - COUNT // 5)
             await server.settle()
