@@ -10,6 +10,8 @@
 #   make bench-check            compare ratios with bench/expected.json; as root, two minutes
 #   make machine-test [ARGS=]   test the installed packages in booted Debian machines, and run the
 #                               tests that take long; as root
+#   make kubernetes-test        test with a real API server of Kubernetes; the first run builds it,
+#                               which needs Go and ten minutes, unless KUBE_APISERVER= names it
 #   make install                install the files of packaging/install.list below PREFIX=/usr;
 #                               DESTDIR= is put before each path
 #   make uninstall              remove these files; the configuration stays
@@ -23,11 +25,13 @@
 
 GOALS = $(or $(MAKECMDGOALS),test)
 # The goals that run the agent's code; packages and make install need less.
-RUN = $(filter test machine-test run enter lint interfaces bench bench-check .venv/%,$(GOALS))
+RUN = $(filter test machine-test kubernetes-test run enter lint interfaces bench bench-check .venv/%, \
+	$(GOALS))
 # The Debian packages that the goals need.
 PACKAGES = python3 python3-venv scdoc \
 	$(if $(RUN),python3-dev gcc pkg-config libsystemd-dev \
 		dbus dbus-daemon systemd util-linux mount iproute2) \
+	$(if $(filter kubernetes-test,$(GOALS)),openssl) \
 	$(if $(filter test machine-test lint,$(GOALS)),curl fish man-db openssl shellcheck zsh) \
 	$(if $(filter test machine-test bench bench-check,$(GOALS)),$(DOCKER) $(AVAHI)) \
 	$(if $(filter test machine-test,$(GOALS)),$(DNS) caddy) \
@@ -73,6 +77,12 @@ test: .venv/ready $(RESOLVED)
 machine-test: .venv/ready deb
 	$(if $(SUDO),$(SUDO) -E) env KOI_TEST_REQUIRE=machine,systemd,docker,avahi,rpm,makepkg \
 		$(BIN)/python -m pytest tests/system tests/real/long $(ARGS)
+
+.PHONY: kubernetes-test
+kubernetes-test: .venv/ready
+	program=$$($(BIN)/python -m tests.kubernetes) && \
+		KUBE_APISERVER=$$program KOI_TEST_REQUIRE=kubernetes \
+		$(BIN)/python -m pytest tests/real/test_kubernetes*.py $(ARGS)
 
 lint: .venv/ready
 	$(BIN)/python -m pytest tests/test_linters.py tests/test_language.py $(ARGS)

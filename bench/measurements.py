@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 PARTS: Final = (
     "start",
@@ -13,6 +13,7 @@ PARTS: Final = (
     "idle",
     "docker_flood",
     "growth",
+    "kubernetes",
     "announce",
     "dns",
     "dns_host",
@@ -110,6 +111,27 @@ def flood(name: str, what: str, unit: Literal["s", "ms", "MB", "%"], budget: flo
     return Measurement(part="docker_flood", what=f"10 000: {what}", unit=unit, budget=budget)
 
 
+def kubernetes(kind: Literal["real", "fake"]) -> Mapping[str, Measurement]:
+    """Return the rows of 5 000 pods and 500 changes a second, with one kind of API server."""
+
+    def row(what: str, unit: Literal["s", "ms", "MB", "%", ""], **more: Any) -> Measurement:
+        return Measurement(
+            part="kubernetes", what=f"5 000 pods, {kind} API server: {what}", unit=unit, **more
+        )
+
+    rows = {
+        "published": row("exec until published", "s"),
+        "memory": row("memory above an agent without Kubernetes", "MB", budget=20),
+        "after": row("the same after the changes", "MB", budget=20),
+        "rate": row("changes a second, of 500", ""),
+        "cpu": row("CPU at this rate", "%"),
+        "delay": row("change until its signal, median", "ms"),
+        "tail": row("change until its signal, p99", "ms", of="p99"),
+        "stall": row("longest stall, with one list", "ms", budget=50),
+    }
+    return {f"kubernetes.{kind}.{name}": one for name, one in rows.items()}
+
+
 MEASUREMENTS: Final[Mapping[str, Measurement]] = {
     **start("2 units", 0.35),
     **resident("2 units", 30),
@@ -189,6 +211,8 @@ MEASUREMENTS: Final[Mapping[str, Measurement]] = {
         floor="tracked only",
         budget=4.5,
     ),
+    **kubernetes("real"),
+    **kubernetes("fake"),
     "announce.all": Measurement(
         part="announce", what="exec until 1 000 containers are announced", unit="s"
     ),

@@ -83,11 +83,15 @@ class Incoming:
         size = 0
         if self.headers.get("content-encoding", "identity").lower() != "identity":
             raise RequestFailed("its response is compressed, which was not requested")
-        async for piece in self._response.content.iter_any():
-            size += len(piece)
-            if size > self._most:
-                raise ResponseTooLong(f"its response is longer than {self._most} bytes")
-            yield piece
+        try:
+            async for piece in self._response.content.iter_any():
+                size += len(piece)
+                if size > self._most:
+                    raise ResponseTooLong(f"its response is longer than {self._most} bytes")
+                yield piece
+        except RuntimeError as error:
+            # aiohttp 3.14 may raise it for a connection that is lost between two reads.
+            raise RequestFailed("it closed the connection") from error
 
     async def whole(self) -> Response:
         """Read the rest of the response."""

@@ -2,7 +2,10 @@
 
 import copy
 import uuid
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 Record = dict[str, Any]
@@ -59,10 +62,9 @@ class FakeCluster:
 
     def since(self, kind: str, version: int, matches: Matches) -> Iterator[tuple[str, Record]]:
         """Yield type and object of all events after a version."""
-        for change in self.history:
-            if (change.kind, change.version > version) != (kind, True):
-                continue
-            if event := change.event(matches):
+        first = bisect_right(self.history, version, key=attrgetter("version"))
+        for change in islice(self.history, first, None):
+            if change.kind == kind and (event := change.event(matches)):
                 yield event
 
     def compact(self) -> None:
@@ -180,10 +182,6 @@ class FakeCluster:
         if uid in self.pods:
             self._commit(uid, None)
 
-    def running(self) -> dict[str, Record]:
-        """Return the pods that run."""
-        return {uid: one for uid, one in self.pods.items() if one["status"]["phase"] == "Running"}
-
     # Services
 
     def serve(self, name: str, pods: Iterable[str], *, node_port: int = 0, **more: Any) -> None:
@@ -214,24 +212,3 @@ class FakeCluster:
         if f"s-{name}" in self.objects["services"]:
             self._commit(f"s-{name}", None, "services")
             self._commit(f"e-{name}", None, "endpointslices")
-
-    def node_ports(self, uid: str) -> set[int]:
-        """Return the ports of the node that lead to a pod."""
-        found = set()
-        for key, record in self.objects["endpointslices"].items():
-            pods = {one["targetRef"]["uid"] for one in record["endpoints"]}
-            service = self.objects["services"].get(f"s-{key[2:]}")
-            if uid in pods and service:
-                found.add(service["spec"]["ports"][0]["nodePort"])
-        return found - {0}
-
-    def names(self, uid: str) -> list[str]:
-        """Return the service names of a pod, the one that counts first."""
-        own = self.pods[uid]["metadata"]["annotations"].get("koi.sylin.org/name")
-        given = [
-            self.objects["services"][f"s-{key[2:]}"]["metadata"]["annotations"]
-            for key, record in sorted(self.objects["endpointslices"].items())
-            if uid in {one["targetRef"]["uid"] for one in record["endpoints"]}
-            and f"s-{key[2:]}" in self.objects["services"]
-        ]
-        return [*filter(None, [own]), *(one["koi.sylin.org/name"] for one in given)]

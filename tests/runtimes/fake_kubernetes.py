@@ -39,6 +39,8 @@ class Faults:
     """Functions that are called within the lists with which the next watches begin."""
     ends_watches: bool = False
     """Whether watches end as soon as they have begun."""
+    ends_streams: int = 0
+    """How many lists at the beginning of a watch end before they are complete."""
     streams_lists: bool = True
     """Whether the server can begin a watch with a list."""
     expires_pages: int = 0
@@ -240,6 +242,9 @@ class FakeKubernetes:
     ) -> None:
         version = int(query.get("resourceVersion") or 0)
         if "sendInitialEvents" in query:
+            if self.faults.ends_streams:
+                self.faults.ends_streams -= 1
+                return
             version = await self._send_initial(writer, wanted)
             self._send_bookmark(writer, version, {"k8s.io/initial-events-end": "true"})
         while not ending.is_set() and not self.faults.ends_watches:

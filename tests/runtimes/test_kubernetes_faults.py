@@ -123,6 +123,20 @@ async def test_a_list_that_does_not_stream_in_time_is_read_in_pages(tmp_path: Pa
         assert server.status.reconnects == 0
 
 
+async def test_a_streamed_list_that_is_not_completed_is_read_in_pages(tmp_path: Path) -> None:
+    async with followed_kubernetes(tmp_path) as server:
+        started(server.cluster)
+        await server.agreed()
+        server.faults.ends_streams = 1
+        await server.follower.resync()
+        requests = server.fake.requests
+        assert requests.count("list") == 1, "the other collections are streamed"
+        await server.follower.resync()
+        assert requests.count("list") == 1, "so is the next list"
+        await server.agreed()
+        assert server.status.reconnects == 0
+
+
 async def test_credentials_are_read_again_when_they_are_refused(tmp_path: Path) -> None:
     async with followed_kubernetes(tmp_path) as server:
         web = started(server.cluster)
@@ -197,6 +211,15 @@ async def test_permission_to_read_nodes_and_namespaces_is_not_needed(tmp_path: P
         started(server.cluster)
         await is_synced(server)
         await server.agreed()
+
+
+async def test_permission_to_read_the_identity_may_be_taken_away(tmp_path: Path) -> None:
+    async with followed_kubernetes(tmp_path) as server:
+        server.faults.answers["identity"] = deque([(403, {})])
+        started(server.cluster)
+        await server.follower.resync()
+        await server.agreed()
+        assert server.status.reconnects == 0
 
 
 async def test_a_bad_record_costs_that_record(tmp_path: Path) -> None:

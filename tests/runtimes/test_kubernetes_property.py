@@ -75,6 +75,10 @@ def hold(server: FollowedKubernetes, number: int) -> None:
         server.faults.silent.discard("watch")
 
 
+def end_streams(server: FollowedKubernetes, number: int) -> None:
+    server.faults.ends_streams = number % 3
+
+
 def expire(server: FollowedKubernetes, number: int) -> None:
     server.faults.expires_pages = number % 3
 
@@ -103,6 +107,7 @@ STEPS: dict[str, Step] = {
     "hold": hold,
     "streams": toggle_streams,
     "expire": expire,
+    "end streams": end_streams,
     "end watches": lambda server, _number: server.fake.end(),
     "cut": lambda server, _number: server.fake.cut(),
     "no list": answering("list", 500),
@@ -145,7 +150,7 @@ async def run_script(script: list[tuple[str, int, bool]]) -> None:
             faults.answers.clear()
             faults.bodies.clear()
             faults.silent.clear()
-            faults.expires_pages = 0
+            faults.expires_pages = faults.ends_streams = 0
             server.fake.cluster.on_change()
             await server.settle()
             await server.settle()

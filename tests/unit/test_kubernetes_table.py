@@ -90,6 +90,13 @@ def test_record_that_can_not_be_read_stays_as_it_is_known() -> None:
     assert world.names() == {"a": "v5"}
 
 
+def test_list_replaces_only_what_has_another_version() -> None:
+    world = World()
+    world.table.apply_list({"a": pod("a", 5), "b": pod("b", 5)}, 6)
+    world.table.apply_list({"a": pod("a", 5, "same"), "b": pod("b", 7)}, 8)
+    assert world.names() == {"a": "v5", "b": "v7"}
+
+
 def test_list_that_is_not_whole_removes_nothing() -> None:
     world = World()
     world.table.apply_list({"a": pod("a", 5), "b": pod("b", 5)}, 6)

@@ -17,7 +17,7 @@ from koi_agent.backends.kubernetes.records import get_version
 from koi_agent.core.errors import BackendLost, BadInput
 
 TURN: Final = 20
-"""Events that are applied before other tasks run."""
+"""Events or listed objects that are read before other tasks run."""
 MAX_LISTS: Final = 3
 """Maximum number of attempts to list, because a server can drop its list before it is complete."""
 SOON: Final = 0.5
@@ -100,6 +100,9 @@ class Collection:
                     return await self._api.asked(
                         lambda: self._list_by_stream(found), tunables.tries
                     )
+            except Interrupted:
+                # A busy server ends a watch whose client is slower than its changes.
+                return await self._list_by_pages(found)
             except TimeoutError:
                 pass
             except Refused as refused:
@@ -128,16 +131,17 @@ class Collection:
                     found.discard(event.record)
                 elif event.type is EventType.SEEN:
                     found.add(event.record)
-        raise BackendLost(f"{self._api.server}: a list has no end")
+        raise Interrupted(f"{self._api.server}: a list has no end")
 
     async def _list_by_pages(self, found: Found) -> int:
         found.clear()  # of an attempt that was not completed
         version = 0
         async for page in self._api.pages(self._path, self._query):
-            for record in get_objects(page, "items"):
+            for number, record in enumerate(get_objects(page, "items")):
                 found.add(record)
+                if number % TURN == 0:
+                    await asyncio.sleep(0)
             version = version or _version_of(page)
-            await asyncio.sleep(0)
         return version
 
     # Events

@@ -84,6 +84,10 @@ class PodTable:
         known = self._pods.get(pod.instance.id)
         return known is None or pod.version > known.version
 
+    def _is_known(self, pod: Pod) -> bool:
+        known = self._pods.get(pod.instance.id)
+        return known is not None and known.version == pod.version
+
     def _note(self, id_: str, version: int) -> None:
         if self._named is not None:
             self._named[id_] = max(version, self._named.get(id_, 0))
@@ -130,9 +134,10 @@ class PodTable:
             self._numbers.keep(here | unread | newer)
         else:
             unread |= self._pods.keys() - listed.keys()
-        for pod in sorted(found, key=lambda pod: (pod.instance.created_at, pod.instance.id)):
-            if pod.is_here:
-                self._put(pod)
+        # Thousands of pods are as they were: putting them again would block the event loop.
+        changed = [pod for pod in found if pod.is_here and not self._is_known(pod)]
+        for pod in sorted(changed, key=lambda pod: (pod.instance.created_at, pod.instance.id)):
+            self._put(pod)
         for id_ in self._pods.keys() - here - unread - newer:
             self._forget(id_)
         for id_ in named.keys() - newer:
