@@ -112,6 +112,8 @@ class Proxy:
             case 2 | 3 as number:
                 await asyncio.to_thread(self.server.kill)
                 await asyncio.to_thread(self.server.start, *((), ("--resume",))[number - 2])
+            case _:
+                pass
 
 
 async def toggle(world: World, random: Random, running: set[str]) -> None:
