@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from http.client import HTTPException
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -99,16 +100,30 @@ class Proxy:
 
     async def has(self) -> list[str]:
         """Return all objects of the agent. All else must be as it was."""
-        config = await asyncio.to_thread(self.server.config)
+        config = await eventually(self._config, "Caddy answers")
         assert json.dumps(others(config)) == self._foreign
         return sorted(map(shown, own(config)))
+
+    async def _config(self) -> Any:
+        """Return the configuration, None while a change of it ends the connection."""
+        try:
+            return await asyncio.to_thread(self.server.config)
+        except (OSError, HTTPException):
+            return None
+
+    async def _reload(self) -> bool:
+        try:
+            await asyncio.to_thread(self.server.reload)
+        except subprocess.CalledProcessError:  # as above
+            return False
+        return True
 
     async def is_disturbed(self, random: Random) -> None:
         """Restart Caddy or load its Caddyfile now and then, as an administrator does."""
         await asyncio.sleep(random.uniform(0, 0.5))
         match random.randrange(20):
             case 0 | 1:
-                await asyncio.to_thread(self.server.reload)
+                await eventually(self._reload, "Caddy loads its Caddyfile")
             case 2 | 3 as number:
                 await asyncio.to_thread(self.server.kill)
                 await asyncio.to_thread(self.server.start, *((), ("--resume",))[number - 2])
