@@ -10,12 +10,21 @@ from koi_agent.config.keys import Assignments, key
 from koi_agent.core.errors import BadInput
 from koi_agent.core.frozen import frozen
 from koi_agent.core.metadata.names import filled_text, shown
-from koi_agent.core.metadata.values import port
+from koi_agent.core.metadata.values import choice, port
 from koi_agent.core.unit_file.syntax import words
 
 MOST_PORTS: Final = 16
 _ADDRESS: Final = re.compile(r"(?:\[([0-9A-Fa-f:]+)\]|([0-9.]+)):([0-9]+)")
 _YAML: Final = (".yml", ".yaml")
+INTERNAL: Final = "internal"
+"""The issuer that is Caddy's own authority."""
+CONFIGURED: Final = "acme"
+"""The issuer that Caddy's own configuration names, or Caddy's default."""
+_DIRECTORY: Final = re.compile(
+    r"https://(?:\[[0-9A-Fa-f:]{2,39}\]|[A-Za-z0-9.-]{1,253})(?::[0-9]{1,5})?(?:/[\w./~?=&%-]{0,512})?",
+    re.ASCII,
+)
+"""Without braces: Caddy replaces placeholders in these."""
 
 
 class AdminAddress(NamedTuple):
@@ -65,6 +74,19 @@ def yaml_file(value: str) -> str:
     return found
 
 
+def issuer(value: str) -> str:
+    """Parse ``internal``, ``acme``, or the URL of an ACME directory (RFC 8555 section 7.1.1)."""
+    if "://" not in value:
+        return choice(value, (INTERNAL, CONFIGURED))
+    text = filled_text(value)
+    advice = "write https://ca.example/acme/directory"
+    if "@" in text:  # what may be a password is not shown
+        raise BadInput(f"the URL has a user or a password; {advice}")
+    if not _DIRECTORY.fullmatch(text):
+        raise BadInput(f"{shown(text)} is not the URL of an ACME directory; {advice}")
+    return text
+
+
 @frozen(kw_only=True)
 class ProxyConfig:
     """Settings of the proxy. ``traefik_file`` is a path, or "" for none."""
@@ -92,8 +114,8 @@ class ProxyConfig:
     )
     issuer: str = key(
         "Issuer",
-        "internal",
-        readers.one_of("internal", "acme"),
-        "Issuer of Caddy's certificates: internal for Caddy's own authority, or acme for what"
-        " Caddy's configuration says, which is ACME by default.",
+        INTERNAL,
+        issuer,
+        "Issuer of Caddy's certificates: internal for Caddy's own authority, the URL of an ACME"
+        " directory, or acme for what Caddy's configuration says, public authorities by default.",
     )

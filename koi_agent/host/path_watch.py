@@ -1,7 +1,8 @@
-"""Waits until a socket appears or is replaced, by inotify instead of polling.
+"""Waits until a socket or a file appears or changes, by inotify instead of polling.
 
 Every directory on the way to a path is watched, as far as it exists: anything in it that is
-created, deleted, renamed or gets other permissions wakes the agent up, which then compares.
+created, deleted, renamed or gets other permissions wakes the agent up, which then compares. A file
+is watched for writes, too: some programs write it in place.
 """
 
 import logging
@@ -17,7 +18,7 @@ from koi_agent.host.inotify import Inotify
 log = logging.getLogger(__name__)
 
 PathStates = tuple[tuple[int, ...], ...]
-"""The states of several paths on which a connection depends; values are only compared."""
+"""The states of several paths on which a connection or a file depends; only compared."""
 
 _DIRECTORY_EVENTS: Final = (
     inotify.CREATE
@@ -28,6 +29,8 @@ _DIRECTORY_EVENTS: Final = (
     | inotify.DELETE_SELF
     | inotify.MOVE_SELF
 )
+_FILE_EVENTS: Final = _DIRECTORY_EVENTS | inotify.MODIFY
+"""For a directory, these would include each write to any file in it."""
 _MAX_LINKS: Final = 8
 
 
@@ -57,8 +60,9 @@ def watch(watches: Inotify, paths: Sequence[str]) -> PathStates:
     """Watch all that exists of some paths, and then return their states: no change is missed."""
     for path in paths:
         for part in _parts(path):
+            is_directory = os.path.isdir(part)  # noqa: PTH112 - thousands of plain texts
             try:
-                watches.add(part, _DIRECTORY_EVENTS)
+                watches.add(part, _DIRECTORY_EVENTS if is_directory else _FILE_EVENTS)
             except OSError:
                 continue  # missing or not accessible: the directory above shows a change
     return path_states(paths)
@@ -98,12 +102,13 @@ def _target(path: str) -> str:
 
 
 def _status(path: str) -> tuple[int, ...]:
-    """Return what decides about a connection; the content of a directory does not."""
+    """Return what decides about a connection, or a file; the content of a directory does not."""
     try:
         status = os.lstat(path)
     except OSError as error:
         return (error.errno or 0,)
     fixed = status.st_dev, status.st_ino, status.st_mode, status.st_uid, status.st_gid
     # A new socket may have the inode number of the old one, so its ctime counts. The ctime of a
-    # directory changes with its content.
-    return fixed if stat.S_ISDIR(status.st_mode) else (*fixed, status.st_ctime_ns)
+    # directory changes with its content. Two writes within a tick of the kernel have the same one.
+    written = status.st_ctime_ns, status.st_size
+    return fixed if stat.S_ISDIR(status.st_mode) else (*fixed, *written)

@@ -1,6 +1,7 @@
 """The policies and parents that pass the gate of Caddy, and plain JSON."""
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,10 +12,22 @@ from koi_agent.host.caddy.configuration import Configuration
 from koi_agent.services.gate.caddy.bodies import Changed, parse_body, spelled
 from koi_agent.services.gate.caddy.profile import NOTHING
 from koi_agent.services.gate.head import Forbidden
-from tests.gate.caddy_requests import POLICIES, POLICY, SERVER, own, parsed, pass_gate, seen, served
+from tests.gate.caddy_requests import (
+    ALLOWED,
+    POLICIES,
+    POLICY,
+    SERVER,
+    own,
+    parsed,
+    pass_gate,
+    seen,
+    served,
+)
 from tests.unit.caddy_configurations import FILE, NAMES, wanted
 from tests.unit.fake_caddy import FakeCaddy
 from tests.unit.proxy_routes import route
+
+DIRECTORY = "https://ca.example/directory"
 
 
 @pytest.mark.parametrize(
@@ -54,6 +67,30 @@ def test_no_other_policy_passes(policy: Any) -> None:
     for nothing in nothings:
         with pytest.raises(Forbidden):
             pass_gate("PATCH", POLICY, nothing, root)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "made", "passes"),
+    [
+        (DIRECTORY, DIRECTORY, True),
+        (DIRECTORY, "internal", True),
+        (DIRECTORY, "https://other.example/directory", False),
+        (DIRECTORY, "acme", False),
+        ("internal", DIRECTORY, False),
+        ("acme", DIRECTORY, False),
+        ("acme", "acme", False),
+        ("acme", "internal", True),
+    ],
+)
+def test_only_the_issuer_of_the_administrator_passes(allowed: str, made: str, passes: bool) -> None:  # noqa: FBT001
+    policy = objects.policy(NAMES, {"wiki.internal"}, made)
+    found = Configuration(root=served()[0], names=NAMES)
+    request = parsed("PATCH", POLICY, {"Content-Length": "9"})
+    if passes:
+        assert spelled(request, policy, found, replace(ALLOWED, issuer=allowed)) == policy
+    else:
+        with pytest.raises(Forbidden, match="not as the agent makes it"):
+            spelled(request, policy, found, replace(ALLOWED, issuer=allowed))
 
 
 def with_site(*hosts: str, listen: str = ":8080") -> Any:

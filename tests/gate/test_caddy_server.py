@@ -86,7 +86,7 @@ async def test_the_agent_serves_its_routes_through_the_gate(tmp_path: Path) -> N
     reported: dict[Key, Sequence[RecordStatus]] = {}
     one, two = route(port=8443), route("b", "shop.internal", port=8443, scheme="https")
     async with gate(tmp_path, caddy, names=Names(agent_mark("system"))) as (path, behind):
-        provider = Caddy("system", AdminAddress(path=str(path)), is_internal=True)
+        provider = Caddy("system", AdminAddress(path=str(path)))
         async with provider.session(reported.__setitem__) as opened, asyncio.TaskGroup() as group:
             running = group.create_task(opened.run())
             complete(opened)
@@ -291,7 +291,7 @@ async def test_the_agent_waits_for_a_caddy_that_is_not_there_yet(tmp_path: Path)
     async with gate(tmp_path, caddy, names=Names(agent_mark("system"))) as (path, behind):
         await behind.stop()
         behind.path.unlink()
-        provider = Caddy("system", AdminAddress(path=str(path)), is_internal=True)
+        provider = Caddy("system", AdminAddress(path=str(path)))
         async with asyncio.TaskGroup() as group:
             opening = group.create_task(serve_once(provider, reported))
             await asyncio.sleep(0.5)

@@ -12,7 +12,7 @@ import socket
 import ssl
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +22,7 @@ from tests.conftest import require
 from tests.ports import free_port
 
 PROGRAM: Final = os.environ.get("CADDY", "caddy")
+Spawn = Callable[..., subprocess.Popen[Any]]
 CADDYFILE: Final = """\
 {{
 	admin {admin}
@@ -55,16 +56,27 @@ class AdminConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-class Caddy:
-    """A Caddy that can be started, reloaded and killed any number of times."""
+def on_host(*argv: str, **popen: Any) -> subprocess.Popen[Any]:
+    """Start a program on this host."""
+    return subprocess.Popen(argv, **popen)
 
-    def __init__(self, folder: Path, address: AdminAddress | None = None) -> None:
+
+class Caddy:
+    """A Caddy that can be started, reloaded and killed any number of times.
+
+    ``spawn`` starts its process, on this host or in a world.
+    """
+
+    def __init__(
+        self, folder: Path, address: AdminAddress | None = None, spawn: Spawn = on_host
+    ) -> None:
         self.folder = folder
+        self._spawn = spawn
         self.address = address or AdminAddress(path=f"{folder}/admin.sock")
         self.storage = folder / "storage"
         self.file = folder / "Caddyfile"
         self.port, self.tls = free_port(), free_port()
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[Any] | None = None
         self.file.write_text(
             CADDYFILE.format(admin=self.admin, storage=self.storage, port=self.port, tls=self.tls)
         )
@@ -83,8 +95,8 @@ class Caddy:
         """Start with the Caddyfile, or with other arguments of ``caddy run``."""
         chosen = arguments or ("--config", str(self.file), "--adapter", "caddyfile")
         with (self.folder / "caddy.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [PROGRAM, "run", *chosen], stdout=log, stderr=log, env=self.environment
+            self.process = self._spawn(
+                PROGRAM, "run", *chosen, stdout=log, stderr=log, env=self.environment
             )
         self._until_it_answers()
 
@@ -147,12 +159,14 @@ class Caddy:
 
 
 @contextmanager
-def caddy(folder: Path, address: AdminAddress | None = None) -> Iterator[Caddy]:
+def caddy(
+    folder: Path, address: AdminAddress | None = None, spawn: Spawn = on_host
+) -> Iterator[Caddy]:
     """Run Caddy while the block runs."""
     if not shutil.which(PROGRAM):
         require("caddy", f"{PROGRAM} is not installed")
     folder.mkdir(exist_ok=True)
-    running = Caddy(folder, address)
+    running = Caddy(folder, address, spawn)
     try:
         running.start()
         yield running

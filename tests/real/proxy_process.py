@@ -40,7 +40,7 @@ class Process:
 
 async def main(path: str, text: str) -> None:
     routes = [route(owner, host, port=port, to=to) for owner, host, port, to in json.loads(text)]
-    provider = Caddy("system", AdminAddress(path=path), is_internal=True)
+    provider = Caddy("system", AdminAddress(path=path))
     async with provider.session(lambda _key, _status: None) as session:
         await put(session, *routes)
         complete(session)

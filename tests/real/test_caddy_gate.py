@@ -49,7 +49,7 @@ def before(tmp_path: Path, proxy: Caddy) -> Iterator[Gate]:
 async def session(
     before: Gate, reported: Reported | None = None
 ) -> AsyncIterator[ProviderSession[Route]]:
-    provider = providers.Caddy("system", before.address, is_internal=True)
+    provider = providers.Caddy("system", before.address)
     report = reported if reported is not None else {}
     async with provider.session(report.__setitem__) as opened, asyncio.TaskGroup() as group:
         running = group.create_task(opened.run())
@@ -82,7 +82,7 @@ async def test_pages_are_served_with_tls_until_their_routes_go(proxy: Caddy, bef
 async def test_routes_come_back_after_a_reload_and_a_restart(proxy: Caddy, before: Gate) -> None:
     known = proxy.config()
     one = route(port=PORTS[0])
-    provider = providers.Caddy("system", before.address, is_internal=True)
+    provider = providers.Caddy("system", before.address)
     feed = Feed("proxy caddy", provider, lambda _: None)
     async with asyncio.TaskGroup() as group:
         running = group.create_task(feed.run())

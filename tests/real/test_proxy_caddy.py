@@ -44,7 +44,7 @@ def proxy(tmp_path: Path) -> Iterator[Caddy]:
 async def session(
     proxy: Caddy, reported: Reported | None = None
 ) -> AsyncIterator[ProviderSession[Route]]:
-    provider = providers.Caddy("system", proxy.address, is_internal=True)
+    provider = providers.Caddy("system", proxy.address)
     report = reported if reported is not None else {}
     async with provider.session(report.__setitem__) as opened, asyncio.TaskGroup() as group:
         running = group.create_task(opened.run())
@@ -148,9 +148,7 @@ async def test_routes_come_back_after_a_reload_and_a_restart(proxy: Caddy) -> No
 @asynccontextmanager
 async def fed(proxy: Caddy) -> AsyncIterator[Feed]:
     """Feed Caddy as the agent does, also when it is lost."""
-    feed = Feed(
-        "proxy caddy", providers.Caddy("system", proxy.address, is_internal=True), lambda _: None
-    )
+    feed = Feed("proxy caddy", providers.Caddy("system", proxy.address), lambda _: None)
     async with asyncio.TaskGroup() as group:
         running = group.create_task(feed.run())
         yield feed

@@ -49,7 +49,7 @@ def found(caddy: FakeCaddy) -> Configuration:
     return Configuration(root=copy.deepcopy(caddy.root), names=NAMES)
 
 
-def wanted(routes: Iterable[Route], **more: bool) -> Wanted:
+def wanted(routes: Iterable[Route], **more: Any) -> Wanted:
     return Wanted(sites=tuple(sites(routes)), **more)
 
 

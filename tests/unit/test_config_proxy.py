@@ -2,7 +2,7 @@
 
 import pytest
 
-from koi_agent.config.proxy import AdminAddress, admin_address, ports, yaml_file
+from koi_agent.config.proxy import AdminAddress, admin_address, issuer, ports, yaml_file
 from koi_agent.core.errors import BadInput
 
 
@@ -48,3 +48,29 @@ def test_the_file_for_traefik_is_yaml() -> None:
     for value in ("/etc/traefik/koi.json", "koi.yml", "/etc/traefik/../koi.yml"):
         with pytest.raises(BadInput):
             yaml_file(value)
+
+
+def test_an_issuer_is_a_word_or_the_url_of_a_directory() -> None:
+    assert issuer("Internal") == "internal"
+    assert issuer("acme") == "acme"
+    for url in ("https://ca.example", "https://[::1]:14000/dir", "https://10.0.0.1:9000/acme/a-b"):
+        assert issuer(url) == url
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("selfsigned", "use internal or acme"),
+        ("http://ca.example/dir", "not the URL of an ACME directory"),
+        ("https://ca.example/{env.HOME}", "not the URL of an ACME directory"),
+        ("https://ca.example/a b", "not the URL of an ACME directory"),
+        ("https://ca.example:x/", "not the URL of an ACME directory"),
+        ("https:///dir", "not the URL of an ACME directory"),
+        ("https://user:secret@ca.example/", "has a user or a password"),
+        ("https://ca.example/\x1b", "control"),
+    ],
+)
+def test_what_is_not_an_issuer_is_refused(value: str, text: str) -> None:
+    with pytest.raises(BadInput, match=text) as refused:
+        issuer(value)
+    assert "secret" not in str(refused.value)

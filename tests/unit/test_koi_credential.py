@@ -107,11 +107,12 @@ def test_files_that_can_not_be_used_are_named(tmp_path: Path) -> None:
     }
     (tmp_path / "long").write_text("a" * 5000)
     (tmp_path / "binary").write_bytes(b"\xff\n")
-    bad |= {"long": "longer than 4096 bytes", "binary": "not ASCII"}
+    (tmp_path / "empty").touch()
+    bad |= {"long": "longer than 4096 bytes", "binary": "not ASCII", "empty": "it is empty"}
     for name, reason in bad.items():
         with pytest.raises(NoCredential, match=reason) as missing:
             Source(breadcrumb=str(tmp_path / name)).read()
-        assert missing.value.is_absent == (name == "none")
+        assert missing.value.is_absent == (name in ("none", "empty"))
 
 
 def test_the_source_depends_on_scope_and_credentials(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Sockets that appear, change or disappear end the wait, and nothing else does."""
+"""Sockets and files that appear, change or disappear end the wait, and nothing else does."""
 
 import asyncio
 import os
@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from koi_agent.host.path_watch import path_states, wait_for_change
+from koi_agent.host.inotify import MODIFY, Inotify
+from koi_agent.host.path_watch import path_states, wait_for_change, watch
 
 Change = Callable[[Path], object]
 
@@ -68,6 +69,26 @@ async def test_socket_that_changes(place: Path, change: Change) -> None:
         pytest.skip("not root: a file can't be given away")
     with_folder(place)
     assert await is_noticed(place, change)
+
+
+async def test_file_that_is_written_in_place(tmp_path: Path) -> None:
+    path, link = tmp_path / "token", tmp_path / "link"
+    path.write_text("abc")
+    link.symlink_to(path)
+    assert await is_noticed(path, lambda path: path.write_text("xyz"))
+    assert await is_noticed(link, lambda _path: path.write_text("abc"))
+
+
+async def test_writes_to_a_file_around_it_wake_nothing_up(tmp_path: Path) -> None:
+    path, other = tmp_path / "token", tmp_path / "other"
+    for one in (path, other):
+        one.write_text("abc")
+    with Inotify() as watches:
+        watch(watches, [str(path), str(tmp_path)])
+        other.write_text("xyz")
+        assert MODIFY not in [mask for _, mask, _ in watches.read()]
+        path.write_text("xyz")
+        assert MODIFY in [mask for _, mask, _ in watches.read()]
 
 
 async def test_other_files_around_it_are_not_noticed(place: Path) -> None:

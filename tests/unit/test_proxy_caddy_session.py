@@ -35,7 +35,7 @@ async def session(
     server: CaddyServer, reported: Reported | None = None
 ) -> AsyncIterator[ProviderSession[Route]]:
     report = reported if reported is not None else {}
-    provider = Caddy("system", AdminAddress(path=str(server.path)), is_internal=True)
+    provider = Caddy("system", AdminAddress(path=str(server.path)))
     async with provider.session(report.__setitem__) as opened:
         with ungrouped(ProviderLost):
             async with asyncio.TaskGroup() as group:

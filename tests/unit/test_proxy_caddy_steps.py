@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from koi_agent.capabilities.proxy.caddy.steps import obstacles, steps
 from koi_agent.capabilities.proxy.records import Route
+from koi_agent.config.proxy import CONFIGURED
 from koi_agent.core.errors import BadInput
 from koi_agent.host.caddy.configuration import Configuration
 from koi_agent.host.caddy.objects import ID, Names
@@ -135,8 +136,24 @@ def test_a_name_with_a_policy_of_others_keeps_it() -> None:
 def test_with_acme_there_is_no_policy_of_the_agent() -> None:
     caddy = FakeCaddy(FILE)
     converge(caddy, wanted([route()]))
-    converge(caddy, wanted([route()], is_internal=False))
+    converge(caddy, wanted([route()], issuer=CONFIGURED))
     assert own(caddy.root) == ids([route()], policy=False)
+
+
+def test_another_issuer_takes_the_place_of_the_one_before() -> None:
+    caddy = FakeCaddy(FILE)
+    directory = "https://ca.example/directory"
+
+    def issuers() -> Any:
+        return caddy.root["apps"]["tls"]["automation"]["policies"][0]["issuers"]
+
+    converge(caddy, wanted([route()], issuer=directory))
+    assert issuers() == [{"module": "acme", "ca": directory}]
+    assert converge(caddy, wanted([route()])) == 1
+    assert issuers() == [{"module": "internal"}]
+    assert converge(caddy, wanted([route()], issuer=directory)) == 1
+    assert issuers() == [{"module": "acme", "ca": directory}]
+    assert own(caddy.root) == ids([route()])
 
 
 def test_a_policy_for_all_names_comes_after_that_of_the_agent() -> None:

@@ -1,10 +1,8 @@
-"""The configuration for Traefik, and the file with it."""
+"""The configuration for Traefik: stable, valid, and made in slices."""
 
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from koi_agent.capabilities.proxy.providers import Traefik
 from koi_agent.capabilities.proxy.records import Route
 from koi_agent.capabilities.proxy.sites import sites
-from koi_agent.capabilities.proxy.traefik import document, document_in_slices
-from koi_agent.core.contracts import ProviderSession
-from koi_agent.core.errors import ProviderLost
-from koi_agent.core.instance import RecordState, RecordStatus
-from koi_agent.core.key import Key
+from koi_agent.capabilities.proxy.traefik import document, document_in_slices, text_in_slices
 from tests.conftest import require
-from tests.unit.dns_zones import complete, key
-from tests.unit.proxy_routes import put, route
-from tests.unit.virtual_time import in_virtual_time
+from tests.unit.proxy_routes import route
 
 WIKI = route("a", "wiki.internal")
 MORE = route("b", "wiki.internal", address="::1", to=8081)
@@ -149,6 +140,29 @@ async def test_the_configuration_in_slices_is_the_same() -> None:
     for number in (0, 1, 1200):
         many = sites(route(f"{n}", f"n{n}.internal") for n in range(number))
         assert json.dumps(await document_in_slices(many)) == json.dumps(document(many))
+        assert json.dumps(json.loads(await text_in_slices(many))) == json.dumps(document(many))
+    secured = sites([route(), SHOP])
+    assert json.dumps(json.loads(await text_in_slices(secured))) == json.dumps(document(secured))
+
+
+async def test_other_work_continues_while_the_text_of_many_routes_is_made() -> None:
+    many = sites(route(f"{n}", f"n{n}.internal") for n in range(1000))
+    turns = 0
+
+    async def other_work() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    async with asyncio.TaskGroup() as group:
+        other = group.create_task(other_work())
+        await asyncio.sleep(0)
+        before = turns
+        text = await text_in_slices(many)
+        assert turns - before >= 10
+        other.cancel()
+    assert len(text.splitlines()) > 2000
 
 
 def test_without_a_route_there_is_no_empty_object_in_it() -> None:
@@ -187,115 +201,3 @@ def test_the_configuration_is_valid_by_the_published_schema(
             one["unknown"] = 1
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(found or {"unknown": 1}, published)
-
-
-@asynccontextmanager
-async def session(
-    path: Path, reported: dict[Key, Sequence[RecordStatus]] | None = None
-) -> AsyncIterator[ProviderSession[Route]]:
-    report = reported if reported is not None else {}
-    provider = Traefik("system", str(path))
-    async with provider.session(report.__setitem__) as opened, asyncio.TaskGroup() as group:
-        running = group.create_task(opened.run())
-        yield opened
-        running.cancel()
-
-
-def content(path: Path) -> Any:
-    first, _, rest = path.read_text().partition("\n")
-    assert first.startswith("# Written by koi-runtime, agent ")
-    return json.loads(rest)
-
-
-@in_virtual_time
-async def test_the_file_has_all_routes_when_they_are_complete(tmp_path: Path) -> None:
-    path = tmp_path / "koi.yml"
-    reported: dict[Key, Sequence[RecordStatus]] = {}
-    async with session(path, reported) as opened:
-        await put(opened, WIKI, SHOP)
-        await asyncio.sleep(5)
-        assert not path.exists()
-        assert [one.state for one in reported[key("a")]] == [RecordState.WANTED]
-        complete(opened)
-        await asyncio.sleep(1)
-        assert content(path) == document(sites([WIKI, SHOP]))
-        assert path.stat().st_mode & 0o777 == 0o644
-        assert [one.state for one in reported[key("a")]] == [RecordState.ANNOUNCED]
-        await opened.put(key("a"), [])
-        await asyncio.sleep(1)
-        assert content(path) == document(sites([SHOP]))
-    assert content(path) == {}
-
-
-@in_virtual_time
-async def test_the_file_of_a_killed_agent_stays_until_the_routes_are_complete(
-    tmp_path: Path,
-) -> None:
-    path = tmp_path / "koi.yml"
-    async with session(path) as opened:
-        await put(opened, WIKI)
-        complete(opened)
-        await asyncio.sleep(1)
-        killed = path.read_text()
-    path.write_text(killed)
-    async with session(path) as opened:
-        await put(opened, SHOP)
-        await asyncio.sleep(1)
-        assert path.read_text() == killed
-        complete(opened)
-        await asyncio.sleep(1)
-        assert content(path) == document(sites([SHOP]))
-
-
-async def test_a_pipe_in_the_place_of_the_file_does_not_block(tmp_path: Path) -> None:
-    path = tmp_path / "koi.yml"
-    os.mkfifo(path)
-    with pytest.raises(ProviderLost, match="not a regular file"):
-        async with session(path):
-            pass
-
-
-@in_virtual_time
-async def test_a_file_of_others_is_never_changed(tmp_path: Path) -> None:
-    path = tmp_path / "koi.yml"
-    path.write_text("http:\n  routers: {}\n")
-    with pytest.raises(ProviderLost, match="this agent did not write it"):
-        async with session(path):
-            pass
-    assert path.read_text() == "http:\n  routers: {}\n"
-    path.unlink()
-
-    async def overwritten() -> None:
-        async with session(path) as opened:
-            await put(opened, WIKI)
-            complete(opened)
-            await asyncio.sleep(1)
-            path.write_text("of others\n")
-            await put(opened, SHOP)
-            await asyncio.sleep(1)
-
-    with pytest.raises(ExceptionGroup) as raised:
-        await overwritten()
-    assert raised.group_contains(ProviderLost, match="this agent did not write it")
-    assert path.read_text() == "of others\n"
-
-
-@in_virtual_time
-async def test_a_file_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
-    async def written() -> None:
-        async with session(tmp_path / "none" / "koi.yml") as opened:
-            complete(opened)
-            await asyncio.sleep(1)
-
-    with pytest.raises(ExceptionGroup) as raised:
-        await written()
-    assert raised.group_contains(ProviderLost, match="TraefikFile=.*No such file")
-
-
-async def test_without_a_file_the_status_names_the_page() -> None:
-    reported: dict[Key, Sequence[RecordStatus]] = {}
-    async with Traefik("system", "").session(reported.__setitem__) as opened:
-        await put(opened, WIKI)
-    (status,) = reported[key("a")]
-    assert (status.name, status.state) == ("https://wiki.internal", RecordState.WANTED)
-    assert "/v1/proxy/traefik" in status.reason

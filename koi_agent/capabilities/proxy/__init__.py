@@ -46,9 +46,7 @@ def _outlets(config: Config) -> tuple[str, ...]:
 
 def _providers(config: Config, _apply: Apply) -> Mapping[str, Provider[Any]]:
     known: Mapping[str, Provider[Any]] = {
-        "caddy": Caddy(
-            config.scope, config.proxy.caddy, is_internal=config.proxy.issuer == "internal"
-        ),
+        "caddy": Caddy(config.scope, config.proxy.caddy, config.proxy.issuer),
         "traefik": Traefik(config.scope, config.proxy.traefik_file),
         "koi": Koi(koi_settings(config)),
     }

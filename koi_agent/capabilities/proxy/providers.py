@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from koi_agent.capabilities.proxy.records import Route
-from koi_agent.config.proxy import AdminAddress
+from koi_agent.config.proxy import INTERNAL, AdminAddress
 from koi_agent.core.contracts import ProviderSession, Report
 from koi_agent.core.frozen import frozen
 from koi_agent.host.koi_daemon.settings import KoiSettings
@@ -46,13 +46,12 @@ class Traefik:
 class Caddy:
     """The Caddy whose admin API is at ``address``.
 
-    ``scope`` is that of the agent. ``is_internal`` is True if Caddy's own authority issues the
-    certificates.
+    ``scope`` is that of the agent. ``issuer`` is that of the certificates, as in the settings.
     """
 
     scope: str
     address: AdminAddress | None
-    is_internal: bool
+    issuer: str = INTERNAL
 
     @property
     def absence(self) -> str:
@@ -73,7 +72,7 @@ class Caddy:
         # aiohttp takes several MB: an agent without Caddy does not import it.
         from koi_agent.capabilities.proxy.caddy.opening import serving  # noqa: PLC0415
 
-        opening = serving(self.scope, self.address, report, is_internal=self.is_internal)
+        opening = serving(self.scope, self.address, report, issuer=self.issuer)
         async with opening as session:
             yield session
 

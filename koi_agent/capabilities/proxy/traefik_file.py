@@ -5,7 +5,6 @@ never changed. JSON is YAML, which Traefik reads.
 """
 
 import asyncio
-import json
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -17,7 +16,7 @@ from koi_agent.bus.address import address as bus_address
 from koi_agent.bus.end import ends_for_good
 from koi_agent.capabilities.proxy.records import Route
 from koi_agent.capabilities.proxy.sites import sites
-from koi_agent.capabilities.proxy.traefik import document
+from koi_agent.capabilities.proxy.traefik import NO_ROUTES, text_in_slices
 from koi_agent.core.contracts import Report
 from koi_agent.core.errors import ProviderLost
 from koi_agent.core.instance import RecordState, RecordStatus
@@ -32,6 +31,8 @@ NAME: Final = "traefik"
 PAGE: Final = "/v1/proxy/traefik"
 PERIOD: Final = 0.5
 """Seconds between two writes. Traefik waits 2 s between two configurations."""
+_LONGEST_LINE: Final = 1000
+"""Characters of the first line that are read."""
 
 
 @asynccontextmanager
@@ -68,17 +69,22 @@ class TraefikFile:
 
     def check(self) -> None:
         """Raise ``ProviderLost`` if the file belongs to others or can't be read."""
+        self._read(_LONGEST_LINE)
+
+    def _read(self, most: int) -> str:
+        """Return the start of the file, "" without one; raise ``ProviderLost`` as above."""
         try:
             if not S_ISREG(self._path.stat().st_mode):  # reading a pipe could wait for a writer
                 raise self._lost("it is not a regular file")
-            with self._path.open(encoding="utf-8", errors="replace") as file:
-                first = file.readline(1000)
+            with self._path.open(encoding="utf-8", errors="replace", newline="") as file:
+                text = file.read(most)
         except FileNotFoundError:
-            return
+            return ""
         except OSError as error:
             raise self._lost(error.strerror or "it can't be read") from error
-        if first and first != self._head:
+        if text and not text.startswith(self._head):
             raise self._lost("this agent did not write it; remove it, or name another file")
+        return text
 
     def _lost(self, reason: str) -> ProviderLost:
         return ProviderLost(f"[Proxy] TraefikFile={printable(str(self._path))}: {reason}")
@@ -105,19 +111,23 @@ class TraefikFile:
             await self._changed.wait()
             self._changed.clear()
             self._routes = {owner: routes for owner, routes in self._routes.items() if routes}
-            self._write(self._routes)
-            written, self._waiting = self._waiting, {}
-            for owner in written:
+            routes = dict(self._routes)  # others may come while the text is made
+            found = sites(route for of_owner in routes.values() for route in of_owner)
+            self._write(await text_in_slices(found))
+            waiting, self._waiting = self._waiting, {}
+            for owner in waiting:
+                if self._routes.get(owner, ()) != routes.get(owner, ()):
+                    self._waiting[owner] = None
                 self._report_on(owner)
             await asyncio.sleep(PERIOD)
 
-    def _write(self, routes: dict[Key, Sequence[Route]]) -> None:
-        """Replace the file; raise ``ProviderLost``."""
-        self.check()
-        found = sites(route for of_owner in routes.values() for route in of_owner)
-        text = json.dumps(document(found), indent=2)
+    def _write(self, text: str) -> None:
+        """Replace the file if it has another text; raise ``ProviderLost``."""
+        whole = f"{self._head}{text}\n"
+        if self._read(len(whole) + 1) == whole:
+            return
         try:
-            replace(self._path, f"{self._head}{text}\n")
+            replace(self._path, whole)
         except OSError as error:
             raise self._lost(error.strerror or "it can't be written") from error
 
@@ -127,7 +137,7 @@ class TraefikFile:
         The file stays: Traefik keeps the routes of a file that is removed.
         """
         try:
-            self._write({})
+            self._write(NO_ROUTES)
         except ProviderLost as error:
             log.warning("%s; remove its routes", error)
 

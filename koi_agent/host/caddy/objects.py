@@ -3,12 +3,14 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from koi_agent.config.proxy import INTERNAL
 from koi_agent.core.frozen import frozen
 
 ID: Final = "@id"
 STREAMS: Final = "stream_close_delay"
 """The field that keeps websockets over a change of the configuration, since Caddy 2.7."""
 _KEPT: Final = "5m"
+"""Bounds memory: Caddy keeps a configuration of the past while a websocket is open in it."""
 Json = dict[str, Any]
 
 
@@ -103,6 +105,10 @@ def server(names: Names, port: int, known: Mapping[str, Any], routes: Sequence[A
     }
 
 
-def policy(names: Names, hosts: Iterable[str]) -> Json:
-    """Return the policy by which Caddy's own authority issues certificates for host names."""
-    return {ID: names.policy, "subjects": sorted(hosts), "issuers": [{"module": "internal"}]}
+def policy(names: Names, hosts: Iterable[str], issuer: str = INTERNAL) -> Json:
+    """Return the policy by which an issuer issues certificates for host names.
+
+    It is Caddy's own authority, or the one with this URL of an ACME directory.
+    """
+    made = {"module": INTERNAL} if issuer == INTERNAL else {"module": "acme", "ca": issuer}
+    return {ID: names.policy, "subjects": sorted(hosts), "issuers": [made]}

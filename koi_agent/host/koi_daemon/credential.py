@@ -121,7 +121,10 @@ def _breadcrumb(path: str) -> Credential:
     if not path:
         raise NoCredential("XDG_RUNTIME_DIR is not set", is_absent=True)
     try:
-        return parsed_breadcrumb(_read(path))
+        text = _read(path)
+        if not text:  # a daemon that starts has truncated it, and writes it next
+            raise NoCredential(f"{path}: it is empty", is_absent=True)
+        return parsed_breadcrumb(text)
     except BadInput as bad:
         raise NoCredential(f"{path}: {bad}") from bad
 

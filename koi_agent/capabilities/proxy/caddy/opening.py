@@ -31,14 +31,14 @@ _FIRST, _OF_ADDRESS, _OF_PATH = 0.1, 2.0, 30.0
 
 @asynccontextmanager
 async def serving(
-    scope: str, address: AdminAddress, report: Report, *, is_internal: bool
+    scope: str, address: AdminAddress, report: Report, *, issuer: str
 ) -> AsyncIterator[CaddySession]:
     """Serve routes until the context is left, and then remove them; raise ``ProviderLost``."""
     names = Names(own_mark(scope))
     way = entrance(scope, address)
     async with admin_api(way) as api:
         await _reached(api, way)
-        session = CaddySession(api, way.address, names, report, is_internal=is_internal)
+        session = CaddySession(api, way.address, names, report, issuer=issuer)
         is_lost = False
         try:
             yield session

@@ -54,7 +54,7 @@ _Place = tuple[int, str]
 class CaddySession:
     """The routes of a session, and the outcome of each site.
 
-    ``is_internal`` is True if Caddy's own authority issues the certificates.
+    ``issuer`` is that of the certificates, as in the settings.
     """
 
     def __init__(
@@ -64,12 +64,12 @@ class CaddySession:
         names: Names,
         report: Report,
         *,
-        is_internal: bool,
+        issuer: str,
     ) -> None:
         self._api = api
         self._address = address
         self._report = report
-        self._is_internal = is_internal
+        self._issuer = issuer
         self._convergence = Convergence(api, names)
         self._routes: dict[Key, Sequence[Route]] = {}
         self._outcomes: Mapping[_Place, Outcome] = {}
@@ -150,7 +150,7 @@ class CaddySession:
         wanted = Wanted(
             sites=tuple(sites(routes)),
             is_complete=self._is_complete,
-            is_internal=self._is_internal,
+            issuer=self._issuer,
         )
         result = await self._convergence.run(wanted, again=again)
         before, self._outcomes = self._outcomes, _outcomes(wanted, result)

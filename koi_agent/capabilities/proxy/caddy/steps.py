@@ -9,10 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from koi_agent.capabilities.proxy.sites import Site
+from koi_agent.config.proxy import CONFIGURED, INTERNAL
 from koi_agent.core.frozen import frozen
 from koi_agent.host.caddy import objects
 from koi_agent.host.caddy.configuration import POLICIES, SERVERS, Configuration
-from koi_agent.host.caddy.objects import ID, Forwarding, Json
+from koi_agent.host.caddy.objects import ID, Forwarding, Json, Names
 
 EVERYTHING: Final = 0
 """The ``port`` of a step on which all ports depend."""
@@ -31,15 +32,24 @@ class Step(NamedTuple):
 class Wanted:
     """The sites that Caddy is to serve.
 
-    ``is_complete`` is False while sites of an earlier run may still be wanted. ``is_internal``
-    is True if Caddy's own authority issues the certificates. ``keeps_streams`` is True if the
-    version of Caddy can keep websockets over a change.
+    ``is_complete`` is False while sites of an earlier run may still be wanted. ``issuer`` is that
+    of the certificates, as in the settings. ``keeps_streams`` is True if the version of Caddy can
+    keep websockets over a change.
     """
 
     sites: Sequence[Site]
     is_complete: bool = True
-    is_internal: bool = True
+    issuer: str = INTERNAL
     keeps_streams: bool = True
+
+    @property
+    def has_policy(self) -> bool:
+        """True if the agent decides on the issuer."""
+        return self.issuer != CONFIGURED
+
+    def policy(self, names: Names, hosts: Iterable[str]) -> Json:
+        """Return the policy for host names."""
+        return objects.policy(names, hosts, self.issuer)
 
 
 def steps(found: Configuration, wanted: Wanted) -> Iterator[Step]:
@@ -52,13 +62,13 @@ def steps(found: Configuration, wanted: Wanted) -> Iterator[Step]:
     sites = [one for one in wanted.sites if one.port not in held]
     routes = _routes(found, wanted, sites)
     hosts = {host for of_port in routes.values() for one in of_port for host in _hosts(one)}
-    if not wanted.is_internal:
+    if not wanted.has_policy:
         hosts = set()
     hosts -= found.of_others(hosts)
-    yield from _certified(found, hosts)
+    yield from _certified(found, wanted, hosts)
     yield from _served(found, routes)
     if wanted.is_complete:  # each change cuts connections, and more sites may follow
-        yield from _certified_only(found, hosts)
+        yield from _certified_only(found, wanted, hosts)
 
 
 def _routes(
@@ -102,7 +112,7 @@ def _hosts(route: Json) -> Iterator[str]:
         yield from (one for one in listed if isinstance(one, str))
 
 
-def _certified(found: Configuration, hosts: set[str]) -> Iterator[Step]:
+def _certified(found: Configuration, wanted: Wanted, hosts: set[str]) -> Iterator[Step]:
     """Yield the steps after which there is a policy with at least these host names."""
     id_ = found.names.policy
     own = found.own_policies()
@@ -110,7 +120,7 @@ def _certified(found: Configuration, hosts: set[str]) -> Iterator[Step]:
         yield Step("DELETE", f"/id/{id_}", None, EVERYTHING)
     if not own:
         if hosts:
-            yield _added_policy(found, objects.policy(found.names, hosts))
+            yield _added_policy(found, wanted.policy(found.names, hosts))
         return
     first = own[0]
     if hosts and found.has_wide_policy_before(first):
@@ -118,16 +128,16 @@ def _certified(found: Configuration, hosts: set[str]) -> Iterator[Step]:
     known = found.policies()[first]
     subjects = known.get("subjects")
     has = {one for one in subjects if isinstance(one, str)} if isinstance(subjects, list) else set()
-    made = objects.policy(found.names, (hosts | has) - found.of_others(hosts | has))
+    made = wanted.policy(found.names, (hosts | has) - found.of_others(hosts | has))
     if hosts and not (hosts <= has and known.get("issuers") == made["issuers"]):
         yield Step("PATCH", f"/id/{id_}", _json(made), EVERYTHING)
 
 
-def _certified_only(found: Configuration, hosts: set[str]) -> Iterator[Step]:
+def _certified_only(found: Configuration, wanted: Wanted, hosts: set[str]) -> Iterator[Step]:
     """Yield the step after which the policy has no other host names."""
     for position in found.own_policies()[:1]:
         path = f"/id/{found.names.policy}"
-        made = objects.policy(found.names, hosts)
+        made = wanted.policy(found.names, hosts)
         if not hosts:
             yield Step("DELETE", path, None, EVERYTHING)
         elif found.policies()[position] != made:
@@ -190,7 +200,7 @@ def unserved(found: Configuration, wanted: Wanted) -> Sequence[Site]:
 
     def is_served(site: Site) -> bool:
         made = objects.route(names, _forwarding(site, keeps_streams=wanted.keeps_streams))
-        is_certified = site.host in certified or not wanted.is_internal
+        is_certified = site.host in certified or not wanted.has_policy
         return is_certified and has.get(made[ID]) == made
 
     return [one for one in wanted.sites if not is_served(one)]

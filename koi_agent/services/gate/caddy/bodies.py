@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from koi_agent.config.proxy import CONFIGURED, INTERNAL
 from koi_agent.core.frozen import frozen
 from koi_agent.core.plan.full_names import Domains
 from koi_agent.host.caddy import objects
@@ -25,10 +26,11 @@ class Changed(Exception):
 
 @frozen(kw_only=True)
 class Allowed:
-    """The ports and the domains of host names that the administrator allows."""
+    """The ports, the domains of host names, and the issuer that the administrator allows."""
 
     ports: frozenset[int]
     domains: Domains
+    issuer: str = INTERNAL
 
 
 def parse_body(body: bytes) -> Any:
@@ -126,10 +128,11 @@ def _policy(body: Any, found: Configuration, allowed: Allowed) -> Json:
         check_host(subject, allowed.domains)
     if found.of_others(added):
         raise Forbidden("policy for a name of others")
-    made = objects.policy(found.names, set(subjects))
-    if made != body:
-        raise Forbidden("policy is not as the agent makes it")
-    return made
+    for issuer in {INTERNAL, allowed.issuer} - {CONFIGURED}:
+        made = objects.policy(found.names, set(subjects), issuer)
+        if made == body:
+            return made
+    raise Forbidden("policy is not as the agent makes it")
 
 
 def _server(port: int, body: Any, found: Configuration, allowed: Allowed) -> Json:

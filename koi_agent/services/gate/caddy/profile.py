@@ -65,6 +65,7 @@ def _allowed() -> Allowed:
     return Allowed(
         ports=frozenset(config.proxy.ports),
         domains=Domains(main=config.dns.domain, extra=config.dns.extra_domains),
+        issuer=config.proxy.issuer,
     )
 
 
