@@ -9,6 +9,7 @@ from typing import Any, Final, Never
 from koi_agent.backends.http_engine.json_fields import get_object, get_str
 from koi_agent.backends.kubernetes.access import Access, account_access
 from koi_agent.backends.kubernetes.api import API, Refused, connected
+from koi_agent.backends.kubernetes.authenticator import Authenticator
 from koi_agent.backends.kubernetes.credentials import Credentials
 from koi_agent.backends.kubernetes.kubeconfig import read_kubeconfig
 from koi_agent.backends.kubernetes.numbers import Numbers
@@ -172,6 +173,7 @@ class Session:
 @asynccontextmanager
 async def opened(
     credentials: Credentials,
+    authenticator: Authenticator,
     scope: Scope,
     numbers: dict[str, Numbers],
     deliver: Deliver,
@@ -179,7 +181,8 @@ async def opened(
 ) -> AsyncIterator[Session]:
     """Read the credentials, and connect; raise ``BackendLost`` or ``BackendAbsent``."""
     access = await asyncio.to_thread(access_of, credentials, scope.context)
-    async with connected(access, tunables, connections=3 * len(scope.namespaced) + 2) as api:
+    connections = 3 * len(scope.namespaced) + 2
+    async with connected(access, authenticator, tunables, connections=connections) as api:
         session = Session(api, scope, numbers, deliver, tunables)
         await session.check()
         yield session
