@@ -14,6 +14,7 @@ from koi_agent.backends.kubernetes.credentials import Credentials
 from koi_agent.backends.kubernetes.kubeconfig import read_kubeconfig
 from koi_agent.backends.kubernetes.numbers import Numbers
 from koi_agent.backends.kubernetes.resources import Found, Resource, Resources
+from koi_agent.backends.kubernetes.rights import IDENTITY, NODES
 from koi_agent.backends.kubernetes.scope import Scope
 from koi_agent.backends.kubernetes.tunables import Tunables
 from koi_agent.core.contracts import Deliver
@@ -28,7 +29,6 @@ MAX_COMPLAINTS: Final = 100
 """Kinds of bad records that are logged over one connection."""
 TURN: Final = 100
 """Listed pods that get the ports of their Services before other tasks run."""
-_IDENTITY: Final = "/api/v1/namespaces/kube-system"
 _FORBIDDEN, _NOT_FOUND = 403, 404
 _MAX_VERSION: Final = 64
 
@@ -68,7 +68,7 @@ class Session:
     async def _read_identity(self) -> str:
         """Return the UID that a cluster has for its life, "" if this may not be read."""
         try:
-            return get_str(get_object(await self._api.get(_IDENTITY), "metadata"), "uid")
+            return get_str(get_object(await self._api.get(IDENTITY.path()), "metadata"), "uid")
         except Refused as refused:
             if refused.status not in (_FORBIDDEN, _NOT_FOUND):
                 raise
@@ -77,7 +77,7 @@ class Session:
     async def _check_node(self, node: str) -> None:
         """Raise ``BackendLost`` if the cluster has no such node: a list would be empty."""
         try:
-            await self._api.get(f"/api/v1/nodes/{node}")
+            await self._api.get(f"{NODES.path()}/{node}")
         except Refused as refused:
             if refused.status == _NOT_FOUND:
                 raise BackendLost(
