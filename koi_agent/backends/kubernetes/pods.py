@@ -38,7 +38,7 @@ from koi_agent.core.instance import (
 from koi_agent.core.metadata.parser import from_annotations
 from koi_agent.core.ports import declared
 from koi_agent.core.text import printable
-from koi_agent.core.traits import POD
+from koi_agent.core.traits import LOCAL_POD, POD
 from koi_agent.host.pod_groups import pod_group
 
 PREFIX: Final = "koi.sylin.org/"
@@ -68,7 +68,7 @@ class Pod:
 
     ``version`` is greater after each change. ``owner`` is the UID of the object that controls it,
     or "", and ``number`` is the one that its owner gave it, from 1, or 0. ``is_local`` is True for
-    a pod of this host.
+    a pod of this host; for others, ``node_ips`` are the addresses of their node.
     """
 
     instance: Instance
@@ -76,6 +76,7 @@ class Pod:
     owner: str = ""
     number: int = 0
     is_local: bool = False
+    node_ips: tuple[str, ...] = ()
 
     @property
     def is_here(self) -> bool:
@@ -88,12 +89,14 @@ def parse_pod(value: object, place: Place) -> Pod:
     record = as_object(value)
     labels = get_texts(record, "labels")
     owner, owner_name = get_owner(record)
+    is_local = get_str(get_object(record, "spec"), "nodeName") == place.node
     return Pod(
         instance=_instance(record, place, _workload(owner_name, labels)),
         version=get_version(record),
         owner=sys.intern(owner),
         number=_number(labels),
-        is_local=get_str(get_object(record, "spec"), "nodeName") == place.node,
+        is_local=is_local,
+        node_ips=() if is_local else _ips(get_object(record, "status"), "hostIP"),
     )
 
 
@@ -121,7 +124,7 @@ def _instance(record: JSONObject, place: Place, workload: str) -> Instance:
         workload=sys.intern(workload),
         ending=bool(get_str(get_object(record, "metadata"), "deletionTimestamp")),
         notes=tuple(_notes(spec)),
-        traits=POD,
+        traits=LOCAL_POD if is_local else POD,
     )
 
 
@@ -144,10 +147,10 @@ def koi_annotations(record: JSONObject) -> dict[str, str]:
     return {key: text for key, text in texts.items() if key[: len(PREFIX)].lower() == PREFIX}
 
 
-def _ips(status: JSONObject) -> tuple[str, ...]:
-    """Return the addresses of a pod, of both families, the preferred one first."""
-    found = [get_ip(one, "ip") for one in get_objects(status, "podIPs")]
-    texts = [text for text in (*found, get_ip(status, "podIP")) if text]
+def _ips(status: JSONObject, field: str = "podIP") -> tuple[str, ...]:
+    """Return the addresses of a pod or its node, of both families, the preferred one first."""
+    found = [get_ip(one, "ip") for one in get_objects(status, f"{field}s")]
+    texts = [text for text in (*found, get_ip(status, field)) if text]
     return tuple(dict.fromkeys(str(ip_address(text)) for text in texts))
 
 

@@ -123,7 +123,12 @@ class PodTable:
     def _put(self, pod: Pod) -> None:
         number = self._numbers.number(pod)
         instance = copied(pod.instance, replica=number)
-        self._pods[instance.id] = Pod(instance=instance, version=pod.version, is_local=pod.is_local)
+        self._pods[instance.id] = Pod(
+            instance=instance,
+            version=pod.version,
+            is_local=pod.is_local,
+            node_ips=pod.node_ips,
+        )
 
     def _forget(self, id_: str) -> None:
         self._pods.pop(id_, None)

@@ -15,6 +15,7 @@ from koi_agent.core.instance import (
     CheckKind,
     Instance,
     PortMapping,
+    PortSource,
     Protocol,
     RecordState,
 )
@@ -122,7 +123,8 @@ def check_of(
     mappings = serving_binds(instance)
     if not mappings:
         raise BadInput("there is no TCP port to check")
-    found, obstacle = _targets(instance, mappings, network, past_proxy=not http)
+    past_proxy = not http or instance.traits.shares_ports
+    found, obstacle = _targets(instance, mappings, network, past_proxy=past_proxy)
     interval = min(float(metadata.health_interval or defaults.interval), LONGEST_INTERVAL)
     timeout = float(metadata.health_timeout or defaults.timeout)
     return HealthCheck(
@@ -149,7 +151,8 @@ def _needs_check(instance: Instance) -> bool:
 
 def _is_published(port: PortMapping) -> bool:
     """Return True for a port of this host; an image may also expose ports without publishing."""
-    return port.protocol is Protocol.TCP and port.host_port != 0
+    is_published = port.host_port != 0 and port.source is not PortSource.CLUSTER
+    return port.protocol is Protocol.TCP and is_published
 
 
 def _targets(

@@ -61,10 +61,11 @@ def _missing(found: Distribution) -> Finding:
     text = f"{found.name}: its pods are not followed: the agent has no credentials"
     address = f" | sed s,{_SERVER},{found.server}," if found.server not in (_SERVER, "") else ""
     change = "" if found.server else f"; change server: in it to that of {found.kubeconfig}"
+    output = f"-o go-template-file={_TEMPLATE}{address} >{KUBECONFIG}"
     secret = f"{found.kubectl} -n kube-system get secret koi-runtime"
     advice = (
         f"run {found.kubectl} apply -k {FOLDER}, a ClusterRole for {summary()};"
-        f" run (umask 077; {secret} -o go-template-file={_TEMPLATE}{address} >{KUBECONFIG})"
+        f" run mkdir -p /etc/koi-runtime; (umask 077; {secret} {output})"
         f"{change}; add LoadCredential={CREDENTIAL}:{KUBECONFIG} to [Service] of a drop-in;"
         f" {found.kubeconfig} in its place has all rights"
     )

@@ -45,6 +45,8 @@ def targets(
     With ``past_proxy`` a published port is reached at the container's own address if possible: an
     engine's proxy accepts connections for a container that does not listen.
     """
+    if mapping.source is PortSource.CLUSTER:
+        return (Target(mapping.host_ip, mapping.host_port),)
     inside = tuple(_inside(instance, mapping, network)) if past_proxy else ()
     if not mapping.host_port:
         return tuple(_inside(instance, mapping, network)) or _not_inside(instance, network)
@@ -105,7 +107,8 @@ def _inside(instance: Instance, mapping: PortMapping, network: HostNetwork) -> I
     for address in map(parse, instance.ips):
         if address and is_unicast(address) and not address.is_link_local:
             link = network.towards(address)
-            routed = instance.traits.is_routable or not network.is_known
+            traits = instance.traits
+            routed = traits.is_routable or traits.has_near_addresses or not network.is_known
             if (link.is_bridge if link else routed) and mapping.container_port:
                 yield Target(str(address), mapping.container_port)
 

@@ -46,7 +46,8 @@ def _near(instance: Instance, request: Request, network: HostNetwork) -> tuple[i
     named = [port for port in tcp if port.container_port == instance.metadata.port]
     for mapping in named or tcp:
         with suppress(NotFromHere):
-            for target in targets(instance, mapping, network):
+            past_proxy = instance.traits.shares_ports
+            for target in targets(instance, mapping, network, past_proxy=past_proxy):
                 same_host = target.address in LOOPBACKS and request.host not in LOOPBACKS
                 # Through its own address, so that the label "instance" is that of other clients.
                 address = request.host if same_host else target.address
