@@ -63,8 +63,12 @@ def refused(refusal: Record) -> str:
 
 
 def short_ports(record: Record) -> list[str]:
-    """Format ports as ``8080->80/tcp`` or ``80/tcp``; one bound to several addresses once."""
-    ports = sorted(record["ports"], key=itemgetter("container_port"))
+    """Format ports as ``8080->80/tcp`` or ``80/tcp``; one bound to several addresses once.
+
+    Ports at the addresses of a cluster are left out, because no other host reaches them.
+    """
+    shown = (port for port in record["ports"] if port.get("source") != "cluster")
+    ports = sorted(shown, key=itemgetter("container_port"))
     return list(dict.fromkeys(_short_port(port) for port in ports))
 
 

@@ -56,11 +56,17 @@ class Protocol(StrEnum):
 
 
 class PortSource(StrEnum):
-    """Source of a port: mapped by the runtime, found listening, or declared by metadata only."""
+    """Source of a port: mapped by the runtime, found listening, or declared by metadata only.
+
+    ``EXTERNAL`` is mapped at an address that need not be one of this host, ``CLUSTER`` at one that
+    only this host and its cluster reach.
+    """
 
     PUBLISHED = "published"
     LISTENING = "listening"
     DECLARED = "declared"
+    EXTERNAL = "external"
+    CLUSTER = "cluster"
 
 
 class EnabledBy(StrEnum):

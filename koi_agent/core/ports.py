@@ -104,9 +104,13 @@ def serving_binds(instance: Instance) -> Sequence[PortMapping]:
     return [first, *(one for one in others if (one.container_port, one.source) == service)]
 
 
-def _order(mapping: PortMapping) -> tuple[bool, bool, int, bool, str]:
-    """Rank ports: open ones first, then published, then the lowest, then IPv4."""
+def _order(mapping: PortMapping) -> tuple[bool, bool, bool, int, bool, str]:
+    """Rank ports: open ones first, then published, then the lowest, then IPv4.
+
+    An address of a cluster leads to any instance of a service, so it is last.
+    """
+    is_shared = mapping.source is PortSource.CLUSTER
     mapped = mapping.host_port
     is_declared = mapping.source is PortSource.DECLARED
     v6 = ":" in mapping.host_ip
-    return not mapped, is_declared, mapping.container_port, v6, mapping.host_ip
+    return is_shared, not mapped, is_declared, mapping.container_port, v6, mapping.host_ip

@@ -18,10 +18,12 @@ class Traits:
     """``created_at`` ranks instances that request the same name."""
     is_routable: bool = False
     """Other hosts reach an unpublished port at the instance's own addresses."""
-    is_reached_inside: bool = False
-    """This host reaches it at its own addresses. A published port may lead to other instances."""
     is_checked: bool = True
     """A published TCP port is checked without any metadata."""
+    has_near_addresses: bool = False
+    """This host reaches the instance's own addresses, whatever its networks are."""
+    shares_ports: bool = False
+    """A published port may lead to another instance: a check asks this one at its own address."""
     has_final_health: bool = True
     """The health that the runtime reports takes precedence over a check by the agent."""
     is_shown: bool = True
@@ -44,10 +46,10 @@ UNIT = Traits(
 """Traits of a service manager's units. A unit's health is its readiness, which is reported once."""
 MACHINE_UNIT = replace(UNIT, is_shown=False)
 """Traits of a unit that is followed only for the metadata of the machine in it."""
-POD = Traits(is_reached_inside=True, opt_in='the annotation koi.sylin.org/enable: "true"')
-"""Traits of a pod of this host, as any cluster lets it reach. A NodePort leads to any replica."""
-DISTANT_POD = replace(POD, is_reached_inside=False)
-"""Traits of a pod of another host."""
+POD = Traits(shares_ports=True, opt_in='the annotation koi.sylin.org/enable: "true"')
+"""Traits of a pod. Its own addresses are those of the cluster's network."""
+LOCAL_POD = replace(POD, has_near_addresses=True)
+"""Traits of a pod of this host, which reaches it, as each node of a cluster does its own pods."""
 MACHINE = Traits(
     is_routable=True,
     is_checked=False,

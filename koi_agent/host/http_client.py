@@ -132,6 +132,8 @@ class Client:
         body: bytes | None = None,
     ) -> AsyncIterator[Incoming]:
         """Send a request, and yield the response as it arrives; raise ``RequestFailed``."""
+        if self._session.closed:  # another task has left the context of the client
+            raise RequestFailed("the connection is closed", was_sent=False)
         try:
             async with (
                 asyncio.timeout(limits.seconds),

@@ -3,12 +3,9 @@
 import re
 from pathlib import Path
 
-import yaml  # type: ignore[import-untyped]
-
 from koi_agent.config import Flags, load
 from koi_agent.core.metadata.parser import from_labels, from_unit_keys
 from koi_agent.core.unit_file.syntax import parse
-from tests.runtimes.fake_cluster import KINDS
 
 EXAMPLES = Path(__file__).parents[2] / "packaging/examples"
 
@@ -38,21 +35,3 @@ def test_the_labels_opt_in_and_nothing_of_them_is_refused() -> None:
     metadata = from_labels(labels, {})
     assert (metadata.enable, metadata.name, metadata.refused) == (True, "wiki", ())
     assert metadata.health_path == "/"
-
-
-def test_the_role_for_kubernetes_permits_to_read_what_is_used_only() -> None:
-    documents = yaml.safe_load_all(EXAMPLES.joinpath("kubernetes.yaml").read_text())
-    by_kind = {one["kind"]: one for one in documents}
-    rules = by_kind["ClusterRole"]["rules"]
-    granted = {
-        (resource, verb)
-        for rule in rules
-        for resource in rule["resources"]
-        for verb in rule["verbs"]
-    }
-    lists = {(one, verb) for one in KINDS for verb in ("list", "watch")}
-    assert granted == lists | {("nodes", "get"), ("namespaces", "get")}
-    name = by_kind["ServiceAccount"]["metadata"]["name"]
-    assert by_kind["ClusterRoleBinding"]["subjects"][0]["name"] == name
-    annotations = by_kind["Secret"]["metadata"]["annotations"]
-    assert annotations == {"kubernetes.io/service-account.name": name}

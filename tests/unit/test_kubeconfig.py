@@ -115,7 +115,10 @@ def test_certificates_are_not_checked_only_if_the_file_says_so(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"user": {"exec": {"command": "aws"}}}, "user 'u': exec is not supported; use the token"),
+        (
+            {"user": {"auth-provider": {"name": "gcp"}}},
+            "auth-provider is not supported; use the token",
+        ),
         ({"user": {"username": "me", "password": "pw"}}, "user 'u': username is not supported"),
         ({"user": {"as": "admin", "token": "t"}}, "user 'u': as is not supported"),
         ({"user": {"token": "a\nb"}}, "user 'u': token: not a token"),

@@ -20,7 +20,7 @@ from koi_agent.core.reach.filters import AddressFilter
 from koi_agent.core.reach.local import NotFromHere, Target, targets
 from koi_agent.core.reach.model import Endpoint, Reachability, places, reachability
 from koi_agent.core.reach.network import UNKNOWN, HostNetwork
-from koi_agent.core.traits import CONTAINER, DISTANT_POD, POD, UNIT, Traits
+from koi_agent.core.traits import CONTAINER, LOCAL_POD, POD, UNIT, Traits
 from koi_agent.core.unit_file.filters import FilterSettings
 from tests.unit.networks import DOCKER, HOST, LAN, LO, LO4, OFFICE, USB, VPN, link
 
@@ -314,15 +314,15 @@ def test_a_pod_of_this_host_is_asked_itself_and_not_what_its_node_port_leads_to(
     past_proxy: bool,  # noqa: FBT001
 ) -> None:
     node_port = port("", host_port=30080)
-    pod = made(node_port, ips=(address,), traits=POD)
+    pod = made(node_port, ips=(address,), traits=LOCAL_POD)
     for network in (HOST, HostNetwork((LAN, LO4)), UNKNOWN):
         assert targets(pod, node_port, network, past_proxy=past_proxy) == (Target(address, 80),)
-    on_host = made(port("", source=LISTENING), traits=POD)
+    on_host = made(port("", source=LISTENING), traits=LOCAL_POD)
     assert targets(on_host, on_host.ports[0], HOST)[0] == Target("127.0.0.1", 8080)
 
 
 def test_a_pod_of_another_host_is_not_asked() -> None:
-    away = made(port("", host_port=0), ips=("10.42.1.7",), traits=DISTANT_POD)
+    away = made(port("", host_port=0), ips=("10.42.1.7",), traits=POD)
     with pytest.raises(NotFromHere, match="on no network of this host"):
         targets(away, away.ports[0], HOST)
 

@@ -1,10 +1,11 @@
 """Pods of Kubernetes, over the API of the cluster.
 
 ``credentials`` finds out whether there is access to a cluster: without any, nothing else is
-loaded. ``kubeconfig`` and ``access`` read it, ``api`` sends requests. ``scope`` has what is
-followed. A ``collection`` is listed and watched; ``events``, ``records``, ``states``, ``pods`` and
-``services`` parse what comes. ``table`` and ``numbers`` apply it to pods, ``kept`` and
-``exposures`` to Services, which add to the pods. ``resources`` and ``session`` join these.
+loaded. ``kubeconfig`` and ``access`` read it, with ``pem`` and ``plugin``; ``authenticator`` runs a
+plugin. ``api`` sends requests. ``scope`` has what is followed. A ``collection`` is listed and
+watched; ``events``, ``records``, ``states``, ``pods`` and ``services`` parse what comes. ``table``
+and ``numbers`` apply it to pods, ``kept`` and ``exposures`` to Services, which add to the pods.
+``resources`` and ``session`` join these.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from koi_agent.host.listeners import ListenerTable
 from koi_agent.host.path_watch import PathStates, path_states, wait_for_change
 
 if TYPE_CHECKING:
+    from koi_agent.backends.kubernetes.authenticator import Authenticator
     from koi_agent.backends.kubernetes.numbers import Numbers
 
 
@@ -45,6 +47,7 @@ class Kubernetes:
         self._listeners = listeners
         self._tunables = tunables or Tunables()
         self._numbers: dict[str, Numbers] = {}
+        self._authenticator: Authenticator | None = None
         self._paths_before: PathStates = path_states(credentials.paths)
 
     @asynccontextmanager
@@ -53,6 +56,7 @@ class Kubernetes:
         self._paths_before = path_states(self._credentials.paths)
         self._credentials.check()
         # A host without Kubernetes does not load the modules that speak with a cluster.
+        from koi_agent.backends.kubernetes.authenticator import Authenticator  # noqa: PLC0415
         from koi_agent.backends.kubernetes.resources import Lasting  # noqa: PLC0415
         from koi_agent.backends.kubernetes.scope import Scope  # noqa: PLC0415
         from koi_agent.backends.kubernetes.session import opened  # noqa: PLC0415
@@ -64,8 +68,12 @@ class Kubernetes:
             namespaces=self._settings.namespaces,
             node=self._settings.node,
         )
+        if self._authenticator is None:
+            self._authenticator = Authenticator(self._tunables.plugin)
         lasting = Lasting(numbers=self._numbers, listeners=self._listeners)
-        async with opened(self._credentials, scope, lasting, deliver, self._tunables) as session:
+        async with opened(
+            self._credentials, self._authenticator, scope, lasting, deliver, self._tunables
+        ) as session:
             yield session
 
     async def arrival(self) -> None:

@@ -1,20 +1,18 @@
 """How a cluster is reached: address, authority and credentials of its API server."""
 
 import os
-import re
 import ssl
 import stat
 from dataclasses import field
 from pathlib import Path
 from typing import Final
 
+from koi_agent.backends.kubernetes.pem import is_token, pem_blocks
+from koi_agent.backends.kubernetes.plugin import Plugin
 from koi_agent.core.errors import BackendAbsent, BackendLost, BadInput
 from koi_agent.core.frozen import frozen
 
 MAX_FILE: Final = 256 * 1024
-_PEM: Final = re.compile(
-    rb"-----BEGIN ([A-Z0-9 ]+)-----(?:(?!-----BEGIN).)*?-----END \1-----", re.DOTALL
-)
 
 
 @frozen(kw_only=True)
@@ -23,8 +21,9 @@ class Access:
 
     ``authority`` has the certificates that are trusted, as PEM text; without it, those of the
     system are. ``certificate`` and ``certificate_key`` are PEM text, too. The file ``token_file``
-    is read for each request, because its token is replaced from time to time. ``origin`` is the
-    file or the place from which all of this comes.
+    is read for each request, because its token is replaced from time to time. A ``plugin`` gives
+    the token or the certificate; see ``Authenticator``. ``origin`` is the file or the place
+    from which all of this comes.
     """
 
     origin: str
@@ -35,6 +34,7 @@ class Access:
     certificate_key: str = field(default="", repr=False)
     token: str = field(default="", repr=False)
     token_file: str = ""
+    plugin: Plugin | None = None
 
     def headers(self) -> dict[str, str]:
         """Return the headers that authenticate a request; raise ``BackendLost``."""
@@ -94,29 +94,27 @@ def account_access(server: str, folder: str) -> Access:
 
 def read_file(path: Path) -> bytes:
     """Return the content of a file; raise ``OSError`` or ``BadInput``. Never wait for a pipe."""
+    return read_trusted(path)[0]
+
+
+def read_trusted(path: Path) -> tuple[bytes, bool]:
+    """Return the content of a file, and whether only root or the agent's own user may change it.
+
+    Raises ``OSError`` or ``BadInput``.
+    """
     with open(path, "rb", opener=_open) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
             raise BadInput("not a regular file")
         data = file.read(MAX_FILE + 1)
     if len(data) > MAX_FILE:
         raise BadInput(f"longer than {MAX_FILE} bytes")
-    return data
+    is_of_others = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return data, status.st_uid in (0, os.geteuid()) and not is_of_others
 
 
 def _open(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
-
-
-def pem_blocks(data: bytes) -> str:
-    """Return the blocks of a PEM text without the text between them; raise ``BadInput``."""
-    blocks = [found.group() for found in _PEM.finditer(data)]
-    try:
-        text = "".join(f"{block.decode('ascii')}\n" for block in blocks)
-    except UnicodeError:
-        text = ""
-    if not text:
-        raise BadInput("not PEM")
-    return text
 
 
 def read_token(path: str) -> str:
@@ -130,8 +128,3 @@ def read_token(path: str) -> str:
     if not is_token(token):
         raise BackendLost(f"{path}: not a token")
     return token
-
-
-def is_token(text: str) -> bool:
-    """Return True for a text that a header can carry."""
-    return bool(text) and text.isascii() and text.isprintable() and " " not in text

@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 
 from koi_agent.backends.http_engine.json_fields import JSONObject, as_object, get_str
 from koi_agent.backends.kubernetes.access import Access
+from koi_agent.backends.kubernetes.authenticator import Authenticator
 from koi_agent.backends.kubernetes.tunables import Tunables
 from koi_agent.core.errors import BackendLost, BadInput
 from koi_agent.core.json_stream import LineSplitter
@@ -74,11 +75,14 @@ class API:
     ``streams_lists`` is False if the server can't begin a watch with a list, or not in time.
     """
 
-    def __init__(self, requests: Client, access: Access, tunables: Tunables) -> None:
+    def __init__(
+        self, requests: Client, access: Access, authenticator: Authenticator, tunables: Tunables
+    ) -> None:
         self.server = access.server
         self.streams_lists = True
         self._client = requests
         self._access = access
+        self._authenticator = authenticator
         self.tunables = tunables
 
     async def get(self, path: str, query: Query | None = None) -> JSONObject:
@@ -100,7 +104,8 @@ class API:
         target = f"{path}?{urlencode(query)}" if query else path
         limits = Limits(seconds=self.tunables.response, body=MAX_BODY)
         with self._translated(target):
-            response = await self._client.request("GET", target, limits, headers=self._headers())
+            headers = await self._headers()
+            response = await self._client.request("GET", target, limits, headers=headers)
             if response.status == _OK:
                 return as_object(response.json())
         raise self._refusal(target, response)
@@ -149,9 +154,8 @@ class API:
         has_begun = False
         try:
             with self._translated(target):
-                async with self._client.sent(
-                    "GET", target, limits, headers=self._headers()
-                ) as incoming:
+                headers = await self._headers()
+                async with self._client.sent("GET", target, limits, headers=headers) as incoming:
                     if incoming.status != _OK:
                         raise self._refusal(target, await _short(incoming))
                     has_begun = True
@@ -161,8 +165,9 @@ class API:
         except BackendLost as lost:
             raise (Interrupted(str(lost)) if has_begun else lost) from lost
 
-    def _headers(self) -> Mapping[str, str]:
-        return {"Accept": "application/json", **self._access.headers()}
+    async def _headers(self) -> Mapping[str, str]:
+        credentials = await self._authenticator.headers(self._access)
+        return {"Accept": "application/json", **credentials}
 
     @contextmanager
     def _translated(self, target: str) -> Iterator[None]:
@@ -182,6 +187,7 @@ class API:
         if response.status == _GONE:
             return Expired(f"{subject}: {message or 'expired'}")
         if response.status == _UNAUTHORIZED:
+            self._authenticator.reject()
             return Refused(
                 f"{subject}: the credentials of {self._access.origin} are not accepted",
                 response.status,
@@ -199,10 +205,13 @@ class API:
 
 
 @asynccontextmanager
-async def connected(access: Access, tunables: Tunables, *, connections: int) -> AsyncIterator[API]:
+async def connected(
+    access: Access, authenticator: Authenticator, tunables: Tunables, *, connections: int
+) -> AsyncIterator[API]:
     """Yield the API of a server, with a number of connections; raise ``BackendLost``."""
-    async with client(access.server, tls=access.tls(), connections=connections) as requests:
-        yield API(requests, access, tunables)
+    known = await authenticator.authenticated(access)
+    async with client(known.server, tls=known.tls(), connections=connections) as requests:
+        yield API(requests, known, authenticator, tunables)
 
 
 async def _lines(incoming: Incoming) -> AsyncGenerator[list[bytes], None]:

@@ -5,8 +5,8 @@ from operator import attrgetter
 
 from koi_agent.backends.kubernetes.kept import Kept
 from koi_agent.backends.kubernetes.pods import Pod
-from koi_agent.backends.kubernetes.services import Service, Slice
-from koi_agent.core.instance import Instance, PortMapping, PortSource, Protocol, copied
+from koi_agent.backends.kubernetes.services import Service, ServicePort, Slice, SlicePort
+from koi_agent.core.instance import Instance, PortMapping, PortSource, copied
 from koi_agent.core.metadata.parser import merge
 from koi_agent.core.ports import with_declared
 
@@ -72,42 +72,73 @@ class Exposures:
         added = {
             port
             for one in slices
-            if pod.is_local and one.key in services and instance.id in one.ready
-            for port in _published(one, services[one.key])
+            if one.key in services and instance.id in one.ready
+            for port in _published(one, services[one.key], pod)
         }
-        open_ = {(one.container_port, one.protocol) for one in added}
-        own = (
-            one
-            for one in instance.ports
-            if one.host_port or (one.container_port, one.protocol) not in open_
-        )
-        ports = with_declared([*own, *added], metadata, is_routable=True)
+        own = {one for one in instance.ports if one.source is not PortSource.DECLARED}
+        open_ = {one for one in (*added, *own) if one.source is not PortSource.CLUSTER}
+        published = {(one.container_port, one.protocol) for one in open_}
+        inside = {*instance.ports, *map(_own, added if instance.ips else ())} - own
+        unpublished = (one for one in inside if (one.container_port, one.protocol) not in published)
+        ports = with_declared([*own, *added, *unpublished], metadata, is_routable=True)
         return copied(instance, ports=ports, metadata=metadata)
 
 
-_content = attrgetter("key", "metadata", "ports", "addresses")
+_content = attrgetter("key", "metadata", "ports", "addresses", "cluster_addresses", "node_address")
 """All fields of a Service except its version."""
 
 
-def _published(one: Slice, service: Service) -> Iterator[PortMapping]:
-    """Yield the ports of this host, and of external addresses, that lead to the pods of a slice."""
+def _published(one: Slice, service: Service, pod: Pod) -> Iterator[PortMapping]:
+    """Yield the ports of nodes, and of addresses of the Service, that lead to a pod of a slice."""
     for port in one.ports:
         for outside in service.ports:
-            if (outside.name, outside.protocol) != (port.name, port.protocol):
-                continue
-            if outside.node_port:
-                yield _mapping(port.port, outside.node_port, "", port.protocol)
-            for address in service.addresses:
-                yield _mapping(port.port, outside.port, address, port.protocol)
+            if (outside.name, outside.protocol) == (port.name, port.protocol):
+                yield from _ways(port, outside, service, pod)
 
 
-def _mapping(inside: int, outside: int, address: str, protocol: Protocol) -> PortMapping:
+def _ways(
+    inside: SlicePort, outside: ServicePort, service: Service, pod: Pod
+) -> Iterator[PortMapping]:
+    """Yield the ways to one port of a pod.
+
+    Other nodes may forward nothing to the pods of this one, so a port of a node counts for its own
+    pods only (externalTrafficPolicy). This host is a node if it has pods.
+    """
+    if outside.node_port and pod.is_local:
+        yield _mapping(inside, outside.node_port, service.node_address, PortSource.PUBLISHED)
+    for address in pod.node_ips if outside.node_port else ():
+        if _is_open(address, service):
+            yield _mapping(inside, outside.node_port, address, PortSource.EXTERNAL)
+    for address in service.addresses:
+        yield _mapping(inside, outside.port, address, PortSource.EXTERNAL)
+    for address in service.cluster_addresses if pod.is_local else ():
+        yield _mapping(inside, outside.port, address, PortSource.CLUSTER)
+
+
+def _is_open(address: str, service: Service) -> bool:
+    """Return True if an address of a node has the family of a Service."""
+    return not service.node_address or (":" in address) is (":" in service.node_address)
+
+
+def _mapping(inside: SlicePort, outside: int, address: str, source: PortSource) -> PortMapping:
     return PortMapping(
-        container_port=inside,
-        protocol=protocol,
+        container_port=inside.port,
+        protocol=inside.protocol,
         host_port=outside,
         host_ip=address,
-        source=PortSource.PUBLISHED,
+        source=source,
+        is_v6only=address == "::",
+    )
+
+
+def _own(port: PortMapping) -> PortMapping:
+    """Return a port of a Service as the pod has it at its own addresses."""
+    return PortMapping(
+        container_port=port.container_port,
+        protocol=port.protocol,
+        host_port=0,
+        host_ip="",
+        source=PortSource.DECLARED,
     )
 
 

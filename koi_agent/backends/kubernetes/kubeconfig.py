@@ -9,16 +9,18 @@ import json
 from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from koi_agent.backends.http_engine.json_fields import JSONObject, get_object, get_objects, get_str
-from koi_agent.backends.kubernetes.access import Access, is_token, pem_blocks, read_file
+from koi_agent.backends.kubernetes.access import Access, read_file, read_trusted
+from koi_agent.backends.kubernetes.pem import is_token, pem_blocks
+from koi_agent.backends.kubernetes.plugin import Plugin, parse_plugin
 from koi_agent.core.errors import BackendAbsent, BackendLost, BadInput
 from koi_agent.core.metadata.names import shown
 
 _UNSUPPORTED_BY_CLUSTER: Final = ("proxy-url", "tls-server-name")
-_UNSUPPORTED_BY_USER: Final = ("exec", "auth-provider", "username", "as")
+_UNSUPPORTED_BY_USER: Final = ("auth-provider", "username", "as")
 
 
 def read_kubeconfig(path: str, context: str) -> Access:
@@ -28,20 +30,27 @@ def read_kubeconfig(path: str, context: str) -> Access:
     """
     try:
         try:
-            text = _text(Path(path))
+            data, is_trusted = read_trusted(Path(path))
         except FileNotFoundError as error:
             raise BackendAbsent(f"{path}: {error.strerror}") from error
-        return _access(_parsed(text), Path(path), context)
+        return _trusted(_access(_parsed(_text(data)), Path(path), context), is_trusted=is_trusted)
     except OSError as error:
         raise BackendLost(f"{error.filename or path}: {error.strerror}") from error
     except BadInput as bad:
         raise BackendLost(f"{path}: {bad}") from bad
 
 
-def _text(path: Path) -> str:
-    """Return the text of a file; raise ``OSError`` or ``BadInput``."""
+def _trusted(access: Access, *, is_trusted: bool) -> Access:
+    """Return an access; raise ``BadInput`` if other users may choose the program that it runs."""
+    if access.plugin and not is_trusted:
+        raise BadInput("exec: other users may change the file; run chown root and chmod 600")
+    return access
+
+
+def _text(data: bytes) -> str:
+    """Return the text of a file; raise ``BadInput``."""
     try:
-        return read_file(path).decode()
+        return data.decode()
     except UnicodeError:
         raise BadInput("not UTF-8") from None
 
@@ -85,30 +94,46 @@ def _access(config: JSONObject, path: Path, name: str) -> Access:
     user = get_object(_named(config, "users", user_name), "user") if user_name else {}
     _check_supported(f"cluster {shown(cluster_name)}", cluster, _UNSUPPORTED_BY_CLUSTER)
     _check_supported(f"user {shown(user_name)}", user, _UNSUPPORTED_BY_USER)
-    token, token_file = get_str(user, "token"), _file(user, "tokenFile", path)
-    if token and not is_token(token):
-        raise BadInput(f"user {shown(user_name)}: token: not a token")
-    certificate = _pem(user, "client-certificate", path)
-    certificate_key = _pem(user, "client-key", path)
-    if bool(certificate) is not bool(certificate_key):
-        raise BadInput(f"user {shown(user_name)}: client-certificate and client-key go together")
     server = _server(cluster, cluster_name)
-    if server.startswith("http://") and (token or token_file or certificate):
-        raise BadInput(f"cluster {shown(cluster_name)}: credentials need a server with https")
     authority = _pem(cluster, "certificate-authority", path)
     is_insecure = cluster.get("insecure-skip-tls-verify") is True
     if is_insecure and authority:
         raise BadInput("insecure-skip-tls-verify and certificate-authority exclude each other")
+    try:
+        identity = _identity(user, path)
+        if user.get("exec"):
+            identity["plugin"] = _plugin(user, cluster, authority, path)
+    except BadInput as bad:
+        raise BadInput(f"user {shown(user_name)}: {bad}") from None
+    if server.startswith("http://") and any(identity.values()):
+        raise BadInput(f"cluster {shown(cluster_name)}: credentials need a server with https")
     return Access(
-        origin=str(path),
-        server=server,
-        authority=authority,
-        is_insecure=is_insecure,
-        certificate=certificate,
-        certificate_key=certificate_key,
-        token=token,
-        token_file=token_file,
+        origin=str(path), server=server, authority=authority, is_insecure=is_insecure, **identity
     )
+
+
+def _identity(user: JSONObject, path: Path) -> dict[str, Any]:
+    """Return the fields of ``Access`` that are the credentials of a user; raise ``BadInput``."""
+    token = get_str(user, "token")
+    if token and not is_token(token):
+        raise BadInput("token: not a token")
+    certificate = _pem(user, "client-certificate", path)
+    key = _pem(user, "client-key", path)
+    if bool(certificate) is not bool(key):
+        raise BadInput("client-certificate and client-key go together")
+    return {
+        "token": token,
+        "token_file": _file(user, "tokenFile", path),
+        "certificate": certificate,
+        "certificate_key": key,
+    }
+
+
+def _plugin(user: JSONObject, cluster: JSONObject, authority: str, path: Path) -> Plugin:
+    for field in ("token", "tokenFile", "client-certificate", "client-certificate-data"):
+        if user.get(field):
+            raise BadInput(f"exec and {field} exclude each other")
+    return parse_plugin(user, cluster, authority, path.parent)
 
 
 def _named(config: JSONObject, kind: str, name: str) -> JSONObject:

@@ -38,7 +38,7 @@ from koi_agent.core.instance import (
 from koi_agent.core.metadata.parser import from_annotations
 from koi_agent.core.ports import declared
 from koi_agent.core.text import printable
-from koi_agent.core.traits import DISTANT_POD, POD
+from koi_agent.core.traits import LOCAL_POD, POD
 from koi_agent.host.pod_groups import pod_group
 
 PREFIX: Final = "koi.sylin.org/"
@@ -69,7 +69,8 @@ class Pod:
 
     ``version`` is greater after each change. ``owner`` is the UID of the object that controls it,
     or "", and ``number`` is the one that its owner gave it, from 1, or 0. ``is_local`` is True for
-    a pod of this host, and ``uses_host`` for one on its network.
+    a pod of this host, and ``uses_host`` for one on its network. ``node_ips`` are the addresses of
+    the node of a pod that is not local.
     """
 
     instance: Instance
@@ -78,6 +79,7 @@ class Pod:
     number: int = 0
     is_local: bool = False
     uses_host: bool = False
+    node_ips: tuple[str, ...] = ()
 
     @property
     def is_here(self) -> bool:
@@ -99,6 +101,7 @@ def parse_pod(value: object, place: Place) -> Pod:
         number=_number(labels),
         is_local=is_local,
         uses_host=is_local and spec.get("hostNetwork") is True,
+        node_ips=() if is_local else _ips(get_object(record, "status"), "hostIP"),
     )
 
 
@@ -127,7 +130,7 @@ def _instance(record: JSONObject, place: Place, workload: str) -> Instance:
         workload=sys.intern(workload),
         ending=bool(get_str(get_object(record, "metadata"), "deletionTimestamp")),
         notes=tuple(_notes(spec, is_hidden=is_local and uses_host and not group)),
-        traits=POD if is_local else DISTANT_POD,
+        traits=LOCAL_POD if is_local else POD,
     )
 
 
@@ -150,10 +153,10 @@ def koi_annotations(record: JSONObject) -> JSONObject:
     return {key: value for key, value in all_.items() if key[: len(PREFIX)].lower() == PREFIX}
 
 
-def _ips(status: JSONObject) -> tuple[str, ...]:
-    """Return the addresses of a pod, of both families, the preferred one first."""
-    found = [get_ip(one, "ip") for one in get_objects(status, "podIPs")]
-    texts = [text for text in (*found, get_ip(status, "podIP")) if text]
+def _ips(status: JSONObject, field: str = "podIP") -> tuple[str, ...]:
+    """Return the addresses of a pod or its node, of both families, the preferred one first."""
+    found = [get_ip(one, "ip") for one in get_objects(status, f"{field}s")]
+    texts = [text for text in (*found, get_ip(status, field)) if text]
     return tuple(dict.fromkeys(str(ip_address(text)) for text in texts))
 
 

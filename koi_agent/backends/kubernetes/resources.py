@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Set
 from dataclasses import field
 from functools import partial
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from koi_agent.backends.http_engine.json_fields import JSONObject
 from koi_agent.backends.kubernetes.api import API, Query
@@ -13,6 +13,7 @@ from koi_agent.backends.kubernetes.exposures import Exposures
 from koi_agent.backends.kubernetes.numbers import Numbers
 from koi_agent.backends.kubernetes.pods import parse_pod
 from koi_agent.backends.kubernetes.records import get_uid, get_version
+from koi_agent.backends.kubernetes.rights import PODS, SERVICES, SLICES
 from koi_agent.backends.kubernetes.scope import Scope
 from koi_agent.backends.kubernetes.services import parse_service, parse_slice
 from koi_agent.backends.kubernetes.table import PodTable
@@ -21,9 +22,6 @@ from koi_agent.core.errors import BadInput
 from koi_agent.core.frozen import frozen
 from koi_agent.host.listeners import ListenerTable
 from koi_agent.host.owner_ports import HostPorts
-
-_CORE: Final = "/api/v1"
-_DISCOVERY: Final = "/apis/discovery.k8s.io/v1"
 
 V = TypeVar("V")
 C_contra = TypeVar("C_contra", contravariant=True)
@@ -121,15 +119,11 @@ class Resources:
             held = lasting.numbers.setdefault(part, Numbers())
             table = PodTable(scope.backend, held, self.ports, deliver, self.exposures.exposed)
             self.tables.append(table)
-            self._add(f"{_CORE}{part}/services", {}, self.exposures.services[part], parse_service)
-            self._add(
-                f"{_DISCOVERY}{part}/endpointslices",
-                {},
-                self.exposures.slices[part],
-                partial(parse_slice, node=node),
-            )
+            self._add(SERVICES.path(part), {}, self.exposures.services[part], parse_service)
+            slices = partial(parse_slice, node=node)
+            self._add(SLICES.path(part), {}, self.exposures.slices[part], slices)
             pods = partial(parse_pod, place=scope.place)
-            self._add(f"{_CORE}{part}/pods", scope.query, table, pods, is_required=True)
+            self._add(PODS.path(part), scope.query, table, pods, is_required=True)
 
     def _add(
         self,

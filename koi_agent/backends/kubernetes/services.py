@@ -1,6 +1,6 @@
 """Services and their EndpointSlices as values, parsed from the responses of the API."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
 from koi_agent.backends.http_engine.json_fields import (
@@ -22,6 +22,9 @@ from koi_agent.core.metadata.parser import from_annotations
 
 _SERVICE_NAME: Final = "kubernetes.io/service-name"
 _EXTERNAL_NAME: Final = "ExternalName"
+_HEADLESS: Final = "None"
+_ANY: Final[Mapping[tuple[str, ...], str]] = {("IPv4",): "0.0.0.0", ("IPv6",): "::"}  # noqa: S104 - compared, not bound
+"""The address of a bind to all addresses of a family; which ones a node uses is not known."""
 
 
 class ServicePort(NamedTuple):
@@ -43,13 +46,19 @@ class SlicePort(NamedTuple):
 
 @frozen(kw_only=True)
 class Service:
-    """A Service: ``addresses`` are those outside the cluster that lead to it."""
+    """A Service: ``addresses`` are those outside the cluster that lead to it.
+
+    ``cluster_addresses`` are reached in the cluster only. ``node_address`` is "" if its ports of
+    nodes are open for both families.
+    """
 
     key: str
     version: int
     metadata: KoiMetadata
     ports: tuple[ServicePort, ...] = ()
     addresses: tuple[str, ...] = ()
+    cluster_addresses: tuple[str, ...] = ()
+    node_address: str = ""
 
 
 @frozen(kw_only=True)
@@ -67,13 +76,18 @@ def parse_service(value: object) -> Service:
     """Parse a record; raise ``BadInput`` if it is not that of a Service."""
     record = as_object(value)
     spec = get_object(record, "spec")
-    is_here = get_str(spec, "type") != _EXTERNAL_NAME
+    key, version = f"{get_name(record, 'namespace')}/{get_name(record)}", get_version(record)
+    metadata = from_annotations(koi_annotations(record))
+    if get_str(spec, "type") == _EXTERNAL_NAME or get_str(spec, "clusterIP") == _HEADLESS:
+        return Service(key=key, version=version, metadata=metadata)  # nodes forward nothing to it
     return Service(
-        key=f"{get_name(record, 'namespace')}/{get_name(record)}",
-        version=get_version(record),
-        metadata=from_annotations(koi_annotations(record)),
-        ports=tuple(_service_ports(spec)) if is_here else (),
-        addresses=tuple(dict.fromkeys(_addresses(record))) if is_here else (),
+        key=key,
+        version=version,
+        metadata=metadata,
+        ports=tuple(_service_ports(spec)),
+        addresses=tuple(dict.fromkeys(_addresses(record))),
+        cluster_addresses=tuple(dict.fromkeys(_cluster_addresses(spec))),
+        node_address=_ANY.get(tuple(get_strs(spec, "ipFamilies")), ""),
     )
 
 
@@ -94,6 +108,12 @@ def _addresses(record: JSONObject) -> Iterator[str]:
     balancer = get_object(get_object(record, "status"), "loadBalancer")
     for ingress in get_objects(balancer, "ingress"):
         if address := get_ip(ingress, "ip"):
+            yield address
+
+
+def _cluster_addresses(spec: JSONObject) -> Iterator[str]:
+    for text in (get_str(spec, "clusterIP"), *get_strs(spec, "clusterIPs")):
+        if address := get_ip({"ip": text}, "ip"):
             yield address
 
 

@@ -9,9 +9,11 @@ from typing import Any, Final, Never
 from koi_agent.backends.http_engine.json_fields import get_object, get_str
 from koi_agent.backends.kubernetes.access import Access, account_access
 from koi_agent.backends.kubernetes.api import API, Refused, connected
+from koi_agent.backends.kubernetes.authenticator import Authenticator
 from koi_agent.backends.kubernetes.credentials import Credentials
 from koi_agent.backends.kubernetes.kubeconfig import read_kubeconfig
 from koi_agent.backends.kubernetes.resources import Found, Lasting, Resource, Resources
+from koi_agent.backends.kubernetes.rights import IDENTITY, NODES
 from koi_agent.backends.kubernetes.scope import Scope
 from koi_agent.backends.kubernetes.tunables import Tunables
 from koi_agent.core.contracts import Deliver
@@ -26,7 +28,6 @@ MAX_COMPLAINTS: Final = 100
 """Maximum number of kinds of bad records that are logged in one connection."""
 TURN: Final = 100
 """Listed pods that are completed with the ports of their Services before other tasks run."""
-_IDENTITY: Final = "/api/v1/namespaces/kube-system"
 _FORBIDDEN, _NOT_FOUND = 403, 404
 _MAX_VERSION: Final = 64
 
@@ -66,7 +67,7 @@ class Session:
     async def _read_identity(self) -> str:
         """Return the UID that a cluster has for its life, "" if this may not be read."""
         try:
-            return get_str(get_object(await self._api.get(_IDENTITY), "metadata"), "uid")
+            return get_str(get_object(await self._api.get(IDENTITY.path()), "metadata"), "uid")
         except Refused as refused:
             if refused.status not in (_FORBIDDEN, _NOT_FOUND):
                 raise
@@ -75,7 +76,7 @@ class Session:
     async def _check_node(self, node: str) -> None:
         """Raise ``BackendLost`` if the cluster has no such node: a list would be empty."""
         try:
-            await self._api.get(f"/api/v1/nodes/{node}")
+            await self._api.get(f"{NODES.path()}/{node}")
         except Refused as refused:
             if refused.status == _NOT_FOUND:
                 raise BackendLost(
@@ -175,6 +176,7 @@ class Session:
 @asynccontextmanager
 async def opened(
     credentials: Credentials,
+    authenticator: Authenticator,
     scope: Scope,
     lasting: Lasting,
     deliver: Deliver,
@@ -182,7 +184,8 @@ async def opened(
 ) -> AsyncIterator[Session]:
     """Read the credentials, and connect; raise ``BackendLost`` or ``BackendAbsent``."""
     access = await asyncio.to_thread(access_of, credentials, scope.context)
-    async with connected(access, tunables, connections=3 * len(scope.namespaced) + 2) as api:
+    connections = 3 * len(scope.namespaced) + 2
+    async with connected(access, authenticator, tunables, connections=connections) as api:
         session = Session(api, scope, lasting, deliver, tunables)
         await session.check()
         yield session

@@ -153,6 +153,7 @@ class PodTable:
             version=pod.version,
             is_local=pod.is_local,
             uses_host=pod.uses_host,
+            node_ips=pod.node_ips,
         )
 
     def _follow_ports(self, pod: Pod) -> None:

@@ -7,6 +7,8 @@ from koi_agent.core.frozen import frozen
 class Tunables:
     """Times in seconds, and numbers of things."""
 
+    plugin: float = 20.0
+    """Time for the plugin of a kubeconfig file to end."""
     response: float = 10.0
     """Time for a response of one object, and for a page of a list."""
     watch: float = 30.0

@@ -7,7 +7,7 @@ from typing import Final
 from koi_agent.capabilities.dns.records import Name, Service, service_label
 from koi_agent.core.errors import BadInput
 from koi_agent.core.frozen import frozen
-from koi_agent.core.instance import Instance, PortMetadata, RecordState
+from koi_agent.core.instance import Instance, PortMetadata, PortSource, RecordState
 from koi_agent.core.key import Key
 from koi_agent.core.metadata import service_types
 from koi_agent.core.metadata.txt import merge_txt
@@ -138,10 +138,17 @@ def _addresses(endpoint: Endpoint, network: HostNetwork) -> Iterator[str]:
 
 
 def _local_addresses(instance: Instance, network: HostNetwork) -> Iterator[str]:
-    """Yield the addresses at which this host reaches an instance that no other host reaches."""
+    """Yield the addresses at which this host reaches an instance that no other host reaches.
+
+    An address of its cluster has other ports than its own addresses, and counts without these only.
+    """
+    found: dict[bool, list[str]] = {False: [], True: []}
     for mapping in instance.ports:
         with suppress(NotFromHere):
-            yield from (target.address for target in targets(instance, mapping, network))
+            reached = targets(instance, mapping, network)
+            is_shared = mapping.source is PortSource.CLUSTER
+            found[is_shared] += [target.address for target in reached]
+    yield from found[False] or found[True]
 
 
 def _sorted(addresses: Iterator[str]) -> tuple[str, ...]:

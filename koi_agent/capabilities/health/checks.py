@@ -15,6 +15,7 @@ from koi_agent.core.instance import (
     CheckKind,
     Instance,
     PortMapping,
+    PortSource,
     Protocol,
     RecordState,
 )
@@ -149,7 +150,8 @@ def _needs_check(instance: Instance) -> bool:
 
 def _is_published(port: PortMapping) -> bool:
     """Return True for a port of this host; an image may also expose ports without publishing."""
-    return port.protocol is Protocol.TCP and port.host_port != 0
+    is_published = port.host_port != 0 and port.source is not PortSource.CLUSTER
+    return port.protocol is Protocol.TCP and is_published
 
 
 def _targets(

@@ -48,10 +48,16 @@ def bounds_of(instance: Instance, mapping: PortMapping, network: HostNetwork) ->
     if mapping.source is PortSource.DECLARED:
         port = f"{mapping.host_port}/{mapping.protocol}"
         raise NotNow(f"nothing of it listens on port {port} of this host")
+    if mapping.source is PortSource.CLUSTER:
+        address_and_port = f"{mapping.host_ip}, port {mapping.host_port},"
+        raise BadInput(f"the cluster address {address_and_port} is for this host and its cluster")
     address = bound_address(mapping)
     bounds = Bounds(families=families_of(mapping))
     if address and not address.is_unspecified:
-        bounds = _at_address(address, network)
+        is_external = (
+            mapping.source is PortSource.EXTERNAL and network.with_address(address) is None
+        )
+        bounds = (_elsewhere if is_external else _at_address)(address, network)
     if mapping.interface:
         bounds = _through(mapping.interface, bounds, network)
     return _filtered(instance.address_filter, bounds, network)
@@ -74,6 +80,21 @@ def _at_address(address: Address, network: HostNetwork) -> Bounds:
         interfaces=(link.name,) if link and not anywhere else (),
         families=family_set((family(address),)),
         limit=f"bound to {address}",
+    )
+
+
+def _elsewhere(address: Address, network: HostNetwork) -> Bounds:
+    """Return the bounds of an address that this host does not have, such as a load balancer's."""
+    if address.is_loopback or address.is_multicast or address.is_link_local:
+        raise BadInput(f"the external address {address} has no meaning for other hosts")
+    link = network.towards(address)
+    if link:
+        _check(link, f"its external address is {address}")
+    return Bounds(
+        addresses=(str(address),),
+        interfaces=(link.name,) if link else (),
+        families=family_set((family(address),)),
+        limit=f"at the external address {address}",
     )
 
 

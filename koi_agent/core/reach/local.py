@@ -43,10 +43,12 @@ def targets(
     """Return where this host reaches a port, the best first; raise ``NotFromHere``.
 
     With ``past_proxy`` a published port is reached at the container's own address if possible: an
-    engine's proxy accepts connections for a container that does not listen. The same holds for an
-    instance that this host reaches inside.
+    engine's proxy accepts connections for a container that does not listen. So is a published port
+    that may lead to other instances.
     """
-    is_inside = past_proxy or instance.traits.is_reached_inside
+    if mapping.source is PortSource.CLUSTER:
+        return (Target(mapping.host_ip, mapping.host_port),)
+    is_inside = past_proxy or instance.traits.shares_ports
     inside = tuple(_inside(instance, mapping, network)) if is_inside else ()
     if not mapping.host_port:
         return tuple(_inside(instance, mapping, network)) or _not_inside(instance, network)
@@ -109,7 +111,7 @@ def _inside(instance: Instance, mapping: PortMapping, network: HostNetwork) -> I
         if address and is_unicast(address) and not address.is_link_local:
             link = network.towards(address)
             routed = traits.is_routable or not network.is_known
-            is_reached = traits.is_reached_inside or (link.is_bridge if link else routed)
+            is_reached = traits.has_near_addresses or (link.is_bridge if link else routed)
             if is_reached and mapping.container_port:
                 yield Target(str(address), mapping.container_port)
 

@@ -13,14 +13,18 @@ from koi_agent.bus.marshalling import Typed
 from koi_agent.bus.messages import marshal
 from koi_agent.bus.object_manager import joined
 from koi_agent.core.event_queue import EventQueue
-from koi_agent.core.instance import Instance, RecordState
+from koi_agent.core.instance import Instance, PortSource, RecordState
 from koi_agent.publishers.dbus.interfaces import INSTANCE_INTERFACE
 
 INVALID: Final = "org.freedesktop.DBus.Error.InvalidArgs"
 
 
 def _short_ports(instance: Instance) -> Sequence[tuple[int, int, str]]:
-    return [(one.host_port, one.container_port, str(one.protocol)) for one in instance.ports]
+    return [
+        (one.host_port, one.container_port, str(one.protocol))
+        for one in instance.ports
+        if one.source is not PortSource.CLUSTER
+    ]
 
 
 def _announced(instance: Instance) -> Sequence[str]:
