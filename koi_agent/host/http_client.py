@@ -28,6 +28,7 @@ LibrarySession = aiohttp.ClientSession
 
 MOST_CONNECTIONS: Final = 4
 _LONGEST_REASON: Final = 300
+_CLOSED: Final = "the client is closed"
 
 
 class RequestFailed(KoiError):
@@ -90,8 +91,8 @@ class Incoming:
                     raise ResponseTooLong(f"its response is longer than {self._most} bytes")
                 yield piece
         except RuntimeError as error:
-            # aiohttp 3.14 may raise it for a connection that is lost between two reads.
-            raise RequestFailed("it closed the connection") from error
+            # So aiohttp reports a client that was closed between two reads.
+            raise RequestFailed(_CLOSED) from error
 
     async def whole(self) -> Response:
         """Read the rest of the response."""
@@ -132,8 +133,8 @@ class Client:
         body: bytes | None = None,
     ) -> AsyncIterator[Incoming]:
         """Send a request, and yield the response as it arrives; raise ``RequestFailed``."""
-        if self._session.closed:  # another task has left the context of the client
-            raise RequestFailed("the connection is closed", was_sent=False)
+        if self._session.closed:
+            raise RequestFailed(_CLOSED, was_sent=False)
         try:
             async with (
                 asyncio.timeout(limits.seconds),

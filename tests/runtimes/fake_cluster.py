@@ -55,7 +55,20 @@ class FakeCluster:
 
     def matching(self, kind: str, matches: Matches) -> list[Record]:
         """Return the objects that match, by namespace and name."""
-        found = [one for one in self.objects[kind].values() if matches(one)]
+        return self.matching_at(self.version, kind, matches)
+
+    def matching_at(self, version: int, kind: str, matches: Matches) -> list[Record]:
+        """Return the objects that matched at a version, which is not compacted."""
+        objects = dict(self.objects[kind])
+        for change in reversed(self.history):
+            if change.version <= version:
+                break
+            if change.kind == kind:
+                record = change.before or change.after or {}
+                objects.pop(record["metadata"]["uid"], None)
+                if change.before is not None:
+                    objects[record["metadata"]["uid"]] = change.before
+        found = [one for one in objects.values() if matches(one)]
         return sorted(
             found, key=lambda one: (one["metadata"]["namespace"], one["metadata"]["name"])
         )
@@ -197,11 +210,17 @@ class FakeCluster:
         )
         labels = {"kubernetes.io/service-name": name}
         endpoints = [
-            {"targetRef": {"kind": "Pod", "uid": uid}, "conditions": {"ready": True}}
+            {
+                "addresses": ["10.1.0.1"],
+                "conditions": {"ready": True, "serving": True, "terminating": False},
+                "nodeName": self.pods[uid]["spec"]["nodeName"] if uid in self.pods else NODE,
+                "targetRef": {"kind": "Pod", "namespace": "shop", "uid": uid},
+            }
             for uid in pods
         ]
         record = {
             "metadata": {**metadata, "uid": f"e-{name}", "name": f"{name}-x", "labels": labels},
+            "addressType": "IPv4",
             "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
             "endpoints": endpoints,
         }

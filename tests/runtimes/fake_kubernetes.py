@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import ssl
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -12,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from tests.runtimes.connections import Connections
 from tests.runtimes.fake_cluster import FakeCluster, Matches, Record
-from tests.runtimes.kubernetes_answers import selector, status
+from tests.runtimes.kubernetes_answers import bookmark, bookmark_time, selector, status
 
 TOKEN: Final = "a-good-token"
 _PARAMETERS: Final = {
@@ -116,7 +117,8 @@ class FakeKubernetes:
         assert set(query) <= _PARAMETERS, query
         token = headers.get("authorization", "").removeprefix("Bearer ")
         if token not in self.tokens:
-            await self._send(writer, 401, status(401, "Unauthorized"))
+            code = 401 if token else 403  # without any, the user is system:anonymous
+            await self._send(writer, code, status(code, "not allowed"))
             return
         match split.path.strip("/").split("/"):
             case ["version"]:
@@ -162,15 +164,17 @@ class FakeKubernetes:
     async def _list(
         self, writer: asyncio.StreamWriter, query: Query, kind: str, matches: Matches
     ) -> None:
-        """Send a page. All pages of a list have the version of the first one."""
+        """Send a page. All pages show the cluster as it was at the first one."""
         cluster = self.cluster
         version, _, start = query.get("continue", f"{cluster.version}:0").partition(":")
         assert "resourceVersion" not in query, "a list of any version may be old"
-        if query.get("continue") and (self.faults.expires_pages or int(version) != cluster.version):
+        is_old = self.faults.expires_pages > 0 or int(version) < cluster.compacted
+        if query.get("continue") and is_old:
             self.faults.expires_pages = max(0, self.faults.expires_pages - 1)
             await self._send(writer, 410, status(410, "The provided continue parameter is too old"))
             return
-        found, first, limit = cluster.matching(kind, matches), int(start), int(query["limit"])
+        found = cluster.matching_at(int(version), kind, matches)
+        first, limit = int(start), int(query["limit"])
         metadata = {"resourceVersion": version}
         if len(found) > first + limit:
             metadata["continue"] = f"{version}:{first + limit}"
@@ -221,7 +225,9 @@ class FakeKubernetes:
             message = "sendInitialEvents: Forbidden: not supported"
             await self._send(writer, 422, status(422, message))
             return
-        assert is_stream == ("resourceVersionMatch" in query), "the two go together"
+        if is_stream != ("resourceVersionMatch" in query):
+            await self._send(writer, 422, status(422, "the two go together"))
+            return
         writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
         ending = asyncio.Event()
         self._ends.add(ending)
@@ -246,7 +252,9 @@ class FakeKubernetes:
                 self.faults.ends_streams -= 1
                 return
             version = await self._send_initial(writer, wanted)
-            self._send_bookmark(writer, version, {"k8s.io/initial-events-end": "true"})
+            ends_list = bookmark(version, {"k8s.io/initial-events-end": "true"})
+            self._send_line(writer, "BOOKMARK", ends_list, "bookmark")
+        bookmark_at = bookmark_time(query)
         while not ending.is_set() and not self.faults.ends_watches:
             if version < self.cluster.compacted:
                 error = json.loads(status(410, "too old resource version"))
@@ -256,11 +264,14 @@ class FakeKubernetes:
             if "watch" not in self.faults.silent:
                 for type_, record in list(self.cluster.since(wanted[0], version, wanted[1])):
                     self._send_line(writer, type_, record, "watch")
-                if version < self.cluster.version:
-                    version = self.cluster.version
-                    self._send_bookmark(writer, version, {})
+                version = self.cluster.version
+                if asyncio.get_running_loop().time() >= bookmark_at:
+                    self._send_line(writer, "BOOKMARK", bookmark(version, {}), "bookmark")
+                    bookmark_at = math.inf
             await writer.drain()
-            await changed.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(None if math.isinf(bookmark_at) else bookmark_at):
+                    await changed.wait()
 
     async def _send_initial(self, writer: asyncio.StreamWriter, wanted: tuple[str, Matches]) -> int:
         """Send a list and the changes since it began; return the version of its end."""
@@ -273,13 +284,6 @@ class FakeKubernetes:
         for type_, record in self.cluster.since(wanted[0], version, wanted[1]):
             self._send_line(writer, type_, record, "stream")
         return self.cluster.version
-
-    def _send_bookmark(
-        self, writer: asyncio.StreamWriter, version: int, annotations: Record
-    ) -> None:
-        metadata = {"resourceVersion": str(version), "annotations": annotations}
-        record = {"kind": "Pod", "metadata": metadata, "spec": {"containers": None}}
-        self._send_line(writer, "BOOKMARK", record, "bookmark")
 
     def _send_line(
         self, writer: asyncio.StreamWriter, kind: str, record: Record, endpoint: str

@@ -6,8 +6,8 @@ import os
 import ssl
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -166,6 +166,37 @@ async def test_a_server_that_is_silent_or_slow_has_a_deadline() -> None:
             failed = await failure(url)
         assert str(failed) == "no response within 20 s"
         assert failed.was_sent
+
+
+async def read(pieces: AsyncGenerator[bytes, None]) -> bytes:
+    return await anext(pieces)
+
+
+async def test_a_client_that_is_closed_is_a_reason() -> None:
+    async with served(sends(b"0123456789")) as (url, _):
+        async with client(url) as opened:
+            pass
+        with pytest.raises(RequestFailed, match="the client is closed") as caught:
+            await get(opened)
+        assert not caught.value.was_sent
+
+
+async def test_a_client_that_is_closed_between_two_reads_is_a_reason(tmp_path: Path) -> None:
+    client_tls, server_tls = authority(tmp_path, "127.0.0.1")
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n01234")
+
+    async with served(serve, server_tls) as (url, _), AsyncExitStack() as responses:
+        async with client(url, tls=client_tls) as opened:
+            incoming = await responses.enter_async_context(opened.sent("GET", "/", LIMITS))
+            pieces = incoming.pieces()
+            assert await anext(pieces) == b"01234"
+            # It reads while the connection is being closed.
+            reading = asyncio.create_task(read(pieces))  # noqa: TID251 - awaited below
+        with pytest.raises(RequestFailed, match="the client is closed"):
+            await reading
 
 
 @pytest.mark.parametrize(
