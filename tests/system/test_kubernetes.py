@@ -6,13 +6,14 @@ from typing import Any
 import pytest
 
 from tests.namespaces import wait_until
+from tests.system.engines import backend
 from tests.system.service import Service
 
 PLUGIN = "/usr/local/bin/koi-test-plugin"
 KUBECONFIG = "/etc/koi-runtime/kubeconfig"
 DROP_IN = f"[Service]\nLoadCredential=kubernetes.kubeconfig:{KUBECONFIG}\n"
 VERSION = "client.authentication.k8s.io/v1"
-NOBODY_LISTENS = "https://127.0.0.1:1"
+CLOSED = "https://127.0.0.1:1"
 EXAMPLE = "/usr/share/doc/koi-runtime/examples/kubernetes"
 
 
@@ -25,7 +26,7 @@ def with_plugin(service: Service, text: str, command: str = "koi-test-plugin") -
     config = {
         "current-context": "x",
         "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-        "clusters": [{"name": "c", "cluster": {"server": NOBODY_LISTENS}}],
+        "clusters": [{"name": "c", "cluster": {"server": CLOSED}}],
         "users": [{"name": "u", "user": {"exec": plugin}}],
     }
     machine.write(KUBECONFIG, json.dumps(config))
@@ -42,9 +43,7 @@ def prepared(service: Service) -> Any:
 
 def reason(service: Service) -> str:
     """Return why the cluster is not followed."""
-    status = service.machine.run("koi-runtime", "--system", "status", "--json=short").stdout
-    (found,) = [one for one in json.loads(status)["backends"] if one["name"] == "kubernetes"]
-    return str(found["last_error"])
+    return str(backend(service, "kubernetes")["last_error"])
 
 
 def doctor(service: Service) -> dict[str, Any]:
@@ -54,11 +53,11 @@ def doctor(service: Service) -> dict[str, Any]:
 
 
 def test_a_plugin_runs_as_the_user_of_the_agent_and_sees_no_home(prepared: Service) -> None:
-    probe = 'echo "user $(id -un), home $(ls -A /root | wc -l), $(cat; tty)" >&2; exit 7'
+    probe = 'echo "user $(id -un), home $(ls -A /root 2>&- | wc -l), $(cat; tty)" >&2; exit 7'
     with_plugin(prepared, probe)
     wait_until(
         lambda: "exit status 7: user _koi-runtime, home 0, not a tty" in reason(prepared),
-        "the plugin fails as the user of the agent",
+        lambda: f"the plugin fails as the user of the agent, not: {reason(prepared)}",
     )
     assert reason(prepared).endswith("; use the token of a service account")
     found = doctor(prepared)
@@ -69,7 +68,7 @@ def test_a_plugin_runs_as_the_user_of_the_agent_and_sees_no_home(prepared: Servi
 def test_the_token_of_a_plugin_is_used_and_not_shown(prepared: Service) -> None:
     status = {"apiVersion": VERSION, "kind": "ExecCredential", "status": {"token": "very-secret"}}
     with_plugin(prepared, f"echo '{json.dumps(status)}'")
-    wait_until(lambda: reason(prepared).startswith(f"{NOBODY_LISTENS}: GET "), "the token is used")
+    wait_until(lambda: reason(prepared).startswith(f"{CLOSED}: GET "), "the token is used")
     assert "very-secret" not in prepared.journal("--all")
     commands = prepared.machine.run("sh", "-c", "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ")
     assert "very-secret" not in commands.stdout
