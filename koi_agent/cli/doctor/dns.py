@@ -174,7 +174,7 @@ async def _trouble(host: str, port: int) -> str:
     try:
         async with asyncio.timeout(CONNECT):
             _, writer = await asyncio.open_connection(host, port)
-    except OSError as error:  # a TimeoutError is one, too
+    except OSError as error:  # TimeoutError is a subclass
         return error.strerror or f"no answer within {CONNECT:g} s"
     writer.transport.abort()
     return ""

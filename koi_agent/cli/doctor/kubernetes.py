@@ -36,7 +36,7 @@ def _found(root: Path) -> Iterator[Distribution]:
 
 
 def _exists(path: str) -> bool:
-    """Return True if a file is there; False also if that may not be seen."""
+    """Return True if a file exists, False if not or if that may not be seen."""
     return os.path.exists(path)  # noqa: PTH110 - Path.exists raises an error
 
 

@@ -47,7 +47,7 @@ async def _caddy(address: AdminAddress) -> Finding:
         if address.path == ADMIN_SOCKET:  # the check of gates has what matters
             return ok(f"{shown} is there; run this as root to check that it accepts connections")
         return warning(f"{shown}: {strerror(EACCES)}", "man koi-runtime.conf")
-    except OSError as error:  # a TimeoutError is one, too
+    except OSError as error:  # TimeoutError is a subclass
         reason = error.strerror or f"no answer within {CONNECT:g} s"
         return warning(f"{shown}: {reason}", "systemctl status caddy")
     writer.transport.abort()

@@ -22,7 +22,7 @@ RESERVED: Final = frozenset(
         *("localhost", "_gateway", "_outbound", "_localdnsstub", "_localdnsproxy"),
     }
 )
-"""Names that no instance gets, whatever is configured."""
+"""Names that no instance gets in any configuration."""
 
 _SERVICE_TYPE = re.compile(r"_([A-Za-z0-9-]+)\._(?:tcp|udp)")
 _SERVICE_NAME = re.compile(r"(?=.*[A-Za-z])(?!.*--)[A-Za-z0-9][A-Za-z0-9-]*(?<!-)")

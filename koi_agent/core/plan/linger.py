@@ -130,5 +130,5 @@ class RestartGrace:
 
 
 def _identity(instance: Instance) -> _Identity:
-    """Return what a recreated instance has in common with the one before: all but its id."""
+    """Return what a recreated instance has in common with the previous one: all except the id."""
     return instance.backend, instance.project, instance.service_name, instance.replica

@@ -162,7 +162,7 @@ class _Slot(NamedTuple):
         return Contender(self.entry.key, self.entry.requests[self.number])
 
     def set(self, award: Award) -> Iterator[Key]:
-        """Store an award; yield the instance if it is another one than before."""
+        """Store an award; yield the instance if the award has changed."""
         if self.entry.awards[self.number] != award:
             self.entry.awards[self.number] = award
             yield self.entry.key
