@@ -1,4 +1,4 @@
-"""Shares of a limited number of places, so that no owner keeps out the others.
+"""Shares of a limited number of places, so that no owner locks out the others.
 
 An owner is a user or an address; a place is a connection, a stream, a call or a byte of a queue.
 """

@@ -15,7 +15,7 @@ EXAMPLE: Final = "/usr/share/doc/koi-runtime/examples/kubernetes.yaml"
 
 
 async def kubernetes(case: Case) -> Sequence[Finding]:
-    """Check that the agent has credentials if this host is a node; else return nothing."""
+    """Check that the agent has credentials if this host is a node; otherwise return nothing."""
     config = load(Flags(scope=case.scope), case.environment).config
     if BACKEND not in config.backends:
         return []

@@ -127,7 +127,7 @@ def dns_name(value: str) -> str:
 def _is_idna(label: str) -> bool:
     """Return False for a label that begins with xn-- and stands for no text beyond ASCII.
 
-    Programs that decode names refuse it, and with it a configuration that has other names, too.
+    Programs that decode names refuse it, together with the whole configuration that contains it.
     """
     if not label.startswith("xn--"):
         return True

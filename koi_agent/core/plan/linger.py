@@ -1,4 +1,4 @@
-"""Restart grace: an instance that comes back soon enough has never left.
+"""Restart grace: an instance that starts again soon enough counts as present throughout.
 
 A restart is a stop and a start. Publishers of events show both. A publisher of records would
 withdraw a record and publish it again a moment later, which every host on the network sees. The

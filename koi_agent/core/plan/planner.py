@@ -49,7 +49,7 @@ class Planner:
     def __init__(self, rules: Rules) -> None:
         self.rules = rules
         self._entries: dict[Key, _Entry] = {}
-        self._contenders: dict[Hashable, tuple[Key, ...]] = {}  # hardly ever more than one
+        self._contenders: dict[Hashable, tuple[Key, ...]] = {}  # rarely more than one
         self._open_contests: set[Hashable] = set()
         self._changed: set[Key] = set()
         self._planned: dict[Key, Planned] = {}
