@@ -1,4 +1,4 @@
-"""Decides what becomes of instances that opt in, and shows the status of their records.
+"""Decides what is done for instances that opt in, and reports the status of their records.
 
 The controller notes which instances change, has each lane plan for them a moment later, feeds the
 providers, and hands the status of records to the registry. Events arrive in bursts. They are
@@ -45,9 +45,9 @@ GATHER = 0.05
 SLICE = 25
 """Instances processed at a time: each takes up to 0.3 ms."""
 LOOK = 1.0
-"""Seconds to the next look at an instance that restarted, if there is no grace."""
+"""Seconds until the next plan for an instance that restarted, if there is no grace."""
 MARGIN = 0.01
-"""Seconds added to a deadline so that it has surely passed."""
+"""Seconds that are added to a deadline so that it has certainly passed."""
 
 
 class Controller:
@@ -134,7 +134,7 @@ class Controller:
         self._woken.set()
 
     def change(self, config: Config) -> None:
-        """Use another configuration; what is configured as before is not disturbed."""
+        """Use another configuration; parts with the same settings are not disturbed."""
         self._config = config
         for lane in self._lanes:
             if lane.set_providers(config):

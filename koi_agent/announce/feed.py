@@ -35,9 +35,9 @@ FIRST_RETRY, LONGEST_RETRY = 1.0, 60.0
 PUT_TIMEOUT = 10.0
 """Seconds that a provider may take for the records of one owner."""
 STEADY = 10.0
-"""Seconds that a session must last for its loss to count as a first one."""
+"""Seconds that a session must last for its loss to count as the first one."""
 WORKERS = 8
-"""Owners that are put at one time: a slow one does not delay the others."""
+"""Owners that are put at the same time, so that a slow one does not delay the others."""
 
 Records = tuple[Record, ...]
 
@@ -45,8 +45,8 @@ Records = tuple[Record, ...]
 class Feed:
     """Feeds ``provider``, which is named ``name`` in logs.
 
-    ``changed`` is called with each owner whose status changes. The provider is connected to when
-    the first record is wanted, or from the start if it is ``AlwaysOpen``.
+    ``changed`` is called with each owner whose status changes. The feed connects to the provider
+    when the first record is wanted, or from the start if it is ``AlwaysOpen``.
     """
 
     def __init__(self, name: str, provider: Provider[Any], changed: Callable[[Key], None]) -> None:
@@ -119,7 +119,7 @@ class Feed:
         return self._trouble or self.provider.absence
 
     def renew(self, provider: Provider[Any]) -> None:
-        """Feed another provider; the session with the one before ends."""
+        """Feed another provider; the session with the previous one ends."""
         self.provider = provider
         self._trouble = ""
         self._all_wanted = False

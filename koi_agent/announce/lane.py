@@ -45,7 +45,7 @@ class Lane:
         self._feeds = {name: Feed(name, one, changed) for name, one in providers.items()}
 
     def set_rules(self, config: Config, policy: Policy) -> bool:
-        """Use the rules for a configuration and a policy; return True if they are others."""
+        """Use the rules for a configuration and a policy; return True if they differ."""
         rules = self.capability.rules(policy, config)
         if rules == self._planner.rules:
             return False
@@ -92,7 +92,7 @@ class Lane:
         self._tasks[name] = self._group.create_task(feeding, name=f"feed {name}")
 
     async def _run_after(self, ending: asyncio.Task[Never] | None, feed: Feed) -> Never:
-        """Run a feed when the one before it with the same name has withdrawn its records."""
+        """Run a feed once the previous one of the same name has withdrawn its records."""
         if ending:
             await asyncio.wait([ending])
         await feed.run()

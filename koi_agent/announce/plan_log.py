@@ -1,4 +1,4 @@
-"""Logs what is decided on the requests of an instance, and what becomes of its records."""
+"""Logs the decisions on the requests of an instance, and the states of its records."""
 
 import logging
 from collections.abc import Mapping, Sequence

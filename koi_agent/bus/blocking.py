@@ -35,7 +35,7 @@ CLOSED: Final = "the bus closed the connection"
 HELLO_SERIAL: Final = 1
 """The serial of Hello; those of the calls follow."""
 CONNECT_PAUSE: Final = 0.01
-"""Seconds until the next attempt to connect, while the bus has too many connections to accept."""
+"""Seconds until the next attempt to connect, while too many connections wait at the bus."""
 
 
 class Deadline(NamedTuple):
@@ -231,7 +231,7 @@ def _wait_connected(sock: socket.socket, target: SocketAddress, deadline: Deadli
     """Connect a socket; raises ``OSError``.
 
     The kernel does not wait if the queue of the listening socket is full, as while many commands
-    start at one time.
+    start at the same time.
     """
     while True:
         deadline.bound(sock)

@@ -1,6 +1,6 @@
 """A queue of method calls; the user with the most of its ration left is answered first.
 
-A user has one ration, however many connections it calls from. Its connections take turns, and the
+A user has one ration, whatever the number of its connections. Its connections take turns, and the
 calls of each are answered in order. A call waits until the user of its sender is known.
 
 The calls of one read can take seconds to answer, so the rest of the agent runs in between. No
@@ -27,7 +27,7 @@ QUEUE_LIMIT, KEPT, USER_LIMIT = 16 * 1024 * 1024, 2 * 1024 * 1024, 4 * 1024 * 10
 SENDER_LIMIT = 1024 * 1024
 """Bytes of calls that may be queued of one sender."""
 UNKNOWN_LIMIT, UNKNOWN_SENDER_LIMIT = 16 * 1024 * 1024, 64 * 1024
-"""The same of all and of one sender whose user is not known yet."""
+"""The same for all senders, and for one sender, whose users are not known yet."""
 CALL_OVERHEAD = 512
 """Bytes that a queued call takes besides its arguments."""
 CALL_COST = 0.0001

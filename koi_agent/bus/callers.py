@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 LOST_NAMES: Final = (
     f"type='signal',sender='{BUS}',interface='{BUS}',member='NameOwnerChanged',arg2=''"
 )
-"""The signals of names that have no owner any longer."""
+"""The signals of names that no longer have an owner."""
 NO_OWNER: Final = "org.freedesktop.DBus.Error.NameHasNoOwner"
 STATS: Final = f"{BUS}.Debug.Stats"
 """An interface of dbus-daemon. The policy of the package allows the agent to call it."""
@@ -74,12 +74,12 @@ class Callers:
     async def unread(self, caller: str) -> int | None:
         """Return the bytes that the bus keeps until a caller reads them.
 
-        All replies that were sent before count. Returns 0 for a bus that does not tell or is lost,
-        and ``None`` if it does not answer.
+        All replies that were sent before count. Returns 0 for a bus that does not report this or is
+        lost, and ``None`` if it does not answer.
         """
         stats = Call((BUS, BUS_PATH, STATS), "GetConnectionStats", "s", (caller,), "a{sv}")
         try:
-            # By the connection of the replies: the bus reads them before the question.
+            # On the connection of the replies, because the bus reads them before the question.
             (found,) = await self.connection.values(stats)
         except (BusLost, CallError) as error:
             log.debug("what %s has not read is not known: %s", caller, error)

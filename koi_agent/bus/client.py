@@ -1,4 +1,4 @@
-"""Calls and subscriptions by one connection, and a bus that is connected to again when lost."""
+"""Calls and subscriptions on one connection, and a bus that is reconnected after a loss."""
 
 import asyncio
 import logging
@@ -208,7 +208,7 @@ def _owner_rule(name: str) -> str:
 
 
 class ReconnectingBus:
-    """A bus that is connected to, and connected to again whenever the connection is lost.
+    """A bus that is connected, and connected again whenever the connection is lost.
 
     ``on_call`` gets each method call with its connection, except those that expect no reply and
     are ``droppable``. ``reconnects`` counts connections after the first.

@@ -45,7 +45,8 @@ class Timing:
     # So it is after a read of a full socket, for which the bus has more messages.
     short_pause: float = 0.004
 
-    # Between attempts to reconnect. Short: a host without a bus is broken, and a try is cheap.
+    # Between attempts to reconnect. Short, because a host without a bus is broken, and a try is
+    # cheap.
     first_retry: float = 0.1
     longest_retry: float = 2.0
 

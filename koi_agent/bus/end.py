@@ -1,4 +1,4 @@
-"""The end of the agent: a restart takes nothing away that others use."""
+"""The end of the agent: a restart removes nothing that others use."""
 
 import asyncio
 from typing import Final
@@ -11,6 +11,6 @@ AGENT: Final = "koi-runtime.service"
 async def ends_for_good(address: str) -> bool:
     """Return True unless the service manager starts the agent again at once.
 
-    ``address`` is that of its bus. The question waits in a thread, for four seconds at most.
+    ``address`` is that of its bus. The question waits in a thread, for at most four seconds.
     """
     return not await asyncio.to_thread(is_restarted, AGENT, address)

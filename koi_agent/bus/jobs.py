@@ -21,12 +21,12 @@ _MANAGER: Final = (
 def is_restarted(unit: str, address: str) -> bool:
     """Return True if a job restarts a unit; False if the bus at ``address`` can't be asked.
 
-    For a service that is about to end: the call blocks, for two times ``PATIENCE`` at most.
+    For a service that is about to end: the call blocks, for at most twice ``PATIENCE``.
     """
     try:
         with connected(address, within=PATIENCE) as bus:
             (jobs,) = bus.call(_MANAGER, "ListJobs", within=PATIENCE)
-    except (BusLost, CallError, OSError) as error:  # a TimeoutError is one, too
+    except (BusLost, CallError, OSError) as error:  # TimeoutError is a subclass
         text = "%s: the service manager does not list its jobs: %s; this counts as a stop"
         log.info(text, unit, printable(str(error)))
         return False

@@ -111,7 +111,7 @@ class SignalReader:
         self._routes.clear()
 
     def remove(self, subscription: Subscription) -> None:
-        """Deliver nothing more to the subscription."""
+        """Stop delivering to the subscription."""
         self._owners.pop(subscription, None)
         self._routes.clear()
 

@@ -24,7 +24,7 @@ class UnreadReplies:
     """Bytes of replies, by user and caller, that are not known to be read.
 
     ``ask`` returns the bytes that the bus keeps for a caller, ``None`` if it does not answer, and
-    must not raise. ``released`` is called when users may wait no longer. The calls of
+    must not raise. ``released`` is called when users may no longer have to wait. The calls of
     ``privileged`` users never wait.
     """
 
@@ -91,7 +91,7 @@ class UnreadReplies:
         for caller, size in list(self._users.get(uid, {}).items()):
             unread = await self._ask(caller)
             sent_since = self._users.get(uid, {}).get(caller, 0) - size
-            # A caller that is gone meanwhile is forgotten already.
+            # A caller that has left in the meantime is forgotten already.
             if unread is not None and sent_since >= 0:
                 self._set(uid, caller, min(unread, size) + sent_since)
 

@@ -11,7 +11,7 @@ from koi_agent.bus.errors import BusLost
 __all__ = ["BusLost", "Writer"]
 
 QUEUE_LIMIT = 64 * 1024 * 1024
-"""Bytes that may be queued. Past that the bus is taken for dead and the connection ends."""
+"""Bytes that may be queued. Beyond that, the bus counts as dead and the connection ends."""
 QUEUE_MARK = 256 * 1024
 """Bytes that may be queued before callers of ``drain`` wait."""
 FRAMES_AT_ONCE = 64
@@ -106,7 +106,7 @@ class Writer:
         await drained
 
     def close(self) -> None:
-        """Send nothing more, and let the callers of ``drain`` go on."""
+        """Stop sending, and let the callers of ``drain`` continue."""
         if self._scheduled:
             self._scheduled.cancel()
         self._set_blocked(blocked=False)

@@ -53,7 +53,7 @@ class NoAnswer(KoiError):
 
 
 class OtherVersion(KoiError):
-    """The agent is of another version and cannot do what is asked."""
+    """The agent has another version and cannot do what is requested."""
 
 
 class Refused(KoiError):

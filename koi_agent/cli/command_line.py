@@ -89,7 +89,7 @@ def _add_option(
 
 
 def _add_words(arguments: Arguments, command: Command, words: list[str]) -> None:
-    """Store the words after the command, if it takes so many."""
+    """Store the words after the command, if it takes this many."""
     argument = command.argument
     match argument.nargs if argument else "", len(words):
         case ("", 0) | ("?", 0):

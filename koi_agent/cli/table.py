@@ -9,7 +9,7 @@ from koi_agent.core.text import printable
 
 GAP = " "
 SHORT = 1024
-"""Characters of a text that is shown whole, whatever it is."""
+"""Number of characters up to which any text is shown whole."""
 NARROWEST = 8
 """The least width of a column, in characters of the terminal."""
 

@@ -42,7 +42,10 @@ def endpoint(value: str) -> str:
 
 @frozen(kw_only=True)
 class KoiConfig:
-    """Settings of a Koi daemon. ``endpoint`` is a URL, ``token_file`` a path, or "" for nothing."""
+    """Settings of a Koi daemon.
+
+    ``endpoint`` is a URL and ``token_file`` a path; "" stands for none.
+    """
 
     endpoint: str = key(
         "Endpoint",

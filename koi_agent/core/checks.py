@@ -1,6 +1,6 @@
 """Results of health checks, by instance: kept apart from what backends report.
 
-A backend reports an instance as a whole, and each report replaces the one before. A health that
+A backend reports an instance as a whole, and each report replaces the previous one. A health that
 was part of the report would be lost with the next one.
 """
 
@@ -28,7 +28,7 @@ class CheckTable:
         return self._checks
 
     def put(self, result: Checked) -> None:
-        """Store a result in place of the one before."""
+        """Store a result in place of the previous one."""
         if result.status:
             self._checks[result.key] = result.status
         else:

@@ -42,7 +42,7 @@ class Backend(Protocol):
         """
 
     async def arrival(self) -> None:
-        """Wait until another attempt to connect is worthwhile, forever if nothing tells.
+        """Wait until another attempt to connect makes sense, forever if nothing shows that.
 
         Called after a session has ended. Changes since the start of that session count.
         """
@@ -72,7 +72,7 @@ class ProviderSession(Protocol[R_contra]):
 class Interruptible(Protocol):
     """A provider session that works for an owner between two calls of ``put``.
 
-    A provider that keeps anything of an owner from one session to the next is one, too: it is
+    This includes a provider that keeps anything of an owner from one session to the next: it is
     called when records are withdrawn without a session.
     """
 
@@ -82,7 +82,7 @@ class Interruptible(Protocol):
 
 @runtime_checkable
 class Completable(Protocol):
-    """A provider session for which it matters that a record is not there.
+    """A provider session for which the absence of a record matters.
 
     Until it is complete, it keeps what an earlier run left, and no record counts as absent.
     """
@@ -115,7 +115,7 @@ class Provider(Protocol[R_contra]):
 
 @runtime_checkable
 class AlwaysOpen(Protocol):
-    """A provider that others use also without any record, as they ask a DNS server.
+    """A provider that others use even without any record, such as a DNS server.
 
     Its session is open from the start if ``is_always_open`` is True. All other providers are
     connected when the first record is wanted.

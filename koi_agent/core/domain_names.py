@@ -1,4 +1,4 @@
-"""Names of DNS as text: parsed as they are typed, and written in one form that can be compared."""
+"""DNS names as text: parsed as they are typed, and written in one form that can be compared."""
 
 import re
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ def parse(text: str) -> Labels:
         else:
             labels[-1] += _bytes(part)
     if at != len(text):
-        raise BadInput("a backslash in a name of DNS escapes nothing")
+        raise BadInput("a backslash in a DNS name escapes nothing")
     if not labels[-1]:
         labels.pop()
     return _checked(tuple(map(bytes, labels)))
@@ -43,21 +43,21 @@ def _bytes(part: re.Match[str]) -> bytes:
     if part[1]:
         number = int(part[1])
         if number > 255:
-            raise BadInput(f"\\{number} in a name of DNS is not a byte")
+            raise BadInput(f"\\{number} in a DNS name is not a byte")
         return bytes((number,))
     try:
         return (part[2] or part[4]).encode()
     except UnicodeEncodeError as error:
-        raise BadInput("a name of DNS is not valid text") from error
+        raise BadInput("a DNS name is not valid text") from error
 
 
 def _checked(labels: Labels) -> Labels:
     if not all(labels):
-        raise BadInput("a name of DNS has an empty label")
+        raise BadInput("a DNS name has an empty label")
     if max(map(len, labels), default=0) > LONGEST_LABEL:
-        raise BadInput(f"a label of a name of DNS is longer than {LONGEST_LABEL} bytes")
+        raise BadInput(f"a label of a DNS name is longer than {LONGEST_LABEL} bytes")
     if len(wire(labels)) > LONGEST:
-        raise BadInput(f"a name of DNS is longer than {LONGEST} bytes")
+        raise BadInput(f"a DNS name is longer than {LONGEST} bytes")
     return labels
 
 

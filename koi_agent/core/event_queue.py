@@ -118,7 +118,7 @@ class EventQueue:
     def _add_update(
         self, kept: dict[int, Event], mine: list[int], number: int, event: BackendUpdated
     ) -> None:
-        """Add an update of a backend, merged with the one before."""
+        """Add an update of a backend, merged with the previous one."""
         if mine:
             first = kept.pop(mine.pop())
             if isinstance(first, BackendUpdated):

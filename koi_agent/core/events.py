@@ -197,7 +197,7 @@ class Stopped:
 
 @frozen()
 class BackendAdded:
-    """The agent follows one more backend."""
+    """The agent follows an additional backend."""
 
     status: BackendStatus
 

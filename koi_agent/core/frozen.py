@@ -2,7 +2,7 @@
 
 ``dataclass(frozen=True, slots=True)`` compiles six methods of each class, one by one: that was a
 quarter of the agent's start. ``frozen`` compiles three of them at once, and has closures for the
-others, which run seldom.
+others, which run rarely.
 """
 
 import operator

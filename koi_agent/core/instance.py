@@ -1,4 +1,4 @@
-"""The tracked values: one ``Instance`` for each workload, whatever runs it.
+"""The tracked values: one ``Instance`` for each workload of any runtime.
 
 Field names are those of upstream's JSON; ours are added, and no field is renamed. All values are
 frozen: a change is a new ``Instance`` made with ``dataclasses.replace``.

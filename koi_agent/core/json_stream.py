@@ -19,7 +19,7 @@ _LONGEST_HEAD: Final = 2**16
 
 
 class StreamError(ValueError):
-    """A stream is not the JSON that it should be, or exceeds a bound."""
+    """A stream is not the expected JSON, or exceeds a bound."""
 
 
 class LineSplitter:
@@ -149,7 +149,7 @@ def _start_of(member: str, text: str) -> int:
                 return colon.end()
             _, position = _DECODER.raw_decode(text, colon.end())
         except (ValueError, RecursionError):
-            return -1  # incomplete, or not JSON: then it gets too long, or close() raises
+            return -1  # incomplete, or not JSON: then it becomes too long, or close() raises
 
 
 def _ends_object(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""Finds instances by what a person calls them: one rule for the command, HTTP and D-Bus.
+"""Finds instances by the names that users type: one rule for the command, HTTP and D-Bus.
 
 A word is compared with the keys and ids of instances first, then with names, units, announced
 names, requested names, and the beginnings of ids. The first comparison that finds one counts.
@@ -108,7 +108,7 @@ def _is_requested(subject: Subject, word: str) -> bool:
 
 
 def _is_one_of(word: str, names: Iterable[str]) -> bool:
-    """Compare names of DNS, which have no case; a dot may end one."""
+    """Compare DNS names, ignoring case and a final dot."""
     wanted = word.rstrip(".").casefold()
     texts = {name.casefold() for name in names}
     return wanted in texts or wanted.removesuffix(DOMAIN) in texts

@@ -1,4 +1,4 @@
-"""Compares what a backend reports of an instance with what is held of it, and merges the two."""
+"""Compares what a backend reports of an instance with what is known of it, and merges the two."""
 
 from dataclasses import fields
 from operator import attrgetter
@@ -18,7 +18,7 @@ def is_same(held: Instance, reported: Instance) -> bool:
 
 
 def merged(held: Instance, reported: Instance) -> Instance:
-    """Return a report with what is held of the instance besides."""
+    """Return a report together with what else is known of the instance."""
     return copied(
         reported,
         key=held.key,  # equal, and one object for all that keep it

@@ -1,4 +1,4 @@
-"""Shares of a limited number of places, so that no owner keeps out the others.
+"""Shares of a limited number of places, so that no owner locks out the others.
 
 An owner is a user or an address; a place is a connection, a stream, a call or a byte of a queue.
 """
@@ -33,12 +33,12 @@ class Shares:
         return self._held[owner] + size <= self._share
 
     def has_room(self, owner: Hashable, size: int = 1) -> bool:
-        """Return True if so many places are free for an owner, whatever it holds already."""
+        """Return True if this many places are free for an owner, beyond those that it holds."""
         kept = 0 if owner in self._privileged else self._kept
         return self.total + size <= self._places - kept
 
     def fits(self, owner: Hashable, size: int = 1) -> bool:
-        """Return True if an owner can get so many places now."""
+        """Return True if an owner can get this many places now."""
         return self.has_share_left(owner, size) and self.has_room(owner, size)
 
     def add(self, owner: Hashable, size: int = 1) -> None:

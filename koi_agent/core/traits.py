@@ -31,7 +31,7 @@ class Traits:
     has_unit_ports: bool = False
     """Ports that the metadata of its unit names are ports of the instance."""
     opt_in: str = "the label koi.enable=true"
-    """The metadata that opts an instance in, for a person."""
+    """The metadata that opts an instance in, as shown to users."""
 
 
 CONTAINER = Traits()

@@ -9,7 +9,7 @@ FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 30.0
 """Seconds between attempts to connect."""
 LONGEST_RETURN: Final = 2.0
-"""Seconds from a loss to the first attempt, however often the backend was lost lately."""
+"""Seconds from a loss to the first attempt, even if the backend was lost several times recently."""
 
 
 def attempt_pauses(is_absent: Callable[[], bool], interval: float) -> Iterator[float]:

@@ -245,7 +245,7 @@ class Follower:
         A list is applied at once, which would block the event loop for thousands of differences.
         Events since the request (``touched``) are newer than the list.
         """
-        is_first = self._early_events is not None  # all that is known may be stale since a loss
+        is_first = self._early_events is not None  # everything known may be stale since a loss
         changes: list[Seen | Gone] = [
             Seen(one) for one in listing.instances if is_first or one.id in different
         ]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from koi_agent.core.events import Change
 
 SLICE = 50
-"""Changes that are applied before the event loop gets its turn: some milliseconds."""
+"""Changes that are applied before the event loop gets its turn: a few milliseconds."""
 
 
 async def apply_in_slices(apply: Callable[[Change], None], changes: Iterable[Change]) -> None:

@@ -1,6 +1,6 @@
 """The status line of ``systemctl status``: instances by backend, and backends with a problem.
 
-It changes once a second at most: systemd sends each change to all clients that listen to it.
+It changes at most once a second: systemd sends each change to all clients that listen to it.
 """
 
 import asyncio

@@ -114,7 +114,7 @@ class Docker:
 def _more_specific(
     failure: BackendLost | None, new: BackendLost, candidate: Candidate
 ) -> BackendLost | None:
-    """Return the failure that is more specific about why no engine was found."""
+    """Return the failure that explains better why no engine was found."""
     if isinstance(new, NothingBehindGate):
         return failure or new
     if isinstance(new, BackendAbsent):
@@ -122,5 +122,5 @@ def _more_specific(
         return failure if candidate.is_gate else failure or new
     if candidate.is_foreign or isinstance(failure, NothingBehindGate):
         return failure
-    # Of two failures the first is reported, but one of a present engine replaces an absence.
+    # The first of two failures is reported, but that of a present engine replaces an absence.
     return new if failure is None or isinstance(failure, BackendAbsent) else failure

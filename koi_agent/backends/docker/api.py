@@ -1,10 +1,10 @@
 """The API of a Docker or Podman engine.
 
 The shared client sends all requests but those about a swarm, for which aiodocker is used.
-Inspections of containers come by the thousand, and aiodocker takes most of the time of each. It
+There can be thousands of inspections, and aiodocker takes most of the time of each. It
 decodes a list in one piece, which would stop everything else for as long as thousands of containers
-take. Its event stream has no bound of a line, loses the time of an event and can't be opened twice.
-It speaks the newest API version that the engine knows, not the newest that we know.
+take. Its event stream has no bound on a line, loses the time of an event and can't be opened twice.
+It uses the newest API version that the engine knows, not the newest that this code knows.
 """
 
 import json
@@ -86,7 +86,7 @@ class DockerAPI:
         await self._client.get_json("version")
 
     def list_containers(self) -> AsyncGenerator[list[object], None]:
-        """Yield the containers that run, some at a time; raise ``BackendLost``."""
+        """Yield the containers that run, a few at a time; raise ``BackendLost``."""
         path = f"{self.engine.api_version}/containers/json"
         return self._client.get_array(path, self.engine.kind.list_query)
 

@@ -20,10 +20,10 @@ log = logging.getLogger(__name__)
 TURN: Final = 32
 """Events applied before other tasks run."""
 BURST: Final = 8
-"""Events of one round after which the next round waits: more of them follow."""
+"""Number of events in one round after which the next round waits, because more will follow."""
 PAUSE_EACH: Final = 0.001
 LONGEST_PAUSE: Final = 0.02
-"""Seconds of that wait, for each event and at most. A flood costs fewer wake-ups so."""
+"""Seconds of that wait, for each event and at most. It reduces wake-ups in a flood."""
 
 
 class EventConsumer(Protocol):

@@ -37,7 +37,7 @@ MOST_IMAGES: Final = 256
 MOST_TEXT: Final = 64 * 1024
 """Characters of an image's metadata; an image with more counts as one that can't be inspected."""
 MOST_REFUSED: Final = 10
-"""Labels of an image that are refused one by one."""
+"""Maximum number of labels of an image that are refused one by one."""
 
 _REMEDY: Final = "set another value on the container, or ImageLabels=yes"
 
@@ -102,7 +102,7 @@ async def _inspect(api: DockerAPI, id_: str) -> Image:
 def own_labels(inspection: object, kind: Kind, image: Image) -> ContainerLabels:
     """Parse the labels of an inspected container, without metadata that its image has.
 
-    An opt-out counts wherever it is from.
+    An opt-out from any source counts.
     """
     config = get_object(as_object(inspection), "Config")
     metadata = _metadata(config)
@@ -136,7 +136,7 @@ def _metadata(config: JSONObject) -> Mapping[str, str]:
 
 
 def _opts_out(key: str, value: str) -> bool:
-    """Return True for a label that can only opt out: it does so also from an image."""
+    """Return True for a label that can only opt out, which also counts from an image."""
     if key.lower() == "traefik.enable":
         return True
     given = ({}, {key: value}) if key == VARIABLE else ({key: value}, {})

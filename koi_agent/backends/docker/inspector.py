@@ -74,8 +74,8 @@ class Inspector:
             try:
                 container = await self._inspect(id_)
             except (BadInput, BackendLost) as error:
-                # This costs one container: an engine may hang at one and answer for all others.
-                # If the engine is lost, its event stream and its lists show it.
+                # The failure affects one container: an engine may hang at one and answer for all
+                # others. If the engine is lost, its event stream and its lists fail.
                 self._report(id_, error)
                 if self._queue.finish(id_):
                     self.uninspected.add(id_)
@@ -86,7 +86,7 @@ class Inspector:
                     self._apply(id_, container)
 
     def emptied(self, id_: str) -> None:
-        """Inspect a container whose control group is empty, once an event had time to come."""
+        """Inspect a container whose control group is empty, after the time for an event."""
         asyncio.get_running_loop().call_later(self._empty_check, self._ask_about_empty, id_)
 
     def _ask_about_empty(self, id_: str) -> None:

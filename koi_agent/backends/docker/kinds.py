@@ -43,7 +43,7 @@ class Kind:
 
     @property
     def gate_socket(self) -> str:
-        """Return the path of the gate before the system's engine."""
+        """Return the socket path of the gate of the system's engine."""
         return gate_socket(self.name)
 
     @property

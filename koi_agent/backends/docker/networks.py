@@ -1,8 +1,8 @@
 """Containers in the network of another one: which container publishes their ports.
 
 A container joins the network that another one has at that moment, which may be one that it has
-joined itself. If the container that owns the network restarts, it gets a new one: those that
-joined are left in the old one, which nothing reaches.
+joined itself. If the container that owns the network restarts, it gets a new one: the containers
+that joined stay in the old one, which nothing reaches.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ from koi_agent.backends.docker.containers import HOST, JOINED, Container
 from koi_agent.backends.http_engine.json_fields import nanoseconds
 
 MAX_CHAIN: Final = 32
-"""Containers in a chain that are followed. An engine permits no cycle, but may be asked for one."""
+"""Maximum length of a chain of containers. An engine permits no cycle, but may report one."""
 
 
 class Network(NamedTuple):

@@ -89,7 +89,7 @@ def _add_bind(
     """Add where a port is bound; a bind to something that is not an address can't be reached."""
     address = get_ip(bind, key) if bind.get(key) else _ANY_ADDRESS
     if address:
-        binds.setdefault(service, set()).add(intern(address))  # thousands of ports have the same
+        binds.setdefault(service, set()).add(intern(address))  # thousands of ports share one
 
 
 def _published(binds: _Binds) -> tuple[PortMapping, ...]:

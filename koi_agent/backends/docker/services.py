@@ -42,7 +42,7 @@ class Services:
         except RequestRefused:  # only managers of the swarm answer
             record = {}
         ports = ingress_ports(record)
-        if self._requested.get(id_) is request:  # else it was outdated or requested again
+        if self._requested.get(id_) is request:  # otherwise, it was outdated or requested again
             self._ports[id_] = ports
         return ports
 

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 MAX_COMPLAINTS: Final = 100
-"""Kinds of bad records that are logged over one connection."""
+"""Maximum number of kinds of bad records that are logged in one connection."""
 
 
 @frozen()
@@ -160,7 +160,7 @@ class Session:
                 self._queue.put(id_, urgent=True)
 
     def bad_event(self, bad: BadInput) -> None:
-        """Log an event that could not be parsed; it may have been any."""
+        """Log an event that could not be parsed; it may have been of any kind."""
         self._complain("an event", bad)
         self.events_lost("an event could not be parsed")
 

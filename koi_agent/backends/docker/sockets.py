@@ -1,7 +1,7 @@
 """The sockets on which an engine may listen, in the order in which they are tried.
 
 A configured socket is the only one. Otherwise the variable that the engine's own command reads
-comes first, then the gate before the system's engine, then the usual paths. Podman may also answer
+comes first, then the gate of the system's engine, then the usual paths. Podman may also answer
 on Docker's socket: its package ``podman-docker`` arranges that.
 """
 
@@ -20,10 +20,10 @@ _UNIX: Final = "unix://"
 class Candidate:
     """A socket to try.
 
-    ``gate_unit`` is the path unit of the gate before this socket, or "". ``unit`` is the socket
-    unit that makes this socket, or ``None`` if that is not known. ``is_gate`` marks the
-    gate's own socket: the engine may be present without it. ``is_foreign`` marks a usual
-    socket of another kind: errors there are reported by the backend of that kind.
+    ``gate_unit`` is the path unit of the gate in front of this socket, or "". ``unit`` is the
+    socket unit that makes this socket, or ``None`` if that is not known. ``is_gate`` marks the
+    gate's own socket: the engine may be present without it. ``is_foreign`` marks a usual socket of
+    another kind: errors there are reported by the backend of that kind.
     """
 
     path: str

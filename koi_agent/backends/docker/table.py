@@ -16,7 +16,8 @@ class ContainerTable:
     """Containers by id; ``deliver`` gets each change as an instance of ``backend``.
 
     ``containers`` outlives a connection: after the next one it shows which containers were
-    restarted meanwhile. Without ``image_labels`` a container has metadata once it is inspected.
+    restarted in the meantime. Without ``image_labels`` a container has metadata once it is
+    inspected.
     """
 
     def __init__(

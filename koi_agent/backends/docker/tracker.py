@@ -104,7 +104,7 @@ class Tracker:
         self._remove(event.id, GoneReason.REMOVED)
 
     def _publish_uninspected(self, id_: str) -> None:
-        """Publish a container that ended before its first inspection: it did run."""
+        """Publish a container that ran, but ended before its first inspection."""
         if started := self._starting.pop(id_, None):
             self._table.publish(container_from_start(started, self._kind))
 
@@ -185,7 +185,7 @@ class Tracker:
         return self._containers.get(id_)
 
     def found_dead(self, id_: str, status: str) -> None:
-        """Remove a container without a process, whatever state the engine still gives it."""
+        """Remove a container without a process, even if the engine still reports it as running."""
         self._remove(id_, f"control group is empty, though the engine says {status}")
 
     def inspection_failed(self, id_: str) -> None:

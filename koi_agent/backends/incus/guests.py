@@ -154,7 +154,7 @@ def _instance(id_: str, state: InstanceState, record: JSONObject, place: Place) 
 
 
 def _metadata(config: JSONObject, *, is_trusted: bool) -> KoiMetadata:
-    """Return the metadata of an instance. What an unprivileged user requests only opts out."""
+    """Return the metadata of an instance. That of an unprivileged user can only opt out."""
     metadata = from_config_keys(config)
     if is_trusted or metadata == KoiMetadata():
         return metadata

@@ -125,8 +125,8 @@ class Tracker:
         """Apply a list; None stands for a record that could not be parsed.
 
         An instance that is missing is kept until the next list, or an event: a server may be
-        restarting it, and reports that at the end. One that is listed and was not found meanwhile
-        is inspected again: which of the answers is older is not known.
+        restarting it, and reports that at the end. A listed instance that an inspection did not
+        find is inspected again, because it is not known which answer is older.
         """
         touched = self._touched or set()
         for id_, guest in listed.items():

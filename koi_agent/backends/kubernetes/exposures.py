@@ -58,8 +58,9 @@ class Exposures:
     def exposed(self, pod: Pod) -> Instance:
         """Return the instance of a pod with what its Services add.
 
-        The annotations of the pod itself take precedence. Those of a Service count also while the
-        pod is not ready: they may opt out. Its ports that a Service publishes count as published.
+        The annotations of the pod itself take precedence. Those of a Service count even while the
+        pod is not ready, because they may opt out. Its ports that a Service publishes count as
+        published.
         """
         instance = pod.instance
         slices = [*self._of_pod.get(instance.id, {}).values()]

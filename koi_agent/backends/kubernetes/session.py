@@ -119,7 +119,7 @@ class Session:
 
     async def list(self) -> Listing:
         """List what runs; raise ``BackendLost``."""
-        # The right to read it may be taken away: then it is not known.
+        # The identity is not known if the permission to read it was revoked.
         if self._identity and await self._read_identity() not in (self._identity, ""):
             raise BackendLost(f"{self._api.server}: another cluster answers")
         newer: set[str] = set()

@@ -134,7 +134,7 @@ class PodTable:
             self._numbers.keep(here | unread | newer)
         else:
             unread |= self._pods.keys() - listed.keys()
-        # Thousands of pods are as they were: putting them again would block the event loop.
+        # Thousands of pods may be unchanged: putting them again would block the event loop.
         changed = [pod for pod in found if pod.is_here and not self._is_known(pod)]
         for pod in sorted(changed, key=lambda pod: (pod.instance.created_at, pod.instance.id)):
             self._put(pod)

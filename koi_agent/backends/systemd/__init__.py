@@ -1,6 +1,6 @@
 """Units of a systemd manager, system or user, over D-Bus.
 
-The way of a ``PropertiesChanged`` signal:
+The path of a ``PropertiesChanged`` signal:
 
 - ``session`` receives the signals of one read and calls ``UnitTable.properties_changed`` for each.
 - ``UnitTable.evaluate`` decides, by the rules of ``units``, which of the units run.
@@ -28,7 +28,7 @@ from koi_agent.core.errors import BackendAbsent
 from koi_agent.host.listeners import ListenerTable
 
 APPEARANCE_TIMEOUT = 20.0
-"""Seconds for which the name of the manager that started the agent is waited for."""
+"""Seconds to wait for the name of the manager that started the agent."""
 
 
 class Systemd:

@@ -12,8 +12,8 @@ LOADED = 0.2
 class LoadedUnits:
     """Units that may run without having signaled it, until they are checked.
 
-    The first signal of a unit is UnitNew instead of PropertiesChanged. Nothing is read because
-    of it: if the unit was unloaded meanwhile, that would load it again, and two agents would
+    The first signal of a unit is UnitNew instead of PropertiesChanged. Nothing is read because of
+    it: if the unit was unloaded in the meantime, that would load it again, and two agents would
     make each other do so forever. A list of the loaded units, a little later, loads nothing.
     """
 

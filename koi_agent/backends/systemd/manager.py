@@ -1,9 +1,8 @@
-"""D-Bus calls to a systemd manager, and the signals of it that are received.
+"""D-Bus calls to a systemd manager, and the signals that are received from it.
 
-Reading a property of a unit that is not loaded loads the unit, and every subscriber gets
-UnitNew and UnitRemoved. So properties are read only of units that a signal or a list has shown
-as running. UnitNew shows nothing: a list is read first. A unit that ends meanwhile may be loaded
-again.
+Reading a property of a unit that is not loaded loads the unit, and every subscriber gets UnitNew
+and UnitRemoved. So properties are read only of units that a signal or a list has shown as running.
+UnitNew shows nothing: a list is read first. A unit that ends in the meantime may be loaded again.
 """
 
 import asyncio
@@ -24,8 +23,8 @@ SERVICE = "org.freedesktop.systemd1.Service"
 SOCKET = "org.freedesktop.systemd1.Socket"
 PATH = "/org/freedesktop/systemd1"
 READINGS = 20
-"""Objects that are read at one time, each by a handful of calls. The bus allows 128 calls without
-a reply for each connection."""
+"""Objects that are read at the same time, each by a handful of calls. The bus allows 128 calls
+without a reply for each connection."""
 
 CONTROL_GROUP_INTERFACES = {
     ".service": SERVICE,
@@ -141,7 +140,7 @@ class Manager:
 
 
 async def run_all(calls: Sequence[Callable[[], Awaitable[None]]]) -> None:
-    """Run many calls, some at a time; the first error ends all and is raised without a group."""
+    """Run many calls, a few at a time; the first error ends all and is raised without a group."""
     waiting = iter(calls)
 
     async def run_some() -> None:

@@ -23,7 +23,7 @@ class ReadSocket:
 
 @frozen()
 class CheckLoaded:
-    """List the units that were loaded and have sent no signal since."""
+    """List the units that were loaded and have not sent a signal since."""
 
 
 @frozen()

@@ -92,7 +92,7 @@ class Reconciler:
             if not loaded:
                 return
             for status in await self._manager.list_units(loaded.values()):
-                if not self._table.has_unit(status.path):  # else its signal came meanwhile
+                if not self._table.has_unit(status.path):  # otherwise, its signal has arrived
                     await self._read_listed_unit(status)
             self._table.loaded_units_listed(loaded)
 

@@ -24,12 +24,12 @@ from koi_agent.host.listeners import ListenerTable
 log = logging.getLogger(__name__)
 
 REEXEC_TIMEOUT = 10.0
-"""Seconds that systemd may be away from the bus, as during ``systemctl daemon-reexec``."""
+"""Seconds that systemd may be absent from the bus, as during ``systemctl daemon-reexec``."""
 FREEZER_PAUSE = 0.05
 """Seconds after the first change of a control group for which others are left to be read together.
 A unit that stops makes two, and most stop with others."""
 WORKERS = READINGS
-"""Queries answered at one time."""
+"""Queries answered at the same time."""
 
 
 class Session:
@@ -76,7 +76,7 @@ class Session:
                 watch.cancel()
 
     def close(self) -> None:
-        """Deliver nothing from now on, even if a list is being read."""
+        """Stop delivering, even if a list is being read."""
         self._deliver = None
         self._freezer.close()
 

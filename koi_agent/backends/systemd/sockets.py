@@ -82,7 +82,7 @@ class SocketTable:
             del self.accepting[prefix]
 
     def _remove(self, name: str) -> frozenset[str]:
-        """Remove a socket that does not listen any longer; returns the services it triggered."""
+        """Remove a socket that no longer listens; return the services it triggered."""
         self._active.discard(name)
         self._current.discard(name)
         removed = self._listening.pop(name, None)

@@ -1,8 +1,8 @@
 """Reads the files of units: systemd does not show ``X-`` keys on D-Bus.
 
 ``FragmentPath`` comes first, then ``DropInPaths`` in the order that systemd gives them, which
-includes type-level, template and dash-prefix drop-ins. A file that can't be read costs its unit
-the metadata.
+includes type-level, template and dash-prefix drop-ins. If a file can't be read, its unit has no
+metadata.
 """
 
 import os

@@ -76,7 +76,7 @@ class UnitTable:
         """Report what the signals of one read have changed, by their last values."""
         changed, self._changed = self._changed.values(), {}
         for unit in changed:
-            if self._units.get(unit.path) is unit:  # else it was unloaded, and reported then
+            if self._units.get(unit.path) is unit:  # otherwise, it was unloaded and reported
                 self._evaluate(unit)
 
     def unit_loaded(self, name: str, path: str) -> None:

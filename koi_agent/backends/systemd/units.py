@@ -26,7 +26,7 @@ FROZEN_STATES = frozenset({"frozen", "frozen-by-parent"})
 PODMAN_HEALTH_CHECK = re.compile(r"[0-9a-f]{64}(?:-[0-9a-f]+)?\.service")
 """Transient units that Podman starts for every health check of a container."""
 MACHINE_PATTERNS = ("systemd-nspawn@*.service", "systemd-vmspawn@*.service", "machine-*.scope")
-"""Units of machines. They are followed for their metadata, also if the settings leave them out."""
+"""Units of machines. They are followed for their metadata, even if the settings leave them out."""
 NAMES_CACHED = 1024
 """Unit names whose match is cached: one event asks several times."""
 

@@ -30,7 +30,7 @@ RECOVERY_TIMEOUT: Final = 3.0
 
 
 async def _recover(_config: Config) -> None:
-    """Withdraw what a killed agent left in systemd-resolved, whatever ``MDNS=`` is set to.
+    """Withdraw what a killed agent left in systemd-resolved, independent of ``MDNS=``.
 
     Nothing is raised. A systemd-resolved that can't be reached in time has nothing of the agent,
     as a rule; if it has, the next session with it clears that.

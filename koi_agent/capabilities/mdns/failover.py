@@ -49,7 +49,7 @@ class Failover:
                 choice = _Choice(link, self.candidates)
                 await choice.watch(stack)
                 chosen = await choice.first()
-            except (BusLost, CallError, OSError) as error:  # a TimeoutError is one, too
+            except (BusLost, CallError, OSError) as error:  # TimeoutError is a subclass
                 reason = str(error) or "no answer"
                 raise ProviderLost(f"bus at {self.address}: {reason}") from error
             session = await stack.enter_async_context(chosen.session(report))

@@ -2,7 +2,7 @@
 
 A daemon announces services at its own host name, on all interfaces. An address in a request would
 become one of the host's, for all services. So none is sent, and host names are refused. Two
-services of one name are one on the network: the end of one withdraws both.
+services with one name are a single one on the network: the end of one withdraws both.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from koi_agent.host.koi_daemon.settings import KoiSettings
 
 RENEWAL: Final = "/v1/mdns/heartbeat"
 PERIOD: Final = LEASE / 3
-"""Seconds from one renewal of all leases to the next, at most."""
+"""Maximum seconds between two renewals of all leases."""
 LONGEST_NAME: Final = 63
 """Bytes of a service name (RFC 6763 section 4.1.1)."""
 _TYPE: Final = re.compile(r"_[A-Za-z0-9-]{1,15}\._(tcp|udp)")

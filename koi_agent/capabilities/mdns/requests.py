@@ -45,7 +45,7 @@ class ServiceRequest:
     def content(self) -> Hashable:
         """Requests of replicas with the same content are one service.
 
-        An instance of another family can't replace the record, nor cause that it is withdrawn.
+        An instance of another family can neither replace the record nor cause its withdrawal.
         """
         where = self.endpoint
         place = where.port, where.addresses, where.interfaces, where.families
@@ -165,7 +165,7 @@ class _Reading:
 
     def _service(self, endpoint: Endpoint) -> Iterator[ServiceRequest]:
         metadata = self._instance.metadata
-        about = intern(f"port {endpoint.inside}/{endpoint.protocol}")  # thousands have the same
+        about = intern(f"port {endpoint.inside}/{endpoint.protocol}")  # thousands share one
         of_port = dict(metadata.ports).get((endpoint.inside, endpoint.protocol), PortMetadata())
         try:
             name = self._name(of_port, about)

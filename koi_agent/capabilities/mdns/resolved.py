@@ -171,7 +171,7 @@ class Session:
         txt = {field: value.encode() for field, value in service.txt}
         body = (
             decode(path.rpartition("/")[2]),
-            known.name.replace("%", "%%"),  # else a specifier (systemd.dnssd(5))
+            known.name.replace("%", "%%"),  # otherwise, a specifier (systemd.dnssd(5))
             service.type,
             service.port,
             0,

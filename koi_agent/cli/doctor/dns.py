@@ -96,7 +96,7 @@ def _directories(config: Config, scope: str) -> Iterator[Finding]:
     if path and {"auto", "hosts"} & {*config.capabilities.dns}:
         shown = f"[DNS] HostsDirectory={printable(path)}"
         if Path(path).is_dir():
-            yield ok(f"{shown} is there")
+            yield ok(f"{shown} exists")
         else:
             owner = "-o _koi-runtime " if scope == "system" else ""
             yield warning(f"{shown}: not a directory", f"install -d {owner}{quote(path)}")
@@ -112,7 +112,7 @@ async def _passed(bus: Bus) -> Sequence[Finding]:
 
 
 async def _listener(listen: Listen) -> Finding:
-    """Check that an address answers; DNS servers answer over TCP, too."""
+    """Check that an address answers; DNS servers also answer over TCP."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listen.host, listen.host)  # noqa: S104
     shown = f"[DNS] Listen= on {host} port {listen.port}"
     if trouble := await _trouble(host, listen.port):
@@ -174,7 +174,7 @@ async def _trouble(host: str, port: int) -> str:
     try:
         async with asyncio.timeout(CONNECT):
             _, writer = await asyncio.open_connection(host, port)
-    except OSError as error:  # a TimeoutError is one, too
+    except OSError as error:  # TimeoutError is a subclass
         return error.strerror or f"no answer within {CONNECT:g} s"
     writer.transport.abort()
     return ""

@@ -17,7 +17,7 @@ from koi_agent.host.resolver import RESOLVED, hook_obstacle
 UNIT: Final = "koi-runtime-hook.socket"
 SERVICE: Final = "koi-runtime-hook.service"
 RUNNING: Final = ("active", "activating")
-"""States of a service that answers, or that starts: questions wait meanwhile."""
+"""States of a service that answers or starts. Questions wait for a start."""
 ENABLE: Final = f"systemctl enable --now {UNIT}"
 RETRY: Final = f"systemctl reset-failed 'koi-runtime-hook.*' && systemctl start {UNIT}"
 JOURNAL: Final = f"journalctl -u {SERVICE}"

@@ -26,7 +26,7 @@ _HIDDEN: Final = ("/home/", "/root/", "/run/user/")
 
 
 async def kubernetes(case: Case) -> Sequence[Finding]:
-    """Check that the agent has credentials if this host is a node; else return nothing."""
+    """Check that the agent has credentials if this host is a node; otherwise return nothing."""
     config = load(Flags(scope=case.scope), case.environment).config
     if BACKEND not in config.backends:
         return []
@@ -50,7 +50,7 @@ def _found(root: Path) -> Iterator[Distribution]:
 
 
 def _exists(path: str) -> bool:
-    """Return True if a file is there; False also if that may not be seen."""
+    """Return True if a file exists, False if not or if that may not be seen."""
     return os.path.exists(path)  # noqa: PTH110 - Path.exists raises an error
 
 

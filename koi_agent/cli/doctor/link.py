@@ -14,7 +14,7 @@ MANAGER: Final = f"{RESOLVED}.Manager"
 
 
 async def link(case: Case, bus: Bus, dns: DNSConfig) -> Finding | None:
-    """Check that systemd-resolved asks a DNS server for the domains if the link for it is there."""
+    """Check that systemd-resolved asks a DNS server for the domains if the link for it exists."""
     if case.scope != "system" or SYSTEMD not in bus.names:
         return None
     if await active_state(bus, LINK_UNIT) != "active":

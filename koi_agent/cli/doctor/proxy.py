@@ -35,7 +35,7 @@ async def proxy(case: Case, _reached: Bus) -> Sequence[Finding]:
 
 
 async def _caddy(address: AdminAddress) -> Finding:
-    """Check that something accepts connections where Caddy's admin API is to be."""
+    """Check that something accepts connections at the address of Caddy's admin API."""
     shown = f"[Proxy] Caddy={printable(str(address))}"
     try:
         async with asyncio.timeout(CONNECT):
@@ -44,10 +44,10 @@ async def _caddy(address: AdminAddress) -> Finding:
             else:
                 _, writer = await asyncio.open_connection(address.host, address.port)
     except PermissionError:
-        if address.path == ADMIN_SOCKET:  # the check of gates has what matters
-            return ok(f"{shown} is there; run this as root to check that it accepts connections")
+        if address.path == ADMIN_SOCKET:  # the check of gates reports this
+            return ok(f"{shown} exists; run this as root to check that it accepts connections")
         return warning(f"{shown}: {strerror(EACCES)}", "man koi-runtime.conf")
-    except OSError as error:  # a TimeoutError is one, too
+    except OSError as error:  # TimeoutError is a subclass
         reason = error.strerror or f"no answer within {CONNECT:g} s"
         return warning(f"{shown}: {reason}", "systemctl status caddy")
     writer.transport.abort()
@@ -56,10 +56,10 @@ async def _caddy(address: AdminAddress) -> Finding:
 
 
 def _file(path: Path) -> Finding:
-    """Check that the directory of the file for Traefik is there."""
+    """Check that the directory of the file for Traefik exists."""
     shown = f"[Proxy] TraefikFile={printable(str(path))}"
     if not path.parent.is_dir():
         return warning(
             f"{shown}: its directory does not exist", f"install -d {quote(str(path.parent))}"
         )
-    return ok(f"{shown} is {'there' if path.exists() else 'not written yet'}")
+    return ok(f"{shown} {'exists' if path.exists() else 'is not written yet'}")

@@ -117,7 +117,7 @@ class Spelling:
     """How one kind of metadata spells the keys; ``unit`` is True for systemd's value syntax.
 
     ``write`` returns the spelling of a row's name without ``prefix``. ``separator`` is a regular
-    expression of what separates a port from its protocol.
+    expression for the text between a port and its protocol.
     """
 
     prefix: str

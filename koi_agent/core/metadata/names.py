@@ -22,7 +22,7 @@ RESERVED: Final = frozenset(
         *("localhost", "_gateway", "_outbound", "_localdnsstub", "_localdnsproxy"),
     }
 )
-"""Names that no instance gets, whatever is configured."""
+"""Names that no instance gets in any configuration."""
 
 _SERVICE_TYPE = re.compile(r"_([A-Za-z0-9-]+)\._(?:tcp|udp)")
 _SERVICE_NAME = re.compile(r"(?=.*[A-Za-z])(?!.*--)[A-Za-z0-9][A-Za-z0-9-]*(?<!-)")
@@ -127,7 +127,7 @@ def dns_name(value: str) -> str:
 def _is_idna(label: str) -> bool:
     """Return False for a label that begins with xn-- and stands for no text beyond ASCII.
 
-    Programs that decode names refuse it, and with it a configuration that has other names, too.
+    Programs that decode names refuse it, together with the whole configuration that contains it.
     """
     if not label.startswith("xn--"):
         return True

@@ -158,7 +158,7 @@ def _first(
     extract: Callable[[str], str | None],
     read: Callable[[str], _T],
 ) -> tuple[_T | None, tuple[Refusal, ...]]:
-    """Return the value of the first label that has a valid one, and refusals for those before."""
+    """Return the value of the first label with a valid one, and refusals for earlier labels."""
     refused: list[Refusal] = []
     for key in islice(keys, _MOST_KEYS):
         try:

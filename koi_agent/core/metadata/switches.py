@@ -42,7 +42,7 @@ def split(name: str, capabilities: Iterable[str]) -> tuple[str, str]:
 
 
 def opts_out(name: str, value: str, read: Reader) -> bool:
-    """Return True if an unknown key is a misspelled switch that does not say yes.
+    """Return True if an unknown key is a misspelled switch whose value is not yes.
 
     ``name`` is the key without its prefix. ``koi.Enable=false`` and ``koi.disabled=true`` opt out.
     ``koi.Enabled=true`` has no effect: it does not opt in either. The name is empty for a key that

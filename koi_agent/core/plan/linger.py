@@ -1,4 +1,4 @@
-"""Restart grace: an instance that comes back soon enough has never left.
+"""Restart grace: an instance that starts again soon enough counts as present throughout.
 
 A restart is a stop and a start. Publishers of events show both. A publisher of records would
 withdraw a record and publish it again a moment later, which every host on the network sees. The
@@ -130,5 +130,5 @@ class RestartGrace:
 
 
 def _identity(instance: Instance) -> _Identity:
-    """Return what a recreated instance has in common with the one before: all but its id."""
+    """Return what a recreated instance has in common with the previous one: all except the id."""
     return instance.backend, instance.project, instance.service_name, instance.replica

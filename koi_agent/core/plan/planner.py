@@ -49,7 +49,7 @@ class Planner:
     def __init__(self, rules: Rules) -> None:
         self.rules = rules
         self._entries: dict[Key, _Entry] = {}
-        self._contenders: dict[Hashable, tuple[Key, ...]] = {}  # hardly ever more than one
+        self._contenders: dict[Hashable, tuple[Key, ...]] = {}  # rarely more than one
         self._open_contests: set[Hashable] = set()
         self._changed: set[Key] = set()
         self._planned: dict[Key, Planned] = {}
@@ -162,7 +162,7 @@ class _Slot(NamedTuple):
         return Contender(self.entry.key, self.entry.requests[self.number])
 
     def set(self, award: Award) -> Iterator[Key]:
-        """Store an award; yield the instance if it is another one than before."""
+        """Store an award; yield the instance if the award has changed."""
         if self.entry.awards[self.number] != award:
             self.entry.awards[self.number] = award
             yield self.entry.key

@@ -31,7 +31,7 @@ class Subject(StrEnum):
 class Decision:
     """The decision on one request of an instance.
 
-    ``about`` names the request for a person, for example ``port 80/tcp``. ``state`` is wanted,
+    ``about`` names the request for users, for example ``port 80/tcp``. ``state`` is wanted,
     held or refused. ``capability`` is filled in by the announce engine.
     """
 

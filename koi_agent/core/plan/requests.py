@@ -53,7 +53,7 @@ class HoldKind(Enum):
 
 
 class Hold(NamedTuple):
-    """A hold on all requests of an instance, with its reason for a person."""
+    """A hold on all requests of an instance, with the reason to show."""
 
     kind: HoldKind
     reason: str

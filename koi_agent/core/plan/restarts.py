@@ -1,8 +1,8 @@
 """Automatic restarts: when the requests of an instance that restarts are held.
 
 A manager that restarts a failing instance waits between two runs. Docker waits longer each time.
-Records must not follow each run: they are withdrawn once, and published again when the instance
-has run for some time.
+Records must not follow each run: they are withdrawn once, and published again when the instance has
+run for a while.
 """
 
 from collections.abc import Callable, Iterable
@@ -43,7 +43,7 @@ class Restarts:
         self._restarts: dict[Key, _Restart] = {}
 
     def started(self, instance: Instance) -> None:
-        """Record a new instance: one that restarts already has no run that could continue."""
+        """Record a new instance. If it is restarting already, it has no run that could continue."""
         self._restarts.pop(instance.key, None)
         if instance.state is InstanceState.RESTARTING:
             self._restarts[instance.key] = _Restart(since=self._clock(), is_held=True)

@@ -1,7 +1,7 @@
 """How this host itself reaches a port of an instance, for health checks.
 
-A check asks where a user of this host would ask. Where this host can't ask, nothing is known of
-the instance: that is not the same as unhealthy.
+A check connects where a user of this host would connect. If this host can't connect, the health of
+the instance is not known, which differs from unhealthy.
 """
 
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ class Target(NamedTuple):
 
 
 class NotFromHere(BadInput):
-    """This host can't reach a port that may well serve others."""
+    """This host can't reach a port, which may still serve others."""
 
 
 def targets(

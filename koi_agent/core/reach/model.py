@@ -31,7 +31,7 @@ class Endpoint:
 
     ``port`` is the port to connect to, ``inside`` the port that the instance itself uses. Without
     ``addresses`` it is reached at this host's own, of ``families``. Without ``interfaces`` it is
-    reached through all of them; ``limit`` is the reason of a limit, for a person.
+    reached through all of them; ``limit`` is the reason of a limit, as shown to users.
     """
 
     port: int

@@ -1,4 +1,4 @@
-"""Tables of properties: a row holds all that D-Bus, HTTP, the command and the manual need of one.
+"""Tables of properties: a row holds all facts that D-Bus, HTTP, the command and the manual need.
 
 A property has two forms. Its D-Bus value is made by the row's ``get`` from the agent's own
 object, or read from the bus by a client. Its JSON form is made from the D-Bus value alone, by
@@ -91,7 +91,7 @@ class Table(Generic[T]):
     name: str
     help: str
     rows: tuple[Row[T], ...]
-    # What the loops below need of the rows: they run for each instance that is published.
+    # The fields of the rows that the loops below need: these run for each published instance.
     _getters: tuple[Any, ...] = field(init=False, repr=False, compare=False)
     _columns: tuple[Any, ...] = field(init=False, repr=False, compare=False)
     _sources: tuple[Any, ...] = field(init=False, repr=False, compare=False)

@@ -10,7 +10,7 @@ ID: Final = "@id"
 STREAMS: Final = "stream_close_delay"
 """The field that keeps websockets over a change of the configuration, since Caddy 2.7."""
 _KEPT: Final = "5m"
-"""Bounds memory: Caddy keeps a configuration of the past while a websocket is open in it."""
+"""Bounds memory: Caddy keeps an old configuration while a websocket is open in it."""
 Json = dict[str, Any]
 
 

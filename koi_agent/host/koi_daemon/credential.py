@@ -122,7 +122,7 @@ def _breadcrumb(path: str) -> Credential:
         raise NoCredential("XDG_RUNTIME_DIR is not set", is_absent=True)
     try:
         text = _read(path)
-        if not text:  # a daemon that starts has truncated it, and writes it next
+        if not text:  # a starting daemon has truncated it and is about to write it
             raise NoCredential(f"{path}: it is empty", is_absent=True)
         return parsed_breadcrumb(text)
     except BadInput as bad:

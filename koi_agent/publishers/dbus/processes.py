@@ -21,8 +21,8 @@ async def with_process(
 ) -> Sequence[Instance]:
     """Return the instances of a process; ``of_unit`` are those of its ``unit``.
 
-    Only a unit that several containers share, a slice, or the scope of a container in a pod leads
-    to a look at control groups.
+    Control groups are compared only for a unit that several containers share, a slice, or the scope
+    of a container in a pod.
     """
     if len(of_unit) < 2 and (of_unit or not _contains_others(unit)):
         return of_unit
@@ -49,6 +49,6 @@ def _contains(group: str, inner: str) -> bool:
 
 
 def _innermost(found: Sequence[Instance]) -> Sequence[Instance]:
-    """Return those in the innermost group: a container may run in another one."""
+    """Return those in the innermost group, because a container may run in another one."""
     depth = max((len(one.control_group) for one in found), default=0)
     return [one for one in found if len(one.control_group) == depth]

@@ -195,7 +195,7 @@ class Connection(web.RequestHandler):
 
 
 def _hung_up(transport: asyncio.Transport | None) -> bool:
-    """Return True if the client can't read any longer, as far as the kernel knows."""
+    """Return True if the client can no longer read, as far as the kernel knows."""
     sock = transport and transport.get_extra_info("socket")
     if not sock:
         return True

@@ -90,7 +90,7 @@ class Listener:
         self._set_empty()
 
     def release(self, listening: socket.socket) -> None:
-        """Accept what has connected, and use the socket no longer, if it is this one."""
+        """Accept what has connected, and stop using the socket, if it is this one."""
         if listening is self._socket and self._open:
             self._accept()
             self._pause()

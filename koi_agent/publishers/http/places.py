@@ -1,6 +1,6 @@
 """The places of connections: which are served, which wait, and which are closed.
 
-Each client has a share, so that the connections of one never keep out those of another. All
+Each client has a share, so that the connections of one never lock out those of another. All
 connections are accepted at once, as the kernel's queue has one order for all clients. Those beyond
 what is served of a client wait in a queue of the client's own.
 """
@@ -105,7 +105,7 @@ class Places:
         return True
 
     def _close_first(self, client: Client) -> bool:
-        """Close what costs a client the least; return False if all is served.
+        """Close the connection that a client needs least; return False if all are served.
 
         The oldest connection without a whole request goes first, then the last one that waits.
         """

@@ -98,7 +98,7 @@ class HTTPSockets:
 
 
 def _overlap(one: Listen, other: Listen) -> bool:
-    """Return True if two TCP sockets cannot listen at one time."""
+    """Return True if two TCP sockets cannot listen at the same time."""
     if one.path or other.path or one.port != other.port:
         return False
     first, second = ip_address(one.host), ip_address(other.host)

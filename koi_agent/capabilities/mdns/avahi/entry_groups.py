@@ -1,7 +1,7 @@
 """Entry groups of Avahi: made, watched until they are established, and freed.
 
-A group is filled and committed once. Avahi delays each commit of a group that was committed 15
-times, longer and longer, so a change makes another group.
+A group is filled and committed once. Avahi delays commits of a group increasingly after the 15th,
+so a change makes another group.
 """
 
 import asyncio
@@ -28,11 +28,11 @@ from koi_agent.capabilities.mdns.avahi.entries import (
 from koi_agent.capabilities.mdns.bus_names import AVAHI
 
 AT_ONCE: Final = 8
-"""Groups that are made at one time: a bus allows 128 calls without an answer."""
+"""Groups that are made at the same time: a bus allows 128 calls without an answer."""
 PATIENCE: Final = 3.0
 """Seconds from a commit until Avahi is asked for the state of a group; it needs about one."""
 BUSY: Final = 0.2
-"""Seconds after which an answer of Avahi shows that it has much to do."""
+"""Seconds after which an answer shows that Avahi is busy."""
 REGISTERING, ESTABLISHED, COLLISION, FAILURE = 1, 2, 3, 4
 
 
@@ -88,7 +88,7 @@ class EntryGroups:
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
         self._by_path: dict[str, EntryGroup] = {}
-        self._registering: dict[EntryGroup, float] = {}  # by the time when each is looked at
+        self._registering: dict[EntryGroup, float] = {}  # by the time at which each is checked
         self._some_register = asyncio.Event()
 
     async def make(self, parts: Sequence[Missing], changed: Callable[[], None]) -> None:
@@ -147,7 +147,7 @@ class EntryGroups:
         for group, answer in zip(groups, answers, strict=True):
             if isinstance(answer, CallError):
                 group.error = group.error or answer
-            elif group.state is GroupState.NEW:  # else its signal came before
+            elif group.state is GroupState.NEW:  # otherwise, its signal came earlier
                 group.state = GroupState.REGISTERING
                 self._registering[group] = due
                 self._some_register.set()
@@ -217,7 +217,7 @@ class EntryGroups:
         except TimeoutError:
             answer = [REGISTERING]
         if self._registering.pop(group, None) is None:
-            return  # its signal came meanwhile
+            return  # its signal has arrived
         if isinstance(answer, CallError):
             group.set(GroupState.FAILED, f"avahi-daemon has lost it: {answer}")
         elif answer[0] != REGISTERING:

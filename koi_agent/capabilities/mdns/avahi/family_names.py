@@ -27,7 +27,7 @@ FIRST_RETRY, LONGEST_RETRY = 1.0, 60.0
 
 
 class FamilyNames:
-    """The names that services need. They are published once, whatever the number of services."""
+    """The names that services need. They are published once for any number of services."""
 
     def __init__(self, connections: Connections, groups: EntryGroups) -> None:
         self.host = Host()

@@ -74,7 +74,7 @@ class Publisher:
     async def _publish(self, records: Sequence[tuple[Publication, MdnsRecord]], host: Host) -> None:
         """Publish records, under other names if programs on this host have the first.
 
-        Their groups are made together, so that Avahi is waited for once.
+        Their groups are made together, with a single wait for Avahi.
         """
         for publication, record in records:
             if publication.is_collided:
