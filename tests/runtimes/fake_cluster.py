@@ -80,6 +80,10 @@ class FakeCluster:
             if change.kind == kind and (event := change.event(matches)):
                 yield event
 
+    def newest(self, kind: str) -> int:
+        """Return the version of the newest change of any object of a kind; 0 without any."""
+        return next((one.version for one in reversed(self.history) if one.kind == kind), 0)
+
     def compact(self) -> None:
         """Drop the history, as etcd does after some minutes."""
         self.compacted = self.version
@@ -191,8 +195,9 @@ class FakeCluster:
         self.change(uid, act)
 
     def remove(self, uid: str) -> None:
-        """Remove a pod, as its node does at the end."""
+        """Remove a pod, as its node does at the end: with a time of grace that is over."""
         if uid in self.pods:
+            self.terminate(uid)
             self._commit(uid, None)
 
     # Services

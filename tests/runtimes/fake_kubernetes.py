@@ -254,7 +254,7 @@ class FakeKubernetes:
             version = await self._send_initial(writer, wanted)
             ends_list = bookmark(version, {"k8s.io/initial-events-end": "true"})
             self._send_line(writer, "BOOKMARK", ends_list, "bookmark")
-        bookmark_at = bookmark_time(query)
+        began, bookmark_at = version, bookmark_time(query)
         while not ending.is_set() and not self.faults.ends_watches:
             if version < self.cluster.compacted:
                 error = json.loads(status(410, "too old resource version"))
@@ -266,8 +266,8 @@ class FakeKubernetes:
                     self._send_line(writer, type_, record, "watch")
                 version = self.cluster.version
                 if asyncio.get_running_loop().time() >= bookmark_at:
-                    self._send_line(writer, "BOOKMARK", bookmark(version, {}), "bookmark")
                     bookmark_at = math.inf
+                    self._send_newest(writer, wanted[0], began)
             await writer.drain()
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(None if math.isinf(bookmark_at) else bookmark_at):
@@ -284,6 +284,11 @@ class FakeKubernetes:
         for type_, record in self.cluster.since(wanted[0], version, wanted[1]):
             self._send_line(writer, type_, record, "stream")
         return self.cluster.version
+
+    def _send_newest(self, writer: asyncio.StreamWriter, kind: str, began: int) -> None:
+        """Send a bookmark, unless nothing has changed since a watch began."""
+        if (newest := self.cluster.newest(kind)) > began:
+            self._send_line(writer, "BOOKMARK", bookmark(newest, {}), "bookmark")
 
     def _send_line(
         self, writer: asyncio.StreamWriter, kind: str, record: Record, endpoint: str
