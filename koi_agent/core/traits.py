@@ -23,7 +23,10 @@ class Traits:
     has_near_addresses: bool = False
     """This host reaches the instance's own addresses, whatever its networks are."""
     shares_ports: bool = False
-    """A published port may lead to another instance: a check asks this one at its own address."""
+    """A published port may lead to another instance: a check asks this one at its own address.
+
+    All instances to which one port leads are of one project.
+    """
     has_final_health: bool = True
     """The health that the runtime reports takes precedence over a check by the agent."""
     is_shown: bool = True

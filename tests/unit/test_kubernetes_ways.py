@@ -246,6 +246,20 @@ def test_pods_behind_one_port_of_the_node_are_one_announcement() -> None:
     assert hosts == {"shop"}
 
 
+def test_pods_of_several_owners_behind_one_port_are_one_announcement() -> None:
+    world = World(2)
+    world.serve({**PORT, "nodePort": 30080})
+    stable, canary = world.instances()
+    for other in (replace(canary, workload="canary", replica=1), replace(canary, workload="")):
+        planned = plan([stable, other], POLICY).records.values()
+        services = [one for of_one in planned for one in of_one if isinstance(one, Service)]
+        assert [(one.name, one.port) for one in services] == [("Shop", 30080)]
+    away = replace(canary, project="other")
+    planned = plan([stable, away], POLICY).records.values()
+    services = [one for of_one in planned for one in of_one if isinstance(one, Service)]
+    assert len(services) == 2, "a pod of another namespace has no part in it"
+
+
 def test_pods_of_another_node_are_reached_at_its_addresses() -> None:
     world = World()
     world.serve({**PORT, "nodePort": 30080}, ipFamilies=["IPv4"], externalTrafficPolicy="Local")

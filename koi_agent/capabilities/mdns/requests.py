@@ -177,7 +177,7 @@ class _Reading:
             about=about,
             name=name,
             number=max(1, self._instance.replica),
-            family=_family(self._instance),
+            family=_family_of_ports(self._instance),
             type=service_types.resolve(
                 endpoint.inside, endpoint.protocol, metadata, self._http_port
             ),
@@ -228,6 +228,16 @@ def _family(instance: Instance) -> tuple[str, ...]:
     """Return what the replicas of one service of a project have in common."""
     replicas = (instance.backend, instance.project, instance.service_name)
     return replicas if instance.project else instance.key
+
+
+def _family_of_ports(instance: Instance) -> tuple[str, ...]:
+    """Return what the instances to which one port may lead have in common.
+
+    The pods of one Service can have different owners. They are in one namespace.
+    """
+    if instance.traits.shares_ports:
+        return instance.backend, instance.project, ""
+    return _family(instance)
 
 
 def _host_request(name: str, family: tuple[str, ...], reachable: Sequence[Endpoint]) -> HostRequest:
