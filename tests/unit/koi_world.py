@@ -22,7 +22,7 @@ from koi_agent.host.koi_daemon.session import Entry, Plan, Recorded, keeping
 from koi_agent.host.koi_daemon.settings import KoiSettings
 from tests.unit.dns_zones import key
 from tests.unit.fake_koi import FakeKoi
-from tests.unit.fake_koi_server import KoiServer, served
+from tests.unit.fake_koi_server import LATE, KoiServer, served
 from tests.unit.fake_koi_wire import Json, Request
 from tests.unit.koi_sessions import SETTINGS
 from tests.unit.virtual_time import run
@@ -103,7 +103,7 @@ class World:
         self.made: dict[str, tuple[Json, str]] = {}
         """What the other client has made, with its name for the daemon."""
         self._group = group
-        self._lost: Callable[[Request], bool] = lambda _: False
+        self._late_until = 0.0
 
     def start(self) -> None:
         self._feed = Feed(self.kind, self.provider, lambda _: None)
@@ -146,18 +146,23 @@ class World:
                 self.remove(event.name)
             case _:
                 left = [event.number]
-                way = {"hang": "hangs", "cut": "cuts", "late": "late"}
-                setattr(self.server, way[event.act], lambda request: self._loses(request, left))
+                way = {"hang": "hangs", "cut": "cuts", "late": "late"}[event.act]
+                setattr(self.server, way, lambda request: self._loses(request, left, way))
 
-    def _loses(self, request: Request, left: list[int]) -> bool:
+    def _loses(self, request: Request, left: list[int], way: str) -> bool:
         """Return True for some changes: their answer is lost."""
         if request.method == "GET" or not left[0]:
             return False
         left[0] -= 1
+        if way == "late":
+            self._late_until = asyncio.get_running_loop().time() + LATE
         return True
 
     def make(self, name: str, body: Json) -> None:
         if self.kind == "mdns" and name in self.made:
+            return
+        # A request that the agent has sent before may replace the entry when it takes effect.
+        if self.kind != "mdns" and asyncio.get_running_loop().time() <= self._late_until:
             return
         added = {**body, "lease_secs": 10**6} if self.kind == "mdns" else body
         answer = self.server.daemon.call("POST", KINDS[self.kind].add, added)

@@ -14,7 +14,7 @@ from koi_agent.core.instance import RecordState
 from koi_agent.host.http_client import client
 from koi_agent.host.koi_daemon.credential import Source
 from koi_agent.host.koi_daemon.daemon import Daemon, Refused, Uncertain, segment
-from koi_agent.host.koi_daemon.decisions import Act, Form, Situation, Standing, decide
+from koi_agent.host.koi_daemon.decisions import Act, Form, KeyState, Situation, decide
 from koi_agent.host.koi_daemon.intents import Intents
 from koi_agent.host.koi_daemon.kinds import DNS, KINDS, MDNS, PROXY, elements
 from tests.unit.fake_koi import FakeKoi
@@ -184,7 +184,7 @@ def test_no_act_concerns_entries_of_others() -> None:
         for wanted in (None, "a", "b"):
             one = Situation(wanted, frozenset({"a"}), ("c",))
             assert decide(one, form).act is None
-            assert decide(one, form).standing is Standing.FOREIGN
+            assert decide(one, form).state is KeyState.FOREIGN
             mixed = decide(Situation(wanted, frozenset({"a"}), ("c", "a")), form)
             assert mixed.act in ((Act.REMOVE, None) if form is Form.SHARED else (None,))
 

@@ -29,7 +29,7 @@ class Act(Enum):
     REMOVE = auto()
 
 
-class Standing(Enum):
+class KeyState(Enum):
     """The state of a key at the daemon."""
 
     PENDING = auto()
@@ -48,7 +48,7 @@ class Decision(NamedTuple):
     ``recorded`` is stored before the act.
     """
 
-    standing: Standing
+    state: KeyState
     recorded: Bodies
     act: Act | None = None
 
@@ -72,21 +72,21 @@ def decide(one: Situation, form: Form) -> Decision:
     if set(one.seen) - own:
         return _decide_beside_others(one, form, own)
     if one.wanted is None:
-        return Decision(Standing.PENDING, _kept(one), Act.REMOVE if own else None)
+        return Decision(KeyState.PENDING, _kept(one), Act.REMOVE if own else None)
     if own == {one.wanted}:
-        return Decision(Standing.PRESENT, _kept(one))
+        return Decision(KeyState.PRESENT, _kept(one))
     is_replaced = form is Form.REPLACED and len(one.seen) == 1
     act = Act.ADD if not own or is_replaced else Act.REMOVE
-    return Decision(Standing.PENDING, one.recorded | {one.wanted}, act)
+    return Decision(KeyState.PENDING, one.recorded | {one.wanted}, act)
 
 
 def _decide_beside_others(one: Situation, form: Form, own: set[str]) -> Decision:
     """Return what is done if other clients have entries too: only own entries are removed."""
     if form is not Form.SHARED or not own:
-        return Decision(Standing.FOREIGN, _kept(one))
+        return Decision(KeyState.FOREIGN, _kept(one))
     if own == {one.wanted}:
-        return Decision(Standing.CONTESTED, _kept(one))
-    return Decision(Standing.FOREIGN, _kept(one), Act.REMOVE)
+        return Decision(KeyState.CONTESTED, _kept(one))
+    return Decision(KeyState.FOREIGN, _kept(one), Act.REMOVE)
 
 
 def _kept(one: Situation) -> Bodies:

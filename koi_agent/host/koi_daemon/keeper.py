@@ -15,7 +15,7 @@ from koi_agent.core.errors import BadInput
 from koi_agent.core.instance import RecordState
 from koi_agent.core.text import printable
 from koi_agent.host.koi_daemon.daemon import Daemon, Refused, Uncertain, segment
-from koi_agent.host.koi_daemon.decisions import Act, Bodies, Situation, Standing, decide
+from koi_agent.host.koi_daemon.decisions import Act, Bodies, KeyState, Situation, decide
 from koi_agent.host.koi_daemon.intents import Intents
 from koi_agent.host.koi_daemon.kinds import PRESENT, Kind, Listed, Outcome, Seen
 from koi_agent.host.koi_daemon.trial import FIRST_RETRY, Trial
@@ -190,12 +190,12 @@ class Keeper:
         decision = decide(situation, self._kind.form)
         self._intents.record(key, decision.recorded)
         act = decision.act
-        if decision.standing in (Standing.PRESENT, Standing.CONTESTED):
+        if decision.state in (KeyState.PRESENT, KeyState.CONTESTED):
             act = self._add_present(key, seen)
         elif act is None:
             self._trials.pop(key, None)
             self._done.pop(key, None)
-        if key in self.wanted and decision.standing is Standing.FOREIGN:
+        if key in self.wanted and decision.state is KeyState.FOREIGN:
             self.outcomes[key] = FOREIGN
         is_due = key not in self._trials or self._trials[key].due <= _now()
         if not act or not is_due:
