@@ -160,14 +160,14 @@ def test_metadata_in_the_project_of_a_user_does_not_count(
     project = "user-1000"
     incus.call("project", "create", project, "-c", "features.profiles=false")
     incus.call("project", "set", project, "features.images=false")
-    for where in (project, "default"):
-        incus.launch("web", "--config=user.koi.announce=shop", project=where)
+    for where, name in ((project, "first"), ("default", "web")):
+        incus.launch(name, "--config=user.koi.announce=shop", project=where)
 
     def opted_in() -> dict[str, object]:
         shown = instances(service, incus.kind.name)
         return {id_: one["metadata"].get("enable") for id_, one in shown.items()}
 
-    expected = {"default/web": True, f"{project}/web": None}
+    expected = {"default/web": True, f"{project}/first": None}
     wait_until(lambda: opted_in() == expected, lambda: str(opted_in()), timeout=60)
 
 
