@@ -70,11 +70,13 @@ class Place:
 class Guest:
     """An instance as it is now, ``run`` being the time of its start as the server writes it.
 
-    ``awaits_address`` is True if it has a network device and no address yet.
+    ``started_at`` is that time in seconds since the epoch, or 0. ``awaits_address`` is True if it
+    has a network device and no address yet.
     """
 
     instance: Instance
     run: str
+    started_at: int = 0
     awaits_address: bool = False
 
     @property
@@ -110,6 +112,7 @@ def parse_guest(value: object, place: Place) -> Guest:
     return Guest(
         instance=instance,
         run=get_str(record, "last_used_at"),
+        started_at=get_time(record, "last_used_at"),
         awaits_address=not instance.ips and has_network_device(record),
     )
 
