@@ -5,6 +5,7 @@ A list and the response for one instance have the same form, so they can be comp
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import chain, islice
 from typing import Final
 
 from koi_agent.backends.http_engine.json_fields import (
@@ -17,7 +18,7 @@ from koi_agent.backends.http_engine.json_fields import (
 )
 from koi_agent.backends.incus.addresses import addresses_of, has_network_device
 from koi_agent.backends.incus.forwards import Forwards
-from koi_agent.backends.incus.proxies import proxy_ports
+from koi_agent.backends.incus.proxies import MAX_PORTS, proxy_ports
 from koi_agent.core.errors import BadInput
 from koi_agent.core.frozen import frozen
 from koi_agent.core.instance import (
@@ -51,6 +52,7 @@ TRAITS: Final = Traits(opt_in="user.koi.enable=true in its configuration or in a
 _PID_LIMIT: Final = 2**22 + 1  # the kernel's PID_MAX_LIMIT, and one
 _CONTAINER: Final = "container"
 _MAX_TEXT: Final = 253
+MORE_PORTS: Final = f"it has more than {MAX_PORTS} ports; the others are left out"
 
 
 @frozen(kw_only=True)
@@ -122,6 +124,7 @@ def _instance(id_: str, state: InstanceState, record: JSONObject, place: Place) 
     texts = {key: text for key, text in config.items() if isinstance(text, str)}
     found, metadata = addresses_of(record), from_incus_config(texts)
     ips = found[:MAX_IPS]
+    published, has_more = _published(record, metadata, ips, place.forwards)
     pid = get_int(get_object(record, "state"), "pid", _PID_LIMIT)
     project, _, name = id_.partition("/")
     is_container = get_str(record, "type") == _CONTAINER
@@ -132,17 +135,24 @@ def _instance(id_: str, state: InstanceState, record: JSONObject, place: Place) 
         state=state,
         state_detail=printable(get_str(record, "status").lower(), _MAX_TEXT),
         image=_image(texts),
-        ports=_ports(record, metadata, ips, place.forwards),
+        ports=tuple(sorted([*published, *_unpublished(published, metadata)])),
         ips=ips,
         metadata=metadata,
         main_pid=pid,
         # The process of a virtual machine runs in the control group of the server.
         control_group=payload_group(project, name, pid) if is_container else "",
         created_at=get_time(record, "created_at") * 1_000_000,
-        notes=(MORE_IPS,) if len(found) > MAX_IPS else (),
+        notes=tuple(_notes(has_more_ips=len(found) > MAX_IPS, has_more_ports=has_more)),
         project=project,
         traits=TRAITS,
     )
+
+
+def _notes(*, has_more_ips: bool, has_more_ports: bool) -> Iterator[str]:
+    if has_more_ips:
+        yield MORE_IPS
+    if has_more_ports:
+        yield MORE_PORTS
 
 
 def started_guest(id_: str, backend: str) -> Guest:
@@ -171,13 +181,13 @@ def _image(config: Mapping[str, str]) -> str:
     return printable(text, _MAX_TEXT)
 
 
-def _ports(
+def _published(
     record: JSONObject, metadata: KoiMetadata, ips: tuple[str, ...], forwards: Forwards
-) -> tuple[PortMapping, ...]:
-    """Return all ports, sorted."""
+) -> tuple[list[PortMapping], bool]:
+    """Return the ports that are published, and True if some of them are left out."""
     forwarded = forwards.ports_to(ips, declared(metadata, set()))
-    published = list(merge_binds([*proxy_ports(record), *forwarded]))
-    return tuple(sorted([*published, *_unpublished(published, metadata)]))
+    found = list(islice(chain(proxy_ports(record), forwarded), MAX_PORTS + 1))
+    return list(merge_binds(found[:MAX_PORTS])), len(found) > MAX_PORTS
 
 
 def _unpublished(published: list[PortMapping], metadata: KoiMetadata) -> Iterator[PortMapping]:
