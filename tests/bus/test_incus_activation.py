@@ -145,6 +145,23 @@ async def test_a_stopped_package_does_not_stop_the_other_one(
         await backend.arrival()
 
 
+async def test_a_stopped_package_is_named_if_another_one_is_not_installed(
+    bus: PrivateBus, tmp_path: Path
+) -> None:
+    units = {
+        str(tmp_path / "absent.socket"): "lxd.socket",
+        str(tmp_path / "stopped.socket"): SOCKET,
+    }
+    kind, systemd = Kind(name="lxd", title="LXD", socket_units=units), Systemd()
+    systemd.states[SOCKET] = ["active", "listening"]
+    (tmp_path / "stopped.socket").touch()
+    sockets = find_sockets(kind, "", "system")
+    backend = Incus("lxd", kind, sockets, Projects(("*",)), Activation(bus.address))
+    async with systemd.playing(bus.address), asyncio.timeout(30):
+        with pytest.raises(BackendAbsent, match=f"{SERVICE} is stopped"):
+            await backend.session(ignore).__aenter__()
+
+
 async def test_a_host_without_the_server_asks_nothing(tmp_path: Path) -> None:
     asked: list[object] = []
 

@@ -1,13 +1,16 @@
 """Machines of a fake systemd-machined, followed over a real bus."""
 
+import os
 from collections.abc import AsyncIterator
 
 import pytest
 
+from koi_agent.backends.machined.machines import ips_from
 from koi_agent.config import MachinedConfig
 from koi_agent.core.events import BackendState
-from koi_agent.core.instance import Health, InstanceState
+from koi_agent.core.instance import MAX_IPS, Health, InstanceState
 from koi_agent.core.traits import HOST_MACHINE, MACHINE
+from koi_agent.host.namespace_addresses import addresses_of
 from tests.bus.fake_machined import NO_NETWORK, FakeMachined, Fault, Refused, Reply
 from tests.bus.followed_machines import FollowedMachines, eventually, followed
 from tests.world.bus import PrivateBus
@@ -130,6 +133,21 @@ async def test_addresses_that_polkit_forbids_are_a_problem(machines: FollowedMac
     )
     (problem,) = machines.known("closed").problems
     assert "org.freedesktop.machine1.inspect-machines" in problem
+
+
+async def test_addresses_that_are_refused_are_read_from_proc_if_it_shows_them(
+    machines: FollowedMachines,
+) -> None:
+    machines.fake.add("mine", addresses=DENIED).leader = os.getpid()
+    await eventually(
+        lambda: "mine" in machines.names and machines.known("mine").ips == own_addresses(),
+        lambda: f"{machines.registry.visible} has {own_addresses()}",
+    )
+    assert machines.known("mine").problems == ()
+
+
+def own_addresses() -> tuple[str, ...]:
+    return ips_from(addresses_of(os.getpid()))[:MAX_IPS]
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,8 @@ ENGINES: Final = (
 OTHERS: Final = ("caddy", "systemd-container")
 LXD: Final = ("lxd", "lxd-client", "dnsmasq-base", "xz-utils", "squashfs-tools")
 INCUS: Final = ("incus", "incus-client", "dnsmasq-base", "xz-utils")
+VIRTUAL: Final = ("qemu-system-x86", "ovmf", "openssh-client")
+"""The programs that systemd-vmspawn needs."""
 ANNOUNCERS: Final = ("avahi-daemon", "avahi-utils", "iproute2", "systemd-resolved")
 ENABLED: Final = (
     *("avahi-daemon.service", "avahi-daemon.socket", "systemd-resolved.service"),
@@ -53,7 +55,7 @@ ENABLED: Final = (
 PACKAGES: Final = {
     "bookworm": SYSTEM + AGENT + ENGINES + LXD + OTHERS + ANNOUNCERS,
     "trixie": (*SYSTEM, *AGENT, *ENGINES, *INCUS, *OTHERS, *ANNOUNCERS, "docker-cli"),
-    "forky": (*SYSTEM, *AGENT, *ENGINES, *OTHERS, *ANNOUNCERS, "docker-cli", *TESTS),
+    "forky": (*SYSTEM, *AGENT, *ENGINES, *OTHERS, *ANNOUNCERS, "docker-cli", *VIRTUAL, *TESTS),
 }
 """The packages of each suite's machine."""
 

@@ -22,6 +22,7 @@ class FakeGuest:
     devices: dict[str, Any] = field(default_factory=dict)
     addresses: tuple[str, ...] = ()
     started: int = 0
+    day: str = "2026-11-24T00:00:00"
     location: str = "none"
     kind: str = "container"
 
@@ -48,7 +49,7 @@ class FakeGuest:
             "status_code": STATUS_CODES.get(self.status, 0),
             "location": self.location,
             "created_at": "2026-11-24T00:00:00.5Z",
-            "last_used_at": f"2026-11-24T00:00:00.{self.started:09d}Z",
+            "last_used_at": f"{self.day}.{self.started:09d}Z",
             "config": {"user.secret": "not for you"},
             "expanded_config": {
                 "image.description": "busybox",

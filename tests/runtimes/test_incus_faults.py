@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,17 @@ async def test_addresses_come_after_a_restart(tmp_path: Path) -> None:
         await eventually(lambda: reasons(server) == ["restarted"], lambda: str(server.events))
         server.guests.lease(web)
         await agreed(server)
+
+
+async def test_a_young_instance_of_the_first_list_gets_its_other_addresses(tmp_path: Path) -> None:
+    slow = Tunables(address_checks=(0.5, 600.0))
+    async with FakeIncus(tmp_path / "unix.socket") as fake:
+        now = datetime.now(UTC).isoformat(timespec="seconds").removesuffix("+00:00")
+        web = fake.guests.launch("web1", day=now)
+        web.addresses = ("10.0.0.7",)
+        async with following_incus(FollowedIncus(fake, tunables=slow)) as server:
+            web.addresses = ("10.0.0.7", "fd42::1")
+            await agreed(server)
 
 
 async def test_addresses_that_change_later_are_no_drift(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from tests.conftest import require
 from tests.machine import Machine, booted, here, missing
-from tests.system.engines import Engine, Engines
+from tests.system.engines import Engine, Engines, await_state
+from tests.system.incus import KINDS, IncusServer
 from tests.system.package import install
 from tests.system.service import Service
 
@@ -72,3 +73,23 @@ def engine(request: pytest.FixtureRequest, engines: Engines, service: Service) -
     engine.empty()
     engine.stop()
     engine.forbid()
+
+
+@pytest.fixture(scope="session")
+def prepared_incus(machine: Machine) -> IncusServer:
+    """The server with a network and an image."""
+    if machine.suite not in KINDS:
+        pytest.skip(f"{machine.suite}: no server of the kind in this machine")
+    server = IncusServer(machine)
+    server.prepare()
+    return server
+
+
+@pytest.fixture
+def incus(prepared_incus: IncusServer, service: Service) -> Iterator[IncusServer]:
+    """The server, which the agent follows through the gate."""
+    prepared_incus.start()
+    prepared_incus.open_gate(service)
+    await_state(service, prepared_incus.kind.name, "synced")
+    yield prepared_incus
+    prepared_incus.stop()

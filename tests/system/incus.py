@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from tests.machine import Machine
+from tests.namespaces import wait_until
+from tests.system.engines import instances
 from tests.system.service import Service
 
 
@@ -166,3 +168,25 @@ def _addresses(record: Mapping[str, Any]) -> list[str]:
         for address in one["addresses"]
         if address["scope"] == "global"
     ]
+
+
+def published(incus: IncusServer, service: Service) -> dict[str, object]:
+    return {
+        id_: {"state": one["state"], "main_pid": one["main_pid"], "ips": sorted(one["ips"])}
+        for id_, one in instances(service, incus.kind.name).items()
+        if not one["stale"]
+    }
+
+
+def await_agreement(incus: IncusServer, service: Service, *, addresses: bool = False) -> None:
+    """Wait until what is published is what runs, with an address each if they are wanted."""
+
+    def agrees() -> bool:
+        real = incus.running()
+        return published(incus, service) == real and all(
+            one["ips"] or not addresses for one in real.values()
+        )
+
+    wait_until(
+        agrees, lambda: f"{published(incus, service)} is published of {incus.running()}", timeout=60
+    )

@@ -15,6 +15,18 @@ ip -n {NAMESPACE} addr add {PEER}/24 dev lan0
 ip -n {NAMESPACE} link set lan0 up
 ip -n {NAMESPACE} link set lo up
 """
+BRIDGE: Final = "br0"
+JOIN: Final = f"""
+ip link add {BRIDGE} type bridge
+ip link add up0 type ifb
+ip link set up0 master {BRIDGE} up
+ip link set lan0 master {BRIDGE}
+ip addr del {BOX}/24 dev lan0
+ip addr add {BOX}/24 dev {BRIDGE}
+ip link set {BRIDGE} up
+"""
+"""Puts the peer behind a bridge. One port stands for a network card: others are on the network."""
+LEAVE: Final = f"ip link del up0; ip link del {BRIDGE}"
 
 
 class Peer:
@@ -36,3 +48,15 @@ class Peer:
         """Send one query to the network; return all responses that arrive in time."""
         program = ("python3", f"{COPY}/tests/system/query.py")
         return self.run(*program, PEER, name, kind, f"{seconds:g}").splitlines()
+
+
+class BridgedPeer(Peer):
+    """A peer on a bridge of the machine, on which containers and virtual machines can be."""
+
+    def __init__(self, machine: Machine) -> None:
+        super().__init__(machine)
+        machine.run("sh", "-ec", JOIN)
+
+    def close(self) -> None:
+        self._machine.run("sh", "-c", LEAVE)
+        super().close()

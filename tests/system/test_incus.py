@@ -3,61 +3,16 @@
 import random
 import signal
 import time
-from collections.abc import Iterator
-
-import pytest
 
 from tests.machine import Machine
 from tests.machine.images import USER
 from tests.namespaces import HarnessFailed, wait_until
 from tests.system.engines import await_state, backend, instances
-from tests.system.incus import KINDS, IncusServer
+from tests.system.incus import IncusServer, await_agreement, published
 from tests.system.peers import BOX, Peer
 from tests.system.service import Service
 
 COUNT = 20
-
-
-@pytest.fixture(scope="module")
-def prepared(machine: Machine) -> IncusServer:
-    """The server with a network and an image."""
-    if machine.suite not in KINDS:
-        pytest.skip(f"{machine.suite}: no server of the kind in this machine")
-    server = IncusServer(machine)
-    server.prepare()
-    return server
-
-
-@pytest.fixture
-def incus(prepared: IncusServer, service: Service) -> Iterator[IncusServer]:
-    """The server, which the agent follows through the gate."""
-    prepared.start()
-    prepared.open_gate(service)
-    await_state(service, prepared.kind.name, "synced")
-    yield prepared
-    prepared.stop()
-
-
-def published(incus: IncusServer, service: Service) -> dict[str, object]:
-    return {
-        id_: {"state": one["state"], "main_pid": one["main_pid"], "ips": sorted(one["ips"])}
-        for id_, one in instances(service, incus.kind.name).items()
-        if not one["stale"]
-    }
-
-
-def await_agreement(incus: IncusServer, service: Service, *, addresses: bool = False) -> None:
-    """Wait until what is published is what runs, with an address each if they are wanted."""
-
-    def agrees() -> bool:
-        real = incus.running()
-        return published(incus, service) == real and all(
-            one["ips"] or not addresses for one in real.values()
-        )
-
-    wait_until(
-        agrees, lambda: f"{published(incus, service)} is published of {incus.running()}", timeout=60
-    )
 
 
 def ask(machine: Machine, socket: str, path: str, *options: str, user: str) -> str:

@@ -1,93 +1,35 @@
 """Real machines of systemd-nspawn, followed by the installed service."""
 
-import subprocess
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
 from tests.machine import Machine
 from tests.machine.images import USER
 from tests.namespaces import wait_until
-from tests.system.engines import await_state, instances
+from tests.system.engines import await_state, backend, instances
+from tests.system.nspawn import (
+    DROP_IN,
+    TEMPLATE,
+    Machines,
+    await_machine,
+    fetched,
+    known,
+    nspawn,
+)
 from tests.system.service import Service
 
-ROOT: Final = "/var/lib/machines/web"
-TEMPLATE: Final = "systemd-nspawn@web.service"
-DROP_IN: Final = f"/etc/systemd/system/{TEMPLATE}.d/koi.conf"
-SETTINGS: Final = "/etc/systemd/nspawn/web.nspawn"
 POLICY: Final = "/usr/share/polkit-1/actions/org.freedesktop.machine1.policy"
 MACHINED: Final = "org.freedesktop.machine1"
+BACKEND: Final = "machined"
 INSPECT: Final = f"{MACHINED}.inspect-machines"
-INIT: Final = """\
-#!/bin/sh
-ip addr add 10.77.0.2/24 dev host0 2>/dev/null
-ip link set lo up; ip link set host0 up
-httpd -p 8081
-exec sleep 1000
-"""
-COMMAND: Final = ("systemd-nspawn", "--quiet", "--register=yes", "--volatile=no")
-
-
-class Machines:
-    """Machines of systemd-nspawn in a booted machine."""
-
-    def __init__(self, machine: Machine) -> None:
-        self.machine = machine
-
-    def make_root(self, root: str = ROOT) -> str:
-        """Make a root file system of busybox."""
-        script = (
-            f"set -e; mkdir -p {root}; cd {root}; mkdir -p bin sbin etc usr proc sys dev run tmp;"
-            "cp /bin/busybox bin/;"
-            "for name in sh sleep httpd ip; do ln -sf busybox bin/$name; done;"
-            "echo ID=busybox > etc/os-release"
-        )
-        self.machine.run("sh", "-c", script)
-        self.machine.write(f"{root}/sbin/init", INIT)
-        self.machine.run("chmod", "755", f"{root}/sbin/init")
-        return root
-
-    def run(self, name: str, *options: str) -> None:
-        """Start a machine with a scope of its own, as an administrator does on a terminal."""
-        root = self.make_root(f"/srv/machines/{name}")
-        command = (*COMMAND, f"--directory={root}", f"--machine={name}", *options)
-        unit = f"koi-runs-{name}"
-        self.machine.run("systemd-run", "--quiet", "--collect", f"--unit={unit}", *command)
-        wait_until(lambda: name in self.running(), f"{name} is registered")
-
-    def call(self, *arguments: str) -> str:
-        return self.machine.run("machinectl", "--no-pager", *arguments).stdout
-
-    def running(self) -> set[str]:
-        """Return the names of all machines, without starting systemd-machined."""
-        listed = self.machine.run("machinectl", "list", "--no-legend", "--no-pager", check=False)
-        return {line.split()[0] for line in listed.stdout.splitlines() if line.split()}
-
-    def stop_all(self) -> None:
-        for name in self.running():
-            self.machine.run("machinectl", "terminate", name, check=False)
-        self.machine.systemctl("stop", TEMPLATE, "koi-runs-*", check=False)
-        wait_until(lambda: not self.running(), "no machine runs")
 
 
 @pytest.fixture
 def machines(machine: Machine, service: Service) -> Iterator[Machines]:
-    machines = Machines(machine)
-    yield machines
-    machines.stop_all()
-    for path in (DROP_IN, SETTINGS, ROOT, "/srv/machines"):
-        machine.remove(path)
-    machine.systemctl("daemon-reload")
-
-
-def known(service: Service) -> dict[str, Any]:
-    return dict(instances(service, "machined"))
-
-
-def await_machine(service: Service, name: str) -> dict[str, Any]:
-    wait_until(lambda: name in known(service), lambda: f"{name} is known: {known(service)}")
-    return dict(known(service)[name])
+    with nspawn(machine) as machines:
+        yield machines
 
 
 def test_an_unused_systemd_machined_is_absent_and_is_not_started(
@@ -143,12 +85,7 @@ def test_twenty_machines_live_and_the_set_is_that_of_machinectl(
     assert len(known(service)) == 10
     service.resync()
     assert known(service).keys() == machines.running()
-    assert backend(service)["drift"] == 0
-
-
-def backend(service: Service) -> dict[str, Any]:
-    rows = service.get("/v1/runtime/backends")
-    return next(dict(row) for row in rows if row["name"] == "machined")
+    assert backend(service, BACKEND)["drift"] == 0
 
 
 def test_restarts_of_systemd_machined_and_of_the_agent_lose_no_machine(
@@ -166,23 +103,17 @@ def test_restarts_of_systemd_machined_and_of_the_agent_lose_no_machine(
     machines.machine.systemctl("kill", "--signal=KILL", "koi-runtime")
     machines.run("koi-c", "--private-network", "--", "/bin/sleep", "1000")
     machines.machine.run("machinectl", "terminate", "koi-a")
-    wait_until(
-        lambda: fetched(service) == {"koi-b", "koi-c"}, lambda: f"the two: {fetched(service)}"
-    )
-    assert backend(service)["drift"] == 0
+    wait_until(lambda: names(service) == {"koi-b", "koi-c"}, lambda: f"the two: {names(service)}")
+    assert backend(service, BACKEND)["drift"] == 0
     assert "Traceback" not in service.journal()
+
+
+def names(service: Service) -> set[str]:
+    return set(fetched(service) or ())
 
 
 def machined_state(machines: Machines) -> str:
     return machines.machine.show("systemd-machined", "ActiveState")
-
-
-def fetched(service: Service) -> set[str] | None:
-    """Return the names of known machines, None while the agent starts again."""
-    try:
-        return set(known(service))
-    except (subprocess.CalledProcessError, AssertionError, RuntimeError):
-        return None
 
 
 def test_a_machine_on_the_host_network_has_the_ports_that_it_listens_on(

@@ -1,63 +1,27 @@
 """``systemctl --user enable --now koi-runtime``: the same for a plain user."""
 
 import json
-import subprocess
 from collections.abc import Iterator
 
 import pytest
 
 from tests.machine import Machine
-from tests.machine.images import USER
 from tests.namespaces import wait_until
 from tests.system.service import MANAGER, NAME, ROOT, fetch, now
+from tests.system.user_session import HOME, Session, user_session
 
-HOME = f"/home/{USER}"
 WORKER = f"{HOME}/.config/systemd/user/worker.service"
 CONFIGURATION = f"{HOME}/.config/koi-runtime/koi-runtime.conf.d/10-test.conf"
-
-
-class Session:
-    """A plain user with a manager and a bus of their own."""
-
-    def __init__(self, machine: Machine) -> None:
-        self.machine = machine
-        self.uid = int(machine.run("id", "-u", USER).stdout)
-        self.runtime = f"/run/user/{self.uid}"
-        self.socket = f"{self.runtime}/koi-runtime/http.sock"
-
-    def run(self, *argv: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        env = {"XDG_RUNTIME_DIR": self.runtime}
-        return self.machine.run(*argv, user=USER, env=env, check=check)
-
-    def systemctl(self, *args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        return self.run("systemctl", "--user", "--no-pager", *args, check=check)
-
-    def show(self, name: str) -> str:
-        return self.systemctl("show", "--value", f"--property={name}", "koi-runtime").stdout.strip()
-
-    def listed(self) -> set[str]:
-        shown = self.run("koi-runtime", "--user", "list", "--json=short")
-        return {row["id"] for row in json.loads(shown.stdout)}
-
-    def write(self, path: str, text: str) -> None:
-        self.run("mkdir", "-p", path.rpartition("/")[0])
-        self.machine.write(path, text)
 
 
 @pytest.fixture
 def session(machine: Machine) -> Iterator[Session]:
     """A user's session in which koi-runtime is enabled and running."""
-    session = Session(machine)
-    # Each test starts them again: reset their start limits.
-    machine.systemctl("reset-failed", f"user@{session.uid}.service", check=False)
-    machine.systemctl("reset-failed", f"user-runtime-dir@{session.uid}.service", check=False)
-    machine.systemctl("start", f"user@{session.uid}.service")
-    session.write(WORKER, "[Service]\nExecStart=sleep infinity\n")
-    session.systemctl("daemon-reload")
-    session.systemctl("enable", "--now", "koi-runtime")
-    yield session
-    machine.systemctl("stop", f"user@{session.uid}.service")
-    machine.run("rm", "-rf", f"{HOME}/.config")
+    with user_session(machine) as session:
+        session.write(WORKER, "[Service]\nExecStart=sleep infinity\n")
+        session.systemctl("daemon-reload")
+        session.systemctl("enable", "--now", "koi-runtime")
+        yield session
 
 
 def test_it_is_ready_and_follows_the_units_of_the_user(session: Session) -> None:

@@ -6,7 +6,8 @@ import pytest
 
 from koi_agent.backends.incus.events import NETWORK_CHANGED, parse_event
 from koi_agent.backends.incus.forwards import ForwardsBuilder
-from koi_agent.backends.incus.guests import Place, parse_guest
+from koi_agent.backends.incus.guests import MORE_PORTS, Place, parse_guest
+from koi_agent.backends.incus.proxies import MAX_PORTS
 from koi_agent.core.instance import PortSource
 from tests.runtimes.fake_guests import FakeGuest
 
@@ -68,6 +69,28 @@ def test_a_load_balancer_publishes_the_ports_of_its_backends() -> None:
     builder = ForwardsBuilder()
     builder.add_load_balancer(BALANCER)
     assert ports(builder) == {("tcp", LISTEN, 443, 8443)}
+
+
+RANGES = [f"{first}-{first + 999}" for first in range(1, 64000, 1000)]
+
+
+@pytest.mark.parametrize("forwards", [1, 3])
+@pytest.mark.parametrize("devices", [0, 2])
+def test_of_very_many_ports_some_are_kept(forwards: int, devices: int) -> None:
+    builder = ForwardsBuilder()
+    rows = [{"protocol": "tcp", "listen_port": one, "target_address": TARGET} for one in RANGES]
+    for number in range(forwards):
+        builder.add_forward({"listen_address": f"192.0.2.{number}", "ports": rows})
+    assert sum(map(len, builder.built().ports.values())) == MAX_PORTS + 1
+    proxies = {
+        f"p{number}": {"type": "proxy", "listen": f"tcp:192.0.2.9:{RANGES[number]}"}
+        for number in range(devices)
+    }
+    guest = FakeGuest("web", addresses=(TARGET,), devices=proxies)
+    place = Place(backend="incus", member="", forwards=builder.built())
+    web = parse_guest(guest.record(), place).instance
+    assert len(web.ports) == MAX_PORTS
+    assert web.notes == (MORE_PORTS,)
 
 
 @pytest.mark.parametrize(

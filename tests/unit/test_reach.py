@@ -19,7 +19,7 @@ from koi_agent.core.reach.addresses import Family, family_set
 from koi_agent.core.reach.filters import AddressFilter
 from koi_agent.core.reach.local import NotFromHere, Target, targets
 from koi_agent.core.reach.model import Endpoint, Reachability, places, reachability
-from koi_agent.core.reach.network import UNKNOWN, HostNetwork
+from koi_agent.core.reach.network import UNKNOWN, HostNetwork, LinkKind
 from koi_agent.core.traits import CONTAINER, LOCAL_POD, POD, UNIT, Traits
 from koi_agent.core.unit_file.filters import FilterSettings
 from tests.unit.networks import DOCKER, HOST, LAN, LO, LO4, OFFICE, USB, VPN, link
@@ -148,6 +148,28 @@ def test_a_routable_instance_is_reached_at_its_own_address() -> None:
     assert (endpoint.addresses, endpoint.interfaces) == (("10.42.0.7",), ())
     waiting = reachability(made(port("", host_port=0), traits=ROUTED), HOST)
     assert waiting.unreachable[0].is_held
+
+
+@pytest.mark.parametrize(
+    ("ips", "expected"),
+    [
+        (("172.17.0.9",), ()),
+        (("172.17.0.9", "192.0.2.77"), ("192.0.2.77",)),
+        (("172.17.0.9", "10.42.0.7"), ("10.42.0.7",)),
+        (("2a00:1:2::9",), ("2a00:1:2::9",)),
+        (("fd00:1::9",), ()),
+    ],
+)
+def test_a_private_address_behind_this_host_is_not_reached_from_elsewhere(
+    ips: tuple[str, ...], expected: tuple[str, ...]
+) -> None:
+    veth = link("ve-web", "2a00:1:2::1/64", "fd00:1::1/64", kind=LinkKind.CONTAINERS, bridge=True)
+    network = HostNetwork((*HOST.links, veth))
+    machine = made(port("", host_port=0), ips=ips, traits=ROUTED)
+    reach = reachability(machine, network)
+    assert tuple(one for way in reach.endpoints for one in way.addresses) == expected
+    assert expected or "so only this host reaches it" in reach.unreachable[0].reason
+    assert targets(machine, machine.ports[0], network)
 
 
 def test_binds_of_one_port_are_one_endpoint() -> None:

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from koi_agent.backends.incus.guests import Guest
 
 
+class ServiceStopped(BackendAbsent):
+    """A connection to the socket would start the server."""
+
+
 class Incus:
     """A backend called ``name``, which follows a server of one kind on the first of ``sockets``.
 
@@ -116,7 +120,7 @@ class Incus:
     async def _started_unit(self, path: str) -> str:
         """Return the socket unit of a path, "" without one.
 
-        Raises ``BackendAbsent`` if a connection would start a server that was stopped.
+        Raises ``ServiceStopped`` if a connection would start a server that was stopped.
         """
         unit = self._kind.socket_unit(path)
         # On a host without the server, the service manager is not asked.
@@ -124,7 +128,7 @@ class Incus:
         if is_asked and (service := await self._activation.stopped_unit(unit)):
             self._stopped[unit] = service
         if service := self._stopped.get(unit, ""):
-            raise BackendAbsent(f"{service} is stopped; systemctl start {service}")
+            raise ServiceStopped(f"{service} is stopped; systemctl start {service}")
         return unit
 
     def _connected(self, socket: UnixSocket) -> AbstractAsyncContextManager["IncusAPI"]:
@@ -149,6 +153,8 @@ def _more_specific(
     failure: BackendLost | None, new: BackendLost, socket: UnixSocket
 ) -> BackendLost | None:
     """Return the failure that explains better why no server was found."""
+    if isinstance(new, ServiceStopped) and isinstance(failure, BackendAbsent | None):
+        return new  # the server is installed, and others on the list are not
     if isinstance(new, NothingBehindGate):
         return failure or new
     if isinstance(new, BackendAbsent):

@@ -8,13 +8,14 @@ from itertools import pairwise
 class AddressChecks:
     """Calls ``check`` with an id at several ``times`` after ``begin``: seconds, ascending.
 
-    An instance has one timer, whatever the number of its events.
+    An instance has one timer, whatever the number of its events. ``span`` is the last of the times.
     """
 
     def __init__(self, times: Sequence[float], check: Callable[[str], None]) -> None:
         self._pauses = [later - sooner for sooner, later in pairwise((0.0, *times))]
         self._check = check
         self._timers: dict[str, asyncio.TimerHandle] = {}
+        self.span = max(times, default=0.0)
 
     def begin(self, id_: str) -> None:
         """Check an instance from now on, and end its earlier checks."""

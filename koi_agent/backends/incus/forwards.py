@@ -52,7 +52,10 @@ class Forwards:
 
 
 class ForwardsBuilder:
-    """Collects the forwards and the load balancers of all networks."""
+    """Collects the forwards and the load balancers of all networks.
+
+    Of the ports that lead to one address, it keeps one more than ``MAX_PORTS``.
+    """
 
     def __init__(self) -> None:
         self._ports: dict[str, list[PortMapping]] = {}
@@ -80,14 +83,18 @@ class ForwardsBuilder:
 
     def _add(self, listen: str, port: JSONObject, target: str, target_port: str) -> None:
         protocol = _PROTOCOLS.get(get_str(port, "protocol"))
-        outside = list(islice(parse_ports(get_str(port, "listen_port")), MAX_PORTS))
+        if not (protocol and target):
+            return
+        known = self._ports.setdefault(target, [])
+        room = min(MAX_PORTS, MAX_PORTS + 1 - len(known))
+        if not room:
+            return
+        outside = list(islice(parse_ports(get_str(port, "listen_port")), room))
         inside = list(islice(parse_ports(target_port), MAX_PORTS)) or outside
         if len(inside) == 1:
             inside *= len(outside)
-        if protocol and target:
-            pairs = zip(outside, inside, strict=False)
-            found = [_published(protocol, listen, host, port) for host, port in pairs]
-            self._ports.setdefault(target, []).extend(found)
+        pairs = zip(outside, inside, strict=False)
+        known.extend(_published(protocol, listen, host, port) for host, port in pairs)
 
     def built(self) -> Forwards:
         """Return what was added."""

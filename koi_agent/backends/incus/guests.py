@@ -5,6 +5,7 @@ A list and the response for one instance have the same form, so their instances 
 
 from collections.abc import Iterator, Mapping
 from dataclasses import field, replace
+from itertools import chain, islice
 from typing import Final
 
 from koi_agent.backends.http_engine.json_fields import (
@@ -18,7 +19,7 @@ from koi_agent.backends.http_engine.json_fields import (
 from koi_agent.backends.incus.addresses import addresses_of, has_network_device
 from koi_agent.backends.incus.forwards import Forwards
 from koi_agent.backends.incus.projects import Projects
-from koi_agent.backends.incus.proxies import proxy_ports
+from koi_agent.backends.incus.proxies import MAX_PORTS, proxy_ports
 from koi_agent.core.errors import BadInput
 from koi_agent.core.frozen import frozen
 from koi_agent.core.instance import (
@@ -60,6 +61,7 @@ _REFUSED: Final = (
 _PID_LIMIT: Final = 2**22 + 1  # the kernel's PID_MAX_LIMIT, and one
 _CONTAINER: Final = "container"
 _MAX_TEXT: Final = 253
+MORE_PORTS: Final = f"it has more than {MAX_PORTS} ports; the others are left out"
 
 
 @frozen(kw_only=True)
@@ -80,11 +82,13 @@ class Place:
 class Guest:
     """An instance as it is now, ``run`` being the time of its start as the server writes it.
 
-    ``awaits_address`` is True if it has a network device and no address yet.
+    ``started_at`` is that time in seconds since the epoch, or 0. ``awaits_address`` is True if it
+    has a network device and no address yet.
     """
 
     instance: Instance
     run: str
+    started_at: int = 0
     awaits_address: bool = False
 
     @property
@@ -120,6 +124,7 @@ def parse_guest(value: object, place: Place) -> Guest:
     return Guest(
         instance=instance,
         run=get_str(record, "last_used_at"),
+        started_at=get_time(record, "last_used_at"),
         awaits_address=not instance.ips and has_network_device(record),
     )
 
@@ -131,6 +136,7 @@ def _instance(id_: str, state: InstanceState, record: JSONObject, place: Place) 
     metadata = _metadata(config, is_trusted=place.projects.trust(project))
     found = addresses_of(record)
     ips = found[:MAX_IPS]
+    published, has_more = _published(record, metadata, ips, place.forwards)
     pid = get_int(get_object(record, "state"), "pid", _PID_LIMIT)
     is_container = get_str(record, "type") == _CONTAINER
     return Instance(
@@ -140,14 +146,14 @@ def _instance(id_: str, state: InstanceState, record: JSONObject, place: Place) 
         state=state,
         state_detail=printable(get_str(record, "status").lower(), _MAX_TEXT),
         image=_image(texts),
-        ports=_ports(record, metadata, ips, place.forwards),
+        ports=tuple(sorted([*published, *_unpublished(published, metadata)])),
         ips=ips,
         metadata=metadata,
         main_pid=pid,
         # The process of a virtual machine runs in the control group of the server.
         control_group=payload_group(project, name, pid) if is_container else "",
         created_at=get_time(record, "created_at") * 1_000_000,
-        notes=(MORE_IPS,) if len(found) > MAX_IPS else (),
+        notes=tuple(_notes(has_more_ips=len(found) > MAX_IPS, has_more_ports=has_more)),
         project=project,
         traits=TRAITS,
     )
@@ -161,6 +167,13 @@ def _metadata(config: JSONObject, *, is_trusted: bool) -> KoiMetadata:
     if metadata.enable is False:
         return KoiMetadata(enable=False, enabled_by=metadata.enabled_by, refused=_REFUSED)
     return KoiMetadata(refused=_REFUSED)
+
+
+def _notes(*, has_more_ips: bool, has_more_ports: bool) -> Iterator[str]:
+    if has_more_ips:
+        yield MORE_IPS
+    if has_more_ports:
+        yield MORE_PORTS
 
 
 def started_guest(id_: str, backend: str) -> Guest:
@@ -189,13 +202,13 @@ def _image(config: Mapping[str, str]) -> str:
     return printable(text, _MAX_TEXT)
 
 
-def _ports(
+def _published(
     record: JSONObject, metadata: KoiMetadata, ips: tuple[str, ...], forwards: Forwards
-) -> tuple[PortMapping, ...]:
-    """Return all ports, sorted."""
+) -> tuple[list[PortMapping], bool]:
+    """Return the ports that are published, and True if some of them are left out."""
     forwarded = forwards.ports_to(ips, declared(metadata, set()))
-    published = list(merge_binds([*proxy_ports(record), *forwarded]))
-    return tuple(sorted([*published, *_unpublished(published, metadata)]))
+    found = list(islice(chain(proxy_ports(record), forwarded), MAX_PORTS + 1))
+    return list(merge_binds(found[:MAX_PORTS])), len(found) > MAX_PORTS
 
 
 def _unpublished(published: list[PortMapping], metadata: KoiMetadata) -> Iterator[PortMapping]:

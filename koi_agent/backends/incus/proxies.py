@@ -14,7 +14,7 @@ from koi_agent.core.frozen import frozen
 from koi_agent.core.instance import PortMapping, PortSource, Protocol
 
 MAX_PORTS: Final = 1000
-"""Maximum number of published ports of one side of a device. Longer ranges are cut off."""
+"""Maximum number of published ports of an instance, and of one side of a device."""
 _PORT_LIMIT: Final = 65536
 _SIDE: Final = re.compile(r"(tcp|udp):(\[[0-9A-Fa-f:.]+\]|[0-9.]+):([0-9,-]+)")
 _RANGE: Final = re.compile("([0-9]{1,5})(?:-([0-9]{1,5}))?")

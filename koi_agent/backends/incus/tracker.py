@@ -4,6 +4,7 @@ Nothing here waits: ids to inspect go to the ``InspectQueue``. An event that car
 is applied as it is. Then the instance is inspected, unless the event ended it.
 """
 
+import time
 from collections.abc import Mapping, Set
 from typing import Final
 
@@ -148,8 +149,15 @@ class Tracker:
             self._publish(guest)  # what no event reports must not count as drift
         else:
             self.guests[id_] = guest
-        if guest.awaits_address and not self._has_listed:
+        if not self._has_listed and self._may_get_address(guest):
             self._checks.begin(id_)  # events report the start of the others
+
+    def _may_get_address(self, guest: Guest) -> bool:
+        """Return True for an instance without an address, and for one that started just now.
+
+        Such an instance may have only one of several addresses: the families come apart.
+        """
+        return guest.awaits_address or time.time() - guest.started_at < self._checks.span
 
     def instances(self) -> list[Instance]:
         """Return the instances of the last list and of the events since."""

@@ -24,7 +24,9 @@ from koi_agent.core.contracts import Deliver
 from koi_agent.core.errors import BackendAbsent, BackendLost
 from koi_agent.host.listeners import ListenerTable
 
-ABSENT: Final = "systemd-machined is not running; the first machine starts it"
+ABSENT: Final = (
+    "systemd-machined is not running; the first machine starts it, for users since systemd 259"
+)
 
 
 class Machined:

@@ -180,7 +180,7 @@ def _network(reply: list[Any] | CallError) -> Network | None:
         problem = "systemd-machined does not know the addresses of virtual machines"
         return Network(problem=problem, is_final=True)
     if reply.name in _DENIED:
-        problem = f"access is denied; polkit must permit {INSPECT} to the agent"
+        problem = f"access is denied; polkit must permit {INSPECT} to the system's agent"
         return Network(problem=problem, is_denied=True, is_final=True)
     return Network(problem=str(reply))
 

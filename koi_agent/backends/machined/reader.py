@@ -10,6 +10,7 @@ from koi_agent.backends.machined.machines import (
     Machine,
     Network,
     machine_from,
+    network_from,
     ports_from,
     with_group,
     with_ports,
@@ -19,6 +20,7 @@ from koi_agent.backends.machined.read_queue import ReadQueue
 from koi_agent.backends.machined.table import MachineTable
 from koi_agent.core.errors import BadInput
 from koi_agent.host.listeners import ephemeral_ports
+from koi_agent.host.namespace_addresses import addresses_of
 from koi_agent.host.namespace_listeners import listeners_of
 
 log = logging.getLogger(__name__)
@@ -107,17 +109,18 @@ class Reader:
     async def _networks(self, machines: Sequence[Machine]) -> list[Network | None]:
         """Return the networks of some machines, with the ports that they listen on."""
         networks = await self._manager.networks(machines)
-        pids = {
-            number: machine.leader
-            for number, (machine, network) in enumerate(zip(machines, networks, strict=True))
-            if machine.is_container and network and network.is_separate
-        }
-        found = await asyncio.to_thread(lambda: {n: listeners_of(pid) for n, pid in pids.items()})
-        ports = {number: ports_from(one, self._ephemeral) for number, one in found.items()}
-        return [
-            with_ports(one, ports.get(number, ())) if one else None
-            for number, one in enumerate(networks)
-        ]
+        pairs = list(zip(machines, networks, strict=True))
+        return await asyncio.to_thread(lambda: [self._completed(*pair) for pair in pairs])
+
+    def _completed(self, machine: Machine, network: Network | None) -> Network | None:
+        """Return a network with what ``/proc`` shows of it; None if the machine is gone."""
+        if network is None or not machine.is_container:
+            return network
+        if network.is_denied and (rows := addresses_of(machine.leader)) is not None:
+            network = network_from(rows)
+        if not network.is_separate:
+            return network
+        return with_ports(network, ports_from(listeners_of(machine.leader), self._ephemeral))
 
     async def _look_at(self, machines: Sequence[Machine]) -> None:
         networks = await self._networks(machines)

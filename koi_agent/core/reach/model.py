@@ -165,6 +165,8 @@ def _own_addresses(instance: Instance, network: HostNetwork) -> Bounds:
 
     An address on the network of an interface that connects other hosts is reached through it: the
     instance has a macvlan or ipvlan interface, or is on a bridge with a port to that network.
+    Routing to an instance that is routable is assumed, but not from elsewhere into a private
+    network of this host.
     """
     own = [one for one in map(parse, instance.ips) if one and is_unicast(one)]
     usable = [one for one in own if not one.is_link_local]
@@ -172,7 +174,7 @@ def _own_addresses(instance: Instance, network: HostNetwork) -> Bounds:
     if instance.traits.is_routable:
         if not usable:
             raise NotNow("the instance has no address of its own yet")
-        addresses: list[Address] = usable
+        addresses = [one for one in usable if one in links or not _is_inner(one, network)]
     else:
         addresses = list(links)
     if not addresses:
@@ -190,6 +192,12 @@ def _own_addresses(instance: Instance, network: HostNetwork) -> Bounds:
 def _link_of(address: Address, network: HostNetwork) -> Link | None:
     link = network.towards(address)
     return link if link and link.kind is LinkKind.NETWORK else None
+
+
+def _is_inner(address: Address, network: HostNetwork) -> bool:
+    """Return True for a private address on a network of which only this host has a part."""
+    link = network.towards(address)
+    return not address.is_global and link is not None and link.kind is LinkKind.CONTAINERS
 
 
 def _merged(binds: list[Endpoint]) -> Endpoint:
