@@ -128,12 +128,24 @@ async def observe(subject: Subject, address: str) -> None:
 
 
 async def pour(subject: Subject, observer: Observer) -> None:
-    """Send the events, and wait for the signals of all."""
+    """Measure the work of one flood, and the stalls of another one: pings are work, too."""
+    cost = Cost(subject.pid)
+    began, ended = await flooded(subject, observer)
+    subject.add("cpu", 100 * cost.cpu() / (ended - began))
+    subject.add("late", max(0.0, observer.last - ended))
+    async with asyncio.TaskGroup() as group:
+        pinging = group.create_task(observer.ping())
+        await flooded(subject, observer)
+        pinging.cancel()
+    subject.add("stall", 1000 * max(observer.pings, default=0.0))
+
+
+async def flooded(subject: Subject, observer: Observer) -> tuple[float, float]:
+    """Send the events, and wait for the signals of all; return when the first and last was sent."""
     fake = subject.fake
     assert fake.stdin is not None
     assert fake.stdout is not None
-    pinging = asyncio.create_task(observer.ping())  # noqa: TID251 - ended below
-    cost, began = Cost(subject.pid), time.monotonic()
+    began = time.monotonic()
     fake.stdin.write(f"{subject.flood.rate} {subject.flood.seconds}\n")
     fake.stdin.flush()
     await asyncio.to_thread(fake.stdout.readline)
@@ -142,10 +154,7 @@ async def pour(subject: Subject, observer: Observer) -> None:
     while signals != observer.signals:
         signals = observer.signals
         await asyncio.sleep(0.5)
-    pinging.cancel()
-    subject.add("cpu", 100 * cost.cpu() / (ended - began))
-    subject.add("late", max(0.0, observer.last - ended))
-    subject.add("stall", 1000 * max(observer.pings, default=0.0))
+    return began, ended
 
 
 def main() -> None:
