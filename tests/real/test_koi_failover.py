@@ -5,6 +5,8 @@ import signal
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from tests.lan import Lan
 from tests.real.agents import agent, eventually
 from tests.real.announced import announcements, settings, web
@@ -41,6 +43,8 @@ async def test_avahi_takes_over_and_hands_back(world: World, lan: Lan, tmp_path:
     settings(world, SETTINGS)
     with koi_daemon(world, tmp_path) as koi:
         koi.start()
+        if koi.call("GET", "/v1/mdns/admin/ls").status == 503:
+            pytest.skip("a daemon since 1.0.0 has no mDNS beside Avahi")
         async with agent(world, tmp_path):
             await web(world)
             await by_koi(world)
@@ -58,3 +62,16 @@ async def test_avahi_takes_over_and_hands_back(world: World, lan: Lan, tmp_path:
             # The goodbyes of Avahi are followed by an announcement of the daemon within a second.
             assert [one for one in heard if one.is_of(SERVICE) and not one.ttl]
     assert {one for one in seen if "web" in one} == {"+web"}
+
+
+async def test_avahi_announces_for_a_daemon_without_mdns(
+    world: World, lan: Lan, tmp_path: Path
+) -> None:
+    lan.box.start_avahi()
+    settings(world, SETTINGS)
+    with koi_daemon(world, tmp_path) as koi:
+        koi.start("--no-mdns")
+        async with agent(world, tmp_path):
+            await web(world)
+            await by_avahi(world)
+            assert koi.call("GET", "/v1/mdns/admin/ls").status == 503
