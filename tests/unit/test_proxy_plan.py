@@ -244,6 +244,14 @@ def test_no_label_opens_a_port_or_leads_to_anything_of_others(
             assert target.port in {p.container_port for p in instance.ports}
 
 
+def test_an_address_of_a_cluster_is_no_upstream() -> None:
+    shared = replace(port(80, 80, "10.96.0.7"), source=PortSource.CLUSTER)
+    pod = replace(made("a", shared, proxy_port=443), traits=LOCAL_POD)
+    assert reason(pod, RecordState.REFUSED) == "there is no TCP port to forward to"
+    own = replace(pod, ports=(shared, port(80, 0, "")), ips=("10.42.0.7",))
+    assert lines(own) == ["https://web.internal to http://10.42.0.7:80"]
+
+
 def test_the_first_instance_has_the_host_name_on_all_ports() -> None:
     first = replace(made("b", proxy_port=443), created_at=1)
     second = replace(made("a", proxy_port=8443), created_at=2)
