@@ -92,10 +92,12 @@ def declared(metadata: KoiMetadata, seen: set[tuple[int, Protocol]]) -> Iterator
 def serving_binds(instance: Instance) -> Sequence[PortMapping]:
     """Return the binds of the TCP port that serves, the best first; none without such a port.
 
-    It is the port that metadata names, else the lowest open one, published ones first.
+    It is the port that metadata names, else the lowest open one, published ones first. An address
+    of a cluster leads to any instance of a service, so it does not count.
     """
     wanted = instance.metadata.port
-    tcp = [port for port in instance.ports if port.protocol is Protocol.TCP]
+    own = (port for port in instance.ports if port.source is not PortSource.CLUSTER)
+    tcp = [port for port in own if port.protocol is Protocol.TCP]
     ports = [port for port in tcp if wanted in (None, port.container_port)]
     if not ports:
         return ()
@@ -104,13 +106,9 @@ def serving_binds(instance: Instance) -> Sequence[PortMapping]:
     return [first, *(one for one in others if (one.container_port, one.source) == service)]
 
 
-def _order(mapping: PortMapping) -> tuple[bool, bool, bool, int, bool, str]:
-    """Rank ports: open ones first, then published, then the lowest, then IPv4.
-
-    An address of a cluster leads to any instance of a service, so it is last.
-    """
-    is_shared = mapping.source is PortSource.CLUSTER
+def _order(mapping: PortMapping) -> tuple[bool, bool, int, bool, str]:
+    """Rank ports: open ones first, then published, then the lowest, then IPv4."""
     mapped = mapping.host_port
     is_declared = mapping.source is PortSource.DECLARED
     v6 = ":" in mapping.host_ip
-    return is_shared, not mapped, is_declared, mapping.container_port, v6, mapping.host_ip
+    return not mapped, is_declared, mapping.container_port, v6, mapping.host_ip

@@ -27,6 +27,8 @@ class Traits:
 
     All instances to which one port leads are of one project.
     """
+    ends_for_good: bool = False
+    """An instance that is ending does not start again: its records are withdrawn at once."""
     has_final_health: bool = True
     """The health that the runtime reports takes precedence over a check by the agent."""
     is_shown: bool = True
@@ -49,7 +51,11 @@ UNIT = Traits(
 """Traits of a service manager's units. A unit's health is its readiness, which is reported once."""
 MACHINE_UNIT = replace(UNIT, is_shown=False)
 """Traits of a unit that is followed only for the metadata of the machine in it."""
-POD = Traits(shares_ports=True, opt_in='the annotation koi.sylin.org/enable: "true"')
+POD = Traits(
+    shares_ports=True,
+    ends_for_good=True,
+    opt_in='the annotation koi.sylin.org/enable: "true"',
+)
 """Traits of a pod. Its own addresses are those of the cluster's network."""
 LOCAL_POD = replace(POD, has_near_addresses=True)
 """Traits of a pod of this host, which reaches it, as each node of a cluster does its own pods."""

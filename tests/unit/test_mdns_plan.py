@@ -28,7 +28,7 @@ from koi_agent.core.key import Key
 from koi_agent.core.plan.planner import Planner
 from koi_agent.core.plan.records import Decision, Record
 from koi_agent.core.plan.requests import Policy
-from koi_agent.core.traits import CONTAINER, UNIT, Traits
+from koi_agent.core.traits import CONTAINER, LOCAL_POD, UNIT, Traits
 from koi_agent.host.own_names import with_short_forms
 
 POLICY = Policy(host_names=frozenset({"box"}))
@@ -317,6 +317,19 @@ HELD = [
     {"state": InstanceState.PAUSED},
     {"stale": True, "backend": "podman"},
 ]
+
+
+def test_a_pod_that_is_deleted_is_withdrawn_and_the_next_one_has_its_name() -> None:
+    first, second = (
+        replace(made(one, port(80, number), name="shop"), traits=LOCAL_POD)
+        for one, number in (("a", 8080), ("b", 8081))
+    )
+    found = plan([replace(first, ending=True), second], POLICY)
+    assert [host.owner.id for host in hosts(found)] == ["b"]
+    assert [(name, number) for name, _, number in services(found)] == [("shop", 8081)]
+    assert "is being deleted" in reasons(found, RecordState.HELD)
+    unit = replace(first, ending=True, traits=UNIT)
+    assert [host.owner.id for host in hosts(plan([unit], POLICY))] == ["a"], "it may start again"
 
 
 @pytest.mark.parametrize("change", HELD)

@@ -21,6 +21,7 @@ from koi_agent.core.instance import (
 from koi_agent.core.plan.planner import Planner
 from koi_agent.core.plan.requests import Policy
 from koi_agent.core.reach.network import HostNetwork
+from koi_agent.core.traits import LOCAL_POD, POD
 from tests.unit.dns_zones import DOMAINS
 from tests.unit.networks import DOCKER, LAN, LO
 from tests.unit.test_mdns_plan import made, port
@@ -61,6 +62,17 @@ def inside(*ips: str, number: int = 80, **koi: object) -> Instance:
     """Return an instance with an unpublished port at addresses of its own."""
     instance = made("a", port(number, 0, ""), proxy_port=443)
     return replace(instance, ips=ips, metadata=replace(instance.metadata, **koi))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("number", [0, 30080])
+@pytest.mark.parametrize("address", ["10.42.0.7", "fd00::7"])
+def test_a_pod_of_this_host_is_its_own_upstream(number: int, address: str) -> None:
+    pod = made("a", port(80, number, ""), proxy_port=443)
+    here = replace(pod, ips=(address,), traits=LOCAL_POD)
+    text = f"[{address}]" if ":" in address else address
+    assert lines(here) == [f"https://web.internal to http://{text}:80"]
+    away = replace(here, ports=(port(80, 0, ""),), traits=POD)
+    assert "beyond the networks of this host" in reason(away, RecordState.REFUSED)
 
 
 @pytest.mark.parametrize(
@@ -230,6 +242,14 @@ def test_no_label_opens_a_port_or_leads_to_anything_of_others(
         else:
             assert target.address in ips
             assert target.port in {p.container_port for p in instance.ports}
+
+
+def test_an_address_of_a_cluster_is_no_upstream() -> None:
+    shared = replace(port(80, 80, "10.96.0.7"), source=PortSource.CLUSTER)
+    pod = replace(made("a", shared, proxy_port=443), traits=LOCAL_POD)
+    assert reason(pod, RecordState.REFUSED) == "there is no TCP port to forward to"
+    own = replace(pod, ports=(shared, port(80, 0, "")), ips=("10.42.0.7",))
+    assert lines(own) == ["https://web.internal to http://10.42.0.7:80"]
 
 
 def test_the_first_instance_has_the_host_name_on_all_ports() -> None:

@@ -59,7 +59,7 @@ def _target(instance: Instance, bind: PortMapping, network: HostNetwork) -> Targ
     if not own:
         raise NotFromHere("its address is also this host's")
     near = next((one for one in own if _is_near(one, network)), None)
-    if not near and not instance.metadata.proxy_remote:
+    if not near and not (instance.metadata.proxy_remote or instance.traits.has_near_addresses):
         text = "is beyond the networks of this host; koi.proxy.remote=true permits it"
         raise BadInput(f"{own[0].address} {text}")
     return near or own[0]

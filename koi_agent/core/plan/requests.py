@@ -50,6 +50,7 @@ class HoldKind(Enum):
     PAUSED = auto()
     RESTARTING = auto()
     UNHEALTHY = auto()
+    ENDING = auto()
 
 
 class Hold(NamedTuple):
@@ -73,6 +74,8 @@ def hold_of(instance: Instance, policy: Policy) -> Hold | None:
     """
     if instance.stale and instance.backend in policy.lost:
         return Hold(HoldKind.STALE, f"{instance.backend} has not answered for too long")
+    if instance.ending and instance.traits.ends_for_good:
+        return Hold(HoldKind.ENDING, "it is being deleted")
     if instance.state is InstanceState.PAUSED:
         return Hold(HoldKind.PAUSED, "it is paused")
     if instance.state is InstanceState.RESTARTING:
