@@ -15,7 +15,7 @@ from tests.kubernetes.calls import path
 from tests.kubernetes.cluster import ISSUER, Cluster
 from tests.namespaces import CHECKOUT
 
-EXAMPLE: Final = CHECKOUT / "packaging/examples/kubernetes.yaml"
+EXAMPLE: Final = CHECKOUT / "packaging/examples/kubernetes"
 LEEWAY: Final = 60
 """Seconds for which the server accepts a token after its end."""
 KINDS: Final = {
@@ -27,8 +27,9 @@ KINDS: Final = {
 
 
 def example() -> list[dict[str, Any]]:
-    """Return the records of the example that is shipped."""
-    return list(yaml.safe_load_all(EXAMPLE.read_text()))
+    """Return the records of the example that is shipped, as kustomize does."""
+    listed = yaml.safe_load((EXAMPLE / "kustomization.yaml").read_text())["resources"]
+    return [yaml.safe_load((EXAMPLE / name).read_text()) for name in listed]
 
 
 def rules() -> list[dict[str, Any]]:

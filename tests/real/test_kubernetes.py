@@ -1,5 +1,7 @@
 """A real API server with the controllers of Kubernetes, and what is published of its pods."""
 
+from typing import Any
+
 import pytest
 
 from koi_agent.core.events import Started, Stopped
@@ -18,6 +20,14 @@ def images(server: PublishedPods) -> list[tuple[int, str]]:
 
 def ports(server: PublishedPods, uid: str) -> set[tuple[str, int, int]]:
     return {(one.host_ip, one.host_port, one.container_port) for one in server.known(uid).ports}
+
+
+def at_node(service: Any) -> set[tuple[str, int, int]]:
+    """Return the ports of a pod behind a Service for IPv4: of the node, and of the cluster."""
+    spec = service["spec"]
+    assert spec["ipFamilies"] == ["IPv4"]
+    number = spec["ports"][0]["nodePort"]
+    return {("0.0.0.0", number, PORT), (spec["clusterIP"], 80, PORT)}
 
 
 async def has_ports(server: PublishedPods, uid: str, wanted: set[tuple[str, int, int]]) -> None:
@@ -130,16 +140,16 @@ async def test_a_node_port_leads_to_the_pods_that_are_ready(shop: Shop) -> None:
         await has_numbers(server, 2)
         record = workloads.service("web", "web", {"koi.sylin.org/name": "Shop"}, type="NodePort")
         made = shop.calls.create("services", record, shop.name)
-        number = made["spec"]["ports"][0]["nodePort"]
+        wanted = at_node(made)
         first, second = shop.pods()
         for uid in shop.pods().values():
-            await has_ports(server, uid, {("", number, PORT)})
+            await has_ports(server, uid, wanted)
         await server.agreed()
         change = {"status": {"conditions": [{"type": "Ready", "status": "False"}]}}
         shop.calls.patch("pods", shop.name, first, change, "status")
         uids = shop.pods()
         await has_ports(server, uids[first], {("", 0, PORT)})
-        assert ports(server, uids[second]) == {("", number, PORT)}
+        assert ports(server, uids[second]) == wanted
         await server.agreed()
         shop.calls.delete("services", shop.name, "web")
         await has_ports(server, uids[second], {("", 0, PORT)})
@@ -160,9 +170,8 @@ async def test_a_load_balancer_has_addresses_and_annotations_of_a_pod_win(shop: 
         made = shop.calls.create("services", record, shop.name)
         change = {"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.80"}]}}}
         shop.calls.patch("services", shop.name, "web", change, "status")
-        number = made["spec"]["ports"][0]["nodePort"]
         uids = shop.pods()
-        wanted = {("192.0.2.80", 80, PORT), ("", number, PORT)}
+        wanted = {("192.0.2.80", 80, PORT), *at_node(made)}
         for uid in uids.values():
             await has_ports(server, uid, wanted)
         metadata = [server.known(uids[name]).metadata for name in ("web", "web-b")]

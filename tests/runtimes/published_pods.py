@@ -13,7 +13,7 @@ from koi_agent.backends.kubernetes.tunables import Tunables
 from koi_agent.config.kubernetes import KubernetesConfig
 from koi_agent.core.errors import BackendLost
 from koi_agent.core.events import BackendState, BackendStatus, Change, Event
-from koi_agent.core.instance import Instance
+from koi_agent.core.instance import Instance, PortSource
 from koi_agent.core.key import Key
 from koi_agent.core.registry import Registry
 from koi_agent.follow.follower import Follower
@@ -120,7 +120,7 @@ def summary(instance: Instance) -> Any:
         instance.name,
         instance.project,
         instance.metadata.name,
-        {one.host_port for one in instance.ports if one.host_port},
+        {one.host_port for one in instance.ports if one.source is not PortSource.CLUSTER} - {0},
         instance.ips,
         instance.ending,
     )
@@ -129,7 +129,8 @@ def summary(instance: Instance) -> Any:
 def expected(objects: Objects, pod: Mapping[str, Any], host: str) -> Any:
     """Return what ``summary`` has to be for a pod that runs."""
     metadata, container = pod["metadata"], pod["status"]["containerStatuses"][0]
-    services = list(serving(objects, metadata["uid"]))
+    services = serving(objects, metadata["uid"], states=(True, False))
+    ready = serving(objects, metadata["uid"], states=(True,))
     own = metadata.get("annotations", {}).get("koi.sylin.org/name")
     given = [one["metadata"].get("annotations", {}).get("koi.sylin.org/name") for one in services]
     is_local = pod["spec"]["nodeName"] == host
@@ -138,19 +139,19 @@ def expected(objects: Objects, pod: Mapping[str, Any], host: str) -> Any:
         metadata["name"],
         metadata["namespace"],
         next(filter(None, [own, *given]), None),
-        {port for one in services for port in open_ports(one)} if is_local else set(),
+        {port for one in ready for port in open_ports(one)} if is_local else set(),
         tuple(one["ip"] for one in pod["status"]["podIPs"]),
         "deletionTimestamp" in metadata,
     )
 
 
-def serving(objects: Objects, uid: str) -> list[Mapping[str, Any]]:
-    """Return the Services that lead to a pod, by their names."""
+def serving(objects: Objects, uid: str, *, states: tuple[bool, ...]) -> list[Mapping[str, Any]]:
+    """Return the Services that have a pod in one of some states of readiness, by their names."""
     keys = {
         (one["metadata"]["namespace"], one["metadata"]["labels"]["kubernetes.io/service-name"])
         for one in objects["endpointslices"].values()
         for endpoint in one["endpoints"] or ()
-        if endpoint["targetRef"]["uid"] == uid and endpoint["conditions"]["ready"]
+        if endpoint["targetRef"]["uid"] == uid and endpoint["conditions"]["ready"] in states
     }
     services = {
         (one["metadata"]["namespace"], one["metadata"]["name"]): one
