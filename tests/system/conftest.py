@@ -22,11 +22,12 @@ MACHINE_TIMEOUT = 600
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Set timeouts that allow for the creation of machines, also on a busy host."""
+    """Set timeouts that allow for the creation of machines, and have one process for them all."""
     here = Path(__file__).parent
     for item in items:
         if item.path.is_relative_to(here):
             item.add_marker(pytest.mark.timeout(MACHINE_TIMEOUT))
+            item.add_marker(pytest.mark.xdist_group("machines"))
 
 
 @pytest.fixture(scope="session", params=SUITES)
