@@ -12,7 +12,7 @@ from tests.machine import Machine
 from tests.namespaces import wait_until
 from tests.system.engines import instances
 from tests.system.incus import IMAGE, IncusServer
-from tests.system.nspawn import Machines, nspawn
+from tests.system.nspawn import Machines, nspawn, unit_of
 from tests.system.peers import BOX, BRIDGE, BridgedPeer
 from tests.system.service import Service
 
@@ -48,7 +48,7 @@ def machines(machine: Machine, service: Service) -> Iterator[Machines]:
 
 
 def drop_in(name: str) -> str:
-    return f"/etc/systemd/system/machine-{name}.scope.d"
+    return f"/etc/systemd/system/{unit_of(name)}.service.d"
 
 
 def announcements(service: Service, backend: str, id_: str) -> list[dict[str, Any]]:
@@ -89,7 +89,8 @@ def page(peer: BridgedPeer, name: str, port: str, path: str) -> str:
 
 def run(machines: Machines, name: str, address: str, *options: str) -> None:
     script = WEB.format(address=address, name=name)
-    machines.run(name, *options, "--", "/bin/sh", "-c", script)
+    # In the unit of its supervisor: the name of its own scope depends on the version of systemd.
+    machines.run(name, "--keep-unit", *options, "--", "/bin/sh", "-c", script)
 
 
 def test_a_machine_on_the_network_of_others_is_reached_by_its_name(
