@@ -39,6 +39,11 @@ class PodTable:
             if pod := self._pods.get(id_):
                 yield self._exposed(pod)
 
+    def known(self, uid: str, version: int) -> Pod | None:
+        """Return a pod if it is known at this version."""
+        pod = self._pods.get(uid)
+        return pod if pod is not None and pod.version == version else None
+
     def refresh(self, ids: Set[str]) -> None:
         """Deliver the pods among some ids again: their Services have changed."""
         for id_ in ids & self._pods.keys():
@@ -72,10 +77,6 @@ class PodTable:
         """Return False for an event that came twice, or late."""
         known = self._pods.get(pod.instance.id)
         return known is None or pod.version > known.version
-
-    def _is_known(self, pod: Pod) -> bool:
-        known = self._pods.get(pod.instance.id)
-        return known is not None and known.version == pod.version
 
     def _note(self, id_: str, version: int) -> None:
         if self._named is not None:
@@ -116,7 +117,9 @@ class PodTable:
         else:
             unread |= self._pods.keys() - listed.keys()
         # Thousands of pods are as they were: putting them again would block the event loop.
-        changed = [pod for pod in found if pod.is_here and not self._is_known(pod)]
+        changed = [
+            pod for pod in found if pod.is_here and not self.known(pod.instance.id, pod.version)
+        ]
         for pod in sorted(changed, key=lambda pod: (pod.instance.created_at, pod.instance.id)):
             self._put(pod)
         for id_ in self._pods.keys() - here - unread - newer:
@@ -128,7 +131,13 @@ class PodTable:
     def _put(self, pod: Pod) -> None:
         number = self._numbers.number(pod)
         instance = copied(pod.instance, replica=number)
-        self._pods[instance.id] = Pod(instance=instance, version=pod.version, is_local=pod.is_local)
+        self._pods[instance.id] = Pod(
+            instance=instance,
+            version=pod.version,
+            owner=pod.owner,
+            number=pod.number,
+            is_local=pod.is_local,
+        )
 
     def _forget(self, id_: str) -> None:
         self._pods.pop(id_, None)
