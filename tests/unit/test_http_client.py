@@ -268,11 +268,3 @@ def test_what_is_not_json_is_a_reason() -> None:
         with pytest.raises(RequestFailed, match="not JSON"):
             parsed(body)
     assert parsed(b'"\xff"') == "\ufffd"
-
-
-async def test_a_request_after_the_end_of_its_client_is_an_error() -> None:
-    async with client("http://127.0.0.1:9") as opened:
-        pass
-    with pytest.raises(RequestFailed, match="the connection is closed") as caught:
-        await opened.request("GET", "/", LIMITS)
-    assert not caught.value.was_sent

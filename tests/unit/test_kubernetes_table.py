@@ -5,8 +5,10 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
+from koi_agent.backends.http_engine.json_fields import JSONObject
 from koi_agent.backends.kubernetes.numbers import Numbers
 from koi_agent.backends.kubernetes.pods import Place, Pod, parse_pod
+from koi_agent.backends.kubernetes.resources import Found
 from koi_agent.backends.kubernetes.table import PodTable
 from koi_agent.core.events import Gone, Seen
 from koi_agent.core.instance import copied
@@ -95,6 +97,30 @@ def test_list_replaces_only_what_has_another_version() -> None:
     world.table.apply_list({"a": pod("a", 5), "b": pod("b", 5)}, 6)
     world.table.apply_list({"a": pod("a", 5, "same"), "b": pod("b", 7)}, 8)
     assert world.names() == {"a": "v5", "b": "v7"}
+
+
+def test_list_parses_only_what_is_not_known_at_its_version() -> None:
+    world, cluster = World(), FakeCluster()
+    uids = [cluster.create(owner="rs") for _ in range(2)]
+    for uid in uids:
+        cluster.run(uid)
+    parsed: list[str] = []
+
+    def parse(record: JSONObject) -> Pod:
+        parsed.append(record["metadata"]["uid"])
+        return parse_pod(record, PLACE)
+
+    def apply_list() -> None:
+        found = Found(world.table.known, parse, lambda subject, bad: None)
+        for record in cluster.pods.values():
+            found.add(record)
+        world.table.apply_list(found.objects, cluster.version)
+
+    apply_list()
+    cluster.annotate(uids[1], "New")
+    apply_list()
+    assert parsed == [*uids, uids[1]]
+    assert [one.replica for one in world.table.instances()] == [1, 2]
 
 
 def test_list_that_is_not_whole_removes_nothing() -> None:

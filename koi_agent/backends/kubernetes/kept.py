@@ -23,6 +23,11 @@ class Kept(Generic[V]):
         self._listed = 0
         self._named: dict[str, int] | None = None  # versions of events since ``begin_list``
 
+    def known(self, uid: str, version: int) -> V | None:
+        """Return an object if it is kept at this version."""
+        value = self._objects.get(uid)
+        return value if value is not None and value.version == version else None
+
     def apply(self, uid: str, value: V) -> None:
         """Apply an event that an object was added or changed."""
         self._note(uid, value.version)

@@ -24,18 +24,18 @@ from koi_agent.host.listeners import ListenerTable
 from koi_agent.host.owner_ports import HostPorts
 
 V = TypeVar("V")
-C_contra = TypeVar("C_contra", contravariant=True)
 
 
-class Store(Protocol[C_contra]):
+class Store(Protocol[V]):
     """The objects of one collection; see ``Kept`` and ``PodTable``."""
 
-    def apply(self, uid: str, value: C_contra, /) -> None: ...
+    def known(self, uid: str, version: int) -> V | None: ...
+    def apply(self, uid: str, value: V, /) -> None: ...
     def remove(self, uid: str, version: int) -> None: ...
     def begin_list(self) -> None: ...
     def end_list(self) -> None: ...
     def apply_list(
-        self, listed: Mapping[str, C_contra | None], version: int, *, is_whole: bool = True
+        self, listed: Mapping[str, V | None], version: int, *, is_whole: bool = True
     ) -> frozenset[str]: ...
 
 
@@ -53,12 +53,19 @@ class Resource(Generic[V]):
 class Found(Generic[V]):
     """The objects of a list, by UID; None stands for a record that could not be parsed.
 
-    ``is_whole`` is False if there are records of which not even the UID is known.
+    Those that are ``known`` at the same version are not parsed again. ``is_whole`` is False if
+    there are records of which not even the UID is known.
     """
 
-    def __init__(self, parse: Callable[[JSONObject], V], complain: Complain) -> None:
+    def __init__(
+        self,
+        known: Callable[[str, int], V | None],
+        parse: Callable[[JSONObject], V],
+        complain: Complain,
+    ) -> None:
         self.objects: dict[str, V | None] = {}
         self.is_whole = True
+        self._known = known
         self._parse = parse
         self._complain = complain
 
@@ -70,7 +77,7 @@ class Found(Generic[V]):
             self.lose(bad)
             return
         try:
-            self.objects[uid] = self._parse(record)
+            self.objects[uid] = self._known(uid, get_version(record)) or self._parse(record)
         except BadInput as bad:
             self._complain(f"object {uid}", bad)
             self.objects[uid] = None

@@ -152,7 +152,7 @@ class Session:
 
         Without the permission to list Services, pods are followed without them.
         """
-        found = Found(resource.parse, self._complain)
+        found = Found(resource.store.known, resource.parse, self._complain)
         resource.store.begin_list()
         try:
             version = await resource.collection.list(found)

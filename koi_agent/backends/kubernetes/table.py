@@ -50,6 +50,11 @@ class PodTable:
             if pod := self._pods.get(id_):
                 yield self._instance(pod)
 
+    def known(self, uid: str, version: int) -> Pod | None:
+        """Return a pod if it is known at this version."""
+        pod = self._pods.get(uid)
+        return pod if pod is not None and pod.version == version else None
+
     def refresh(self, ids: Set[str]) -> None:
         """Deliver the pods among some ids again: their Services or their ports have changed."""
         for id_ in ids & self._pods.keys():
@@ -83,10 +88,6 @@ class PodTable:
         """Return False for a repeated or late event."""
         known = self._pods.get(pod.instance.id)
         return known is None or pod.version > known.version
-
-    def _is_known(self, pod: Pod) -> bool:
-        known = self._pods.get(pod.instance.id)
-        return known is not None and known.version == pod.version
 
     def _note(self, id_: str, version: int) -> None:
         if self._named is not None:
@@ -135,7 +136,9 @@ class PodTable:
         else:
             unread |= self._pods.keys() - listed.keys()
         # Thousands of pods may be unchanged: putting them again would block the event loop.
-        changed = [pod for pod in found if pod.is_here and not self._is_known(pod)]
+        changed = [
+            pod for pod in found if pod.is_here and not self.known(pod.instance.id, pod.version)
+        ]
         for pod in sorted(changed, key=lambda pod: (pod.instance.created_at, pod.instance.id)):
             self._put(pod)
         for id_ in self._pods.keys() - here - unread - newer:
@@ -151,6 +154,8 @@ class PodTable:
         self._pods[instance.id] = Pod(
             instance=instance,
             version=pod.version,
+            owner=pod.owner,
+            number=pod.number,
             is_local=pod.is_local,
             uses_host=pod.uses_host,
             node_ips=pod.node_ips,
