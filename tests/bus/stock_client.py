@@ -27,8 +27,10 @@ def show(message: Message) -> bool:
 
 async def main(address: str) -> None:
     """Serve until standard input ends."""
-    bus = await MessageBus(bus_address=address).connect()
-    bus.add_message_handler(show)
+    bus = MessageBus(bus_address=address)
+    # Before the reply of Hello, with which the first message may come; that reply is not shown.
+    bus.add_message_handler(lambda message: bool(bus.unique_name) and show(message))
+    await bus.connect()
     while True:
         try:
             asked = await asyncio.to_thread(pickle.load, sys.stdin.buffer)
