@@ -1,7 +1,8 @@
 """Prints the files in which the agent spends its processor time: ``python -m bench.shares PART``.
 
-PART is units, a burst of starts and stops, as root; or flood, containers and their events. py-spy
-takes samples of the agent. A sample counts for each file of its stack, so that shares overlap.
+PART is units, a burst of starts and stops; containers, those of a real dockerd, both as root; or
+flood, containers and their events. py-spy takes samples of the agent. A sample counts for each file
+of its stack, so that shares overlap.
 """
 
 import argparse
@@ -20,15 +21,17 @@ from typing import Final
 
 from bench import units
 from bench.agents import engine, in_world, on_bus, services, settings, wait_until_calm
-from bench.containers import private_bus
+from bench.containers import cycle, private_bus
 from bench.parts import checkouts
 from bench.report import print_lines
+from tests.dockerd import Dockerd
 from tests.world import World
 
 RATE: Final = 500
 """Samples a second."""
 LEAST: Final = 0.04
 """The least share that is printed."""
+CYCLES: Final = 60
 CONTAINERS: Final = 3_000
 FLOOD: Final = "1000 10\n"
 """Events a second, and seconds."""
@@ -60,6 +63,18 @@ def of_units(file: Path) -> None:
             with sampled(agent.pid, file):
                 for _ in range(units.ROUNDS):
                     asyncio.run(units.cycle(world, way, names))
+
+
+def of_containers(file: Path) -> None:
+    with ExitStack() as stack:
+        bus = stack.enter_context(private_bus())
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        docker = stack.enter_context(Dockerd(folder))
+        text = settings(backends="docker", docker=docker.socket)
+        agent = stack.enter_context(on_bus(checkouts(None)[0], folder, bus.address, text))
+        wait_until_calm(agent.pid)
+        with sampled(agent.pid, file):
+            cycle(docker, CYCLES)
 
 
 def of_flood(file: Path) -> None:
@@ -95,7 +110,7 @@ def shares(samples: Iterable[str]) -> Mapping[str, float]:
 
 
 def main() -> None:
-    parts = {"units": of_units, "flood": of_flood}
+    parts = {"units": of_units, "containers": of_containers, "flood": of_flood}
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("part", choices=parts)
     with tempfile.TemporaryDirectory() as folder:
