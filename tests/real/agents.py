@@ -85,7 +85,6 @@ async def eventually(true: Callable[[], Any], what: str, *, seconds: float = 60.
     """
     deadline = asyncio.get_running_loop().time() + seconds
     while True:
-        answer = None
         try:
             answer = true()
             if asyncio.iscoroutine(answer):
@@ -93,6 +92,7 @@ async def eventually(true: Callable[[], Any], what: str, *, seconds: float = 60.
         except CallError as error:
             if error.name != f"{NAME}.NoSuchInstance":
                 raise
+            answer = None  # not the coroutine that failed
         if answer:
             return answer
         if asyncio.get_running_loop().time() > deadline:
