@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from koi_agent.core.instance import Instance, KoiMetadata, PortMapping, PortSource, Protocol
 
+_SHARED = (PortSource.PUBLISHED, PortSource.EXTERNAL)
 _V4, _V6 = "0.0.0.0", "::"  # noqa: S104 - compared, not bound
 
 
@@ -89,21 +90,43 @@ def declared(metadata: KoiMetadata, seen: set[tuple[int, Protocol]]) -> Iterator
         )
 
 
+def own_way(instance: Instance, port: PortMapping) -> PortMapping | None:
+    """Return the port by which only this instance is reached, None without one.
+
+    If it shares ports, a published one may lead to any instance of a service. Then its own address
+    counts, if it has one. An address of a cluster always has a port of its own as well.
+    """
+    if port.source is PortSource.CLUSTER:
+        return None
+    is_shared = instance.traits.shares_ports and port.source in _SHARED
+    if not is_shared:
+        return port
+    inside = replace(
+        port, host_port=0, host_ip="", source=PortSource.DECLARED, is_v6only=False, interface=""
+    )
+    return inside if instance.ips else None
+
+
 def serving_binds(instance: Instance) -> Sequence[PortMapping]:
     """Return the binds of the TCP port that serves, the best first; none without such a port.
 
-    It is the port that metadata names, else the lowest open one, published ones first. An address
-    of a cluster leads to any instance of a service, so it does not count.
+    It is the port that metadata names, else the lowest open one, published ones first. Only this
+    instance is reached by them.
     """
     wanted = instance.metadata.port
-    own = (port for port in instance.ports if port.source is not PortSource.CLUSTER)
-    tcp = [port for port in own if port.protocol is Protocol.TCP]
-    ports = [port for port in tcp if wanted in (None, port.container_port)]
-    if not ports:
+    ways = {
+        port: way
+        for port in instance.ports
+        if port.protocol is Protocol.TCP
+        and wanted in (None, port.container_port)
+        and (way := own_way(instance, port))
+    }
+    if not ways:
         return ()
-    first, *others = sorted(ports, key=_order)
-    service = first.container_port, first.source
-    return [first, *(one for one in others if (one.container_port, one.source) == service)]
+    ranked = sorted(ways, key=_order)
+    service = ranked[0].container_port, ranked[0].source
+    binds = (ways[one] for one in ranked if (one.container_port, one.source) == service)
+    return tuple(dict.fromkeys(binds))
 
 
 def _order(mapping: PortMapping) -> tuple[bool, bool, int, bool, str]:

@@ -52,12 +52,13 @@ UNIT = Traits(
 MACHINE_UNIT = replace(UNIT, is_shown=False)
 """Traits of a unit that is followed only for the metadata of the machine in it."""
 POD = Traits(
+    is_checked=False,
     shares_ports=True,
     ends_for_good=True,
     opt_in='the annotation koi.sylin.org/enable: "true"',
 )
 """Traits of a pod. Its own addresses are those of the cluster's network."""
-LOCAL_POD = replace(POD, has_near_addresses=True)
+LOCAL_POD = replace(POD, has_near_addresses=True, is_checked=True)
 """Traits of a pod of this host, which reaches it, as each node of a cluster does its own pods."""
 MACHINE = Traits(
     is_routable=True,

@@ -105,7 +105,7 @@ async def test_a_plugin_that_fails_is_the_reason_of_the_backend(
     async with FakeKubernetes(tls) as fake:
         server = followed(fake, tmp_path)
         async with following(server, settled=False):
-            text = "the plugin 'get-token': exit status 1: cat: "
+            text = "the plugin 'get-token': exit status 1, and the log has what it wrote"
             await eventually(lambda: text in server.status.last_error, lambda: str(server.status))
             assert server.status.last_error.endswith("; use the token of a service account")
             plugin.respond(token=TOKEN)

@@ -24,8 +24,11 @@ ip link set lan0 master {BRIDGE}
 ip addr del {BOX}/24 dev lan0
 ip addr add {BOX}/24 dev {BRIDGE}
 ip link set {BRIDGE} up
+sysctl -q -w net.bridge.bridge-nf-call-iptables=0
 """
-"""Puts the peer behind a bridge. One port stands for a network card: others are on the network."""
+"""Puts the peer behind a bridge. One port stands for a network card: others are on the network.
+
+Docker, if it ran before, has left a firewall that also drops what bridges forward."""
 LEAVE: Final = f"ip link del up0; ip link del {BRIDGE}"
 
 

@@ -129,7 +129,7 @@ def test_certificates_are_not_checked_only_if_the_file_says_so(tmp_path: Path) -
         ),
         ({"cluster": {"proxy-url": "http://p"}}, "cluster 'c': proxy-url is not supported"),
         ({"cluster": {"server": "ftp://x"}}, "cluster 'c': server: 'ftp://x' is not a URL"),
-        ({"cluster": {"server": "https://u:p@x"}}, "is not a URL"),
+        ({"cluster": {"server": "https://u:p@x"}}, "a URL with a user is not supported"),
         ({"cluster": {"server": ["https://x"]}}, "server: '' is not a URL"),
         ({"cluster": {"server": "HTTP://x"}}, "cluster 'c': credentials need a server with https"),
         (

@@ -129,7 +129,10 @@ async def test_a_plugin_runs_once_until_it_is_refused(
     ("text", "reason"),
     [
         ("echo a; exit 0", "its output is not JSON"),
-        ("echo 'not logged in\x1b[31m' >&2; echo; exit 3", r"exit status 3: not logged in\x1b[31m"),
+        (
+            "echo 'token=secret' >&2; exit 3",
+            "exit status 3, and the log has what it wrote;",
+        ),
         ("exit 1", "exit status 1; it has no terminal, and runs in the sandbox of the service"),
         ("kill -9 $$", "signal 9; it has no terminal"),
         ("while :; do echo aaaaaaaaaaaaaaaaaaaaaa; done", f"longer than {MAX_OUTPUT} bytes"),
@@ -138,6 +141,19 @@ async def test_a_plugin_runs_once_until_it_is_refused(
 async def test_a_plugin_that_fails_has_a_reason(tmp_path: Path, text: str, reason: str) -> None:
     program(tmp_path, text)
     assert reason in await failure(access_of(tmp_path))
+
+
+async def test_what_a_plugin_writes_to_standard_error_is_logged_once_and_not_published(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    program(tmp_path, "echo 'not logged in\x1b[31m' >&2; exit 3")
+    authenticator = Authenticator(5.0)
+    for _ in range(2):
+        with pytest.raises(BackendLost) as lost:
+            await authenticator.authenticated(access_of(tmp_path))
+        assert "logged in" not in str(lost.value)
+    (record,) = caplog.records
+    assert record.getMessage() == r"the plugin 'get-token' wrote: not logged in\x1b[31m"
 
 
 async def test_a_plugin_has_a_bounded_time(tmp_path: Path) -> None:

@@ -1,14 +1,23 @@
 """The DNS-SD service type of a port."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from koi_agent.core.instance import KoiMetadata, PortMapping, PortMetadata, PortSource, Protocol
+from koi_agent.core.instance import (
+    Instance,
+    KoiMetadata,
+    PortMapping,
+    PortMetadata,
+    PortSource,
+    Protocol,
+)
 from koi_agent.core.metadata.names import service_type
 from koi_agent.core.metadata.service_types import FALLBACK, WELL_KNOWN, http_port, resolve
+from tests.unit.things import container
 
 NO_METADATA = KoiMetadata()
 
@@ -63,6 +72,10 @@ HTTP_CHECKS = [
 ]
 
 
+def instance(ports: Sequence[PortMapping], metadata: KoiMetadata) -> Instance:
+    return replace(container("a"), ports=tuple(ports), metadata=metadata)
+
+
 def mapping(inside: int, outside: int = 0, protocol: Protocol = Protocol.TCP) -> PortMapping:
     return PortMapping(
         container_port=inside,
@@ -79,7 +92,7 @@ def test_a_port_that_is_checked_by_http_has_its_type(
     fields: dict[str, Any], expected: str, number: int
 ) -> None:
     metadata = KoiMetadata(**fields)
-    http = http_port([mapping(number)], metadata)
+    http = http_port(instance([mapping(number)], metadata))
     assert resolve(number, Protocol.TCP, metadata, http) == expected
     for typed in (
         replace(metadata, service_type="_ipp._tcp"),
@@ -92,14 +105,14 @@ def test_a_port_that_is_checked_by_http_has_its_type(
     "fields", [{}, {"health_kind": "tcp"}, {"health_kind": "tcp", "health_path": "/"}]
 )
 def test_without_a_check_by_http_the_type_is_that_of_the_number(fields: dict[str, Any]) -> None:
-    assert http_port([mapping(8123)], KoiMetadata(**fields)) == 0
+    assert http_port(instance([mapping(8123)], KoiMetadata(**fields))) == 0
 
 
 def test_only_the_port_that_is_checked_is_http() -> None:
     metadata = KoiMetadata(health_path="/")
     ports = [mapping(70), mapping(9999, 1), mapping(8123, 2), mapping(53, 53, Protocol.UDP)]
-    assert http_port(ports, metadata) == 8123
-    assert http_port(ports, replace(metadata, port=9999)) == 9999
+    assert http_port(instance(ports, metadata)) == 8123
+    assert http_port(instance(ports, replace(metadata, port=9999))) == 9999
     assert resolve(9999, Protocol.TCP, metadata, 8123) == "_koi-managed._tcp"
     assert resolve(8123, Protocol.UDP, metadata, 8123) == "_koi-managed._udp"
 

@@ -94,11 +94,11 @@ def account_access(server: str, folder: str) -> Access:
 
 def read_file(path: Path) -> bytes:
     """Return the content of a file; raise ``OSError`` or ``BadInput``. Never wait for a pipe."""
-    return read_trusted(path)[0]
+    return read_trusted(path, os.geteuid())[0]
 
 
-def read_trusted(path: Path) -> tuple[bytes, bool]:
-    """Return the content of a file, and whether only root or the agent's own user may change it.
+def read_trusted(path: Path, user: int) -> tuple[bytes, bool]:
+    """Return the content of a file, and whether only root or ``user``, a UID, may change it.
 
     Raises ``OSError`` or ``BadInput``.
     """
@@ -110,7 +110,7 @@ def read_trusted(path: Path) -> tuple[bytes, bool]:
     if len(data) > MAX_FILE:
         raise BadInput(f"longer than {MAX_FILE} bytes")
     is_of_others = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-    return data, status.st_uid in (0, os.geteuid()) and not is_of_others
+    return data, status.st_uid in (0, user) and not is_of_others
 
 
 def _open(path: str, flags: int) -> int:

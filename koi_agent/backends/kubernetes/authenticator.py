@@ -1,6 +1,7 @@
 """Runs the plugin of a kubeconfig file, and keeps its credentials until they expire."""
 
 import asyncio
+import logging
 import os
 import shutil
 from collections.abc import Mapping
@@ -19,6 +20,8 @@ from koi_agent.core.errors import BackendLost, BadInput
 from koi_agent.core.text import printable
 from koi_agent.host.programs import ProgramFailed, Result, inherited, run
 
+log = logging.getLogger(__name__)
+
 MAX_OUTPUT: Final = 256 * 1024
 _MAX_REASON: Final = 300
 _SANDBOX: Final = "it has no terminal, and runs in the sandbox of the service"
@@ -36,6 +39,7 @@ class Authenticator:
         self._plugin: Plugin | None = None
         self._credential: Credential | None = None
         self._running = asyncio.Lock()
+        self._written = ""
 
     async def authenticated(self, access: Access) -> Access:
         """Return an access with the credentials of its plugin, if any; raise ``BackendLost``."""
@@ -89,11 +93,22 @@ class Authenticator:
             (program, *plugin.arguments), environment, seconds=self._seconds, most=MAX_OUTPUT
         )
         if result.status:
-            raise BadInput(f"{_failure(result)}; {_SANDBOX}")
+            raise BadInput(f"{self._failure(plugin, result)}; {_SANDBOX}")
         credential = parse_credential(result.output, plugin.version)
         if not credential.is_valid:
             raise BadInput("its credentials have expired already")
         return credential
+
+    def _failure(self, plugin: Plugin, result: Result) -> str:
+        """Return how a program has failed. What it wrote may be secret: only the log has it."""
+        by = f"signal {-result.status}" if result.status < 0 else f"exit status {result.status}"
+        written = " ".join(result.errors.decode("utf-8", "replace").split())[-_MAX_REASON:]
+        if not written:
+            return by
+        if written != self._written:
+            self._written = written
+            log.warning("the plugin %s wrote: %s", plugin.name, printable(written, _MAX_REASON))
+        return f"{by}, and the log has what it wrote"
 
 
 def find_program(plugin: Plugin, path: str) -> str:
@@ -103,10 +118,3 @@ def find_program(plugin: Plugin, path: str) -> str:
     place = "" if "/" in plugin.command else f" in PATH={path}"
     hint = f": {plugin.hint}" if plugin.hint else ""
     raise BadInput(f"no program {printable(plugin.command, 100)}{place}; install it{hint}")
-
-
-def _failure(result: Result) -> str:
-    """Return how a program has failed, with the end of what it wrote to standard error."""
-    text = " ".join(result.errors.decode("utf-8", "replace").split())[-_MAX_REASON:]
-    by = f"signal {-result.status}" if result.status < 0 else f"exit status {result.status}"
-    return f"{by}: {printable(text, _MAX_REASON)}" if text else by

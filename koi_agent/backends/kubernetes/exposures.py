@@ -1,7 +1,9 @@
 """The Services that lead to each pod: what they add to its ports and to its metadata."""
 
 from collections.abc import Callable, Iterable, Iterator, Set
+from itertools import islice
 from operator import attrgetter
+from typing import Final
 
 from koi_agent.backends.kubernetes.kept import Kept
 from koi_agent.backends.kubernetes.pods import Pod
@@ -10,6 +12,9 @@ from koi_agent.core.instance import Instance, PortMapping, PortSource, copied
 from koi_agent.core.metadata.parser import merge
 from koi_agent.core.ports import with_declared
 
+MAX_WAYS: Final = 1000
+"""Maximum number of ports that the Services of a pod add to it."""
+_TOO_MANY: Final = f"its Services have more than {MAX_WAYS} ports: none of them counts"
 _NOTHING: frozenset[str] = frozenset()
 
 
@@ -63,19 +68,23 @@ class Exposures:
         published.
         """
         instance = pod.instance
-        slices = [*self._of_pod.get(instance.id, {}).values()]
+        slices = [
+            one
+            for one in self._of_pod.get(instance.id, {}).values()
+            if one.namespace == instance.project  # others may name any pod
+        ]
         services = {one.key: self._by_key[one.key] for one in slices if one.key in self._by_key}
         if not services:
             return instance
         metadata = instance.metadata
         for _, service in sorted(services.items()):
             metadata = merge(metadata, service.metadata)
-        added = {
-            port
-            for one in slices
-            if one.key in services and instance.id in one.ready
-            for port in _published(one, services[one.key], pod)
-        }
+        ready = (one for one in slices if one.key in services and instance.id in one.ready)
+        ways = (way for one in ready for way in _published(one, services[one.key], pod))
+        added = set(islice(ways, MAX_WAYS + 1))
+        if len(added) > MAX_WAYS:
+            added = set()
+            instance = copied(instance, notes=(*instance.notes, _TOO_MANY))
         own = {one for one in instance.ports if one.source is not PortSource.DECLARED}
         open_ = {one for one in (*added, *own) if one.source is not PortSource.CLUSTER}
         published = {(one.container_port, one.protocol) for one in open_}

@@ -6,6 +6,7 @@ changes where credentials go, and that is not supported, is refused with its nam
 
 import binascii
 import json
+import os
 from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,14 +24,15 @@ _UNSUPPORTED_BY_CLUSTER: Final = ("proxy-url", "tls-server-name")
 _UNSUPPORTED_BY_USER: Final = ("auth-provider", "username", "as")
 
 
-def read_kubeconfig(path: str, context: str) -> Access:
+def read_kubeconfig(path: str, context: str, user: int | None = None) -> Access:
     """Return the access that a file describes; raise ``BackendLost`` or ``BackendAbsent``.
 
-    ``context`` is the name of a context in it, or "" for the current one.
+    ``context`` is the name of a context in it, or "" for the current one. ``user`` is the UID of
+    the agent, None for that of this process.
     """
     try:
         try:
-            data, is_trusted = read_trusted(Path(path))
+            data, is_trusted = read_trusted(Path(path), os.geteuid() if user is None else user)
         except FileNotFoundError as error:
             raise BackendAbsent(f"{path}: {error.strerror}") from error
         return _trusted(_access(_parsed(_text(data)), Path(path), context), is_trusted=is_trusted)
@@ -160,7 +162,9 @@ def _server(cluster: JSONObject, name: str) -> str:
         is_usable = scheme in ("https", "http") and bool(split.hostname) and split.port != 0
     except ValueError:
         is_usable = False
-    if not is_usable or not server.isprintable() or "@" in server:
+    if "@" in server:  # it may be a password
+        raise BadInput(f"cluster {shown(name)}: server: a URL with a user is not supported")
+    if not is_usable or not server.isprintable():
         raise BadInput(f"cluster {shown(name)}: server: {shown(server)} is not a URL")
     return f"{scheme}{server[len(scheme) :]}".rstrip("/")
 

@@ -71,6 +71,11 @@ class Slice:
     pods: frozenset[str]
     ready: frozenset[str]
 
+    @property
+    def namespace(self) -> str:
+        """The namespace of the Service and of its pods."""
+        return self.key.partition("/")[0]
+
 
 def parse_service(value: object) -> Service:
     """Parse a record; raise ``BadInput`` if it is not that of a Service."""

@@ -174,7 +174,7 @@ def _own(addresses: Sequence[str], network: HostNetwork) -> tuple[str, ...]:
 def _services(instance: Instance, endpoints: Sequence[Endpoint]) -> Iterator[Service]:
     """Yield a service for each endpoint. The first service of a type is the main one."""
     metadata = instance.metadata
-    http = service_types.http_port(instance.ports, metadata)
+    http = service_types.http_port(instance)
     seen: set[str] = set()
     for endpoint in endpoints[:MOST_SERVICES]:
         port = endpoint.inside, endpoint.protocol

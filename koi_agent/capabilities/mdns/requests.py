@@ -132,7 +132,7 @@ class _Reading:
     def __init__(self, instance: Instance, policy: Policy) -> None:
         self._instance = instance
         self._policy = policy
-        self._http_port = service_types.http_port(instance.ports, instance.metadata)
+        self._http_port = service_types.http_port(instance)
         self._decisions: list[Decision] = []
 
     def requests(self) -> Requests:

@@ -39,7 +39,7 @@ def scheme_of(instance: Instance) -> str:
     binds = serving_binds(instance)
     if not binds:
         return "http"
-    http = service_types.http_port(instance.ports, instance.metadata)
+    http = service_types.http_port(instance)
     port = binds[0].container_port
     kind = service_types.resolve(port, Protocol.TCP, instance.metadata, http)
     return "https" if kind == _HTTPS else "http"

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import pwd
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -19,6 +20,7 @@ FOLDER: Final = f"/usr/share/doc/{EXAMPLE}"
 _TEMPLATE: Final = f"{FOLDER}/kubeconfig.template"
 _SERVER: Final = "https://127.0.0.1:6443"
 """The address in the template."""
+_USER: Final = "_koi-runtime"
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
 """Where programs of a service are looked up (systemd.exec(5))."""
 _HIDDEN: Final = ("/home/", "/root/", "/run/user/")
@@ -83,7 +85,7 @@ async def _examined(case: Case, file: str, context: str, subject: str) -> Sequen
     from koi_agent.backends.kubernetes.kubeconfig import read_kubeconfig  # noqa: PLC0415
 
     try:
-        access = await asyncio.to_thread(read_kubeconfig, file, context)
+        access = await asyncio.to_thread(read_kubeconfig, file, context, _user(case.scope))
     except BackendLost as lost:
         return [warning(str(lost), f"{_role()}, or correct the file")]
     if access.plugin is None:
@@ -102,6 +104,16 @@ async def _examined(case: Case, file: str, context: str, subject: str) -> Sequen
         return [warning(f"{name}: the service can't see {program}", f"move it, or {_role()}")]
     text = f"{subject}; the plugin {program} runs as the agent's user, without a terminal"
     return [ok(f"{text} and a home directory" if is_system else text)]
+
+
+def _user(scope: str) -> int:
+    """Return the UID of the agent, which systemd before 254 makes the owner of credentials."""
+    if scope != "system":
+        return os.geteuid()
+    try:
+        return pwd.getpwnam(_USER).pw_uid
+    except KeyError:
+        return 0
 
 
 def is_hidden(program: str) -> bool:

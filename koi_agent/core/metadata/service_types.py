@@ -1,9 +1,8 @@
 """The DNS-SD service type of a port: from metadata, its check by HTTP, or the port number."""
 
-from collections.abc import Iterable
-
-from koi_agent.core.instance import KoiMetadata, PortMapping, Protocol
+from koi_agent.core.instance import Instance, KoiMetadata, Protocol
 from koi_agent.core.metadata.names import protocol_of
+from koi_agent.core.ports import serving_binds
 
 FALLBACK = {Protocol.TCP: "_koi-managed._tcp", Protocol.UDP: "_koi-managed._udp"}
 
@@ -53,15 +52,16 @@ def is_http(metadata: KoiMetadata) -> bool:
     return metadata.health_path is not None
 
 
-def http_port(ports: Iterable[PortMapping], metadata: KoiMetadata) -> int:
+def http_port(instance: Instance) -> int:
     """Return the port that metadata declares to serve HTTP, by its number inside; 0 for none.
 
-    It is the port that is checked: the one that metadata names, else the lowest, published first.
+    It is the port that is checked.
     """
+    metadata = instance.metadata
     if not is_http(metadata):
         return 0
-    tcp = ((not p.host_port, p.container_port) for p in ports if p.protocol is Protocol.TCP)
-    return metadata.port or min(tcp, default=(True, 0))[1]
+    binds = serving_binds(instance)
+    return metadata.port or (binds[0].container_port if binds else 0)
 
 
 def resolve(port: int, protocol: Protocol, metadata: KoiMetadata, http: int) -> str:

@@ -21,7 +21,7 @@ def explanation_of(
     ``network`` are the interfaces of this host, which decide from where a port is reached.
     """
     metadata = instance.metadata
-    http = http_port(instance.ports, metadata)
+    http = http_port(instance)
     ports = [PORT.values(InstancePort(port, metadata, http)) for port in instance.ports]
     enabled = metadata.enable is True
     reach = reachability(instance, network)

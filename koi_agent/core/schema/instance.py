@@ -32,7 +32,7 @@ def _key(values: Mapping[str, Any]) -> str:
 
 
 def _ports(instance: Instance) -> list[dict[str, Any]]:
-    http = http_port(instance.ports, instance.metadata)
+    http = http_port(instance)
     return [PORT.values(InstancePort(port, instance.metadata, http)) for port in instance.ports]
 
 

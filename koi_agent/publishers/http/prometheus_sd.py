@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from koi_agent.core.instance import Health, Instance, Protocol
 from koi_agent.core.metadata import service_types
+from koi_agent.core.ports import own_way
 from koi_agent.core.reach.addresses import parse
 from koi_agent.core.reach.local import NotFromHere, Target, targets
 from koi_agent.core.reach.model import places, reachability
@@ -42,7 +43,8 @@ def groups(
 
 def _near(instance: Instance, request: Request, network: HostNetwork) -> tuple[int, Target] | None:
     """Return port and target for a client on this host, which also reaches containers."""
-    tcp = [port for port in instance.ports if port.protocol is Protocol.TCP]
+    own = (own_way(instance, port) for port in instance.ports)
+    tcp = [port for port in own if port and port.protocol is Protocol.TCP]
     named = [port for port in tcp if port.container_port == instance.metadata.port]
     for mapping in named or tcp:
         with suppress(NotFromHere):
@@ -78,7 +80,7 @@ def _labels(instance: Instance, port: int) -> dict[str, str]:
         "__meta_koi_name": metadata.name or instance.name,
         "__meta_koi_source": "runtime",
         "__meta_koi_service_type": service_types.resolve(
-            port, Protocol.TCP, metadata, service_types.http_port(instance.ports, metadata)
+            port, Protocol.TCP, metadata, service_types.http_port(instance)
         ),
         "__meta_koi_backend": instance.backend,
         "__meta_koi_id": instance.id,
