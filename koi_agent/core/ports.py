@@ -5,6 +5,8 @@ from dataclasses import replace
 
 from koi_agent.core.instance import Instance, KoiMetadata, PortMapping, PortSource, Protocol
 
+NOT_OPEN = (PortSource.DECLARED, PortSource.CLUSTER)
+"""The sources of ports that do not show whether the instance itself listens."""
 _SHARED = (PortSource.PUBLISHED, PortSource.EXTERNAL)
 _V4, _V6 = "0.0.0.0", "::"  # noqa: S104 - compared, not bound
 

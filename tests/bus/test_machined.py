@@ -1,18 +1,20 @@
 """Machines of a fake systemd-machined, followed over a real bus."""
 
 import os
-from collections.abc import AsyncIterator
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from socket import AF_INET, inet_aton
 
 import pytest
 
-from koi_agent.backends.machined.machines import ips_from
 from koi_agent.config import MachinedConfig
 from koi_agent.core.events import BackendState
-from koi_agent.core.instance import MAX_IPS, Health, InstanceState
+from koi_agent.core.instance import Health, InstanceState
 from koi_agent.core.traits import HOST_MACHINE, MACHINE
 from koi_agent.host.namespace_addresses import addresses_of
 from tests.bus.fake_machined import NO_NETWORK, FakeMachined, Fault, Refused, Reply
 from tests.bus.followed_machines import FollowedMachines, eventually, followed
+from tests.namespaces import wait_until
 from tests.world.bus import PrivateBus
 
 V4, V6 = b"\x0a\x00\x00\x02", bytes.fromhex("fd000000000000000000000000000002")
@@ -32,6 +34,21 @@ async def machines(fake: FakeMachined, bus: PrivateBus) -> AsyncIterator[Followe
     fake.add("web", addresses=[V4, LINK_LOCAL])
     async with followed(fake, bus.address) as machines:
         yield machines
+
+
+@pytest.fixture
+def separate() -> Iterator[int]:
+    """The PID of a process in a network namespace of its own, with an address."""
+    script = "ip addr add 192.0.2.9/32 dev lo && exec sleep 600"
+    with subprocess.Popen(["unshare", "--net", "sh", "-c", script]) as process:
+        try:
+            wait_until(
+                lambda: (AF_INET, inet_aton("192.0.2.9")) in (addresses_of(process.pid) or ()),
+                "it has the address",
+            )
+            yield process.pid
+        finally:
+            process.kill()
 
 
 def other_type(_reply: Reply) -> Reply:
@@ -136,18 +153,25 @@ async def test_addresses_that_polkit_forbids_are_a_problem(machines: FollowedMac
 
 
 async def test_addresses_that_are_refused_are_read_from_proc_if_it_shows_them(
-    machines: FollowedMachines,
+    machines: FollowedMachines, separate: int
 ) -> None:
-    machines.fake.add("mine", addresses=DENIED).leader = os.getpid()
+    machines.fake.add("mine", addresses=DENIED).leader = separate
     await eventually(
-        lambda: "mine" in machines.names and machines.known("mine").ips == own_addresses(),
-        lambda: f"{machines.registry.visible} has {own_addresses()}",
+        lambda: "mine" in machines.names and machines.known("mine").ips == ("192.0.2.9",),
+        lambda: str(machines.registry.visible),
     )
     assert machines.known("mine").problems == ()
 
 
-def own_addresses() -> tuple[str, ...]:
-    return ips_from(addresses_of(os.getpid()))[:MAX_IPS]
+async def test_a_machine_has_no_address_of_this_host_if_its_own_are_refused(
+    machines: FollowedMachines,
+) -> None:
+    machines.fake.add("near", addresses=DENIED).leader = os.getpid()
+    await eventually(
+        lambda: "near" in machines.names and machines.known("near").traits == HOST_MACHINE,
+        machines.disagreement,
+    )
+    assert machines.known("near").ips == ()
 
 
 @pytest.mark.parametrize(

@@ -118,3 +118,7 @@ def test_services_with_very_many_ports_do_not_count() -> None:
     instance = world.instance()
     assert len(instance.ports) <= MAX_WAYS
     assert any("ports: none of them counts" in note for note in instance.notes)
+    for number in range(1, 9):  # the same ports again, which are not more of them
+        world.slice(number, {"ports": inside[:1]})
+    world.slice(0, {"ports": inside[:1]})
+    assert any("ports: none of them counts" in note for note in world.instance().notes)

@@ -115,6 +115,19 @@ def test_closed_port_is_kept_for_the_grace_during_other_changes() -> None:
     assert open_ports(grace, at(A, 82)) == [82]
 
 
+def test_a_port_of_a_cluster_does_not_stand_for_a_closed_one() -> None:
+    grace = RestartGrace(2.0, Clock())
+    (closing,) = at(A, 80).ports
+    of_cluster = replace(closing, host_ip="10.96.0.7", source=PortSource.CLUSTER)
+    before, after = replace(A, ports=(closing, of_cluster)), replace(A, ports=(of_cluster,))
+    grace.publish([Updated(before, after)])
+    (kept,) = wanted(grace, after)
+    assert sorted(kept.ports) == sorted(before.ports)
+    grace.publish([Updated(after, replace(A, ports=()))])
+    (kept,) = wanted(grace, replace(A, ports=()))
+    assert kept.ports == (closing,)
+
+
 def test_port_bound_to_another_address_is_not_kept() -> None:
     grace = RestartGrace(2.0, Clock())
     before = at(A, 80)

@@ -347,6 +347,9 @@ def test_a_pod_of_another_host_is_not_asked() -> None:
     away = made(port("", host_port=0), ips=("10.42.1.7",), traits=POD)
     with pytest.raises(NotFromHere, match="on no network of this host"):
         targets(away, away.ports[0], HOST)
+    on_lan = made(port("", host_port=0), ips=("192.0.2.77",), traits=POD)
+    with pytest.raises(NotFromHere, match="is on lan0 on another host"):
+        targets(on_lan, on_lan.ports[0], HOST)
 
 
 @pytest.mark.parametrize(

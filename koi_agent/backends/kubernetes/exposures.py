@@ -81,9 +81,9 @@ class Exposures:
             metadata = merge(metadata, service.metadata)
         ready = (one for one in slices if one.key in services and instance.id in one.ready)
         ways = (way for one in ready for way in _published(one, services[one.key], pod))
-        added = set(islice(ways, MAX_WAYS + 1))
-        if len(added) > MAX_WAYS:
-            added = set()
+        found = list(islice(ways, MAX_WAYS + 1))
+        added = set(found) if len(found) <= MAX_WAYS else set()
+        if found and not added:
             instance = copied(instance, notes=(*instance.notes, _TOO_MANY))
         own = {one for one in instance.ports if one.source is not PortSource.DECLARED}
         open_ = {one for one in (*added, *own) if one.source is not PortSource.CLUSTER}

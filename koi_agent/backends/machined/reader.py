@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import Sequence
 from typing import Final
 
@@ -117,7 +118,9 @@ class Reader:
         if network is None or not machine.is_container:
             return network
         if network.is_denied and (rows := addresses_of(machine.leader)) is not None:
-            network = network_from(rows)
+            # Those of this host: the machine has no network of its own.
+            is_host = rows == addresses_of(os.getpid())
+            network = Network(is_host=True, is_final=True) if is_host else network_from(rows)
         if not network.is_separate:
             return network
         return with_ports(network, ports_from(listeners_of(machine.leader), self._ephemeral))

@@ -14,6 +14,7 @@ from koi_agent.core.events import Event, GoneReason, Started, Stopped, Updated
 from koi_agent.core.instance import Instance, PortMapping, PortSource
 from koi_agent.core.key import Key
 from koi_agent.core.plan.restarts import Restarts
+from koi_agent.core.ports import NOT_OPEN
 
 _FINAL: Final = frozenset(map(str, GoneReason))
 _Identity = tuple[str, str, str, int]
@@ -108,10 +109,15 @@ class RestartGrace:
         open_now = {
             (port.container_port, port.protocol)
             for port in now.ports
-            if port.source is not PortSource.DECLARED
+            if port.source not in NOT_OPEN
         }
         known = (*before, *remembered)
-        closed = {port for port in known if (port.container_port, port.protocol) not in open_now}
+        closed = {
+            port
+            for port in known
+            if port.source is not PortSource.CLUSTER
+            and (port.container_port, port.protocol) not in open_now
+        }
         if closed:
             self._closed[now.key] = since, tuple(sorted(closed))
 

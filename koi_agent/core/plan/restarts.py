@@ -10,8 +10,9 @@ from dataclasses import replace
 from typing import Final
 
 from koi_agent.core.frozen import frozen
-from koi_agent.core.instance import Instance, InstanceState, PortMapping, PortSource
+from koi_agent.core.instance import Instance, InstanceState, PortMapping
 from koi_agent.core.key import Key
+from koi_agent.core.ports import NOT_OPEN
 
 STEADY: Final = 10.0
 """Seconds without a restart after which an instance counts as running, as in Docker's own rule."""
@@ -87,12 +88,11 @@ def _with_ports(instance: Instance, ports: Iterable[PortMapping]) -> Instance:
     open_now = {
         (port.container_port, port.protocol)
         for port in instance.ports
-        if port.source is not PortSource.DECLARED
+        if port.source not in NOT_OPEN
     }
     missing = [
         port
         for port in ports
-        if port.source is not PortSource.DECLARED
-        and (port.container_port, port.protocol) not in open_now
+        if port.source not in NOT_OPEN and (port.container_port, port.protocol) not in open_now
     ]
     return replace(instance, ports=(*instance.ports, *missing)) if missing else instance

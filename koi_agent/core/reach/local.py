@@ -124,6 +124,8 @@ def _not_inside(instance: Instance, network: HostNetwork) -> tuple[Target, ...]:
     for address in own:
         link = network.towards(address)
         if link and link.kind is LinkKind.NETWORK:
-            reason = f"{address} is on {link.name} by macvlan or ipvlan, past this host"
-            raise NotFromHere(reason)
+            # A pod that this host does not reach inside is one of another host.
+            is_away = instance.traits.shares_ports
+            how = "on another host" if is_away else "by macvlan or ipvlan, past this host"
+            raise NotFromHere(f"{address} is on {link.name} {how}")
     raise NotFromHere(f"{own[0]} is on no network of this host")
