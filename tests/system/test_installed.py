@@ -25,7 +25,9 @@ def test_enabling_starts_it_ready_and_with_a_status(service: Service) -> None:
 
     assert service.show("ActiveState") == "active"
     assert STATUS.fullmatch(service.status)
-    assert f'Status: "{service.status}"' in service.systemctl("status").stdout
+    shown = re.search(r'Status: "(.*)"', service.systemctl("status").stdout)
+    assert shown is not None
+    assert STATUS.fullmatch(shown[1])
     assert machine.show(SOCKET_UNIT, "ActiveState") == "active"
 
 
