@@ -85,6 +85,7 @@ server:
   xfrdir: "$folder"
   xfrdfile: "$folder/xfrd.state"
   zonelistfile: "$folder/zone.list"
+  database: "$folder/nsd.db"
   cookie-secret-file: ""
 remote-control:
   control-enable: no
