@@ -15,7 +15,7 @@ from typing import Any, Never
 
 from koi_agent import __version__
 from koi_agent.announce.controller import Controller
-from koi_agent.backends import BACKENDS
+from koi_agent.backends import BACKENDS, Shared
 from koi_agent.bus.address import address
 from koi_agent.bus.client import ReconnectingBus
 from koi_agent.bus.server import Server
@@ -27,7 +27,6 @@ from koi_agent.core.message_ids import MessageId, journal_fields, level_word
 from koi_agent.core.plan.linger import RestartGrace
 from koi_agent.core.registry import Registry
 from koi_agent.follow.followers import Followers
-from koi_agent.host.listeners import ListenerTable
 from koi_agent.host.logs import LogOutput
 from koi_agent.host.network_watch import NetworkWatch
 from koi_agent.host.notify import Notifier, extending
@@ -88,7 +87,7 @@ class Agent:
         self._http = HTTPService(sockets, self._registry, self._grace, self._http_status)
         self._server = Server(self._publisher.tree)
         self._bus = _bus(config, self._server)
-        self._listeners = ListenerTable()
+        self._shared = Shared()
         self._followers = Followers(config, self._registry, self._apply, self._backend)
         self._sinks: Sequence[EventSink] = (
             JournalPublisher(),
@@ -145,7 +144,7 @@ class Agent:
         return await traefik_document(self._controller.records("proxy"))
 
     def _backend(self, name: str, config: Config) -> Backend:
-        return BACKENDS[name](self._bus, config, self._listeners)
+        return BACKENDS[name](self._bus, config, self._shared)
 
     def _apply(self, change: Change) -> None:
         events = self._registry.apply(change, time.time_ns() // 1000)

@@ -17,6 +17,7 @@ from koi_agent.core.key import Key
 from koi_agent.core.registry import Registry
 from koi_agent.follow.follower import Follower
 from koi_agent.host.listeners import ListenerTable
+from koi_agent.host.machine_units import MachineUnits
 from tests.bus.fake_machined import FakeMachine, FakeMachined
 from tests.unit.things import Reader, short_forms
 
@@ -32,7 +33,8 @@ class FollowedMachines:
         self.reader = Reader()
         self.events: list[Event] = []
         self.bus = ReconnectingBus(address, lambda *_: None)
-        backend = Machined(self.bus, config, ListenerTable())
+        self.units = MachineUnits()
+        backend = Machined(self.bus, config, ListenerTable(), self.units)
         self.follower = Follower(backend, self._apply, self.registry.differences, interval=1e6)
 
     def _apply(self, change: Change) -> None:

@@ -116,6 +116,42 @@ def machined_state(machines: Machines) -> str:
     return machines.machine.show("systemd-machined", "ActiveState")
 
 
+def test_a_machine_in_a_scope_has_the_metadata_of_the_scope(
+    machines: Machines, service: Service
+) -> None:
+    # The name of the scope is the second one since systemd 262.
+    drop_ins = [
+        f"/run/systemd/system/{scope}.d/koi.conf"
+        for scope in (r"machine-koi\x2dnear.scope", "koi-near.scope")
+    ]
+    for path in drop_ins:
+        machines.machine.write(path, "[X-Koi]\nEnable=yes\nName=harbour\n")
+    machines.machine.systemctl("daemon-reload")
+    try:
+        machines.run("koi-near", "--", "/bin/sleep", "1000")
+        await_name(service, "koi-near", "harbour")
+        unit = known(service)["koi-near"]["unit"]
+        assert unit.endswith(".scope")
+        assert unit not in instances(service, "systemd")
+        machines.machine.systemctl("restart", "koi-runtime")
+        await_name(service, "koi-near", "harbour")
+        machines.machine.run("machinectl", "terminate", "koi-near")
+        wait_until(lambda: "koi-near" not in known(service), "it is gone")
+        service.resync()
+        assert backend(service, "systemd")["drift"] == 0
+    finally:
+        for path in drop_ins:
+            machines.machine.remove(path)
+
+
+def await_name(service: Service, machine: str, name: str) -> None:
+    """Wait until a machine has a name by its metadata."""
+    wait_until(
+        lambda: known(service).get(machine, {}).get("metadata", {}).get("name") == name,
+        lambda: f"{machine} has the metadata: {known(service)}",
+    )
+
+
 def test_a_machine_on_the_host_network_has_the_ports_that_it_listens_on(
     machines: Machines, service: Service
 ) -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from koi_agent.backends.systemd.units import UnitFilter, is_selected
+from koi_agent.backends.systemd.selection import MOST_PATTERNS, Selection
 from koi_agent.config import SystemdConfig
 from koi_agent.core.events import Change, Listing, Seen
 from koi_agent.core.instance import (
@@ -19,9 +19,10 @@ from koi_agent.core.instance import (
 from koi_agent.core.key import Key
 from koi_agent.core.ownership import in_place_of
 from koi_agent.core.registry import Registry
-from koi_agent.core.traits import HOST_MACHINE, MACHINE, MACHINE_UNIT, Traits
+from koi_agent.core.traits import HOST_MACHINE, MACHINE, MACHINE_UNIT, UNIT, Traits
+from koi_agent.host.machine_units import MachineUnits
 from tests.unit.things import gone, unit
-from tests.unit.unit_table_harness import Harness, changed
+from tests.unit.unit_table_harness import Harness, changed, row
 
 NSPAWN = "systemd-nspawn@web.service"
 WEB = Key("machined", "web")
@@ -53,36 +54,74 @@ def registry(*changes: Change) -> Registry:
     return made
 
 
-@pytest.mark.parametrize(
-    ("name", "followed", "shown"),
-    [
-        (NSPAWN, True, False),
-        ("systemd-vmspawn@vm.service", True, False),
-        ("machine-web.scope", True, False),
-        ("machine-qemu\\x2d1\\x2dvm.scope", True, False),
-        ("session-3.scope", False, False),
-        ("systemd-udevd.service", False, False),
-        ("web.service", True, True),
-    ],
-)
-def test_units_of_machines_are_followed_and_not_shown(
-    name: str, *, followed: bool, shown: bool
-) -> None:
-    config = SystemdConfig()
-    assert UnitFilter(config, set()).matches(name) is followed
-    assert is_selected(name, config) is shown
+NAMES = [NSPAWN, "web.scope", "machine-web.scope", r"machine-qemu\x2d1\x2dvm.scope", "init.mount"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_unit_is_followed_and_not_shown_while_it_is_that_of_a_machine(name: str) -> None:
+    harness = Harness()
+    assert not harness.table.filter.matches(name)
+    harness.machine_units.put("web", name)
+    harness.receive(*changed("active/running", name=name))
+    await harness.answer()
+    assert harness.last[name].traits == MACHINE_UNIT
+    harness.machine_units.remove("web")
+    assert harness.last == {}
+    assert not harness.table.filter.matches(name)
+
+
+async def test_a_unit_that_ran_before_its_machine_was_known_is_found() -> None:
+    harness = Harness()
+    harness.systemd.rows = [row("web.scope")]
+    harness.machine_units.put("web", "web.scope")
+    harness.table.deadlines_passed()
+    await harness.answer()
+    assert harness.last["web.scope"].traits == MACHINE_UNIT
+
+
+async def test_a_unit_that_the_settings_select_outlives_its_machine() -> None:
+    harness = Harness()
+    harness.receive(*changed("active/running", name="web.service"))
+    await harness.answer()
+    harness.machine_units.put("web", "web.service")
+    harness.machine_units.remove("web")
+    assert harness.last["web.service"].traits == UNIT
 
 
 def test_a_unit_that_the_settings_name_is_shown() -> None:
-    assert is_selected(NSPAWN, SystemdConfig(units=("*.service",), exclude_units=()))
+    config = SystemdConfig(units=("*.service",), exclude_units=())
+    assert Selection(config, MachineUnits()).is_shown(NSPAWN)
+    assert not Selection(SystemdConfig(), MachineUnits()).is_shown(NSPAWN)
 
 
-async def test_the_backend_reports_a_unit_that_is_not_shown() -> None:
-    harness = Harness()
-    harness.receive(*changed("active/running", name="machine-web.scope"))
-    for query in await harness.queries():
-        await harness.reconciler.answer(query)
-    assert harness.last["machine-web.scope"].traits == MACHINE_UNIT
+def test_a_list_is_asked_for_the_units_of_machines_or_for_all() -> None:
+    units = MachineUnits()
+    selection = Selection(SystemdConfig(units=("*.service",)), units)
+    units.put("selected", "selected.service")
+    units.put("web", r"web\x2d1.scope")
+    assert selection.patterns() == ["*.service", r"web\x2d1.scope"]
+    for number in range(MOST_PATTERNS):
+        units.put(f"m{number}", f"m{number}.scope")
+    assert selection.patterns() == ["*"]
+
+
+def test_each_change_of_the_units_of_machines_is_told_once() -> None:
+    units, told = MachineUnits(), list[str]()
+    units.watch(told.append)
+    units.put("a", "both.service")
+    units.put("a", "both.service")
+    units.put("b", "both.service")
+    units.put("c", "")
+    units.remove("a")
+    assert "both.service" in units
+    units.put("b", "other.service")
+    assert list(units) == ["other.service"]
+    units.clear()
+    assert list(units) == []
+    units.unwatch(told.append)
+    units.put("a", "both.service")
+    names = ["both.service"] * 4 + ["other.service"] * 2
+    assert told == names
 
 
 @pytest.mark.parametrize("machine_first", [True, False])

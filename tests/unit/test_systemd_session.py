@@ -15,6 +15,7 @@ from koi_agent.config import SystemdConfig
 from koi_agent.core.errors import BackendLost
 from koi_agent.core.events import Gone, Seen
 from koi_agent.host.listeners import ListenerTable
+from koi_agent.host.machine_units import MachineUnits
 from tests.unit.unit_table_harness import FakeConnection, changed, manager_signal, row
 from tests.unit.virtual_time import now, run
 
@@ -39,7 +40,10 @@ async def opened(systemd: FakeConnection, delivered: Delivered) -> Session:
     """Return an open session that receives the signals of a fake systemd."""
     connection = cast("Connection", systemd)
     files = UnitFileReader({})
-    session = Session(connection, SystemdConfig(), delivered.deliver, files, ListenerTable())
+    session = Session(
+        *(connection, SystemdConfig(), delivered.deliver, files),
+        *(ListenerTable(), MachineUnits()),
+    )
     systemd.receive = session.subscription.deliver
     await session.open()
     return session

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from koi_agent.backends.systemd.selection import Selection
 from koi_agent.backends.systemd.units import (
     ROOT,
     Unit,
@@ -16,6 +17,7 @@ from koi_agent.backends.systemd.units import (
 )
 from koi_agent.config import SystemdConfig
 from koi_agent.core.instance import Health, InstanceState
+from koi_agent.host.machine_units import MachineUnits
 from tests.unit.unit_table_harness import path
 
 RUNNING, PAUSED, RESTARTING = (
@@ -179,7 +181,8 @@ def test_restart_after_a_reset_of_the_count_continues_the_run() -> None:
 def unit_filter(
     *units: str, exclude: tuple[str, ...] = (), accepting: tuple[str, ...] = ()
 ) -> UnitFilter:
-    return UnitFilter(SystemdConfig(units=units, exclude_units=exclude), set(accepting))
+    config = SystemdConfig(units=units, exclude_units=exclude)
+    return UnitFilter(Selection(config, MachineUnits()), set(accepting))
 
 
 @pytest.mark.parametrize(
@@ -197,7 +200,7 @@ def unit_filter(
     ],
 )
 def test_services_except_those_of_systemd_are_followed(name: str, followed: bool) -> None:  # noqa: FBT001
-    assert UnitFilter(SystemdConfig(), set()).matches(name) is followed
+    assert UnitFilter(Selection(SystemdConfig(), MachineUnits()), set()).matches(name) is followed
 
 
 def test_patterns_are_case_sensitive_globs() -> None:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from koi_agent.backends.systemd.details import CONFIRM
 from koi_agent.backends.systemd.stops import COLLECT
-from koi_agent.backends.systemd.unit_table import CONFIRM
 from koi_agent.config import SystemdConfig
 from koi_agent.core.instance import InstanceState
 from tests.unit.unit_table_harness import Harness, Item, changed, path, unit_removed

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
+from koi_agent.backends.systemd.details import CONFIRM
 from koi_agent.backends.systemd.loaded_units import LOADED
 from koi_agent.backends.systemd.queries import CheckLoaded, FindListeners
-from koi_agent.backends.systemd.unit_table import CONFIRM
 from koi_agent.config import SystemdConfig
 from tests.unit.unit_table_harness import Harness, changed, path, row, unit_new, unit_removed
 

@@ -8,6 +8,7 @@ from koi_agent.backends.systemd.freezer import FreezerWatch
 from koi_agent.backends.systemd.manager import MANAGER, PATH, SERVICE, UNIT, Manager
 from koi_agent.backends.systemd.queries import CheckStopped, Query, ReadSocket, ReadUnit
 from koi_agent.backends.systemd.reconciler import Reconciler
+from koi_agent.backends.systemd.selection import Selection
 from koi_agent.backends.systemd.stops import COLLECT
 from koi_agent.backends.systemd.unit_files import UnitFileReader
 from koi_agent.backends.systemd.unit_table import UnitTable
@@ -20,6 +21,7 @@ from koi_agent.config import SystemdConfig
 from koi_agent.core.events import Gone, Seen
 from koi_agent.core.instance import Instance
 from koi_agent.host.listeners import ListenerTable
+from koi_agent.host.machine_units import MachineUnits
 
 Item = Signal | Changed
 
@@ -96,10 +98,13 @@ class Harness:
         self.last: dict[str, Instance] = {}
         self.systemd = FakeConnection()
         self.systemd.receive = self.apply
-        self.table = UnitTable(config, self._deliver, freezer or FreezerWatch())
+        self.machine_units = MachineUnits()
+        selection = Selection(config, self.machine_units)
+        self.table = UnitTable(selection, self._deliver, freezer or FreezerWatch())
+        self.machine_units.watch(self.table.machine_unit_changed)
         manager = Manager(cast("Connection", self.systemd))
         files = UnitFileReader({})
-        self.reconciler = Reconciler(config, manager, self.table, files, ListenerTable())
+        self.reconciler = Reconciler(selection, manager, self.table, files, ListenerTable())
         self._delivered: list[str] = []
         self._queries: list[Query] = []
 

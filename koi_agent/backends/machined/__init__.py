@@ -23,6 +23,7 @@ from koi_agent.config import MachinedConfig
 from koi_agent.core.contracts import Deliver
 from koi_agent.core.errors import BackendAbsent, BackendLost
 from koi_agent.host.listeners import ListenerTable
+from koi_agent.host.machine_units import MachineUnits
 
 ABSENT: Final = (
     "systemd-machined is not running; the first machine starts it, for users since systemd 259"
@@ -35,11 +36,16 @@ class Machined:
     name = BACKEND
 
     def __init__(
-        self, bus: ReconnectingBus, config: MachinedConfig, listeners: ListenerTable
+        self,
+        bus: ReconnectingBus,
+        config: MachinedConfig,
+        listeners: ListenerTable,
+        units: MachineUnits,
     ) -> None:
         self._bus = bus
         self._config = config
         self._listeners = listeners
+        self._units = units
         self._machines: dict[str, Known] = {}
         self._owner = ""
 
@@ -52,7 +58,10 @@ class Machined:
             # ``arrival`` waits for the name. Until it is there, nothing is subscribed to.
             if not await is_running(connection):
                 raise BackendAbsent(ABSENT)
-        session = Session(connection, self._config, deliver, self._machines, self._listeners)
+        session = Session(
+            *(connection, self._config, deliver, self._machines),
+            *(self._listeners, self._units),
+        )
         async with backend_errors(), connection.subscribed(session.subscription) as owner:
             try:
                 self._owner = owner

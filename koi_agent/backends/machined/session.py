@@ -18,6 +18,7 @@ from koi_agent.core.contracts import Deliver
 from koi_agent.core.errors import BackendLost, BadInput, ungrouped
 from koi_agent.core.events import Gone, Listing, Seen
 from koi_agent.host.listeners import ListenerTable
+from koi_agent.host.machine_units import MachineUnits
 from koi_agent.host.owner_ports import HostPorts
 
 log = logging.getLogger(__name__)
@@ -42,13 +43,14 @@ class Session:
         deliver: Deliver,
         machines: dict[str, Known],
         listeners: ListenerTable,
+        units: MachineUnits,
     ) -> None:
         self._connection = connection
         self._config = config
         self._deliver: Deliver | None = deliver
         self._manager = Manager(connection)
         self._ports = HostPorts(listeners, self._on_ports_changed)
-        self._table = MachineTable(machines, self._deliver_if_open, self._ports)
+        self._table = MachineTable(machines, self._deliver_if_open, self._ports, units)
         self._queue = ReadQueue()
         self._schedule = AddressSchedule()
         self._reader = Reader(self._manager, self._table, self._queue, self._schedule)

@@ -7,6 +7,7 @@ from koi_agent.core.contracts import Deliver
 from koi_agent.core.events import Gone, Seen
 from koi_agent.core.frozen import frozen
 from koi_agent.core.instance import Instance, KoiMetadata
+from koi_agent.host.machine_units import MachineUnits
 from koi_agent.host.owner_ports import HostPorts
 
 
@@ -24,13 +25,21 @@ class MachineTable:
 
     ``machines`` outlives a connection, so that the next one recognizes a different machine with a
     known name. A list reports what it adds or removes, except for machines that were delivered
-    since ``list_requested``: the follower ignores the list for those.
+    since ``list_requested``: the follower ignores the list for those. ``units`` gets
+    the unit of each machine, for the backend of systemd.
     """
 
-    def __init__(self, machines: dict[str, Known], deliver: Deliver, ports: HostPorts) -> None:
+    def __init__(
+        self,
+        machines: dict[str, Known],
+        deliver: Deliver,
+        ports: HostPorts,
+        units: MachineUnits,
+    ) -> None:
         self._machines = machines
         self._deliver = deliver
         self._ports = ports
+        self._units = units
         self._scanned: dict[str, Machine] = {}
         self._delivered: set[str] = set()
         for known in machines.values():
@@ -107,6 +116,7 @@ class MachineTable:
         self._discard(name)
         self._delivered.add(name)
         self._deliver(Gone(backend=BACKEND, id=name, reason=reason))
+        self._units.remove(name)  # now, so that the machine has its metadata until its end
 
     def keep_listed(self, names: Iterable[str]) -> None:
         """Remove all machines that a list does not have."""
@@ -115,6 +125,7 @@ class MachineTable:
                 self.remove(name, "not listed")
             else:
                 self._discard(name)
+                self._units.remove(name)
 
     def _discard(self, name: str) -> None:
         self._machines.pop(name, None)
@@ -130,6 +141,7 @@ class MachineTable:
         before = self._machines.get(machine.name)
         instance = instance_of(machine, network, self._ports.ports_of(machine.name))
         self._machines[machine.name] = Known(machine, network, instance)
+        self._units.put(machine.name, machine.unit)
         return before is None or before.instance != instance
 
     def _deliver_known(self, name: str) -> None:

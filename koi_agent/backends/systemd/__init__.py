@@ -26,6 +26,7 @@ from koi_agent.config import SystemdConfig
 from koi_agent.core.contracts import Deliver
 from koi_agent.core.errors import BackendAbsent
 from koi_agent.host.listeners import ListenerTable
+from koi_agent.host.machine_units import MachineUnits
 
 APPEARANCE_TIMEOUT = 20.0
 """Seconds to wait for the name of the manager that started the agent."""
@@ -46,6 +47,7 @@ class Systemd:
         config: SystemdConfig,
         files: UnitFileReader,
         listeners: ListenerTable,
+        machine_units: MachineUnits,
         *,
         has_started_us: bool = False,
     ) -> None:
@@ -53,6 +55,7 @@ class Systemd:
         self._config = config
         self._files = files
         self._listeners = listeners
+        self._machine_units = machine_units
         self._has_started_us = has_started_us
 
     @asynccontextmanager
@@ -60,7 +63,10 @@ class Systemd:
         """Subscribe to the manager's signals; raises ``BackendLost`` or ``BackendAbsent``."""
         async with backend_errors():
             connection = await self._bus.connection()
-        session = Session(connection, self._config, deliver, self._files, self._listeners)
+        session = Session(
+            *(connection, self._config, deliver, self._files),
+            *(self._listeners, self._machine_units),
+        )
         async with backend_errors(), connection.subscribed(session.subscription) as owner:
             try:
                 if not owner:

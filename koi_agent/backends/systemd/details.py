@@ -8,9 +8,9 @@ from typing import Any
 
 from koi_agent.backends.systemd.manager import CONTROL_GROUP_INTERFACES, UNIT, Manager
 from koi_agent.backends.systemd.ports import PRIVATE_NETWORK_NOTE
+from koi_agent.backends.systemd.selection import Selection
 from koi_agent.backends.systemd.unit_files import UnitFileReader
-from koi_agent.backends.systemd.units import UnitDetails, is_selected
-from koi_agent.config import SystemdConfig
+from koi_agent.backends.systemd.units import UnitDetails
 from koi_agent.core.frozen import frozen
 from koi_agent.core.metadata.parser import from_unit_keys
 from koi_agent.core.text import MOST_REASONS, bounded, printable
@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 UNIT_PROPERTIES = ((UNIT, "FragmentPath"), (UNIT, "DropInPaths"), (UNIT, "Names"))
 
+CONFIRM = 1.0
+"""Seconds that a unit must run until its details are read, where the cached ones may be old."""
 UNITS_CACHED = 16384
 """Units whose details are cached; the least recently read one is dropped first."""
 
@@ -41,8 +43,8 @@ class UnitRecord:
 class DetailsReader:
     """Reads the details of units of one manager."""
 
-    def __init__(self, config: SystemdConfig, manager: Manager, files: UnitFileReader) -> None:
-        self._config = config
+    def __init__(self, selection: Selection, manager: Manager, files: UnitFileReader) -> None:
+        self._selection = selection
         self._manager = manager
         self._files = files
 
@@ -71,7 +73,7 @@ class DetailsReader:
             address_filter=file.address_filter,
             notes=(*file.problems, *private),
             problems=file.problems,
-            is_shown=is_selected(name, self._config),
+            is_shown=self._selection.is_shown(name),
             aliases=tuple(sorted(set(properties.get("Names", ())) - {name})),
         )
         paths = (fragment, *drop_ins)

@@ -22,10 +22,11 @@ class LoadedUnits:
         self._names: dict[str, str] = {}
         self._timer = timer
 
-    def add(self, name: str, path: str) -> None:
-        """Add a unit; the first one sets the time of the check, ``due``."""
-        if not self._names:
-            self.due = time.monotonic() + LOADED
+    def add(self, name: str, path: str, pause: float = LOADED) -> None:
+        """Add a unit that must be checked after a pause, or together with an earlier one."""
+        due = time.monotonic() + pause
+        if not self._names or due < self.due:
+            self.due = due
             self._timer.start(self.due)
         self._names[path] = name
 

@@ -14,11 +14,10 @@ from koi_agent.backends.systemd.queries import (
     ReadSocket,
     ReadUnit,
 )
+from koi_agent.backends.systemd.selection import MOST_PATTERNS, Selection
 from koi_agent.backends.systemd.sockets import SOCKET_PROPERTIES
 from koi_agent.backends.systemd.unit_files import UnitFileReader
 from koi_agent.backends.systemd.unit_table import UnitTable
-from koi_agent.backends.systemd.units import MACHINE_PATTERNS
-from koi_agent.config import SystemdConfig
 from koi_agent.core.instance import Instance
 from koi_agent.host.listeners import ListenerTable
 
@@ -30,24 +29,21 @@ UNSIGNALED_PROPERTIES = (
 )
 """Properties that are read of a listed unit of which no signal was received."""
 
-PATTERNS = 16
-"""Names in one call for a list: the manager compares each with all of its units."""
-
 
 class Reconciler:
     """Brings a table in line with the manager and the kernel; all raise ``BackendLost``."""
 
     def __init__(
         self,
-        config: SystemdConfig,
+        selection: Selection,
         manager: Manager,
         table: UnitTable,
         files: UnitFileReader,
         listeners: ListenerTable,
     ) -> None:
-        self._patterns = [*config.units, *MACHINE_PATTERNS, "*.socket"]
+        self._selection = selection
         self._manager = manager
-        self._details = DetailsReader(config, manager, files)
+        self._details = DetailsReader(selection, manager, files)
         self._table = table
         self._listeners = listeners
         self._listing = asyncio.Lock()
@@ -75,7 +71,7 @@ class Reconciler:
         self._table.listing_requested()
         async with self._listing:
             self._table.listing_started()
-            listed = await self._manager.list_units(self._patterns)
+            listed = await self._manager.list_units([*self._selection.patterns(), "*.socket"])
             self._table.list_received(listed)
             # Sockets first: the services of one with Accept=yes are not followed.
             await run_all([partial(self._read_listed_socket, status) for status in listed])
@@ -99,7 +95,7 @@ class Reconciler:
     async def _check_stopped(self) -> None:
         """List the units that are dead: the reply comes after all signals that are older."""
         dead = self._table.dead_units()
-        patterns = dead.values() if len(dead) <= PATTERNS else self._patterns
+        patterns = dead.values() if len(dead) <= MOST_PATTERNS else self._selection.patterns()
         listed = [one for one in await self._manager.list_units(patterns) if one.path in dead]
         restarts: dict[str, int] = {}
         for path in [one.path for one in listed if one.job_type]:

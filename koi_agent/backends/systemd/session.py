@@ -10,6 +10,7 @@ from typing import Never
 from koi_agent.backends.systemd.freezer import SIGNALS_FREEZER_SINCE, FreezerWatch
 from koi_agent.backends.systemd.manager import READINGS, Manager, subscription
 from koi_agent.backends.systemd.reconciler import Reconciler
+from koi_agent.backends.systemd.selection import Selection
 from koi_agent.backends.systemd.unit_files import UnitFileReader
 from koi_agent.backends.systemd.unit_table import UnitTable
 from koi_agent.backends.systemd.units import BACKEND
@@ -20,6 +21,7 @@ from koi_agent.core.contracts import Deliver
 from koi_agent.core.errors import BackendLost, ungrouped
 from koi_agent.core.events import Gone, Listing, Seen
 from koi_agent.host.listeners import ListenerTable
+from koi_agent.host.machine_units import MachineUnits
 
 log = logging.getLogger(__name__)
 
@@ -45,23 +47,27 @@ class Session:
         deliver: Deliver,
         files: UnitFileReader,
         listeners: ListenerTable,
+        machine_units: MachineUnits,
     ) -> None:
         self._connection = connection
         self._deliver: Deliver | None = deliver
         self._freezer = FreezerWatch()
-        self._table = UnitTable(config, self._deliver_if_open, self._freezer)
+        self._machine_units = machine_units
+        selection = Selection(config, machine_units)
+        self._table = UnitTable(selection, self._deliver_if_open, self._freezer)
         self._manager = Manager(connection)
-        self._reconciler = Reconciler(config, self._manager, self._table, files, listeners)
+        self._reconciler = Reconciler(selection, self._manager, self._table, files, listeners)
         self._version = ""
         self._doubts: asyncio.Queue[str] = asyncio.Queue()
         self._owners: asyncio.Queue[str] = asyncio.Queue()
         self.subscription: Subscription = subscription(
-            self._table.is_followed_path, self._on_signals
+            self._table.filter.matches_path, self._on_signals
         )
 
     async def open(self) -> None:
         """Subscribe to the manager's signals and read its version; raises ``BackendLost``."""
         await self._manager.subscribe()
+        self._machine_units.watch(self._table.machine_unit_changed)
         self._version = await self._manager.version()
         if _major(self._version) < SIGNALS_FREEZER_SINCE:
             self._freezer.open()
@@ -78,6 +84,7 @@ class Session:
     def close(self) -> None:
         """Stop delivering, even if a list is being read."""
         self._deliver = None
+        self._machine_units.unwatch(self._table.machine_unit_changed)
         self._freezer.close()
 
     async def doubt(self) -> str:

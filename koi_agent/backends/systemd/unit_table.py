@@ -9,28 +9,25 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 from koi_agent.backends.systemd.deadlines import Deadlines, Timer
-from koi_agent.backends.systemd.details import DetailsCache, UnitRecord
+from koi_agent.backends.systemd.details import CONFIRM, DetailsCache, UnitRecord
 from koi_agent.backends.systemd.freezer import FreezerWatch
-from koi_agent.backends.systemd.loaded_units import LoadedUnits
+from koi_agent.backends.systemd.loaded_units import LOADED, LoadedUnits
 from koi_agent.backends.systemd.manager import UnitStatus
 from koi_agent.backends.systemd.queries import Query, QueryQueue
 from koi_agent.backends.systemd.runs import Runs
+from koi_agent.backends.systemd.selection import Selection
 from koi_agent.backends.systemd.sockets import SocketTable
 from koi_agent.backends.systemd.stops import DeadUnits
-from koi_agent.backends.systemd.units import Unit, UnitDetails, UnitFilter, unit_name
-from koi_agent.config import SystemdConfig
+from koi_agent.backends.systemd.units import Unit, UnitDetails, UnitFilter, unit_name, unit_path
 from koi_agent.core.contracts import Deliver
 from koi_agent.core.instance import Instance
 from koi_agent.host.sock_diag import Listener
-
-CONFIRM = 1.0
-"""Seconds that a unit must run until its details are read, where the cached ones may be old."""
 
 
 class UnitTable:
     """Units by object path; ``deliver`` gets what changes of them."""
 
-    def __init__(self, config: SystemdConfig, deliver: Deliver, freezer: FreezerWatch) -> None:
+    def __init__(self, selection: Selection, deliver: Deliver, freezer: FreezerWatch) -> None:
         self._units: dict[str, Unit] = {}
         self._changed: dict[str, Unit] = {}
         self._changed_since_listing: set[str] = set()
@@ -42,12 +39,8 @@ class UnitTable:
         self._details = DetailsCache()
         self._sockets = SocketTable()
         self._runs = Runs(deliver, self._sockets, freezer, self._timer)
-        self._filter = UnitFilter(config, self._sockets.accepting)
+        self.filter = UnitFilter(selection, self._sockets.accepting)
         self._reloading = False
-
-    def is_followed_path(self, path: str) -> bool:
-        """Return True if the signals of an object are wanted."""
-        return self._filter.matches_path(path)
 
     def has_unit(self, path: str) -> bool:
         """Return True if a followed unit runs, or may be about to."""
@@ -79,10 +72,10 @@ class UnitTable:
             if self._units.get(unit.path) is unit:  # otherwise, it was unloaded and reported
                 self._evaluate(unit)
 
-    def unit_loaded(self, name: str, path: str) -> None:
+    def unit_loaded(self, name: str, path: str, pause: float = LOADED) -> None:
         """Handle UnitNew: a unit that runs without a signal is checked a little later."""
-        if not self._reloading and path not in self._units and self._filter.matches(name):
-            self._loaded.add(name, path)
+        if not self._reloading and path not in self._units and self.filter.matches(name):
+            self._loaded.add(name, path, pause)
 
     def unit_unloaded(self, name: str, path: str) -> None:
         """Report the end of a unit by UnitRemoved; a daemon-reload unloads all units."""
@@ -93,6 +86,13 @@ class UnitTable:
         if unit := self._units.get(path):
             unit.unload()
             self._evaluate(unit)
+
+    def machine_unit_changed(self, name: str) -> None:
+        """Follow a unit that has become that of a machine; report the end of one that was."""
+        unit = self._units.get(path := unit_path(name))
+        if unit and not self.filter.matches(name):
+            self._stopped(unit)
+        self.unit_loaded(name, path, pause=0)
 
     def reload_started(self) -> None:
         """Ignore UnitNew and UnitRemoved until ``reload_finished``."""
@@ -121,7 +121,7 @@ class UnitTable:
         self._details.store(name, record)
         self._queries.read_done(path)
         unit = self._units.get(path)
-        if unit and (path in self._dead or self._filter.is_running(unit)):
+        if unit and (path in self._dead or self.filter.is_running(unit)):
             self._report(unit, record.details)
         if unit and path in self._dead:
             self._evaluate_dead(unit)
@@ -130,7 +130,7 @@ class UnitTable:
         """Store the properties of a socket, and report the services that it triggers."""
         self._queries.read_done(path)
         self._report_again(self._sockets.add(name, properties))
-        for unit in [one for one in self._units.values() if not self._filter.matches(one.name)]:
+        for unit in [one for one in self._units.values() if not self.filter.matches(one.name)]:
             self._stopped(unit)
 
     def listeners_found(self, listeners: Sequence[Listener] | None, *, since: float) -> None:
@@ -167,15 +167,15 @@ class UnitTable:
     def must_read_unit(self, status: UnitStatus) -> bool:
         """Return True if a listed unit is followed and runs, and is not known or out of date."""
         known = status.path in self._units and self._details.is_current(status.name)
-        followed = self._filter.matches(status.name)
-        return not known and followed and self._filter.is_running(Unit.listed(status))
+        followed = self.filter.matches(status.name)
+        return not known and followed and self.filter.is_running(Unit.listed(status))
 
     def unit_found(
         self, status: UnitStatus, properties: Mapping[str, Any], record: UnitRecord
     ) -> None:
         """Add a listed unit that no signal has shown; ``compare`` reports it."""
         self._details.store(status.name, record)
-        if status.path in self._changed_since_listing or not self._filter.matches(status.name):
+        if status.path in self._changed_since_listing or not self.filter.matches(status.name):
             return
         unit = self._units[status.path] = Unit.listed(status)
         unit.update(properties)
@@ -194,7 +194,7 @@ class UnitTable:
             if not (status.job_type and unit.is_restart_queued()):
                 unit.update({"ActiveState": status.active_state, "SubState": status.sub_state})
             is_delivered = unit.name in self._runs.delivered
-            if not self._filter.is_running(unit):
+            if not self.filter.is_running(unit):
                 (self._stopped if is_delivered else self._remove)(unit)
             elif details := self._details.get(unit.name):
                 (self._runs.report if is_delivered else self._runs.store)(unit, details)
@@ -215,7 +215,7 @@ class UnitTable:
 
     def dead_units_listed(self, listed: Iterable[UnitStatus], restarts: Mapping[str, int]) -> None:
         """Report which of the ``dead_units`` have stopped; ``restarts`` are NRestarts by path."""
-        decided = self._dead.answered(listed, restarts, self._filter.is_running)
+        decided = self._dead.answered(listed, restarts, self.filter.is_running)
         for unit, has_stopped in decided.items():
             (self._stopped if has_stopped else self._evaluate)(unit)
 
@@ -252,9 +252,9 @@ class UnitTable:
             self._report_again(self._sockets.state_changed(unit))
             if self._sockets.must_read(unit):
                 self._queries.read(unit.name, unit.path)
-        if not self._filter.matches(unit.name):
+        if not self.filter.matches(unit.name):
             self._remove(unit)
-        elif self._filter.is_running(unit):
+        elif self.filter.is_running(unit):
             self._dead.discard(unit)
             if details := self._details.get(unit.name):
                 self._report(unit, details)

@@ -1,16 +1,13 @@
 """The meaning of a unit's properties, for every version of systemd: pure rules, no I/O."""
 
-import re
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
-from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Final, Self
 
 from koi_agent.backends.systemd.manager import UnitStatus
-from koi_agent.bus.object_paths import decode
-from koi_agent.config import SystemdConfig
+from koi_agent.backends.systemd.selection import Selection
+from koi_agent.bus.object_paths import decode, encode
 from koi_agent.core.frozen import frozen
 from koi_agent.core.instance import Health, Instance, InstanceState, KoiMetadata, PortMapping
 from koi_agent.core.reach.filters import OPEN, AddressFilter
@@ -23,12 +20,6 @@ RUNNING_STATES = frozenset({"active", "reloading", "activating", "deactivating",
 READY_STATES = frozenset({"active", "reloading", "refreshing"})
 """Values of ActiveState that a Type=notify service reaches only after READY=1."""
 FROZEN_STATES = frozenset({"frozen", "frozen-by-parent"})
-PODMAN_HEALTH_CHECK = re.compile(r"[0-9a-f]{64}(?:-[0-9a-f]+)?\.service")
-"""Transient units that Podman starts for every health check of a container."""
-MACHINE_PATTERNS = ("systemd-nspawn@*.service", "systemd-vmspawn@*.service", "machine-*.scope")
-"""Units of machines. They are followed for their metadata, even if the settings leave them out."""
-NAMES_CACHED = 1024
-"""Unit names whose match is cached: one event asks several times."""
 
 
 @frozen(kw_only=True)
@@ -226,14 +217,13 @@ class UnitFilter:
     of ``web@.service``, because Service= can't be used with Accept=yes (systemd.socket(5)).
     """
 
-    def __init__(self, config: SystemdConfig, accepting_prefixes: Container[str]) -> None:
-        self._config = config
+    def __init__(self, selection: Selection, accepting_prefixes: Container[str]) -> None:
+        self._selection = selection
         self._accepting_prefixes = accepting_prefixes
-        self._matches_patterns = lru_cache(maxsize=NAMES_CACHED)(self._match_patterns)
 
     def matches(self, name: str) -> bool:
         """Return True if a unit of this name is followed."""
-        if not self._matches_patterns(name):
+        if name not in self._selection:
             return False
         is_instance = "@" in name and name.endswith(".service")
         return not (is_instance and unit_prefix(name) in self._accepting_prefixes)
@@ -245,27 +235,18 @@ class UnitFilter:
 
     def is_running(self, unit: Unit) -> bool:
         """Return True if a followed unit is an instance now; see ``Unit.is_running``."""
-        return unit.is_running(track_exited=self._config.track_exited)
-
-    def _match_patterns(self, name: str) -> bool:
-        return is_selected(name, self._config) or _matches_any(name, MACHINE_PATTERNS)
-
-
-def is_selected(name: str, config: SystemdConfig) -> bool:
-    """Return True if the settings select a unit of this name."""
-    if _matches_any(name, config.exclude_units) or PODMAN_HEALTH_CHECK.fullmatch(name):
-        return False
-    return _matches_any(name, config.units)
-
-
-def _matches_any(name: str, patterns: Iterable[str]) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
+        return unit.is_running(track_exited=self._selection.track_exited)
 
 
 def unit_prefix(name: str) -> str:
     """Return the name of a unit without its instance and type."""
     prefix, at, _ = name.partition("@")
     return prefix if at else name.rpartition(".")[0]
+
+
+def unit_path(name: str) -> str:
+    """Return the object path of a unit."""
+    return ROOT + encode(name)
 
 
 def unit_name(path: str) -> str:

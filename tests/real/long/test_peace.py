@@ -14,6 +14,7 @@ from koi_agent.core.events import BackendState
 from koi_agent.core.registry import Registry
 from koi_agent.follow.follower import Follower
 from koi_agent.host.listeners import ListenerTable
+from koi_agent.host.machine_units import MachineUnits
 from tests.real.agents import agent, running
 from tests.world import World
 
@@ -26,7 +27,7 @@ async def second_follower(world: World) -> AsyncIterator[Registry]:
     registry = Registry({"systemd": "systemd"})
     bus = ReconnectingBus(world.bus_address, lambda _link, _message: None)
     follower = Follower(
-        Systemd(bus, SystemdConfig(), UnitFileReader({}), ListenerTable()),
+        Systemd(bus, SystemdConfig(), UnitFileReader({}), ListenerTable(), MachineUnits()),
         lambda change: print(registry.apply(change, 1)),  # noqa: T201 - shown when it fails
         registry.differences,
         interval=2.0,
