@@ -46,6 +46,15 @@ async def found(lan: Lan, expected: set[tuple[str, int]]) -> None:
     await eventually(is_so, f"the peer finds {expected}")
 
 
+async def status_is(world: World, name: str, status: str) -> None:
+    """Wait until the host name of a unit has a status."""
+
+    async def is_so() -> bool:
+        return (await announcements(world, name)).get(f"{name}.local") == status
+
+    await eventually(is_so, f"{name}.local is {status}")
+
+
 async def explanation(world: World, name: str) -> str:
     return (await asyncio.to_thread(koi_runtime, world, "explain", name)).stdout
 
@@ -82,9 +91,10 @@ async def test_no_instance_gets_the_name_that_avahi_took_after_a_conflict(
                     world.unit(f"{name}.service", PLAIN.format(name=name, port=port))
                     await on_manager(world, "start", f"{name}.service")
                 await found(lan, {("box-2", 8081), ("wiki", 8082)})
-                shown = await announcements(world, "box-2")
-                assert shown["box-2.local"] == "refused"
-                assert (await announcements(world, "wiki"))["wiki.local"] == "announced"
-                assert lan.peer.resolve("box-2.local") == "192.0.2.1"
+                await status_is(world, "box-2", "refused")
+                await status_is(world, "wiki", "announced")
+                await eventually(
+                    lambda: lan.peer.resolve("box-2.local") == "192.0.2.1", "it leads to the host"
+                )
         finally:
             other.kill()
