@@ -150,6 +150,8 @@ class PodTable:
     def _put(self, pod: Pod) -> None:
         number = self._numbers.number(pod)
         instance = copied(pod.instance, replica=number)
+        if known := self._pods.get(instance.id):
+            instance = copied.sharing(instance, known.instance)
         self._follow_ports(pod)
         self._pods[instance.id] = Pod(
             instance=instance,

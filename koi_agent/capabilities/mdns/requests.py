@@ -156,7 +156,7 @@ class _Reading:
 
     def _decide_unreachable(self, port: Unreachable) -> None:
         state = RecordState.HELD if port.is_held else RecordState.REFUSED
-        self._decide(Subject.PORT, f"port {port.port}", state, port.reason)
+        self._decide(Subject.PORT, intern(f"port {port.port}"), state, port.reason)
 
     def _refuse_rest(self, number: int) -> None:
         if number > 0:

@@ -31,10 +31,31 @@ from koi_agent.core.plan.requests import (
 
 @frozen(kw_only=True)
 class Planned:
-    """The plan for one instance: its records, and the decision on each request."""
+    """The plan for the instance ``name``: its records, and what decided about its requests."""
 
+    name: str = ""
     records: tuple[Record, ...] = ()
-    decisions: tuple[Decision, ...] = ()
+    made: Requests = NO_REQUESTS
+    awards: tuple[Award | None, ...] = ()
+    hold: Hold | None = None
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """The decision on each request. Its text is long, so it is not kept."""
+        pairs = zip(self.made.requests, self.awards, strict=True)
+        decided = [(d, award) for r, award in pairs if award and (d := r.decision(award))]
+        if (hold := self.hold) is None:
+            return (*self.made.decisions, *(decision for decision, _ in decided))
+        final = [_held(decision, hold.reason) for decision in self.made.decisions]
+        held = [_held(d, hold.beside(award.reason, self.name)) for d, award in decided]
+        return (*final, *held)
+
+
+def _held(decision: Decision, reason: str) -> Decision:
+    """Return the decision as held, if the request was not refused."""
+    if decision.state is not RecordState.WANTED:
+        return decision
+    return replace(decision, state=RecordState.HELD, reason=reason)
 
 
 NOTHING: Final = Planned()
@@ -68,10 +89,13 @@ class Planner:
         if known and known.follows_from(instance, self.rules):
             self._hold(known, self.rules.hold(instance))
             return
-        self.drop(instance.key)
         made = self.rules.requests(instance)
         if made is NO_REQUESTS:
+            self.drop(instance.key)
             return
+        if known:
+            made = known.made if known.made == made else made  # the plan has the same objects
+            self._withdraw(known)
         entry = self._entries[instance.key] = _Entry(instance, self.rules, made)
         alone = (entry.key,)
         for contest in entry.contests:
@@ -89,9 +113,12 @@ class Planner:
 
     def drop(self, key: Key) -> None:
         """Remove an instance."""
-        entry = self._entries.pop(key, None)
-        if entry is None:
-            return
+        if entry := self._entries.pop(key, None):
+            self._withdraw(entry)
+
+    def _withdraw(self, entry: "_Entry") -> None:
+        """Remove the requests of an entry from their contests."""
+        key = entry.key
         self._changed.add(key)
         self._open_contests.update(entry.contests)
         for contest in entry.contests:
@@ -172,8 +199,8 @@ class _Entry:
     """The requests of one instance and their awards, and the hold on them."""
 
     __slots__ = (
-        *("_made", "_requested", "_rules"),
-        *("awards", "contests", "hold", "key", "name", "rank"),
+        *("_requested", "_rules"),
+        *("awards", "contests", "hold", "key", "made", "name", "rank"),
     )
 
     def __init__(self, instance: Instance, rules: Rules, made: Requests) -> None:
@@ -184,7 +211,7 @@ class _Entry:
         self.hold = rules.hold(instance)
         self._requested = requested(instance)
         self._rules = rules
-        self._made = made
+        self.made = made
         contests = (one.contest for one in self.requests if one.contest is not None)
         self.contests = tuple(dict.fromkeys(contests))
         self.awards: list[Award | None] = [
@@ -193,7 +220,7 @@ class _Entry:
 
     @property
     def requests(self) -> tuple[Request, ...]:
-        return self._made.requests
+        return self.made.requests
 
     @property
     def is_held(self) -> bool:
@@ -209,22 +236,14 @@ class _Entry:
         return (n for n, request in enumerate(self.requests) if request.contest == contest)
 
     def planned(self) -> Planned:
-        """Build records and decisions from the awards."""
-        hold = self.hold
-        pairs = [(r, award) for r, award in zip(self.requests, self.awards, strict=True) if award]
-        decided = [(d, award) for r, award in pairs if (d := r.decision(award))]
-        if hold is None:
-            made = (r.record(self.key, award) for r, award in pairs if award.name)
-            records = tuple(one for one in made if one is not None)
-            explained = (decision for decision, _ in decided)
-            return Planned(records=records, decisions=(*self._made.decisions, *explained))
-        final = [_held(decision, hold.reason) for decision in self._made.decisions]
-        held = [_held(d, hold.beside(award.reason, self.name)) for d, award in decided]
-        return Planned(decisions=(*final, *held))
-
-
-def _held(decision: Decision, reason: str) -> Decision:
-    """Return the decision as held, if the request was not refused."""
-    if decision.state is not RecordState.WANTED:
-        return decision
-    return replace(decision, state=RecordState.HELD, reason=reason)
+        """Build the records from the awards."""
+        pairs = zip(self.requests, self.awards, strict=True)
+        named = [] if self.is_held else [(r, award) for r, award in pairs if award and award.name]
+        made = (request.record(self.key, award) for request, award in named)
+        return Planned(
+            name=self.name,
+            records=tuple(one for one in made if one is not None),
+            made=self.made,
+            awards=tuple(self.awards),
+            hold=self.hold,
+        )
