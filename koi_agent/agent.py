@@ -27,6 +27,7 @@ from koi_agent.core.message_ids import MessageId, journal_fields, level_word
 from koi_agent.core.plan.linger import RestartGrace
 from koi_agent.core.registry import Registry
 from koi_agent.follow.followers import Followers
+from koi_agent.host.garbage import Garbage
 from koi_agent.host.logs import LogOutput
 from koi_agent.host.network_watch import NetworkWatch
 from koi_agent.host.notify import Notifier, extending
@@ -90,12 +91,8 @@ class Agent:
         self._shared = Shared()
         self._followers = Followers(config, self._registry, self._apply, self._backend)
         self._sinks: Sequence[EventSink] = (
-            JournalPublisher(),
-            self._grace,
-            self._publisher,
-            self._http,
-            self._status,
-            self._controller,
+            *(JournalPublisher(), self._grace, self._publisher, self._http),
+            *(self._status, self._controller, Garbage()),
         )
         self._configuring = asyncio.Lock()
         self._ending = False

@@ -139,7 +139,15 @@ class IncusServer:
         return self.machine.run(self.kind.command, *arguments, timeout=120).stdout
 
     def launch(self, name: str, *arguments: str, project: str = "default") -> None:
-        self.call("launch", f"--project={project}", IMAGE, name, *arguments)
+        """Create an instance and start it; a server refuses until its networks are up."""
+        place = f"--project={project}"
+        self.call("init", place, IMAGE, name, *arguments)
+        start = (self.kind.command, "start", place, name)
+        wait_until(
+            lambda: self.machine.run(*start, check=False, timeout=120).returncode == 0,
+            f"{name} is started",
+            timeout=120,
+        )
 
     def listed(self) -> list[Mapping[str, Any]]:
         """Return all instances of all projects."""

@@ -3,6 +3,7 @@
 from typing import Final
 
 from tests.machine import COPY, Machine
+from tests.namespaces import wait_until
 
 BOX, PEER = "192.0.2.1", "192.0.2.2"
 NAMESPACE: Final = "koi-peer"
@@ -51,6 +52,13 @@ class Peer:
         """Send one query to the network; return all responses that arrive in time."""
         program = ("python3", f"{COPY}/tests/system/query.py")
         return self.run(*program, PEER, name, kind, f"{seconds:g}").splitlines()
+
+    def await_service(self, name: str, port: int) -> None:
+        """Wait until a service has a port: a query or its response may be lost."""
+        wait_until(
+            lambda: any(one.startswith(f"{port} ") for one in self.ask(name, "SRV")),
+            f"{name} is on port {port}",
+        )
 
 
 class BridgedPeer(Peer):

@@ -77,8 +77,7 @@ def test_a_unit_is_found_through_avahi_whatever_becomes_of_that(
         start_avahi(machine)
         await_announced(service)
         wait_until(lambda: peer.ask("web.local", "A") == [BOX], "the peer has the address")
-        (place,) = peer.ask("web._http._tcp.local", "SRV")
-        assert place.startswith("8080 ")
+        peer.await_service("web._http._tcp.local", 8080)
         assert "Directory listing" in peer.run("curl", "-s", f"http://{BOX}:8080/")
         machine.systemctl("kill", "--signal=KILL", "avahi-daemon.service")
         machine.systemctl("stop", "avahi-daemon.socket", "avahi-daemon.service", check=False)
@@ -105,7 +104,7 @@ def test_a_container_is_found_in_a_minute(service: Service, peer: Peer) -> None:
     try:
         await_announced(service, "shop")
         wait_until(lambda: peer.ask("shop.local", "A") == [BOX], "the peer has the address")
-        assert peer.ask("shop._http._tcp.local", "SRV")[0].startswith("18080 ")
+        peer.await_service("shop._http._tcp.local", 18080)
         answer = peer.run("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", f"{BOX}:18080/")
         assert answer == "404"  # busybox answers, and has no page
         with service.machine.spawn("docker", "restart", "--time=0", id_):
@@ -137,8 +136,8 @@ def test_replicas_share_a_host_name_with_an_address_each(service: Service, peer:
                 *(f"{compose}.container-number={number}", IMAGE, "httpd", "-f", "-p", "80"),
             )
         wait_until(lambda: peer.ask("shop.local", "A") == [BOX, OTHER], "both are there")
-        found = peer.ask("_http._tcp.local", "PTR")
-        assert {"shop._http._tcp.local", "shop #2._http._tcp.local"} <= set(found)
+        names = {"shop._http._tcp.local", "shop #2._http._tcp.local"}
+        wait_until(lambda: names <= set(peer.ask("_http._tcp.local", "PTR")), "so are the services")
         (first,) = engine.call("ps", "--quiet", "--filter=publish=18080", "--latest").split()
         engine.call("rm", "--force", first)
         wait_until(lambda: peer.ask("shop.local", "A") == [BOX], "one is left")

@@ -148,7 +148,7 @@ def test_a_proxy_device_answers_from_outside(incus: IncusServer, service: Servic
 def test_a_forward_of_a_network_is_a_published_port(incus: IncusServer, service: Service) -> None:
     incus.launch("web")
     await_agreement(incus, service, addresses=True)
-    address = instances(service, incus.kind.name)["default/web"]["ips"][0]
+    address = wait_until(lambda: ipv4(incus, service, "default/web"), "it has an IPv4 address")
     incus.call("network", "forward", "create", incus.kind.bridge, BOX)
     try:
         rule = ("tcp", "90-91", address, "80")
@@ -161,6 +161,12 @@ def test_a_forward_of_a_network_is_a_published_port(incus: IncusServer, service:
         incus.call("network", "forward", "delete", incus.kind.bridge, BOX)
     wait_until(lambda: not ports(incus, service, "default/web"), "the forward is gone")
     assert backend(service, incus.kind.name)["drift"] == 0
+
+
+def ipv4(incus: IncusServer, service: Service, id_: str) -> str:
+    """Return the IPv4 address of an instance, "" if it has none yet."""
+    ips = instances(service, incus.kind.name)[id_]["ips"]
+    return next((ip for ip in ips if "." in ip), "")
 
 
 def ports(incus: IncusServer, service: Service, id_: str) -> set[tuple[int, int, str]]:

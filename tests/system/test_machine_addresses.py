@@ -99,7 +99,7 @@ def test_a_machine_on_the_network_of_others_is_reached_by_its_name(
     run(machines, "near", ON_LAN, f"--network-bridge={BRIDGE}")
     await_announced(service, "machined", "near")
     wait_until(lambda: peer.ask("near.local", "A") == [ON_LAN], "the peer has its own address")
-    assert peer.ask("near._http._tcp.local", "SRV")[0].startswith("8081 ")
+    peer.await_service("near._http._tcp.local", 8081)
     await_page(lambda: page(peer, "near", "8081", "/page"), "page of near")
 
 
@@ -133,7 +133,7 @@ def test_an_instance_on_the_network_of_others_is_reached_by_its_name(
     incus.call("exec", "near", "--", "/bin/ip", "addr", "add", f"{ON_LAN}/24", "dev", "eth0")
     await_announced(service, incus.kind.name, "default/near")
     wait_until(lambda: peer.ask("near.local", "A") == [ON_LAN], "the peer has its own address")
-    assert peer.ask("near._http._tcp.local", "SRV")[0].startswith("80 ")
+    peer.await_service("near._http._tcp.local", 80)
     await_page(lambda: page(peer, "near", "80", "/inittab"), "sysinit")
 
 

@@ -15,8 +15,12 @@ class Limits:
     """Time that a connection is kept between two requests."""
     write_timeout: float = 10.0
     """Time to read enough that the next part of a response can be written."""
-    last_request_timeout: float = 0.2
-    """Time for a next request to arrive when the server stops after a response."""
+    last_request_timeout: float = 1.0
+    """Time after a response for a next request to arrive when the server stops.
+
+    Clients that keep their connections send it there, and some fail if it is closed. A connection
+    that has been idle for longer does not delay the stop.
+    """
     stop_timeout: float = 2.0
     """Time that a stop waits for the responses to requests that arrived before."""
     accept_pause: float = 1.0

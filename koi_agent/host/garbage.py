@@ -1,0 +1,29 @@
+"""Collects young objects often, so that no collection keeps the agent for long."""
+
+import gc
+from collections.abc import Sequence
+from typing import Final
+
+from koi_agent.core.events import Event
+
+PERIOD: Final = 256
+"""Events between two collections. Their objects take about 3 ms."""
+
+
+class Garbage:
+    """Counts the events since the last collection.
+
+    The interpreter begins a collection when many more objects were created than freed. An event
+    often frees as many as it creates. Then all objects of 5 000 pods become young before the
+    interpreter begins, and it takes 70 ms.
+    """
+
+    def __init__(self) -> None:
+        self._events = 0
+
+    def publish(self, events: Sequence[Event]) -> None:
+        """Count events, and collect the objects of the last ones from time to time."""
+        self._events += len(events)
+        if self._events >= PERIOD:
+            self._events = 0
+            gc.collect(1)
