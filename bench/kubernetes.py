@@ -21,6 +21,7 @@ from bench.docker_flood import Observer
 from bench.measurements import MEASUREMENTS
 from bench.monitor import BusMonitor, Stamped
 from bench.parts import Checkout, Run, main
+from bench.pings import pinging
 from bench.processes import Cost, resident
 from koi_agent.bus.client import connected
 from tests.kubernetes import missing
@@ -72,7 +73,9 @@ class Subject:
             asyncio.run(self._follow(agent))
             self._add("memory", resident(agent.pid) - without)
             with BusMonitor(self._address, [UPDATES]) as monitor:
-                changes = asyncio.run(self._pour(agent, pods))
+                with pinging(self._address) as pings:
+                    changes = self._pour(agent, pods)
+                self._add("stall", pings.longest)
                 found = delays(changes, monitor.signals())
             self._add("delay", *found)
             self._add("tail", *found)
@@ -98,20 +101,15 @@ class Subject:
         self._add("published", time.monotonic() - executed)
         await asyncio.to_thread(wait_until_calm, agent.pid)
 
-    async def _pour(self, agent: Agent, pods: Pods) -> Moments:
-        """Change pods, and ping the agent meanwhile; return when each was changed."""
+    def _pour(self, agent: Agent, pods: Pods) -> Moments:
+        """Change pods; return when each was changed."""
         seconds = SECONDS / 2 if self._run.quick else SECONDS
-        async with connected(self._address) as link:
-            observer = Observer(link)
-            pinging = asyncio.create_task(observer.ping())  # noqa: TID251 - ended below
-            cost, began = Cost(agent.pid), time.monotonic()
-            changes = await asyncio.to_thread(pods.pour, RATE, seconds)
-            lasted = time.monotonic() - began
-            self._add("cpu", 100 * cost.cpu() / lasted)
-            self._add("rate", RATE * seconds / lasted)
-            await asyncio.sleep(SETTLED)
-            pinging.cancel()
-            self._add("stall", 1000 * max(observer.pings))
+        cost, began = Cost(agent.pid), time.monotonic()
+        changes = pods.pour(RATE, seconds)
+        lasted = time.monotonic() - began
+        self._add("cpu", 100 * cost.cpu() / lasted)
+        self._add("rate", RATE * seconds / lasted)
+        time.sleep(SETTLED)
         return changes
 
 
