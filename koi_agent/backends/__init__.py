@@ -82,7 +82,6 @@ def _systemd(_kind: str, bus: ReconnectingBus, config: Config, shared: Shared) -
 def _machined(_kind: str, bus: ReconnectingBus, config: Config, shared: Shared) -> Backend:
     from koi_agent.backends.machined import Machined  # noqa: PLC0415
 
-    shared.machine_units.clear()  # of an earlier one
     return Machined(bus, config.machined, shared.listeners, shared.machine_units)
 
 

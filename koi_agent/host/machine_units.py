@@ -4,7 +4,7 @@ Names do not tell: systemd-nspawn of systemd 262 starts the machine ``web`` in `
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 
 
 class MachineUnits:
@@ -42,9 +42,9 @@ class MachineUnits:
             del self._machines[unit]
         self._report(unit)
 
-    def clear(self) -> None:
-        """Remove the units of all machines."""
-        for machine in list(self._units):
+    def keep(self, machines: Container[str]) -> None:
+        """Remove the units of all machines but these."""
+        for machine in [one for one in self._units if one not in machines]:
             self.remove(machine)
 
     def watch(self, on_change: Callable[[str], None]) -> None:

@@ -53,6 +53,20 @@ async def test_until_systemd_machined_comes_only_its_name_is_watched(bus: Privat
             assert await most_rules(machines) > 1
 
 
+async def test_the_backend_of_systemd_gets_the_units_of_machines(bus: PrivateBus) -> None:
+    async with FakeMachined(bus.address) as fake:
+        fake.add("web", unit="web.scope")
+        fake.add("shared", unit="user@1000.service")
+        async with followed(fake, bus.address) as machines:
+            assert list(machines.units) == ["web.scope"]
+            machines.units.put("gone", "gone.scope")
+            fake.remove("web")
+            fake.add("db", unit="db.service")
+            await eventually(lambda: "db" in machines.names, machines.disagreement)
+            await machines.settle()
+            assert list(machines.units) == ["db.service"]
+
+
 async def test_one_that_exits_without_a_machine_is_not_lost(machines: FollowedMachines) -> None:
     machines.fake.add("web")
     await eventually(lambda: "web" in machines.names, machines.disagreement)

@@ -116,12 +116,17 @@ def test_each_change_of_the_units_of_machines_is_told_once() -> None:
     assert "both.service" in units
     units.put("b", "other.service")
     assert list(units) == ["other.service"]
-    units.clear()
+    units.put("c", "third.service")
+    units.keep({"c"})
+    assert list(units) == ["third.service"]
+    units.keep(())
     assert list(units) == []
     units.unwatch(told.append)
     units.put("a", "both.service")
-    names = ["both.service"] * 4 + ["other.service"] * 2
-    assert told == names
+    assert told == [
+        *("both.service", "both.service", "both.service", "both.service"),
+        *("other.service", "third.service", "other.service", "third.service"),
+    ]
 
 
 @pytest.mark.parametrize("machine_first", [True, False])

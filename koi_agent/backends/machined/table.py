@@ -120,12 +120,13 @@ class MachineTable:
 
     def keep_listed(self, names: Iterable[str]) -> None:
         """Remove all machines that a list does not have."""
-        for name in (self._machines.keys() | self._delivered) - set(names):
+        listed = set(names)
+        for name in (self._machines.keys() | self._delivered) - listed:
             if name in self._delivered:
                 self.remove(name, "not listed")
             else:
                 self._discard(name)
-                self._units.remove(name)
+        self._units.keep(listed)  # an earlier backend, with other settings, may have had more
 
     def _discard(self, name: str) -> None:
         self._machines.pop(name, None)
