@@ -40,6 +40,8 @@ def pinging(address: str) -> Iterator[Pings]:
         text=True,
         cwd=Path(__file__).parent.parent,
     ) as process:
+        if not process.stdout or not process.stdout.readline():
+            raise LookupError("the agent does not answer a ping")
         try:
             yield found
         finally:
@@ -52,6 +54,8 @@ async def _ping(address: str) -> float:
     ended = asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
     longest = 0.0
     async with connected(address) as link:
+        await link.call(PEER, "Ping")
+        print(flush=True)  # noqa: T201 - from now on, pings are measured
         while not ended.done():
             began = time.perf_counter()
             await link.call(PEER, "Ping")

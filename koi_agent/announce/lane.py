@@ -168,7 +168,7 @@ class Lane:
         """
         now = self._planner.planned(key)
         before = self._before.pop(key, now)
-        if before.decisions == now.decisions:
+        if before is now or before.decisions == now.decisions:
             return None
         known = frozenset(before.decisions)
         return self._named([one for one in now.decisions if one not in known])

@@ -1,4 +1,4 @@
-"""Collects young objects often, so that no collection keeps the agent for long."""
+"""Collects young objects often, so that no collection blocks the agent for long."""
 
 import gc
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ class Garbage:
         self._events = 0
 
     def publish(self, events: Sequence[Event]) -> None:
-        """Count events, and collect the objects of the last ones from time to time."""
+        """Count events; collect young objects after each ``PERIOD``."""
         self._events += len(events)
         if self._events >= PERIOD:
             self._events = 0

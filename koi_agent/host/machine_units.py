@@ -1,19 +1,30 @@
 """Units that contain a machine each. systemd-machined names them; systemd has their metadata.
 
-Names do not tell: systemd-nspawn of systemd 262 starts the machine ``web`` in ``web.scope``.
+The name of a unit does not identify it: systemd-nspawn of systemd 262 starts the machine ``web`` in
+``web.scope``.
 """
 
+import asyncio
 from collections import Counter
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from contextlib import suppress
+from typing import Final
+
+READ_PATIENCE: Final = 2.0
+"""Seconds that a machine waits for the metadata of its unit."""
+SPARE: Final = 8
+"""How many more units than machines are stored: the end of a unit follows that of its machine."""
 
 
 class MachineUnits:
-    """The units of all machines that run; the backend of systemd-machined keeps them."""
+    """Units by machine. The backend of systemd-machined puts them; that of systemd reads them."""
 
     def __init__(self) -> None:
         self._units: dict[str, str] = {}
         self._machines = Counter[str]()
         self._watchers: list[Callable[[str], None]] = []
+        self._unread: set[str] = set()
+        self._all_read = asyncio.Event()
 
     def __contains__(self, unit: str) -> bool:
         return unit in self._machines
@@ -21,40 +32,65 @@ class MachineUnits:
     def __iter__(self) -> Iterator[str]:
         return iter(self._machines)
 
-    def put(self, machine: str, unit: str) -> None:
-        """Store the unit of a machine, "" for none, instead of an earlier one."""
-        before = self._units.get(machine, "")
-        if unit == before:
-            return
-        if before:
-            self.remove(machine)
-        if unit:
-            self._units[machine] = unit
-            self._machines[unit] += 1
-            self._report(unit)
+    # For the backend of systemd-machined
 
-    def remove(self, machine: str) -> None:
-        """Remove the unit of a machine, if it has one."""
-        if not (unit := self._units.pop(machine, "")):
+    async def put(self, units: Mapping[str, str], running: Set[str]) -> None:
+        """Store the units of machines, by name, and wait until they are read.
+
+        ``running`` are the names of all machines. When there are many more units, those of other
+        machines are removed.
+        """
+        for machine, unit in units.items():
+            self._put(machine, unit)
+        if len(self._units) > 2 * len(running) + SPARE:
+            for machine in self._units.keys() - running - units.keys():
+                self._remove(machine)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(READ_PATIENCE):
+                while self._unread:
+                    self._all_read.clear()
+                    await self._all_read.wait()
+
+    def _put(self, machine: str, unit: str) -> None:
+        if self._units.get(machine) == unit:
+            return
+        self._remove(machine)
+        self._units[machine] = unit
+        self._machines[unit] += 1
+        if self._machines[unit] == 1 and self._watchers:
+            self._unread.add(unit)
+        self._report(unit)
+
+    def _remove(self, machine: str) -> None:
+        if (unit := self._units.pop(machine, None)) is None:
             return
         self._machines[unit] -= 1
         if not self._machines[unit]:
             del self._machines[unit]
+            self.read([unit])
         self._report(unit)
-
-    def keep(self, machines: Container[str]) -> None:
-        """Remove the units of all machines but these."""
-        for machine in [one for one in self._units if one not in machines]:
-            self.remove(machine)
-
-    def watch(self, on_change: Callable[[str], None]) -> None:
-        """Call back with the name of each unit that is added or removed from now on."""
-        self._watchers.append(on_change)
-
-    def unwatch(self, on_change: Callable[[str], None]) -> None:
-        """Call it back no longer."""
-        self._watchers = [one for one in self._watchers if one != on_change]
 
     def _report(self, unit: str) -> None:
         for on_change in self._watchers:
             on_change(unit)
+
+    # For the backend of systemd
+
+    def watch(self, on_change: Callable[[str], None]) -> None:
+        """Call back with the unit of each machine that is added or removed.
+
+        ``read`` must follow for one that is added.
+        """
+        self._watchers.append(on_change)
+
+    def unwatch(self, on_change: Callable[[str], None]) -> None:
+        """Stop calling a watcher."""
+        self._watchers = [one for one in self._watchers if one != on_change]
+        if not self._watchers:
+            self.read(list(self._unread))
+
+    def read(self, units: Iterable[str]) -> None:
+        """Mark units as read: their instances are delivered, or they do not run."""
+        self._unread.difference_update(units)
+        if not self._unread:
+            self._all_read.set()

@@ -143,11 +143,14 @@ class IncusServer:
         place = f"--project={project}"
         self.call("init", place, IMAGE, name, *arguments)
         start = (self.kind.command, "start", place, name)
-        wait_until(
-            lambda: self.machine.run(*start, check=False, timeout=120).returncode == 0,
-            f"{name} is started",
-            timeout=120,
-        )
+        errors = [""]
+
+        def is_started() -> bool:
+            done = self.machine.run(*start, check=False, timeout=120)
+            errors.append(done.stderr)
+            return done.returncode == 0 or "already running" in done.stderr
+
+        wait_until(is_started, lambda: f"{name} is started: {errors[-1]}", timeout=120)
 
     def listed(self) -> list[Mapping[str, Any]]:
         """Return all instances of all projects."""

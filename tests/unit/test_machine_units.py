@@ -1,5 +1,6 @@
 """A machine and its unit are one instance: the systemd backend reads the unit for the machine."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -20,9 +21,10 @@ from koi_agent.core.key import Key
 from koi_agent.core.ownership import in_place_of
 from koi_agent.core.registry import Registry
 from koi_agent.core.traits import HOST_MACHINE, MACHINE, MACHINE_UNIT, UNIT, Traits
-from koi_agent.host.machine_units import MachineUnits
+from koi_agent.host.machine_units import READ_PATIENCE, SPARE, MachineUnits
 from tests.unit.things import gone, unit
 from tests.unit.unit_table_harness import Harness, changed, row
+from tests.unit.virtual_time import now, run
 
 NSPAWN = "systemd-nspawn@web.service"
 WEB = Key("machined", "web")
@@ -55,36 +57,61 @@ def registry(*changes: Change) -> Registry:
 
 
 NAMES = [NSPAWN, "web.scope", "machine-web.scope", r"machine-qemu\x2d1\x2dvm.scope", "init.mount"]
+MANY = {f"m{number}": f"m{number}.scope" for number in range(MOST_PATTERNS)}
+
+
+async def put(harness: Harness, **units: str) -> None:
+    """Store units of machines while the harness answers."""
+    async with asyncio.TaskGroup() as group:
+        putting = group.create_task(harness.machine_units.put(units, units.keys()))
+        while not putting.done():
+            await asyncio.sleep(0)
+            harness.table.deadlines_passed()
+            await harness.answer()
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_a_unit_is_followed_and_not_shown_while_it_is_that_of_a_machine(name: str) -> None:
+async def test_a_unit_of_a_machine_is_followed_and_not_shown(name: str) -> None:
     harness = Harness()
     assert not harness.table.filter.matches(name)
-    harness.machine_units.put("web", name)
+    await put(harness, web=name)
     harness.receive(*changed("active/running", name=name))
     await harness.answer()
     assert harness.last[name].traits == MACHINE_UNIT
-    harness.machine_units.remove("web")
-    assert harness.last == {}
-    assert not harness.table.filter.matches(name)
 
 
-async def test_a_unit_that_ran_before_its_machine_was_known_is_found() -> None:
+async def test_a_unit_that_ran_before_its_machine_was_known_is_read_first() -> None:
+    harness = Harness()
+    harness.systemd.rows = [row("web.scope"), row("other.scope")]
+    await put(harness, web="web.scope")
+    assert harness.last["web.scope"].traits == MACHINE_UNIT
+    assert harness.last.keys() == {"web.scope"}
+
+
+async def test_many_units_are_read_together_and_alone() -> None:
+    harness = Harness()
+    units = {**MANY, "last": "last.scope"}
+    harness.systemd.rows = [row(unit) for unit in (*units.values(), "other.scope")]
+    await put(harness, **units)
+    assert harness.last.keys() == set(units.values())
+    assert harness.systemd.calls.count("ListUnitsByPatterns") == 1
+
+
+async def test_a_unit_ends_when_it_is_no_longer_that_of_a_machine() -> None:
     harness = Harness()
     harness.systemd.rows = [row("web.scope")]
-    harness.machine_units.put("web", "web.scope")
-    harness.table.deadlines_passed()
-    await harness.answer()
-    assert harness.last["web.scope"].traits == MACHINE_UNIT
+    await put(harness, web="web.scope")
+    await put(harness, web="second.scope")
+    assert harness.last == {}
+    assert not harness.table.filter.matches("web.scope")
 
 
 async def test_a_unit_that_the_settings_select_outlives_its_machine() -> None:
     harness = Harness()
     harness.receive(*changed("active/running", name="web.service"))
     await harness.answer()
-    harness.machine_units.put("web", "web.service")
-    harness.machine_units.remove("web")
+    await put(harness, web="web.service")
+    await put(harness, web="second.scope")
     assert harness.last["web.service"].traits == UNIT
 
 
@@ -94,39 +121,53 @@ def test_a_unit_that_the_settings_name_is_shown() -> None:
     assert not Selection(SystemdConfig(), MachineUnits()).is_shown(NSPAWN)
 
 
-def test_a_list_is_asked_for_the_units_of_machines_or_for_all() -> None:
+async def test_a_list_is_asked_for_the_units_of_machines_or_for_all() -> None:
     units = MachineUnits()
     selection = Selection(SystemdConfig(units=("*.service",)), units)
-    units.put("selected", "selected.service")
-    units.put("web", r"web\x2d1.scope")
+    some = {"selected": "selected.service", "web": r"web\x2d1.scope"}
+    await units.put(some, some.keys())
     assert selection.patterns() == ["*.service", r"web\x2d1.scope"]
-    for number in range(MOST_PATTERNS):
-        units.put(f"m{number}", f"m{number}.scope")
+    await units.put(MANY, MANY.keys())
     assert selection.patterns() == ["*"]
 
 
-def test_each_change_of_the_units_of_machines_is_told_once() -> None:
-    units, told = MachineUnits(), list[str]()
-    units.watch(told.append)
-    units.put("a", "both.service")
-    units.put("a", "both.service")
-    units.put("b", "both.service")
-    units.put("c", "")
-    units.remove("a")
-    assert "both.service" in units
-    units.put("b", "other.service")
-    assert list(units) == ["other.service"]
-    units.put("c", "third.service")
-    units.keep({"c"})
-    assert list(units) == ["third.service"]
-    units.keep(())
-    assert list(units) == []
-    units.unwatch(told.append)
-    units.put("a", "both.service")
-    assert told == [
-        *("both.service", "both.service", "both.service", "both.service"),
-        *("other.service", "third.service", "other.service", "third.service"),
-    ]
+async def test_units_of_machines_that_have_ended_are_removed_in_the_end() -> None:
+    units = MachineUnits()
+    for number in range(100):
+        await units.put({f"m{number}": f"m{number}.scope"}, {f"m{number}"})
+        assert f"m{number}.scope" in units
+    assert len(list(units)) <= 2 + SPARE
+
+
+async def test_the_backend_of_systemd_gets_each_change_and_is_waited_for() -> None:
+    units, changes = MachineUnits(), list[str]()
+    units.watch(changes.append)
+    async with asyncio.TaskGroup() as group:
+        putting = group.create_task(units.put({"a": "both.scope", "b": "both.scope"}, set()))
+        await asyncio.sleep(0.01)
+        assert not putting.done()
+        units.read(["both.scope"])
+    assert changes == ["both.scope", "both.scope"]
+    async with asyncio.TaskGroup() as group:
+        putting = group.create_task(units.put({"a": "a.scope", "b": "b.scope"}, set()))
+        await asyncio.sleep(0.01)
+        assert not putting.done()
+        assert sorted(changes[2:]) == ["a.scope", "b.scope", "both.scope", "both.scope"]
+        assert sorted(units) == ["a.scope", "b.scope"]
+        units.unwatch(changes.append)
+    await units.put({"c": "c.scope"}, set())
+
+
+async def time_until_put() -> float:
+    units = MachineUnits()
+    units.watch(lambda _unit: None)
+    began = now()
+    await units.put({"a": "a.scope"}, {"a"})
+    return now() - began
+
+
+def test_a_unit_that_is_never_read_delays_its_machine_for_a_bounded_time() -> None:
+    assert run(time_until_put()) == pytest.approx(READ_PATIENCE)
 
 
 @pytest.mark.parametrize("machine_first", [True, False])

@@ -12,7 +12,7 @@ from koi_agent.backends.systemd.selection import Selection
 from koi_agent.backends.systemd.stops import COLLECT
 from koi_agent.backends.systemd.unit_files import UnitFileReader
 from koi_agent.backends.systemd.unit_table import UnitTable
-from koi_agent.backends.systemd.units import ROOT
+from koi_agent.backends.systemd.units import ROOT, unit_path
 from koi_agent.bus.calls import Call
 from koi_agent.bus.client import CallError, Connection
 from koi_agent.bus.object_paths import encode
@@ -101,7 +101,7 @@ class Harness:
         self.machine_units = MachineUnits()
         selection = Selection(config, self.machine_units)
         self.table = UnitTable(selection, self._deliver, freezer or FreezerWatch())
-        self.machine_units.watch(self.table.machine_unit_changed)
+        self.machine_units.watch(self._on_machine_unit)
         manager = Manager(cast("Connection", self.systemd))
         files = UnitFileReader({})
         self.reconciler = Reconciler(selection, manager, self.table, files, ListenerTable())
@@ -116,6 +116,12 @@ class Harness:
             self.last.pop(change.id, None)
             self.reasons.append(change.reason)
             self._delivered.append(f"{change.id.removesuffix('.service')} gone")
+
+    def _on_machine_unit(self, name: str) -> None:
+        """Pass on a change as a session does."""
+        self.table.machine_unit_changed(name)
+        if self.table.has_unit(unit_path(name)):
+            self.machine_units.read([name])
 
     def receive(self, *items: Item) -> None:
         """Apply the signals of one read to the table."""

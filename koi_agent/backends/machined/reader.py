@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from koi_agent.backends.machined.address_schedule import AddressSchedule
@@ -21,6 +21,7 @@ from koi_agent.backends.machined.read_queue import ReadQueue
 from koi_agent.backends.machined.table import MachineTable
 from koi_agent.core.errors import BadInput
 from koi_agent.host.listeners import ephemeral_ports
+from koi_agent.host.machine_units import MachineUnits
 from koi_agent.host.namespace_addresses import addresses_of
 from koi_agent.host.namespace_listeners import listeners_of
 
@@ -39,12 +40,18 @@ class Reader:
     """Reads what ``queue`` and ``schedule`` request into the table; raises ``BackendLost``."""
 
     def __init__(
-        self, manager: Manager, table: MachineTable, queue: ReadQueue, schedule: AddressSchedule
+        self,
+        manager: Manager,
+        table: MachineTable,
+        queue: ReadQueue,
+        schedule: AddressSchedule,
+        units: MachineUnits,
     ) -> None:
         self._manager = manager
         self._table = table
         self._queue = queue
         self._schedule = schedule
+        self._units = units
         self._ephemeral = ephemeral_ports()
         self._complaints: set[str] = set()
 
@@ -57,9 +64,16 @@ class Reader:
     async def read_changed(self) -> None:
         """Wait for machines that have changed, and read them."""
         taken = await self._queue.next()
-        for name, outcome in (await self.read(taken)).items():
+        outcomes = await self.read(taken)
+        await self._put_units(one for name, one in outcomes.items() if self._queue.is_current(name))
+        for name, outcome in outcomes.items():
             if self._queue.is_current(name):
                 self._apply(name, outcome)
+
+    async def _put_units(self, outcomes: Iterable[Outcome]) -> None:
+        """Store the units of machines first: each machine has its metadata from the start."""
+        machines = [one for one in outcomes if isinstance(one, Machine) and one.unit]
+        await self._units.put({one.name: one.unit for one in machines}, self._table.names)
 
     def _apply(self, name: str, outcome: Outcome) -> None:
         match outcome:
@@ -146,6 +160,7 @@ class Reader:
         """
         new: set[str] = set()
         outcomes = await self.read(paths)
+        await self._put_units(one for name, one in outcomes.items() if name not in touched)
         for name, outcome in outcomes.items():
             if name not in touched and self._add_listed(name, outcome):
                 new.add(name)

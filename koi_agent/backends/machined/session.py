@@ -50,10 +50,10 @@ class Session:
         self._deliver: Deliver | None = deliver
         self._manager = Manager(connection)
         self._ports = HostPorts(listeners, self._on_ports_changed)
-        self._table = MachineTable(machines, self._deliver_if_open, self._ports, units)
+        self._table = MachineTable(machines, self._deliver_if_open, self._ports)
         self._queue = ReadQueue()
         self._schedule = AddressSchedule()
-        self._reader = Reader(self._manager, self._table, self._queue, self._schedule)
+        self._reader = Reader(self._manager, self._table, self._queue, self._schedule, units)
         self._touched: set[str] = set()
         self._has_listed = asyncio.Event()
         self._present = asyncio.Event()

@@ -1,13 +1,12 @@
 """The machines that run, and what is published of them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 
 from koi_agent.backends.machined.machines import BACKEND, UNKNOWN, Machine, Network, instance_of
 from koi_agent.core.contracts import Deliver
 from koi_agent.core.events import Gone, Seen
 from koi_agent.core.frozen import frozen
 from koi_agent.core.instance import Instance, KoiMetadata
-from koi_agent.host.machine_units import MachineUnits
 from koi_agent.host.owner_ports import HostPorts
 
 
@@ -25,21 +24,13 @@ class MachineTable:
 
     ``machines`` outlives a connection, so that the next one recognizes a different machine with a
     known name. A list reports what it adds or removes, except for machines that were delivered
-    since ``list_requested``: the follower ignores the list for those. ``units`` gets
-    the unit of each machine, for the backend of systemd.
+    since ``list_requested``: the follower ignores the list for those.
     """
 
-    def __init__(
-        self,
-        machines: dict[str, Known],
-        deliver: Deliver,
-        ports: HostPorts,
-        units: MachineUnits,
-    ) -> None:
+    def __init__(self, machines: dict[str, Known], deliver: Deliver, ports: HostPorts) -> None:
         self._machines = machines
         self._deliver = deliver
         self._ports = ports
-        self._units = units
         self._scanned: dict[str, Machine] = {}
         self._delivered: set[str] = set()
         for known in machines.values():
@@ -50,6 +41,11 @@ class MachineTable:
 
     def __len__(self) -> int:
         return len(self._machines)
+
+    @property
+    def names(self) -> Set[str]:
+        """The names of all machines."""
+        return self._machines.keys()
 
     def get(self, name: str) -> Machine | None:
         """Return a machine, None if it is not known."""
@@ -116,17 +112,14 @@ class MachineTable:
         self._discard(name)
         self._delivered.add(name)
         self._deliver(Gone(backend=BACKEND, id=name, reason=reason))
-        self._units.remove(name)  # now, so that the machine has its metadata until its end
 
     def keep_listed(self, names: Iterable[str]) -> None:
         """Remove all machines that a list does not have."""
-        listed = set(names)
-        for name in (self._machines.keys() | self._delivered) - listed:
+        for name in (self._machines.keys() | self._delivered) - set(names):
             if name in self._delivered:
                 self.remove(name, "not listed")
             else:
                 self._discard(name)
-        self._units.keep(listed)  # an earlier backend, with other settings, may have had more
 
     def _discard(self, name: str) -> None:
         self._machines.pop(name, None)
@@ -142,7 +135,6 @@ class MachineTable:
         before = self._machines.get(machine.name)
         instance = instance_of(machine, network, self._ports.ports_of(machine.name))
         self._machines[machine.name] = Known(machine, network, instance)
-        self._units.put(machine.name, machine.unit)
         return before is None or before.instance != instance
 
     def _deliver_known(self, name: str) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Iterable, Mapping
 from functools import partial
 
 from koi_agent.backends.systemd.details import DetailsReader, UnitRecord
@@ -71,6 +72,7 @@ class Reconciler:
         self._table.listing_requested()
         async with self._listing:
             self._table.listing_started()
+            of_machines = list(self._selection.machine_units)
             listed = await self._manager.list_units([*self._selection.patterns(), "*.socket"])
             self._table.list_received(listed)
             # Sockets first: the services of one with Accept=yes are not followed.
@@ -78,6 +80,7 @@ class Reconciler:
             await run_all([partial(self._read_listed_unit, status) for status in listed])
             await self._find_listeners()
             changing = self._table.compare(listed)
+            self._selection.machine_units.read(of_machines)
         running = self._table.instances()
         return [instance for instance in running if instance.id not in changing], changing
 
@@ -87,21 +90,29 @@ class Reconciler:
             loaded = self._table.listing_started()
             if not loaded:
                 return
-            for status in await self._manager.list_units(loaded.values()):
-                if not self._table.has_unit(status.path):  # otherwise, its signal has arrived
-                    await self._read_listed_unit(status)
+            statuses = await self._manager.list_units(self._patterns(loaded))
+            # A signal has arrived of a unit that the table has.
+            new = [
+                one for one in statuses if one.path in loaded and not self._table.has_unit(one.path)
+            ]
+            await run_all([partial(self._read_listed_unit, status) for status in new])
             self._table.loaded_units_listed(loaded)
+            self._selection.machine_units.read(loaded.values())
 
     async def _check_stopped(self) -> None:
         """List the units that are dead: the reply comes after all signals that are older."""
         dead = self._table.dead_units()
-        patterns = dead.values() if len(dead) <= MOST_PATTERNS else self._selection.patterns()
-        listed = [one for one in await self._manager.list_units(patterns) if one.path in dead]
+        statuses = await self._manager.list_units(self._patterns(dead))
+        listed = [one for one in statuses if one.path in dead]
         restarts: dict[str, int] = {}
         for path in [one.path for one in listed if one.job_type]:
             properties = await self._manager.properties(path, ((SERVICE, "NRestarts"),))
             restarts[path] = properties.get("NRestarts", 0)
         self._table.dead_units_listed(listed, restarts)
+
+    def _patterns(self, names: Mapping[str, str]) -> Iterable[str]:
+        """Return patterns that match some followed units, and perhaps others; names by path."""
+        return names.values() if len(names) <= MOST_PATTERNS else self._selection.patterns()
 
     async def _find_listeners(self) -> None:
         async with self._finding:

@@ -39,7 +39,7 @@ class Selection:
 
     def patterns(self) -> list[str]:
         """Return patterns that match all units that are followed, and perhaps others."""
-        more = [name for name in self.machine_units if not self._is_selected(name)]
+        more = [one for one in self.machine_units if not _matches_any(one, self._config.units)]
         return [*self._config.units, *more] if len(more) <= MOST_PATTERNS else ["*"]
 
     def _select(self, name: str) -> bool:

@@ -13,7 +13,7 @@ from koi_agent.backends.systemd.reconciler import Reconciler
 from koi_agent.backends.systemd.selection import Selection
 from koi_agent.backends.systemd.unit_files import UnitFileReader
 from koi_agent.backends.systemd.unit_table import UnitTable
-from koi_agent.backends.systemd.units import BACKEND
+from koi_agent.backends.systemd.units import BACKEND, unit_path
 from koi_agent.bus.client import Connection
 from koi_agent.bus.signals import Changed, Signal, Subscription
 from koi_agent.config import SystemdConfig
@@ -66,8 +66,8 @@ class Session:
 
     async def open(self) -> None:
         """Subscribe to the manager's signals and read its version; raises ``BackendLost``."""
+        self._machine_units.watch(self._on_machine_unit)
         await self._manager.subscribe()
-        self._machine_units.watch(self._table.machine_unit_changed)
         self._version = await self._manager.version()
         if _major(self._version) < SIGNALS_FREEZER_SINCE:
             self._freezer.open()
@@ -84,7 +84,7 @@ class Session:
     def close(self) -> None:
         """Stop delivering, even if a list is being read."""
         self._deliver = None
-        self._machine_units.unwatch(self._table.machine_unit_changed)
+        self._machine_units.unwatch(self._on_machine_unit)
         self._freezer.close()
 
     async def doubt(self) -> str:
@@ -163,6 +163,11 @@ class Session:
                 case _:
                     log.debug("signal %s ignored", signal.member)
         self._table.evaluate()
+
+    def _on_machine_unit(self, name: str) -> None:
+        self._table.machine_unit_changed(name)
+        if self._table.has_unit(unit_path(name)):
+            self._machine_units.read([name])
 
     def _on_reloading(self, *, is_reloading: bool) -> None:
         if is_reloading:

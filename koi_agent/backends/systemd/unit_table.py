@@ -73,7 +73,7 @@ class UnitTable:
                 self._evaluate(unit)
 
     def unit_loaded(self, name: str, path: str, pause: float = LOADED) -> None:
-        """Handle UnitNew: a unit that runs without a signal is checked a little later."""
+        """Handle UnitNew: a unit that runs without a signal is checked after a pause."""
         if not self._reloading and path not in self._units and self.filter.matches(name):
             self._loaded.add(name, path, pause)
 
@@ -88,7 +88,7 @@ class UnitTable:
             self._evaluate(unit)
 
     def machine_unit_changed(self, name: str) -> None:
-        """Follow a unit that has become that of a machine; report the end of one that was."""
+        """Follow a unit of a machine, or report the end of one that is not followed any more."""
         unit = self._units.get(path := unit_path(name))
         if unit and not self.filter.matches(name):
             self._stopped(unit)

@@ -167,7 +167,7 @@ def _own_addresses(instance: Instance, network: HostNetwork) -> Bounds:
     An address on the network of an interface that connects other hosts is reached through it: the
     instance has a macvlan or ipvlan interface, or is on a bridge with a port to that network.
     Routing to an instance that is routable is assumed, but not from elsewhere into a private
-    network of this host. Thousands of instances share the same texts.
+    network of this host.
     """
     own = [one for one in map(parse, instance.ips) if one and is_unicast(one)]
     usable = [one for one in own if not one.is_link_local]

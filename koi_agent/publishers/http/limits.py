@@ -18,8 +18,8 @@ class Limits:
     last_request_timeout: float = 1.0
     """Time after a response for a next request to arrive when the server stops.
 
-    Clients that keep their connections send it there, and some fail if it is closed. A connection
-    that has been idle for longer does not delay the stop.
+    A client that keeps its connection sends the next request on it. Some clients fail if it is
+    closed. A connection that has been idle for longer does not delay the stop.
     """
     stop_timeout: float = 2.0
     """Time that a stop waits for the responses to requests that arrived before."""
