@@ -87,6 +87,8 @@ def path(unit: str) -> str:
         (("active", "running"), ("active", "running"), ""),
         (("active", "running"), ("activating", "start"), ""),
         (("active", "running"), ("deactivating", "stop-sigterm"), SERVICE),
+        (("active", "running"), ("inactive", "dead"), SERVICE),
+        (("active", "running"), ("failed", "failed"), SERVICE),
         (("active", "listening"), ("inactive", "dead"), SERVICE),
         (("active", "listening"), ("failed", "failed"), SERVICE),
         (("inactive", "dead"), ("active", "running"), ""),

@@ -29,8 +29,11 @@ _PATIENCE: Final = 5.0
 _ERRORS: Final = (BusLost, CallError, OSError)  # TimeoutError is a subclass of OSError
 _FIRST_RETRY, _LONGEST_RETRY = 1.0, 60.0
 """Seconds until a lost bus is connected again."""
-_WAITING, _ENDING = "listening", "deactivating"
-"""SubState of a socket unit whose service does not run, and ActiveState of one that stops."""
+_WAITING, _SERVED = "listening", "running"
+"""SubState of a socket unit while its service does not run, and while it does."""
+_ENDING: Final = "deactivating"
+_ENDED: Final = frozenset({"inactive", "failed"})
+"""ActiveState of a service that stops, and of one that has stopped."""
 
 
 class Activation:
@@ -126,11 +129,14 @@ async def _end_with_bus(link: Connection) -> None:
 async def _stopped_unit(link: Connection, socket: str) -> str:
     """Return the service that a connection to a socket unit would start, or ""."""
     service = service_of(socket)
-    if await _property(link, socket, "SubState") == _WAITING:
+    listening = await _property(link, socket, "SubState")
+    if listening == _WAITING:
         return service
     # A connection made now would wait, and would start the service again after it has stopped.
-    is_ending = await _property(link, service, "ActiveState") == _ENDING
-    return service if is_ending else ""
+    # Between the end of a service and the next state of its socket, nothing else shows that.
+    state = await _property(link, service, "ActiveState")
+    is_ended = state == _ENDING or (state in _ENDED and listening == _SERVED)
+    return service if is_ended else ""
 
 
 async def _property(link: Connection, unit: str, name: str) -> str:
