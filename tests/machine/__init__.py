@@ -35,6 +35,8 @@ STARTER: Final = (
 # A seccomp filter around the machine would forbid what its services may do on a real one. The
 # machine's own systemd sets up the filters of services.
 STARTER_ENVIRONMENT: Final = {"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1", "SYSTEMD_SECCOMP": "0"}
+WATCHES = Path("/proc/sys/fs/inotify/max_user_instances")
+MOST_WATCHES = 1024
 HIERARCHIES: Final = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"))
 """Where the unified hierarchy of control groups may be."""
 ENTER: Final = ("mount", "uts", "ipc", "net", "cgroup")
@@ -120,6 +122,7 @@ def _environment(user: str, more: Mapping[str, str] | None) -> dict[str, str]:
 def booted(suite: str) -> Iterator[Machine]:
     """Boot and yield a machine of a suite, with a copy of the tests in it."""
     root = images.image(suite)
+    _allow_watches()
     name = f"koi-{suite}-{os.getpid()}-{next(_numbers)}"
     console = images.FOLDER / f"{name}.log"
     group = _control_group(name)
@@ -143,6 +146,13 @@ def booted(suite: str) -> Iterator[Machine]:
         if group:
             _remove(group)
     console.unlink()  # it stays after a failure
+
+
+def _allow_watches() -> None:
+    """Raise the limit of inotify instances, which all booted machines and this host share."""
+    with contextlib.suppress(OSError):
+        if int(WATCHES.read_text()) < MOST_WATCHES:
+            WATCHES.write_text(str(MOST_WATCHES))
 
 
 def _control_group(name: str) -> Path | None:
