@@ -65,8 +65,11 @@ def test_a_container_runs_and_is_removed(docker: Dockerd) -> None:
 def test_a_published_port_answers_inside_only(docker: Dockerd) -> None:
     docker.run("run", "--detach", "--publish=18080:80", "koi-busybox", "httpd", "-f")
     ask = ["busybox", "wget", "-q", "-O-", "http://127.0.0.1:18080/bin/busybox"]
-    inside = docker.spawn(*ask, stdout=subprocess.DEVNULL)
-    assert inside.wait(10) == 0
+
+    def is_answered() -> bool:
+        return docker.spawn(*ask, stdout=subprocess.DEVNULL).wait(10) == 0
+
+    wait_until(is_answered, "it answers inside")
     assert subprocess.run(ask, check=False, stderr=subprocess.DEVNULL).returncode != 0
 
 

@@ -105,8 +105,8 @@ def test_a_container_is_found_in_a_minute(service: Service, peer: Peer) -> None:
         await_announced(service, "shop")
         wait_until(lambda: peer.ask("shop.local", "A") == [BOX], "the peer has the address")
         peer.await_service("shop._http._tcp.local", 18080)
-        answer = peer.run("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", f"{BOX}:18080/")
-        assert answer == "404"  # busybox answers, and has no page
+        fetch = ("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", f"{BOX}:18080/")
+        wait_until(lambda: peer.run(*fetch, check=False) == "404", "busybox answers without a page")
         with service.machine.spawn("docker", "restart", "--time=0", id_):
             asked = [peer.ask("shop.local", "A", seconds=0.5) for _ in range(10)]
         assert asked == [[BOX]] * 10  # a restart sends no goodbye
