@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 GC_THRESHOLDS = 1_000, 20, 1_000
 """Thresholds of the agent's garbage collector: two short generations, and a rare full collection.
 
-During a collection no request is answered. One of 20 000 young objects takes up to 10 ms, one of
-the 200 000 objects of 5 000 pods 70 ms. Tracked instances and inspections form no cycles.
+During a collection no request is answered, and its time grows with the number of objects. Tracked
+instances and inspections form no cycles. ``host/garbage.py`` collects young objects as well.
 """
 
 

@@ -71,7 +71,7 @@ class Reader:
                 self._apply(name, outcome)
 
     async def _put_units(self, outcomes: Iterable[Outcome]) -> None:
-        """Store the units of machines first: each machine has its metadata from the start."""
+        """Store the units of machines first: a new machine has its metadata from the start."""
         machines = [one for one in outcomes if isinstance(one, Machine) and one.unit]
         await self._units.put({one.name: one.unit for one in machines}, self._table.names)
 
