@@ -8,7 +8,7 @@ import asyncio
 import json
 import random
 import re
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,10 @@ from tests.runtimes.fake_containers import FakeContainer, FakeContainers, Record
 
 RESENT: Final = 256
 """Events that dockerd sends again."""
+MOST_MANGLED: Final = 2
+"""Lines in a row on the runs of a container. A restart has at least three: if all were lost,
+nothing could show it."""
+_ON_RUNS: Final = frozenset({"start", "stop", "die", "destroy", "connect", "disconnect", "restart"})
 _PATH: Final = re.compile(r"(?:/v[0-9.]+)?(?:/libpod)?/(.+)")
 
 
@@ -34,7 +38,8 @@ class Faults:
     bodies: dict[str, deque[Callable[[bytes], bytes]]] = field(default_factory=dict)
     """Functions for the bodies of the next responses. A shorter body is cut off in the middle."""
     lines: deque[Callable[[bytes], list[bytes]]] = field(default_factory=deque)
-    """Functions for the next lines of the event stream."""
+    """Functions for the next lines of the event stream. After ``MOST_MANGLED`` lines on the runs of
+    a container, the next one is sent as it is."""
     holds_events: bool = False
     """Whether events are held until ``release``."""
 
@@ -52,6 +57,7 @@ class FakeDocker:
         self._recent: deque[Record] = deque(maxlen=RESENT)
         self._streams: dict[asyncio.StreamWriter, frozenset[str]] = {}
         self._held: list[bytes] = []
+        self._in_a_row: Counter[str] = Counter()
         self._connections = Connections(self._serve)
 
     async def __aenter__(self) -> Self:
@@ -79,14 +85,23 @@ class FakeDocker:
         return bool(self._streams)
 
     def _emit(self, event: Record) -> None:
+        is_mangled = self._is_mangled(event)
         if self._podman:
             event = podman_event(event)
         self._recent.append(event)
         line = json.dumps(event).encode() + b"\n"
-        lines = self.faults.lines.popleft()(line) if self.faults.lines else [line]
-        self._held += lines
+        self._held += self.faults.lines.popleft()(line) if is_mangled else [line]
         if not self.faults.holds_events:
             self.release()
+
+    def _is_mangled(self, event: Record) -> bool:
+        """Return True if the line of an event is to be mangled."""
+        if event["Action"] not in _ON_RUNS:
+            return bool(self.faults.lines)
+        id_ = event["Actor"]["Attributes"].get("container", event["Actor"]["ID"])
+        is_mangled = bool(self.faults.lines) and self._in_a_row[id_] < MOST_MANGLED
+        self._in_a_row[id_] = self._in_a_row[id_] + 1 if is_mangled else 0
+        return is_mangled
 
     def release(self) -> None:
         """Send the events that were held."""

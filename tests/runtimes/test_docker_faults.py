@@ -279,6 +279,35 @@ async def test_a_flood_of_events_ends_in_a_list(tmp_path: Path) -> None:
         assert engine.status.reconnects == 0
 
 
+async def test_an_end_is_not_lost_that_is_reported_while_a_list_is_applied(tmp_path: Path) -> None:
+    async with followed(tmp_path, tunables=Tunables(list_lag=0.0)) as engine:
+        for _ in range(500):
+            engine.containers.run()
+        for milliseconds in range(0, 40, 4):
+            container = engine.containers.run()
+            await agreed(engine)
+            engine.faults.holds_events = True
+            engine.containers.stop(container)
+            engine.faults.bodies["list"] = deque([releasing(engine, milliseconds / 1000)])
+            await engine.follower.resync()
+            await eventually(lambda: not engine.faults.holds_events, "the events were sent")
+            await agreed(engine)
+
+
+def releasing(engine: Followed, seconds: float) -> Callable[[bytes], bytes]:
+    """Return a function for a body that sends the events held some seconds later."""
+
+    def release() -> None:
+        engine.faults.holds_events = False
+        engine.fake.release()
+
+    def spoil(body: bytes) -> bytes:
+        asyncio.get_running_loop().call_later(seconds, release)
+        return body
+
+    return spoil
+
+
 async def test_an_engine_of_another_kind_is_left_to_its_own_backend(tmp_path: Path) -> None:
     path = tmp_path / "docker.sock"
     async with FakeDocker(path, podman=True) as fake:

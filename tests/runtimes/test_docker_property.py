@@ -15,8 +15,6 @@ from koi_agent.backends.docker.tunables import Tunables
 from tests.runtimes.fake_containers import FakeContainer
 from tests.runtimes.followed import SCRIPTS, Followed, followed
 
-MOST_MANGLED = 3
-"""Lines in a row. A restart has at least four: if all were lost, nothing could show it."""
 Step = Callable[[Followed, int], None]
 
 
@@ -41,8 +39,7 @@ def run(engine: Followed, number: int) -> None:
 
 def mangled(into: Callable[[bytes], list[bytes]]) -> Step:
     def step(engine: Followed, number: int) -> None:
-        room = MOST_MANGLED - len(engine.faults.lines)
-        engine.faults.lines.extend([into] * min(number % 4 + 1, room))
+        engine.faults.lines.extend([into] * (number % 4 + 1))
 
     return step
 
@@ -128,6 +125,15 @@ LOST_WHILE_PAUSED = [
     ("restart_by_policy", 34, False),
 ]
 
+# Most lines of a container are lost in two steps.
+LOST_TWICE = [
+    ("drop", 26, True),
+    ("die", 34, True),
+    ("list cut", 35, True),
+    ("drop", 26, True),
+    ("start", 10, False),
+]
+
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("list_lag", [Tunables().list_lag, 0.0])
@@ -141,6 +147,7 @@ LOST_WHILE_PAUSED = [
     )
 )
 @example(script=LOST_WHILE_PAUSED)
+@example(script=LOST_TWICE)
 def test_what_runs_is_published_after_the_next_list(
     kind: str,
     list_lag: float,

@@ -113,6 +113,21 @@ async def test_lost_events_are_drift(tmp_path: Path) -> None:
         await eventually(lambda: server.status.drift == 1, lambda: str(server.status))
 
 
+async def test_a_list_is_newer_than_an_inspection_that_began_before(tmp_path: Path) -> None:
+    async with followed_incus(tmp_path, tunables=QUICK) as server:
+        web = server.guests.launch("web1")
+        await agreed(server)
+        await server.settle()
+        server.faults.delays["instance"] = deque([1.0])
+        server.guests.update(web)
+        await eventually(lambda: not server.faults.delays["instance"], "it is being inspected")
+        server.faults.messages.extend([lambda _message: []] * 9)
+        server.guests.stop_forcibly(web)
+        for _ in range(2):
+            await server.follower.resync()
+        await agreed(server)
+
+
 async def test_an_instance_that_is_listed_and_not_found_is_inspected_again(tmp_path: Path) -> None:
     async with followed_incus(tmp_path, tunables=QUICK) as server:
         web = server.guests.launch("web1")

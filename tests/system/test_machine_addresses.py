@@ -70,7 +70,7 @@ def await_only_here(service: Service, backend: str, id_: str) -> None:
 
     def is_refused() -> bool:
         records = announcements(service, backend, id_)
-        return any(ONLY_HERE in one["reason"] for one in records) and all(
+        return any(ONLY_HERE in (one["reason"] or "") for one in records) and all(
             one["status"] == "refused" for one in records
         )
 

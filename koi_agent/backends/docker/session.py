@@ -184,6 +184,8 @@ class Session:
             async for records in slices:
                 for record in records:
                     self._add_listed(record, found)
+        # What later events change is delivered: the list counts for all other containers.
+        touched = frozenset(self._tracker.event_times)
         self._tracker.forget_unlisted(found.keys())
         for containers in _slices(list(found.values())):
             self._tracker.apply_list(containers)
@@ -200,7 +202,7 @@ class Session:
             instances=instances,
             endpoint=self._api.socket,
             runtime_version=self._api.engine.version,
-            touched=frozenset(self._tracker.event_times),
+            touched=touched,
         )
 
     def _forget_old_events(self) -> None:

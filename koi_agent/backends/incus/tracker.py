@@ -127,15 +127,19 @@ class Tracker:
 
         An instance that is missing is kept until the next list, or an event: a server may be
         restarting it, and reports that at the end. A listed instance that an inspection did not
-        find is inspected again, because it is not known which answer is older.
+        find is inspected again, because it is not known which answer is older. The same is true of
+        a missing one that is being inspected.
         """
         touched = self._touched or set()
+        inspected = self._queue.ids()
         for id_, guest in listed.items():
             if guest and id_ not in touched:
                 self._apply_listed(id_, guest)
-        for id_ in listed.keys() & (touched - self.guests.keys() | self._queue.ids()):
-            self._queue.put(id_, urgent=True)
         missing = self.guests.keys() - listed.keys() - touched
+        again = listed.keys() & (touched - self.guests.keys() | inspected) | missing & inspected
+        for id_ in again:
+            self._queue.put(id_, urgent=True)
+        missing -= inspected
         for id_ in missing & self._unlisted:
             self._forget(id_)
         self._unlisted = missing & self.guests.keys()
