@@ -37,6 +37,8 @@ class Faults:
     """HTTP error statuses of the next responses."""
     bodies: dict[str, deque[Callable[[bytes], bytes]]] = field(default_factory=dict)
     """Functions for the bodies of the next responses. A shorter body is cut off in the middle."""
+    delays: dict[str, deque[float]] = field(default_factory=dict)
+    """Seconds that the next responses take after they are made."""
     lines: deque[Callable[[bytes], list[bytes]]] = field(default_factory=deque)
     """Functions for the next lines of the event stream. After ``MOST_MANGLED`` lines on the runs of
     a container, the next one is sent as it is."""
@@ -177,6 +179,8 @@ class FakeDocker:
             await self._send(writer, statuses.popleft(), b'{"message":"it is broken"}')
             return
         value = make()
+        if delays := faults.delays.get(endpoint):
+            await asyncio.sleep(delays.popleft())
         body = json.dumps({"message": "no such container"} if value is None else value).encode()
         whole = len(body)
         if bodies := faults.bodies.get(endpoint):

@@ -308,6 +308,20 @@ def releasing(engine: Followed, seconds: float) -> Callable[[bytes], bytes]:
     return spoil
 
 
+async def test_a_list_counts_for_a_container_whose_inspection_fails_meanwhile(
+    tmp_path: Path,
+) -> None:
+    async with followed(tmp_path, tunables=Tunables(list_lag=0.0)) as engine:
+        engine.faults.delays = {"inspect": deque([0.3]), "list": deque([1.0])}
+        engine.faults.bodies["inspect"] = deque([lambda _body: b"{"])
+        container = engine.containers.run()
+        await eventually(lambda: not engine.faults.delays["inspect"], "it is being inspected")
+        engine.faults.lines.extend([lambda _line: []] * 9)
+        engine.containers.remove(container)
+        await engine.follower.resync()
+        assert engine.brief == ["+1", "-1"]
+
+
 async def test_an_engine_of_another_kind_is_left_to_its_own_backend(tmp_path: Path) -> None:
     path = tmp_path / "docker.sock"
     async with FakeDocker(path, podman=True) as fake:

@@ -73,6 +73,17 @@ def test_list_that_is_newer_than_an_event_wins_and_is_delivered() -> None:
     assert names == {"v5", "gone"}, "an event named both: a list alone does not count for them"
 
 
+def test_end_in_a_list_is_delivered_of_a_pod_whose_services_changed_in_between() -> None:
+    world = World()
+    world.table.apply_list({"a": pod("a", 3), "b": pod("b", 3)}, 4)
+    world.table.begin_list()
+    world.table.refresh({"a"})
+    world.delivered.clear()
+    assert world.table.apply_list({}, 6) == frozenset()
+    world.table.end_list()
+    assert [one.id for one in world.delivered if isinstance(one, Gone)] == ["a"]
+
+
 def test_late_event_changes_nothing_and_explains_the_list() -> None:
     world = World()
     world.table.apply_list({"a": pod("a", 5)}, 6)

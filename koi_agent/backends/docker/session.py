@@ -179,14 +179,14 @@ class Session:
     async def list(self) -> Listing:
         """List what runs; raise ``BackendLost``."""
         self._forget_old_events()
-        found: dict[str, Container] = {}
-        async with aclosing(self._api.list_containers()) as slices:
-            async for records in slices:
-                for record in records:
-                    self._add_listed(record, found)
-        # What later events change is delivered: the list counts for all other containers.
-        touched = frozenset(self._tracker.event_times)
-        self._tracker.forget_unlisted(found.keys())
+        self._table.begin_list()
+        try:
+            found = await self._listed()
+            # What later events change is delivered: the list counts for all other containers.
+            touched = frozenset(self._tracker.event_times)
+            self._tracker.forget_unlisted(found.keys())
+        finally:
+            self._table.end_list()
         for containers in _slices(list(found.values())):
             self._tracker.apply_list(containers)
             await asyncio.sleep(0)
@@ -204,6 +204,15 @@ class Session:
             runtime_version=self._api.engine.version,
             touched=touched,
         )
+
+    async def _listed(self) -> dict[str, Container]:
+        """Request a list, and return the containers in it that run."""
+        found: dict[str, Container] = {}
+        async with aclosing(self._api.list_containers()) as slices:
+            async for records in slices:
+                for record in records:
+                    self._add_listed(record, found)
+        return found
 
     def _forget_old_events(self) -> None:
         """Apply lists again to the containers whose last event a list can't lag behind."""

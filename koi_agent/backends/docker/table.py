@@ -36,6 +36,7 @@ class ContainerTable:
         self._image_labels = image_labels
         self._networks = Networks(containers)
         self._scanned: dict[str, Inspected] = {}
+        self._delivered: set[str] | None = None  # while a list is requested
         for container in containers.values():
             self._follow_ports(container)
 
@@ -48,7 +49,12 @@ class ContainerTable:
     def republish(self, id_: str) -> None:
         """Deliver a container again, as its ports or the network that it joined have changed."""
         if container := self.containers.get(id_):
+            self._note(id_)
             self._deliver(Seen(self._instance(container)))
+
+    def _note(self, id_: str) -> None:
+        if self._delivered is not None:
+            self._delivered.add(id_)
 
     def store(self, container: Container) -> None:
         """Store a container, new or changed, without delivering it."""
@@ -67,11 +73,29 @@ class ContainerTable:
 
     def remove(self, id_: str, reason: str) -> None:
         """Remove a container, and deliver that it is gone."""
-        if self.discard(id_):
+        if self._discard(id_):
             self._deliver(Gone(backend=self._backend, id=id_, reason=reason))
             self._republish_joiners(id_)
 
-    def discard(self, id_: str) -> bool:
+    def begin_list(self) -> None:
+        """Record the containers that are delivered: a list that is requested now is older."""
+        self._delivered = set()
+
+    def end_list(self) -> None:
+        """Stop recording."""
+        self._delivered = None
+
+    def remove_unlisted(self, id_: str) -> None:
+        """Remove a container that a list does not have.
+
+        The list itself reports that, but not of containers that were delivered since its request.
+        """
+        if self._delivered is not None and id_ in self._delivered:
+            self.remove(id_, "not listed")
+        else:
+            self._discard(id_)
+
+    def _discard(self, id_: str) -> bool:
         """Remove a container without delivering that; return False if it is not known."""
         container = self.containers.pop(id_, None)
         self._forget_ports(id_)

@@ -232,7 +232,7 @@ class Tracker:
 
     def _forget(self, id_: str) -> None:
         self._clear(id_)
-        self._table.discard(id_)
+        self._table.remove_unlisted(id_)
 
     def _clear(self, id_: str) -> None:
         self._reasons.pop(id_, None)

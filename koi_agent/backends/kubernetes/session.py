@@ -123,12 +123,17 @@ class Session:
         if self._identity and await self._read_identity() not in (self._identity, ""):
             raise BackendLost(f"{self._api.server}: another cluster answers")
         newer: set[str] = set()
+        for one in self._resources.all:
+            one.store.begin_list()
         try:
             async with asyncio.timeout(self._tunables.listing):
                 for one in self._resources.all:
                     newer |= await self._list(one)
         except TimeoutError:
             raise BackendLost(f"{self._api.server}: no complete list in time") from None
+        finally:
+            for one in self._resources.all:
+                one.store.end_list()
         await self._resources.ports.scan()
         return Listing(
             backend=self._scope.backend,
@@ -153,7 +158,6 @@ class Session:
         Without the permission to list Services, pods are followed without them.
         """
         found = Found(resource.store.known, resource.parse, self._complain)
-        resource.store.begin_list()
         try:
             version = await resource.collection.list(found)
             newer = resource.store.apply_list(found.objects, version, is_whole=found.is_whole)
@@ -162,8 +166,6 @@ class Session:
                 raise
             self._leave_out(resource, refused)
             return frozenset()
-        finally:
-            resource.store.end_list()
         resource.collection.follow(version)
         return newer
 

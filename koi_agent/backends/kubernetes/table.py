@@ -42,7 +42,8 @@ class PodTable:
         self._exposed = exposed
         self._pods: dict[str, Pod] = {}
         self._listed = 0
-        self._named: dict[str, int] | None = None  # versions of events since ``begin_list``
+        self._named: dict[str, int] | None = None
+        """The pods delivered since ``begin_list``, with the versions of their events, or 0."""
 
     def instances(self) -> Iterator[Instance]:
         """Yield what is known to run; other tasks may run in between."""
@@ -95,6 +96,7 @@ class PodTable:
 
     def _publish(self, id_: str, reason: str) -> None:
         """Deliver a pod as it is known, even if an event changed nothing: it explains a list."""
+        self._note(id_, 0)
         if pod := self._pods.get(id_):
             self._deliver(Seen(self._instance(pod)))
         else:
@@ -111,11 +113,11 @@ class PodTable:
     # Lists
 
     def begin_list(self) -> None:
-        """Record the events that come from now on: some of them are newer than the list."""
+        """Record what is delivered from now on: some events are newer than the list."""
         self._named = {}
 
     def end_list(self) -> None:
-        """Stop recording events."""
+        """Stop recording."""
         self._named = None
 
     def apply_list(
