@@ -48,7 +48,8 @@ def measured(run: Run) -> None:
         with in_world(world, checkout, Path(folder), settings(backends="systemd")) as agent:
             for _ in range(2):
                 for way in units.WAYS:
-                    units.cost(run, world, checkout, agent, way, names)
+                    used = units.cost(world, agent.pid, way, names)
+                    run.add(f"units.{way.name}.cpu", checkout, *used)
 
 
 def compared(figures: Figures) -> dict[str, float]:

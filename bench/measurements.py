@@ -91,7 +91,13 @@ def units(way: str, what: str, share: float, tail: float | None) -> Mapping[str,
         budget=share,
         bounds="ratio",
     )
-    return {f"units.{way}.cpu": cpu, **delays}
+    reading = Measurement(
+        part="units",
+        what=f"CPU of only reading the signals of a start and stop, {what}",
+        unit="ms",
+        floor="manager and bus",
+    )
+    return {f"units.{way}.cpu": cpu, f"units.{way}.reading": reading, **delays}
 
 
 def containers(present: int) -> Mapping[str, Measurement]:

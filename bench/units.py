@@ -1,7 +1,8 @@
 """Measures 100 units that start and stop: ``python -m bench.units`` as root.
 
 One by one with pauses of 30 ms, and in bursts of 20. A bus monitor stamps systemd's signals and the
-agent's, which gives the delays. The processor time is measured without the monitor.
+agent's, which gives the delays. The processor time is measured without the monitor, and beside it
+that of a program which only reads the same signals.
 """
 
 import asyncio
@@ -11,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bench.agents import Agent, bus_and_manager, in_world, services, settings
+from bench.agents import bus_and_manager, in_world, services, settings
 from bench.monitor import BusMonitor, Stamped
 from bench.parts import Checkout, Run, main
 from bench.processes import Cost
+from bench.signal_reader import receiving
 from koi_agent.bus.client import connected
 from tests.world import World
 
@@ -51,19 +53,24 @@ def measure(run: Run) -> None:
         names = services(world, range(UNITS))
         world.reload()
         for checkout in run.turns(ROUNDS):
+            with receiving(checkout, world.bus_address) as pid:
+                for way in WAYS:
+                    run.add(f"units.{way.name}.reading", checkout, *cost(world, pid, way, names))
             with in_world(world, checkout, Path(folder), settings(backends="systemd")) as agent:
                 for way in WAYS:
-                    cost(run, world, checkout, agent, way, names)
+                    used = cost(world, agent.pid, way, names)
+                    run.add(f"units.{way.name}.cpu", checkout, *used)
                     delays(run, world, checkout, way, names)
 
 
 def cost(
-    run: Run, world: World, checkout: Checkout, agent: Agent, way: Way, names: Sequence[str]
-) -> None:
-    ours, theirs = Cost(agent.pid), Cost(*bus_and_manager(world))
+    world: World, pid: int, way: Way, names: Sequence[str]
+) -> tuple[Sequence[float], Sequence[float]]:
+    """Return the milliseconds for each unit of a process, and of the manager and the bus."""
+    ours, theirs = Cost(pid), Cost(*bus_and_manager(world))
     asyncio.run(cycle(world, way, names))
     each = 1000 / len(names)
-    run.add(f"units.{way.name}.cpu", checkout, [each * ours.cpu()], [each * theirs.cpu()])
+    return [each * ours.cpu()], [each * theirs.cpu()]
 
 
 def delays(run: Run, world: World, checkout: Checkout, way: Way, names: Sequence[str]) -> None:
