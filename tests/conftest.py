@@ -5,6 +5,7 @@ import fcntl
 import gc
 import inspect
 import os
+import tempfile
 from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,8 @@ import pluggy
 import pytest
 
 HERE = Path(__file__).parent
+LOCK = Path(tempfile.gettempdir(), "koi-runtime-tests.lock")
+"""The lock of tests with the mark ``one_at_a_time``."""
 REAL_TIMEOUT = 240
 """Seconds for a test of ``tests/real``: systemd, Docker and Avahi need many processes each."""
 SLOWEST_FIRST = ("test_linters.py", "real", "http", "bus", "runtimes")
@@ -52,14 +55,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Run tests with the mark ``one_at_a_time`` one after the other in all processes.
+    """Run tests with the mark ``one_at_a_time`` one after the other, in all runs on this host.
 
     The time limit of a test starts when its turn comes.
     """
     if item.get_closest_marker("one_at_a_time") is None:
         return (yield)
     # The lock ends with the open file: a process that is killed holds up no other.
-    with Path(__file__).open("rb") as lock:
+    with LOCK.open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         return (yield)
 

@@ -10,8 +10,9 @@ from typing import Final
 EPHEMERAL: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
 LOWEST: Final = 10_000
 MOST_PROCESSES: Final = 16
-PROCESS: Final = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-"""The number of this process among those that run tests at one time."""
+_WORKER: Final = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+PROCESS: Final = _WORKER + 4 * (os.getppid() % 4)
+"""A number of this process among those that run tests at one time, also in other checkouts."""
 
 _given: set[int] = set()
 

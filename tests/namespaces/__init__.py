@@ -39,14 +39,22 @@ def missing(programs: Iterable[str], *, goal: str = "make test") -> str:
 def wait_until(
     condition: Callable[[], T], description: str | Callable[[], str], *, timeout: float = 30
 ) -> T:
-    """Return the first true result of a condition; raises HarnessFailed after ``timeout`` s."""
+    """Return the first true result of a condition; raises HarnessFailed after ``timeout`` s.
+
+    A condition that fails is not met yet: a record may be incomplete, or a program gone.
+    """
     deadline = time.monotonic() + timeout
-    while not (result := condition()):
+    while True:
+        reason: Exception | None = None
+        try:
+            if result := condition():
+                return result
+        except (HarnessFailed, LookupError, TypeError, ValueError) as error:
+            reason = error
         if time.monotonic() > deadline:
             text = description if isinstance(description, str) else description()
-            raise HarnessFailed(f"waited {timeout:g} s for: {text}")
+            raise HarnessFailed(f"waited {timeout:g} s for: {text}") from reason
         time.sleep(0.02)
-    return result
 
 
 # Processes, by the PIDs of the host

@@ -81,7 +81,8 @@ async def agent(world: Surroundings, folder: Path, *arguments: str) -> AsyncIter
 async def eventually(true: Callable[[], Any], what: str, *, seconds: float = 60.0) -> Any:
     """Return the first true result of a function, which may return an awaitable.
 
-    An instance that the function asks for and that the agent does not know yet is waited for.
+    An instance that the function asks for and that the agent does not know yet is waited for, and
+    so is an answer that does not come in time.
     """
     deadline = asyncio.get_running_loop().time() + seconds
     while True:
@@ -93,6 +94,8 @@ async def eventually(true: Callable[[], Any], what: str, *, seconds: float = 60.
             if error.name != f"{NAME}.NoSuchInstance":
                 raise
             answer = None  # not the coroutine that failed
+        except (BusLost, TimeoutError):
+            answer = None
         if answer:
             return answer
         if asyncio.get_running_loop().time() > deadline:

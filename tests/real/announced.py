@@ -3,6 +3,7 @@
 from typing import Any
 
 from koi_agent.bus.client import CallError
+from tests.lan import Lan
 from tests.real.agents import eventually, instance, on_manager
 from tests.world import World
 
@@ -50,6 +51,21 @@ async def announced(world: World, name: str = "web", *, seconds: float = 60.0) -
         return dict(await eventually(all_are, f"{name} is announced", seconds=seconds))
     except AssertionError as error:
         raise AssertionError(f"{await announcements(world, name)}") from error
+
+
+async def resolves(lan: Lan, name: str, address: str, *options: str) -> None:
+    """Wait until a peer resolves a host name to an address."""
+    await eventually(
+        lambda: lan.peer.resolve(name, *options) == address, f"the peer resolves {name}: {address}"
+    )
+
+
+async def finds(lan: Lan, type_: str, *services: tuple[str, int]) -> None:
+    """Wait until a peer finds exactly these services of a type, by name and port."""
+    await eventually(
+        lambda: {(one.name, one.port) for one in lan.peer.browse(type_)} == set(services),
+        f"the peer finds {services}",
+    )
 
 
 async def waits(world: World) -> bool:

@@ -142,7 +142,15 @@ class Caddy:
             connection.close()
 
     def config(self) -> Any:
-        return self.ask("GET", "/config/")[1]
+        """Return the configuration. While Caddy applies a change, it may not answer."""
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                return self.ask("GET", "/config/")[1]
+            except (OSError, http.client.HTTPException):
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
 
     def get(self, host: str, port: int) -> str:
         """Request a page over TLS, with a certificate that Caddy's own authority has issued."""

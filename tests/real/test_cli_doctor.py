@@ -24,8 +24,17 @@ def koi_runtime(world: World, *arguments: str) -> subprocess.CompletedProcess[st
 
 
 def examined(world: World) -> tuple[int, dict[str, dict[str, Any]]]:
-    """Return the exit code of the doctor, and the last finding of each check."""
-    done = koi_runtime(world, "doctor", "--json=short")
+    """Return the exit code of the doctor, and the last finding of each check.
+
+    On a busy machine, some answers may not come in time.
+    """
+
+    def answered() -> subprocess.CompletedProcess[str] | None:
+        done = koi_runtime(world, "doctor", "--json=short")
+        return None if "no answer within" in done.stdout else done
+
+    done = wait_until(answered, "all answers come in time", timeout=60)
+    assert done is not None
     return done.returncode, {record["check"]: record for record in json.loads(done.stdout)}
 
 

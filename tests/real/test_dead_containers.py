@@ -104,8 +104,11 @@ def state(follower: Follower, id_: str) -> dict[str, Any]:
 
 def children_of_threads(pid: int) -> list[int]:
     """Return the child processes of all threads of a process."""
-    files = Path(f"/proc/{pid}/task").glob("*/children")
-    return [int(child) for file in files for child in file.read_text().split()]
+    found: list[int] = []
+    for file in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # the thread has ended
+            found += map(int, file.read_text().split())
+    return found
 
 
 def shim_of(follower: Follower, id_: str) -> int:
@@ -157,10 +160,8 @@ async def test_container_without_a_process_is_gone_whatever_its_engine_says(
 
 
 async def test_end_that_the_engine_reports_has_its_reason(follower: Follower) -> None:
-    ids = [await run(follower) for _ in range(5)]
-    for id_ in ids:
+    for id_ in [await run(follower) for _ in range(5)]:
         await asyncio.to_thread(follower.docker.engine.call, "POST", f"/containers/{id_}/kill")
-    for id_ in ids:
         await eventually(partial(follower.has_stopped, id_), "stopped")
         assert follower.reasons(id_) == ["exited with 137"]
 

@@ -79,7 +79,7 @@ async def drift(world: World) -> int:
         return int(await link.get(NAME, f"{ROOT}/backend/docker", f"{NAME}.Backend", "Drift"))
 
 
-async def settle(world: World, docker: Dockerd, *, seconds: float = 20) -> dict[str, str]:
+async def settle(world: World, docker: Dockerd, *, seconds: float = 60) -> dict[str, str]:
     """Wait until the published states are those of the engine."""
 
     async def agrees() -> bool:

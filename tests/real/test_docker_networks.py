@@ -61,6 +61,13 @@ def test_on_the_hosts_network_a_container_has_what_it_listens_on(
         wait_until(lambda: "one" not in inside.ask(), "it is gone")
 
 
+def processes(docker: Dockerd, name: str, count: int) -> list[int]:
+    """Return the PIDs of a container's processes, nothing if it has another number of them."""
+    top = docker.engine.call("GET", f"/containers/{name}/top?ps_args=-eo%20pid")
+    found = [int(row[0]) for row in top["Processes"]]
+    return found if len(found) == count else []
+
+
 def test_any_process_of_a_container_leads_to_it(tmp_path: Path) -> None:
     if reason := dockerd.missing():
         require("docker", reason)
@@ -70,8 +77,7 @@ def test_any_process_of_a_container_leads_to_it(tmp_path: Path) -> None:
         docker.engine.call("POST", f"/containers/{two}/start")
         inside.until("one", lambda one: bool(one["group"]))
         inside.until("two", lambda two: bool(two["group"]))
-        top = docker.engine.call("GET", "/containers/two/top?ps_args=-eo%20pid")
-        _, child = [int(row[0]) for row in top["Processes"]]
+        _, child = wait_until(lambda: processes(docker, "two", 2), "its shell has a child")
         assert inside.ask(f"{child} -.slice") == ["two"]
         assert inside.ask(f"{os.getpid() + 2**21} docker.service") == []
 

@@ -129,8 +129,10 @@ async def test_a_service_of_a_connection_is_not_an_instance(
             "time.sleep(1)"
         )
         world.run("python3", "-c", script)
-        running = await on_manager(world, "list-units", "each@*.service", "--plain", "--no-legend")
-        assert len(running.stdout.splitlines()) == 3
+        show = ("list-units", "each@*.service", "--plain", "--no-legend")
+        await eventually(
+            lambda: len(world.systemctl(*show).stdout.splitlines()) == 3, "three services run"
+        )
         assert not [id_ for _, id_ in seen.events if id_.startswith("each@")]
 
 

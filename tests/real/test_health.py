@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.lan import Lan
 from tests.real.agents import Agent, agent, call, eventually, instance, on_manager
-from tests.real.announced import announced, announcements, settings, web
+from tests.real.announced import announced, announcements, resolves, settings, web
 from tests.world import World
 
 CHECKED = """\
@@ -30,7 +30,7 @@ async def becomes(world: World, state: str, detail: str) -> None:
     async def has() -> bool:
         return await health(world) == (state, detail)
 
-    await eventually(has, f"it becomes {state}", seconds=15)
+    await eventually(has, f"it becomes {state}")
 
 
 async def test_what_is_unhealthy_is_withdrawn_until_it_is_well(
@@ -46,12 +46,12 @@ async def test_what_is_unhealthy_is_withdrawn_until_it_is_well(
         await becomes(world, "healthy", "HTTP 200")
         page.unlink()
         await becomes(world, "unhealthy", "HTTP 404")
-        await eventually(lambda: not lan.peer.browse("_http._tcp"), "it is withdrawn", seconds=15)
+        await eventually(lambda: not lan.peer.browse("_http._tcp"), "it is withdrawn")
         assert set((await announcements(world)).values()) == {"held"}
         page.write_text("yes")
         await becomes(world, "healthy", "HTTP 200")
         await announced(world)
-        assert await asyncio.to_thread(lan.peer.resolve, "web.local") == "192.0.2.1"
+        await resolves(lan, "web.local", "192.0.2.1")
         settings(world, "[Health]\nUnhealthyAfter=2\nWithdrawUnhealthy=no\n")
         running.process.send_signal(1)
         page.unlink()
@@ -89,7 +89,7 @@ async def test_a_service_that_sleeps_behind_its_socket_is_not_woken(
     async with agent(world, tmp_path) as running:
         await on_manager(world, "start", "sleeper.service")
         await eventually(lambda: checked(running), "it is checked")
-        await eventually(lambda: sleeps(world), "it sleeps", seconds=20)
+        await eventually(lambda: sleeps(world), "it sleeps")
         woken = (await shown(world, "sleeper.service", "ActiveEnterTimestampMonotonic"))[0]
         await asyncio.sleep(5)
         assert await sleeps(world)
@@ -113,18 +113,20 @@ READY = """\
 [Service]
 Type=notify
 NotifyAccess=all
-ExecStart=/bin/sh -c 'sleep 1; systemd-notify --ready; sleep infinity'
+ExecStart=/bin/sh -c 'until test -e {home}/go; do sleep 0.1; done; systemd-notify --ready; \
+sleep infinity'
 """
 
 
 async def test_a_service_that_says_it_is_ready_is_healthy_then(
     world: World, tmp_path: Path
 ) -> None:
-    world.unit("ready.service", READY)
+    world.unit("ready.service", READY.format(home=world.home))
     async with agent(world, tmp_path):
         await on_manager(world, "start", "--no-block", "ready.service")
-        for health in ("starting", "healthy"):
-            await eventually(lambda: is_(world, health), f"it is {health}")  # noqa: B023
+        await eventually(lambda: is_(world, "starting"), "it is starting")
+        (world.home / "go").touch()
+        await eventually(lambda: is_(world, "healthy"), "it is healthy")
 
 
 async def is_(world: World, health: str) -> bool:

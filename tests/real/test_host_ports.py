@@ -28,9 +28,9 @@ changed, found = [], []
 ports = HostPorts(ListenerTable(), changed.append)
 
 async def until(full):
-    while bool(ports.ports_of("c1")) is not full:
+    while len(ports.ports_of("c1")) != (2 if full else 0):
         await asyncio.sleep(0.01)
-    found.append([changed[:], [(one.host_port, one.protocol, one.host_ip)
+    found.append([sorted(set(changed)), [(one.host_port, one.protocol, one.host_ip)
                                for one in ports.ports_of("c1")]])
     changed.clear()
 

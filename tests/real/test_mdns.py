@@ -6,7 +6,16 @@ from pathlib import Path
 
 from tests.lan import Lan
 from tests.real.agents import agent, call, eventually, instance, on_manager
-from tests.real.announced import WEB, announced, announcements, settings, waits, web
+from tests.real.announced import (
+    WEB,
+    announced,
+    announcements,
+    finds,
+    resolves,
+    settings,
+    waits,
+    web,
+)
 from tests.world import World
 
 GAME = """\
@@ -25,14 +34,17 @@ async def test_a_unit_is_found_and_resolved_by_a_peer(
     async with agent(world, tmp_path):
         await web(world)
         assert set(await announced(world)) == {"web._http._tcp.local", "web.local"}
-        assert await asyncio.to_thread(lan.peer.resolve, "web.local") == "192.0.2.1"
-        assert await asyncio.to_thread(lan.peer.resolve, "web.local", "-6") == "2001:db8::1"
-        found = await asyncio.to_thread(lan.peer.browse, "_http._tcp")
-        assert {(one.name, one.host, one.port, one.txt) for one in found} == {
-            ("web", "box.local", 8080, '"path=/"')
-        }
+        await resolves(lan, "web.local", "192.0.2.1")
+        await resolves(lan, "web.local", "2001:db8::1", "-6")
+        await eventually(
+            lambda: (
+                {(one.name, one.host, one.port, one.txt) for one in lan.peer.browse("_http._tcp")}
+                == {("web", "box.local", 8080, '"path=/"')}
+            ),
+            "the peer finds it",
+        )
         await on_manager(world, "stop", "web.service")
-        await eventually(lambda: not lan.peer.browse("_http._tcp"), "it is gone", seconds=15)
+        await eventually(lambda: not lan.peer.browse("_http._tcp"), "it is gone")
         assert await asyncio.to_thread(lan.peer.resolve, "web.local") == ""
 
 
@@ -49,7 +61,7 @@ async def test_an_avahi_that_starts_late_and_restarts_gets_all_records(
         for how in ("kill", "terminate"):
             lan.box.start_avahi()
             await announced(world)
-            assert await asyncio.to_thread(lan.peer.resolve, "web.local") == "192.0.2.1"
+            await resolves(lan, "web.local", "192.0.2.1")
             await asyncio.to_thread(lan.box.end, "avahi", how=how)
             await eventually(lambda: waits(world), "it waits again")
         assert "can't announce" not in running.log()
@@ -58,6 +70,7 @@ async def test_an_avahi_that_starts_late_and_restarts_gets_all_records(
 async def test_a_restart_within_the_grace_says_no_goodbye(
     world: World, lan: Lan, tmp_path: Path
 ) -> None:
+    settings(world, "[Runtime]\nRestartGrace=60s\n")
     lan.box.start_avahi()
     async with agent(world, tmp_path):
         await web(world)
@@ -89,8 +102,7 @@ async def test_a_name_that_a_peer_has_is_left_to_it(world: World, lan: Lan, tmp_
             async with agent(world, tmp_path) as running:
                 await web(world)
                 assert set(await announced(world)) == {"web #2._http._tcp.local", "web.local"}
-                names = {(one.name, one.port) for one in lan.peer.browse("_http._tcp")}
-                assert names == {("web", 80), ("web #2", 8080)}
+                await finds(lan, "_http._tcp", ("web", 80), ("web #2", 8080))
                 assert "'web' belongs to another host" in running.log()
         finally:
             publisher.terminate()
@@ -106,7 +118,7 @@ async def test_a_host_name_that_a_peer_has_is_left_to_it(
             async with agent(world, tmp_path):
                 await web(world)
                 assert set(await announced(world)) == {"web._http._tcp.local", "web-2.local"}
-                assert await asyncio.to_thread(lan.peer.resolve, "web-2.local") == "192.0.2.1"
+                await resolves(lan, "web-2.local", "192.0.2.1")
         finally:
             publisher.terminate()
 
@@ -136,8 +148,7 @@ async def test_subtypes_and_udp_are_found(world: World, lan: Lan, tmp_path: Path
         await web(world, text=text, more=more)
         await announced(world)
         for type_, port in (("_printer._sub._http._tcp", 8080), ("_game._udp", 9999)):
-            found = await asyncio.to_thread(lan.peer.browse, type_)
-            assert {(one.name, one.port) for one in found} == {("web", port)}
+            await finds(lan, type_, ("web", port))
 
 
 async def test_two_that_want_one_name_are_ranked_and_the_second_takes_over(
@@ -155,16 +166,11 @@ async def test_two_that_want_one_name_are_ranked_and_the_second_takes_over(
             known = await announcements(world, "b")
             return known.get("shop #2._http._tcp.local") == "announced"
 
-        await eventually(has_made_way, "b has made way", seconds=15)
+        await eventually(has_made_way, "b has made way")
         assert (await announcements(world, "b"))["host name"] == "refused"
         await on_manager(world, "stop", "a.service")
-        await eventually(lambda: has_the_name(world), "b takes over", seconds=15)
-        await eventually(
-            lambda: (
-                {(one.name, one.port) for one in lan.peer.browse("_http._tcp")} == {("shop", 8081)}
-            ),
-            "the peer finds it under the name",
-        )
+        await eventually(lambda: has_the_name(world), "b takes over")
+        await finds(lan, "_http._tcp", ("shop", 8081))
 
 
 async def has_the_name(world: World) -> bool:
@@ -205,9 +211,14 @@ async def test_unusable_metadata_is_reported_and_the_rest_is_used(
                 "host name": "refused",
             }
 
-        await eventually(rest, "the rest is announced", seconds=15)
-        (found,) = {one.txt for one in await asyncio.to_thread(lan.peer.browse, "_http._tcp")}
-        assert sorted(found.split()) == ['"good=yes"', '"path=/"']
+        await eventually(rest, "the rest is announced")
+        await eventually(
+            lambda: (
+                [sorted(one.txt.split()) for one in lan.peer.browse("_http._tcp")][:1]
+                == [['"good=yes"', '"path=/"']]
+            ),
+            "the peer finds the text",
+        )
         (explained,) = await call(world, "Explain", "s", "web.service")
         for told in (running.log(), explained):
             for key in ("Txt-big", "HealthKind", "Port", "name"):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.lan import Answer, Lan
 from tests.real.agents import agent, call, eventually
-from tests.real.announced import announced, announcements, settings, web
+from tests.real.announced import announced, announcements, resolves, settings, web
 from tests.runtimes.fake_docker import FakeDocker
 from tests.world import World
 
@@ -113,14 +113,15 @@ async def test_an_interface_that_goes_while_a_service_is_registered_does_not_sto
     lan.box.start_avahi()
     async with agent(world, tmp_path):
         await web(world)
-        await eventually(lambda: is_wanted(world), "Avahi probes for it")
+        await eventually(lambda: is_registered(world), "Avahi has it")
         await on_box(lan, "ip", "link", "del", "lan1")
         await announced(world)
-        assert await asyncio.to_thread(lan.peer.resolve, "web.local") == "192.0.2.1"
+        await resolves(lan, "web.local", "192.0.2.1")
 
 
-async def is_wanted(world: World) -> bool:
-    return "wanted" in (await announcements(world)).values()
+async def is_registered(world: World) -> bool:
+    """Return True while Avahi probes for a service, or later."""
+    return bool({"wanted", "announced"} & set((await announcements(world)).values()))
 
 
 async def test_a_service_of_one_family_is_found_at_addresses_of_that_family(
@@ -129,10 +130,13 @@ async def test_a_service_of_one_family_is_found_at_addresses_of_that_family(
     lan.box.start_avahi()
     four = {"name": "four", "type": "_http._tcp", "port": 80, "family": 4}
     with lan.box.publishing(four):
-        found = await asyncio.to_thread(lan.peer.browse, "_http._tcp")
-        assert {(one.name, one.host, one.address) for one in found} == {
-            ("four", "koi-box-ipv4.local", "192.0.2.1")
-        }
+        await eventually(
+            lambda: (
+                {(one.name, one.host, one.address) for one in lan.peer.browse("_http._tcp")}
+                == {("four", "koi-box-ipv4.local", "192.0.2.1")}
+            ),
+            "the peer finds it",
+        )
         assert await asyncio.to_thread(lan.peer.resolve, "koi-box-ipv4.local", "-6") == ""
 
 

@@ -96,12 +96,18 @@ async def test_a_unit_is_served_with_tls_until_it_stops(world: World, tmp_path: 
             assert (site["url"], site["upstreams"][0]["url"]) == (URL, "http://127.0.0.1:8080")
             await eventually(lambda: traefik(tmp_path), "the file has the route")
             assert listed(world, "/v1/proxy/traefik") == traefik(tmp_path)
-            verdicts = json.loads(koi_runtime(world, "doctor", "--json=short").stdout)
-            assert {one["verdict"] for one in verdicts if one["check"] == "proxy"} == {"ok"}
+            await eventually(lambda: proxy_verdicts(world) == {"ok"}, "the doctor finds no fault")
             await on_manager(world, "stop", "web.service")
             await eventually(lambda: not traefik(tmp_path), "the file has no route")
             await eventually(lambda: URL not in routed(world, tmp_path), "Caddy has no route")
-        assert without_empty(asked(world, tmp_path)) == before
+        await eventually(
+            lambda: without_empty(asked(world, tmp_path)) == before, "Caddy is as it was before"
+        )
+
+
+def proxy_verdicts(world: World) -> set[str]:
+    found = json.loads(koi_runtime(world, "doctor", "--json=short").stdout)
+    return {one["verdict"] for one in found if one["check"] == "proxy"}
 
 
 async def served(world: World) -> None:
@@ -119,7 +125,7 @@ def traefik(folder: Path) -> Any:
 
 def routed(world: World, folder: Path) -> list[str]:
     """Return the URLs of all routes in Caddy's configuration, in order."""
-    servers = (asked(world, folder) or {})["apps"]["http"]["servers"]
+    servers = wait_until(lambda: asked(world, folder), "Caddy answers")["apps"]["http"]["servers"]
     return sorted(
         f"https://{host}{one['listen'][0]}"
         for name, one in servers.items()
@@ -153,5 +159,7 @@ async def test_agents_that_are_killed_leave_nothing_behind(world: World, tmp_pat
         async with agent(world, tmp_path):
             await web(world, more=f"ProxyPort={PORT}\n")
             await eventually(lambda: routed(world, tmp_path) == [URL], "there is one route")
-        assert without_empty(asked(world, tmp_path)) == before
+        await eventually(
+            lambda: without_empty(asked(world, tmp_path)) == before, "Caddy is as it was before"
+        )
         assert traefik(tmp_path) == {}

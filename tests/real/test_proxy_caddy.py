@@ -7,6 +7,7 @@ import ssl
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from http.client import HTTPException
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -84,7 +85,7 @@ async def has(proxy: Caddy, *routes: Route) -> None:
     async def is_so() -> bool:
         try:
             return own(await asyncio.to_thread(proxy.config)) == ids(*routes)
-        except OSError:
+        except (OSError, HTTPException):
             return False
 
     await eventually(is_so, f"Caddy has {ids(*routes)}")

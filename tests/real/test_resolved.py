@@ -56,7 +56,7 @@ async def test_services_are_announced_and_host_names_are_refused_with_the_reason
         }
         await eventually(lambda: 'web 8080 "path=/"' in services(lan), "the peer finds it")
         await on_manager(world, "stop", "web.service")
-        await eventually(lambda: not services(lan), "it is gone", seconds=15)
+        await eventually(lambda: not services(lan), "it is gone")
 
 
 async def test_a_resolved_that_restarts_gets_all_records(
@@ -193,7 +193,7 @@ async def test_a_link_without_mdns_is_reported_and_used_once_it_has_mdns(
         (reason, *_) = [one["reason"] for one in await records(world)]
         assert "mDNS is enabled on no link" in reason
         lan.box.run(*resolved.command("resolvectl"), "mdns", "lan0", "yes")
-        await eventually(lambda: settled(world), "it is announced", seconds=15)
+        await eventually(lambda: settled(world), "it is announced")
 
 
 async def failed(world: World) -> bool:

@@ -110,13 +110,13 @@ async def act(notifier, listeners):
 
 
 async def test_healthy_service_is_not_restarted(unit: Unit) -> None:
-    await unit.start(HEALTHY, "WatchdogSec=1s\n")
+    await unit.start(HEALTHY, "WatchdogSec=4s\n")
     began = int(unit.shown("ActiveEnterTimestampMonotonic"))
 
     def pinged_at() -> int:
         return int(unit.shown("WatchdogTimestampMonotonic"))
 
-    await eventually(lambda: pinged_at() - began > 2_500_000, "pings for 2.5 s")
+    await eventually(lambda: pinged_at() - began > 10_000_000, "pings for 10 s")
     assert (unit.shown("NRestarts"), unit.shown("ActiveState")) == ("0", "active")
 
 
@@ -142,11 +142,11 @@ async def test_slow_start_extends_its_timeout(unit: Unit) -> None:
     await unit.start(
         """
 async def act(notifier, listeners):
-    with extending(notifier, by=1.6):
-        await asyncio.sleep(3)
+    with extending(notifier, by=6):
+        await asyncio.sleep(9)
     notifier.ready("at last")
 """,
-        "TimeoutStartSec=2s\n",
+        "TimeoutStartSec=8s\n",
     )
     assert (unit.shown("NRestarts"), unit.shown("StatusText")) == ("0", "at last")
 
@@ -242,8 +242,11 @@ except NoSocket as trouble:
     print(trouble)
 """
     done = await asyncio.to_thread(world.run, sys.executable, "-c", by_hand)
-    shown = world.systemctl("show", "--property=SubState", "life.socket", "life.service")
     assert "/run/user/0/life/http.sock: another process" in done.stdout
     assert "stop koi-runtime.socket" in done.stdout
-    assert shown.stdout.split() == ["SubState=running", "SubState=running"], "connecting starts it"
+    show = ("show", "--property=SubState", "life.socket", "life.service")
+    await eventually(
+        lambda: world.systemctl(*show).stdout.split() == ["SubState=running"] * 2,
+        "connecting starts it",
+    )
     assert socket_is_there(world)

@@ -144,6 +144,14 @@ def await_state(service: Service, name: str, *states: str) -> Mapping[str, Any]:
     return backend(service, name)
 
 
+def await_reason(service: Service, name: str, reason: str) -> None:
+    """Wait until a backend's last error names this reason."""
+    wait_until(
+        lambda: reason in backend(service, name)["last_error"],
+        lambda: f"{reason}: {backend(service, name)}",
+    )
+
+
 def instances(service: Service, name: str) -> dict[str, Mapping[str, Any]]:
     """Return a backend's instances, by id."""
     rows = service.get("/v1/runtime/instances")

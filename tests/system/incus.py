@@ -96,6 +96,7 @@ mkdir -p ${file%/*}
 test -e $file || : > $file
 """
 """Its dnsmasq does not start without this file. It may be a link to one of systemd-resolved."""
+STATES: Final = {"Running": "running", "Frozen": "paused"}
 
 
 class IncusServer:
@@ -139,10 +140,14 @@ class IncusServer:
         return self.machine.run(self.kind.command, *arguments, timeout=120).stdout
 
     def launch(self, name: str, *arguments: str, project: str = "default") -> None:
-        """Create an instance and start it; a server refuses until its networks are up."""
+        """Create an instance and start it."""
         place = f"--project={project}"
         self.call("init", place, IMAGE, name, *arguments)
-        start = (self.kind.command, "start", place, name)
+        self.start_instance(name, place)
+
+    def start_instance(self, name: str, *place: str) -> None:
+        """Start an instance; a server refuses until its networks are up."""
+        start = (self.kind.command, "start", *place, name)
         errors = [""]
 
         def is_started() -> bool:
@@ -161,8 +166,8 @@ class IncusServer:
         """Return what should be published, by id."""
         return {
             f"{one['project']}/{one['name']}": {
-                "state": {"Running": "running", "Frozen": "paused"}[one["status"]],
-                "main_pid": one["state"]["pid"],
+                "state": STATES.get(one["status"], one["status"]),
+                "main_pid": (one["state"] or {}).get("pid"),
                 "ips": sorted(_addresses(one)),
             }
             for one in self.listed()
@@ -172,7 +177,7 @@ class IncusServer:
 
 def _addresses(record: Mapping[str, Any]) -> list[str]:
     """Return the global addresses of an instance."""
-    networks = record["state"]["network"] or {}
+    networks = (record["state"] or {}).get("network") or {}
     return [
         address["address"]
         for one in networks.values()

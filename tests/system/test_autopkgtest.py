@@ -18,7 +18,7 @@ TESTS = ("unit", "smoke", "service", "dns")
 LONGEST = 1500
 
 
-@pytest.mark.timeout(LONGEST)
+@pytest.mark.timeout(LONGEST + 300)
 def test_its_tests_pass_on_the_newest_suite() -> None:
     if lacks := missing():
         require("machine", lacks)

@@ -99,7 +99,7 @@ def test_the_agents_user_changes_nothing_of_others(proxied: Machine, service: Se
     wait_until(lambda: served(proxied), "the page is served", timeout=60)
     assert ask(proxied, ADMIN, "/config/") == "000"
     assert ask(proxied, GATE, "/config/", user=USER) == "000"
-    assert ask(proxied, GATE, "/config/") == "200"
+    wait_until(lambda: ask(proxied, GATE, "/config/") == "200", "the gate answers")
     for path, *options in (
         ("/load", "-d", "{}"),
         ("/stop", "-X", "POST"),

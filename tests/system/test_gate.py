@@ -74,7 +74,7 @@ def live_and_die(engine: Engine, service: Service) -> None:
 def test_the_agents_user_can_do_nothing_there(engine: Engine, service: Service) -> None:
     engine.start()
     await_state(service, engine.name, "synced")
-    assert ask(engine, "/v1.41/containers/json") == "200"
+    wait_until(lambda: ask(engine, "/v1.41/containers/json") == "200", "the gate answers")
     assert ask(engine, "/v1.41/images/json") == "403"
     assert ask(engine, "/v1.41/containers/create", "-d", "{}") == "403"
     assert ask(engine, "/v1.41/containers/json", "-X", "DELETE") == "403"

@@ -43,7 +43,7 @@ def test_restarts_under_load_refuse_no_request(service: Service) -> None:
     service.drop_in("[Unit]\nStartLimitIntervalSec=0\n")
     program = ("python3", f"{COPY}/tests/system/clients.py", SOCKET, str(CLIENTS))
     with service.machine.spawn(
-        "timeout", "300", *program, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        "timeout", "550", *program, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as clients:
         for _ in range(RESTARTS):
             service.systemctl("restart")

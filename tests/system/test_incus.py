@@ -7,7 +7,7 @@ import time
 from tests.machine import Machine
 from tests.machine.images import USER
 from tests.namespaces import HarnessFailed, wait_until
-from tests.system.engines import await_state, backend, instances
+from tests.system.engines import await_reason, await_state, backend, instances
 from tests.system.incus import IncusServer, await_agreement, published
 from tests.system.peers import BOX, Peer
 from tests.system.service import Service
@@ -67,7 +67,9 @@ def live(incus: IncusServer, service: Service) -> None:
     incus.call("exec", "i9", "--", "/bin/poweroff", "-f")
     kill_server(incus)
     incus.machine.kill(service.pid, signal.SIGKILL)
-    incus.call("restart", "--force", "i10", "i11")
+    incus.call("stop", "--force", "i10", "i11")
+    for name in ("i10", "i11"):
+        incus.start_instance(name)
     await_state(service, incus.kind.name, "synced")
     await_agreement(incus, service)
     for _ in range(3):
@@ -197,7 +199,7 @@ def test_a_server_that_was_stopped_is_not_started(incus: IncusServer, service: S
     await_state(service, incus.kind.name, "stale")
     time.sleep(3)  # the agent tries to connect several times
     assert incus.machine.show(incus.kind.service, "ActiveState") == "inactive"
-    assert f"{incus.kind.service} is stopped" in backend(service, incus.kind.name)["last_error"]
+    await_reason(service, incus.kind.name, f"{incus.kind.service} is stopped")
     assert instances(service, incus.kind.name).keys() == before.keys()
     incus.machine.systemctl("start", incus.kind.service)
     await_state(service, incus.kind.name, "synced")
@@ -207,7 +209,7 @@ def test_a_server_that_was_stopped_is_not_started(incus: IncusServer, service: S
 def test_the_agents_user_can_do_nothing_there(incus: IncusServer, service: Service) -> None:
     machine, agent, gate = incus.machine, "_koi-runtime", incus.kind.gate
     assert backend(service, incus.kind.name)["endpoint"].endswith(gate)
-    assert ask(machine, gate, "/1.0", user=agent) == "200"
+    wait_until(lambda: ask(machine, gate, "/1.0", user=agent) == "200", "the gate answers")
     for path in ("/1.0/instances", "/1.0/certificates", "/1.0/events", "/internal/sql"):
         assert ask(machine, gate, path, user=agent) == "403"
     assert ask(machine, gate, "/1.0/instances", "-d", "{}", user=agent) == "403"

@@ -71,7 +71,8 @@ def test_the_token_of_a_plugin_is_used_and_not_shown(prepared: Service) -> None:
     with_plugin(prepared, f"echo '{json.dumps(status)}'")
     wait_until(lambda: reason(prepared).startswith(f"{CLOSED}: GET "), "the token is used")
     assert "very-secret" not in prepared.journal("--all")
-    commands = prepared.machine.run("sh", "-c", "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ")
+    read = "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ"
+    commands = prepared.machine.run("sh", "-c", read, check=False)  # some processes end meanwhile
     assert "very-secret" not in commands.stdout
 
 

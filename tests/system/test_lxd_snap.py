@@ -8,7 +8,7 @@ import pytest
 
 from tests.machine import Machine
 from tests.namespaces import wait_until
-from tests.system.engines import await_state, backend, instances
+from tests.system.engines import await_reason, await_state, backend, instances
 from tests.system.incus import IMAGE, IncusServer
 from tests.system.service import UNITS, Service
 
@@ -60,6 +60,20 @@ def lxc(machine: Machine, *arguments: str) -> None:
     machine.run("lxc", *arguments, env=ENVIRONMENT, timeout=120)
 
 
+def launch(machine: Machine, name: str) -> None:
+    """Create an instance and start it; a server refuses until its networks are up."""
+    lxc(machine, "init", IMAGE, name)
+    start = ("lxc", "start", name)
+    errors = [""]
+
+    def is_started() -> bool:
+        done = machine.run(*start, check=False, env=ENVIRONMENT, timeout=120)
+        errors.append(done.stderr)
+        return done.returncode == 0 or "already running" in done.stderr
+
+    wait_until(is_started, lambda: f"{name} is started: {errors[-1]}", timeout=120)
+
+
 def await_web(service: Service) -> None:
     def is_known() -> bool:
         return bool(instances(service, "lxd").get("default/web", {}).get("ips"))
@@ -77,14 +91,14 @@ def test_the_gate_serves_the_socket_of_the_snap_and_does_not_start_what_was_stop
     assert not snap.path("/var/lib/lxd/unix.socket").exists()
     await_state(service, "lxd", "synced")
     assert backend(service, "lxd")["endpoint"] == "/run/koi-runtime/gate/lxd.sock"
-    lxc(snap, "launch", IMAGE, "web")
+    launch(snap, "web")
     await_web(service)
     assert "lxd: gate listening" in doctor(snap)
     snap.systemctl("stop", DAEMON)
     await_state(service, "lxd", "stale")
     time.sleep(3)  # the agent tries to connect several times
     assert snap.show(DAEMON, "ActiveState") == "inactive"
-    assert f"{DAEMON} is stopped" in backend(service, "lxd")["last_error"]
+    await_reason(service, "lxd", f"{DAEMON} is stopped")
     snap.systemctl("start", DAEMON)
     await_state(service, "lxd", "synced")
     await_web(service)
@@ -99,7 +113,7 @@ def test_a_setting_names_the_socket_of_the_snap(snap: Machine, service: Service)
     service.drop_in("[Service]\nSupplementaryGroups=lxd\n")
     service.systemctl("restart")
     await_state(service, "lxd", "synced")
-    lxc(snap, "launch", IMAGE, "web")
+    launch(snap, "web")
     await_web(service)
     assert backend(service, "lxd")["endpoint"] == SOCKET
     assert f"lxd: followed at {SOCKET}, without a gate" in doctor(snap)

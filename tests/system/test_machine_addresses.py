@@ -148,5 +148,5 @@ def test_an_instance_behind_this_host_is_announced_once_a_proxy_device_publishes
     incus.call("config", "device", "add", "far", "web", *proxy)
     await_announced(service, incus.kind.name, "default/far")
     wait_until(lambda: peer.ask("far.local", "A") == [BOX], "the peer has the address of this host")
-    assert peer.ask("far._http._tcp.local", "SRV")[0].startswith("8080 ")
+    peer.await_service("far._http._tcp.local", 8080)
     await_page(lambda: page(peer, "far", "8080", "/inittab"), "sysinit")

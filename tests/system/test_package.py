@@ -34,8 +34,9 @@ DROP_IN = f"{CONFIGURATION}/koi-runtime.conf.d/10-local.conf"
 FIND = r"""
 find / -xdev \( -path /proc -o -path /sys -o -path /tmp -o -path /run -o -path /srv \
     -o -path /var/lib/dpkg -o -path /var/lib/apt -o -path /var/log -o -path /var/cache \
-    -o -path /var/tmp -o -path /root -o -path /var/lib/systemd/timers \) -prune \
-    -o -print; find /run /var/log /var/cache /var/tmp -name '*koi*'
+    -o -path /var/tmp -o -path /root -o -path /var/backups \
+    -o -path /var/lib/systemd/timers \) -prune -o -print
+find /run /var/log /var/cache /var/tmp -name '*koi*' || :
 """
 USERS = {f"/etc/{file}-" for file in ("passwd", "group", "shadow", "gshadow")} | {"/etc/.pwd.lock"}
 ASK = f"""

@@ -109,6 +109,16 @@ def start_and_kill(engine: Engine, service: Service) -> None:
     )
 
 
+def await_ports(service: Service, id_: str, expected: list[tuple[int, int]]) -> None:
+    """Wait until a container has these ports, of the host and its own."""
+
+    def ports() -> list[tuple[int, int]]:
+        shown = instances(service, "podman")[id_]["ports"]
+        return [(one["host_port"], one["container_port"]) for one in shown]
+
+    wait_until(lambda: ports() == expected, lambda: f"its ports are {expected}, not {ports()}")
+
+
 @PODMAN
 def test_members_of_a_pod_have_the_ports_that_it_publishes(
     engine: Engine, service: Service
@@ -120,8 +130,7 @@ def test_members_of_a_pod_have_the_ports_that_it_publishes(
     try:
         member = ("--pod=koi-pod", "--label=koi.announce=member", "--label=koi.port=80")
         id_ = engine.run(*member, IMAGE, "httpd", "-f", "-p", "80")
-        ports = await_instance(service, "podman", id_)["ports"]
-        assert [(one["host_port"], one["container_port"]) for one in ports] == [(18210, 80)]
+        await_ports(service, id_, [(18210, 80)])
         explained = engine.machine.run("koi-runtime", "--system", "explain", "member").stdout
         assert "'member' of type _http._tcp at this host, port 18210" in explained
     finally:

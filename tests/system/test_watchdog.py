@@ -9,7 +9,7 @@ from tests.machine import COPY
 from tests.namespaces import wait_until
 from tests.system.service import Service
 
-WATCHDOG = 2.0
+WATCHDOG = 5.0
 DROP_IN = f"""\
 [Service]
 WatchdogSec={WATCHDOG:g}s

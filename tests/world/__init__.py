@@ -223,6 +223,6 @@ def empty(folder: Path) -> None:
     """Remove everything in a folder."""
     for path in folder.iterdir():
         if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
+            shutil.rmtree(path, ignore_errors=True)  # systemd removes its own files meanwhile
         else:
-            path.unlink()
+            path.unlink(missing_ok=True)

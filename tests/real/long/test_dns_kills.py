@@ -100,8 +100,8 @@ class Outlets:
     async def differences(self, names: set[str]) -> Mapping[str, set[str]]:
         """Return what each outlet has and must not have, or lacks."""
         serial, served = await transferred(self._lan, PRIMARY, 5354)
-        assert serial >= self._serial
-        self._serial = serial
+        assert not serial or serial >= self._serial  # 0: no transfer, the zone is not complete
+        self._serial = serial or self._serial
         _, sent = await transferred(self._lan, PEER, PORT)
         marks = {one for one in sent if one.startswith("_koi.")}
         lines = {f"{at} {name}.internal" for name in names for at in (PRIMARY, "2001:db8::1")}
