@@ -205,7 +205,7 @@ class Registry:
         events: list[Event] = []
         if before.state is BackendState.SYNCED:
             events.append(BackendDisconnected(change.backend, change.reason))
-            events += self._mark_stale(change.backend, list(self._tracked[change.backend]))
+        events += self._mark_stale(change.backend, list(self._tracked[change.backend]))
         state = BackendState.FAILED if isinstance(change, Lost) else BackendState.ABSENT
         if before.last_sync:
             state = BackendState.STALE

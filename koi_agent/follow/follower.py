@@ -20,7 +20,7 @@ from koi_agent.core.events import Absent, Change, Gone, Listing, Lost, Outdated,
 from koi_agent.core.message_ids import MessageId, journal_fields
 from koi_agent.follow.attempts import FIRST_PAUSE, LONGEST_RETURN, attempt_pauses
 from koi_agent.follow.deadlines import Deadlines
-from koi_agent.follow.slices import SLICE, apply_in_slices
+from koi_agent.follow.slices import SLICE, apply_in_slices, changes_of, different_ids
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +29,6 @@ STEADY = 10.0
 OPEN_TIMEOUT = 30.0
 LIST_TIMEOUT = 60.0
 CLOSE_TIMEOUT = 10.0
-COMPARED = 500
-"""Listed instances that are compared before the event loop gets its turn."""
 SECOND_LOOK = 2.0
 """Seconds after which a difference that no event explains is checked by a second list."""
 
@@ -57,7 +55,7 @@ class Follower:
         self._recorders: list[set[str]] = []
         self._early_events: dict[str, Seen | Gone] | None = None  # None after the first list
         self._session: Session | None = None
-        self._listing = asyncio.Lock()
+        self._listing, self._has_failed = asyncio.Lock(), asyncio.Event()
         self._steady_at = math.inf
         self._last_warning = ""
         self._absence = ""
@@ -142,18 +140,23 @@ class Follower:
     async def resync(self) -> Mapping[str, str]:
         """List now; return the differences, as ``Registry.differences`` does.
 
-        Raises ``BackendLost``, or its subclass ``BackendAbsent``.
+        Raises ``BackendLost``, or its subclass ``BackendAbsent``. After a failure, the session
+        lists again by itself: it may have applied a part of the list.
         """
         if self._absence:
             raise BackendAbsent(f"{self.name} is absent: {self._absence}")
         if self._session is None or self._early_events is not None:
             raise BackendLost(f"{self.name} is not connected")
-        return await self._list(self._session)
+        try:
+            return await self._list(self._session)
+        except BaseException:
+            self._has_failed.set()
+            raise
 
     async def _run_session(self) -> None:
         loop = asyncio.get_running_loop()
         self._early_events = {}
-        self._listing = asyncio.Lock()
+        self._listing, self._has_failed = asyncio.Lock(), asyncio.Event()
         try:
             self._deadlines.start("connecting", OPEN_TIMEOUT)
             async with asyncio.timeout(OPEN_TIMEOUT) as timeout:
@@ -182,7 +185,14 @@ class Follower:
                 self._steady_at = asyncio.get_running_loop().time() + STEADY
                 self.settled.set()
                 group.create_task(self._list_on_doubt(session), name=f"{self.name} doubt")
+                group.create_task(self._list_after_failure(session), name=f"{self.name} failure")
                 await self._list_periodically(session)
+
+    async def _list_after_failure(self, session: Session) -> None:
+        while True:
+            await self._has_failed.wait()
+            self._has_failed.clear()
+            await self._list(session)
 
     async def _list_on_doubt(self, session: Session) -> None:
         while True:
@@ -196,9 +206,9 @@ class Follower:
             with self._recorded_ids() as explained:
                 async with self._listing:
                     listing = await self._request_list(session)
-                    different = await self._compare(listing)
+                    different = await different_ids(self._differences(listing))
                     if not different:
-                        self._apply(listing)
+                        self._apply(replace(listing, touched=listing.touched | explained))
                 if different:
                     await asyncio.sleep(SECOND_LOOK)
             if different:
@@ -209,8 +219,8 @@ class Follower:
         async with self._listing:
             with self._recorded_ids() as touched:
                 listing = await self._request_list(session)
-                different = await self._compare(listing)
-                await self._apply_in_slices(listing, different, touched)
+                different = await different_ids(self._differences(listing))
+                await self._apply_in_slices(session, listing, different, touched)
             if session is not self._session:
                 raise BackendLost(f"{self.name} was lost during a list")
             drifted = frozenset(suspects & different.keys())
@@ -227,33 +237,22 @@ class Follower:
                     self._apply(change)
         return different
 
-    async def _compare(self, listing: Listing) -> dict[str, str]:
-        """Return the differences of a list, and yield to the event loop now and then."""
-        different: dict[str, str] = {}
-        for number, (id_, difference) in enumerate(self._differences(listing), start=1):
-            if difference:
-                different[id_] = difference
-            if number % COMPARED == 0:
-                await asyncio.sleep(0)
-        return different
-
     async def _apply_in_slices(
-        self, listing: Listing, different: Mapping[str, str], touched: Set[str]
+        self, session: Session, listing: Listing, different: Mapping[str, str], touched: Set[str]
     ) -> None:
         """Apply many differences of a list in slices, before the list itself.
 
         A list is applied at once, which would block the event loop for thousands of differences.
-        Events since the request (``touched``) are newer than the list.
+        Events since the request (``touched``) are newer than the list. So is the loss of the
+        session.
         """
-        is_first = self._early_events is not None  # everything known may be stale since a loss
-        changes: list[Seen | Gone] = [
-            Seen(one) for one in listing.instances if is_first or one.id in different
-        ]
-        for id_, difference in different.items():
-            if difference == "removed":
-                changes.append(Gone(backend=self.name, id=id_, reason="not listed"))
+
+        def counts(id_: str) -> bool:
+            return session is self._session and id_ not in touched
+
+        changes = changes_of(listing, different, is_first=self._early_events is not None)
         if len(changes) > SLICE:
-            await apply_in_slices(self._apply, (one for one in changes if _id(one) not in touched))
+            await apply_in_slices(self._apply, (one for one in changes if counts(_id(one))))
 
     async def _outdate_in_slices(self) -> None:
         """Mark many instances as outdated in slices, before the loss itself does so at once."""

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+from koi_agent.core.errors import BackendLost
 from koi_agent.core.events import BackendState
 from tests.bus.fake_machined import FakeMachined, Refused, Reply, Silent
 from tests.bus.followed_machines import FollowedMachines, eventually, followed
@@ -131,6 +132,39 @@ async def test_a_list_that_fails_is_repeated(bus: PrivateBus) -> None:
         async with followed(fake, bus.address, settled=False) as machines:
             await eventually(state(machines, BackendState.FAILED), lambda: machines.status)
             await eventually(lambda: machines.names == {"web"}, lambda: machines.status)
+
+
+async def test_a_machine_that_changes_within_the_first_list_is_known(bus: PrivateBus) -> None:
+    def fail(_reply: Reply) -> Reply:
+        raise Refused("org.freedesktop.DBus.Error.Failed")
+
+    async with FakeMachined(bus.address) as fake:
+        fake.add("web", addresses=[V4])
+
+        def change(reply: Reply) -> Reply:
+            fake.change("web")
+            fake.faults["GetAll"].append(fail)
+            return reply
+
+        fake.faults["GetAddresses"].append(change)
+        async with followed(fake, bus.address) as machines:
+            assert machines.names == {"web"}
+
+
+async def test_a_list_ends_with_its_session(machines: FollowedMachines) -> None:
+    machines.fake.add("web", addresses=[V4])
+    await eventually(lambda: "web" in machines.names, machines.disagreement)
+    await machines.fake.stop()
+    async with asyncio.TaskGroup() as group:
+        listing = group.create_task(fails(machines))
+        await eventually(state(machines, BackendState.STALE), lambda: machines.status)
+        await eventually(listing.done, "the list has ended")
+    await machines.fake.start()
+
+
+async def fails(machines: FollowedMachines) -> None:
+    with pytest.raises(BackendLost, match="left the bus during a list"):
+        await machines.follower.resync()
 
 
 async def test_addresses_that_do_not_come_do_not_delay_machines(

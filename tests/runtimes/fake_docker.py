@@ -29,7 +29,10 @@ _PATH: Final = re.compile(r"(?:/v[0-9.]+)?(?:/libpod)?/(.+)")
 
 @dataclass
 class Faults:
-    """How an engine misbehaves; endpoints are version, list, inspect, image and events."""
+    """How an engine misbehaves.
+
+    Endpoints are version, list, inspect, image, service and events.
+    """
 
     silent: set[str] = field(default_factory=set)
     """Endpoints that read a request and never respond."""
@@ -55,6 +58,7 @@ class FakeDocker:
         self.containers = FakeContainers(self._emit)
         self.requests: list[str] = []
         self.images: dict[str, Record] = {}
+        self.services: dict[str, Record] = {}
         self._podman = podman
         self._recent: deque[Record] = deque(maxlen=RESENT)
         self._streams: dict[asyncio.StreamWriter, frozenset[str]] = {}
@@ -159,6 +163,8 @@ class FakeDocker:
                 await self._send_json(writer, "inspect", lambda: self._inspect(id_))
             case ["images", digits, "json"]:
                 await self._send_json(writer, "image", lambda: self.images.get(digits))
+            case ["services", id_]:
+                await self._send_json(writer, "service", lambda: self.services.get(id_))
             case ["version"]:
                 await self._send_json(writer, "version", self._version)
             case ["info"]:  # for older agents, with which bench/ compares

@@ -102,12 +102,16 @@ class Scripted:
 
 
 class Following:
-    """A follower of a backend, its registry, and all changes and events."""
+    """A follower of a backend, its registry, and all changes and events.
+
+    ``on_change`` is called with each change after it was applied.
+    """
 
     def __init__(self, runtime: Runtime, interval: float) -> None:
         self.registry = Registry({runtime.name: runtime.name})
         self.changes: list[Change] = []
         self.events: list[Event] = []
+        self.on_change: Callable[[Change], None] = lambda _change: None
         self.reader = Reader()
         self.follower = Follower(runtime, self._apply, self.registry.differences, interval=interval)
 
@@ -116,6 +120,7 @@ class Following:
         events = self.registry.apply(change, int(now() * 1e6))
         self.reader.read(events)
         self.events += events
+        self.on_change(change)
 
     @property
     def ids(self) -> set[str]:

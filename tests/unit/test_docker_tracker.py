@@ -411,10 +411,71 @@ async def test_a_restart_that_podman_announced_and_did_not_do_is_a_stop() -> Non
     engine = Engine(container(inspected=replace(INSPECTED, restart_policy="always")), kind=PODMAN)
     engine.emits("die", exit_code=2)
     engine.emits("restart")
-    for _ in range(2):
-        engine.tracker.apply_inspection(WEB, container(state=InstanceState.STOPPED), 1.0)
+    stopped = container(state=InstanceState.STOPPED)
+    engine.tracker.apply_inspection(WEB, stopped, 1.1)
+    engine.tracker.apply_inspection(WEB, stopped, 2.0)
+    assert engine.brief == ["+restarting"]
+    engine.tracker.apply_inspection(WEB, stopped, 1.0 + Tunables().restart_check)
     assert engine.brief == ["+restarting", "-exited with 2"]
     engine.queue.close()
+
+
+@pytest.mark.parametrize("listed_after", [0.0, 5.0])
+async def test_a_list_leaves_a_restart_that_podman_announced(listed_after: float) -> None:
+    engine = Engine(container(inspected=replace(INSPECTED, restart_policy="always")), kind=PODMAN)
+    engine.emits("die", exit_code=2)
+    engine.emits("restart")
+    if listed_after:
+        engine.tracker.event_times.clear()
+    engine.tracker.forget_unlisted(set())
+    engine.tracker.apply_inspection(WEB, container(state=InstanceState.STOPPED), 1.0 + listed_after)
+    again = replace(INSPECTED, main_pid=8, started_at="later")
+    engine.emits("start")
+    engine.tracker.apply_inspection(WEB, container(inspected=again), 2.0 + listed_after)
+    assert engine.brief == ["+restarting", "+running"]
+    engine.queue.close()
+
+
+async def test_a_stop_ends_a_restart_that_podman_announced() -> None:
+    engine = Engine(container(inspected=replace(INSPECTED, restart_policy="always")), kind=PODMAN)
+    engine.emits("die", exit_code=2)
+    engine.emits("restart")
+    engine.emits("stop")
+    engine.tracker.apply_inspection(WEB, container(state=InstanceState.STOPPED), 1.1)
+    assert engine.brief == ["+restarting", "-exited with 2"]
+    engine.queue.close()
+
+
+async def test_a_start_whose_inspection_fails_does_not_end_the_run() -> None:
+    engine = Engine(container(inspected=replace(INSPECTED, restart_policy="always")))
+    engine.emits("die", exit_code=1)
+    engine.emits("start")
+    engine.tracker.inspection_failed(WEB)
+    assert engine.brief == []
+    engine.emits("die", exit_code=1)
+    engine.tracker.inspection_failed(WEB)
+    assert engine.brief == ["-exited with 1"]
+    engine.queue.close()
+
+
+def test_a_list_is_delivered_for_a_container_that_was_delivered_since_its_request() -> None:
+    engine = Engine(container(health=Health.STARTING), container(DB, health=Health.STARTING))
+    engine.table.begin_list()
+    engine.table.republish(WEB)
+    engine.tracker.apply_list([container(one, health=Health.HEALTHY) for one in (WEB, DB)])
+    engine.table.end_list()
+    assert [one.instance.id for one in engine.delivered if isinstance(one, Seen)] == [WEB, WEB]
+    assert engine.seen.health is Health.HEALTHY
+
+
+async def test_a_failed_inspection_leaves_what_a_list_has_published() -> None:
+    engine = Engine()
+    engine.emits("start", name="web")
+    engine.tracker.event_times.clear()
+    engine.tracker.apply_list([container(inspected=None, ports=(port(80, 8080),))])
+    engine.tracker.inspection_failed(WEB)
+    assert engine.brief == []
+    assert engine.table.containers[WEB].ports
 
 
 async def test_a_restart_of_podman_on_request_is_a_stop_and_a_start() -> None:

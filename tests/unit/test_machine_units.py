@@ -88,6 +88,19 @@ async def test_a_unit_that_ran_before_its_machine_was_known_is_read_first() -> N
     assert harness.last.keys() == {"web.scope"}
 
 
+async def test_a_unit_that_signals_before_it_is_checked_is_read() -> None:
+    harness = Harness()
+    harness.systemd.rows = [row("web.scope")]
+    async with asyncio.timeout(READ_PATIENCE), asyncio.TaskGroup() as group:
+        putting = group.create_task(harness.machine_units.put({"web": "web.scope"}, {"web"}))
+        await asyncio.sleep(0)
+        harness.receive(*changed("active/running", name="web.scope", run=b"a"))
+        while not putting.done():
+            await asyncio.sleep(0)
+            await harness.answer()
+    assert harness.last.keys() == {"web.scope"}
+
+
 async def test_many_units_are_read_together_and_alone() -> None:
     harness = Harness()
     units = {**MANY, "last": "last.scope"}

@@ -74,6 +74,16 @@ async def test_start_is_delivered_once_its_files_are_read() -> None:
     assert made.delivered() == ["web active/running"]
 
 
+async def test_main_process_is_known_whose_signal_is_read_before_that_of_the_state() -> None:
+    made = Harness()
+    of_service, of_unit = changed("active/running", pid=100, run=b"a", restarts=0)
+    made.receive(of_service)
+    await made.answer()
+    made.receive(of_unit)
+    await made.answer()
+    assert made.last["web.service"].main_pid == 100
+
+
 async def test_stop_is_delivered_when_the_unit_stays_dead() -> None:
     made = await running()
     for items in STOP:

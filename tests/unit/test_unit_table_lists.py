@@ -8,7 +8,7 @@ from koi_agent.backends.systemd.details import CONFIRM
 from koi_agent.backends.systemd.loaded_units import LOADED
 from koi_agent.backends.systemd.queries import CheckLoaded, FindListeners
 from koi_agent.config import SystemdConfig
-from tests.unit.unit_table_harness import Harness, changed, path, row, unit_new, unit_removed
+from tests.unit.unit_table_harness import Harness, Item, changed, path, row, unit_new, unit_removed
 
 RUNNING = changed("active/running", pid=100, run=b"a", restarts=0)
 LISTENING = changed("active/listening", "ssh.socket")
@@ -282,6 +282,23 @@ async def test_unit_that_is_loaded_while_it_is_listed_and_does_not_run_is_gone()
     assert changing == {"web.service"}
     made.systemd.rows = []
     await made.reconciler.answer(CheckLoaded())
+    assert made.delivered() == ["web gone"]
+
+
+@pytest.mark.parametrize(
+    "signals",
+    [[unit_removed("web.service")], changed("inactive/dead", pid=0)],
+    ids=["unloaded", "dead"],
+)
+async def test_unit_that_is_loaded_while_it_is_listed_and_ends_before_its_check_is_gone(
+    signals: list[Item],
+) -> None:
+    """The registry may have it from before a loss."""
+    made = Harness()
+    made.systemd.meanwhile = [("units", [unit_new("web.service")])]
+    assert await made.listed() == ([], {"web.service"})
+    made.receive(*signals)
+    await made.answer()
     assert made.delivered() == ["web gone"]
 
 

@@ -155,6 +155,7 @@ class Session:
     def _on_service_changed(self, service: str) -> None:
         """Request a service of the swarm again, with the containers that are its tasks."""
         self._inspector.services.outdate(service)
+        self._queue.outdate_unlisted(self._table.containers.keys())
         for id_, container in self._table.containers.items():
             if container.labels.swarm_service == service:
                 self._queue.put(id_, urgent=True)
@@ -167,6 +168,7 @@ class Session:
     def events_lost(self, reason: str) -> None:
         """Request a list, and inspect all containers then: a list does not show a new run."""
         self._inspector.services.clear()
+        self._queue.outdate_unlisted(self._table.containers.keys())
         self._inspector.uninspected.update(self._table.containers)
         self._doubt(reason)
 
@@ -185,11 +187,11 @@ class Session:
             # What later events change is delivered: the list counts for all other containers.
             touched = frozenset(self._tracker.event_times)
             self._tracker.forget_unlisted(found.keys())
+            for containers in _slices(list(found.values())):
+                self._tracker.apply_list(containers)
+                await asyncio.sleep(0)
         finally:
             self._table.end_list()
-        for containers in _slices(list(found.values())):
-            self._tracker.apply_list(containers)
-            await asyncio.sleep(0)
         await self._ports.scan()
         self._queue_inspections(found)
         instances: list[Instance] = []

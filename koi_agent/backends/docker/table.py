@@ -71,6 +71,12 @@ class ContainerTable:
         if before is None or before.network != container.network:
             self._follow_ports_of_joiners(container.id)
 
+    def store_listed(self, container: Container) -> None:
+        """Store a container of a list, which reports all but those delivered since its request."""
+        self.store(container)
+        if self._delivered is not None and container.id in self._delivered:
+            self.republish(container.id)
+
     def remove(self, id_: str, reason: str) -> None:
         """Remove a container, and deliver that it is gone."""
         if self._discard(id_):

@@ -5,6 +5,7 @@ Nothing here waits: changes go to the ``ContainerTable``, and ids to inspect to 
 the container is inspected.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Final
 
@@ -46,7 +47,8 @@ class Tracker:
         self._tunables = tunables
         self._starting: dict[str, Event] = {}
         self._reasons: dict[str, str] = {}
-        self._restarting: set[str] = set()
+        self._restarting: dict[str, float] = {}
+        """The loop times until which containers may be about to start again."""
         self._ended: set[str] = set()
         self._actions: Mapping[str, Callable[[Event], None]] = {
             "start": self._on_start,
@@ -59,6 +61,7 @@ class Tracker:
             "health_status": self._on_health_status,
             "oom": self._on_oom,
             "restart": self._on_restart,
+            "stop": self._on_stop,
         }
 
     # Events
@@ -75,7 +78,7 @@ class Tracker:
             self._queue.put(event.id, urgent=True)
 
     def _on_start(self, event: Event) -> None:
-        if event.id not in self._containers:
+        if event.id not in self._containers or event.id in self._ended:
             self._starting[event.id] = event
         self._queue.put(event.id, urgent=True)
 
@@ -105,7 +108,8 @@ class Tracker:
 
     def _publish_uninspected(self, id_: str) -> None:
         """Publish a container that ran, but ended before its first inspection."""
-        if started := self._starting.pop(id_, None):
+        started = self._starting.pop(id_, None)
+        if started and id_ not in self._containers:
             self._table.publish(container_from_start(started, self._kind))
 
     def _on_kill(self, event: Event) -> None:
@@ -151,10 +155,16 @@ class Tracker:
         container = self._containers.get(event.id)
         if container and event.id in self._reasons and self._kind.announces_restart:
             self._set_state(event.id, InstanceState.RESTARTING)
-            self._restarting.add(event.id)
+            until = self.event_times[event.id] + self._tunables.restart_check
+            self._restarting[event.id] = until
             self._queue.put_after(self._tunables.restart_check, event.id)
         else:
             self._inspect(event)
+
+    def _on_stop(self, event: Event) -> None:
+        """Inspect a container that was stopped on request: no restart follows."""
+        self._restarting.pop(event.id, None)
+        self._inspect(event)
 
     def _on_oom(self, event: Event) -> None:
         if event.id in self._containers:
@@ -166,13 +176,14 @@ class Tracker:
         """Apply an inspection that came at ``now``; None means that there is no such container."""
         self.event_times[id_] = now
         before = self._containers.get(id_)
-        if container is None or container.state is InstanceState.STOPPED:
-            if id_ in self._restarting:  # once: its restart was announced a moment ago
-                self._restarting.discard(id_)
-            else:
-                self._remove(id_, _end_of(container) if container else GoneReason.REMOVED)
+        if container is None:
+            self._remove(id_, GoneReason.REMOVED)
             return
-        self._restarting.discard(id_)
+        if container.state is InstanceState.STOPPED:
+            if now >= self._restarting.get(id_, -math.inf):
+                self._remove(id_, _end_of(container))
+            return
+        self._restarting.pop(id_, None)
         self._starting.pop(id_, None)
         self._reasons.pop(id_, None)
         if before and _is_new_run(before, container, has_ended=id_ in self._ended):
@@ -191,7 +202,8 @@ class Tracker:
     def inspection_failed(self, id_: str) -> None:
         """Continue with what is known of a container that can't be inspected."""
         if id_ in self._starting:
-            self._publish_uninspected(id_)
+            if id_ not in self._containers:
+                self._publish_uninspected(id_)
         elif id_ in self._ended:
             self._remove(id_, "died")
 
@@ -199,7 +211,8 @@ class Tracker:
 
     def forget_unlisted(self, listed: Set[str]) -> None:
         """Forget the containers that a list does not have, unless an event named them lately."""
-        for id_ in self._containers.keys() - listed - self.event_times.keys():
+        kept = listed | self.event_times.keys() | self._restarting.keys()
+        for id_ in self._containers.keys() - kept:
             self._forget(id_)
         for id_ in self._starting.keys() - listed - self.event_times.keys():
             del self._starting[id_]
@@ -213,7 +226,8 @@ class Tracker:
             before = self._containers.get(container.id)
             # A list does not show that a container was sent its stop signal.
             is_stopping = before and before.status == STOPPING and container.status == "running"
-            self._table.store(copied(container, status=STOPPING) if is_stopping else container)
+            shown = copied(container, status=STOPPING) if is_stopping else container
+            self._table.store_listed(shown)
 
     def close(self) -> None:
         """Remove ended containers without an inspection.
@@ -236,7 +250,7 @@ class Tracker:
 
     def _clear(self, id_: str) -> None:
         self._reasons.pop(id_, None)
-        self._restarting.discard(id_)
+        self._restarting.pop(id_, None)
         self._ended.discard(id_)
 
 

@@ -171,7 +171,9 @@ class Session:
         """List what runs; raise ``BackendLost``."""
         self._tracker.begin_list()
         try:
-            self._forwards = await self._api.forwards()
+            before, self._forwards = self._forwards, await self._api.forwards()
+            if self._forwards != before:
+                self._tracker.inspect_touched()
             listed: dict[str, Guest | None] = {}
             async with aclosing(self._api.list_instances()) as lists:
                 async for records in lists:

@@ -98,8 +98,7 @@ class Tracker:
         if guest is None:
             self._remove(id_, GoneReason.REMOVED)
         elif not guest.is_here:
-            if id_ in self.guests:
-                self._remove(id_, "not running")
+            self._remove(id_, "not running")
         else:
             before = self.guests.get(id_)
             if before and is_new_run(before, guest):
@@ -109,13 +108,21 @@ class Tracker:
 
     def inspection_failed(self, id_: str) -> None:
         """Publish what is known of an instance that can't be inspected."""
-        self._publish_uninspected(id_)
+        if guest := self.guests.get(id_):
+            self._publish(guest)
+        else:
+            self._publish_uninspected(id_)
 
     # Lists
 
     def begin_list(self) -> None:
         """Record the instances that change from now on: a list that is requested now is older."""
         self._touched = set()
+
+    def inspect_touched(self) -> None:
+        """Inspect again what has changed since ``begin_list``: the forwards are others now."""
+        for id_ in self.guests.keys() & (self._touched or set()):
+            self._queue.put(id_, urgent=False)
 
     def end_list(self) -> Set[str]:
         """Return the ids that changed since ``begin_list``, and those that will be inspected."""

@@ -70,6 +70,7 @@ class Session:
     def close(self) -> None:
         """Stop delivering, even if a list is being read."""
         self._deliver = None
+        self._present.set()  # a list that waits ends, too
 
     async def doubt(self) -> str:
         """Wait until signals may have been lost; return why."""
@@ -83,6 +84,7 @@ class Session:
         gone = await self._reader.read_listed(paths, touched)
         self._table.keep_listed((paths.keys() - gone) | touched)
         await self._ports.scan()
+        self._table.deliver_touched(touched)
         self._has_listed.set()
         return Listing(
             backend=BACKEND,
@@ -98,6 +100,8 @@ class Session:
             if not self._present.is_set() and not self._table:
                 return ()
             await self._present.wait()
+            if self._deliver is None:
+                raise BackendLost("systemd-machined left the bus during a list")
             if (rows := await self._manager.list_machines()) is not None:
                 return rows
             await asyncio.sleep(RETURN_PAUSE)

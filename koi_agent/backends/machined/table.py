@@ -121,6 +121,11 @@ class MachineTable:
             else:
                 self._discard(name)
 
+    def deliver_touched(self, names: Set[str]) -> None:
+        """Deliver the machines for which a list does not count, if nothing else did."""
+        for name in names & self._machines.keys() - self._delivered:
+            self._deliver_known(name)
+
     def _discard(self, name: str) -> None:
         self._machines.pop(name, None)
         self._forget_ports(name)

@@ -55,6 +55,7 @@ class Reconciler:
         match query:
             case ReadUnit(name, path):
                 self._table.details_read(name, path, await self._read_details(name, path))
+                self._selection.machine_units.read([name])
             case ReadSocket(name, path):
                 await self._read_socket(name, path)
             case CheckLoaded():

@@ -30,6 +30,8 @@ class Runs:
         self, deliver: Deliver, sockets: SocketTable, freezer: FreezerWatch, timer: Timer
     ) -> None:
         self.delivered: set[str] = set()
+        self.undecided: set[str] = set()
+        """Names that the last list left to signals, although it is not known that they run."""
         self._deliver_change = deliver
         self._ports = UnitPorts(sockets)
         self._freezer = freezer
@@ -94,8 +96,15 @@ class Runs:
         """Deliver that a unit does not run; the registry may have it from an earlier session."""
         self._deliver_gone(name, "not listed")
 
+    def report_undecided(self, name: str) -> None:
+        """Deliver that a unit does not run, if the last list did not decide that."""
+        if name in self.undecided:
+            self.undecided.discard(name)
+            self.report_not_listed(name)
+
     def remove(self, unit: Unit) -> None:
-        """End a run without delivering that."""
+        """End a run without delivering that, unless the last list did not decide on the unit."""
+        self.report_undecided(unit.name)
         if unit.reported:
             self._end(unit.invocation_id, unit.started_at)
         unit.reported = None

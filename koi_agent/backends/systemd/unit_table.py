@@ -83,6 +83,7 @@ class UnitTable:
             return
         self._loaded.discard(path)
         self._details.unloaded(name)
+        self._runs.report_undecided(name)
         if unit := self._units.get(path):
             unit.unload()
             self._evaluate(unit)
@@ -184,10 +185,10 @@ class UnitTable:
     def compare(self, listed: Iterable[UnitStatus]) -> set[str]:
         """Store the states of a list; deliver only units that were delivered since the request.
 
-        The list itself is delivered, and does not count for those. Returns the names of units that
-        are changing: their signals will be newer.
+        The list does not count for those. Returns the names of changing units: signals are newer.
         """
         changing = self._changing()
+        self._runs.undecided = changing - {unit.name for unit in self._units.values()}
         statuses = {status.path: status for status in listed}
         for unit in [unit for unit in self._units.values() if unit.name not in changing]:
             status = statuses.get(unit.path) or UnitStatus(unit.name, "inactive", "dead", unit.path)
@@ -265,13 +266,12 @@ class UnitTable:
 
     def _evaluate_dead(self, unit: Unit) -> None:
         is_read = self._queries.is_reading(unit.path)
-        if not self._runs.has_run(unit, is_read=is_read):
+        if not self._runs.has_run(unit, is_read=is_read) and not unit.is_starting:
             self._remove(unit)
         elif unit.cannot_restart(self._details.get(unit.name)) and (unit.reported or not is_read):
             self._stopped(unit)
         elif unit.main_pid and unit.sub_state == "dead":
-            # systemd 252 signals this of a service that it has just started.
-            self._dead.discard(unit)
+            self._dead.discard(unit)  # systemd 252 signals this of one that it has just started
         else:
             self._dead.add(unit)
 

@@ -130,6 +130,11 @@ class Unit:
             return False
         return reported.invocation_id != self.invocation_id and self.n_restarts == 0
 
+    @property
+    def is_starting(self) -> bool:
+        """True if a main process has been signaled of a dead unit: its state comes next."""
+        return bool(self.main_pid) and self.sub_state == "dead" and self.is_loaded
+
     def cannot_restart(self, details: UnitDetails | None) -> bool:
         """Return True if a dead unit can't be between two runs that systemd makes one.
 
