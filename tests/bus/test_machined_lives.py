@@ -151,6 +151,34 @@ async def test_a_machine_that_changes_within_the_first_list_is_known(bus: Privat
             assert machines.names == {"web"}
 
 
+async def test_a_machine_that_was_replaced_without_a_signal_gets_its_addresses(
+    machines: FollowedMachines,
+) -> None:
+    machines.fake.add("web", addresses=[V4])
+    await eventually(lambda: machines.fake.asked.count("GetAddresses") == 2, "they have settled")
+    machines.fake.lost_signals = 2
+    machines.fake.remove("web")
+    machines.fake.add("web", addresses=[b"\x0a\x00\x00\x03"])
+    await machines.follower.resync()
+    await eventually(lambda: not machines.disagreement(), machines.disagreement)
+
+
+async def test_addresses_that_were_not_known_before_a_loss_are_read_after_it(
+    machines: FollowedMachines,
+) -> None:
+    def fail(_reply: Reply) -> Reply:
+        raise Refused("org.freedesktop.DBus.Error.Failed")
+
+    machines.fake.add("web")
+    await eventually(lambda: "web" in machines.names, machines.disagreement)
+    await machines.fake.stop()
+    await eventually(state(machines, BackendState.STALE), lambda: machines.status)
+    machines.fake.machines["web"].addresses = [V4]
+    machines.fake.faults["GetAddresses"].append(fail)
+    await machines.fake.start()
+    await eventually(lambda: not machines.disagreement(), machines.disagreement)
+
+
 async def test_a_list_ends_with_its_session(machines: FollowedMachines) -> None:
     machines.fake.add("web", addresses=[V4])
     await eventually(lambda: "web" in machines.names, machines.disagreement)

@@ -142,8 +142,9 @@ class Reader:
     async def _look_at(self, machines: Sequence[Machine]) -> None:
         networks = await self._networks(machines)
         for machine, network in zip(machines, networks, strict=True):
-            if network is None:
-                continue  # a signal will report its end
+            if network is None:  # a signal reports its end, or another machine has its name now
+                self._schedule.again(machine.name)
+                continue
             self._table.set_network(machine, network)
             if not machine.is_settled:
                 self._queue.put(machine.name, machine.path)
@@ -181,6 +182,7 @@ class Reader:
                     return self._table.add_listed(outcome)
                 # Its end and its start are reported after the list.
                 self._queue.put(name, outcome.path)
+                self._schedule.start(name)
             case BadInput():
                 self.complain(f"machine {name}: {outcome}")
             case None:

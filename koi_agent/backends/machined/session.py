@@ -85,6 +85,9 @@ class Session:
         self._table.keep_listed((paths.keys() - gone) | touched)
         await self._ports.scan()
         self._table.deliver_touched(touched)
+        if not self._has_listed.is_set():
+            for name in self._table.names:  # some were known before a loss without addresses
+                self._schedule.start(name)
         self._has_listed.set()
         return Listing(
             backend=BACKEND,
