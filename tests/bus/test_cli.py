@@ -371,9 +371,8 @@ async def test_status_shows_each_error_in_full_on_a_line(bus: PrivateBus) -> Non
         env = {"COLUMNS": "80", "TERM": "dumb"}
         process = await start(bus.address, "status", stdout=theirs, env=env)
         await process.wait()
-    out = os.read(ours, 65536).decode().replace("\r\n", "\n")
-    os.close(ours)
     os.close(theirs)
+    out = text_of(ours)
     assert out.endswith(f" backends listed.\n\ndocker: {reason}\n")
     table = out.split("\n\n")[1].splitlines()
     assert "DRIFT" not in table[0]
@@ -439,11 +438,16 @@ async def on_terminal(bus: PrivateBus, *arguments: str, **env: str) -> str:
     process = await start(bus.address, *arguments, stdout=theirs, env={"TERM": "xterm", **env})
     os.close(theirs)
     await process.communicate()
+    return text_of(ours)
+
+
+def text_of(terminal: int) -> str:
+    """Return all that a terminal shows, which comes in several parts, and close it."""
     shown = b""
     with suppress(OSError):  # the end of a terminal
-        while part := os.read(ours, 65536):
+        while part := os.read(terminal, 65536):
             shown += part
-    os.close(ours)
+    os.close(terminal)
     return shown.decode().replace("\r\n", "\n")
 
 
@@ -476,9 +480,8 @@ async def test_terminal_gets_colour_and_short_lines(bus: PrivateBus) -> None:
             bus.address, "list", stdout=theirs, env={"COLUMNS": "60", "TERM": "xterm"}
         )
         await process.wait()
-    out = os.read(ours, 65536).decode()
-    os.close(ours)
     os.close(theirs)
+    out = text_of(ours)
     head, row, *_ = out.splitlines()
     assert head.startswith("\x1b[0;4mNAME")
     assert "\x1b[0;1;38;5;185mpaused\x1b[0m" in row
