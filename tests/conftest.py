@@ -15,7 +15,7 @@ import pluggy
 import pytest
 
 HERE = Path(__file__).parent
-LOCK = Path(tempfile.gettempdir(), "koi-runtime-tests.lock")
+LOCK = Path(tempfile.gettempdir(), f"koi-runtime-tests-{os.geteuid()}.lock")
 """The lock of tests with the mark ``one_at_a_time``."""
 REAL_TIMEOUT = 240
 """Seconds for a test of ``tests/real``: systemd, Docker and Avahi need many processes each."""

@@ -20,8 +20,8 @@ from koi_agent.core.key import Key
 class Listing:
     """All instances of a backend at one moment.
 
-    ``touched`` are the ids that an event named between request and answer: the events are newer,
-    so the listing does not count for them. ``drifted`` are ids that two periodic lists found
+    ``touched`` are the ids that an event named, or that were delivered, since the request: that is
+    newer, so the listing does not count for them. ``drifted`` are ids that two periodic lists found
     different although no event named them.
     """
 

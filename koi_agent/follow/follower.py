@@ -147,10 +147,12 @@ class Follower:
             raise BackendAbsent(f"{self.name} is absent: {self._absence}")
         if self._session is None or self._early_events is not None:
             raise BackendLost(f"{self.name} is not connected")
+        session = self._session
         try:
-            return await self._list(self._session)
+            return await self._list(session)
         except BaseException:
-            self._has_failed.set()
+            if session is self._session:
+                self._has_failed.set()
             raise
 
     async def _run_session(self) -> None:

@@ -283,26 +283,29 @@ async def test_an_end_is_not_lost_that_is_reported_while_a_list_is_applied(tmp_p
     async with followed(tmp_path, tunables=Tunables(list_lag=0.0)) as engine:
         for _ in range(500):
             engine.containers.run()
-        for milliseconds in range(0, 40, 4):
+        for turns in range(0, 100, 4):
             container = engine.containers.run()
             await agreed(engine)
             engine.faults.holds_events = True
             engine.containers.stop(container)
-            engine.faults.bodies["list"] = deque([releasing(engine, milliseconds / 1000)])
+            engine.faults.bodies["list"] = deque([releasing(engine, turns)])
             await engine.follower.resync()
             await eventually(lambda: not engine.faults.holds_events, "the events were sent")
             await agreed(engine)
 
 
-def releasing(engine: Followed, seconds: float) -> Callable[[bytes], bytes]:
-    """Return a function for a body that sends the events held some seconds later."""
+def releasing(engine: Followed, turns: int) -> Callable[[bytes], bytes]:
+    """Return a function for a body that sends the held events some turns of the loop later."""
 
-    def release() -> None:
+    def release(left: int) -> None:
+        if left:
+            asyncio.get_running_loop().call_soon(release, left - 1)
+            return
         engine.faults.holds_events = False
         engine.fake.release()
 
     def spoil(body: bytes) -> bytes:
-        asyncio.get_running_loop().call_later(seconds, release)
+        release(turns)
         return body
 
     return spoil

@@ -29,7 +29,7 @@ FORWARD = {
 
 
 def fail_inspections(server: FollowedIncus, count: int) -> None:
-    server.faults.delays["instance"] = deque([0.3])
+    server.faults.delays["instance"] = deque([1.0])
     server.faults.bodies["instance"] = deque([lambda _body: b"{"] * count)
 
 
@@ -89,3 +89,30 @@ async def test_forwards_that_change_within_an_inspection_count(tmp_path: Path) -
             lambda: [port.host_port for port in server.known(web).ports] == [80],
             lambda: f"its port is published: {server.known(web).ports}",
         )
+
+
+async def test_a_run_that_is_inspected_after_its_end_is_published(tmp_path: Path) -> None:
+    async with followed_incus(tmp_path, tunables=NO_CHECKS) as server:
+        web = server.guests.launch("web1")
+        server.faults.holds_events = True
+        server.guests.stop_forcibly(web)
+        await eventually(lambda: "instance" in server.fake.requests, "it is inspected")
+        await asyncio.sleep(0.2)
+        server.faults.holds_events = False
+        server.fake.release()
+        await eventually(lambda: server.brief == ["+1", "-1"], lambda: str(server.brief))
+
+
+async def test_a_failed_inspection_does_not_revive_what_a_list_lacks(tmp_path: Path) -> None:
+    async with followed_incus(tmp_path, tunables=NO_CHECKS) as server:
+        web = server.guests.launch("web1")
+        await agreed(server)
+        server.faults.messages.extend([lambda _message: []] * 9)
+        server.guests.stop_forcibly(web)
+        server.faults.messages.clear()
+        await server.follower.resync()
+        fail_inspections(server, 3)
+        server.guests.update(web)
+        await eventually(lambda: not server.faults.bodies["instance"], "its inspections failed")
+        await asyncio.sleep(0.2)
+        assert server.brief == ["+1", "-1"]

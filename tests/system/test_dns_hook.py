@@ -313,9 +313,9 @@ def patient(hooked: Machine) -> Iterator[Machine]:
     hooked.systemctl("daemon-reload")
     hooked.systemctl("restart", HOOK)
     yield hooked
-    hooked.systemctl("kill", "--signal=KILL", HOOK)
     hooked.remove(path)
     hooked.systemctl("daemon-reload")
+    hooked.systemctl("kill", "--signal=KILL", HOOK)
 
 
 def test_a_restarted_systemd_resolved_finds_all_names_again(patient: Machine) -> None:

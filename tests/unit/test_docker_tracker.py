@@ -436,6 +436,17 @@ async def test_a_list_leaves_a_restart_that_podman_announced(listed_after: float
     engine.queue.close()
 
 
+async def test_an_end_after_a_restart_that_podman_announced_is_an_end() -> None:
+    engine = Engine(
+        container(inspected=replace(INSPECTED, restart_policy="on-failure")), kind=PODMAN
+    )
+    for action in ("die", "restart", "start", "die"):
+        engine.emits(action, exit_code=2)
+    engine.tracker.apply_inspection(WEB, container(state=InstanceState.STOPPED), 1.5)
+    assert engine.brief == ["+restarting", "-exited with 2"]
+    engine.queue.close()
+
+
 async def test_a_stop_ends_a_restart_that_podman_announced() -> None:
     engine = Engine(container(inspected=replace(INSPECTED, restart_policy="always")), kind=PODMAN)
     engine.emits("die", exit_code=2)

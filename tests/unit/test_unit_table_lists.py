@@ -302,6 +302,18 @@ async def test_unit_that_is_loaded_while_it_is_listed_and_ends_before_its_check_
     assert made.delivered() == ["web gone"]
 
 
+async def test_reason_of_an_end_is_that_of_the_unit_that_started_while_it_was_listed() -> None:
+    made = Harness()
+    made.systemd.meanwhile = [("units", [unit_new("web.service")])]
+    await made.listed()
+    made.receive(*RUNNING)
+    await made.answer()
+    made.receive(*changed("failed/failed", pid=0), unit_removed("web.service"))
+    await made.answer()
+    assert made.delivered() == ["web active/running", "web gone"]
+    assert made.reasons == ["inactive"]
+
+
 async def test_listeners_are_looked_for_a_moment_after_a_list_has_found_a_unit() -> None:
     made = Harness()
     made.systemd.rows = [row("web.service")]

@@ -184,7 +184,7 @@ class Session:
         self._table.begin_list()
         try:
             found = await self._listed()
-            # What later events change is delivered: the list counts for all other containers.
+            # Later events deliver what they change. The list counts for all other containers.
             touched = frozenset(self._tracker.event_times)
             self._tracker.forget_unlisted(found.keys())
             for containers in _slices(list(found.values())):

@@ -72,7 +72,10 @@ class ContainerTable:
             self._follow_ports_of_joiners(container.id)
 
     def store_listed(self, container: Container) -> None:
-        """Store a container of a list, which reports all but those delivered since its request."""
+        """Store a listed container.
+
+        Deliver it if it was delivered since the request: the list does not count for it then.
+        """
         self.store(container)
         if self._delivered is not None and container.id in self._delivered:
             self.republish(container.id)

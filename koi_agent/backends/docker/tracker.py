@@ -85,6 +85,7 @@ class Tracker:
     def _on_die(self, event: Event) -> None:
         """Remove the container, unless the engine may restart it by itself: then inspect it."""
         self._publish_uninspected(event.id)
+        self._restarting.pop(event.id, None)
         container = self._containers.get(event.id)
         code = event.exit_code
         reason = "died" if code is None else f"exited with {code}"
@@ -162,7 +163,7 @@ class Tracker:
             self._inspect(event)
 
     def _on_stop(self, event: Event) -> None:
-        """Inspect a container that was stopped on request: no restart follows."""
+        """Inspect a container that was stopped: its policy does not restart it."""
         self._restarting.pop(event.id, None)
         self._inspect(event)
 

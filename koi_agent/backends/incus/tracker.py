@@ -52,6 +52,8 @@ class Tracker:
         self._queue = queue
         self._starting: set[str] = set()
         self._unlisted: set[str] = set()
+        self._awaiting: set[str] = set()
+        """Instances that the last list leaves to the inspections that were under way."""
         self._has_listed = False
         self._checks = AddressChecks(tunables.address_checks, self._check_addresses)
         self._touched: set[str] | None = None  # while a list is requested
@@ -97,8 +99,10 @@ class Tracker:
         self._touch(id_)
         if guest is None:
             self._remove(id_, GoneReason.REMOVED)
-        elif not guest.is_here:
+        elif id_ in self.guests and not guest.is_here:
             self._remove(id_, "not running")
+        elif not guest.is_here:  # the registry may have it from an earlier connection
+            self._deliver(Gone(backend=self._backend, id=id_, reason="not running"))
         else:
             before = self.guests.get(id_)
             if before and is_new_run(before, guest):
@@ -107,8 +111,8 @@ class Tracker:
             self._publish(guest)
 
     def inspection_failed(self, id_: str) -> None:
-        """Publish what is known of an instance that can't be inspected."""
-        if guest := self.guests.get(id_):
+        """Publish what a list or an event has shown of an instance that can't be inspected."""
+        if id_ in self._awaiting and (guest := self.guests.get(id_)):
             self._publish(guest)
         else:
             self._publish_uninspected(id_)
@@ -120,7 +124,7 @@ class Tracker:
         self._touched = set()
 
     def inspect_touched(self) -> None:
-        """Inspect again what has changed since ``begin_list``: the forwards are others now."""
+        """Inspect again what has changed since ``begin_list``: the forwards have changed."""
         for id_ in self.guests.keys() & (self._touched or set()):
             self._queue.put(id_, urgent=False)
 
@@ -135,13 +139,14 @@ class Tracker:
         An instance that is missing is kept until the next list, or an event: a server may be
         restarting it, and reports that at the end. A listed instance that an inspection did not
         find is inspected again, because it is not known which answer is older. The same is true of
-        a missing one that is being inspected.
+        a missing one whose inspection is due or under way.
         """
         touched = self._touched or set()
         inspected = self._queue.ids()
         for id_, guest in listed.items():
             if guest and id_ not in touched:
                 self._apply_listed(id_, guest)
+        self._awaiting = set(inspected & listed.keys() - touched)
         missing = self.guests.keys() - listed.keys() - touched
         again = listed.keys() & (touched - self.guests.keys() | inspected) | missing & inspected
         for id_ in again:
@@ -179,6 +184,7 @@ class Tracker:
         self._checks.close()
 
     def _publish(self, guest: Guest) -> None:
+        self._awaiting.discard(guest.instance.id)
         self._starting.discard(guest.instance.id)
         self._unlisted.discard(guest.instance.id)
         self.guests[guest.instance.id] = guest

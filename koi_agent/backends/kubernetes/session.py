@@ -119,13 +119,13 @@ class Session:
 
     async def list(self) -> Listing:
         """List what runs; raise ``BackendLost``."""
-        # The identity is not known if the permission to read it was revoked.
-        if self._identity and await self._read_identity() not in (self._identity, ""):
-            raise BackendLost(f"{self._api.server}: another cluster answers")
         newer: set[str] = set()
         for one in self._resources.all:
             one.store.begin_list()
         try:
+            # The identity is not known if the permission to read it was revoked.
+            if self._identity and await self._read_identity() not in (self._identity, ""):
+                raise BackendLost(f"{self._api.server}: another cluster answers")
             async with asyncio.timeout(self._tunables.listing):
                 for one in self._resources.all:
                     newer |= await self._list(one)

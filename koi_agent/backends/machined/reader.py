@@ -163,8 +163,11 @@ class Reader:
         outcomes = await self.read(paths)
         await self._put_units(one for name, one in outcomes.items() if name not in touched)
         for name, outcome in outcomes.items():
-            if name not in touched and self._add_listed(name, outcome):
-                new.add(name)
+            if name not in touched:
+                if self._add_listed(name, outcome):
+                    new.add(name)
+            elif isinstance(outcome, Machine) and self._table.is_other_run(outcome):
+                self._table.remove(name, "restarted")
         until = asyncio.get_running_loop().time() + LIST_PATIENCE
         listed = [self._table.get(name) for name in paths]
         for batch in batches([one for one in listed if one and one.name not in touched]):

@@ -99,7 +99,6 @@ class Runs:
     def report_undecided(self, name: str) -> None:
         """Deliver that a unit does not run, if the last list did not decide that."""
         if name in self.undecided:
-            self.undecided.discard(name)
             self.report_not_listed(name)
 
     def remove(self, unit: Unit) -> None:
@@ -151,7 +150,9 @@ class Runs:
             self._known_before = max(self._known_before, oldest)
 
     def _deliver(self, change: Seen | Gone) -> None:
-        self.delivered.add(change.instance.id if isinstance(change, Seen) else change.id)
+        id_ = change.instance.id if isinstance(change, Seen) else change.id
+        self.delivered.add(id_)
+        self.undecided.discard(id_)
         self._deliver_change(change)
 
     def _deliver_gone(self, name: str, reason: str) -> None:

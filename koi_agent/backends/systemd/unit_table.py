@@ -271,7 +271,7 @@ class UnitTable:
         elif unit.cannot_restart(self._details.get(unit.name)) and (unit.reported or not is_read):
             self._stopped(unit)
         elif unit.main_pid and unit.sub_state == "dead":
-            self._dead.discard(unit)  # systemd 252 signals this of one that it has just started
+            self._dead.discard(unit)  # systemd 252 signals this of a unit that has just started
         else:
             self._dead.add(unit)
 

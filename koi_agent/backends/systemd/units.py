@@ -132,7 +132,7 @@ class Unit:
 
     @property
     def is_starting(self) -> bool:
-        """True if a main process has been signaled of a dead unit: its state comes next."""
+        """True if a dead unit has a main process: its new state is signaled next."""
         return bool(self.main_pid) and self.sub_state == "dead" and self.is_loaded
 
     def cannot_restart(self, details: UnitDetails | None) -> bool:
