@@ -138,8 +138,8 @@ class Tracker:
 
         An instance that is missing is kept until the next list, or an event: a server may be
         restarting it, and reports that at the end. A listed instance that an inspection did not
-        find is inspected again, because it is not known which answer is older. The same is true of
-        a missing one whose inspection is due or under way.
+        find is inspected again, because it is not known which answer is older. So is a missing
+        instance that waits for an inspection.
         """
         touched = self._touched or set()
         inspected = self._queue.ids()
