@@ -157,6 +157,16 @@ class IncusServer:
 
         wait_until(is_started, lambda: f"{name} is started: {errors[-1]}", timeout=120)
 
+    def pause(self, name: str) -> None:
+        """Freeze an instance of the default project; LXD 5.0 may wait forever at first."""
+        command = ("timeout", "--signal=KILL", "30", self.kind.command, "pause", name)
+
+        def is_paused() -> bool:
+            self.machine.run(*command, check=False, timeout=60)
+            return bool(self.running()[f"default/{name}"]["state"] == "paused")
+
+        wait_until(is_paused, lambda: f"{name} is paused: {self.running()}", timeout=120)
+
     def listed(self) -> list[Mapping[str, Any]]:
         """Return all instances of all projects."""
         found = json.loads(self.call("list", "--all-projects", "--format=json"))

@@ -56,7 +56,8 @@ def live(incus: IncusServer, service: Service) -> None:
         ),
         "the profile counts",
     )
-    incus.call("pause", "i1", "i2")
+    incus.pause("i1")
+    incus.pause("i2")
     incus.call("stop", "--force", "i3", "i5")
     incus.call("rename", "i3", "renamed")
     incus.call("restart", "--force", "i6")
