@@ -8,7 +8,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from random import uniform
 from typing import Never
@@ -147,13 +147,11 @@ class Follower:
             raise BackendAbsent(f"{self.name} is absent: {self._absence}")
         if self._session is None or self._early_events is not None:
             raise BackendLost(f"{self.name} is not connected")
-        session = self._session
-        try:
-            return await self._list(session)
-        except BaseException:
-            if session is self._session:
-                self._has_failed.set()
-            raise
+        with ExitStack() as failure:
+            failure.callback(self._has_failed.set)
+            different = await self._list(self._session)
+            failure.pop_all()
+        return different
 
     async def _run_session(self) -> None:
         loop = asyncio.get_running_loop()

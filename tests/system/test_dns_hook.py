@@ -44,7 +44,7 @@ MANY: Final = 15
 """Loads at once, of two clients each."""
 FACTOR: Final = 10
 """The longest time of a foreign name, by that of an undisturbed machine."""
-LEAST: Final = 0.4
+LEAST: Final = 0.1
 """Seconds below which no time is too long: the machine has other work."""
 
 
