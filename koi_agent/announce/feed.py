@@ -8,6 +8,7 @@ again in the next session. A provider never retries itself.
 import asyncio
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, Never
 
 from koi_agent.core.backoff import pauses
@@ -18,7 +19,6 @@ from koi_agent.core.contracts import (
     Lasting,
     Provider,
     ProviderSession,
-    Replaceable,
 )
 from koi_agent.core.errors import ProviderChanged, ProviderLost, ProviderRefused, ungrouped
 from koi_agent.core.instance import RecordState, RecordStatus
@@ -124,14 +124,19 @@ class Feed:
         self._trouble = ""
         self._all_wanted = False
         self._renewed.set()
-        session: object = self._session
-        if isinstance(session, Replaceable):
-            session.replace()
         if self._feeding:
             self._feeding.cancel()
 
     async def run(self) -> Never:
-        """Feed until cancelled."""
+        """Feed until cancelled; then all records are withdrawn."""
+        try:
+            await self._keep_feeding()
+        finally:
+            provider: object = self.provider
+            if isinstance(provider, Lasting):
+                await provider.withdraw()
+
+    async def _keep_feeding(self) -> Never:
         waits = pauses(FIRST_PAUSE, LONGEST_PAUSE)
         loop = asyncio.get_running_loop()
         while True:
@@ -150,16 +155,9 @@ class Feed:
             await self._pause(next(waits))
 
     async def _pause(self, seconds: float) -> None:
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._renewed.wait()
-        except TimeoutError:
-            return
-        except asyncio.CancelledError:
-            provider: object = self.provider
-            if isinstance(provider, Lasting):
-                await provider.withdraw()
-            raise
 
     def _log_loss(self, lost: ProviderLost) -> None:
         """Log a loss; the same reason again is logged at debug level."""

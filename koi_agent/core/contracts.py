@@ -91,19 +91,11 @@ class Completable(Protocol):
         """Mark the records as complete: all that were wanted at the start have been put."""
 
 
-@runtime_checkable
-class Replaceable(Protocol):
-    """A provider session whose records can stay until the next session has others."""
-
-    def replace(self) -> None:
-        """Keep the records at the end of the session: one with other settings follows."""
-
-
 class Provider(Protocol[R_contra]):
     """The program through which a capability acts. Equal providers are not restarted.
 
     ``absence`` describes what is missing until a session is open. When a session is left, its
-    records are withdrawn.
+    records are withdrawn, unless the provider is ``Lasting``.
     """
 
     @property
@@ -127,12 +119,13 @@ class AlwaysOpen(Protocol):
 
 @runtime_checkable
 class Lasting(Protocol):
-    """A provider whose records outlive a session that is lost, because others may read them again.
+    """A provider whose records outlive its sessions, because others read them in between.
 
-    If the agent ends before the next session, they are withdrawn by ``withdraw``.
+    The next session replaces them.
     """
 
-    async def withdraw(self) -> None: ...
+    async def withdraw(self) -> None:
+        """Withdraw all records: no session follows."""
 
 
 async def _nothing(_config: Any) -> None:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from koi_agent.announce.feed import Feed
 from koi_agent.bus.interfaces import Emits, Interface, Property, interface
 from koi_agent.capabilities.dns.providers import Hook, StaticRecords
 from koi_agent.capabilities.dns.records import Name
@@ -31,6 +32,18 @@ async def running(outlet: Hook | StaticRecords) -> AsyncIterator[ProviderSession
                 task = group.create_task(session.run())
                 yield session
                 task.cancel()
+
+
+@asynccontextmanager
+async def feeding(outlet: Hook | StaticRecords) -> AsyncIterator[Feed]:
+    """Feed an outlet with one name, all of which is known, as an agent does until it ends."""
+    feed = Feed("dns", outlet, lambda _: None)
+    feed.want(WIKI.owner, (WIKI,))
+    feed.complete()
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(feed.run())
+        yield feed
+        task.cancel()
 
 
 async def written(file: Path) -> None:

@@ -16,7 +16,7 @@ from koi_agent.capabilities.dns.hook.settings import NO_SOCKET, HookSettings
 from koi_agent.capabilities.dns.providers import Hook
 from koi_agent.core.errors import ProviderLost
 from koi_agent.host.resolver import RESOLVED
-from tests.bus.host_names import WIKI, resolved, running, written
+from tests.bus.host_names import WIKI, feeding, resolved, running, written
 from tests.bus.tables import playing
 from tests.unit.dns_zones import DOMAINS, key
 from tests.world.bus import PrivateBus
@@ -51,9 +51,8 @@ def content(hook: Hook) -> str:
 
 
 async def put(hook: Hook) -> None:
-    """Write a name, and wait for the end of the session."""
-    async with running(hook) as session:
-        await session.put(key("a"), [WIKI])
+    """Write a name as an agent does, and wait for the end of the agent."""
+    async with feeding(hook):
         await written(hook.settings.file)
 
 
@@ -150,3 +149,5 @@ async def test_an_obstacle_is_named_and_ends_no_session(hook: Hook) -> None:
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.1), never.session(lambda *_: None):
             raise AssertionError("there is a session")
+    await never.withdraw()
+    assert content(hook) == "of an earlier run"  # it may be that of another agent

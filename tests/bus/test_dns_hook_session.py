@@ -1,8 +1,7 @@
 """The outlet of the hook keeps its names for what follows: a reload, a return, another agent."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,12 +14,14 @@ from koi_agent.capabilities.dns.providers import Hook, StaticRecords
 from koi_agent.core.instance import RecordState
 from koi_agent.core.plan.full_names import Domains
 from koi_agent.host.resolver import RESOLVED
-from tests.bus.host_names import WIKI, resolved
+from tests.bus.host_names import WIKI, feeding, resolved
 from tests.bus.tables import playing
 from tests.unit.dns_zones import DOMAINS
 from tests.world.bus import PrivateBus
 
 OTHER = Domains(main="internal", extra=("lab.example",))
+TURNS = 60
+"""Turns of the event loop in which a loss is noticed, and a new session begins."""
 
 
 @pytest.fixture
@@ -33,18 +34,6 @@ def settings(bus: PrivateBus, tmp_path: Path) -> HookSettings:
     return HookSettings(
         address=bus.address, file=file, socket=socket, service=service, domains=DOMAINS, ttl=30
     )
-
-
-@asynccontextmanager
-async def feeding(provider: Hook | StaticRecords) -> AsyncIterator[Feed]:
-    """Feed an outlet with one name, all of which is known."""
-    feed = Feed("dns", provider, lambda _: None)
-    feed.want(WIKI.owner, (WIKI,))
-    feed.complete()
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(feed.run())
-        yield feed
-        task.cancel()
 
 
 async def written(settings: HookSettings, text: str) -> None:
@@ -90,6 +79,21 @@ async def test_names_go_with_an_agent_that_ends_at_once_after_a_loss(
             await waits(feed, "systemd-resolved left the bus")
             assert "wiki.internal" in settings.file.read_text()
     assert "wiki.internal" not in settings.file.read_text()
+
+
+async def test_names_go_with_an_agent_that_ends_in_any_moment_of_a_loss(
+    settings: HookSettings,
+) -> None:
+    async with playing(settings.address, RESOLVED, resolved()):
+        for turns in range(TURNS):
+            settings.file.write_text("of an earlier run")
+            async with feeding(Hook(settings)):
+                await written(settings, "wiki.internal")
+                settings.socket.unlink()
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+            assert settings.file.read_text() == NO_NAMES, f"{turns} turns"
+            settings.socket.touch()
 
 
 async def test_without_systemd_resolved_names_are_withdrawn_at_the_end(

@@ -10,7 +10,7 @@ import pytest
 from koi_agent.capabilities.dns.providers import StaticRecords
 from koi_agent.core.errors import ProviderLost
 from koi_agent.host.resolver import RESOLVED
-from tests.bus.host_names import WIKI, resolved, running, written
+from tests.bus.host_names import WIKI, feeding, resolved, running, written
 from tests.bus.tables import playing
 from tests.unit.dns_zones import key
 from tests.world.bus import PrivateBus
@@ -30,8 +30,7 @@ def content(records: StaticRecords) -> str:
 
 async def test_names_are_withdrawn_at_the_end(records: StaticRecords) -> None:
     async with playing(records.address, RESOLVED, resolved()):
-        async with running(records) as session:
-            await session.put(key("a"), [WIKI])
+        async with feeding(records):
             await written(records.file)
         assert json.loads(content(records)) == []
 
@@ -56,9 +55,9 @@ async def until_lost(records: StaticRecords, played: AsyncExitStack) -> None:
 async def test_without_systemd_resolved_the_names_of_an_earlier_run_go_with_the_agent(
     records: StaticRecords,
 ) -> None:
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.5), records.session(lambda *_: None):
-            raise AssertionError("there is a session")
+    async with feeding(records):
+        await asyncio.sleep(0.5)
+        assert content(records) == "of an earlier run"
     assert content(records) == "[]\n"
 
 
@@ -78,9 +77,13 @@ async def test_a_bus_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 async def test_an_obstacle_is_named_and_ends_no_session(tmp_path: Path) -> None:
-    never = StaticRecords("", tmp_path, tmp_path, "systemd-resolved is too old")
+    file = tmp_path / "static.rr"
+    file.write_text("of another agent")
+    never = StaticRecords("", file, tmp_path, "systemd-resolved is too old")
     assert never.absence == "systemd-resolved is too old"
     assert not never.is_always_open
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.1), never.session(lambda *_: None):
             raise AssertionError("there is a session")
+    await never.withdraw()
+    assert file.read_text() == "of another agent"

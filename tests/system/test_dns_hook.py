@@ -87,7 +87,11 @@ def hooked(host: Machine) -> Machine:
 
 
 def await_found(machine: Machine, expected: str = BOX, name: str = "web.internal") -> None:
-    wait_until(lambda: found(machine, name) == expected, f"{name} is {expected}", timeout=60)
+    wait_until(
+        lambda: found(machine, name) == expected,
+        lambda: f"{name} is {expected!r}, not {found(machine, name)!r}",
+        timeout=60,
+    )
 
 
 def outlets(machine: Machine) -> str:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapp
 from contextlib import asynccontextmanager
 from typing import Never
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -81,6 +82,15 @@ class FakeProvider:
 
     def times(self, key: str) -> list[float]:
         return [at for owner, at in self.puts if owner == key]
+
+
+class LastingProvider(FakeProvider):
+    """A provider whose records are withdrawn only at the end."""
+
+    withdrawals = 0
+
+    async def withdraw(self) -> None:
+        self.withdrawals += 1
 
 
 def run_feed(
@@ -420,3 +430,29 @@ def test_provider_ends_with_the_wanted_records(
         assert provider.published == wanted
 
     run_feed(steps)
+
+
+@pytest.mark.parametrize("moment", ["unused", "absent", "fed", "lost", "renewed"])
+def test_lasting_records_are_withdrawn_once_whenever_the_feed_ends(moment: str) -> None:
+    provider, other = LastingProvider(), LastingProvider()
+
+    async def whole() -> None:
+        feed = Feed("test", provider, lambda _owner: None)
+        async with asyncio.TaskGroup() as group:
+            feeding = group.create_task(feed.run())
+            if moment != "unused":
+                want(feed, {"a": records("a")})
+            if moment not in ("unused", "absent"):
+                provider.present.set()
+            await asyncio.sleep(1)
+            if moment == "lost":
+                provider.end.set()
+                await asyncio.sleep(0)
+            elif moment == "renewed":
+                feed.renew(other)
+                await asyncio.sleep(1)
+            feeding.cancel()
+
+    run(whole())
+    expected = (0, 1) if moment == "renewed" else (1, 0)
+    assert (provider.withdrawals, other.withdrawals) == expected

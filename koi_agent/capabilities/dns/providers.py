@@ -178,10 +178,12 @@ class StaticRecords:
             yield session
 
     async def withdraw(self) -> None:
-        """Remove the names that were left when systemd-resolved was lost."""
-        from koi_agent.capabilities.dns.static.session import withdrawal  # noqa: PLC0415 - as above
+        """Remove the names from the file, unless it can't be this agent's."""
+        from koi_agent.capabilities.dns.static.file import STATIC  # noqa: PLC0415 - as above
+        from koi_agent.capabilities.dns.withdrawal import withdraw  # noqa: PLC0415 - as above
 
-        await withdrawal(self.address, self.file).end()
+        if not self.obstacle:
+            await withdraw(self.file, STATIC, self.address)
 
 
 @frozen()
@@ -213,10 +215,12 @@ class Hook:
             yield session
 
     async def withdraw(self) -> None:
-        """Remove the names that were left when systemd-resolved or the hook was lost."""
-        from koi_agent.capabilities.dns.hook.session import withdrawal  # noqa: PLC0415 - as above
+        """Remove the names from the file, unless it can't be this agent's."""
+        from koi_agent.capabilities.dns.hook.file import HOOK  # noqa: PLC0415 - as above
+        from koi_agent.capabilities.dns.withdrawal import withdraw  # noqa: PLC0415 - as above
 
-        await withdrawal(self.settings).end()
+        if not self.settings.obstacle:
+            await withdraw(self.settings.file, HOOK, self.settings.address)
 
 
 @frozen()

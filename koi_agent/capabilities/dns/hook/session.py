@@ -12,7 +12,6 @@ from koi_agent.capabilities.dns.hook.settings import HookSettings
 from koi_agent.capabilities.dns.names_file import NamesFile
 from koi_agent.capabilities.dns.records import Name
 from koi_agent.capabilities.dns.resolved import arrival, departure
-from koi_agent.capabilities.dns.withdrawal import Withdrawal
 from koi_agent.core.contracts import ProviderSession, Report
 from koi_agent.core.errors import ProviderLost, ungrouped
 from koi_agent.core.key import Key
@@ -25,16 +24,11 @@ async def following(settings: HookSettings, report: Report) -> AsyncIterator[Pro
 
     Raises ``ProviderLost``.
     """
-    async with withdrawal(settings) as at_end, arrival(settings.address) as presence:
+    async with arrival(settings.address) as presence:
         await _arrival_of(settings)
         names = HookNames(settings.domains, settings.ttl)
         file = NamesFile(settings.file, HOOK, names, report)
-        yield _Session(file, presence, settings, at_end)
-
-
-def withdrawal(settings: HookSettings) -> Withdrawal:
-    """Return what withdraws the names at the end of the agent."""
-    return Withdrawal(settings.file, HOOK, settings.address)
+        yield _Session(file, presence, settings)
 
 
 async def _arrival_of(settings: HookSettings) -> None:
@@ -62,26 +56,16 @@ def _paths(settings: HookSettings) -> Sequence[str]:
 class _Session:
     """A session that ends with systemd-resolved, and with the hook."""
 
-    def __init__(
-        self,
-        file: NamesFile,
-        presence: Presence,
-        settings: HookSettings,
-        withdrawal: Withdrawal,
-    ) -> None:
+    def __init__(self, file: NamesFile, presence: Presence, settings: HookSettings) -> None:
         self._file = file
         self._presence = presence
         self._settings = settings
-        self._withdrawal = withdrawal
 
     async def put(self, owner: Key, records: Sequence[Name]) -> None:
         await self._file.put(owner, records)
 
     def complete(self) -> None:
         self._file.complete()
-
-    def replace(self) -> None:
-        self._withdrawal.is_replaced = True
 
     async def run(self) -> Never:
         with ungrouped(ProviderLost):

@@ -12,7 +12,6 @@ from koi_agent.capabilities.dns.records import Name
 from koi_agent.capabilities.dns.resolved import arrival, departure
 from koi_agent.capabilities.dns.static.file import STATIC
 from koi_agent.capabilities.dns.static.items import Items
-from koi_agent.capabilities.dns.withdrawal import Withdrawal
 from koi_agent.core.contracts import ProviderSession, Report
 from koi_agent.core.errors import ProviderLost, ungrouped
 from koi_agent.core.key import Key
@@ -26,14 +25,9 @@ async def following(
 
     Raises ``ProviderLost``, for example if ``link`` does not lead to ``file``.
     """
-    async with withdrawal(address, file), arrival(address) as presence:
+    async with arrival(address) as presence:
         _check(link, file)
         yield _Session(NamesFile(file, STATIC, Items(), report), presence)
-
-
-def withdrawal(address: str, file: Path) -> Withdrawal:
-    """Return what withdraws the names at the end of the agent."""
-    return Withdrawal(file, STATIC, address)
 
 
 def _check(link: Path, file: Path) -> None:
