@@ -50,6 +50,8 @@ LISTING_TIMEOUT = 10.0
 """Seconds that a start or a reload waits until each backend has listed once."""
 EXTENSION = 10.0
 """Seconds by which EXTEND_TIMEOUT_USEC= extends a slow start or stop, each time."""
+LONGEST_EXTENSION = 120.0
+"""Seconds in which it is extended. All parts together take less, so that a longer one hangs."""
 
 Load = Callable[[], Loaded]
 
@@ -163,11 +165,11 @@ class Agent:
             group.create_task(_never_returns(self._network.run()), name="network")
             group.create_task(_never_returns(self._own_names.run()), name="own names")
             try:
-                with extending(self._notifier, by=EXTENSION):
+                with extending(self._notifier, by=EXTENSION, most=LONGEST_EXTENSION):
                     await self._start(group)
                 await self._live(group)
             finally:
-                with extending(self._notifier, by=EXTENSION):
+                with extending(self._notifier, by=EXTENSION, most=LONGEST_EXTENSION):
                     await self._end()
         raise AssertionError("the agent runs until it is cancelled")
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Never
 
+from koi_agent.announce.uninterrupted import uninterrupted
 from koi_agent.core.backoff import pauses
 from koi_agent.core.contracts import (
     AlwaysOpen,
@@ -128,12 +129,14 @@ class Feed:
             self._feeding.cancel()
 
     async def run(self) -> Never:
-        """Feed until cancelled; then all records are withdrawn."""
+        """Feed until cancelled, and then withdraw all records."""
+        await uninterrupted(self._feed_to_the_end, self.name)
+
+    async def _feed_to_the_end(self) -> Never:
         try:
             await self._keep_feeding()
         finally:
-            provider: object = self.provider
-            if isinstance(provider, Lasting):
+            if isinstance(provider := self.provider, Lasting):
                 await provider.withdraw()
 
     async def _keep_feeding(self) -> Never:
@@ -145,9 +148,9 @@ class Feed:
             began = loop.time()
             # A separate task: cancellation by renew() is not a cancellation of run().
             async with asyncio.TaskGroup() as group:
-                feeding = group.create_task(self._until_lost(), name=f"{self.name} feeding")
-                self._feeding = feeding
-            if feeding.cancelled():  # renewed
+                session = uninterrupted(self._until_lost, f"{self.name} session")
+                feeding = self._feeding = group.create_task(session)
+            if self._renewed.is_set():
                 continue
             if loop.time() > began + STEADY:
                 waits = pauses(FIRST_PAUSE, LONGEST_PAUSE)

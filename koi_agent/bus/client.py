@@ -119,6 +119,10 @@ class Connection:
         """Wait until the connection is gone; returns the reason."""
         return await self._socket.wait_closed()
 
+    async def wait_for(self, changed: asyncio.Event) -> None:
+        """Wait until an event is set, and clear it; raise ``BusLost`` if the bus is gone."""
+        await self._socket.wait_for(changed)
+
     async def request_name(self, name: str) -> bool:
         """Request a well-known name; returns False if another connection owns it."""
         (result,) = await self._bus("RequestName", "su", (name, DO_NOT_QUEUE))

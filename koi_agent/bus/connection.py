@@ -105,6 +105,24 @@ class MessageSocket:
         await asyncio.shield(self._ended)
         return self.reason
 
+    async def wait_for(self, changed: asyncio.Event) -> None:
+        """Wait until an event is set, and clear it; raise ``BusLost`` if the connection is gone.
+
+        No task fails here: before Python 3.13, a group with such a task can lose a cancellation.
+        """
+
+        def wake(_ended: object) -> None:
+            changed.set()
+
+        self._ended.add_done_callback(wake)
+        try:
+            await changed.wait()
+        finally:
+            self._ended.remove_done_callback(wake)
+        changed.clear()
+        if self.closed:
+            raise BusLost(self.reason)
+
     def write(self, frame: bytes) -> None:
         """Queue a message; raises ``BusLost``."""
         if self.closed:

@@ -5,9 +5,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 
 from koi_agent.bus.client import Connection
-from koi_agent.bus.errors import BusLost
 from koi_agent.bus.signals import Changed, Signal, Subscription
-from koi_agent.core.errors import ungrouped
 
 
 class Presence:
@@ -40,12 +38,4 @@ class Presence:
 
     async def change(self) -> None:
         """Wait until an owner has changed since the last call; raise ``BusLost``."""
-        with ungrouped(BusLost):
-            async with asyncio.TaskGroup() as group:
-                lost = group.create_task(self._end_with_bus(), name="presence: bus")
-                await self._changed.wait()
-                lost.cancel()
-        self._changed.clear()
-
-    async def _end_with_bus(self) -> None:
-        raise BusLost(await self._link.wait_closed())
+        await self._link.wait_for(self._changed)

@@ -119,7 +119,7 @@ class AlwaysOpen(Protocol):
 
 @runtime_checkable
 class Lasting(Protocol):
-    """A provider whose records outlive its sessions, because others read them in between.
+    """A provider whose records outlive a session that is lost, because others read them.
 
     The next session replaces them.
     """

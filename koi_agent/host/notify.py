@@ -166,17 +166,21 @@ class Notifier:
 
 
 @contextmanager
-def extending(notifier: Notifier, *, by: float) -> Iterator[None]:
+def extending(notifier: Notifier, *, by: float, most: float) -> Iterator[None]:
     """Request ``by`` more seconds whenever half of them have passed, until the context is left.
 
-    For work that may be slow and has a time limit of its own. Work that takes less than half of
-    ``by`` requests nothing, and neither does a blocked event loop.
+    For work that may be slow. Work that takes less than half of ``by`` requests nothing, and
+    neither does a blocked event loop. After ``most`` seconds, the service manager may kill it.
     """
     loop = asyncio.get_running_loop()
+    end = loop.time() + most
     timer: asyncio.TimerHandle
 
     def extend() -> None:
         nonlocal timer
+        if loop.time() > end:
+            log.error("not done after %g s; this is a bug, and it may be killed", most)
+            return
         notifier.extend(by)
         timer = loop.call_later(by / 2, extend)
 

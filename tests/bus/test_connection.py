@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from koi_agent.bus import writer
 from koi_agent.bus.client import Connection, connected
-from koi_agent.bus.connection import Timing, open_socket
+from koi_agent.bus.connection import MessageSocket, Timing, open_socket
 from koi_agent.bus.errors import BusLost
 from koi_agent.bus.messages import Header, MessageType, marshal
 from koi_agent.bus.signals import Changed, Signal, Subscription
@@ -54,6 +55,32 @@ async def test_burst_into_a_stopped_bus_arrives_in_order(bus: PrivateBus) -> Non
                 await complete
     assert got == [str(number) for number in range(BURST)]
     assert seen.share < 0.2
+
+
+@pytest.mark.parametrize("turns", range(-3, 6))
+async def test_a_wait_ends_that_is_cancelled_in_the_moment_of_a_loss(
+    bus: PrivateBus, turns: int
+) -> None:
+    """The loss must not replace the cancellation: what waits would connect again."""
+
+    async def connect_again_and_again(opened: MessageSocket) -> None:
+        while True:
+            with suppress(BusLost):
+                await opened.wait_for(asyncio.Event())
+            await asyncio.sleep(60)
+
+    opened = await open_socket(bus.address, lambda _message: None)
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(connect_again_and_again(opened))
+        await asyncio.sleep(0.01)
+        for turn in range(-3, 6):
+            if turn == 0:
+                opened.close()
+            if turn == turns:
+                waiting.cancel()
+            await asyncio.sleep(0)
+        await asyncio.wait([waiting], timeout=5)
+        assert waiting.cancelled()
 
 
 async def test_drain_waits_for_a_bus_that_does_not_read(bus: PrivateBus) -> None:

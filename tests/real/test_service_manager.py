@@ -142,7 +142,7 @@ async def test_slow_start_extends_its_timeout(unit: Unit) -> None:
     await unit.start(
         """
 async def act(notifier, listeners):
-    with extending(notifier, by=6):
+    with extending(notifier, by=6, most=60):
         await asyncio.sleep(9)
     notifier.ready("at last")
 """,

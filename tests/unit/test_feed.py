@@ -85,12 +85,28 @@ class FakeProvider:
 
 
 class LastingProvider(FakeProvider):
-    """A provider whose records are withdrawn only at the end."""
+    """A provider whose records are withdrawn at the end, after a while."""
 
     withdrawals = 0
 
     async def withdraw(self) -> None:
+        await asyncio.sleep(3)
         self.withdrawals += 1
+
+
+class SlowProvider(FakeProvider):
+    """A provider whose sessions take a while to withdraw their records."""
+
+    @asynccontextmanager
+    async def session(self, report: Report) -> AsyncIterator["FakeProvider"]:
+        async with super().session(report):
+            try:
+                yield self
+            finally:
+                await asyncio.sleep(3)
+                self.withdrawals += 1
+
+    withdrawals = 0
 
 
 def run_feed(
@@ -456,3 +472,49 @@ def test_lasting_records_are_withdrawn_once_whenever_the_feed_ends(moment: str) 
     run(whole())
     expected = (0, 1) if moment == "renewed" else (1, 0)
     assert (provider.withdrawals, other.withdrawals) == expected
+
+
+@pytest.mark.parametrize("kind", [LastingProvider, SlowProvider])
+def test_a_second_cancellation_does_not_interrupt_a_withdrawal(
+    kind: type[LastingProvider] | type[SlowProvider],
+) -> None:
+    provider = kind()
+
+    async def whole() -> None:
+        feed = Feed("test", provider, lambda _owner: None)
+        async with asyncio.TaskGroup() as group:
+            feeding = group.create_task(feed.run())
+            want(feed, {"a": records("a")})
+            provider.present.set()
+            await asyncio.sleep(1)
+            if kind is SlowProvider:
+                feed.renew(kind())
+                await asyncio.sleep(1)
+            for _ in range(3):
+                feeding.cancel()
+                await asyncio.sleep(0.1)
+
+    run(whole())
+    assert provider.withdrawals == 1
+
+
+def test_the_loss_of_a_provider_that_is_replaced_is_no_reason() -> None:
+    async def whole() -> None:
+        provider, other = FakeProvider(), FakeProvider()
+        feed = Feed("test", provider, lambda _owner: None)
+        async with asyncio.TaskGroup() as group:
+            feeding = group.create_task(feed.run())
+            for turns in range(8):
+                want(feed, {"a": records("a")})
+                provider.present.set()
+                await asyncio.sleep(1)
+                provider.end.set()
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                feed.renew(other)
+                await asyncio.sleep(60)
+                assert status(feed, "a") == ("wanted", FakeProvider.absence)
+                feed.renew(provider)
+            feeding.cancel()
+
+    run(whole())

@@ -308,7 +308,7 @@ def test_variables_after_the_loop_are_sent_by_close(
 async def test_slow_work_extends_the_timeout_until_it_is_done(
     manager: socket.socket, notifier: Notifier
 ) -> None:
-    with extending(notifier, by=0.2):
+    with extending(notifier, by=0.2, most=60):
         await asyncio.sleep(0.37)
     assert all_heard(manager) == [["EXTEND_TIMEOUT_USEC=200000"]] * 3
     await asyncio.sleep(0.25)
@@ -319,12 +319,24 @@ async def test_slow_work_extends_the_timeout_until_it_is_done(
 async def test_fast_work_does_not_extend_the_timeout(
     manager: socket.socket, notifier: Notifier
 ) -> None:
-    with extending(notifier, by=0.2):
+    with extending(notifier, by=0.2, most=60):
         await asyncio.sleep(0.02)
-    with pytest.raises(ZeroDivisionError), extending(notifier, by=0.2):
+    with pytest.raises(ZeroDivisionError), extending(notifier, by=0.2, most=60):
         raise ZeroDivisionError
     await asyncio.sleep(0.15)
     assert all_heard(manager) == []
+
+
+@in_virtual_time
+async def test_work_that_hangs_is_not_extended_forever(
+    manager: socket.socket, notifier: Notifier, caplog: pytest.LogCaptureFixture
+) -> None:
+    with extending(notifier, by=0.2, most=0.35):
+        await asyncio.sleep(60)
+    assert all_heard(manager) == [["EXTEND_TIMEOUT_USEC=200000"]] * 3
+    assert [record.getMessage() for record in caplog.records] == [
+        "not done after 0.35 s; this is a bug, and it may be killed"
+    ]
 
 
 def test_library_has_what_is_used_of_it(path: Path, manager: socket.socket) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from koi_agent.announce.feed import Feed
 from koi_agent.capabilities.proxy.providers import Traefik
 from koi_agent.capabilities.proxy.records import Route
 from koi_agent.capabilities.proxy.sites import sites
@@ -129,6 +130,39 @@ async def test_a_route_is_announced_once_it_is_in_the_file(tmp_path: Path, late:
                 assert is_announced == (host in text)
         await asyncio.sleep(1)
         assert {one.state for of in reported.values() for one in of} == {RecordState.ANNOUNCED}
+
+
+@in_virtual_time
+async def test_routes_go_with_an_agent_that_ends_after_a_failed_write(tmp_path: Path) -> None:
+    path = tmp_path / "koi.yml"
+    feed = Feed("proxy traefik", Traefik("system", str(path)), lambda _owner: None)
+    feed.want(WIKI.owner, (WIKI,))
+    feed.complete()
+    async with asyncio.TaskGroup() as group:
+        feeding = group.create_task(feed.run())
+        await asyncio.sleep(1)
+        text = path.read_text()
+        path.unlink()
+        path.mkdir()  # a write fails now
+        feed.want(SHOP.owner, (SHOP,))
+        await asyncio.sleep(1)
+        assert "not a regular file" in feed.status(SHOP.owner)[0].reason
+        path.rmdir()
+        path.write_text(text)
+        feeding.cancel()
+    assert content(path) == {}
+
+
+@pytest.mark.parametrize("text", ["", "of others\n"])
+async def test_without_a_file_of_this_agent_nothing_is_withdrawn(
+    tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "koi.yml"
+    if text:
+        path.write_text(text)
+    await Traefik("system", str(path)).withdraw()
+    assert (path.read_text() if path.exists() else "") == text
+    assert not [one for one in caplog.records if one.levelname == "WARNING"]
 
 
 async def test_a_pipe_in_the_place_of_the_file_does_not_block(tmp_path: Path) -> None:

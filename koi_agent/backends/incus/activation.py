@@ -15,7 +15,6 @@ from koi_agent.bus.errors import BusLost, CallError
 from koi_agent.bus.object_paths import encode
 from koi_agent.bus.signals import Changed, PropertyFilter, Signal, Subscription
 from koi_agent.core.backoff import pauses
-from koi_agent.core.errors import ungrouped
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +58,7 @@ class Activation:
         try:
             async with self._followed(sockets) as (link, changed):
                 while all([await _stopped_unit(link, socket) for socket in sockets]):
-                    await _change(link, changed)
+                    await link.wait_for(changed)
         except _ERRORS as error:
             log.debug("state of %s: %s", ", ".join(sockets), error)
             await asyncio.Event().wait()
@@ -81,7 +80,7 @@ class Activation:
         """Wait until the service is stopped, and return it; raise an error of the bus."""
         async with self._followed([socket]) as (link, changed):
             while not (unit := await _stopped_unit(link, socket)):
-                await _change(link, changed)
+                await link.wait_for(changed)
         return unit
 
     @asynccontextmanager
@@ -110,20 +109,6 @@ class Activation:
             # The manager sends signals only if a client has asked for them.
             await link.call((_SYSTEMD, _PATH, _MANAGER), "Subscribe")
             yield link, changed
-
-
-async def _change(link: Connection, changed: asyncio.Event) -> None:
-    """Wait until a unit has changed since the last call; raise ``BusLost``."""
-    with ungrouped(BusLost):
-        async with asyncio.TaskGroup() as group:
-            lost = group.create_task(_end_with_bus(link), name="activation: bus")
-            await changed.wait()
-            lost.cancel()
-    changed.clear()
-
-
-async def _end_with_bus(link: Connection) -> None:
-    raise BusLost(await link.wait_closed())
 
 
 async def _stopped_unit(link: Connection, socket: str) -> str:

@@ -179,11 +179,10 @@ class StaticRecords:
 
     async def withdraw(self) -> None:
         """Remove the names from the file, unless it can't be this agent's."""
-        from koi_agent.capabilities.dns.static.file import STATIC  # noqa: PLC0415 - as above
-        from koi_agent.capabilities.dns.withdrawal import withdraw  # noqa: PLC0415 - as above
+        from koi_agent.capabilities.dns.static.session import withdraw  # noqa: PLC0415 - as above
 
         if not self.obstacle:
-            await withdraw(self.file, STATIC, self.address)
+            await withdraw(self.address, self.file)
 
 
 @frozen()
@@ -216,11 +215,10 @@ class Hook:
 
     async def withdraw(self) -> None:
         """Remove the names from the file, unless it can't be this agent's."""
-        from koi_agent.capabilities.dns.hook.file import HOOK  # noqa: PLC0415 - as above
-        from koi_agent.capabilities.dns.withdrawal import withdraw  # noqa: PLC0415 - as above
+        from koi_agent.capabilities.dns.hook.session import withdraw  # noqa: PLC0415 - as above
 
         if not self.settings.obstacle:
-            await withdraw(self.settings.file, HOOK, self.settings.address)
+            await withdraw(self.settings)
 
 
 @frozen()

@@ -41,6 +41,13 @@ class Traefik:
         async with writing(self.scope, self.path, report) as session:
             yield session
 
+    async def withdraw(self) -> None:
+        """Empty the file, which a session leaves as it is when it is lost."""
+        from koi_agent.capabilities.proxy.traefik_file import withdraw  # noqa: PLC0415 - see above
+
+        if self.path:
+            await withdraw(self.scope, self.path)
+
 
 @frozen()
 class Caddy:

@@ -50,8 +50,18 @@ async def writing(scope: str, path: str, report: Report) -> AsyncIterator["Traef
         is_lost = True
         raise
     finally:
-        if not is_lost and await ends_for_good(bus_address(scope)):
-            file.clear()
+        if not is_lost:
+            await _clear_at_end(file, scope)
+
+
+async def withdraw(scope: str, path: str) -> None:
+    """Remove all routes at the end of the agent, including those of a session that was lost."""
+    await _clear_at_end(TraefikFile(Path(path), own_mark(scope), lambda *_: None), scope)
+
+
+async def _clear_at_end(file: "TraefikFile", scope: str) -> None:
+    if await ends_for_good(bus_address(scope)):
+        file.clear()
 
 
 class TraefikFile:
@@ -69,22 +79,26 @@ class TraefikFile:
 
     def check(self) -> None:
         """Raise ``ProviderLost`` if the file belongs to others or can't be read."""
-        self._read(_LONGEST_LINE)
+        self._own(_LONGEST_LINE)
+
+    def _own(self, most: int) -> str:
+        """Return the start of the file, "" without one; raise ``ProviderLost`` as above."""
+        text = self._read(most)
+        if text and not text.startswith(self._head):
+            raise self._lost("this agent did not write it; remove it, or name another file")
+        return text
 
     def _read(self, most: int) -> str:
-        """Return the start of the file, "" without one; raise ``ProviderLost`` as above."""
+        """Return the start of any file, "" without one; raise ``ProviderLost``."""
         try:
             if not S_ISREG(self._path.stat().st_mode):  # reading a pipe could wait for a writer
                 raise self._lost("it is not a regular file")
             with self._path.open(encoding="utf-8", errors="replace", newline="") as file:
-                text = file.read(most)
+                return file.read(most)
         except FileNotFoundError:
             return ""
         except OSError as error:
             raise self._lost(error.strerror or "it can't be read") from error
-        if text and not text.startswith(self._head):
-            raise self._lost("this agent did not write it; remove it, or name another file")
-        return text
 
     def _lost(self, reason: str) -> ProviderLost:
         return ProviderLost(f"[Proxy] TraefikFile={printable(str(self._path))}: {reason}")
@@ -124,7 +138,7 @@ class TraefikFile:
     def _write(self, text: str) -> None:
         """Replace the file if it has another text; raise ``ProviderLost``."""
         whole = f"{self._head}{text}\n"
-        if self._read(len(whole) + 1) == whole:
+        if self._own(len(whole) + 1) == whole:
             return
         try:
             replace(self._path, whole)
@@ -132,12 +146,13 @@ class TraefikFile:
             raise self._lost(error.strerror or "it can't be written") from error
 
     def clear(self) -> None:
-        """Remove all routes from the file. An error is logged.
+        """Remove all routes from the file, if this agent wrote it. An error is logged.
 
         The file stays: Traefik keeps the routes of a file that is removed.
         """
         try:
-            self._write(NO_ROUTES)
+            if self._read(len(self._head)) == self._head:
+                self._write(NO_ROUTES)
         except ProviderLost as error:
             log.warning("%s; remove its routes", error)
 

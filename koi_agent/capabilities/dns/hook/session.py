@@ -12,6 +12,7 @@ from koi_agent.capabilities.dns.hook.settings import HookSettings
 from koi_agent.capabilities.dns.names_file import NamesFile
 from koi_agent.capabilities.dns.records import Name
 from koi_agent.capabilities.dns.resolved import arrival, departure
+from koi_agent.capabilities.dns.withdrawal import withdraw_from
 from koi_agent.core.contracts import ProviderSession, Report
 from koi_agent.core.errors import ProviderLost, ungrouped
 from koi_agent.core.key import Key
@@ -29,6 +30,11 @@ async def following(settings: HookSettings, report: Report) -> AsyncIterator[Pro
         names = HookNames(settings.domains, settings.ttl)
         file = NamesFile(settings.file, HOOK, names, report)
         yield _Session(file, presence, settings)
+
+
+async def withdraw(settings: HookSettings) -> None:
+    """Withdraw all names at the end of the agent."""
+    await withdraw_from(settings.file, HOOK, settings.address)
 
 
 async def _arrival_of(settings: HookSettings) -> None:

@@ -12,6 +12,7 @@ from koi_agent.capabilities.dns.records import Name
 from koi_agent.capabilities.dns.resolved import arrival, departure
 from koi_agent.capabilities.dns.static.file import STATIC
 from koi_agent.capabilities.dns.static.items import Items
+from koi_agent.capabilities.dns.withdrawal import withdraw_from
 from koi_agent.core.contracts import ProviderSession, Report
 from koi_agent.core.errors import ProviderLost, ungrouped
 from koi_agent.core.key import Key
@@ -28,6 +29,11 @@ async def following(
     async with arrival(address) as presence:
         _check(link, file)
         yield _Session(NamesFile(file, STATIC, Items(), report), presence)
+
+
+async def withdraw(address: str, file: Path) -> None:
+    """Withdraw all names at the end of the agent."""
+    await withdraw_from(file, STATIC, address)
 
 
 def _check(link: Path, file: Path) -> None:
