@@ -11,13 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Never
 
-from koi_agent.announce.uninterrupted import uninterrupted
+from koi_agent.announce.withdrawal import leave, uninterrupted
 from koi_agent.core.backoff import pauses
 from koi_agent.core.contracts import (
     AlwaysOpen,
     Completable,
     Interruptible,
-    Lasting,
     Provider,
     ProviderSession,
 )
@@ -80,8 +79,7 @@ class Feed:
             self._needed.set()
         else:
             del self._wanted[owner]
-            provider: object = self.provider
-            if not self._session and isinstance(provider, Interruptible):
+            if not self._session and isinstance(provider := self.provider, Interruptible):
                 provider.interrupt(owner)
         self._status.pop(owner, None)
         self._clear_retry(owner)
@@ -129,27 +127,29 @@ class Feed:
             self._feeding.cancel()
 
     async def run(self) -> Never:
-        """Feed until cancelled, and then withdraw all records."""
+        """Feed until cancelled, and withdraw all records. A second cancellation waits for that."""
         await uninterrupted(self._feed_to_the_end, self.name)
 
     async def _feed_to_the_end(self) -> Never:
         try:
             await self._keep_feeding()
         finally:
-            if isinstance(provider := self.provider, Lasting):
-                await provider.withdraw()
+            await leave(self.provider)
 
     async def _keep_feeding(self) -> Never:
         waits = pauses(FIRST_PAUSE, LONGEST_PAUSE)
         loop = asyncio.get_running_loop()
+        provider = self.provider
         while True:
+            await leave(provider, self.provider)
+            provider = self.provider
             self._renewed.clear()
             self._report_all()
             began = loop.time()
             # A separate task: cancellation by renew() is not a cancellation of run().
             async with asyncio.TaskGroup() as group:
-                session = uninterrupted(self._until_lost, f"{self.name} session")
-                feeding = self._feeding = group.create_task(session)
+                work = uninterrupted(self._until_lost, f"{self.name} session")
+                feeding = self._feeding = group.create_task(work, name=f"{self.name} feeding")
             if self._renewed.is_set():
                 continue
             if loop.time() > began + STEADY:

@@ -119,13 +119,16 @@ class AlwaysOpen(Protocol):
 
 @runtime_checkable
 class Lasting(Protocol):
-    """A provider whose records outlive a session that is lost, because others read them.
+    """A provider whose records outlive its sessions, because others read them in between.
 
-    The next session replaces them.
+    The next session replaces them, also that of another provider at the same ``place``.
     """
 
+    @property
+    def place(self) -> object: ...
+
     async def withdraw(self) -> None:
-        """Withdraw all records: no session follows."""
+        """Withdraw all records: no session follows at this place."""
 
 
 async def _nothing(_config: Any) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from koi_agent.announce.feed import Feed
 from koi_agent.capabilities.dns.providers import HostsDirectory
 from koi_agent.capabilities.proxy.providers import Traefik
 from koi_agent.core.instance import RecordState
@@ -44,15 +45,16 @@ async def in_directory(folder: Path) -> int:
 
 
 async def in_file(folder: Path) -> int:
-    """Write a file for Traefik, and end the session; return what is left."""
-    file, reported = folder / "koi.yml", Reported()
-    async with Traefik("system", str(file)).session(reported.__setitem__) as session:
-        complete(session)
-        async with asyncio.TaskGroup() as group:
-            running = group.create_task(session.run())
-            await put(session, route())
-            await reports(reported, RecordState.ANNOUNCED)
-            running.cancel()
+    """Feed a file for Traefik, and end the feed; return what is left."""
+    file, wanted = folder / "koi.yml", route()
+    feed = Feed("proxy traefik", Traefik("system", str(file)), lambda _owner: None)
+    feed.want(wanted.owner, (wanted,))
+    feed.complete()
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+        feeding = group.create_task(feed.run())
+        while "wiki" not in (file.read_text() if file.exists() else ""):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        feeding.cancel()
     return file.read_text().count("Host(")
 
 

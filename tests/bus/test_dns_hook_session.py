@@ -20,8 +20,8 @@ from tests.unit.dns_zones import DOMAINS
 from tests.world.bus import PrivateBus
 
 OTHER = Domains(main="internal", extra=("lab.example",))
-TURNS = 60
-"""Turns of the event loop in which a loss is noticed, and a new session begins."""
+TURNS = 25
+"""Turns of the event loop in which a loss is noticed, and more."""
 
 
 @pytest.fixture

@@ -87,6 +87,7 @@ class FakeProvider:
 class LastingProvider(FakeProvider):
     """A provider whose records are withdrawn at the end, after a while."""
 
+    place = "a file"
     withdrawals = 0
 
     async def withdraw(self) -> None:
@@ -448,9 +449,9 @@ def test_provider_ends_with_the_wanted_records(
     run_feed(steps)
 
 
-@pytest.mark.parametrize("moment", ["unused", "absent", "fed", "lost", "renewed"])
+@pytest.mark.parametrize("moment", ["unused", "absent", "fed", "lost"])
 def test_lasting_records_are_withdrawn_once_whenever_the_feed_ends(moment: str) -> None:
-    provider, other = LastingProvider(), LastingProvider()
+    provider = LastingProvider()
 
     async def whole() -> None:
         feed = Feed("test", provider, lambda _owner: None)
@@ -464,14 +465,40 @@ def test_lasting_records_are_withdrawn_once_whenever_the_feed_ends(moment: str) 
             if moment == "lost":
                 provider.end.set()
                 await asyncio.sleep(0)
-            elif moment == "renewed":
-                feed.renew(other)
-                await asyncio.sleep(1)
             feeding.cancel()
 
     run(whole())
-    expected = (0, 1) if moment == "renewed" else (1, 0)
-    assert (provider.withdrawals, other.withdrawals) == expected
+    assert provider.withdrawals == 1
+
+
+@pytest.mark.parametrize("place", ["a file", "another file"])
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_lasting_records_are_withdrawn_unless_a_provider_at_the_same_place_follows(
+    place: str, *, is_lost: bool
+) -> None:
+    provider, other = LastingProvider(), LastingProvider()
+    other.place = place
+
+    async def whole() -> None:
+        feed = Feed("test", provider, lambda _owner: None)
+        async with asyncio.TaskGroup() as group:
+            feeding = group.create_task(feed.run())
+            want(feed, {"a": records("a")})
+            provider.present.set()
+            other.present.set()
+            await asyncio.sleep(1)
+            if is_lost:
+                provider.present.clear()
+                provider.end.set()
+                await asyncio.sleep(0.01)
+            feed.renew(other)
+            await asyncio.sleep(10)
+            assert provider.withdrawals == (place != provider.place)
+            assert other.published
+            feeding.cancel()
+
+    run(whole())
+    assert other.withdrawals == 1
 
 
 @pytest.mark.parametrize("kind", [LastingProvider, SlowProvider])

@@ -62,6 +62,8 @@ async def test_the_file_has_all_routes_when_they_are_complete(tmp_path: Path) ->
         await opened.put(key("a"), [])
         await asyncio.sleep(1)
         assert content(path) == document(sites([SHOP]))
+    assert content(path) == document(sites([SHOP]))
+    await Traefik("system", str(path)).withdraw()
     assert content(path) == {}
 
 
@@ -153,16 +155,22 @@ async def test_routes_go_with_an_agent_that_ends_after_a_failed_write(tmp_path: 
     assert content(path) == {}
 
 
-@pytest.mark.parametrize("text", ["", "of others\n"])
-async def test_without_a_file_of_this_agent_nothing_is_withdrawn(
-    tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture
+async def test_at_the_end_a_file_of_others_stays_and_nothing_is_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "koi.yml"
-    if text:
-        path.write_text(text)
+    path.write_text("of others\n")
     await Traefik("system", str(path)).withdraw()
-    assert (path.read_text() if path.exists() else "") == text
+    await Traefik("system", str(tmp_path / "none" / "koi.yml")).withdraw()
+    assert path.read_text() == "of others\n"
     assert not [one for one in caplog.records if one.levelname == "WARNING"]
+
+
+async def test_at_the_end_a_file_that_was_removed_is_there_without_routes(tmp_path: Path) -> None:
+    """Traefik keeps the routes of a file that is removed."""
+    path = tmp_path / "koi.yml"
+    await Traefik("system", str(path)).withdraw()
+    assert content(path) == {}
 
 
 async def test_a_pipe_in_the_place_of_the_file_does_not_block(tmp_path: Path) -> None:

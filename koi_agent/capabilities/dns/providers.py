@@ -177,12 +177,18 @@ class StaticRecords:
         async with following(self.address, self.file, self.link, report) as session:
             yield session
 
+    @property
+    def place(self) -> Path:
+        """The file."""
+        return self.file
+
     async def withdraw(self) -> None:
         """Remove the names from the file, unless it can't be this agent's."""
+        if self.obstacle:
+            return
         from koi_agent.capabilities.dns.static.session import withdraw  # noqa: PLC0415 - as above
 
-        if not self.obstacle:
-            await withdraw(self.address, self.file)
+        await withdraw(self.address, self.file)
 
 
 @frozen()
@@ -213,12 +219,18 @@ class Hook:
         async with following(self.settings, report) as session:
             yield session
 
+    @property
+    def place(self) -> Path:
+        """The file."""
+        return self.settings.file
+
     async def withdraw(self) -> None:
         """Remove the names from the file, unless it can't be this agent's."""
+        if self.settings.obstacle:
+            return
         from koi_agent.capabilities.dns.hook.session import withdraw  # noqa: PLC0415 - as above
 
-        if not self.settings.obstacle:
-            await withdraw(self.settings)
+        await withdraw(self.settings)
 
 
 @frozen()

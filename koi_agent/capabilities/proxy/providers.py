@@ -29,24 +29,31 @@ class Traefik:
 
     @asynccontextmanager
     async def session(self, report: Report) -> AsyncIterator[ProviderSession[Route]]:
-        """Write the file until the context is left, and then empty it; raise ``ProviderLost``."""
+        """Write the file until the context is left; raise ``ProviderLost``."""
         from koi_agent.capabilities.proxy.traefik_file import (  # noqa: PLC0415 - see above
             Polled,
-            writing,
+            file_of,
         )
 
         if not self.path:
             yield Polled(report)
             return
-        async with writing(self.scope, self.path, report) as session:
-            yield session
+        file = file_of(self.scope, self.path, report)
+        file.check()
+        yield file
+
+    @property
+    def place(self) -> str:
+        """The path of the file."""
+        return self.path
 
     async def withdraw(self) -> None:
-        """Empty the file, which a session leaves as it is when it is lost."""
+        """Empty the file, unless the agent starts again at once."""
+        if not self.path:
+            return
         from koi_agent.capabilities.proxy.traefik_file import withdraw  # noqa: PLC0415 - see above
 
-        if self.path:
-            await withdraw(self.scope, self.path)
+        await withdraw(self.scope, self.path)
 
 
 @frozen()

@@ -6,8 +6,7 @@ never changed. JSON is YAML, which Traefik reads.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from stat import S_ISREG
 from typing import Final, Never
@@ -35,33 +34,15 @@ _LONGEST_LINE: Final = 1000
 """Characters of the first line that are read."""
 
 
-@asynccontextmanager
-async def writing(scope: str, path: str, report: Report) -> AsyncIterator["TraefikFile"]:
-    """Write the file until the context is left; raise ``ProviderLost``.
-
-    The file is then emptied, unless the agent starts again at once.
-    """
-    file = TraefikFile(Path(path), own_mark(scope), report)
-    file.check()
-    is_lost = False
-    try:
-        yield file
-    except ProviderLost:
-        is_lost = True
-        raise
-    finally:
-        if not is_lost:
-            await _clear_at_end(file, scope)
+def file_of(scope: str, path: str, report: Report) -> "TraefikFile":
+    """Return the file at ``path`` of the agent of a scope."""
+    return TraefikFile(Path(path), own_mark(scope), report)
 
 
 async def withdraw(scope: str, path: str) -> None:
-    """Remove all routes at the end of the agent, including those of a session that was lost."""
-    await _clear_at_end(TraefikFile(Path(path), own_mark(scope), lambda *_: None), scope)
-
-
-async def _clear_at_end(file: "TraefikFile", scope: str) -> None:
+    """Remove all routes from the file, unless the agent starts again at once."""
     if await ends_for_good(bus_address(scope)):
-        file.clear()
+        file_of(scope, path, lambda *_: None).clear()
 
 
 class TraefikFile:
@@ -146,12 +127,12 @@ class TraefikFile:
             raise self._lost(error.strerror or "it can't be written") from error
 
     def clear(self) -> None:
-        """Remove all routes from the file, if this agent wrote it. An error is logged.
+        """Remove all routes from the file, unless others wrote it. An error is logged.
 
-        The file stays: Traefik keeps the routes of a file that is removed.
+        Traefik keeps the routes of a file that is removed. So it stays, or is written again.
         """
         try:
-            if self._read(len(self._head)) == self._head:
+            if self._read(len(self._head)) in ("", self._head) and self._path.parent.is_dir():
                 self._write(NO_ROUTES)
         except ProviderLost as error:
             log.warning("%s; remove its routes", error)

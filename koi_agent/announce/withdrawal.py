@@ -1,8 +1,10 @@
-"""Work whose end is not cut short: it is cancelled once, however often its caller is."""
+"""How a feed leaves a provider: nothing stays that no session replaces."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
+
+from koi_agent.core.contracts import Lasting
 
 T = TypeVar("T")
 
@@ -16,3 +18,11 @@ async def uninterrupted(work: Callable[[], Coroutine[Any, Any, T]], name: str) -
     async with asyncio.TaskGroup() as group:  # it cancels its tasks only once
         task = group.create_task(work(), name=name)
     return task.result()
+
+
+async def leave(provider: object, following: object = None) -> None:
+    """Withdraw what a provider keeps without a session, unless ``following`` replaces it."""
+    if not isinstance(provider, Lasting):
+        return
+    if not (isinstance(following, Lasting) and following.place == provider.place):
+        await provider.withdraw()
