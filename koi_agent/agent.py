@@ -51,7 +51,7 @@ LISTING_TIMEOUT = 10.0
 EXTENSION = 10.0
 """Seconds by which EXTEND_TIMEOUT_USEC= extends a slow start or stop, each time."""
 LONGEST_EXTENSION = 120.0
-"""Seconds in which it is extended. All parts together take less, so that a longer one hangs."""
+"""Seconds in which it is extended. The limits of all parts together are lower."""
 
 Load = Callable[[], Loaded]
 

@@ -12,7 +12,7 @@ LOWEST: Final = 10_000
 MOST_PROCESSES: Final = 16
 _WORKER: Final = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 PROCESS: Final = _WORKER + 4 * (os.getppid() % 4)
-"""A number of this process among those that run tests at one time, mostly also of two checkouts."""
+"""A number of this process among those that run tests. It may be the same in another checkout."""
 
 _given: set[int] = set()
 

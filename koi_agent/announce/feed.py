@@ -127,7 +127,7 @@ class Feed:
             self._feeding.cancel()
 
     async def run(self) -> Never:
-        """Feed until cancelled, and withdraw all records. A second cancellation waits for that."""
+        """Feed until cancelled, and withdraw all records; a second cancellation waits for that."""
         await uninterrupted(self._feed_to_the_end, self.name)
 
     async def _feed_to_the_end(self) -> Never:

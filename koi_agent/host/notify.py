@@ -170,7 +170,8 @@ def extending(notifier: Notifier, *, by: float, most: float) -> Iterator[None]:
     """Request ``by`` more seconds whenever half of them have passed, until the context is left.
 
     For work that may be slow. Work that takes less than half of ``by`` requests nothing, and
-    neither does a blocked event loop. After ``most`` seconds, the service manager may kill it.
+    neither does a blocked event loop. After ``most`` seconds, nothing is requested any longer: the
+    work hangs, and the service manager kills the service.
     """
     loop = asyncio.get_running_loop()
     end = loop.time() + most
@@ -179,7 +180,10 @@ def extending(notifier: Notifier, *, by: float, most: float) -> Iterator[None]:
     def extend() -> None:
         nonlocal timer
         if loop.time() > end:
-            log.error("not done after %g s; this is a bug, and it may be killed", most)
+            log.error(
+                "start or stop: not done after %g s: this is a bug; systemd may kill the agent",
+                most,
+            )
             return
         notifier.extend(by)
         timer = loop.call_later(by / 2, extend)

@@ -98,6 +98,8 @@ class LastingProvider(FakeProvider):
 class SlowProvider(FakeProvider):
     """A provider whose sessions take a while to withdraw their records."""
 
+    withdrawals = 0
+
     @asynccontextmanager
     async def session(self, report: Report) -> AsyncIterator["FakeProvider"]:
         async with super().session(report):
@@ -107,12 +109,10 @@ class SlowProvider(FakeProvider):
                 await asyncio.sleep(3)
                 self.withdrawals += 1
 
-    withdrawals = 0
-
 
 def run_feed(
     steps: Callable[[Feed, FakeProvider], Awaitable[None]],
-    kind: type[FakeProvider] = FakeProvider,
+    kind: Callable[[], FakeProvider] = FakeProvider,
 ) -> None:
     """Run a feed and these steps in virtual time; all records are withdrawn at the end."""
 
@@ -451,24 +451,20 @@ def test_provider_ends_with_the_wanted_records(
 
 @pytest.mark.parametrize("moment", ["unused", "absent", "fed", "lost"])
 def test_lasting_records_are_withdrawn_once_whenever_the_feed_ends(moment: str) -> None:
-    provider = LastingProvider()
+    made = LastingProvider()
 
-    async def whole() -> None:
-        feed = Feed("test", provider, lambda _owner: None)
-        async with asyncio.TaskGroup() as group:
-            feeding = group.create_task(feed.run())
-            if moment != "unused":
-                want(feed, {"a": records("a")})
-            if moment not in ("unused", "absent"):
-                provider.present.set()
-            await asyncio.sleep(1)
-            if moment == "lost":
-                provider.end.set()
-                await asyncio.sleep(0)
-            feeding.cancel()
+    async def steps(feed: Feed, provider: FakeProvider) -> None:
+        if moment in ("unused", "absent"):
+            provider.present.clear()
+        if moment != "unused":
+            want(feed, {"a": records("a")})
+        await asyncio.sleep(1)
+        if moment == "lost":
+            provider.end.set()
+            await asyncio.sleep(0)
 
-    run(whole())
-    assert provider.withdrawals == 1
+    run_feed(steps, lambda: made)
+    assert made.withdrawals == 1
 
 
 @pytest.mark.parametrize("place", ["a file", "another file"])
@@ -476,28 +472,23 @@ def test_lasting_records_are_withdrawn_once_whenever_the_feed_ends(moment: str) 
 def test_lasting_records_are_withdrawn_unless_a_provider_at_the_same_place_follows(
     place: str, *, is_lost: bool
 ) -> None:
-    provider, other = LastingProvider(), LastingProvider()
+    made, other = LastingProvider(), LastingProvider()
     other.place = place
 
-    async def whole() -> None:
-        feed = Feed("test", provider, lambda _owner: None)
-        async with asyncio.TaskGroup() as group:
-            feeding = group.create_task(feed.run())
-            want(feed, {"a": records("a")})
-            provider.present.set()
-            other.present.set()
-            await asyncio.sleep(1)
-            if is_lost:
-                provider.present.clear()
-                provider.end.set()
-                await asyncio.sleep(0.01)
-            feed.renew(other)
-            await asyncio.sleep(10)
-            assert provider.withdrawals == (place != provider.place)
-            assert other.published
-            feeding.cancel()
+    async def steps(feed: Feed, provider: FakeProvider) -> None:
+        other.present.set()
+        want(feed, {"a": records("a")})
+        await asyncio.sleep(1)
+        if is_lost:
+            provider.present.clear()
+            provider.end.set()
+            await asyncio.sleep(0.01)
+        feed.renew(other)
+        await asyncio.sleep(10)
+        assert made.withdrawals == (place != made.place)
+        assert other.published
 
-    run(whole())
+    run_feed(steps, lambda: made)
     assert other.withdrawals == 1
 
 
@@ -505,14 +496,14 @@ def test_lasting_records_are_withdrawn_unless_a_provider_at_the_same_place_follo
 def test_a_second_cancellation_does_not_interrupt_a_withdrawal(
     kind: type[LastingProvider] | type[SlowProvider],
 ) -> None:
-    provider = kind()
+    made = kind()
 
     async def whole() -> None:
-        feed = Feed("test", provider, lambda _owner: None)
+        feed = Feed("test", made, lambda _owner: None)
         async with asyncio.TaskGroup() as group:
             feeding = group.create_task(feed.run())
             want(feed, {"a": records("a")})
-            provider.present.set()
+            made.present.set()
             await asyncio.sleep(1)
             if kind is SlowProvider:
                 feed.renew(kind())
@@ -522,26 +513,21 @@ def test_a_second_cancellation_does_not_interrupt_a_withdrawal(
                 await asyncio.sleep(0.1)
 
     run(whole())
-    assert provider.withdrawals == 1
+    assert made.withdrawals == 1
 
 
 def test_the_loss_of_a_provider_that_is_replaced_is_no_reason() -> None:
-    async def whole() -> None:
-        provider, other = FakeProvider(), FakeProvider()
-        feed = Feed("test", provider, lambda _owner: None)
-        async with asyncio.TaskGroup() as group:
-            feeding = group.create_task(feed.run())
-            for turns in range(8):
-                want(feed, {"a": records("a")})
-                provider.present.set()
-                await asyncio.sleep(1)
-                provider.end.set()
-                for _ in range(turns):
-                    await asyncio.sleep(0)
-                feed.renew(other)
-                await asyncio.sleep(60)
-                assert status(feed, "a") == ("wanted", FakeProvider.absence)
-                feed.renew(provider)
-            feeding.cancel()
+    async def steps(feed: Feed, provider: FakeProvider) -> None:
+        absent = FakeProvider()
+        for turns in range(8):
+            want(feed, {"a": records("a")})
+            await asyncio.sleep(1)
+            provider.end.set()
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            feed.renew(absent)
+            await asyncio.sleep(60)
+            assert status(feed, "a") == ("wanted", FakeProvider.absence)
+            feed.renew(provider)
 
-    run(whole())
+    run_feed(steps)

@@ -335,7 +335,7 @@ async def test_work_that_hangs_is_not_extended_forever(
         await asyncio.sleep(60)
     assert all_heard(manager) == [["EXTEND_TIMEOUT_USEC=200000"]] * 3
     assert [record.getMessage() for record in caplog.records] == [
-        "not done after 0.35 s; this is a bug, and it may be killed"
+        "start or stop: not done after 0.35 s: this is a bug; systemd may kill the agent"
     ]
 
 
