@@ -8,11 +8,10 @@ processed in slices, so that thousands do not block the event loop.
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from heapq import heappop, heappush
-from itertools import chain, count, islice
+from itertools import chain, islice
 from typing import Never
 
 from koi_agent.announce.lane import Lane
@@ -47,7 +46,8 @@ SLICE = 25
 LOOK = 1.0
 """Seconds until the next plan for an instance that restarted, if there is no grace."""
 MARGIN = 0.01
-"""Seconds that are added to a deadline so that it has certainly passed."""
+"""Seconds that are added to a deadline so that it has certainly passed. After that it is put off to
+the next multiple of ``GATHER``, so that deadlines of a burst are planned together."""
 
 
 class Controller:
@@ -71,13 +71,12 @@ class Controller:
         self._opted_in: dict[Key, Instance] = {}
         self._lost: dict[str, float] = {}
         self._network = UNKNOWN
-        self._woken = asyncio.Event()
+        self._due = asyncio.Event()
+        self._gathering: asyncio.TimerHandle | None = None
         self._policy = self._policy_at(0.0)
         self._to_plan: dict[Key, None] = {}  # in the order in which they changed
         self._to_feed: dict[Key, None] = {}
         self._to_report: dict[Key, None] = {}
-        self._deadlines: list[tuple[float, int, Key | None]] = []
-        self._numbers = count()
         self._lanes = [
             Lane(one, config, self._policy, apply, self._on_status) for one in capabilities
         ]
@@ -97,7 +96,7 @@ class Controller:
                     self._look_later(None, self._config.stale_after)
                 case BackendReconnected(backend) | BackendRemoved(backend):
                     if self._lost.pop(backend, None):
-                        self._woken.set()
+                        self._gather()
                 case _:
                     pass
 
@@ -118,20 +117,36 @@ class Controller:
         if self._opted_in.pop(last.key, None):
             for lane in self._lanes:
                 lane.interrupt(last.key)
-            self._look_at(last.key)
+            if self._grace.keeps(last.key):  # until then its plan stays
+                self._look_later(last.key, self._grace.seconds)
+            else:
+                self._look_at(last.key)
 
     def _on_status(self, key: Key) -> None:
-        self._to_report[key] = None
-        self._woken.set()
+        if key in self._opted_in:
+            self._to_report[key] = None
+            self._gather()
 
     def _look_at(self, key: Key) -> None:
         self._to_plan[key] = None
-        self._woken.set()
+        self._gather()
+
+    def _gather(self) -> None:
+        """Start a round in a moment, unless one is to start."""
+        if self._gathering is None:
+            loop = asyncio.get_running_loop()
+            self._gathering = loop.call_later(GATHER, self._due.set)
 
     def _look_later(self, key: Key | None, seconds: float) -> None:
         """Schedule a plan for an instance, without one for the policy: time alone may change it."""
-        heappush(self._deadlines, (self._now() + seconds + MARGIN, next(self._numbers), key))
-        self._woken.set()
+        moment = math.ceil((self._now() + seconds + MARGIN) / GATHER) * GATHER
+        asyncio.get_running_loop().call_at(moment, self._on_deadline, key)
+
+    def _on_deadline(self, key: Key | None) -> None:
+        if key:
+            self._to_plan[key] = None
+        if self._gathering is None:
+            self._due.set()
 
     def change(self, config: Config) -> None:
         """Use another configuration; parts with the same settings are not disturbed."""
@@ -144,24 +159,24 @@ class Controller:
         for backend in self._lost:
             self._look_later(None, config.stale_after)
             log.debug("%s: lost, announced for %g s", backend, config.stale_after)
-        self._woken.set()
+        self._gather()
 
     def set_network(self, network: HostNetwork) -> None:
         """Plan for other interfaces or addresses of this host."""
         self._network = network
         self._own_names.refresh()
-        self._woken.set()
+        self._gather()
 
     def reconsider(self) -> None:
         """Plan again if the names of this host have changed."""
-        self._woken.set()
+        self._gather()
 
     def decisions(self, key: Key) -> Sequence[Decision]:
         """Return the decisions on the requests of an instance, as of now."""
         self._set_policy()
         if key in self._to_plan:
             self._plan([key, *_pop_slice(self._to_plan)])
-            self._woken.set()
+            self._gather()
         return [decision for lane in self._lanes for decision in lane.decisions(key)]
 
     def records(self, capability: str) -> Sequence[Record]:
@@ -175,9 +190,9 @@ class Controller:
             for lane in self._lanes:
                 group.create_task(lane.run(), name=f"lane {lane.capability.name}")
             while True:
-                await self._wait()
-                await asyncio.sleep(GATHER)
-                self._woken.clear()
+                await self._due.wait()
+                self._due.clear()
+                self._gathering = None
                 self._set_policy()
                 await _in_slices(self._to_plan, self._plan)
                 await _in_slices(self._to_feed, self._feed)
@@ -186,16 +201,6 @@ class Controller:
                     for lane in self._lanes:
                         lane.complete()
         raise AssertionError("the controller runs until it is cancelled")
-
-    async def _wait(self) -> None:
-        """Wait for an event, or for the next deadline."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout_at(self._deadlines[0][0] if self._deadlines else None):
-                await self._woken.wait()
-        while self._deadlines and self._deadlines[0][0] <= self._now():
-            _, _, key = heappop(self._deadlines)
-            if key:
-                self._to_plan[key] = None
 
     def _set_policy(self) -> None:
         """Plan all instances again if the policy has changed."""

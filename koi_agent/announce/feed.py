@@ -28,6 +28,8 @@ from koi_agent.core.plan.records import Record
 
 log = logging.getLogger(__name__)
 
+Records = tuple[Record, ...]
+
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 30.0
 """Seconds between attempts to reach a provider."""
 FIRST_RETRY, LONGEST_RETRY = 1.0, 60.0
@@ -38,8 +40,6 @@ STEADY = 10.0
 """Seconds that a session must last for its loss to count as the first one."""
 WORKERS = 8
 """Owners that are put at the same time, so that a slow one does not delay the others."""
-
-Records = tuple[Record, ...]
 
 
 class Feed:
@@ -93,9 +93,10 @@ class Feed:
     def interrupt(self, owner: Key) -> None:
         """Withdraw the records of an owner; later ones are put even if they are the same.
 
-        A session's work for the owner ends now. A result that comes after the withdrawal is queued
-        would count for the next run of the instance.
+        A session's work for the owner ends now: a later result would count for its next run.
         """
+        if owner not in self._wanted and owner not in self._put_records:
+            return
         self.want(owner, ())
         worker: object = self._session or self.provider
         if isinstance(worker, Interruptible):
@@ -155,12 +156,9 @@ class Feed:
             if loop.time() > began + STEADY:
                 waits = pauses(FIRST_PAUSE, LONGEST_PAUSE)
             self._log_loss(feeding.result())
-            await self._pause(next(waits))
-
-    async def _pause(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._renewed.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(next(waits)):
+                    await self._renewed.wait()
 
     def _log_loss(self, lost: ProviderLost) -> None:
         """Log a loss; the same reason again is logged at debug level."""

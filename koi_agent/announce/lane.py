@@ -117,6 +117,8 @@ class Lane:
 
     def _ordered(self, changed: Mapping[Key, Planned]) -> Sequence[Key]:
         """Order instances so that one gives up a name before the next one gets it."""
+        if len(changed) < 2:
+            return tuple(changed)
         released: dict[str, Key] = {}
         gained: dict[Key, frozenset[str]] = {}
         for key, before in changed.items():

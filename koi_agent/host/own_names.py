@@ -85,6 +85,8 @@ class OwnNames:
         self._host_name = host_name
         self._found: frozenset[str] = frozenset()
         self._found_for = ""
+        self._current: frozenset[str] = frozenset()
+        self._current_for = ""
         self._outdated = asyncio.Event()
         self._outdated.set()
 
@@ -97,7 +99,9 @@ class OwnNames:
         name = self._host_name()
         if name != self._found_for:
             self._outdated.set()
-        return self._found | with_short_forms([name])
+        if name != self._current_for:
+            self._current, self._current_for = self._found | with_short_forms([name]), name
+        return self._current
 
     def refresh(self) -> None:
         """Request another lookup."""
@@ -113,6 +117,7 @@ class OwnNames:
             found = with_short_forms([static_name(), *canonical])
             if found != self._found:
                 self._found = found
+                self._current_for = ""
                 self._changed()
             if not canonical:
                 await asyncio.sleep(RETRY)

@@ -10,6 +10,10 @@ from koi_agent.host.inotify import IGNORED, MODIFY, OVERFLOW, Inotify
 
 log = logging.getLogger(__name__)
 
+PAUSE = 0.5
+"""Seconds after the first change of a control group for which others are left to be read together.
+A group that ends makes two, and by then its engine has reported the end of most."""
+
 
 class PopulationWatch:
     """Watches control groups by the id of their owner; watches nothing if inotify refuses.
@@ -62,6 +66,7 @@ class PopulationWatch:
         while self._inotify is None:
             await self._changed.wait()
         await self._inotify.readable()
+        await asyncio.sleep(PAUSE)
         owners: set[str] = set()
         for watch, mask, _ in self._inotify.read():
             owners |= set(self._files) if mask & OVERFLOW else {self._watches.get(watch, "")}

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from koi_agent.backends.http_engine.socket_errors import NothingBehindGate, Unix
 from koi_agent.backends.http_engine.streams import MAX_BODY
 from koi_agent.core.errors import BackendAbsent, BackendLost
 from koi_agent.core.json_stream import StreamError
+from tests.real.agents import eventually
 
 pytestmark = pytest.mark.usefixtures("leak_check")
 
@@ -186,6 +187,67 @@ async def test_a_stream_has_lines_until_it_is_closed(tmp_path: Path) -> None:
     assert found == [b"one", b"two", b"", b"three"]
 
 
+async def test_a_stream_passes_lines_on_as_they_arrive(tmp_path: Path) -> None:
+    more = asyncio.Event()
+
+    async def stream(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\none\ntw")
+        await writer.drain()
+        await more.wait()
+        writer.write(b"o\n" + b"a" * 5000 + b"\nthree\nunfinished")
+
+    async with engine(tmp_path, stream, SMALL) as client:
+        lines = await client.open_lines("events")
+        found: list[bytes] = []
+        async with asyncio.TaskGroup() as group:
+            group.create_task(lines.follow(found.extend))
+            await eventually(lambda: found == [b"one"], "the first line")
+            more.set()
+        lines.close()
+    assert found == [b"one", b"two", b"", b"three"]
+
+
+async def test_an_error_of_whoever_follows_a_stream_is_raised(tmp_path: Path) -> None:
+    async def stream(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        await writer.drain()
+        await asyncio.sleep(0.1)
+        writer.write(b"one\n")
+        await asyncio.sleep(60)
+
+    def refuse(_lines: Sequence[bytes]) -> None:
+        raise KeyError("a bug")
+
+    logged: list[Mapping[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: logged.append(context))
+    async with engine(tmp_path, stream) as client:
+        lines = await client.open_lines("events")
+        with pytest.raises(KeyError, match="a bug"):
+            await lines.follow(refuse)
+        lines.close()
+    assert len(logged) == 1
+
+
+async def test_an_engine_sends_no_faster_than_lines_are_taken(tmp_path: Path) -> None:
+    sent: list[int] = []
+    line = b"a" * 999 + b"\n"
+
+    async def stream(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        for number in range(200):
+            writer.write(100 * line)
+            await writer.drain()
+            sent.append(number)
+
+    async with engine(tmp_path, stream) as client:
+        lines = await client.open_lines("events")
+        await asyncio.sleep(1)
+        assert len(sent) < 100
+        found = [one async for batch in lines.batches() for one in batch]
+        lines.close()
+    assert len(found) == 20_000
+
+
 async def test_a_stream_that_breaks_is_a_lost_backend(tmp_path: Path) -> None:
     body = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\none\n\r\n40\r\ntw"
     async with engine(tmp_path, body) as client:
@@ -194,6 +256,10 @@ async def test_a_stream_that_breaks_is_a_lost_backend(tmp_path: Path) -> None:
             async for _ in lines.batches():
                 pass
         lines.close()
+        followed = await client.open_lines("events")
+        with pytest.raises(BackendLost, match="GET /events: the connection ended within"):
+            await followed.follow(lambda _lines: None)
+        followed.close()
 
 
 @pytest.mark.parametrize("method", ["read", "text", "json"])

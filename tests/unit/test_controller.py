@@ -44,9 +44,15 @@ class Scenario:
     def __init__(self) -> None:
         self.registry = Registry({"systemd": "systemd"})
         self.grace = RestartGrace(2.0, now)
-        names = OwnNames(lambda: None, lambda: "box.example.org")
+        names = OwnNames(lambda: None, self.host_name)
+        self.rounds = 0
         self.controller = Controller((MDNS, HEALTH), OFF, self.grace, self.apply, names)
         self.updates = 0
+
+    def host_name(self) -> str:
+        """Return the name of the host, which the controller reads in each round."""
+        self.rounds += 1
+        return "box.example.org"
 
     def apply(self, change: Change) -> None:
         events = self.registry.apply(change, 1)
@@ -118,6 +124,24 @@ def test_instance_that_does_not_come_back_is_withdrawn() -> None:
         assert scenario.wanted()
         await asyncio.sleep(0.2)
         assert not scenario.wanted()
+
+    run_scenario(steps)
+
+
+def test_stops_of_a_burst_are_planned_in_one_round_after_the_grace() -> None:
+    async def steps(scenario: Scenario) -> None:
+        some = [replace(WEB, id=f"web{number}.service") for number in range(100)]
+        for one in some:
+            scenario.apply(Seen(one))
+        await asyncio.sleep(1)
+        before = scenario.rounds
+        for one in some:
+            scenario.apply(gone(one))
+        await asyncio.sleep(1.9)
+        assert scenario.rounds == before
+        await asyncio.sleep(0.3)
+        assert scenario.rounds == before + 1
+        assert not any(scenario.wanted(one) for one in some)
 
     run_scenario(steps)
 

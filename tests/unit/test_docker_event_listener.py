@@ -3,14 +3,14 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
 from koi_agent.backends.docker.api import DockerAPI
-from koi_agent.backends.docker.event_listener import EventListener
+from koi_agent.backends.docker.event_listener import TURN, EventListener
 from koi_agent.backends.docker.events import Event, EventHistory
 from koi_agent.backends.docker.tunables import Tunables
 from koi_agent.core.errors import BadInput
@@ -44,17 +44,31 @@ class Engine:
         self.since.append(int(seconds) * 10**9 + int(fraction) - START)
         return self
 
-    async def batches(self) -> AsyncIterator[Sequence[bytes]]:
+    async def follow(self, deliver: Callable[[Sequence[bytes]], None]) -> None:
         if not self.streams:
             self.sent.set()
             await asyncio.Event().wait()
         again = [number for number in self.history if number >= self.since[-1]]
         new = self.streams.pop(0)
         self.history += new
-        yield [line(number) for number in [*again, *new]]
+        deliver([line(number) for number in [*again, *new]])
 
     def close(self) -> None:
         pass
+
+
+class Stream(Engine):
+    """A stream that sends what ``send`` is called with."""
+
+    deliver: Callable[[Sequence[bytes]], None]
+
+    def send(self, *numbers: int) -> None:
+        self.deliver([line(number) for number in numbers])
+
+    async def follow(self, deliver: Callable[[Sequence[bytes]], None]) -> None:
+        self.deliver = deliver
+        self.sent.set()
+        await asyncio.Event().wait()
 
 
 class Consumer:
@@ -106,3 +120,26 @@ async def test_each_event_is_applied_once(streams: list[Sequence[int]], *, waiti
     repeated = [n for stream in streams for n in set(stream) if list(stream).count(n) > 1]
     assert len(consumer.applied) == len(expected) + len(repeated)
     assert engine.since[1:] == [max(stream) for stream in streams]
+
+
+async def test_a_few_events_are_applied_as_they_are_read_and_many_in_turns() -> None:
+    engine, consumer = Stream(), Consumer()
+    listener = EventListener(cast("DockerAPI", engine), EventHistory(), consumer, Tunables())
+    await listener.open()
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(listener.read())]
+        await engine.sent.wait()
+        engine.send(1)
+        assert not consumer.applied  # a list comes first
+        tasks.append(group.create_task(listener.apply()))
+        await eventually(lambda: consumer.applied == [1], "the first one is applied")
+        engine.send(2, 3)
+        assert consumer.applied == [1, 2, 3]
+        many = range(4, 4 + 2 * TURN)
+        engine.send(*many)
+        engine.send(1000)
+        assert consumer.applied == [1, 2, 3]
+        await eventually(lambda: consumer.applied[-1] == 1000, "all are applied")
+        for task in tasks:
+            task.cancel()
+    assert consumer.applied == [1, 2, 3, *many, 1000]

@@ -56,6 +56,7 @@ class EventListener:
         self._refusal = ""
         self._pending: deque[tuple[int, bytes]] = deque()  # number of the stream, line
         self._arrived = asyncio.Event()
+        self._is_idle = False
 
     async def open(self) -> None:
         """Open the stream; raise ``BackendLost`` if the engine does not answer.
@@ -95,8 +96,7 @@ class EventListener:
             return self._refusal
         try:
             with closing(self._stream) as stream:
-                async for lines in stream.batches():
-                    self._put(lines)
+                await stream.follow(self._put)
         except BackendLost:
             if not self._api.engine.kind.exits_when_idle:
                 raise
@@ -115,8 +115,14 @@ class EventListener:
             await self.open()
 
     def _put(self, lines: Sequence[bytes]) -> None:
-        """Store lines without delay: an engine drops events of a slow reader silently."""
+        """Store lines without delay: an engine drops events of a slow reader silently.
+
+        A few are applied at once: to wake another task for them takes as long as to apply one.
+        """
         self._pending.extend((self._history.stream, line) for line in lines)
+        if self._is_idle and len(self._pending) < BURST:
+            self._apply_some(len(self._pending))
+            return
         self._arrived.set()
         if len(self._pending) > self._tunables.max_pending_events:
             self._pending.clear()
@@ -126,18 +132,23 @@ class EventListener:
     async def apply(self) -> Never:
         """Apply the events that were read, in order, some at a time."""
         while True:
+            self._is_idle = not self._arrived.is_set()
             await self._arrived.wait()
+            self._is_idle = False
             self._arrived.clear()
             applied = 0
             while self._pending:
                 turn = min(TURN, len(self._pending))
-                for _ in range(turn):
-                    self._apply(*self._pending.popleft())
+                self._apply_some(turn)
                 applied += turn
                 if self._pending:
                     await asyncio.sleep(0)
             if applied >= BURST:
                 await asyncio.sleep(min(LONGEST_PAUSE, applied * PAUSE_EACH))
+
+    def _apply_some(self, count: int) -> None:
+        for _ in range(count):
+            self._apply(*self._pending.popleft())
 
     def _last_received(self) -> int:
         """Return the time of the last event that waits to be applied, 0 without one."""

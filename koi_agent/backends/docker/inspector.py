@@ -86,7 +86,13 @@ class Inspector:
                     self._apply(id_, container)
 
     def emptied(self, id_: str) -> None:
-        """Inspect a container whose control group is empty, after the time for an event."""
+        """Inspect a container whose control group is empty, unless an event reports its end."""
+        if self._tracker.known(id_):
+            self._ask_later(id_)
+        else:
+            self.population.forget(id_)
+
+    def _ask_later(self, id_: str) -> None:
         asyncio.get_running_loop().call_later(self._empty_check, self._ask_about_empty, id_)
 
     def _ask_about_empty(self, id_: str) -> None:
@@ -110,7 +116,7 @@ class Inspector:
                 self.dead.add(id_)
                 self._tracker.found_dead(id_, container.status)
                 return
-            self.emptied(id_)
+            self._ask_later(id_)
         self._tracker.apply_inspection(id_, container, asyncio.get_running_loop().time())
 
     def _has_no_process(self, id_: str, container: Container) -> bool:

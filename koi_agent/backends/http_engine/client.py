@@ -146,8 +146,10 @@ class EngineClient:
     async def _open(self, path: str, query: Mapping[str, str], limit: int) -> ResponseStream:
         """Return a response whose head is there; raise ``RequestRefused`` for a refusal."""
         self._check_open()
-        connected = await asyncio.open_unix_connection(self.socket.path)
-        response = ResponseStream(*connected, limit)
+        loop = asyncio.get_running_loop()
+        _, response = await loop.create_unix_connection(
+            lambda: ResponseStream(limit), self.socket.path
+        )
         with ExitStack() as stack:
             stack.callback(response.close)
             self._check_open()

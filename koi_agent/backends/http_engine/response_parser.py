@@ -38,7 +38,7 @@ class ResponseParser:
         # A bound method would refer to the parser, which only the garbage collector could free.
         self._step: _Step = ResponseParser._read_head
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes | memoryview) -> None:
         """Parse more bytes; raise ``StreamError`` for what is not HTTP, or too long."""
         self._data += data
         while not self.is_complete and self._step(self):

@@ -1,6 +1,7 @@
 """Responses of an engine that are read while they arrive: long lists, and lines of events.
 
-Each has its own connection, which is read only as fast as its pieces are consumed.
+Each has its own connection, which is read only as fast as its pieces are consumed, unless they are
+passed on at once.
 """
 
 import asyncio
@@ -19,22 +20,24 @@ MAX_BODY: Final = 16 * 2**20
 """Maximum size of a response that is held whole. A container's inspection has several kilobytes."""
 UNBOUNDED: Final = 2**63 - 1
 """The limit of a response that does not end."""
-_PIECE: Final = 2**17
-"""Bytes that are read at once."""
+_PIECE: Final = 2**16
+"""Bytes that are read at once, and bytes of a body that wait until reading is paused."""
 
 
-class ResponseStream:
-    """A response whose body has at most ``limit`` bytes; close it after use.
+class ResponseStream(asyncio.BufferedProtocol):
+    """A connection with one response, whose body has at most ``limit`` bytes; close it after use.
 
     All errors are ``OSError`` or ``StreamError``.
     """
 
-    def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limit: int
-    ) -> None:
-        self._reader = reader
-        self._writer = writer
+    _transport: asyncio.Transport
+
+    def __init__(self, limit: int) -> None:
         self._parser = ResponseParser(limit)
+        self._received = memoryview(bytearray(_PIECE))
+        self._changed = asyncio.Event()
+        self._deliver: Callable[[bytes], None] | None = None
+        self._error: Exception | None = None
 
     @property
     def status(self) -> int:
@@ -43,24 +46,16 @@ class ResponseStream:
 
     async def request(self, target: str) -> None:
         """Send a request, and wait until the head of its response is there."""
-        self._writer.write(request_head(target))
+        self._transport.write(request_head(target))
         while self.status < 200:  # interim responses, such as 102, may come first
-            if not await self._receive() and self.status < 200:
-                raise StreamError("the connection ended before the response")
-
-    async def _receive(self) -> bool:
-        """Parse the bytes that come next; return False if the connection has ended."""
-        data = await self._reader.read(_PIECE)
-        if data:
-            self._parser.feed(data)
-        elif self.status >= 200:
-            self._parser.end()
-        return bool(data)
+            await self._change()
 
     async def piece(self) -> bytes:
         """Return the bytes of the body that come next, none at its end."""
         while not (piece := self._parser.take()) and not self._parser.is_complete:
-            await self._receive()
+            await self._change()
+        if self._error and not piece:
+            raise self._error
         return piece
 
     async def read(self) -> bytes:
@@ -72,9 +67,70 @@ class ResponseStream:
                 raise StreamError(f"the response is longer than {MAX_BODY} bytes")
         return bytes(body)
 
+    async def follow(self, deliver: Callable[[bytes], None]) -> None:
+        """Pass on the bytes of the body as they arrive, until its end.
+
+        What ``deliver`` raises is raised here too.
+        """
+        deliver(self._parser.take())
+        self._deliver = deliver
+        while not self._parser.is_complete:
+            await self._change()
+        if self._error:
+            raise self._error
+
     def close(self) -> None:
         """Close the connection at once, which ends the response for the engine too."""
-        self._writer.transport.abort()
+        self._transport.abort()
+
+    async def _change(self) -> None:
+        """Wait for more of the response; raise the error that has ended the connection."""
+        self._changed.clear()
+        if self._error:
+            raise self._error
+        self._transport.resume_reading()
+        await self._changed.wait()
+
+    # What asyncio calls
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._transport = transport
+
+    def get_buffer(self, _sizehint: int) -> memoryview:
+        return self._received
+
+    def buffer_updated(self, size: int) -> None:
+        try:
+            self._parser.feed(self._received[:size])
+        except StreamError as error:
+            self._end(error)
+            return
+        if self._deliver is None:
+            if len(self._parser.body) >= _PIECE:
+                self._transport.pause_reading()
+            self._changed.set()
+        else:
+            self._deliver(self._parser.take())
+            if self._parser.is_complete:
+                self._changed.set()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if not self._parser.is_complete:
+            self._end(error or self._completion_error())
+
+    def _completion_error(self) -> StreamError | None:
+        """Return what is wrong with a response that the connection has ended, None if nothing."""
+        if self.status < 200:
+            return StreamError("the connection ended before the response")
+        try:
+            self._parser.end()
+        except StreamError as incomplete:
+            return incomplete
+        return None
+
+    def _end(self, error: Exception | None) -> None:
+        self._error = self._error or error
+        self._changed.set()
 
 
 class LineStream:
@@ -97,11 +153,23 @@ class LineStream:
         """Close the connection, which ends the stream for the engine too."""
         self._response.close()
 
-    async def batches(self) -> AsyncIterator[Sequence[bytes]]:
-        """Yield lines as they arrive, until the engine ends the stream.
+    async def follow(self, deliver: Callable[[Sequence[bytes]], None]) -> None:
+        """Pass on lines as they arrive, until the engine ends the stream.
 
-        A line that is longer than allowed comes as an empty one.
+        They are passed on as soon as they are read, without waking a task for them. A line that is
+        longer than allowed comes as an empty one.
         """
+        splitter = LineSplitter(self._max_line)
+
+        def split(piece: bytes) -> None:
+            if lines := splitter.feed(piece):
+                deliver(lines)
+
+        with self._translated():
+            await self._response.follow(split)
+
+    async def batches(self) -> AsyncIterator[Sequence[bytes]]:
+        """Yield lines as they arrive, until the engine ends the stream, and read no faster."""
         splitter = LineSplitter(self._max_line)
         with self._translated():
             while piece := await self._response.piece():

@@ -49,6 +49,10 @@ class RestartGrace:
                     pass
         self._expire()
 
+    def keeps(self, key: Key) -> bool:
+        """Return True if an instance has stopped and may come back."""
+        return key in self._stopped
+
     def wanted(self, visible: Mapping[Key, Instance]) -> Iterator[Instance]:
         """Yield the visible instances and those that may come back, ordered by key."""
         self._expire()
