@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import chain, islice
 from typing import Never
 
+from koi_agent.announce.facts import Facts
 from koi_agent.announce.lane import Lane
 from koi_agent.announce.plan_log import log_decisions, log_status
 from koi_agent.config import Config
@@ -31,9 +32,8 @@ from koi_agent.core.events import (
 from koi_agent.core.instance import Instance, RecordStatus, copied_status
 from koi_agent.core.key import Key
 from koi_agent.core.plan.linger import RestartGrace
-from koi_agent.core.plan.name_rules import NameRules
 from koi_agent.core.plan.records import Decision, Record
-from koi_agent.core.plan.requests import Policy, considered
+from koi_agent.core.plan.requests import considered
 from koi_agent.core.reach.network import UNKNOWN, HostNetwork
 from koi_agent.host.own_names import OwnNames
 
@@ -73,7 +73,8 @@ class Controller:
         self._network = UNKNOWN
         self._due = asyncio.Event()
         self._gathering: asyncio.TimerHandle | None = None
-        self._policy = self._policy_at(0.0)
+        self._known_facts = self._facts(0.0)
+        self._policy = self._known_facts.policy()
         self._to_plan: dict[Key, None] = {}  # in the order in which they changed
         self._to_feed: dict[Key, None] = {}
         self._to_report: dict[Key, None] = {}
@@ -204,7 +205,11 @@ class Controller:
 
     def _set_policy(self) -> None:
         """Plan all instances again if the policy has changed."""
-        policy = self._policy_at(self._now())
+        facts = self._facts(self._now())
+        if facts == self._known_facts:
+            return
+        self._known_facts = facts
+        policy = facts.policy()
         if policy != self._policy:
             self._policy = policy
             self._set_rules()
@@ -214,17 +219,10 @@ class Controller:
         if any(changed):
             self._to_plan.update(dict.fromkeys(self._opted_in))
 
-    def _policy_at(self, now: float) -> Policy:
-        capabilities = self._config.capabilities
+    def _facts(self, now: float) -> Facts:
         over = now - self._config.stale_after
-        return Policy(
-            host_names=self._own_names.current,
-            partner_labels=capabilities.partner_labels,
-            withdraw_unhealthy=self._config.health.withdraw_unhealthy,
-            lost=frozenset(backend for backend, since in self._lost.items() if since <= over),
-            network=self._network,
-            names=NameRules(allow=capabilities.allow_names, deny=capabilities.deny_names),
-        )
+        lost = frozenset(backend for backend, since in self._lost.items() if since <= over)
+        return Facts(self._config, self._own_names.current, lost, self._network)
 
     def _plan(self, keys: Sequence[Key]) -> None:
         """Plan for some instances, and for those that compete with them."""

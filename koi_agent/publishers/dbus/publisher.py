@@ -130,7 +130,8 @@ class DBusPublisher:
         if keeps_up and len(self._queue) <= SLICE:
             with suppress(BusLost):  # run() handles the loss
                 self._send_slice(self._link)
-                self._send_manager_changes()
+                if not all(isinstance(event, Updated) for event in events):
+                    self._send_manager_changes()
                 return
         self._work.set()
 
