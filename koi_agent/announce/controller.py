@@ -46,8 +46,7 @@ SLICE = 25
 LOOK = 1.0
 """Seconds until the next plan for an instance that restarted, if there is no grace."""
 MARGIN = 0.01
-"""Seconds that are added to a deadline so that it has certainly passed. After that it is put off to
-the next multiple of ``GATHER``, so that deadlines of a burst are planned together."""
+"""Seconds that are added to a deadline so that it has certainly passed."""
 
 
 class Controller:
@@ -118,7 +117,7 @@ class Controller:
         if self._opted_in.pop(last.key, None):
             for lane in self._lanes:
                 lane.interrupt(last.key)
-            if self._grace.keeps(last.key):  # until then its plan stays
+            if self._grace.keeps(last.key):  # its plan stays until the grace is over
                 self._look_later(last.key, self._grace.seconds)
             else:
                 self._look_at(last.key)
@@ -138,8 +137,15 @@ class Controller:
             loop = asyncio.get_running_loop()
             self._gathering = loop.call_later(GATHER, self._due.set)
 
+    def _end_gathering(self) -> None:
+        """Plan in this round what was gathered."""
+        if self._gathering:
+            self._gathering.cancel()
+            self._gathering = None
+
     def _look_later(self, key: Key | None, seconds: float) -> None:
         """Schedule a plan for an instance, without one for the policy: time alone may change it."""
+        # Instances of a burst get the same moment, and are planned together.
         moment = math.ceil((self._now() + seconds + MARGIN) / GATHER) * GATHER
         asyncio.get_running_loop().call_at(moment, self._on_deadline, key)
 
@@ -177,6 +183,7 @@ class Controller:
         self._set_policy()
         if key in self._to_plan:
             self._plan([key, *_pop_slice(self._to_plan)])
+        if self._to_plan or self._to_feed:
             self._gather()
         return [decision for lane in self._lanes for decision in lane.decisions(key)]
 
@@ -193,7 +200,7 @@ class Controller:
             while True:
                 await self._due.wait()
                 self._due.clear()
-                self._gathering = None
+                self._end_gathering()
                 self._set_policy()
                 await _in_slices(self._to_plan, self._plan)
                 await _in_slices(self._to_feed, self._feed)
@@ -206,7 +213,7 @@ class Controller:
     def _set_policy(self) -> None:
         """Plan all instances again if the policy has changed."""
         facts = self._facts(self._now())
-        if facts == self._known_facts:
+        if facts == self._known_facts:  # takes less time than making the policy
             return
         self._known_facts = facts
         policy = facts.policy()

@@ -9,10 +9,7 @@ from koi_agent.core.reach.network import HostNetwork
 
 
 class Facts(NamedTuple):
-    """The configuration and the state of the host.
-
-    They are compared in each round of planning, which takes less time than to make the policy.
-    """
+    """The configuration and the state of the host."""
 
     config: Config
     host_names: frozenset[str]

@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any, Never
+from typing import Any, Never, cast
 
 from koi_agent.announce.withdrawal import leave, uninterrupted
 from koi_agent.core.backoff import pauses
@@ -19,6 +19,7 @@ from koi_agent.core.contracts import (
     Interruptible,
     Provider,
     ProviderSession,
+    is_interruptible,
 )
 from koi_agent.core.errors import ProviderChanged, ProviderLost, ProviderRefused, ungrouped
 from koi_agent.core.instance import RecordState, RecordStatus
@@ -79,8 +80,8 @@ class Feed:
             self._needed.set()
         else:
             del self._wanted[owner]
-            if not self._session and isinstance(provider := self.provider, Interruptible):
-                provider.interrupt(owner)
+            if not self._session:
+                self._end_work(self.provider, owner)
         self._status.pop(owner, None)
         self._clear_retry(owner)
         self._enqueue(owner)
@@ -93,16 +94,17 @@ class Feed:
     def interrupt(self, owner: Key) -> None:
         """Withdraw the records of an owner; later ones are put even if they are the same.
 
-        A session's work for the owner ends now: a later result would count for its next run.
+        A session's work for the owner ends now. A result that comes after the withdrawal is queued
+        would count for the next run of the instance.
         """
-        if owner not in self._wanted and owner not in self._put_records:
-            return
         self.want(owner, ())
-        worker: object = self._session or self.provider
-        if isinstance(worker, Interruptible):
-            worker.interrupt(owner)
+        self._end_work(self._session or self.provider, owner)
         if owner in self._put_records:
             self._put_records[owner] = None
+
+    def _end_work(self, worker: object, owner: Key) -> None:
+        if is_interruptible(type(worker)):  # type: ignore[arg-type]  # a type is hashable
+            cast("Interruptible", worker).interrupt(owner)
 
     def status(self, owner: Key) -> Sequence[RecordStatus]:
         """Return the status of the records of an owner."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import cache
 from typing import Any, Never, Protocol, TypeVar, runtime_checkable
 
 from koi_agent.core.events import Change, Event, Gone, Listing, Seen
@@ -78,6 +79,15 @@ class Interruptible(Protocol):
 
     def interrupt(self, owner: Key) -> None:
         """End the work for an owner at once: no result of it is applied after this call."""
+
+
+@cache
+def is_interruptible(kind: type) -> bool:
+    """Return True if objects of this type are ``Interruptible``.
+
+    Each stop asks, and before Python 3.12 isinstance() takes 50 µs for a protocol.
+    """
+    return issubclass(kind, Interruptible)
 
 
 @runtime_checkable

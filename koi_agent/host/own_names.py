@@ -86,7 +86,7 @@ class OwnNames:
         self._found: frozenset[str] = frozenset()
         self._found_for = ""
         self._current: frozenset[str] = frozenset()
-        self._current_for = ""
+        self._current_for: str | None = None
         self._outdated = asyncio.Event()
         self._outdated.set()
 
@@ -117,7 +117,7 @@ class OwnNames:
             found = with_short_forms([static_name(), *canonical])
             if found != self._found:
                 self._found = found
-                self._current_for = ""
+                self._current_for = None
                 self._changed()
             if not canonical:
                 await asyncio.sleep(RETRY)

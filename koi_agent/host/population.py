@@ -11,8 +11,7 @@ from koi_agent.host.inotify import IGNORED, MODIFY, OVERFLOW, Inotify
 log = logging.getLogger(__name__)
 
 PAUSE = 0.5
-"""Seconds after the first change of a control group for which others are left to be read together.
-A group that ends makes two, and by then its engine has reported the end of most."""
+"""Seconds from the first change until changes are read. A group that ends changes twice."""
 
 
 class PopulationWatch:

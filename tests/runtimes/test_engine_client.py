@@ -207,22 +207,25 @@ async def test_a_stream_passes_lines_on_as_they_arrive(tmp_path: Path) -> None:
     assert found == [b"one", b"two", b"", b"three"]
 
 
-async def test_an_error_of_whoever_follows_a_stream_is_raised(tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", ["", "0\r\n\r\n"], ids=["within", "last bytes"])
+async def test_an_error_of_the_consumer_of_a_stream_is_raised_as_it_is(
+    tmp_path: Path, end: str
+) -> None:
     async def stream(writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
         await writer.drain()
         await asyncio.sleep(0.1)
-        writer.write(b"one\n")
+        writer.write(b"4\r\none\n\r\n" + end.encode())
         await asyncio.sleep(60)
 
     def refuse(_lines: Sequence[bytes]) -> None:
-        raise KeyError("a bug")
+        raise ValueError("a bug")
 
     logged: list[Mapping[str, object]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: logged.append(context))
     async with engine(tmp_path, stream) as client:
         lines = await client.open_lines("events")
-        with pytest.raises(KeyError, match="a bug"):
+        with pytest.raises(ValueError, match="a bug"):
             await lines.follow(refuse)
         lines.close()
     assert len(logged) == 1

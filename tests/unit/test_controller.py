@@ -1,13 +1,14 @@
 """The controller: plans change with events, a restart, a lost backend, a reload."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from koi_agent.announce.controller import Controller
+from koi_agent.announce.controller import GATHER, MARGIN, Controller
 from koi_agent.capabilities.health import HEALTH
 from koi_agent.capabilities.mdns import MDNS
 from koi_agent.config import Config
@@ -50,7 +51,7 @@ class Scenario:
         self.updates = 0
 
     def host_name(self) -> str:
-        """Return the name of the host, which the controller reads in each round."""
+        """Return the name of the host, and count rounds: the controller reads it once in each."""
         self.rounds += 1
         return "box.example.org"
 
@@ -142,6 +143,22 @@ def test_stops_of_a_burst_are_planned_in_one_round_after_the_grace() -> None:
         await asyncio.sleep(0.3)
         assert scenario.rounds == before + 1
         assert not any(scenario.wanted(one) for one in some)
+
+    run_scenario(steps)
+
+
+def test_deadline_and_event_in_one_turn_share_a_round() -> None:
+    async def steps(scenario: Scenario) -> None:
+        other = replace(WEB, id="other.service")
+        names = [replace(other, metadata=replace(WEB.metadata, name=name)) for name in ("a", "b")]
+        scenario.apply(gone(WEB))
+        deadline = math.ceil((now() + 2 + MARGIN) / GATHER) * GATHER
+        before = scenario.rounds
+        loop = asyncio.get_running_loop()
+        for number in range(200):
+            loop.call_at(deadline + number * 0.01, scenario.apply, Seen(names[number % 2]))
+        await asyncio.sleep(deadline - now() + 2)
+        assert 0 < scenario.rounds - before <= 2 / GATHER + 1
 
     run_scenario(steps)
 

@@ -152,7 +152,8 @@ async def test_a_check_never_connects_to_itself() -> None:
     port = int(EPHEMERAL.read_text().split()[0]) + 1  # noqa: ASYNC240 - not on a disk
     for _ in range(3000):
         if not await is_refused(port):
-            # A server of another program answers again. A connection to itself is a rare chance.
+            # A server of another program answers the second time too. A check rarely connects to
+            # itself, and not twice.
             assert not await is_refused(port)
             port += 2
 

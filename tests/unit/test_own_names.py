@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from koi_agent.host.own_names import static_name, with_short_forms
+from koi_agent.host.own_names import OwnNames, static_name, with_short_forms
 from tests.conftest import require
 
 SCRIPT = """
@@ -111,3 +111,9 @@ def test_static_name_is_the_first_line_that_is_no_comment(
 
 def test_short_forms_are_the_first_labels() -> None:
     assert with_short_forms(["Box.Example.org.", ""]) == {"box.example.org", "box", "box.local"}
+
+
+def test_names_are_known_without_a_name_of_the_kernel() -> None:
+    names = OwnNames(lambda: None, lambda: "")
+    names._found = with_short_forms(["box.example.org"])
+    assert names.current == {"box.example.org", "box", "box.local"}

@@ -137,3 +137,15 @@ def test_declared_port_is_no_port_of_the_last_run() -> None:
     scenario = Scenario(declared)
     scenario.change(RESTARTING)
     assert scenario.after(GRACE) == (RESTARTING, [])
+
+
+def test_an_instance_that_stops_while_it_is_held_stays_held() -> None:
+    scenario = Scenario()
+    scenario.change(RESTARTING)
+    scenario.time += 3
+    scenario.change(RUNNING, 80)
+    assert scenario.after(1) == (RESTARTING, [80])
+    scenario.grace.publish([Stopped(scenario.now, "exited with 1")])
+    counted = scenario.grace.find(scenario.now.key, {})
+    assert counted
+    assert counted.state is RESTARTING

@@ -56,7 +56,7 @@ class EventListener:
         self._refusal = ""
         self._pending: deque[tuple[int, bytes]] = deque()  # number of the stream, line
         self._arrived = asyncio.Event()
-        self._is_idle = False
+        self._apply_waits = False
 
     async def open(self) -> None:
         """Open the stream; raise ``BackendLost`` if the engine does not answer.
@@ -115,12 +115,13 @@ class EventListener:
             await self.open()
 
     def _put(self, lines: Sequence[bytes]) -> None:
-        """Store lines without delay: an engine drops events of a slow reader silently.
+        """Apply a few lines, or store many for ``apply``.
 
-        A few are applied at once: to wake another task for them takes as long as to apply one.
+        Nothing here waits: an engine drops events of a slow reader silently. To wake the task of
+        ``apply`` takes as long as to apply an event.
         """
         self._pending.extend((self._history.stream, line) for line in lines)
-        if self._is_idle and len(self._pending) < BURST:
+        if self._apply_waits and len(self._pending) < BURST:
             self._apply_some(len(self._pending))
             return
         self._arrived.set()
@@ -132,9 +133,9 @@ class EventListener:
     async def apply(self) -> Never:
         """Apply the events that were read, in order, some at a time."""
         while True:
-            self._is_idle = not self._arrived.is_set()
+            self._apply_waits = not self._arrived.is_set()
             await self._arrived.wait()
-            self._is_idle = False
+            self._apply_waits = False
             self._arrived.clear()
             applied = 0
             while self._pending:

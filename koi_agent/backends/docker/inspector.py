@@ -86,10 +86,17 @@ class Inspector:
                     self._apply(id_, container)
 
     def emptied(self, id_: str) -> None:
-        """Inspect a container whose control group is empty, unless an event reports its end."""
+        """Inspect a container whose control group is empty, unless an event reports its end.
+
+        The group of a container that is not known any more is forgotten.
+        """
         if self._tracker.known(id_):
             self._ask_later(id_)
         else:
+            self._forget_group(id_)
+
+    def _forget_group(self, id_: str) -> None:
+        if id_ not in self.dead:  # the engine still lists such a container as running
             self.population.forget(id_)
 
     def _ask_later(self, id_: str) -> None:
@@ -97,7 +104,7 @@ class Inspector:
 
     def _ask_about_empty(self, id_: str) -> None:
         if not self._tracker.known(id_):
-            self.population.forget(id_)
+            self._forget_group(id_)
         elif self.population.is_empty(id_):
             self._suspects.add(id_)
             self._queue.put(id_, urgent=True)
@@ -111,7 +118,9 @@ class Inspector:
         is_suspect = id_ in self._suspects or id_ in self.dead
         self._suspects.discard(id_)
         self.dead.discard(id_)
-        if container and self._has_no_process(id_, container):
+        if container is None:
+            self.population.forget(id_)
+        elif self._has_no_process(id_, container):
             if is_suspect:
                 self.dead.add(id_)
                 self._tracker.found_dead(id_, container.status)

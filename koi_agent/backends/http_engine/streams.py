@@ -1,7 +1,7 @@
 """Responses of an engine that are read while they arrive: long lists, and lines of events.
 
-Each has its own connection, which is read only as fast as its pieces are consumed, unless they are
-passed on at once.
+Each has its own connection. It is read only as fast as its pieces are consumed. ``follow`` passes
+lines on without waiting.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ MAX_BODY: Final = 16 * 2**20
 UNBOUNDED: Final = 2**63 - 1
 """The limit of a response that does not end."""
 _PIECE: Final = 2**16
-"""Bytes that are read at once, and bytes of a body that wait until reading is paused."""
+"""Bytes that are read at once. Reading is paused while as many bytes of a body wait."""
 
 
 class ResponseStream(asyncio.BufferedProtocol):
@@ -38,6 +38,7 @@ class ResponseStream(asyncio.BufferedProtocol):
         self._changed = asyncio.Event()
         self._deliver: Callable[[bytes], None] | None = None
         self._error: Exception | None = None
+        self._bug: Exception | None = None
 
     @property
     def status(self) -> int:
@@ -67,17 +68,21 @@ class ResponseStream(asyncio.BufferedProtocol):
                 raise StreamError(f"the response is longer than {MAX_BODY} bytes")
         return bytes(body)
 
-    async def follow(self, deliver: Callable[[bytes], None]) -> None:
+    def take(self) -> bytes:
+        """Return the bytes of the body that have arrived and were not taken."""
+        return self._parser.take()
+
+    async def follow(self, deliver: Callable[[bytes], None]) -> Exception | None:
         """Pass on the bytes of the body as they arrive, until its end.
 
-        What ``deliver`` raises is raised here too.
+        Return the error that ``deliver`` has raised, which is not an error of the response.
         """
-        deliver(self._parser.take())
         self._deliver = deliver
-        while not self._parser.is_complete:
+        while not (self._parser.is_complete or self._bug):
             await self._change()
-        if self._error:
+        if self._error and not self._bug:
             raise self._error
+        return self._bug
 
     def close(self) -> None:
         """Close the connection at once, which ends the response for the engine too."""
@@ -91,7 +96,7 @@ class ResponseStream(asyncio.BufferedProtocol):
         self._transport.resume_reading()
         await self._changed.wait()
 
-    # What asyncio calls
+    # Called by asyncio
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._transport = transport
@@ -109,17 +114,22 @@ class ResponseStream(asyncio.BufferedProtocol):
             if len(self._parser.body) >= _PIECE:
                 self._transport.pause_reading()
             self._changed.set()
-        else:
+            return
+        try:
             self._deliver(self._parser.take())
-            if self._parser.is_complete:
-                self._changed.set()
+        except Exception as bug:
+            self._bug = bug
+            self._changed.set()
+            raise
+        if self._parser.is_complete:
+            self._changed.set()
 
     def connection_lost(self, error: Exception | None) -> None:
         if not self._parser.is_complete:
-            self._end(error or self._completion_error())
+            self._end(error or self._end_of_connection())
 
-    def _completion_error(self) -> StreamError | None:
-        """Return what is wrong with a response that the connection has ended, None if nothing."""
+    def _end_of_connection(self) -> StreamError | None:
+        """Return the error of a response that is incomplete at the end of the connection."""
         if self.status < 200:
             return StreamError("the connection ended before the response")
         try:
@@ -156,8 +166,8 @@ class LineStream:
     async def follow(self, deliver: Callable[[Sequence[bytes]], None]) -> None:
         """Pass on lines as they arrive, until the engine ends the stream.
 
-        They are passed on as soon as they are read, without waking a task for them. A line that is
-        longer than allowed comes as an empty one.
+        No task is woken for them. A line that is longer than allowed comes as an empty one. An
+        error of ``deliver`` is raised as it is.
         """
         splitter = LineSplitter(self._max_line)
 
@@ -165,11 +175,14 @@ class LineStream:
             if lines := splitter.feed(piece):
                 deliver(lines)
 
+        split(self._response.take())
         with self._translated():
-            await self._response.follow(split)
+            bug = await self._response.follow(split)
+        if bug:
+            raise bug
 
     async def batches(self) -> AsyncIterator[Sequence[bytes]]:
-        """Yield lines as they arrive, until the engine ends the stream, and read no faster."""
+        """Yield lines as ``follow`` passes them on, but read only as fast as they are consumed."""
         splitter = LineSplitter(self._max_line)
         with self._translated():
             while piece := await self._response.piece():

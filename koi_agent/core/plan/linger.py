@@ -101,9 +101,10 @@ class RestartGrace:
             self._compare(old.ports, new)
 
     def _on_stop(self, instance: Instance, reason: str) -> None:
+        last = self._as_it_counts(instance)
         self._restarts.stopped(instance.key)
         if reason not in _FINAL:
-            self._stopped[instance.key] = self._clock(), self._with_closed_ports(instance)
+            self._stopped[instance.key] = self._clock(), last
             self._successors[_identity(instance)] = instance.key
         self._closed.pop(instance.key, None)
 
