@@ -6,7 +6,7 @@
 #   make enter [CMD="..."]      run a shell, or one command, beside the private systemd of make run
 #   make lint                   run the linters only
 #   make bench [BEFORE=PATH]    measure speed and memory beside peers, and beside another checkout;
-#                               ARGS="start units" selects parts; as root, half an hour
+#                               ARGS="start units" selects parts; as root, 25 minutes
 #   make bench-check            compare ratios with bench/expected.json; as root, two minutes
 #   make machine-test [ARGS=]   test the installed packages in booted Debian machines, and run the
 #                               tests that take long; as root

@@ -5,19 +5,14 @@ Each part is a process of its own: a part that fails costs its own rows.
 
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import Final
+from collections.abc import Iterable, Sequence
 
-from bench.machine import described, revision
+from bench.machine import described, moment
 from bench.measurements import MEASUREMENTS, PARTS
 from bench.parts import parser
+from bench.readme import README, origin, written
 from bench.report import Figures, print_lines, table
 from tests.namespaces import CHECKOUT
-
-README: Final = Path(__file__).with_name("README.md")
-BEGIN: Final = "<!-- make bench ARGS=--readme: begin -->"
-END: Final = "<!-- end -->"
 
 
 def measured(parts: Iterable[str], options: Iterable[str]) -> Figures:
@@ -33,45 +28,38 @@ def measured(parts: Iterable[str], options: Iterable[str]) -> Figures:
             cwd=CHECKOUT,
         )
         if done.returncode:
-            rows = [name for name, row in MEASUREMENTS.items() if row.part == part]
-            figures.absent |= dict.fromkeys(rows, f"failed, exit {done.returncode}")
+            figures.failed.append(part)
+            figures.absent |= dict.fromkeys(rows_of([part]), f"failed, exit {done.returncode}")
         else:
             figures.load(done.stdout)
     return figures
 
 
-def report(figures: Figures, parts: Iterable[str], before: Path | None) -> Iterator[str]:
-    """Yield the machine, and the table."""
-    yield from described()
-    if before:
-        yield f"- before: commit {revision(before)}"
-    yield ""
+def rows_of(parts: Iterable[str]) -> Sequence[str]:
+    """Return the names of the rows that these parts measure."""
     chosen = set(parts)
-    yield from table(figures, [name for name, row in MEASUREMENTS.items() if row.part in chosen])
+    return [name for name, row in MEASUREMENTS.items() if row.part in chosen]
 
 
-def write_readme(lines: Iterable[str]) -> None:
-    """Replace what stands between the marks of README.md."""
-    head, _, rest = README.read_text().partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    README.write_text("\n".join([f"{head}{BEGIN}", *lines, f"{end}{tail}"]))
-
-
-def main() -> None:
+def main() -> int:
     words = parser(__doc__)
-    words.add_argument("--readme", action="store_true", help="also write the table to README.md")
+    words.add_argument("--readme", action="store_true", help="also write rows to bench/README.md")
     words.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}")
     chosen = words.parse_args()
-    parts = chosen.parts or PARTS
+    if unknown := set(chosen.parts) - set(PARTS):
+        words.error(f"unknown part: {', '.join(sorted(unknown))}; use {', '.join(PARTS)}")
+    parts = [part for part in PARTS if part in chosen.parts or not chosen.parts]
     options = ["--quick"] if chosen.quick else []
     if chosen.before:
         options += ["--before", str(chosen.before.absolute())]
     figures = measured(parts, options)
-    lines = list(report(figures, parts, chosen.before))
-    print_lines([figures.dump()] if chosen.json else lines)
+    machine, rows = list(described()), list(table(figures, rows_of(parts)))
+    of_rows = origin(parts, moment(chosen.before))
+    print_lines([figures.dump()] if chosen.json else [*machine, of_rows, "", *rows])
     if chosen.readme:
-        write_readme(lines)
+        README.write_text(written(README.read_text(), machine, rows, of_rows))
+    return 1 if figures.failed else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -75,12 +75,13 @@ def worse(expected: Mapping[str, float], found: Mapping[str, float]) -> list[str
 def report(expected: Mapping[str, float], found: Mapping[str, float]) -> list[str]:
     """Return a table with the verdict on each figure."""
     bad = worse(expected, found)
-    lines = ["| what | expected | now | |", "|---|---|---|---|"]
+    lines = ["| what | expected | now | verdict |", "|---|---|---|---|"]
     for name in CHECKED:
-        verdict = "**worse**" if name in bad else "" if name in found else "not measured"
+        verdict = "**worse**" if name in bad else "ok" if name in found else "not measured"
         cells = (MEASUREMENTS[name].what, expected.get(name, ""), found.get(name, ""), verdict)
         lines.append(f"| {' | '.join(map(str, cells))} |")
-    return lines
+    limit = f"{100 * (TOLERATED - 1):.0f} %"
+    return [*lines, "", f"{len(bad)} got worse by more than {limit}: what is less may be noise"]
 
 
 def main() -> int:

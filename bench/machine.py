@@ -20,14 +20,19 @@ VERSIONS: Final = {
 
 
 def described() -> Iterator[str]:
-    """Yield a line for each property of the machine."""
+    """Yield a line for the hardware, and one for the versions of programs."""
     processors = Path("/proc/cpuinfo").read_text().splitlines()
     models = [line.partition(": ")[2] for line in processors if line.startswith("model name")]
-    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
-    yield f"- {len(models)} × {models[0]}; load {load} at {datetime.now(UTC):%F %R} UTC"
+    yield f"- {len(models)} × {models[0]}"
     programs = [f"{name} {version(*command)}" for name, command in VERSIONS.items()]
     yield f"- Linux {platform.release()}, Python {platform.python_version()}, {', '.join(programs)}"
-    yield f"- commit {revision(CHECKOUT)}"
+
+
+def moment(before: Path | None) -> str:
+    """Return the commits that are measured, the load, and the time."""
+    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+    other = f", before {revision(before)}" if before else ""
+    return f"commit {revision(CHECKOUT)}{other}; load {load} at {datetime.now(UTC):%F %R} UTC"
 
 
 def version(program: str, option: str) -> str:

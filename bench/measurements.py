@@ -55,6 +55,11 @@ def resident(configuration: str, budget: float | None) -> Mapping[str, Measureme
     return {name: row}
 
 
+def container_cycle(name: str, peer: str) -> Mapping[str, Measurement]:
+    what = f"CPU of a container cycle, fake engine, beside {peer}"
+    return {f"peers.{name}": Measurement(part="peers", what=what, unit="ms", floor=peer)}
+
+
 def found_on_host(name: str, outlet: str, floor: str) -> Mapping[str, Measurement]:
     """Return the rows of names that this host finds through an outlet."""
     what = f"unit start until this host finds its name: {outlet}"
@@ -281,13 +286,7 @@ MEASUREMENTS: Final[Mapping[str, Measurement]] = {
         unit="ms",
         floor="node_exporter and manager, a scrape",
     ),
-    "peers.koi": Measurement(
-        part="peers", what="CPU of a container cycle, fake engine", unit="ms", floor="upstream Koi"
-    ),
-    "peers.docker_gen": Measurement(
-        part="peers", what="CPU of a container cycle, fake engine", unit="ms", floor="docker-gen"
-    ),
-    "peers.registrator": Measurement(
-        part="peers", what="CPU of a container cycle, fake engine", unit="ms", floor="registrator"
-    ),
+    **container_cycle("koi", "upstream Koi"),
+    **container_cycle("docker_gen", "docker-gen"),
+    **container_cycle("registrator", "registrator"),
 }

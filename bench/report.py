@@ -31,6 +31,8 @@ class Figures:
         default_factory=lambda: defaultdict(lambda: defaultdict(Samples))
     )
     absent: dict[str, str] = field(default_factory=dict)
+    failed: list[str] = field(default_factory=list)
+    """The parts that could not be measured."""
 
     def dump(self) -> str:
         """Return all as JSON."""

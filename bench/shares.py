@@ -7,6 +7,7 @@ of its stack, so that shares overlap.
 
 import argparse
 import asyncio
+import os
 import shutil
 import signal
 import subprocess
@@ -31,6 +32,8 @@ RATE: Final = 500
 """Samples a second."""
 LEAST: Final = 0.04
 """The least share that is printed."""
+WHOLE: Final = 0.95
+"""The share of files that are in nearly every stack, which are not printed."""
 CYCLES: Final = 60
 CONTAINERS: Final = 3_000
 FLOOD: Final = "1000 10\n"
@@ -39,17 +42,23 @@ ATTACHED: Final = 3.0
 """Seconds until py-spy takes samples."""
 
 
+def spy() -> str:
+    """Return the path of py-spy, which may be beside this Python; exit without it."""
+    folders = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    hint = f"py-spy is not installed; use {sys.executable} -m pip install py-spy"
+    return shutil.which("py-spy", path=folders) or sys.exit(hint)
+
+
 @contextmanager
 def sampled(pid: int, file: Path) -> Iterator[None]:
     """Record samples of a process until the block ends."""
-    program = shutil.which("py-spy") or sys.exit("py-spy is not installed; use pip install py-spy")
-    command = [program, "record", "--rate", f"{RATE}", "--format", "raw", "--pid", f"{pid}"]
+    command = [spy(), "record", "--rate", f"{RATE}", "--format", "raw", "--pid", f"{pid}"]
     with subprocess.Popen(
         [*command, "--output", str(file)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as spy:
+    ) as recording:
         time.sleep(ATTACHED)
         yield
-        spy.send_signal(signal.SIGINT)
+        recording.send_signal(signal.SIGINT)
 
 
 def of_units(file: Path) -> None:
@@ -113,11 +122,13 @@ def main() -> None:
     parts = {"units": of_units, "containers": of_containers, "flood": of_flood}
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("part", choices=parts)
+    part = options.parse_args().part
+    spy()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "samples")
-        parts[options.parse_args().part](file)
+        parts[part](file)
         found = shares(file.read_text().splitlines())
-    print_lines(f"{share:4.0%}  {name}" for name, share in found.items() if share >= LEAST)
+    print_lines(f"{share:4.0%}  {name}" for name, share in found.items() if LEAST <= share < WHOLE)
 
 
 if __name__ == "__main__":

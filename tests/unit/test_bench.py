@@ -9,6 +9,7 @@ from bench.check import CHECKED, TOLERATED, worse
 from bench.measurements import MEASUREMENTS, PARTS
 from bench.monitor import Stamped
 from bench.parts import Checkout, Run
+from bench.readme import BEGIN, END, origin, written
 from bench.report import BEFORE, NOW, Figures, aggregated, table
 from bench.shares import shares
 from bench.units import UNIT, measured
@@ -99,3 +100,30 @@ def test_a_sample_counts_for_each_file_of_its_stack() -> None:
     ]
     assert shares(samples) == {"koi_agent/a.py": 1.0, "koi_agent/b.py": 0.75}
     assert shares([]) == {}
+
+
+def table_of(*rows: tuple[str, str]) -> list[str]:
+    names = {"owned": "exec until the name is owned, 2 units", "idle": "wakeups in 60 s at idle"}
+    what = {
+        name: next(row.what for row in MEASUREMENTS.values() if text in row.what)
+        for name, text in names.items()
+    }
+    return [
+        "| what | ours |",
+        "|---|---|",
+        *(f"| {what[name]} | {value} |" for name, value in rows),
+    ]
+
+
+def test_rows_of_other_parts_stay_in_the_readme() -> None:
+    before = f"text\n{BEGIN}\n{END}\nmore"
+    one = written(before, ["- old"], table_of(("idle", "7"), ("owned", "1 s")), origin(PARTS, "x"))
+    two = written(one, ["- new"], table_of(("owned", "2 s")), origin(["start"], "y"))
+    lines = two.splitlines()
+    assert lines[:3] == ["text", BEGIN, "- new"]
+    assert lines[3] == origin(["start"], "y")
+    assert lines[4] == origin([part for part in PARTS if part != "start"], "x")
+    assert lines[6:10] == table_of(("owned", "2 s"), ("idle", "7"))
+    assert lines[10:] == [END, "more"]
+    with pytest.raises(ValueError, match="other columns"):
+        written(two, [], ["| what | before | ours |", "|---|---|---|"], origin(["start"], "z"))
