@@ -68,6 +68,8 @@ class Controller:
         self._grace = grace
         self._apply = apply
         self._opted_in: dict[Key, Instance] = {}
+        self._lingering: set[Key] = set()
+        """Instances that have stopped, and whose plan stays until the grace is over."""
         self._lost: dict[str, float] = {}
         self._network = UNKNOWN
         self._due = asyncio.Event()
@@ -105,6 +107,8 @@ class Controller:
             self._look_at(replaced)
         opted_in = new.metadata.enable is True
         if not opted_in and new.key not in self._opted_in:
+            if new.key in self._lingering:  # its earlier run had opted in
+                self._look_at(new.key)
             return
         if opted_in or new.announcements:
             self._opted_in[new.key] = new
@@ -117,7 +121,8 @@ class Controller:
         if self._opted_in.pop(last.key, None):
             for lane in self._lanes:
                 lane.interrupt(last.key)
-            if self._grace.keeps(last.key):  # its plan stays until the grace is over
+            if self._grace.keeps(last.key):
+                self._lingering.add(last.key)
                 self._look_later(last.key, self._grace.seconds)
             else:
                 self._look_at(last.key)
@@ -136,12 +141,6 @@ class Controller:
         if self._gathering is None:
             loop = asyncio.get_running_loop()
             self._gathering = loop.call_later(GATHER, self._due.set)
-
-    def _end_gathering(self) -> None:
-        """Plan in this round what was gathered."""
-        if self._gathering:
-            self._gathering.cancel()
-            self._gathering = None
 
     def _look_later(self, key: Key | None, seconds: float) -> None:
         """Schedule a plan for an instance, without one for the policy: time alone may change it."""
@@ -162,6 +161,7 @@ class Controller:
             if lane.set_providers(config):
                 self._to_feed.update(dict.fromkeys(self._opted_in))
             self._to_report.update(dict.fromkeys(self._opted_in))
+        self._to_plan.update(dict.fromkeys(self._lingering))  # the grace may be shorter now
         self._set_rules()
         for backend in self._lost:
             self._look_later(None, config.stale_after)
@@ -200,7 +200,9 @@ class Controller:
             while True:
                 await self._due.wait()
                 self._due.clear()
-                self._end_gathering()
+                if self._gathering:  # this round plans what was gathered
+                    self._gathering.cancel()
+                    self._gathering = None
                 self._set_policy()
                 await _in_slices(self._to_plan, self._plan)
                 await _in_slices(self._to_feed, self._feed)
@@ -224,7 +226,7 @@ class Controller:
     def _set_rules(self) -> None:
         changed = [lane.set_rules(self._config, self._policy) for lane in self._lanes]
         if any(changed):
-            self._to_plan.update(dict.fromkeys(self._opted_in))
+            self._to_plan.update(dict.fromkeys((*self._opted_in, *self._lingering)))
 
     def _facts(self, now: float) -> Facts:
         over = now - self._config.stale_after
@@ -240,6 +242,8 @@ class Controller:
                     lane.put(instance)
                 else:
                     lane.drop(key)
+            if instance is None or key in self._opted_in:
+                self._lingering.discard(key)
             if instance is not self._opted_in.get(key):  # the instance, or a port, may come back
                 self._look_later(key, self._grace.seconds or LOOK)
         for lane in self._lanes:

@@ -1,9 +1,11 @@
 """The shared client of HTTP engines: bounds of a response, and the errors that a backend gets."""
 
 import asyncio
+import gc
 import json
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -229,6 +231,48 @@ async def test_an_error_of_the_consumer_of_a_stream_is_raised_as_it_is(
             await lines.follow(refuse)
         lines.close()
     assert len(logged) == 1
+
+
+@pytest.mark.parametrize(
+    "head",
+    ["Transfer-Encoding: odd\r\n", "Content-Length: x\r\n", "Transfer-Encoding: chunked\r\n"],
+)
+async def test_a_stream_with_a_head_that_is_not_valid_does_not_open(
+    tmp_path: Path, head: str
+) -> None:
+    async with engine(tmp_path, f"HTTP/1.1 200 OK\r\n{head}\r\nnonsense\r\n".encode()) as client:
+        with pytest.raises(BackendLost, match="GET /events: the response has"):
+            await client.open_lines("events")
+
+
+async def test_an_error_frees_its_stream_and_ends_the_connection(tmp_path: Path) -> None:
+    ended = asyncio.Event()
+
+    async def stream(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\none\n\r\n")
+        await writer.drain()
+        await asyncio.sleep(0.1)
+        writer.write(b"x\r\n")
+        with suppress(OSError):
+            while True:
+                writer.write(bytes(2**16))
+                await writer.drain()
+        ended.set()
+
+    gc.disable()
+    try:
+        async with engine(tmp_path, stream) as client:
+            lines = await client.open_lines("events")
+            freed = weakref.ref(lines)
+            with pytest.raises(BackendLost, match="a chunk without a size"):
+                await lines.follow(lambda _lines: None)
+            async with asyncio.timeout(60):
+                await ended.wait()
+            lines.close()
+            del lines
+            assert freed() is None
+    finally:
+        gc.enable()
 
 
 async def test_an_engine_sends_no_faster_than_lines_are_taken(tmp_path: Path) -> None:

@@ -231,6 +231,40 @@ def test_instances_of_a_lost_backend_are_withdrawn_after_a_while() -> None:
     run_scenario(steps)
 
 
+@pytest.mark.parametrize("pause", [0.0, 0.5])
+def test_instance_that_restarts_without_its_opt_in_is_withdrawn(pause: float) -> None:
+    async def steps(scenario: Scenario) -> None:
+        scenario.apply(gone(WEB))
+        await asyncio.sleep(pause)
+        scenario.apply(Seen(replace(WEB, metadata=KoiMetadata(enable=False))))
+        await asyncio.sleep(0.1)
+        assert not scenario.wanted()
+
+    run_scenario(steps)
+
+
+def test_reload_applies_to_an_instance_that_has_stopped() -> None:
+    async def steps(scenario: Scenario) -> None:
+        scenario.grace.seconds = 60.0
+        for one in (WEB, replace(WEB, id="other.service")):
+            scenario.apply(Seen(one))
+            scenario.apply(gone(one))
+            await asyncio.sleep(1)
+            assert scenario.wanted(one)
+            if one is WEB:
+                denied = replace(OFF.capabilities, deny_names=("*",))
+                scenario.controller.change(replace(OFF, capabilities=denied))
+            else:
+                scenario.grace.seconds = 0.0
+                scenario.controller.change(OFF)
+            await asyncio.sleep(0.1)
+            assert not scenario.wanted(one)
+            scenario.controller.change(OFF)
+            await asyncio.sleep(0.1)
+
+    run_scenario(steps)
+
+
 def test_reload_applies_the_new_configuration() -> None:
     async def steps(scenario: Scenario) -> None:
         partner = replace(WEB, metadata=replace(WEB.metadata, enabled_by=EnabledBy.PARTNER))

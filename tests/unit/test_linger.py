@@ -144,3 +144,14 @@ def test_recreated_instance_replaces_the_stopped_one() -> None:
     assert grace.replace(replace(A, id="new")) == A.key
     assert wanted(grace) == [B]
     assert grace.replace(replace(A, id="new")) is None
+
+
+def test_a_closed_port_counts_no_longer_when_another_one_opens() -> None:
+    clock = Clock()
+    grace = RestartGrace(2.0, clock)
+    grace.publish([Updated(at(A, 80), at(A))])
+    clock.now += 1.9
+    grace.publish([Updated(at(B, 90), at(B)), Updated(at(A), at(A, 81))])
+    assert open_ports(grace, at(A, 81)) == [81, 80]
+    clock.now += 0.2
+    assert open_ports(grace, at(A, 81)) == [81]

@@ -149,3 +149,14 @@ def test_an_instance_that_stops_while_it_is_held_stays_held() -> None:
     counted = scenario.grace.find(scenario.now.key, {})
     assert counted
     assert counted.state is RESTARTING
+
+
+def test_a_start_after_the_stop_of_a_held_instance_has_only_its_open_ports() -> None:
+    scenario = Scenario()
+    scenario.change(RESTARTING)
+    scenario.time += 3
+    scenario.change(RUNNING)
+    assert scenario.after(1) == (RESTARTING, [80])
+    scenario.grace.publish([Stopped(scenario.now, "exited with 1")])
+    scenario.grace.publish([Started(scenario.now)])
+    assert scenario.after(0.1) == (RUNNING, [])

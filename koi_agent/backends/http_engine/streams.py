@@ -50,13 +50,14 @@ class ResponseStream(asyncio.BufferedProtocol):
         self._transport.write(request_head(target))
         while self.status < 200:  # interim responses, such as 102, may come first
             await self._change()
+        self._raise_error()  # of a head that has more than a status
 
     async def piece(self) -> bytes:
         """Return the bytes of the body that come next, none at its end."""
         while not (piece := self._parser.take()) and not self._parser.is_complete:
             await self._change()
-        if self._error and not piece:
-            raise self._error
+        if not piece:
+            self._raise_error()
         return piece
 
     async def read(self) -> bytes:
@@ -80,8 +81,8 @@ class ResponseStream(asyncio.BufferedProtocol):
         self._deliver = deliver
         while not (self._parser.is_complete or self._bug):
             await self._change()
-        if self._error and not self._bug:
-            raise self._error
+        if not self._bug:
+            self._raise_error()
         return self._bug
 
     def close(self) -> None:
@@ -91,10 +92,19 @@ class ResponseStream(asyncio.BufferedProtocol):
     async def _change(self) -> None:
         """Wait for more of the response; raise the error that has ended the connection."""
         self._changed.clear()
-        if self._error:
-            raise self._error
+        self._raise_error()
         self._transport.resume_reading()
         await self._changed.wait()
+
+    def _raise_error(self) -> None:
+        """Raise the error of the response or of its connection, if there is one."""
+        if self._error is None:
+            return
+        error, self._error = self._error, StreamError("the response has ended with an error")
+        try:
+            raise error
+        finally:
+            del error  # its traceback refers to this frame, and to the stream with its buffer
 
     # Called by asyncio
 
@@ -109,6 +119,7 @@ class ResponseStream(asyncio.BufferedProtocol):
             self._parser.feed(self._received[:size])
         except StreamError as error:
             self._end(error)
+            self._transport.abort()
             return
         if self._deliver is None:
             if len(self._parser.body) >= _PIECE:

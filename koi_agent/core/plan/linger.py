@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Final
 
 from koi_agent.core.events import Event, GoneReason, Started, Stopped, Updated
-from koi_agent.core.instance import Instance, PortMapping, PortSource
+from koi_agent.core.instance import Instance, InstanceState, PortMapping, PortSource
 from koi_agent.core.key import Key
 from koi_agent.core.plan.restarts import Restarts
 from koi_agent.core.ports import NOT_OPEN
@@ -91,7 +91,9 @@ class RestartGrace:
 
     def _on_start(self, instance: Instance) -> None:
         if instance.key in self._stopped:
-            self._compare(self._drop(instance.key).ports, instance)
+            last = self._drop(instance.key)
+            if last.state is not InstanceState.RESTARTING:  # its ports were not open
+                self._compare(last.ports, instance)
         self._restarts.started(instance)
 
     def _on_update(self, old: Instance, new: Instance) -> None:
@@ -110,7 +112,7 @@ class RestartGrace:
 
     def _compare(self, before: tuple[PortMapping, ...], now: Instance) -> None:
         """Record the ports that were open ``before`` and are closed now."""
-        since, remembered = self._closed.pop(now.key, (self._clock(), ()))
+        since, remembered = self._closed.get(now.key, (self._clock(), ()))
         open_now = {
             (port.container_port, port.protocol)
             for port in now.ports
@@ -125,6 +127,8 @@ class RestartGrace:
         }
         if closed:
             self._closed[now.key] = since, tuple(sorted(closed))
+        else:
+            self._closed.pop(now.key, None)
 
     def _with_closed_ports(self, instance: Instance) -> Instance:
         """Return the instance with the ports that it may open again."""
