@@ -53,8 +53,35 @@ async def run(
 ) -> Result:
     """Run a program until it ends, and return its result; raise ``ProgramFailed``.
 
-    Its output is at most ``most`` bytes long. ``command`` begins with the path of the program.
+    Its output is at most ``most`` bytes long. ``command`` begins with the path of the program. A
+    second cancellation waits too until the program has been killed.
     """
+    async with asyncio.TaskGroup() as group:  # it cancels its task only once
+        outcome = _outcome(command, environment, seconds=seconds, most=most)
+        task = group.create_task(outcome, name=f"program {command[0]}")
+    result = task.result()
+    if isinstance(result, ProgramFailed):
+        raise result
+    return result
+
+
+async def _outcome(
+    command: Sequence[str], environment: Mapping[str, str], *, seconds: float, most: int
+) -> Result | ProgramFailed:
+    """Run a program; return its result, or why it has none.
+
+    The error is returned, because a group of which a task fails can lose a cancellation before
+    Python 3.13.
+    """
+    try:
+        return await _run(command, environment, seconds=seconds, most=most)
+    except ProgramFailed as failed:
+        return failed
+
+
+async def _run(
+    command: Sequence[str], environment: Mapping[str, str], *, seconds: float, most: int
+) -> Result:
     process = _started(command, environment)
     output, errors = _Pipe(most, is_whole=True), _Pipe(MAX_ERRORS, is_whole=False)
     try:

@@ -1,6 +1,7 @@
 """Programs that end, that do not, and that write too much."""
 
 import asyncio
+import os
 import shutil
 from pathlib import Path
 
@@ -88,3 +89,21 @@ async def test_what_is_not_a_program_is_an_error(command: str) -> None:
 def test_variables_for_the_agent_itself_are_not_inherited() -> None:
     found = inherited({"NOTIFY_SOCKET": "a", "KOI_RUNTIME": "b", "PATH": "c", "HOME": "d"})
     assert found == {"PATH": "c", "HOME": "d"}
+
+
+@pytest.mark.parametrize("turns", range(5))
+async def test_a_second_cancellation_waits_until_the_program_has_ended(
+    tmp_path: Path, turns: int
+) -> None:
+    file = tmp_path / "pids"
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(shell(f"echo $$ >{file}; sleep 600", seconds=600))
+        await eventually(lambda: bool(pids(file)), lambda: "no program runs")
+        task.cancel()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+    assert task.cancelled()
+    (pid,) = pids(file)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
