@@ -50,7 +50,7 @@ class ResponseStream(asyncio.BufferedProtocol):
         self._transport.write(request_head(target))
         while self.status < 200:  # interim responses, such as 102, may come first
             await self._change()
-        self._raise_error()  # of a head that has more than a status
+        self._raise_error()  # what follows the status may not be valid
 
     async def piece(self) -> bytes:
         """Return the bytes of the body that come next, none at its end."""
