@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Never, cast
 
-from koi_agent.announce.withdrawal import leave, uninterrupted
+from koi_agent.announce.withdrawal import leave
 from koi_agent.core.backoff import pauses
 from koi_agent.core.contracts import (
     AlwaysOpen,
@@ -26,6 +26,7 @@ from koi_agent.core.instance import RecordState, RecordStatus
 from koi_agent.core.key import Key
 from koi_agent.core.message_ids import MessageId, journal_fields
 from koi_agent.core.plan.records import Record
+from koi_agent.host.uninterrupted import uninterrupted
 
 log = logging.getLogger(__name__)
 
@@ -94,8 +95,7 @@ class Feed:
     def interrupt(self, owner: Key) -> None:
         """Withdraw the records of an owner; later ones are put even if they are the same.
 
-        A session's work for the owner ends now. A result that comes after the withdrawal is queued
-        would count for the next run of the instance.
+        A session's work for the owner ends now: a later result would count for the next run.
         """
         self.want(owner, ())
         self._end_work(self._session or self.provider, owner)

@@ -10,10 +10,12 @@ import signal
 import subprocess
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
+from functools import partial
 from typing import IO, Final
 
 from koi_agent.core.errors import KoiError
 from koi_agent.core.frozen import frozen
+from koi_agent.host.uninterrupted import uninterrupted
 
 MAX_ERRORS: Final = 4096
 """Bytes at the end of standard error that are kept."""
@@ -56,10 +58,8 @@ async def run(
     Its output is at most ``most`` bytes long. ``command`` begins with the path of the program. A
     second cancellation waits too until the program has been killed.
     """
-    async with asyncio.TaskGroup() as group:  # it cancels its task only once
-        outcome = _outcome(command, environment, seconds=seconds, most=most)
-        task = group.create_task(outcome, name=f"program {command[0]}")
-    result = task.result()
+    work = partial(_outcome, command, environment, seconds=seconds, most=most)
+    result = await uninterrupted(work, f"program {command[0]}")
     if isinstance(result, ProgramFailed):
         raise result
     return result
@@ -68,11 +68,7 @@ async def run(
 async def _outcome(
     command: Sequence[str], environment: Mapping[str, str], *, seconds: float, most: int
 ) -> Result | ProgramFailed:
-    """Run a program; return its result, or why it has none.
-
-    The error is returned, because a group of which a task fails can lose a cancellation before
-    Python 3.13.
-    """
+    """Run a program; return its result, or the error, as ``uninterrupted`` needs it."""
     try:
         return await _run(command, environment, seconds=seconds, most=most)
     except ProgramFailed as failed:

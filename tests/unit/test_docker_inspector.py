@@ -36,7 +36,7 @@ class Known:
 
 
 class Scenario:
-    """An inspector of one container, which an engine always calls running."""
+    """An inspector of one container. The engine always says that it runs."""
 
     def __init__(self, root: Path) -> None:
         (root / GROUP).mkdir(parents=True)
@@ -55,7 +55,7 @@ class Scenario:
         self.inspector.population = PopulationWatch(root)
 
     def inspect(self) -> None:
-        """Apply an inspection of the container, which runs by what the engine says."""
+        """Apply an inspection of the container, in which it runs."""
         inspected = SimpleNamespace(control_group=GROUP, started_at="1")
         running = SimpleNamespace(
             inspected=inspected, state=InstanceState.RUNNING, status="running"
@@ -86,7 +86,7 @@ async def test_a_container_that_was_found_dead_stays_dead_when_its_group_is_remo
     scenario.inspector.population.close()
 
 
-async def test_the_group_of_a_container_that_is_not_known_any_more_is_forgotten(
+async def test_the_group_of_a_container_that_is_no_longer_known_is_forgotten(
     tmp_path: Path,
 ) -> None:
     scenario = Scenario(tmp_path)

@@ -88,7 +88,7 @@ class Inspector:
     def emptied(self, id_: str) -> None:
         """Inspect a container whose control group is empty, unless an event reports its end.
 
-        The group of a container that is not known any more is forgotten.
+        The group of a container that is no longer known is forgotten.
         """
         if self._tracker.known(id_):
             self._ask_later(id_)
