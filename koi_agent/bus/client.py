@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from time import monotonic
 from typing import Any, Never
 
@@ -105,6 +105,10 @@ class Connection:
         """Send a signal or a reply; the body is marshalled already. Raises ``BusLost``."""
         header.serial = self._socket.next_serial()
         self._socket.write(encode(header, body))
+
+    def together(self) -> AbstractContextManager[None]:
+        """Return a block; what is sent in it goes to the bus at its end, with one system call."""
+        return self._socket.writer.together()
 
     @property
     def writable(self) -> bool:

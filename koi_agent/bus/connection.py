@@ -57,8 +57,8 @@ DEFAULT_TIMING = Timing()
 class MessageSocket:
     """A connection that is open until ``closed``; made by ``open_socket``.
 
-    ``name`` is its unique name. ``reader`` decides which signals are read. ``on_call`` gets
-    each method call.
+    ``name`` is its unique name. ``reader`` decides which signals are read, and ``writer`` sends.
+    ``on_call`` gets each method call.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class MessageSocket:
         self._replies: dict[int, asyncio.Future[Message | None]] = {}
         self._pausing: asyncio.TimerHandle | None = None
         self._received = memoryview(bytearray(READ_SIZE))
-        self._writer = Writer(self._loop, sock, self._close)
+        self.writer = Writer(self._loop, sock, self._close)
         # It reports the socket once after each ``_listen``. To remove the socket from the loop for
         # each pause, and to add it again, takes ten times as long.
         self._arrivals = select.epoll()
@@ -127,17 +127,17 @@ class MessageSocket:
         """Queue a message; raises ``BusLost``."""
         if self.closed:
             raise BusLost(self.reason)
-        self._writer.write(frame)
+        self.writer.write(frame)
 
     @property
     def writable(self) -> bool:
         """True if ``drain`` would return at once."""
-        return self._writer.writable
+        return self.writer.writable
 
     async def drain(self) -> None:
         """Wait until little is queued, or the connection is gone."""
         if not self.closed:
-            await self._writer.drain()
+            await self.writer.drain()
 
     async def ask(self, frame: bytes, serial: int, *, within: float) -> Message:
         """Write a method call and wait for its reply.
@@ -204,17 +204,15 @@ class MessageSocket:
         except (OSError, BusLost, BadInput) as error:
             self._close(error)
             return
-        self._writer.cork()
         try:
-            self._deliver(batch)
-            for message in messages:
-                self._dispatch(message)
+            with self.writer.together():
+                self._deliver(batch)
+                for message in messages:
+                    self._dispatch(message)
         except Exception as bug:
             # Any bug in a subscriber costs it a signal: it must list again, as after a loss.
             self._close(bug)
             raise
-        if not self.closed:
-            self._writer.uncork()
         if not self.closed:
             self._after_read(len(received), batch, messages)
 
@@ -257,7 +255,7 @@ class MessageSocket:
             self._pausing.cancel()
         self._loop.remove_reader(self._arrivals.fileno())
         self._arrivals.close()
-        self._writer.close()
+        self.writer.close()
         self._sock.close()
         for reply in self._replies.values():
             if not reply.done():

@@ -3,7 +3,8 @@
 import asyncio
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 
 from koi_agent.bus.errors import BusLost
@@ -16,6 +17,9 @@ QUEUE_MARK = 256 * 1024
 """Bytes that may be queued before callers of ``drain`` wait."""
 FRAMES_AT_ONCE = 64
 """Messages that are sent in one iteration of the loop, so that other tasks run in a flood."""
+SENT_LATELY = 0.001
+"""Seconds after a system call that sends in which messages wait for the next iteration of the loop:
+others follow them in a flood."""
 
 
 class Writer:
@@ -37,7 +41,9 @@ class Writer:
         self._sent = 0
         self._scheduled: asyncio.Handle | None = None
         self._blocked = False
-        self._corked = False
+        self._blocks = 0
+        self._sent_at = 0.0
+        self._closed = False
         self._draining: list[asyncio.Future[None]] = []
         self.size = 0
 
@@ -49,7 +55,7 @@ class Writer:
             raise lost
         self._frames.append(frame)
         self.size += len(frame)
-        if not (self._scheduled or self._blocked or self._corked):
+        if not (self._scheduled or self._blocked or self._blocks):
             self._scheduled = self._loop.call_soon(self._flush)
 
     @property
@@ -57,15 +63,28 @@ class Writer:
         """True if ``drain`` would return at once."""
         return self.size < QUEUE_MARK
 
-    def cork(self) -> None:
-        """Send nothing until ``uncork``, which then sends without waiting for the loop."""
-        self._corked = True
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Send what is written in a block at its end, with one system call.
 
-    def uncork(self) -> None:
-        """Send what was queued since ``cork``."""
-        self._corked = False
-        if self._frames and not (self._scheduled or self._blocked):
+        A block may have others in it. If the writer has just sent something, it sends with the
+        next iteration of the loop.
+        """
+        self._blocks += 1
+        try:
+            yield
+        finally:
+            self._blocks -= 1
+            if self._frames and not (
+                self._blocks or self._scheduled or self._blocked or self._closed
+            ):
+                self._send_block()
+
+    def _send_block(self) -> None:
+        if self._loop.time() - self._sent_at > SENT_LATELY:
             self._flush()
+        else:
+            self._scheduled = self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         self._scheduled = None
@@ -83,6 +102,7 @@ class Writer:
     def _send(self) -> None:
         """Send some messages with one system call, which costs more than they do."""
         first, *others = islice(self._frames, FRAMES_AT_ONCE)
+        self._sent_at = self._loop.time()
         sent = self._sock.sendmsg((memoryview(first)[self._sent :], *others))
         self.size -= sent
         self._sent += sent
@@ -107,6 +127,7 @@ class Writer:
 
     def close(self) -> None:
         """Stop sending, and let the callers of ``drain`` continue."""
+        self._closed = True
         if self._scheduled:
             self._scheduled.cancel()
         self._set_blocked(blocked=False)

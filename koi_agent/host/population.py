@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from koi_agent.host.cgroups import ROOT, unified
@@ -17,18 +18,21 @@ PAUSE = 0.5
 class PopulationWatch:
     """Watches control groups by the id of their owner; watches nothing if inotify refuses.
 
-    Only a group that was seen with this watch can be empty: a path that never existed may be one
-    of another hierarchy or namespace.
+    ``on_emptied`` gets the owner of a control group that has changed and is empty, or gone. Only a
+    group that was seen with this watch can be empty: a path that never existed may be one of
+    another hierarchy or namespace.
     """
 
-    def __init__(self, root: Path = ROOT) -> None:
+    def __init__(self, on_emptied: Callable[[str], None], root: Path = ROOT) -> None:
         """Start without a watch; ``root`` is the mount point of the hierarchy."""
+        self._on_emptied = on_emptied
+        self._loop = asyncio.get_running_loop()
         self._root = unified(root)
         self._inotify: Inotify | None = None
         self._files: dict[str, str] = {}
         self._runs: dict[str, str] = {}
         self._watches: dict[int, str] = {}
-        self._changed = asyncio.Event()
+        self._pausing: asyncio.TimerHandle | None = None
 
     def follow(self, owner: str, control_group: str, *, run: str) -> None:
         """Watch the control group of an owner; with another ``run``, forget the earlier group."""
@@ -48,7 +52,6 @@ class PopulationWatch:
         self._files[owner] = file
         self._runs[owner] = run
         self._watches[watch] = owner
-        self._changed.set()
 
     def forget(self, owner: str) -> None:
         """Forget the control group of an owner; the kernel ends the watch with the group."""
@@ -60,23 +63,33 @@ class PopulationWatch:
         file = self._files.get(owner)
         return file is not None and not _is_populated(file)
 
-    async def emptied(self) -> set[str]:
-        """Wait for changes; returns the owners whose control groups are empty now."""
-        while self._inotify is None:
-            await self._changed.wait()
-        await self._inotify.readable()
-        await asyncio.sleep(PAUSE)
+    def close(self) -> None:
+        """Remove all watches."""
+        if self._pausing:
+            self._pausing.cancel()
+        if self._inotify:
+            self._loop.remove_reader(self._inotify.fileno())
+            self._inotify.close()
+            self._inotify = None
+
+    def _listen(self, inotify: Inotify) -> None:
+        self._loop.add_reader(inotify.fileno(), self._on_change, inotify)
+
+    def _on_change(self, inotify: Inotify) -> None:
+        self._loop.remove_reader(inotify.fileno())
+        self._pausing = self._loop.call_later(PAUSE, self._read, inotify)
+
+    def _read(self, inotify: Inotify) -> None:
+        """Report the owners whose control groups have changed and are empty now."""
         owners: set[str] = set()
-        for watch, mask, _ in self._inotify.read():
+        for watch, mask, _ in inotify.read():
             owners |= set(self._files) if mask & OVERFLOW else {self._watches.get(watch, "")}
             if mask & IGNORED:
                 self._watches.pop(watch, None)
-        return {owner for owner in owners if self.is_empty(owner)}
-
-    def close(self) -> None:
-        """Remove all watches."""
-        if self._inotify:
-            self._inotify.close()
+        self._listen(inotify)
+        for owner in owners:
+            if self.is_empty(owner):
+                self._on_emptied(owner)
 
     def _opened(self) -> Inotify | None:
         """Return the inotify instance, which is opened with the first control group."""
@@ -86,6 +99,8 @@ class PopulationWatch:
             except OSError as error:
                 log.warning("inotify: %s; containers that die unnoticed stay", error)
                 self._root = None
+            else:
+                self._listen(self._inotify)
         return self._inotify
 
 

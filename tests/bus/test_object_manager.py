@@ -106,7 +106,7 @@ async def test_replies_to_many_senders_are_made_one_by_one(bus: PrivateBus) -> N
         async def watch() -> None:
             nonlocal largest
             while True:
-                largest = max(largest, ours._socket._writer.size)
+                largest = max(largest, ours._socket.writer.size)
                 await asyncio.sleep(0)
 
         asking = ("call", NAME, ROOT, OBJECT_MANAGER, "GetManagedObjects")

@@ -212,7 +212,7 @@ async def test_large_replies_wait_for_the_bus(bus: PrivateBus) -> None:
         calm = await floods.enter_async_context(connected(bus.address))
         async with asyncio.timeout(60):
             assert await ask(calm, ROOT, INTROSPECTABLE, "Introspect")
-        assert ours._socket._writer.size < 2 * 2**20
+        assert ours._socket.writer.size < 2 * 2**20
         assert not ours.closed
 
 

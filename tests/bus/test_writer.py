@@ -25,42 +25,66 @@ def writer(ours: socket.socket) -> Writer:
     return Writer(asyncio.get_running_loop(), ours, fail)
 
 
-async def test_corked_messages_are_sent_by_uncork_in_one_piece(
+async def test_messages_of_a_block_are_sent_at_its_end_in_one_piece(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
     made = writer(pair[0])
-    made.cork()
-    for frame in (b"a", b"b", b"c"):
-        made.write(frame)
-    await asyncio.sleep(0)
-    with pytest.raises(BlockingIOError):
-        pair[1].recv(9)
-    made.uncork()
+    with made.together():
+        made.write(b"a")
+        with made.together():
+            made.write(b"b")
+        made.write(b"c")
+        await asyncio.sleep(0)
+        with pytest.raises(BlockingIOError):
+            pair[1].recv(9)
     assert pair[1].recv(9) == b"abc"
 
 
-async def test_messages_before_and_after_a_cork_keep_their_order(
+async def test_blocks_one_after_the_other_are_sent_in_one_piece(
+    pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: 1000.0)
+    made = writer(pair[0])
+    for frame in (b"a", b"b", b"c"):
+        with made.together():
+            made.write(frame)
+    assert pair[1].recv(9) == b"a"
+    await asyncio.sleep(0)
+    assert pair[1].recv(9) == b"bc"
+
+
+async def test_messages_before_and_after_a_block_keep_their_order(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
     made = writer(pair[0])
     made.write(b"a")
-    made.cork()
-    made.write(b"b")
-    made.uncork()
+    with made.together():
+        made.write(b"b")
     made.write(b"c")
     for _ in range(3):
         await asyncio.sleep(0)
     assert pair[1].recv(9) == b"abc"
 
 
-async def test_full_socket_is_waited_for_after_uncork(
+async def test_a_block_in_which_the_writer_is_closed_sends_nothing(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    made = writer(pair[0])
+    with made.together():
+        made.write(b"a")
+        made.close()
+    await asyncio.sleep(0)
+    with pytest.raises(BlockingIOError):
+        pair[1].recv(9)
+
+
+async def test_full_socket_is_waited_for_after_a_block(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
     made = writer(pair[0])
     data = bytes(1_000_000)
-    made.cork()
-    made.write(data)
-    made.uncork()
+    with made.together():
+        made.write(data)
     assert not made.writable
     received = 0
     async with asyncio.timeout(60):

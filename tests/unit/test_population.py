@@ -24,38 +24,44 @@ def populate(root: Path, *, populated: bool) -> None:
     (folder / "cgroup.events").write_text(f"populated {int(populated)}\nfrozen 0\n")
 
 
-async def emptied(watch: PopulationWatch) -> set[str]:
-    """Return the owners of the next event that has some."""
-    async with asyncio.timeout(60):
-        while True:
-            if owners := await watch.emptied():
-                return owners
+class Emptied:
+    """Keeps the owners whose control groups were found empty."""
+
+    def __init__(self) -> None:
+        self._owners: asyncio.Queue[str] = asyncio.Queue()
+        self.add = self._owners.put_nowait
+
+    async def next(self) -> str:
+        """Wait for the next one."""
+        async with asyncio.timeout(60):
+            return await self._owners.get()
 
 
 @pytest.mark.parametrize("is_removed", [False, True], ids=["empty", "gone"])
 async def test_group_that_is_empty_or_gone_is_reported(root: Path, *, is_removed: bool) -> None:
-    watch = PopulationWatch(root)
+    emptied = Emptied()
+    watch = PopulationWatch(emptied.add, root)
     watch.follow("c1", GROUP, run="1")
     assert not watch.is_empty("c1")
     if is_removed:
         shutil.rmtree(root / "docker")
     else:
         populate(root, populated=False)
-    assert await emptied(watch) == {"c1"}
+    assert await emptied.next() == "c1"
     assert watch.is_empty("c1")
     watch.close()
 
 
 @pytest.mark.parametrize("group", ["", "/docker/other"])
 async def test_group_that_was_never_seen_is_not_empty(root: Path, group: str) -> None:
-    watch = PopulationWatch(root)
+    watch = PopulationWatch(Emptied().add, root)
     watch.follow("c1", group, run="1")
     assert not watch.is_empty("c1")
     watch.close()
 
 
 async def test_group_of_the_same_run_that_is_not_found_again_is_gone(root: Path) -> None:
-    watch = PopulationWatch(root)
+    watch = PopulationWatch(Emptied().add, root)
     watch.follow("c1", GROUP, run="1")
     shutil.rmtree(root / "docker")
     watch.follow("c1", "", run="1")
@@ -66,22 +72,23 @@ async def test_group_of_the_same_run_that_is_not_found_again_is_gone(root: Path)
 
 
 async def test_next_run_in_the_same_group_is_watched(root: Path) -> None:
-    watch = PopulationWatch(root)
+    emptied = Emptied()
+    watch = PopulationWatch(emptied.add, root)
     watch.follow("c1", GROUP, run="1")
     shutil.rmtree(root / "docker")
-    assert await emptied(watch) == {"c1"}
+    assert await emptied.next() == "c1"
     populate(root, populated=True)
     watch.follow("c1", GROUP, run="2")
     assert not watch.is_empty("c1")
     populate(root, populated=False)
-    assert await emptied(watch) == {"c1"}
+    assert await emptied.next() == "c1"
     watch.forget("c1")
     assert not watch.is_empty("c1")
     watch.close()
 
 
 async def test_without_the_unified_hierarchy_nothing_is_watched(tmp_path: Path) -> None:
-    watch = PopulationWatch(tmp_path)
+    watch = PopulationWatch(Emptied().add, tmp_path)
     watch.follow("c1", GROUP, run="1")
     assert not watch.is_empty("c1")
     watch.close()

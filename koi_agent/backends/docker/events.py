@@ -110,7 +110,7 @@ def parse_event(line: bytes) -> Event | None:
     if not line.strip():
         raise BadInput("too long, or empty")
     try:
-        record = as_object(json.loads(line))
+        record = as_object(json.loads(line.decode(errors="surrogatepass")))
     except (ValueError, RecursionError) as error:
         raise BadInput("not JSON") from error
     actions = _ACTIONS.get(get_str(record, "Type"), {})

@@ -53,7 +53,7 @@ class Inspector:
         images: Images | None,
         tunables: Tunables,
     ) -> None:
-        self.population = PopulationWatch()
+        self.population = PopulationWatch(self._on_emptied)
         self.services = Services(api.inspect_service)
         self.dead: set[str] = set()
         self.uninspected: set[str] = set()
@@ -85,7 +85,7 @@ class Inspector:
                     self.uninspected.discard(id_)
                     self._apply(id_, container)
 
-    def emptied(self, id_: str) -> None:
+    def _on_emptied(self, id_: str) -> None:
         """Inspect a container whose control group is empty, unless an event reports its end.
 
         The group of a container that is no longer known is forgotten.

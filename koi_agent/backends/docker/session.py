@@ -107,16 +107,9 @@ class Session:
                 group.create_task(self._listener.read(), name=f"{self._name}: read events")
                 group.create_task(self._apply_events(), name=f"{self._name}: apply events")
                 group.create_task(self._ports.run(), name=f"{self._name}: listeners")
-                group.create_task(self._watch_population(), name=f"{self._name}: control groups")
                 for number in range(self._tunables.inspect_workers):
                     group.create_task(self._inspector.run(), name=f"{self._name}: inspect {number}")
         raise AssertionError("a session ends by losing its engine")
-
-    async def _watch_population(self) -> Never:
-        """Inspect the containers whose last process has ended, if no event reports that."""
-        while True:
-            for id_ in await self._inspector.population.emptied():
-                self._inspector.emptied(id_)
 
     async def doubt(self) -> str:
         """Wait until only a list can show what runs; return why."""

@@ -13,6 +13,8 @@ from koi_agent.core.json_stream import StreamError
 
 KEPT: Final = 15.0
 """Minimum idle time of connections, in seconds; the maximum is twice that."""
+_PIECE: Final = 2**16
+"""Bytes that are read at once, into a buffer that all connections share."""
 
 
 class Connections:
@@ -21,6 +23,7 @@ class Connections:
     def __init__(self, path: str, limit: int) -> None:
         self._path = path
         self._limit = limit
+        self._buffer = memoryview(bytearray(_PIECE))
         self._idle: list[_Connection] = []
         self._were_used = False
         self._is_closed = False
@@ -35,7 +38,9 @@ class Connections:
             except _Unanswered:
                 pass  # the engine has closed it meanwhile
         loop = asyncio.get_running_loop()
-        _, connection = await loop.create_unix_connection(_Connection, self._path)
+        _, connection = await loop.create_unix_connection(
+            lambda: _Connection(self._buffer), self._path
+        )
         return await self._get(connection, target)
 
     async def _get(self, connection: "_Connection", target: str) -> tuple[int, bytes]:
@@ -83,12 +88,13 @@ class _Unanswered(StreamError):
     """The connection ended before the response began."""
 
 
-class _Connection(asyncio.Protocol):
-    """A connection that carries one request at a time."""
+class _Connection(asyncio.BufferedProtocol):
+    """A connection that carries one request at a time; other ones may use its ``buffer``."""
 
     _transport: asyncio.Transport
 
-    def __init__(self) -> None:
+    def __init__(self, buffer: memoryview) -> None:
+        self._buffer = buffer
         self._parser: ResponseParser | None = None
         self._answered: asyncio.Future[None] | None = None
 
@@ -104,12 +110,15 @@ class _Connection(asyncio.Protocol):
         self._transport.write(request_head(target))
         await self._answered
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, _sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, size: int) -> None:
         if self._parser is None or self._answered is None or self._answered.done():
             self._transport.abort()  # there was no request
             return
         try:
-            self._parser.feed(data)
+            self._parser.feed(self._buffer[:size])
         except StreamError as error:
             self._answered.set_exception(error)
             return

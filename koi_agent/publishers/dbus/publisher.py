@@ -128,7 +128,7 @@ class DBusPublisher:
             text = "the bus is slow: %d short runs were not published"
             log.warning(text, self._queue.dropped, extra=extra)
         if keeps_up and len(self._queue) <= SLICE:
-            with suppress(BusLost):  # run() handles the loss
+            with suppress(BusLost), self._link.together():  # run() handles the loss
                 self._send_slice(self._link)
                 if not all(isinstance(event, Updated) for event in events):
                     self._send_manager_changes()
