@@ -9,8 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from bench.parts import Checkout
+from bench.report import NOW
 from tests.namespaces import CHECKOUT
 
+HERE: Final = f"{CHECKOUT}/"
 VERSIONS: Final = {
     "systemd": ("systemctl", "--version"),
     "Docker": ("dockerd", "--version"),
@@ -25,7 +28,9 @@ def described() -> Iterator[str]:
     models = [line.partition(": ")[2] for line in processors if line.startswith("model name")]
     yield f"- {len(models)} × {models[0]}"
     programs = [f"{name} {version(*command)}" for name, command in VERSIONS.items()]
-    yield f"- Linux {platform.release()}, Python {platform.python_version()}, {', '.join(programs)}"
+    python = Checkout(NOW, CHECKOUT).python
+    programs.insert(0, f"Python {version(python, '--version')} ({python.replace(HERE, '')})")
+    yield f"- Linux {platform.release()}, {', '.join(programs)}"
 
 
 def moment(before: Path | None) -> str:

@@ -20,24 +20,35 @@ LAUNCH: Final = (
 
 Nor does an installed command have the hook by which pip finds a checkout: it takes 15 ms."""
 ISOLATED: Final = ("-I", "-S")
+PACKAGED: Final = Path("/usr/bin/python3")
+"""The Python with which packages run the agent.
+
+Another one may be built without optimizations, and then needs a third more processor time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkout:
-    """A checkout of the repository whose agent runs; its ``.venv`` is used if it has one."""
+    """A checkout of the repository whose agent runs, with the libraries of its ``.venv``."""
 
     label: str
     path: Path
 
     @property
     def python(self) -> str:
+        """The Python of packages, if the libraries are made for its version."""
+        if PACKAGED.resolve().name == self._libraries.parent.name:
+            return str(PACKAGED)
         own = self.path / ".venv/bin/python"
         return str(own) if own.exists() else sys.executable
 
     def command(self, *arguments: str) -> list[str]:
         """Return the command line of ``koi-runtime ARGUMENTS``."""
-        places = f"{self.path}:{self._libraries}"
-        return [self.python, *ISOLATED, "-c", LAUNCH, places, *arguments]
+        return [self.python, *ISOLATED, "-c", LAUNCH, self.places, *arguments]
+
+    @property
+    def places(self) -> str:
+        """The folders of the checkout and of its libraries, in the form of ``PYTHONPATH``."""
+        return f"{self.path}:{self._libraries}"
 
     @property
     def _libraries(self) -> Path:

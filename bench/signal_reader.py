@@ -5,6 +5,7 @@ terminated. Its processor time is the least that an agent on the same connection
 """
 
 import asyncio
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,7 +31,8 @@ async def receive(address: str) -> None:
 def receiving(checkout: Checkout, address: str) -> Iterator[int]:
     """Run this program with the Python of a checkout; yield its PID."""
     command = [checkout.python, "-m", "bench.signal_reader", address]
-    with Popen(command, cwd=CHECKOUT, stdout=PIPE) as process:
+    environment = os.environ | {"PYTHONPATH": checkout.places}
+    with Popen(command, cwd=CHECKOUT, stdout=PIPE, env=environment) as process:
         assert process.stdout is not None
         process.stdout.readline()
         try:
