@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from koi_agent.backends.systemd.deadlines import Timer
+from koi_agent.backends.systemd.deadlines import EARLY, Deadlines, Timer
 
 
 async def test_timer_that_is_moved_elapses_at_the_earliest_time() -> None:
@@ -29,3 +29,12 @@ async def test_timer_that_was_started_before_it_is_waited_for_elapses_once() -> 
         assert not again.done()
         timer.start(0)
         await again
+
+
+def test_deadlines_of_a_burst_pass_together() -> None:
+    deadlines = Deadlines(100.0, Timer())
+    deadlines.add("a")
+    deadlines.add("b")
+    due = deadlines.next()
+    assert deadlines.passed(due) == ["a", "b"]
+    assert deadlines.passed(due - 100.0 * EARLY - 1) == []

@@ -5,6 +5,10 @@ import math
 import time
 from collections.abc import Callable
 
+EARLY = 0.1
+"""The share of a deadline by which it may be early. The units of a burst have deadlines one shortly
+after the other, and all of them pass with the first."""
+
 
 class Timer:
     """A timer that one task waits for; others may move it to an earlier time.
@@ -82,7 +86,8 @@ class Deadlines:
 
     def passed(self, now: float, *, unless: Callable[[str], bool] = _never) -> list[str]:
         """Return the paths whose deadline has passed, unless something is true of them."""
-        return [path for path, due in self._due.items() if due <= now and not unless(path)]
+        latest = now + EARLY * self._seconds
+        return [path for path, due in self._due.items() if due <= latest and not unless(path)]
 
     def next(self, *, unless: Callable[[str], bool] = _never) -> float:
         """Return the earliest deadline of the same paths, infinity without one."""
