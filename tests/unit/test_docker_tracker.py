@@ -22,6 +22,7 @@ from koi_agent.core.events import Gone, Seen
 from koi_agent.core.instance import Health, Instance, InstanceState
 from koi_agent.host.listeners import ListenerTable
 from koi_agent.host.owner_ports import HostPorts
+from tests.real.agents import eventually
 from tests.unit.engine_records import port
 
 WEB = "a" * 64
@@ -221,8 +222,7 @@ async def test_a_restart_on_request_is_a_stop_and_a_start() -> None:
     engine.tracker.apply_inspection(
         WEB, container(inspected=replace(INSPECTED, started_at="later")), 1.0
     )
-    assert engine.brief == ["+stopping", "-exited with 143", "+running"]
-    engine.queue.close()
+    assert engine.brief == ["-exited with 143", "+running"]
 
 
 @pytest.mark.parametrize("number", [1, 10, 0])
@@ -233,17 +233,38 @@ def test_a_signal_that_does_not_end_it_changes_nothing(number: int) -> None:
 
 
 @pytest.mark.parametrize(("number", "own"), [(9, 0), (15, 0), (3, 3)])
-async def test_a_signal_that_ends_it_is_published_before_the_end(number: int, own: int) -> None:
-    engine = Engine(container(inspected=replace(INSPECTED, stop_signal=own)))
+async def test_a_signal_that_does_not_end_it_at_once_is_published(number: int, own: int) -> None:
+    known = container(inspected=replace(INSPECTED, stop_signal=own))
+    engine = Engine(known, tunables=Tunables(stop_notice=0.01))
     engine.emits("kill", signal=number)
-    assert engine.brief == ["+stopping"]
+    assert engine.brief == []
+    await eventually(lambda: engine.brief == ["+stopping"], "it is published as stopping")
     assert engine.seen.state is InstanceState.RUNNING
     engine.queue.close()
 
 
-async def test_a_container_that_survives_its_stop_signal_is_inspected() -> None:
-    engine = Engine(container(), tunables=Tunables(stop_check=0.01))
+@pytest.mark.parametrize("action", ["die", "destroy", "pause"])
+async def test_a_container_with_a_newer_event_is_not_published_as_stopping(action: str) -> None:
+    engine = Engine(container(), tunables=Tunables(stop_notice=0.01))
     engine.emits("kill", signal=15)
+    engine.emits(action)
+    await asyncio.sleep(0.05)
+    assert "+stopping" not in engine.brief
+    assert len(engine.brief) == 1
+
+
+async def test_a_closed_tracker_publishes_nothing() -> None:
+    engine = Engine(container(), tunables=Tunables(stop_notice=0.01))
+    engine.emits("kill", signal=15)
+    engine.tracker.close()
+    await asyncio.sleep(0.05)
+    assert engine.brief == []
+
+
+async def test_a_container_that_survives_its_stop_signal_is_inspected() -> None:
+    engine = Engine(container(), tunables=Tunables(stop_notice=0, stop_check=0.01))
+    engine.emits("kill", signal=15)
+    await eventually(lambda: engine.brief == ["+stopping"], "it is published as stopping")
     engine.tracker.apply_list([container()])
     assert [one.state_detail for one in engine.table.instances([WEB])] == ["stopping"]
     async with asyncio.timeout(60):
@@ -256,7 +277,8 @@ async def test_a_container_that_survives_its_stop_signal_is_inspected() -> None:
 async def test_a_container_that_has_stopped_is_not_inspected_for_its_stop_signal(
     *, restarts: bool
 ) -> None:
-    engine = Engine(container(), container(DB), tunables=Tunables(stop_check=0.01))
+    tunables = Tunables(stop_notice=0.01, stop_check=0.01)
+    engine = Engine(container(), container(DB), tunables=tunables)
     engine.emits("kill", signal=15)
     engine.emits("kill", DB, signal=15)  # its check comes after that of the other one
     engine.emits("die", exit_code=143)

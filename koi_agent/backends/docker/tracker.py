@@ -18,14 +18,13 @@ from koi_agent.backends.docker.containers import (
 )
 from koi_agent.backends.docker.events import Event
 from koi_agent.backends.docker.kinds import Kind
+from koi_agent.backends.docker.stop_notices import StopNotices, is_fatal
 from koi_agent.backends.docker.table import ContainerTable
 from koi_agent.backends.docker.tunables import Tunables
 from koi_agent.backends.http_engine.inspect_queue import InspectQueue
 from koi_agent.core.events import GoneReason
 from koi_agent.core.instance import Health, InstanceState
 
-FATAL: Final = frozenset({9, 15})
-"""Signals that end a container. Besides these only its own stop signal does (``docker stop``)."""
 STOPPING: Final = "stopping"
 
 
@@ -50,6 +49,7 @@ class Tracker:
         self._restarting: dict[str, float] = {}
         """The loop times until which containers may be about to start again."""
         self._ended: set[str] = set()
+        self._notices = StopNotices(tunables.stop_notice, self._publish_stopping)
         self._actions: Mapping[str, Callable[[Event], None]] = {
             "start": self._on_start,
             "die": self._on_die,
@@ -85,6 +85,7 @@ class Tracker:
     def _on_die(self, event: Event) -> None:
         """Remove the container, unless the engine may restart it by itself: then inspect it."""
         self._publish_uninspected(event.id)
+        self._notices.discard(event.id)
         self._restarting.pop(event.id, None)
         container = self._containers.get(event.id)
         code = event.exit_code
@@ -114,11 +115,15 @@ class Tracker:
             self._table.publish(container_from_start(started, self._kind))
 
     def _on_kill(self, event: Event) -> None:
-        """Publish that a container is stopping, if it was sent a signal that ends it."""
+        """Publish that a container is stopping, unless its stop signal ends it in a moment."""
         container = self._containers.get(event.id) if self._kind.kill_names_signal else None
-        if container and event.signal and event.signal in FATAL | {_stop_signal(container)}:
+        if container and is_fatal(event.signal, container):
+            self._notices.add(event.id)
+
+    def _publish_stopping(self, id_: str) -> None:
+        if container := self._containers.get(id_):
             self._table.publish(copied(container, status=STOPPING))
-            self._queue.put_after(self._tunables.stop_check, event.id, self._is_stopping)
+            self._queue.put_after(self._tunables.stop_check, id_, self._is_stopping)
 
     def _is_stopping(self, id_: str) -> bool:
         container = self._containers.get(id_)
@@ -131,6 +136,7 @@ class Tracker:
         self._set_state(event.id, InstanceState.RUNNING)
 
     def _set_state(self, id_: str, state: InstanceState) -> None:
+        self._notices.discard(id_)
         if container := self._containers.get(id_):
             self._table.publish(copied(container, state=state, status=str(state)))
 
@@ -235,6 +241,7 @@ class Tracker:
 
         After the next connection, an inspected container is compared with its inspection.
         """
+        self._notices.close()
         for id_ in sorted(self._ended):
             if not self._containers[id_].inspected:
                 self._remove(id_, "died")
@@ -250,6 +257,7 @@ class Tracker:
         self._table.remove_unlisted(id_)
 
     def _clear(self, id_: str) -> None:
+        self._notices.discard(id_)
         self._reasons.pop(id_, None)
         self._restarting.pop(id_, None)
         self._ended.discard(id_)
@@ -274,7 +282,3 @@ def _end_of(container: Container) -> str:
     """Return the reason of an end that only an inspection shows."""
     code = container.inspected and container.inspected.exit_code
     return "exited" if code is None else f"exited with {code}"
-
-
-def _stop_signal(container: Container) -> int:
-    return container.inspected.stop_signal if container.inspected else 0

@@ -32,5 +32,7 @@ class Tunables:
     """Time after which a container that the engine announced to restart is inspected."""
     empty_check: float = 2.0
     """Time that an engine has to report the end of a container whose control group is empty."""
+    stop_notice: float = 0.1
+    """Time for which a container must survive its stop signal until it is published as stopping."""
     stop_check: float = 15.0
     """Time after which a container that survives its stop signal is inspected."""
