@@ -38,6 +38,7 @@ SERVICE_CHANGED: Final = "service"
 _SERVICE: Final = {"update": SERVICE_CHANGED, "remove": SERVICE_CHANGED}
 _ACTIONS: Final = {"container": _CONTAINER, "network": _NETWORK, "service": _SERVICE}
 _HEALTH: Final = {word: Health(word) for word in ("starting", "healthy", "unhealthy")}
+_DECODER: Final = json.JSONDecoder()
 _NUMBER: Final = re.compile("-?[0-9]{1,9}")
 _SIGNAL: Final = re.compile("(?:SIG)?([A-Z0-9]+)((?<=RTMIN)[+][0-9]{1,2}|(?<=RTMAX)-[0-9]{1,2})?")
 _LAST_SIGNAL: Final = signals.SIGRTMAX
@@ -52,9 +53,10 @@ _MAX_RECENT: Final = 1024
 class Event:
     """An action on the container ``id``, or on a service.
 
-    ``time`` is nanoseconds since the epoch, 0 if unknown. ``health`` is set by
-    ``health_status``, ``signal`` by ``kill``, ``labels`` by ``start``: the container's own, with
-    some attributes of the event among them.
+    ``time`` is nanoseconds since the epoch, 0 if unknown. ``name`` is set by ``start`` and
+    ``rename``, ``health`` by ``health_status``, ``signal`` by ``kill``, ``exit_code`` by ``die``,
+    ``image`` and ``labels`` by ``start``: the container's own, with some attributes of the event
+    among them.
     """
 
     action: str
@@ -110,7 +112,7 @@ def parse_event(line: bytes) -> Event | None:
     if not line.strip():
         raise BadInput("too long, or empty")
     try:
-        record = as_object(json.loads(line.decode(errors="surrogatepass")))
+        record = as_object(_DECODER.decode(line.decode(errors="surrogatepass")))
     except (ValueError, RecursionError) as error:
         raise BadInput("not JSON") from error
     actions = _ACTIONS.get(get_str(record, "Type"), {})
@@ -120,23 +122,28 @@ def parse_event(line: bytes) -> Event | None:
 
 
 def _event(record: JSONObject, action: str, detail: str) -> Event:
+    """Return an event with the attributes that are used of its action."""
     actor = get_object(record, "Actor")
     attributes = get_object(actor, "Attributes")
     # In Docker's network events the actor is the network, in Podman's the container.
-    of_network = action in _NETWORK
-    names_container = of_network and "container" in attributes
-    code = get_str(attributes, "exitCode") or get_str(attributes, "containerExitCode")
+    names_container = action in _NETWORK and "container" in attributes
+    is_start = action == "start"
     return Event(
         action=action,
         id=get_id(attributes, "container") if names_container else get_id(actor, "ID"),
         time=get_int(record, "timeNano"),
-        name="" if of_network else get_str(attributes, "name"),
-        image=get_str(attributes, "image"),
+        name=get_str(attributes, "name") if is_start or action == "rename" else "",
+        image=get_str(attributes, "image") if is_start else "",
         health=_health(record, detail) if action == "health_status" else None,
         signal=signal_number(get_str(attributes, "signal")) if action == "kill" else 0,
-        exit_code=int(code) if _NUMBER.fullmatch(code) else None,
-        labels=_labels(attributes) if action == "start" else _NO_LABELS,
+        exit_code=_exit_code(attributes) if action == "die" else None,
+        labels=_labels(attributes) if is_start else _NO_LABELS,
     )
+
+
+def _exit_code(attributes: JSONObject) -> int | None:
+    code = get_str(attributes, "exitCode") or get_str(attributes, "containerExitCode")
+    return int(code) if _NUMBER.fullmatch(code) else None
 
 
 def _health(record: JSONObject, detail: str) -> Health | None:

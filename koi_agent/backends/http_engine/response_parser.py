@@ -121,6 +121,8 @@ class ResponseParser:
         return False
 
     def _read_chunk_size(self) -> bool:
+        if not self._data:
+            return False
         end = self._find(b"\r\n", _MAX_SIZE_LINE)
         if end < 0:
             return False
