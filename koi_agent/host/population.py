@@ -11,8 +11,8 @@ from koi_agent.host.inotify import IGNORED, MODIFY, OVERFLOW, Inotify
 
 log = logging.getLogger(__name__)
 
-PAUSE = 0.5
-"""Seconds from the first change until changes are read. A group that ends changes twice."""
+PAUSE = 2.0
+"""Seconds from the first change until changes are read. Engines report nearly all ends before."""
 
 
 class PopulationWatch:
