@@ -41,6 +41,7 @@ from koi_agent.publishers.http.service import HTTPService
 from koi_agent.publishers.http.sockets import HTTPSockets
 from koi_agent.publishers.journal import JournalPublisher
 from koi_agent.publishers.status import StatusPublisher
+from koi_agent.timeouts import timeout
 
 log = logging.getLogger(__name__)
 
@@ -216,14 +217,14 @@ class Agent:
 
     async def _await_bus(self, ready: Coroutine[Any, Any, object]) -> None:
         try:
-            async with asyncio.timeout(BUS_TIMEOUT):
+            async with timeout(BUS_TIMEOUT):
                 await ready
         except TimeoutError as error:
             raise NoBus(f"no bus at {self._bus.address} within {BUS_TIMEOUT:.0f} s") from error
 
     async def _await_listings(self) -> None:
         try:
-            async with asyncio.timeout(LISTING_TIMEOUT):
+            async with timeout(LISTING_TIMEOUT):
                 await self._followers.settled()
         except TimeoutError:
             late = ", ".join(self._followers.late)

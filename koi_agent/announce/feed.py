@@ -8,7 +8,6 @@ again in the next session. A provider never retries itself.
 import asyncio
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from typing import Any, Never, cast
 
 from koi_agent.announce.withdrawal import leave
@@ -27,6 +26,7 @@ from koi_agent.core.key import Key
 from koi_agent.core.message_ids import MessageId, journal_fields
 from koi_agent.core.plan.records import Record
 from koi_agent.host.uninterrupted import uninterrupted
+from koi_agent.timeouts import set_within, timeout
 
 log = logging.getLogger(__name__)
 
@@ -158,9 +158,7 @@ class Feed:
             if loop.time() > began + STEADY:
                 waits = pauses(FIRST_PAUSE, LONGEST_PAUSE)
             self._log_loss(feeding.result())
-            with suppress(TimeoutError):
-                async with asyncio.timeout(next(waits)):
-                    await self._renewed.wait()
+            await set_within(self._renewed, next(waits))
 
     def _log_loss(self, lost: ProviderLost) -> None:
         """Log a loss; the same reason again is logged at debug level."""
@@ -265,7 +263,7 @@ class Feed:
         """Call the provider; return the error text, empty on success."""
         self._put_records[owner] = records
         try:
-            async with asyncio.timeout(PUT_TIMEOUT):
+            async with timeout(PUT_TIMEOUT):
                 await session.put(owner, records)
         except ProviderRefused as refused:
             return str(refused)

@@ -11,7 +11,6 @@ calls and does not read would fill the memory.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
 from time import monotonic
 from typing import Never
 
@@ -19,6 +18,7 @@ from koi_agent.bus.client import Connection
 from koi_agent.bus.messages import Message
 from koi_agent.core.ration import BURST, SHARE, Ration
 from koi_agent.core.shares import Shares
+from koi_agent.timeouts import set_within
 
 TIME_SLICE = 0.005
 """Seconds of answering before other tasks run."""
@@ -132,10 +132,8 @@ class CallQueue:
         """Wait until a call can be answered."""
         while self._first() is None:
             self._changed.clear()
-            with suppress(TimeoutError):
-                pauses = [self._pause(uid) for uid in self._calls if not self._is_held(uid)]
-                async with asyncio.timeout(min(pauses, default=None)):
-                    await self._changed.wait()
+            pauses = [self._pause(uid) for uid in self._calls if not self._is_held(uid)]
+            await set_within(self._changed, min(pauses, default=None))
 
     def _first(self) -> int | None:
         """Return the user whose call is answered first, ``None`` if all wait.

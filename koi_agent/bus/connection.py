@@ -16,6 +16,7 @@ from koi_agent.bus.signals import Batch, SignalReader
 from koi_agent.bus.writer import Writer
 from koi_agent.core.errors import BadInput
 from koi_agent.core.frozen import frozen
+from koi_agent.timeouts import timeout
 
 READ_SIZE = 256 * 1024
 """Bytes read at a time."""
@@ -155,7 +156,7 @@ class MessageSocket:
         self._shorten_pause()
         expected = [self._replies[serial] for serial in frames]
         try:
-            async with asyncio.timeout(within):
+            async with timeout(within):
                 replies = [await reply for reply in expected]
         finally:
             for serial in frames:
@@ -269,7 +270,7 @@ async def open_socket(
 ) -> MessageSocket:
     """Connect, authenticate and call Hello; raises ``BusLost``."""
     try:
-        async with asyncio.timeout(timing.open):
+        async with timeout(timing.open):
             opened = MessageSocket(await sasl.connect(address), on_call, timing)
             with ExitStack() as undo:
                 undo.callback(opened.close)

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from random import uniform
 from typing import Never
@@ -21,6 +21,7 @@ from koi_agent.core.message_ids import MessageId, journal_fields
 from koi_agent.follow.attempts import FIRST_PAUSE, LONGEST_RETURN, attempt_pauses
 from koi_agent.follow.deadlines import Deadlines
 from koi_agent.follow.slices import SLICE, apply_in_slices, changes_of, different_ids
+from koi_agent.timeouts import set_within, timeout
 
 log = logging.getLogger(__name__)
 
@@ -109,9 +110,7 @@ class Follower:
         """Wait; return True early after renew() or when the runtime arrives."""
         async with asyncio.TaskGroup() as group:
             arrival = group.create_task(self._await_arrival(), name=f"{self.name} arriving")
-            with suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await self._retry_now.wait()
+            await set_within(self._retry_now, seconds)
             arrival.cancel()
         return self._retry_now.is_set()
 
@@ -159,16 +158,18 @@ class Follower:
         self._listing, self._has_failed = asyncio.Lock(), asyncio.Event()
         try:
             self._deadlines.start("connecting", OPEN_TIMEOUT)
-            async with asyncio.timeout(OPEN_TIMEOUT) as timeout:
-                async with self._backend.session(self._deliver) as self._session:
-                    self._absence = ""
-                    self._deadlines.end("connecting")
-                    timeout.reschedule(None)
-                    try:
-                        await self._follow(self._session)
-                    finally:
-                        self._deadlines.start("leaving", CLOSE_TIMEOUT)
-                        timeout.reschedule(loop.time() + CLOSE_TIMEOUT)
+            async with (
+                timeout(OPEN_TIMEOUT) as limit,
+                self._backend.session(self._deliver) as self._session,
+            ):
+                self._absence = ""
+                self._deadlines.end("connecting")
+                limit.reschedule(None)
+                try:
+                    await self._follow(self._session)
+                finally:
+                    self._deadlines.start("leaving", CLOSE_TIMEOUT)
+                    limit.reschedule(loop.time() + CLOSE_TIMEOUT)
         except TimeoutError as error:
             raise BackendLost("connecting or disconnecting took too long") from error
         finally:
@@ -265,7 +266,7 @@ class Follower:
         with self._recorded_ids() as touched:
             self._deadlines.start("listing", LIST_TIMEOUT)
             try:
-                async with asyncio.timeout(LIST_TIMEOUT):
+                async with timeout(LIST_TIMEOUT):
                     listing = await session.list()
             except TimeoutError as error:
                 raise BackendLost(f"no list within {LIST_TIMEOUT:.0f} s") from error

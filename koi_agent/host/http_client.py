@@ -4,7 +4,6 @@ A client follows no redirects, keeps no cookies and reads no proxy from the envi
 that need it are loaded late, because aiohttp takes 12 MB and 0.15 s.
 """
 
-import asyncio
 import codecs
 import json
 import ssl
@@ -19,6 +18,7 @@ from koi_agent.core.errors import KoiError
 from koi_agent.core.frozen import frozen
 from koi_agent.core.json_stream import StreamError
 from koi_agent.core.text import printable
+from koi_agent.timeouts import timeout
 
 CLIENT_ERROR: Final = aiohttp.ClientError
 """The base of aiohttp's errors, apart from those of the operating system."""
@@ -137,7 +137,7 @@ class Client:
             raise RequestFailed(_CLOSED, was_sent=False)
         try:
             async with (
-                asyncio.timeout(limits.seconds),
+                timeout(limits.seconds),
                 self._session.request(
                     method,
                     f"{self._url}{path}",

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import suppress
 from typing import Final
 
+from koi_agent.timeouts import timeout
+
 READ_PATIENCE: Final = 2.0
 """Seconds that a machine waits for the metadata of its unit."""
 SPARE: Final = 8
@@ -46,7 +48,7 @@ class MachineUnits:
             for machine in self._units.keys() - running - units.keys():
                 self._remove(machine)
         with suppress(TimeoutError):
-            async with asyncio.timeout(READ_PATIENCE):
+            async with timeout(READ_PATIENCE):
                 while self._unread:
                     self._all_read.clear()
                     await self._all_read.wait()

@@ -12,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, Never
 
+from koi_agent.timeouts import timeout
+
 PATIENCE: Final = 2.0
 """Seconds that the resolver may take for the name with its domain."""
 RETRY: Final = 30.0
@@ -54,7 +56,7 @@ async def canonical_names() -> frozenset[str]:
     # A daemon thread: the agent can end while the resolver does not answer.
     threading.Thread(target=look_up, name="own names", daemon=True).start()
     with suppress(TimeoutError):
-        async with asyncio.timeout(PATIENCE):
+        async with timeout(PATIENCE):
             return await answered
     return frozenset()
 

@@ -16,6 +16,7 @@ from typing import IO, Final
 from koi_agent.core.errors import KoiError
 from koi_agent.core.frozen import frozen
 from koi_agent.host.uninterrupted import uninterrupted
+from koi_agent.timeouts import timeout
 
 MAX_ERRORS: Final = 4096
 """Bytes at the end of standard error that are kept."""
@@ -81,7 +82,7 @@ async def _run(
     process = _started(command, environment)
     output, errors = _Pipe(most, is_whole=True), _Pipe(MAX_ERRORS, is_whole=False)
     try:
-        async with asyncio.timeout(seconds), _connected(process, output, errors):
+        async with timeout(seconds), _connected(process, output, errors):
             await output.closed
             await errors.closed
             await _wait_for_end(process)
@@ -148,7 +149,7 @@ async def _kill(process: "subprocess.Popen[bytes]") -> None:
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     with suppress(TimeoutError):
-        async with asyncio.timeout(_PATIENCE):
+        async with timeout(_PATIENCE):
             await _wait_for_end(process)
     process.poll()
 

@@ -3,7 +3,6 @@
 It is loaded with the first service, because aiodocker and its aiohttp take long to load.
 """
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -14,6 +13,7 @@ from koi_agent.backends.http_engine.client import EngineClient
 from koi_agent.backends.http_engine.sessions import URL, session
 from koi_agent.core.errors import BackendLost
 from koi_agent.host.http_client import CLIENT_ERROR
+from koi_agent.timeouts import timeout
 
 _NO_CONNECTION: Final = 900
 """aiodocker's own status for a request without a response."""
@@ -47,7 +47,7 @@ class Swarm:
         client = self._client
         try:
             with client.translated(request):
-                async with asyncio.timeout(client.limits.response):
+                async with timeout(client.limits.response):
                     yield
         except CLIENT_ERROR as error:
             raise client.translation(request, error) from error

@@ -31,6 +31,7 @@ from koi_agent.backends.http_engine.streams import (
 from koi_agent.core.errors import BackendLost
 from koi_agent.core.json_stream import ArrayDecoder, StreamError
 from koi_agent.core.text import printable
+from koi_agent.timeouts import timeout, timeout_at
 
 OK: Final = 200
 BAD_GATEWAY: Final = 502
@@ -78,7 +79,7 @@ class EngineClient:
         request = f"GET /{path}"
         with self.translated(request):
             self._check_open()
-            async with asyncio.timeout(within or self.limits.response):
+            async with timeout(within or self.limits.response):
                 status, body = await self._connections.get(f"/{path}")
             if status != OK:
                 raise self.refusal(request, status, _message(body))
@@ -106,11 +107,11 @@ class EngineClient:
         # Each wait has the deadline, not the whole: a timeout must not span a yield, where it
         # would cancel the code that iterates.
         deadline = asyncio.get_running_loop().time() + self.limits.array
-        async with asyncio.timeout_at(deadline):
+        async with timeout_at(deadline):
             response = await self._open(path, query, self.limits.max_array)
         with closing(response):
             while True:
-                async with asyncio.timeout_at(deadline):
+                async with timeout_at(deadline):
                     piece = await response.piece()
                 if not piece:
                     return
@@ -120,7 +121,7 @@ class EngineClient:
         """Return the stream of a response's lines once it has begun; raise ``BackendLost``."""
         request = f"GET /{path}"
         with self.translated(request):
-            async with asyncio.timeout(self.limits.stream):
+            async with timeout(self.limits.stream):
                 response = await self._open(path, query, UNBOUNDED)
         return LineStream(response, self.limits.max_line, partial(self.translated, request))
 
@@ -133,7 +134,7 @@ class EngineClient:
         with self.translated(request):
             self._check_open()
             try:
-                async with asyncio.timeout(self.limits.stream):
+                async with timeout(self.limits.stream):
                     opened = await open_websocket(
                         self.socket.path, f"/{path}", self.limits.max_line
                     )

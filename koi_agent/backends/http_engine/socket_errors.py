@@ -18,6 +18,7 @@ from typing import Final
 from koi_agent.core.errors import BackendAbsent, BackendLost
 from koi_agent.core.frozen import frozen
 from koi_agent.host.engines import SocketUnit, is_bound
+from koi_agent.timeouts import timeout
 
 _ABSENT: Final = frozenset({errno.ENOENT, errno.ENOTDIR})
 _DENIED: Final = frozenset({errno.EACCES, errno.EPERM})
@@ -52,7 +53,7 @@ async def check_listening(socket: UnixSocket) -> None:
     with sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM) as probe:
         probe.settimeout(0)
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT):
+            async with timeout(CONNECT_TIMEOUT):
                 await _connect(probe, socket.path)
         except TimeoutError as error:
             raise BackendLost(f"{socket}: no connection in time") from error

@@ -15,6 +15,7 @@ from koi_agent.bus.errors import BusLost, CallError
 from koi_agent.bus.object_paths import encode
 from koi_agent.bus.signals import Changed, PropertyFilter, Signal, Subscription
 from koi_agent.core.backoff import pauses
+from koi_agent.timeouts import timeout
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ class Activation:
         Without a bus, or without systemd on it, this is not known, and "" is returned.
         """
         try:
-            async with asyncio.timeout(_PATIENCE), connected(self._address) as link:
+            async with timeout(_PATIENCE), connected(self._address) as link:
                 return await _stopped_unit(link, socket)
         except _ERRORS as error:
             log.debug("state of %s: %s", socket, error)

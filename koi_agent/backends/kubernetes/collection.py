@@ -15,6 +15,7 @@ from koi_agent.backends.kubernetes.api import API, Expired, Interrupted, Query, 
 from koi_agent.backends.kubernetes.events import Event, EventType, parse_event
 from koi_agent.backends.kubernetes.records import get_version
 from koi_agent.core.errors import BackendLost, BadInput
+from koi_agent.timeouts import timeout
 
 TURN: Final = 20
 """Events or listed objects that are read before other tasks run."""
@@ -96,7 +97,7 @@ class Collection:
         tunables = self._api.tunables
         if self._api.streams_lists:
             try:
-                async with asyncio.timeout(tunables.streaming):
+                async with timeout(tunables.streaming):
                     return await self._api.asked(
                         lambda: self._list_by_stream(found), tunables.tries
                     )

@@ -21,6 +21,7 @@ from koi_agent.core.errors import BackendLost, BadInput, ungrouped
 from koi_agent.core.events import Listing
 from koi_agent.core.instance import Instance
 from koi_agent.core.text import printable
+from koi_agent.timeouts import timeout
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +127,7 @@ class Session:
             # The identity is not known if the permission to read it was revoked.
             if self._identity and await self._read_identity() not in (self._identity, ""):
                 raise BackendLost(f"{self._api.server}: another cluster answers")
-            async with asyncio.timeout(self._tunables.listing):
+            async with timeout(self._tunables.listing):
                 for one in self._resources.all:
                     newer |= await self._list(one)
         except TimeoutError:

@@ -3,6 +3,8 @@
 import asyncio
 from typing import Final
 
+from koi_agent.timeouts import timeout
+
 FIRST: Final = 0.1
 LONGEST: Final = 6.4
 """Seconds between two readings, which double from the first to the longest."""
@@ -62,7 +64,7 @@ class AddressSchedule:
         self._changed.clear()
         delay = min(self._due.values()) - now if self._due else None
         try:
-            async with asyncio.timeout(delay):
+            async with timeout(delay):
                 await self._changed.wait()
         except TimeoutError:
             return

@@ -20,6 +20,7 @@ from koi_agent.core.events import Gone, Listing, Seen
 from koi_agent.host.listeners import ListenerTable
 from koi_agent.host.machine_units import MachineUnits
 from koi_agent.host.owner_ports import HostPorts
+from koi_agent.timeouts import timeout
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +137,7 @@ class Session:
     async def _next_owner(self) -> str:
         is_lost = not self._present.is_set() and len(self._table)
         try:
-            async with asyncio.timeout(AWAY_TIMEOUT if is_lost else None):
+            async with timeout(AWAY_TIMEOUT if is_lost else None):
                 return await self._owners.get()
         except TimeoutError as error:
             raise BackendLost("systemd-machined left the bus") from error

@@ -27,6 +27,7 @@ from koi_agent.core.contracts import Deliver
 from koi_agent.core.errors import BackendAbsent
 from koi_agent.host.listeners import ListenerTable
 from koi_agent.host.machine_units import MachineUnits
+from koi_agent.timeouts import timeout
 
 APPEARANCE_TIMEOUT = 20.0
 """Seconds to wait for the name of the manager that started the agent."""
@@ -80,7 +81,7 @@ class Systemd:
         """Wait until systemd gets its name on the bus; raises ``BackendAbsent`` if it does not."""
         is_expected, self._has_started_us = self._has_started_us, False
         try:
-            async with asyncio.timeout(APPEARANCE_TIMEOUT if is_expected else 0):
+            async with timeout(APPEARANCE_TIMEOUT if is_expected else 0):
                 await session.appearance()
         except TimeoutError as error:
             raise BackendAbsent("systemd is not on the bus") from error

@@ -22,6 +22,7 @@ from koi_agent.core.errors import BackendLost, ungrouped
 from koi_agent.core.events import Gone, Listing, Seen
 from koi_agent.host.listeners import ListenerTable
 from koi_agent.host.machine_units import MachineUnits
+from koi_agent.timeouts import timeout
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +124,7 @@ class Session:
         owner = "the one that was subscribed to"
         while True:
             try:
-                async with asyncio.timeout(None if owner else REEXEC_TIMEOUT):
+                async with timeout(None if owner else REEXEC_TIMEOUT):
                     owner = await self._owners.get()
             except TimeoutError as error:
                 raise BackendLost("systemd left the bus") from error

@@ -26,6 +26,7 @@ from koi_agent.host.koi_daemon.daemon import Daemon
 from koi_agent.host.koi_daemon.kinds import HEALTH, elements, text_in, text_of
 from koi_agent.host.koi_daemon.session import Entry, KoiSession, Plan, Recorded, keeping
 from koi_agent.host.koi_daemon.settings import KoiSettings
+from koi_agent.timeouts import set_before
 
 FIRST: Final = 2.0
 """Seconds from a new check to the first reading of its result."""
@@ -181,9 +182,7 @@ class CheckSession:
         loop = asyncio.get_running_loop()
         due: float | None = None
         while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout_at(due):
-                    await self._woken.wait()
+            await set_before(self._woken, due)
             if self._woken.is_set():
                 self._woken.clear()
                 due = min(due or inf, loop.time() + FIRST)

@@ -18,6 +18,7 @@ from koi_agent import __version__
 from koi_agent.capabilities.health.checks import HealthCheck
 from koi_agent.core.instance import CheckKind
 from koi_agent.core.reach.local import Target
+from koi_agent.timeouts import timeout
 
 RESET: Final = struct.pack("ii", 1, 0)
 """SO_LINGER on, with a linger time of 0: close() resets the connection."""
@@ -46,7 +47,7 @@ async def probe(check: HealthCheck) -> str:
 
 async def _probe(check: HealthCheck, target: Target) -> str:
     try:
-        async with asyncio.timeout(check.timeout):
+        async with timeout(check.timeout):
             return await _checked(check, target)
     except TimeoutError as error:
         raise Unhealthy(f"no answer within {check.timeout:g} s") from error
@@ -72,7 +73,7 @@ async def _checked(check: HealthCheck, target: Target) -> str:
 async def _connected(connection: socket.socket) -> str:
     """Check that a connection lasts: a proxy without a backend accepts it and closes it at once."""
     try:
-        async with asyncio.timeout(FORWARDER_TIMEOUT):
+        async with timeout(FORWARDER_TIMEOUT):
             received = await asyncio.get_running_loop().sock_recv(connection, 1)
     except TimeoutError:
         received = b"?"

@@ -7,7 +7,6 @@ unhealthy.
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from heapq import heappop, heappush
 from itertools import count
 from random import uniform
@@ -20,6 +19,7 @@ from koi_agent.core.contracts import Apply
 from koi_agent.core.events import Checked
 from koi_agent.core.instance import Health
 from koi_agent.core.key import Key
+from koi_agent.timeouts import set_before
 
 AT_ONCE: Final = 64
 """Connections at the same time: a service may have 1024 open files."""
@@ -107,9 +107,7 @@ class ProberSession:
         loop = asyncio.get_running_loop()
         while not self._due or self._due[0][0] > loop.time():
             self._rescheduled.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout_at(self._due[0][0] if self._due else None):
-                    await self._rescheduled.wait()
+            await set_before(self._rescheduled, self._due[0][0] if self._due else None)
 
     def _pop_due(self) -> Iterator[Subject]:
         """Remove and yield the subjects that are due and still wanted."""

@@ -6,7 +6,6 @@ of them that runs and changes over when a better one appears. ``koi`` publishes 
 daemon, which is preferred where one is configured.
 """
 
-import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -24,6 +23,7 @@ from koi_agent.core.plan.requests import Policy
 from koi_agent.host.koi_daemon.preferred import Preferred
 from koi_agent.host.koi_daemon.settings import koi_settings
 from koi_agent.host.resolver import RESOLVED
+from koi_agent.timeouts import timeout
 
 RECOVERY_TIMEOUT: Final = 3.0
 """Seconds by which recovery may delay the first announcement."""
@@ -36,7 +36,7 @@ async def _recover(_config: Config) -> None:
     as a rule; if it has, the next session with it clears that.
     """
     with suppress(BusLost, CallError, OSError):
-        async with asyncio.timeout(RECOVERY_TIMEOUT), connected(address("system")) as link:
+        async with timeout(RECOVERY_TIMEOUT), connected(address("system")) as link:
             (runs,) = await link.call((BUS, BUS_PATH, BUS), "NameHasOwner", "s", (RESOLVED,))
             if runs:
                 # Imported here because few hosts run it.

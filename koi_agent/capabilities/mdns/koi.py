@@ -8,7 +8,7 @@ services with one name are a single one on the network: the end of one withdraws
 import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from random import uniform
 from typing import Final, Never
 
@@ -23,6 +23,7 @@ from koi_agent.host.koi_daemon.daemon import Daemon, Refused, Uncertain, segment
 from koi_agent.host.koi_daemon.kinds import LEASE, MDNS, Outcome, service_key, text_of
 from koi_agent.host.koi_daemon.session import Entry, KoiSession, Plan, Recorded, keeping
 from koi_agent.host.koi_daemon.settings import KoiSettings
+from koi_agent.timeouts import set_before
 
 RENEWAL: Final = "/v1/mdns/heartbeat"
 PERIOD: Final = LEASE / 3
@@ -106,9 +107,7 @@ class MdnsSession:
         loop = asyncio.get_running_loop()
         due = loop.time()
         while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout_at(due if self._known else None):
-                    await self._session.passed.wait()
+            await set_before(self._session.passed, due if self._known else None)
             self._session.passed.clear()
             handles = {one.handle for one in self._session.keeper.present.values()}
             is_due = due <= loop.time()

@@ -32,6 +32,7 @@ from koi_agent.core.errors import ProviderLost, ProviderRefused, ungrouped
 from koi_agent.core.instance import RecordState, RecordStatus
 from koi_agent.core.key import Key
 from koi_agent.host.resolver import RESOLVED
+from koi_agent.timeouts import timeout
 
 SERVICES: Final = "/org/freedesktop/resolve1/dnssd"
 SERVICE: Final = f"{RESOLVED}.DnssdService"
@@ -119,7 +120,7 @@ class Session:
     async def end(self) -> None:
         """Withdraw all services, if that is possible in time."""
         with suppress(BusLost, CallError, TimeoutError):
-            async with asyncio.timeout(CLOSE_TIMEOUT):
+            async with timeout(CLOSE_TIMEOUT):
                 await self.clear()
 
     async def put(self, owner: Key, records: Sequence[MdnsRecord]) -> None:

@@ -29,6 +29,7 @@ from koi_agent.config.dns import (
 )
 from koi_agent.core.text import printable
 from koi_agent.host.resolver import RESOLVED, static_obstacle
+from koi_agent.timeouts import timeout
 
 CONNECT: Final = 3.0
 """Seconds for a connection."""
@@ -172,7 +173,7 @@ def _is_loopback(host: str) -> bool:
 async def _trouble(host: str, port: int) -> str:
     """Return the reason why an address can't be connected to, "" for none."""
     try:
-        async with asyncio.timeout(CONNECT):
+        async with timeout(CONNECT):
             _, writer = await asyncio.open_connection(host, port)
     except OSError as error:  # TimeoutError is a subclass
         return error.strerror or f"no answer within {CONNECT:g} s"

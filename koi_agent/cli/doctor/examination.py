@@ -23,6 +23,7 @@ from koi_agent.cli.doctor.findings import DRIVER, Bus, Case, Finding, failure, o
 from koi_agent.cli.doctor.units import SYSTEMD
 from koi_agent.core.dbus_names import NAME
 from koi_agent.core.errors import KoiError
+from koi_agent.timeouts import timeout
 
 Check = tuple[str, Callable[[Case], Awaitable[Sequence[Finding]]]]
 BusCheck = tuple[str, Callable[[Case, Bus], Awaitable[Sequence[Finding]]]]
@@ -82,7 +83,7 @@ async def examine(case: Case) -> list[Result]:
 
 async def _connect(stack: AsyncExitStack, case: Case) -> Bus:
     """Connect to the bus until the stack is closed, and read the names on it."""
-    async with asyncio.timeout(case.timeout):
+    async with timeout(case.timeout):
         link = await stack.enter_async_context(bus(case.scope))
         (names,) = await link.call(DRIVER, "ListNames")
         (activatable,) = await link.call(DRIVER, "ListActivatableNames")
@@ -110,7 +111,7 @@ async def _run(case: Case) -> list[Result]:
 async def _findings(check: Awaitable[Sequence[Finding]], case: Case) -> Sequence[Finding]:
     """Run one check; an error or a timeout becomes a failure."""
     try:
-        async with asyncio.timeout(case.timeout):
+        async with timeout(case.timeout):
             return await check
     except TimeoutError:
         return [failure(f"no answer within {case.timeout:g} s")]

@@ -13,6 +13,7 @@ from koi_agent.config import Flags, load
 from koi_agent.config.proxy import AdminAddress
 from koi_agent.core.text import printable
 from koi_agent.host.caddy.sockets import ADMIN_SOCKET
+from koi_agent.timeouts import timeout
 
 CONNECT: Final = 3.0
 """Seconds for a connection."""
@@ -38,7 +39,7 @@ async def _caddy(address: AdminAddress) -> Finding:
     """Check that something accepts connections at the address of Caddy's admin API."""
     shown = f"[Proxy] Caddy={printable(str(address))}"
     try:
-        async with asyncio.timeout(CONNECT):
+        async with timeout(CONNECT):
             if address.path:
                 _, writer = await asyncio.open_unix_connection(address.path)
             else:

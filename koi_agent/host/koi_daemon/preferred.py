@@ -13,6 +13,7 @@ from koi_agent.core.errors import ProviderChanged, ProviderLost, ungrouped
 from koi_agent.core.frozen import frozen
 from koi_agent.host.koi_daemon.credential import source_of
 from koi_agent.host.koi_daemon.settings import KoiSettings
+from koi_agent.timeouts import Timeout, timeout
 
 RETURN: Final = 3.0
 """Seconds for a lost daemon to return before the other provider is used."""
@@ -79,7 +80,7 @@ class Preferred:
                 self._losses.add(began)
                 raise
             return
-        scope = asyncio.timeout(None)
+        scope = timeout(None)
         try:
             async with (
                 scope,
@@ -104,7 +105,7 @@ class Preferred:
         if self._losses.has_lost:
             self._losses.has_lost = False
             with suppress(TimeoutError):
-                async with asyncio.timeout(RETURN):
+                async with timeout(RETURN):
                     await self._arrival()
                     return True
         return False
@@ -119,7 +120,7 @@ class Preferred:
         await wait_until_usable(source, KINDS[self.kind].listing)
 
     @asynccontextmanager
-    async def _until_arrival(self, scope: asyncio.Timeout) -> AsyncIterator[None]:
+    async def _until_arrival(self, scope: Timeout) -> AsyncIterator[None]:
         """End the block with a timeout when the daemon can be used."""
 
         async def end() -> None:

@@ -16,6 +16,7 @@ from koi_agent.host.http_client import Client, RequestFailed, client
 from koi_agent.host.koi_daemon.credential import Credential, NoCredential, Source
 from koi_agent.host.koi_daemon.daemon import PROBE, Daemon
 from koi_agent.host.path_watch import PathStates, path_states, wait_for_change
+from koi_agent.timeouts import timeout
 
 _FIRST, _LONGEST = 0.1, 30.0
 """Seconds between attempts to reach a daemon; a new breadcrumb is seen at once."""
@@ -74,7 +75,7 @@ async def is_usable(source: Source, listing: str) -> bool:
 async def _has_changed(source: Source, since: PathStates, seconds: float) -> bool:
     """Wait a few seconds at most for a change of the files with the credential."""
     with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
+        async with timeout(seconds):
             await wait_for_change(source.paths, since)
             return True
     return False
@@ -134,10 +135,10 @@ async def _wait_for_close(daemon: Daemon) -> Never:
 async def _idle(endpoint: str) -> None:
     """Connect, and wait until the connection is closed; raise ``OSError``."""
     parts = urlsplit(endpoint)
-    async with asyncio.timeout(_CONNECT):
+    async with timeout(_CONNECT):
         reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
     try:
-        async with asyncio.timeout(_IDLE):
+        async with timeout(_IDLE):
             await reader.read(1)
     finally:
         writer.transport.abort()

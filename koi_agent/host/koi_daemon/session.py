@@ -9,7 +9,7 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from random import uniform
 from typing import Final, Generic, Never, TypeVar
 
@@ -27,6 +27,7 @@ from koi_agent.host.koi_daemon.keeper import Keeper
 from koi_agent.host.koi_daemon.kinds import Kind, Outcome
 from koi_agent.host.koi_daemon.presence import reached, wait_for_end
 from koi_agent.host.koi_daemon.settings import KoiSettings
+from koi_agent.timeouts import set_within, timeout
 
 log = logging.getLogger(__name__)
 
@@ -155,16 +156,14 @@ class KoiSession(Generic[R]):
         pause = uniform(most / 2, most)  # noqa: S311 - jitter needs no secure randomness
         if (due := self.keeper.next_due()) is not None:
             pause = min(pause, due)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(pause):
-                await self._woken.wait()
+        await set_within(self._woken, pause)
 
     async def close(self) -> None:
         """Remove all entries of the agent."""
         reason = "it does not remove them"
         self.keeper.set_wanted({})
         try:
-            async with asyncio.timeout(RELEASE):
+            async with timeout(RELEASE):
                 for _ in range(RELEASES):
                     await self.keeper.converge(is_complete=True)
                     if self.keeper.is_empty():

@@ -24,6 +24,7 @@ from koi_agent.publishers.http.places import Places
 from koi_agent.publishers.http.response import Request, RequestError, Response
 from koi_agent.publishers.http.routes import Routes
 from koi_agent.publishers.http.turns import Turns
+from koi_agent.timeouts import timeout
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +95,7 @@ class HTTPPublisher:
             listener.close()
         self._handlers.streams.end()
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._limits.stop_timeout):
+            async with timeout(self._limits.stop_timeout):
                 for listener in listeners:
                     await listener.empty.wait()
         places.stop()
@@ -147,18 +148,18 @@ class HTTPPublisher:
 
         Raises ``ConnectionError`` and ``TimeoutError``.
         """
-        async with asyncio.timeout(self._limits.write_timeout):
+        async with timeout(self._limits.write_timeout):
             await sent.prepare(request)
         if request.method != "HEAD":
             for batch in _batches(response.pieces):
                 await self._write_part(sent, batch)
             while response.stream and (part := await response.stream.next()):
                 await self._write_part(sent, part)
-        async with asyncio.timeout(self._limits.write_timeout):
+        async with timeout(self._limits.write_timeout):
             await sent.write_eof()
 
     async def _write_part(self, sent: web.StreamResponse, part: bytes) -> None:
-        async with asyncio.timeout(self._limits.write_timeout):
+        async with timeout(self._limits.write_timeout):
             await sent.write(part)
         await asyncio.sleep(0)
 

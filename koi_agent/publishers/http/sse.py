@@ -29,6 +29,7 @@ from koi_agent.publishers.http.clients import Client, privileged
 from koi_agent.publishers.http.instances import SLICE, Encoder
 from koi_agent.publishers.http.limits import Limits
 from koi_agent.publishers.http.response import RequestError, encode_json
+from koi_agent.timeouts import timeout
 
 RETRY = b"retry: 1000\n\n"
 """Makes a client reconnect after a second."""
@@ -224,7 +225,7 @@ class EventStream:
         """Wait until woken; return False after the time of a heartbeat."""
         self._wakeup.clear()
         try:
-            async with asyncio.timeout(self._heartbeat):
+            async with timeout(self._heartbeat):
                 await self._wakeup.wait()
         except TimeoutError:
             return False

@@ -10,6 +10,7 @@ from koi_agent.services.gate.head import Head
 from koi_agent.services.gate.limits import Limits
 from koi_agent.services.gate.upstream import Upstream
 from koi_agent.services.gate.writer import ResponseWriter
+from koi_agent.timeouts import timeout
 
 
 @frozen(kw_only=True, eq=False)
@@ -24,7 +25,7 @@ class Exchange:
 
     async def read_body(self, length: int) -> bytes:
         """Return the body of the request; raise ``TimeoutError`` if the client is too slow."""
-        async with asyncio.timeout(self.limits.body):
+        async with timeout(self.limits.body):
             return await self.client.readexactly(length)
 
 

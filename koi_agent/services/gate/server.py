@@ -13,6 +13,7 @@ from koi_agent.services.gate.profiles import Exchange, Profile
 from koi_agent.services.gate.refusals import RefusalLog
 from koi_agent.services.gate.upstream import Upstream, UpstreamError
 from koi_agent.services.gate.writer import ResponseWriter
+from koi_agent.timeouts import timeout
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ class Server:
             while await self._serve_request(reader, writer):
                 pass
             writer.close()
-            async with asyncio.timeout(self._limits.write):
+            async with timeout(self._limits.write):
                 await writer.wait_closed()
         finally:
             writer.transport.abort()
@@ -107,7 +108,7 @@ class Server:
 
     async def _read_head(self, reader: asyncio.StreamReader) -> bytes:
         """Read the head of a request. It may begin late, but must then arrive quickly."""
-        async with asyncio.timeout(self._limits.idle):
+        async with timeout(self._limits.idle):
             first = await reader.readexactly(1)
-        async with asyncio.timeout(self._limits.head):
+        async with timeout(self._limits.head):
             return first + await reader.readuntil(b"\r\n\r\n")

@@ -10,6 +10,7 @@ from typing import Final
 
 from koi_agent.core.json_stream import ArrayDecoder, LineSplitter, StreamError
 from koi_agent.services.gate.limits import MAX_HEAD, PIECE, Limits
+from koi_agent.timeouts import timeout
 
 _ETAG: Final = re.compile(rb'\r\netag:[ \t]*("[ -~]{0,300}")[ \t]*\r\n', re.IGNORECASE)
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})(?: |\r)")
@@ -77,12 +78,12 @@ class Response:
 
     async def ended(self) -> None:
         """Wait until the connection ends, and discard what it carries."""
-        async with asyncio.timeout(self._limits.watch):
+        async with timeout(self._limits.watch):
             while await self._body.read(PIECE):
                 pass
 
     async def _read_piece(self) -> bytes:
-        async with asyncio.timeout(self._limits.engine_pause):
+        async with timeout(self._limits.engine_pause):
             return await self._body.read(PIECE)
 
 
@@ -98,7 +99,7 @@ class Upstream:
         """Send a request, and yield its response; raise ``UpstreamError``."""
         reader, writer = await self._connect()
         try:
-            async with asyncio.timeout(self._limits.engine):
+            async with timeout(self._limits.engine):
                 writer.write(request)
                 await writer.drain()
                 head = await reader.readuntil(b"\r\n\r\n")

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from http import HTTPStatus
 
 from koi_agent.services.gate.limits import PIECE
+from koi_agent.timeouts import timeout
 
 
 class ResponseWriter:
@@ -89,5 +90,5 @@ class ResponseWriter:
     async def _write(self, data: bytes) -> None:
         """Write; raise ``TimeoutError`` if the client does not read."""
         self._writer.write(data)
-        async with asyncio.timeout(self._timeout):
+        async with timeout(self._timeout):
             await self._writer.drain()

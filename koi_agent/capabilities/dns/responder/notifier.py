@@ -11,6 +11,7 @@ from typing import Final, Never
 from koi_agent.capabilities.dns import messages
 from koi_agent.capabilities.dns.zone import Zone
 from koi_agent.config.dns import Server
+from koi_agent.timeouts import timeout
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ async def _notified(server: Server, zone: Zone) -> bool:
             number = secrets.randbelow(65_536)
             with suppress(OSError):  # TimeoutError is a subclass
                 sending.connect(server)
-                async with asyncio.timeout(wait):
+                async with timeout(wait):
                     request = messages.notification(zone.domain, zone.soa(), number)
                     await loop.sock_sendall(sending, request)
                     while not messages.acknowledges(await loop.sock_recv(sending, 4096), number):

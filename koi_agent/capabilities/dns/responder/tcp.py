@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Final, Never
 
 from koi_agent.capabilities.dns.responder.answers import Answers
+from koi_agent.timeouts import timeout
 
 log = logging.getLogger(__name__)
 
@@ -70,13 +71,13 @@ class Streams:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, client: str
     ) -> None:
         while True:
-            async with asyncio.timeout(IDLE):
+            async with timeout(IDLE):
                 size = int.from_bytes(await reader.readexactly(2), "big")
                 if size > _LONGEST:
                     return
                 wire = await reader.readexactly(size)
             for message in self._answers.over_tcp(wire, client):
                 writer.write(len(message).to_bytes(2, "big") + message)
-                async with asyncio.timeout(STALL):
+                async with timeout(STALL):
                     await writer.drain()
                 await asyncio.sleep(0)  # let other work continue during a long transfer

@@ -13,6 +13,7 @@ from koi_agent.capabilities.dns.update.messages import Answer, Request
 from koi_agent.capabilities.dns.update.transactions import Set, Transaction
 from koi_agent.config.dns import Server
 from koi_agent.core.errors import BadInput, ProviderLost
+from koi_agent.timeouts import timeout
 
 TIMEOUT: Final = 5.0
 """Seconds for a connection, and for the responses to requests that were sent together."""
@@ -79,14 +80,14 @@ class Primary:
     async def _answers(self, makers: Sequence[Callable[[], Request]]) -> Sequence[Answer]:
         """Return the response to each request, in order; a request is made when it is sent."""
         try:
-            async with asyncio.timeout(TIMEOUT):
+            async with timeout(TIMEOUT):
                 reader, writer = await asyncio.open_connection(*self._server)
         except OSError as error:  # TimeoutError is a subclass
             raise self.lost(error.strerror or "no connection") from error
         waiting, answers = iter(makers), list[Answer]()
         try:
             while some := [make() for make in islice(waiting, AT_ONCE)]:
-                async with asyncio.timeout(TIMEOUT):
+                async with timeout(TIMEOUT):
                     answers += await _exchanged(reader, writer, some)
         except TimeoutError:
             raise self.lost(f"no response within {TIMEOUT:g} s") from None

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from itertools import islice
 from random import uniform
 from typing import Final, Never
@@ -19,6 +18,7 @@ from koi_agent.core.contracts import Report
 from koi_agent.core.errors import ProviderLost, ungrouped
 from koi_agent.core.instance import RecordState, RecordStatus
 from koi_agent.core.key import Key
+from koi_agent.timeouts import set_within, timeout
 
 log = logging.getLogger(__name__)
 
@@ -199,9 +199,7 @@ class UpdateSession:
         if lease:
             await asyncio.sleep(pause)
             return
-        with suppress(TimeoutError):
-            async with asyncio.timeout(pause):
-                await self._leased.wait()
+        await set_within(self._leased, pause)
 
     async def close(self) -> None:
         """Drop all nodes if that is configured."""
@@ -209,7 +207,7 @@ class UpdateSession:
             return
         reason = ""
         try:
-            async with asyncio.timeout(RELEASE):
+            async with timeout(RELEASE):
                 for some in _slices(self._claims.all()):
                     await self._writer.drop(some)
                 self._claims.store()

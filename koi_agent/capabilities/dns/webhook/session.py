@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Sequence
-from contextlib import suppress
 from random import uniform
 from typing import Final, Never
 
@@ -21,6 +20,7 @@ from koi_agent.core.contracts import Report
 from koi_agent.core.errors import ProviderLost
 from koi_agent.core.instance import RecordState, RecordStatus
 from koi_agent.core.key import Key
+from koi_agent.timeouts import set_within, timeout
 
 log = logging.getLogger(__name__)
 
@@ -136,9 +136,7 @@ class WebhookSession:
         pause = uniform(most / 2, most)  # noqa: S311 - jitter needs no secure randomness
         if (due := self._writer.trials.next_due()) is not None:
             pause = min(pause, due)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(pause):
-                await self._woken.wait()
+        await set_within(self._woken, pause)
         await self._pace.sleep(GATHER)
 
     def stop(self) -> None:
@@ -156,7 +154,7 @@ class WebhookSession:
                 self._writer.forget(name)
         reason = "the webhook does not remove them"
         try:
-            async with asyncio.timeout(RELEASE):
+            async with timeout(RELEASE):
                 await self._writer.converge(_report_nothing, is_complete=True)
         except (ProviderLost, Busy, TimeoutError) as error:
             reason = str(error) or "the webhook is too slow"

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence, Set
 from typing import Final
 
 from koi_agent.core.backoff import pauses
+from koi_agent.timeouts import timeout
 
 TOGETHER: Final = 100
 """Names in one request."""
@@ -106,7 +107,7 @@ class Pace:
         """Wait; return False once stopped."""
         if seconds > 0 and not self.is_stopped:
             try:
-                async with asyncio.timeout(seconds):
+                async with timeout(seconds):
                     await self._stopped.wait()
             except TimeoutError:
                 pass

@@ -3,7 +3,6 @@
 They stay if the agent is restarting, so that a restart interrupts no connection through Caddy.
 """
 
-import asyncio
 import errno
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -22,6 +21,7 @@ from koi_agent.core.errors import ProviderLost
 from koi_agent.host.agent_mark import own_mark
 from koi_agent.host.caddy.objects import Names
 from koi_agent.host.path_watch import path_states, wait_for_change
+from koi_agent.timeouts import timeout
 
 _ABSENT: Final = frozenset({errno.ENOENT, errno.ECONNREFUSED, errno.ECONNRESET})
 """Errors of a Caddy that does not run or is starting."""
@@ -64,7 +64,7 @@ async def _reached(api: AdminAPI, way: Entrance) -> None:
             if error.errno not in (None, *_ABSENT):
                 raise api.lost(_advised(error, way)) from error
         with suppress(TimeoutError):
-            async with asyncio.timeout(next(waits)):
+            async with timeout(next(waits)):
                 await wait_for_change(paths, since)
                 waits = pauses(_FIRST, longest)
 

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence, Set
-from contextlib import suppress
 from typing import Final, NamedTuple, Never
 
 from koi_agent.capabilities.proxy.caddy.admin_api import AdminAPI
@@ -19,6 +18,7 @@ from koi_agent.core.errors import ProviderLost, ungrouped
 from koi_agent.core.instance import RecordState, RecordStatus
 from koi_agent.core.key import Key
 from koi_agent.host.caddy.objects import Names
+from koi_agent.timeouts import set_before, timeout
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +124,7 @@ class CaddySession:
         retries = pauses(FIRST_RETRY, LONGEST_RETRY)
         retry_at: float | None = None
         while True:
-            is_due = await self._is_due(retry_at)
+            is_due = not await set_before(self._woken, retry_at)  # failed steps are sent again
             await asyncio.sleep(GATHER)
             self._woken.clear()
             result = await self._converge(again=is_due)
@@ -134,14 +134,6 @@ class CaddySession:
                 retry_at = asyncio.get_running_loop().time() + next(retries)
             if result.has_changed:
                 await asyncio.sleep(PERIOD)
-
-    async def _is_due(self, retry_at: float | None) -> bool:
-        """Wait for a change; return True if failed steps must be sent again first."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout_at(retry_at):
-                await self._woken.wait()
-                return False
-        return True
 
     async def _converge(self, *, again: bool) -> Result:
         """Send what differs, and report."""
@@ -167,7 +159,7 @@ class CaddySession:
         """Remove all objects of this agent."""
         reason = ""
         try:
-            async with asyncio.timeout(RELEASE):
+            async with timeout(RELEASE):
                 await self._api.settle()
                 result = await self._convergence.run(Wanted(sites=()), again=True)
             reason = next(iter(result.failed.values()), "")

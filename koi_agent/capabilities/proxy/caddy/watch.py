@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from koi_agent.config.proxy import AdminAddress
+from koi_agent.timeouts import timeout
 
 CONNECT: Final = 3.0
 """Seconds until there is a connection with an answer."""
@@ -36,7 +37,7 @@ class Watch:
         """Wait until Caddy closes the connection."""
         size = 0
         try:
-            async with asyncio.timeout(LONGEST):
+            async with timeout(LONGEST):
                 while size < MOST and (piece := await self._reader.read(MOST)):
                     size += len(piece)
         except OSError:  # TimeoutError is a subclass
@@ -46,12 +47,12 @@ class Watch:
 @asynccontextmanager
 async def watching(address: AdminAddress) -> AsyncIterator[Watch]:
     """Connect, and yield the connection once it is idle; raise ``OSError``."""
-    async with asyncio.timeout(CONNECT):
+    async with timeout(CONNECT):
         reader, writer = await _connected(address)
     try:
         host = "" if address.path else str(address)
         writer.write(f"GET {_PAGE} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
-        async with asyncio.timeout(CONNECT):
+        async with timeout(CONNECT):
             await writer.drain()
             _check_status(await reader.read(len(_ABSENT)))
         yield Watch(reader)

@@ -13,6 +13,7 @@ from koi_agent.services.gate.engine.responses import filter_event, filter_listed
 from koi_agent.services.gate.head import USUAL_FIELDS, Head
 from koi_agent.services.gate.profiles import Exchange, Profile, Respond, client_gone
 from koi_agent.services.gate.upstream import Response, UpstreamError
+from koi_agent.timeouts import timeout
 
 FORWARDED_STATUSES: Final = frozenset({400, 404, 409, 500, 503})
 """Error statuses of the engine that are passed to the client; others become 504."""
@@ -40,7 +41,7 @@ async def _respond(request: Request, exchange: Exchange) -> None:
         elif request.endpoint is Endpoint.EVENTS:
             await _send_events(answer, exchange)
         else:
-            async with asyncio.timeout(exchange.limits.response):
+            async with timeout(exchange.limits.response):
                 await _send_filtered(request.endpoint, answer, exchange)
 
 

@@ -16,6 +16,7 @@ from koi_agent.services.gate.incus.requests import Endpoint, Request, parse_requ
 from koi_agent.services.gate.incus.responses import filter_event, filter_listed, filter_response
 from koi_agent.services.gate.profiles import Exchange, Profile, Respond, client_gone
 from koi_agent.services.gate.upstream import Response, UpstreamError
+from koi_agent.timeouts import timeout
 
 FORWARDED_STATUSES: Final = frozenset({400, 403, 404, 500, 503})
 """Error statuses of the server that are passed to the client; others become 504."""
@@ -42,7 +43,7 @@ async def _respond(request: Request, exchange: Exchange) -> None:
             error = _refusal(answer.status)
             await exchange.response.send_error(error.status, str(error))
             return
-        async with asyncio.timeout(exchange.limits.response):
+        async with timeout(exchange.limits.response):
             await _send_filtered(request.endpoint, answer, exchange)
 
 
@@ -69,7 +70,7 @@ async def _opened(target: str, exchange: Exchange) -> WebSocket:
     """Open the WebSocket of the server; raise ``UpstreamError``."""
     path = exchange.upstream.path
     try:
-        async with asyncio.timeout(exchange.limits.engine):
+        async with timeout(exchange.limits.engine):
             return await open_websocket(path, target, exchange.limits.record)
     except UpgradeRefused as refused:
         raise _refusal(refused.status) from refused
