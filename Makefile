@@ -46,8 +46,8 @@ DNS = bind9 bind9-dnsutils dnsmasq-base knot nsd unbound
 RESOLVED = build/resolved/ready
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 BIN = .venv/bin
-# The virtual environment uses the first of these that is new enough.
-PYTHON = python3 /usr/bin/python3
+# The virtual environment uses the first of these that is new enough: that of the packages, if it is.
+PYTHON = $(INTERPRETER) python3
 # Two processes per CPU, because tests with real parts wait more than they compute. Each is given one
 # test after the other, slow ones first. ARGS=-n0 for one process.
 PARALLEL = --numprocesses=$$((2 * $$(nproc))) --maxprocesses=4 --dist=loadgroup \
