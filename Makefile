@@ -52,8 +52,8 @@ PYTHON = $(INTERPRETER) python3
 # test after the other, slow ones first. ARGS=-n0 for one process.
 PARALLEL = --numprocesses=$$((2 * $$(nproc))) --maxprocesses=4 --dist=loadgroup \
 	--no-loadscope-reorder
-# The machines, one after the other, beside the tests that take long.
-TWO = --numprocesses=2 --dist=loadgroup
+# Two machines, and beside them the tests that take long.
+TWO = --numprocesses=2 --dist=loadgroup --no-loadscope-reorder
 CLEAN = .venv build koi_agent.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis \
 	.import_linter_cache
 export CMD

@@ -19,7 +19,7 @@ LOCK = Path(tempfile.gettempdir(), f"koi-runtime-tests-{os.geteuid()}.lock")
 """The lock of tests with the mark ``one_at_a_time``."""
 REAL_TIMEOUT = 240
 """Seconds for a test of ``tests/real``: systemd, Docker and Avahi need many processes each."""
-SLOWEST_FIRST = ("test_linters.py", "real", "http", "bus", "runtimes")
+SLOWEST_FIRST = ("test_linters.py", "system", "real", "http", "bus", "runtimes")
 """Parallel processes end together if the long tests do not come last."""
 DEBUGGED = ("unit",)
 """Where event loops are in debug mode. It finds calls from another thread. It adds two thirds to

@@ -19,15 +19,31 @@ from tests.system.service import Service
 
 SUITES = os.environ.get("KOI_TEST_SUITES", "bookworm,trixie,forky").split(",")
 MACHINE_TIMEOUT = 600
+FORKY = "test_autopkgtest.py"
+"""It boots a machine of its own, for twenty minutes."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Set timeouts that allow for the creation of machines, and have one process for them all."""
+    """Set timeouts that allow for the creation of machines, and have one process for each suite.
+
+    The first process is given the first suite, and the second one the test of forky. Short tests
+    follow, because a process with less than three tests is given its next group at once.
+    """
     here = Path(__file__).parent
-    for item in items:
-        if item.path.is_relative_to(here):
-            item.add_marker(pytest.mark.timeout(MACHINE_TIMEOUT))
-            item.add_marker(pytest.mark.xdist_group("machines"))
+    order = {group: number for number, group in enumerate((SUITES[0], FORKY, "", *SUITES[1:]))}
+    for item in [item for item in items if item.path.is_relative_to(here)]:
+        item.add_marker(pytest.mark.timeout(MACHINE_TIMEOUT))
+        if group := _group(item):
+            item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda one: order[_group(one)] if one.path.is_relative_to(here) else len(order))
+
+
+def _group(item: pytest.Item) -> str:
+    """Return the suite whose machine a test uses, or the name of the test that boots its own."""
+    if item.path.name == FORKY:
+        return FORKY
+    callspec = getattr(item, "callspec", None)
+    return str(callspec.params.get("suite", "")) if callspec else ""
 
 
 @pytest.fixture(scope="session", params=SUITES)
