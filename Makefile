@@ -161,7 +161,7 @@ clean:
 .venv/ready: pyproject.toml | packages
 	@for python in $(PYTHON); do \
 		if "$$python" -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))'; then \
-			set -ex; "$$python" -m venv .venv; \
+			set -ex; "$$python" -m venv --clear .venv; \
 			$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'; \
 			exec touch $@; \
 		fi; \

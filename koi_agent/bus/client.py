@@ -107,7 +107,7 @@ class Connection:
         self._socket.write(encode(header, body))
 
     def together(self) -> AbstractContextManager[None]:
-        """Return a block; what is sent in it goes to the bus at its end, with one system call."""
+        """Return a block that awaits nothing; what is sent in it goes to the bus at its end."""
         return self._socket.writer.together()
 
     @property

@@ -18,8 +18,8 @@ QUEUE_MARK = 256 * 1024
 FRAMES_AT_ONCE = 64
 """Messages that are sent in one iteration of the loop, so that other tasks run in a flood."""
 SENT_LATELY = 0.001
-"""Seconds after a system call that sends in which messages wait for the next iteration of the loop:
-others follow them in a flood."""
+"""Seconds between two system calls that send. In a flood, the messages of the next block come
+sooner. They wait for the next iteration of the loop, and are sent with those that follow."""
 
 
 class Writer:
@@ -65,10 +65,10 @@ class Writer:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Send what is written in a block at its end, with one system call.
+        """Send what is written in a block at its end, with one system call if it is not much.
 
-        A block may have others in it. If the writer has just sent something, it sends with the
-        next iteration of the loop.
+        A block awaits nothing, and may have others in it. If the writer has just sent something, it
+        sends in the next iteration of the loop.
         """
         self._blocks += 1
         try:

@@ -81,12 +81,12 @@ class PopulationWatch:
 
     def _read(self, inotify: Inotify) -> None:
         """Report the owners whose control groups have changed and are empty now."""
+        self._listen(inotify)
         owners: set[str] = set()
         for watch, mask, _ in inotify.read():
             owners |= set(self._files) if mask & OVERFLOW else {self._watches.get(watch, "")}
             if mask & IGNORED:
                 self._watches.pop(watch, None)
-        self._listen(inotify)
         for owner in owners:
             if self.is_empty(owner):
                 self._on_emptied(owner)

@@ -5,8 +5,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
+import pytest
+
 from koi_agent.bus.client import connected
 from koi_agent.bus.signals import Changed, Signal, Subscription
+from koi_agent.bus.writer import Writer
 from koi_agent.core.dbus_names import INSTANCES, MANAGER, NAME, ROOT
 from koi_agent.core.events import Gone
 from koi_agent.core.instance import InstanceState
@@ -53,6 +56,24 @@ async def test_events_keep_order_over_stalled_bus(bus: PrivateBus) -> None:
         async with asyncio.timeout(60):
             await complete.wait()
     assert {tuple(words) for words in seen.values()} == {members * LIVES}
+
+
+async def test_signals_of_an_event_are_sent_together(
+    bus: PrivateBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[int] = []
+    send = Writer._send
+
+    def counted(writer: Writer) -> None:
+        sent.append(len(writer._frames))
+        send(writer)
+
+    monkeypatch.setattr(Writer, "_send", counted)
+    async with agent(bus) as running:
+        await asyncio.sleep(0.1)  # what was sent before is not of the same flood
+        sent.clear()
+        running.update(SHOP)
+        assert sent == [2]
 
 
 async def test_event_for_lost_bus_is_dropped(bus: PrivateBus) -> None:

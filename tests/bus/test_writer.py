@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -76,6 +77,19 @@ async def test_a_block_in_which_the_writer_is_closed_sends_nothing(
     await asyncio.sleep(0)
     with pytest.raises(BlockingIOError):
         pair[1].recv(9)
+
+
+async def test_messages_of_a_block_that_fails_are_sent(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    made = writer(pair[0])
+    with suppress(ValueError), made.together():
+        made.write(b"a")
+        raise ValueError
+    assert pair[1].recv(9) == b"a"
+    made.write(b"b")
+    await asyncio.sleep(0)
+    assert pair[1].recv(9) == b"b"
 
 
 async def test_full_socket_is_waited_for_after_a_block(

@@ -253,6 +253,41 @@ async def test_a_container_with_a_newer_event_is_not_published_as_stopping(actio
     assert len(engine.brief) == 1
 
 
+@pytest.mark.parametrize("event", ["die", "none"])
+async def test_a_container_that_the_engine_restarts_is_not_published_as_stopping(
+    event: str,
+) -> None:
+    policy = replace(INSPECTED, restart_policy="always")
+    engine = Engine(container(inspected=policy), tunables=Tunables(stop_notice=0.01))
+    engine.emits("kill", signal=15)
+    if event == "die":
+        engine.emits("die", exit_code=143)
+    else:
+        again = replace(INSPECTED, started_at="later")
+        engine.tracker.apply_inspection(WEB, container(inspected=again), 1.0)
+    await asyncio.sleep(0.05)
+    assert "+stopping" not in engine.brief
+    engine.queue.close()
+
+
+async def test_a_container_that_is_sent_many_signals_is_published_as_stopping() -> None:
+    engine = Engine(container(), tunables=Tunables(stop_notice=0.05))
+    for _ in range(10):
+        engine.emits("kill", signal=15)
+        await asyncio.sleep(0.02)
+    assert engine.brief == ["+stopping"]
+    engine.queue.close()
+
+
+async def test_a_paused_container_that_survives_its_stop_signal_is_published_as_stopping() -> None:
+    engine = Engine(container(), tunables=Tunables(stop_notice=0.01))
+    for action in ("pause", "kill", "unpause"):  # Docker's events of "docker stop"
+        engine.emits(action, signal=15 if action == "kill" else 0)
+    await eventually(lambda: engine.brief[-1] == "+stopping", "it is published as stopping")
+    assert engine.brief == ["+paused", "+running", "+stopping"]
+    engine.queue.close()
+
+
 async def test_a_closed_tracker_publishes_nothing() -> None:
     engine = Engine(container(), tunables=Tunables(stop_notice=0.01))
     engine.emits("kill", signal=15)

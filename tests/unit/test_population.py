@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from koi_agent.host.population import PopulationWatch
+from koi_agent.host.population import PAUSE, PopulationWatch
 
 GROUP = "/docker/c1"
 
@@ -92,3 +92,14 @@ async def test_without_the_unified_hierarchy_nothing_is_watched(tmp_path: Path) 
     watch.follow("c1", GROUP, run="1")
     assert not watch.is_empty("c1")
     watch.close()
+
+
+async def test_watch_that_is_closed_after_a_change_reports_nothing(root: Path) -> None:
+    owners: list[str] = []
+    watch = PopulationWatch(owners.append, root)
+    watch.follow("c1", GROUP, run="1")
+    populate(root, populated=False)
+    await asyncio.sleep(0.05)
+    watch.close()
+    await asyncio.sleep(PAUSE)
+    assert owners == []

@@ -154,6 +154,6 @@ def test_all_limits_of_the_agent_are_these() -> None:
     using = {
         str(path.relative_to(CHECKOUT))
         for path in (CHECKOUT / "koi_agent").rglob("*.py")
-        if re.search(r"\basyncio\.(timeout|Timeout)", path.read_text())
+        if re.search(r"\basyncio\.(timeout|Timeout)|from asyncio import.*timeout", path.read_text())
     }
     assert using == {"koi_agent/timeouts.py"}

@@ -1,7 +1,7 @@
-"""Containers that were sent a signal that ends them, until they end or are known to survive it.
+"""Containers that were sent a signal that ends them.
 
-Most end at once. That they are stopping would be old before it is read, so it is published of the
-others only.
+Most end before a client could read that they are stopping. So this is published only of those that
+still run a moment later.
 """
 
 import asyncio
@@ -23,10 +23,10 @@ class StopNotices:
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
     def add(self, id_: str) -> None:
-        """Add a container; the time counts from its last signal."""
-        self.discard(id_)
-        loop = asyncio.get_running_loop()
-        self._timers[id_] = loop.call_later(self._seconds, self._on_time, id_)
+        """Add a container; the time counts from its first signal."""
+        if id_ not in self._timers:
+            loop = asyncio.get_running_loop()
+            self._timers[id_] = loop.call_later(self._seconds, self._on_time, id_)
 
     def discard(self, id_: str) -> None:
         """Remove a container that has ended or has another state, if it is there."""

@@ -117,7 +117,7 @@ class Tracker:
     def _on_kill(self, event: Event) -> None:
         """Publish that a container is stopping, unless its stop signal ends it in a moment."""
         container = self._containers.get(event.id) if self._kind.kill_names_signal else None
-        if container and is_fatal(event.signal, container):
+        if container and container.status != STOPPING and is_fatal(event.signal, container):
             self._notices.add(event.id)
 
     def _publish_stopping(self, id_: str) -> None:
@@ -130,13 +130,14 @@ class Tracker:
         return container is not None and container.status == STOPPING
 
     def _on_pause(self, event: Event) -> None:
+        self._notices.discard(event.id)
         self._set_state(event.id, InstanceState.PAUSED)
 
     def _on_unpause(self, event: Event) -> None:
+        # A container that is paused gets its stop signal first: its notice stays.
         self._set_state(event.id, InstanceState.RUNNING)
 
     def _set_state(self, id_: str, state: InstanceState) -> None:
-        self._notices.discard(id_)
         if container := self._containers.get(id_):
             self._table.publish(copied(container, state=state, status=str(state)))
 

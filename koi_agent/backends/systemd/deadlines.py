@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 
 EARLY = 0.1
-"""The share of a deadline by which it may be early. The units of a burst have deadlines one shortly
-after the other, and all of them pass with the first."""
+"""A deadline may pass earlier, by this share of its time. The deadlines of a burst are close
+together, and all pass with the first one."""
 
 
 class Timer:
