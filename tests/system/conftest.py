@@ -26,11 +26,10 @@ FORKY = "test_autopkgtest.py"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Set timeouts that allow for the creation of machines, and have one process for each suite.
 
-    The first process is given the first suite, and the second one the test of forky. Short tests
-    follow, because a process with less than three tests is given its next group at once.
+    The suites and the test of forky come first, because they take the longest.
     """
     here = Path(__file__).parent
-    order = {group: number for number, group in enumerate((SUITES[0], FORKY, "", *SUITES[1:]))}
+    order = {group: number for number, group in enumerate((SUITES[0], FORKY, *SUITES[1:], ""))}
     for item in [item for item in items if item.path.is_relative_to(here)]:
         item.add_marker(pytest.mark.timeout(MACHINE_TIMEOUT))
         if group := _group(item):
