@@ -52,7 +52,8 @@ PYTHON = $(INTERPRETER) python3
 # test after the other, slow ones first. ARGS=-n0 for one process.
 PARALLEL = --numprocesses=$$((2 * $$(nproc))) --maxprocesses=4 --dist=loadgroup \
 	--no-loadscope-reorder
-# Three machines at a time, and then the tests that take long.
+# Three machines at a time, and then the tests that take long. Each process is given one test after the
+# other.
 THREE = --numprocesses=3 --dist=loadgroup --no-loadscope-reorder
 CLEAN = .venv build koi_agent.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis \
 	.import_linter_cache

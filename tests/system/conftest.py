@@ -24,17 +24,16 @@ FORKY = "test_autopkgtest.py"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Set timeouts that allow for the creation of machines, and have one process for each suite.
+    """Set timeouts that allow for the creation of machines, and order the tests.
 
-    The suites and the test of forky come first, because they take the longest.
+    That of forky comes first, because it takes the longest. Then parallel processes are given the
+    tests of one suite after the other, so that each of them has one machine at a time.
     """
     here = Path(__file__).parent
-    order = {group: number for number, group in enumerate((SUITES[0], FORKY, *SUITES[1:], ""))}
     for item in [item for item in items if item.path.is_relative_to(here)]:
         item.add_marker(pytest.mark.timeout(MACHINE_TIMEOUT))
-        if group := _group(item):
-            item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda one: order[_group(one)] if one.path.is_relative_to(here) else len(order))
+    order = {group: number for number, group in enumerate((FORKY, *SUITES))}
+    items.sort(key=lambda item: order.get(_group(item), len(order)))
 
 
 def _group(item: pytest.Item) -> str:
