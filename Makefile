@@ -52,9 +52,9 @@ PYTHON = $(INTERPRETER) python3
 # test after the other, slow ones first. ARGS=-n0 for one process.
 PARALLEL = --numprocesses=$$((2 * $$(nproc))) --maxprocesses=4 --dist=loadgroup \
 	--no-loadscope-reorder
-# Three machines at a time, and then the tests that take long. Each process is given one test after the
+# Two machines at a time, and then the tests that take long. Each process is given one test after the
 # other.
-THREE = --numprocesses=3 --dist=loadgroup --no-loadscope-reorder
+TWO = --numprocesses=2 --dist=loadgroup --no-loadscope-reorder
 CLEAN = .venv build koi_agent.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis \
 	.import_linter_cache
 export CMD
@@ -79,7 +79,7 @@ test: .venv/ready $(RESOLVED)
 
 machine-test: .venv/ready deb
 	$(if $(SUDO),$(SUDO) -E) env KOI_TEST_REQUIRE=machine,systemd,docker,avahi,rpm,makepkg \
-		$(BIN)/python -m pytest $(THREE) tests/system tests/real/long $(ARGS)
+		$(BIN)/python -m pytest $(TWO) tests/system tests/real/long $(ARGS)
 
 .PHONY: kubernetes-test
 kubernetes-test: .venv/ready

@@ -15,7 +15,7 @@ TREE = "/srv/source"
 IGNORED = "isolation-machine,isolation-container,breaks-testbed"
 TESTS = ("unit", "smoke", "service", "dns")
 """Those of engines and of announcements are run by the machines of the other suites."""
-LONGEST = 1500
+LONGEST = 2700
 
 
 @pytest.mark.timeout(LONGEST + 300)
