@@ -46,9 +46,8 @@ class Timeout:
 
 
 def timeout(seconds: float | None) -> Timeout:
-    """Return a limit in seconds from now."""
-    now = asyncio.get_running_loop().time()
-    return Timeout(None if seconds is None else now + seconds)
+    """Return a limit of some seconds, which begin now."""
+    return Timeout(_in(seconds))
 
 
 def timeout_at(when: float | None) -> Timeout:
@@ -58,11 +57,7 @@ def timeout_at(when: float | None) -> Timeout:
 
 async def set_within(event: asyncio.Event, seconds: float | None) -> bool:
     """Wait until an event is set; return False if it is not within these seconds."""
-    try:
-        async with timeout(seconds):
-            return await event.wait()
-    except TimeoutError:
-        return False
+    return await set_before(event, _in(seconds))
 
 
 async def set_before(event: asyncio.Event, when: float | None) -> bool:
@@ -72,6 +67,13 @@ async def set_before(event: asyncio.Event, when: float | None) -> bool:
             return await event.wait()
     except TimeoutError:
         return False
+
+
+def _in(seconds: float | None) -> float | None:
+    """Return the time of the loop after some seconds, None for no limit."""
+    if seconds is None:
+        return None
+    return asyncio.get_running_loop().time() + seconds
 
 
 def _cancellations() -> int:

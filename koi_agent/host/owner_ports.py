@@ -12,7 +12,7 @@ from koi_agent.core.instance import KoiMetadata, PortMapping
 from koi_agent.core.ports import merge_binds
 from koi_agent.host.listener_schedule import ListenerSchedule
 from koi_agent.host.listeners import ListenersByOwner, ListenerTable, ephemeral_ports, served
-from koi_agent.timeouts import timeout
+from koi_agent.timeouts import set_within
 
 SCAN_INTERVAL: Final = 60.0
 """Seconds after which all listeners are scanned again: a container may open a port at any time."""
@@ -76,8 +76,5 @@ class HostPorts:
         until = time.monotonic() + SCAN_INTERVAL
         while (wait := min(until, self._schedule.next_due()) - time.monotonic()) > 0:
             self._wakeup.clear()
-            try:
-                async with timeout(wait):
-                    await self._wakeup.wait()
-            except TimeoutError:
+            if not await set_within(self._wakeup, wait):
                 return

@@ -209,6 +209,21 @@ async def test_health_is_the_result_of_the_check(
         await property_is(world, id_, "Health", lambda health: health == "healthy")
 
 
+@pytest.mark.parametrize("is_paused", [False, True], ids=["running", "paused"])
+async def test_a_container_that_survives_its_stop_signal_is_stopping(
+    world: World, docker: Dockerd, tmp_path: Path, *, is_paused: bool
+) -> None:
+    stubborn = ["sh", "-c", "trap '' TERM; while :; do sleep 1; done"]
+    async with agent(world, tmp_path), asyncio.TaskGroup() as group:
+        (id_,) = await start(docker, 1, Cmd=stubborn)
+        await property_is(world, id_, "State", lambda state: state == "running")
+        if is_paused:
+            await post(docker, "pause", id_)
+        group.create_task(post(docker, "stop?t=50", id_), name="stop")
+        await property_is(world, id_, "StateDetail", lambda detail: detail == "stopping")
+        await remove(docker, id_)
+
+
 async def test_each_restart_of_the_daemon_is_a_stop_and_a_start_of_its_containers(
     world: World, docker: Dockerd, tmp_path: Path
 ) -> None:

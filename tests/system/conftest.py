@@ -20,28 +20,29 @@ from tests.system.service import Service
 SUITES = os.environ.get("KOI_TEST_SUITES", "bookworm,trixie,forky").split(",")
 MACHINE_TIMEOUT = 600
 FORKY = "test_autopkgtest.py"
-"""It boots a machine of its own, for twenty minutes."""
+"""The file whose test boots a machine of its own, for twenty minutes."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Set timeouts that allow for the creation of machines, and order the tests.
 
-    That of forky comes first, because it takes the longest. Then parallel processes are given the
-    tests of one suite after the other, so that each of them has one machine at a time.
+    The longest test comes first. Then each suite follows the one before it, so that a parallel
+    process changes its machine only once.
     """
     here = Path(__file__).parent
-    for item in [item for item in items if item.path.is_relative_to(here)]:
-        item.add_marker(pytest.mark.timeout(MACHINE_TIMEOUT))
-    order = {group: number for number, group in enumerate((FORKY, *SUITES))}
-    items.sort(key=lambda item: order.get(_group(item), len(order)))
+    for item in items:
+        if item.path.is_relative_to(here):
+            item.add_marker(pytest.mark.timeout(MACHINE_TIMEOUT))
+    items.sort(key=_turn)
 
 
-def _group(item: pytest.Item) -> str:
-    """Return the suite whose machine a test uses, or the name of the test that boots its own."""
+def _turn(item: pytest.Item) -> int:
+    """Return the place of a test in the order: tests without a machine of ``SUITES`` are last."""
     if item.path.name == FORKY:
-        return FORKY
+        return -1
     callspec = getattr(item, "callspec", None)
-    return str(callspec.params.get("suite", "")) if callspec else ""
+    suite = callspec.params.get("suite") if callspec else None
+    return SUITES.index(suite) if suite in SUITES else len(SUITES)
 
 
 @pytest.fixture(scope="session", params=SUITES)

@@ -16,6 +16,7 @@ IGNORED = "isolation-machine,isolation-container,breaks-testbed"
 TESTS = ("unit", "smoke", "service", "dns")
 """Those of engines and of announcements are run by the machines of the other suites."""
 LONGEST = 2700
+"""Seconds after which the run counts as stuck; a busy machine needs half of them."""
 
 
 @pytest.mark.timeout(LONGEST + 300)

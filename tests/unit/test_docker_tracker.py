@@ -253,14 +253,14 @@ async def test_a_container_with_a_newer_event_is_not_published_as_stopping(actio
     assert len(engine.brief) == 1
 
 
-@pytest.mark.parametrize("event", ["die", "none"])
+@pytest.mark.parametrize("is_announced", [True, False], ids=["event", "inspection"])
 async def test_a_container_that_the_engine_restarts_is_not_published_as_stopping(
-    event: str,
+    *, is_announced: bool
 ) -> None:
     policy = replace(INSPECTED, restart_policy="always")
     engine = Engine(container(inspected=policy), tunables=Tunables(stop_notice=0.01))
     engine.emits("kill", signal=15)
-    if event == "die":
+    if is_announced:
         engine.emits("die", exit_code=143)
     else:
         again = replace(INSPECTED, started_at="later")

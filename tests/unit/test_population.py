@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from koi_agent.host.population import PAUSE, PopulationWatch
+from tests.real.agents import eventually
 
 GROUP = "/docker/c1"
 
@@ -99,7 +100,7 @@ async def test_watch_that_is_closed_after_a_change_reports_nothing(root: Path) -
     watch = PopulationWatch(owners.append, root)
     watch.follow("c1", GROUP, run="1")
     populate(root, populated=False)
-    await asyncio.sleep(0.05)
+    await eventually(lambda: watch._pausing is not None, "the change is noticed")
     watch.close()
     await asyncio.sleep(PAUSE)
     assert owners == []

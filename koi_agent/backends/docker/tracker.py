@@ -134,7 +134,7 @@ class Tracker:
         self._set_state(event.id, InstanceState.PAUSED)
 
     def _on_unpause(self, event: Event) -> None:
-        # A container that is paused gets its stop signal first: its notice stays.
+        # "docker stop" sends the signal first, and then unpauses the container: its notice stays.
         self._set_state(event.id, InstanceState.RUNNING)
 
     def _set_state(self, id_: str, state: InstanceState) -> None:

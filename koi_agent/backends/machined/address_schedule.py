@@ -3,7 +3,7 @@
 import asyncio
 from typing import Final
 
-from koi_agent.timeouts import timeout
+from koi_agent.timeouts import set_before
 
 FIRST: Final = 0.1
 LONGEST: Final = 6.4
@@ -58,16 +58,8 @@ class AddressSchedule:
                 for name in names:
                     del self._due[name]
                 return names
-            await self._wait(now)
-
-    async def _wait(self, now: float) -> None:
-        self._changed.clear()
-        delay = min(self._due.values()) - now if self._due else None
-        try:
-            async with timeout(delay):
-                await self._changed.wait()
-        except TimeoutError:
-            return
+            self._changed.clear()
+            await set_before(self._changed, min(self._due.values(), default=None))
 
     def _set(self, name: str, at: float) -> None:
         self._due[name] = at

@@ -29,7 +29,7 @@ from koi_agent.publishers.http.clients import Client, privileged
 from koi_agent.publishers.http.instances import SLICE, Encoder
 from koi_agent.publishers.http.limits import Limits
 from koi_agent.publishers.http.response import RequestError, encode_json
-from koi_agent.timeouts import timeout
+from koi_agent.timeouts import set_within
 
 RETRY = b"retry: 1000\n\n"
 """Makes a client reconnect after a second."""
@@ -224,9 +224,4 @@ class EventStream:
     async def _wait(self) -> bool:
         """Wait until woken; return False after the time of a heartbeat."""
         self._wakeup.clear()
-        try:
-            async with timeout(self._heartbeat):
-                await self._wakeup.wait()
-        except TimeoutError:
-            return False
-        return True
+        return await set_within(self._wakeup, self._heartbeat)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence, Set
 from typing import Final
 
 from koi_agent.core.backoff import pauses
-from koi_agent.timeouts import timeout
+from koi_agent.timeouts import set_within
 
 TOGETHER: Final = 100
 """Names in one request."""
@@ -106,11 +106,7 @@ class Pace:
     async def sleep(self, seconds: float) -> bool:
         """Wait; return False once stopped."""
         if seconds > 0 and not self.is_stopped:
-            try:
-                async with timeout(seconds):
-                    await self._stopped.wait()
-            except TimeoutError:
-                pass
+            await set_within(self._stopped, seconds)
         return not self.is_stopped
 
 
